@@ -1,0 +1,112 @@
+"""What an engine is: token ids in, sampled ids with their log-probs out. It knows no messages.
+
+`Turnstile` lets an engine wait until all its clients wait for it, so that which requests share a
+batch does not hang on how long a tool took; growth counts its busy episodes on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hornbeam.chat import Chat
+from hornbeam.tree import floats, ids
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 keep every token."""
+
+    max_tokens: int = 256
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()  # ends the sample with the token that completes one of these
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One thing to sample: a prompt and a seed of its own."""
+
+    prompt: array[int]
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    order: tuple[Any, ...] = ()  # decides the place in a batch where arrival must not
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What was sampled, the ending token included.
+
+    `logprobs` are log-softmax(logits / temperature) over the whole vocabulary (temperature 1 where
+    greedy), shape [len(tokens)], float32. `finish` is "stop" (an end token or a stop string) or
+    "length". `computed` and `cached` split the prompt's tokens by whether the engine ran them.
+    """
+
+    tokens: array[int] = field(default_factory=ids)
+    logprobs: array[float] = field(default_factory=floats)
+    text: str = ""
+    finish: str = "stop"
+    version: int = 0
+    computed: int = 0
+    cached: int = 0
+
+
+class Turnstile:
+    """Counts clients that are busy elsewhere; `quiet` waits until none is."""
+
+    def __init__(self) -> None:
+        self._busy = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    def enter(self) -> None:
+        """One more client is busy outside the engine."""
+        self._busy += 1
+        self._quiet.clear()
+
+    def leave(self) -> None:
+        """One client waits for the engine, or has gone."""
+        self._busy -= 1
+        if not self._busy:
+            self._quiet.set()
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Busy for the length of a block."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    async def quiet(self) -> None:
+        """Wait until no client is busy outside the engine."""
+        await self._quiet.wait()
+
+
+class Engine(Protocol):
+    """The seam between growth and whatever samples. `chat` turns messages into its token ids."""
+
+    chat: Chat
+    version: int
+    turnstile: Turnstile
+
+    async def generate(self, request: Request) -> Completion:
+        """Sample one completion.
+
+        Raises `PromptTooLong` when prompt and one token do not fit, `EngineError` for the rest.
+        """
+        ...
+
+    async def load(self, version: int) -> None:
+        """Speak with the weights of this version from the next request on."""
+        ...
+
+    async def aclose(self) -> None:
+        """End what runs and give back what is held."""
+        ...

@@ -1,0 +1,63 @@
+"""One family of errors; each message says what is wrong, where, and what to do.
+
+HornbeamError
+├── RecipeError        a recipe: unknown key, wrong type, values that do not go together
+├── DataError          a file of tasks, trees or passages (names the file and the line)
+├── ModelError         a model or tokenizer: missing, no chat template, the two disagree
+├── ProgramError       an agent program: does not import, returns the wrong thing, passes a limit
+│   └── Divergence     a replayed program did not reproduce its own path
+├── EngineError        an engine could not answer
+│   └── PromptTooLong  the prompt and one token do not fit the context window
+├── ToolError          a tool failed, hung or is not known
+├── ScoreError         a scorer could not judge (time-outs of the checker are counted, not raised)
+├── BudgetSpent        the budget does not allow the next call
+└── StoreError         a run folder: damaged, of another recipe, disk full
+"""
+
+
+class HornbeamError(Exception):
+    """Base of every error that Hornbeam raises on purpose."""
+
+
+class RecipeError(HornbeamError):
+    """A recipe that cannot be run as written."""
+
+
+class DataError(HornbeamError):
+    """A data file that cannot be read as it should."""
+
+
+class ModelError(HornbeamError):
+    """A model or tokenizer that is missing or unfit."""
+
+
+class ProgramError(HornbeamError):
+    """An agent program that cannot be run."""
+
+
+class Divergence(ProgramError):
+    """A replayed program asked something other than what its record holds."""
+
+
+class EngineError(HornbeamError):
+    """An engine that could not answer a request."""
+
+
+class PromptTooLong(EngineError):
+    """A prompt that leaves no room for one sampled token."""
+
+
+class ToolError(HornbeamError):
+    """A tool that failed, took too long or does not exist."""
+
+
+class ScoreError(HornbeamError):
+    """A scorer that could not judge."""
+
+
+class BudgetSpent(HornbeamError):
+    """A call that the budget no longer allows."""
+
+
+class StoreError(HornbeamError):
+    """A run folder that cannot be read or written."""

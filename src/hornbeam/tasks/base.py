@@ -1,0 +1,27 @@
+"""A task: what is asked and what is known of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task. `answer` is the reference, or a list of accepted ones; `data` is all the rest."""
+
+    id: str
+    question: str
+    answer: Any = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The task as it stands in a tree."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Task:
+        """The task that stands in a tree; `question` may be missing there."""
+        extra = record.get("data") or {}
+        return cls(str(record["id"]), record.get("question", ""), record.get("answer"), extra)

@@ -1,0 +1,229 @@
+"""The tree: frozen nodes (facts), named columns (opinions), walks and folds.
+
+Node 0 is the task; every other node is one step of an episode: one model call, or one chunk of
+one. Parents come first, so a walk is a while loop and a fold is one backward loop. Nodes are only
+ever appended. What a method thinks of a node (reward, value, visits, advantage ...) is a column:
+one entry a node, `None` where it has nothing to say, and `None` is not zero.
+
+Tokens are held once: a node's *context* (all ids the model saw before it sampled) is the first
+`keep` ids of the sequence of node `prefix`, then `prompt`; its *sequence* is the context, then
+`tokens`. Without a `prefix` the parent's whole sequence is meant.
+
+Left out: how trees grow (grow), how they are kept (store), what they earn (credit).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from hornbeam.errors import DataError
+
+T = TypeVar("T")
+Column = list[float | None]
+
+
+def ids(values: Iterable[int] = ()) -> array[int]:
+    """Token ids as a compact array (4 bytes each)."""
+    return values if isinstance(values, array) else array("i", values)
+
+
+def floats(values: Iterable[float] = ()) -> array[float]:
+    """Log-probs as a compact array (float32)."""
+    return values if isinstance(values, array) else array("f", values)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One tool call that followed a node: what was asked of which tool, and what came back."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    result: Any = None
+    error: str = ""
+    scope: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step: what was put in, what was sampled, what followed. See the head of this file."""
+
+    parent: int
+    agent: str = ""
+    scope: str = ""  # which delegation it belongs to; "" is the main agent
+    prefix: int | None = None  # whose sequence the context begins with; None: the parent's
+    keep: int | None = None  # how many ids of that sequence; None: all
+    prompt: array[int] = field(default_factory=ids)
+    tokens: array[int] = field(default_factory=ids)
+    logprobs: array[float] = field(default_factory=floats)
+    text: str = ""
+    calls: tuple[Call, ...] = ()
+    version: int = 0  # of the policy that spoke
+    finish: str = ""  # "stop", "length", or "chunk": the call goes on in a child
+    episode: int = 0  # which episode grew it
+    step: int = 0  # its place among the nodes of that episode
+    seed: int = 0  # of the request that sampled it
+    ask: str = ""  # digest of what was asked, checked on replay
+    done: bool = False  # the episode ended here
+    answer: Any = None
+    error: str = ""  # why the episode failed, if it did
+
+
+@dataclass(slots=True)
+class Tree:
+    """One task and all that was grown from it. `task` is the task as JSON; it has an "id"."""
+
+    task: dict[str, Any]
+    nodes: list[Node] = field(default_factory=lambda: [Node(-1)])
+    columns: dict[str, Column] = field(default_factory=dict)
+    seed: int = 0
+    _children: dict[int, list[int]] = field(default_factory=dict, repr=False, compare=False)
+    _lengths: list[int] = field(default_factory=list, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for i, node in enumerate(self.nodes):
+            self._lengths.append(self._length(node))
+            if i:
+                self._children.setdefault(node.parent, []).append(i)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def append(self, node: Node) -> int:
+        """Add a node after its parent; every column grows by a `None`. Returns its index."""
+        index = len(self.nodes)
+        if not 0 <= node.parent < index:
+            raise DataError(f"node {index} has parent {node.parent}: parents come first")
+        self.nodes.append(node)
+        self._lengths.append(self._length(node))
+        self._children.setdefault(node.parent, []).append(index)
+        for column in self.columns.values():
+            column.append(None)
+        return index
+
+    def column(self, name: str) -> Column:
+        """The column of that name, made of `None` where it does not exist yet."""
+        return self.columns.setdefault(name, [None] * len(self.nodes))
+
+    def children(self, i: int) -> Sequence[int]:
+        """Indices of the children of node i, oldest first."""
+        return self._children.get(i, ())
+
+    def is_leaf(self, i: int) -> bool:
+        """Whether nothing grew from node i."""
+        return i not in self._children
+
+    def leaves(self) -> list[int]:
+        """All leaves in order of index; the task itself is none."""
+        return [i for i in range(1, len(self.nodes)) if i not in self._children]
+
+    def path(self, i: int) -> list[int]:
+        """Indices from the first step (a child of node 0) down to node i."""
+        walk = []
+        while i > 0:
+            walk.append(i)
+            i = self.nodes[i].parent
+        return walk[::-1]
+
+    def trunk(self, i: int) -> int:
+        """The child of node 0 above node i (or i itself)."""
+        while self.nodes[i].parent > 0:
+            i = self.nodes[i].parent
+        return i
+
+    def depth(self, i: int) -> int:
+        """Steps from the task to node i; the task has depth 0."""
+        return len(self.path(i))
+
+    def sequence(self, i: int) -> array[int]:
+        """All ids up to the end of node i's sampled tokens, shape [length]."""
+        return self._ids(i, self._lengths[i])
+
+    def context(self, i: int) -> array[int]:
+        """All ids that the model saw before it sampled node i, shape [length]."""
+        return self._ids(i, self._lengths[i] - len(self.nodes[i].tokens))
+
+    def _ids(self, i: int, need: int) -> array[int]:
+        """The first `need` ids of node i's sequence."""
+        parts = []
+        while need > 0:
+            node = self.nodes[i]
+            head = self._head(node)
+            if need > head:
+                parts.append((node.prompt + node.tokens)[: need - head])
+                need = head
+            i = node.parent if node.prefix is None else node.prefix
+        out = ids()
+        for part in reversed(parts):
+            out.extend(part)
+        return out
+
+    def _head(self, node: Node) -> int:
+        """How many ids stand before the node's own prompt."""
+        if node.parent < 0:
+            return 0
+        if node.keep is not None:
+            return node.keep
+        return self._lengths[node.parent if node.prefix is None else node.prefix]
+
+    def _length(self, node: Node) -> int:
+        return self._head(node) + len(node.prompt) + len(node.tokens)
+
+    def place(self, parent: int, agent: str, context: array[int]) -> dict[str, Any]:
+        """`prefix`, `keep` and `prompt` for a new node so that ids already held are not held again.
+
+        Looks at the nearest ancestor that the same agent spoke, and at the first such sibling.
+        """
+        i = parent
+        while i > 0 and self.nodes[i].agent != agent:
+            i = self.nodes[i].parent
+        near = self.sequence(i) if i > 0 else ids()
+        shared = common_prefix(near, context)
+        if shared < len(context):
+            twin = next((c for c in self.children(parent) if self.nodes[c].agent == agent), 0)
+            if twin:
+                seen = self.context(twin)
+                also = common_prefix(seen, context)
+                if also > shared:
+                    return {"prefix": twin, "keep": also, "prompt": context[also:]}
+        if i == parent and shared == len(near):
+            return {"prompt": context[shared:]}
+        return {"prefix": i, "keep": shared, "prompt": context[shared:]}
+
+
+def common_prefix(a: array[int], b: array[int]) -> int:
+    """Length of the longest common prefix of two id arrays."""
+    n = min(len(a), len(b))
+    if a[:n] == b[:n]:
+        return n
+    low, high = 0, n  # a[:low] equal, a[:high] not
+    while high - low > 1:
+        mid = (low + high) // 2
+        if a[low:mid] == b[low:mid]:
+            low = mid
+        else:
+            high = mid
+    return low
+
+
+# --- folds: up from the leaves, down from the task; one loop each --------------------------------
+
+
+def fold_up(tree: Tree, leaf: Callable[[int], T], join: Callable[[int, list[T]], T]) -> list[T]:
+    """One value a node from the leaves upwards: `leaf(i)` at leaves, `join(i, below)` elsewhere."""
+    out: list[Any] = [None] * len(tree)
+    for i in range(len(tree) - 1, -1, -1):
+        below = tree.children(i)
+        out[i] = join(i, [out[c] for c in below]) if below else leaf(i)
+    return out
+
+
+def leaves_below(tree: Tree, keep: Callable[[int], bool]) -> list[list[int]]:
+    """For every node the leaves below it (itself if it is one) for which `keep(leaf)` holds."""
+    return fold_up(
+        tree,
+        lambda i: [i] if i and keep(i) else [],
+        lambda _, below: [leaf for part in below for leaf in part],
+    )

@@ -1,0 +1,160 @@
+"""Trees as JSON lines, one tree a line: the format of docs/tree-format.md, both ways.
+
+Fields that stand at their defaults are not written and need not be there: a tree of bare parents
+and a reward column is valid. Unknown fields are errors. Wrong input names the file and the line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from hornbeam.errors import DataError
+from hornbeam.tree import Call, Column, Node, Tree, floats, ids
+
+VERSION = 1
+
+_CALL = Call("", {})
+_NODE = Node(-1)
+
+
+def to_json(tree: Tree) -> dict[str, Any]:
+    """The tree as plain JSON data."""
+    out: dict[str, Any] = {"version": VERSION, "task": tree.task}
+    if tree.seed:
+        out["seed"] = tree.seed
+    out["nodes"] = [node_to_json(node) for node in tree.nodes]
+    if tree.columns:
+        out["columns"] = tree.columns
+    return out
+
+
+def node_to_json(node: Node) -> dict[str, Any]:
+    """The node as plain JSON data, without what stands at its default (parent always stands)."""
+    out: dict[str, Any] = {"parent": node.parent}
+    for name in Node.__slots__[1:]:
+        value = getattr(node, name)
+        if value == getattr(_NODE, name):
+            continue
+        if name == "logprobs":  # nine digits give a float32 back exactly
+            value = [float(f"{x:.9g}") for x in value]
+        elif name == "calls":
+            value = [_call_to_json(call) for call in value]
+        out[name] = list(value) if isinstance(value, array) else value
+    return out
+
+
+def _call_to_json(call: Call) -> dict[str, Any]:
+    values = ((name, getattr(call, name)) for name in Call.__slots__)
+    return {k: v for k, v in values if k == "tool" or v != getattr(_CALL, k)}
+
+
+def from_json(data: Any) -> Tree:
+    """A tree from plain JSON data; `DataError` says what is wrong with it."""
+    if not isinstance(data, dict):
+        raise DataError("a tree is a JSON object with 'task' and 'nodes'")
+    if data.get("version", VERSION) != VERSION:
+        raise DataError(f"version {data['version']!r}: this Hornbeam reads version {VERSION}")
+    task, rows = data.get("task"), data.get("nodes")
+    if not isinstance(task, dict) or "id" not in task:
+        raise DataError("'task' must be an object with an 'id'")
+    if not isinstance(rows, list) or not rows:
+        raise DataError("'nodes' must be a list that begins with the task's own node")
+    extra = sorted(set(data) - {"version", "task", "nodes", "columns", "seed"})
+    if extra:
+        raise DataError(f"unknown key {extra[0]!r}: opinions of nodes belong in 'columns'")
+    nodes = [_node(i, row) for i, row in enumerate(rows)]
+    columns = data.get("columns") or {}
+    if not isinstance(columns, dict):
+        raise DataError("'columns' must be an object of lists")
+    checked = {name: _column(name, values, len(nodes)) for name, values in columns.items()}
+    return Tree(task, nodes, checked, data.get("seed", 0))
+
+
+def node_from_json(row: Any) -> Node:
+    """One node from plain JSON data."""
+    if not isinstance(row, dict) or not isinstance(row.get("parent"), int):
+        raise DataError("a node is an object with an integer 'parent'")
+    unknown = sorted(set(row) - set(Node.__slots__))
+    if unknown:
+        raise DataError(f"unknown field {unknown[0]!r}")
+    try:
+        given = dict(row)
+        for name, make in (("prompt", ids), ("tokens", ids), ("logprobs", floats)):
+            if name in given:
+                given[name] = make(given[name])
+        if "calls" in given:
+            given["calls"] = tuple(Call(**{"arguments": {}, **call}) for call in given["calls"])
+        node = Node(**given)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(str(error)) from error
+    if len(node.logprobs) not in (0, len(node.tokens)):
+        raise DataError(f"{len(node.tokens)} tokens but {len(node.logprobs)} log-probs")
+    return node
+
+
+def _node(i: int, row: Any) -> Node:
+    try:
+        node = node_from_json(row)
+    except DataError as error:
+        raise DataError(f"node {i}: {error}") from error
+    if i == 0 and node.parent != -1:
+        raise DataError(f"node 0 is the task and has parent -1, not {node.parent}")
+    if i and not 0 <= node.parent < i:
+        raise DataError(f"node {i} has parent {node.parent}: parents come first")
+    if node.prefix is not None and not 0 <= node.prefix < i:
+        raise DataError(f"node {i} has prefix {node.prefix}: it must come before the node")
+    return node
+
+
+def _column(name: str, values: Any, length: int) -> Column:
+    if not isinstance(values, list) or len(values) != length:
+        found = len(values) if isinstance(values, list) else type(values).__name__
+        raise DataError(f"column {name!r} must have {length} entries, one a node, not {found}")
+    for i, value in enumerate(values):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (number and math.isfinite(value)):
+            raise DataError(f"column {name!r}, node {i}: {value!r} is neither a number nor null")
+    return values
+
+
+def read_trees(source: str | Path | TextIO) -> Iterator[Tree]:
+    """Trees of a JSON-lines file or stream, one at a time; blank lines are passed over.
+
+    Raises `DataError` with file and line number at the first line that is no tree, and when the
+    file holds none at all.
+    """
+    if isinstance(source, (str, Path)):
+        try:
+            with open(source, encoding="utf-8") as stream:
+                yield from read_trees(stream)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{source}: cannot be read: {error}") from error
+        return
+    name, count = getattr(source, "name", "<stream>"), 0
+    for number, line in enumerate(source, 1):
+        if not line.strip():
+            continue
+        try:
+            tree = from_json(json.loads(line))
+        except (json.JSONDecodeError, DataError) as error:
+            raise DataError(f"{name}, line {number}: {error}") from error
+        count += 1
+        yield tree
+    if not count:
+        raise DataError(f"{name}: holds no tree")
+
+
+def write_trees(trees: Iterable[Tree], target: str | Path | TextIO) -> int:
+    """Write trees as JSON lines; returns how many."""
+    if isinstance(target, (str, Path)):
+        with open(target, "w", encoding="utf-8") as stream:
+            return write_trees(trees, stream)
+    count = 0
+    for count, tree in enumerate(trees, 1):  # noqa: B007
+        target.write(json.dumps(to_json(tree), ensure_ascii=False, separators=(",", ":")) + "\n")
+    return count
