@@ -61,9 +61,10 @@ class Node:
     text: str = ""
     calls: tuple[Call, ...] = ()
     version: int = 0  # of the policy that spoke
-    finish: str = ""  # "stop", "length", or "chunk": the call goes on in a child
+    finish: str = ""  # "stop", "length", "chunk" (goes on in a child), "error", "too long", "ready"
     episode: int = 0  # which episode grew it
     step: int = 0  # its place among the nodes of that episode
+    turn: int = 0  # its ask's place among the asks of its path; chunks of one answer share it
     seed: int = 0  # of the request that sampled it
     ask: str = ""  # digest of what was asked, checked on replay
     done: bool = False  # the episode ended here

@@ -128,23 +128,36 @@ def read_trees(source: str | Path | TextIO) -> Iterator[Tree]:
     Raises `DataError` with file and line number at the first line that is no tree, and when the
     file holds none at all.
     """
+    for where, data in read_records(source):
+        try:
+            tree = from_json(data)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+        yield tree
+
+
+def read_records(source: str | Path | TextIO) -> Iterator[tuple[str, Any]]:
+    """Where each line of a JSON-lines file stands ("file, line 3") and the JSON data it holds."""
     if isinstance(source, (str, Path)):
         try:
             with open(source, encoding="utf-8") as stream:
-                yield from read_trees(stream)
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{source}: cannot be read: {error}") from error
+                yield from read_records(stream)
+        except OSError as error:
+            raise DataError(f"{source}: cannot be read: {error.strerror or error}") from error
         return
     name, count = getattr(source, "name", "<stream>"), 0
-    for number, line in enumerate(source, 1):
-        if not line.strip():
-            continue
-        try:
-            tree = from_json(json.loads(line))
-        except (json.JSONDecodeError, DataError) as error:
-            raise DataError(f"{name}, line {number}: {error}") from error
-        count += 1
-        yield tree
+    try:
+        for number, line in enumerate(source, 1):
+            if not line.strip():
+                continue
+            where, count = f"{name}, line {number}", count + 1
+            try:
+                data = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                raise DataError(f"{where}: not JSON: {error}") from error
+            yield where, data
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: cannot be read: not UTF-8: {error.reason}") from error
     if not count:
         raise DataError(f"{name}: holds no tree")
 
@@ -156,5 +169,15 @@ def write_trees(trees: Iterable[Tree], target: str | Path | TextIO) -> int:
             return write_trees(trees, stream)
     count = 0
     for count, tree in enumerate(trees, 1):  # noqa: B007
-        target.write(json.dumps(to_json(tree), ensure_ascii=False, separators=(",", ":")) + "\n")
+        target.write(json_line(to_json(tree)))
     return count
+
+
+def json_line(data: Any) -> str:
+    """JSON data as one line, its line feed included."""
+    line = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # half a surrogate pair has no UTF-8, but it has an escape
+        line = json.dumps(data, separators=(",", ":"))
+    return line + "\n"

@@ -1,0 +1,21 @@
+"""Credit has two moves: up the tree (returns), and against whom (baselines).
+
+A method is a named pair of them; `credit` writes what it says into columns. No torch, no I/O.
+"""
+
+from hornbeam.credit.apply import Mixed, by_task, credit, method, mixed, outcome
+from hornbeam.credit.methods import Leaf, Method, NodeMethod, PathMethod, methods
+
+__all__ = [
+    "Leaf",
+    "Method",
+    "Mixed",
+    "NodeMethod",
+    "PathMethod",
+    "by_task",
+    "credit",
+    "method",
+    "methods",
+    "mixed",
+    "outcome",
+]

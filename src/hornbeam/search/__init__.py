@@ -1,0 +1,30 @@
+"""Strategies: where a tree grows next. Pure ask and tell; they hold settings only."""
+
+from typing import Any
+
+from hornbeam.search.base import Fork, State, Strategy, restore
+from hornbeam.search.branch import Branch
+from hornbeam.search.independent import Independent
+from hornbeam.settings import build
+
+strategies: dict[str, type[Independent] | type[Branch]] = {
+    "independent": Independent,
+    "branch": Branch,
+}
+
+
+def strategy(name: str, **settings: Any) -> Strategy:
+    """The strategy of that name with these settings; `RecipeError` if there is none such."""
+    return build("strategy", strategies, name, settings)
+
+
+__all__ = [
+    "Branch",
+    "Fork",
+    "Independent",
+    "State",
+    "Strategy",
+    "restore",
+    "strategies",
+    "strategy",
+]

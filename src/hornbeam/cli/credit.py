@@ -1,0 +1,95 @@
+"""`hornbeam credit METHOD FILE`: a filter that adds the credit columns to tree lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hornbeam.credit import credit, method, outcome
+from hornbeam.errors import DataError, HornbeamError, RecipeError
+from hornbeam.tree import Tree
+from hornbeam.treefile import from_json, json_line, read_records
+
+
+def credit_command(
+    name: Annotated[str, typer.Argument(metavar="METHOD", help="grpo, rloo, tree_grpo, ...")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Tree lines; - reads them from stdin.")
+    ],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A method's setting.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write to this file, not to stdout.")
+    ] = None,
+) -> None:
+    """Add the credit of METHOD to the trees of FILE; lines of one task id form one group."""
+    try:
+        lines = credited(name, sys.stdin if file == "-" else file, assignments(settings or []))
+        write(lines, out)
+    except HornbeamError as error:
+        typer.echo(f"hornbeam credit: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+def credited(name: str, source: Any, settings: dict[str, Any]) -> list[str]:
+    """The lines of `source` with the columns of a credit method added; nothing else changes."""
+    how = method(name, **settings)
+    records, trees = [], []
+    for where, record in read_records(source):
+        try:
+            tree = from_json(record)
+            outcome(tree)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+        records.append(record)
+        trees.append(_bare(tree))
+    credit(trees, how)
+    return [
+        json_line({**record, "columns": {**(record.get("columns") or {}), **tree.columns}})
+        for record, tree in zip(records, trees)
+    ]
+
+
+def _bare(tree: Tree) -> Tree:
+    """The tree without its columns but the reward; what else the line holds is written as read."""
+    return Tree(tree.task, tree.nodes, {"reward": tree.columns["reward"]})
+
+
+def assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """`key=value` pairs, values as TOML; what is no TOML value is text."""
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key.strip():
+            raise RecipeError(f"--set {pair!r}: write it as key=value")
+        out[key.strip()] = _value(text.strip())
+    return out
+
+
+def _value(text: str) -> Any:
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return table["value"] if len(table) == 1 else text
+
+
+def write(lines: Sequence[str], out: Path | None) -> None:
+    """Write all lines to stdout, or to a file that is put in place when it is whole."""
+    if out is None:
+        sys.stdout.writelines(lines)
+        return
+    part = out.with_name(f".{out.name}.part")
+    try:
+        part.write_text("".join(lines), encoding="utf-8")
+        os.replace(part, out)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,141 @@
+"""Credit over trees: group them by task, call a method, write the columns.
+
+Columns written, one entry a node: `advantage` (leaf: its path's; node methods write inner nodes
+too), `advantage_pos` and `advantage_neg` (sums of max(A, 0) and min(A, 0) over the leaves below,
+unweighted), `leaves` (how many leaves below carry an advantage).
+
+Read: column `reward` at leaves. A leaf without reward (a failed episode) counts nowhere.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hornbeam.credit.baselines import equal
+from hornbeam.credit.methods import Leaf, Method, NodeMethod, PathMethod, methods
+from hornbeam.credit.returns import below, counts
+from hornbeam.errors import DataError
+from hornbeam.settings import build
+from hornbeam.tree import Column, Tree
+
+
+def method(name: str, **settings: Any) -> Method:
+    """The credit method of that name with these settings; `RecipeError` if there is none such."""
+    return build("credit method", methods, name, settings)
+
+
+def credit(trees: Sequence[Tree], how: str | Method, **settings: Any) -> None:
+    """Write the columns of this head into every tree; trees of one task id form one group.
+
+    `how` is a method or its name, then `settings` are its own. Nothing is written unless all can
+    be. Raises `DataError` naming the task of a tree without a scored leaf.
+    """
+    chosen = method(how, **settings) if isinstance(how, str) else how
+    outs = [outcome(tree) for tree in trees]
+    groups = list(by_task(trees).values())
+    try:
+        if isinstance(chosen, NodeMethod):
+            written = _by_node(trees, outs, groups, chosen)
+        else:
+            written = _by_path(trees, outs, groups, chosen)
+    except OverflowError as error:
+        raise DataError("column 'reward': values too large to add; scale them down") from error
+    for tree, columns in zip(trees, written):
+        tree.columns.update(columns)
+
+
+def by_task(trees: Sequence[Tree]) -> dict[str, list[int]]:
+    """Indices of the trees of each task, in order; keyed by the task id as JSON."""
+    groups: dict[str, list[int]] = {}
+    for i, tree in enumerate(trees):
+        groups.setdefault(json.dumps(tree.task["id"], sort_keys=True), []).append(i)
+    return groups
+
+
+def outcome(tree: Tree) -> Column:
+    """The reward at each leaf that has one, `None` elsewhere; `DataError` if no leaf has one."""
+    name = tree.task.get("id")
+    if "reward" not in tree.columns:
+        raise DataError(f"task {name!r}: no column 'reward': score the tree before crediting it")
+    reward = tree.columns["reward"]
+    out: Column = [None] * len(tree)
+    for leaf in tree.leaves():
+        value = reward[leaf]
+        if value is not None and not math.isfinite(value):
+            raise DataError(f"task {name!r}, node {leaf}: reward {value!r} is not a finite number")
+        out[leaf] = value
+    if all(value is None for value in out):
+        raise DataError(f"task {name!r}: no leaf has a 'reward': leave the tree out, or score it")
+    return out
+
+
+def _by_path(
+    trees: Sequence[Tree], outs: Sequence[Column], groups: list[list[int]], how: PathMethod
+) -> list[dict[str, Column]]:
+    """The columns of a path method: one advantage a leaf, summed upwards."""
+    leaves = [[leaf for t in group for leaf in _leaves(t, trees[t], outs[t])] for group in groups]
+    advantage: list[Column] = [[None] * len(tree) for tree in trees]
+    for group, values in zip(leaves, how.advantages(leaves)):
+        for leaf, value in zip(group, values):
+            advantage[leaf.tree][leaf.node] = value
+    return [
+        {
+            "advantage": own,
+            "advantage_pos": [*below(tree, [max(a or 0.0, 0.0) for a in own])],
+            "advantage_neg": [*below(tree, [min(a or 0.0, 0.0) for a in own])],
+            "leaves": [*counts(tree, out)],
+        }
+        for tree, out, own in zip(trees, outs, advantage)
+    ]
+
+
+def _leaves(index: int, tree: Tree, out: Column) -> list[Leaf]:
+    """The scored leaves of one tree; the trunk of every node in one pass, parents first."""
+    trunk = list(range(len(tree)))
+    for i, node in enumerate(tree.nodes):
+        if node.parent > 0:
+            trunk[i] = trunk[node.parent]
+    return [Leaf(index, i, trunk[i], reward) for i, reward in enumerate(out) if reward is not None]
+
+
+def _by_node(
+    trees: Sequence[Tree], outs: Sequence[Column], groups: list[list[int]], how: NodeMethod
+) -> list[dict[str, Column]]:
+    """The columns of a node method: a node's credit counts once for each leaf below it."""
+    written: list[dict[str, Column]] = [{} for _ in trees]
+    for group in groups:
+        columns = how.credits([trees[t] for t in group], [outs[t] for t in group])
+        for t, own in zip(group, columns):
+            many = counts(trees[t], outs[t])
+            written[t] = {
+                "advantage": own,
+                "advantage_pos": [n * max(a or 0.0, 0.0) for n, a in zip(many, own)],
+                "advantage_neg": [n * min(a or 0.0, 0.0) for n, a in zip(many, own)],
+                "leaves": [*many],
+            }
+    return written
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """How many groups can teach: outcomes differ (`mixed`), agree, or are missing altogether."""
+
+    mixed: int
+    unmixed: int
+    unscored: int
+
+
+def mixed(trees: Sequence[Tree]) -> Mixed:
+    """Counts of groups by whether their scored leaves differ; raises nothing on unscored trees."""
+    kinds = []
+    for group in by_task(trees).values():
+        rewards = []
+        for tree in (trees[t] for t in group):
+            column = tree.columns.get("reward", [None] * len(tree))
+            rewards += [value for leaf in tree.leaves() if (value := column[leaf]) is not None]
+        kinds.append("unscored" if not rewards else "unmixed" if equal(rewards) else "mixed")
+    return Mixed(*(kinds.count(kind) for kind in ("mixed", "unmixed", "unscored")))

@@ -1,0 +1,49 @@
+"""Credit's second move, against whom: outcomes of one set in, advantages of the same length out.
+
+Equal outcomes give exactly 0.0, not rounding noise over a tiny spread. Outcomes count as equal when
+they differ by at most 1e-9 of the largest magnitude, so that 0.1 + 0.2 equals 0.3. There is no
+epsilon in any denominator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+Std = Literal["sample", "population"]
+EQUAL = 1e-9  # largest relative difference of outcomes that count as equal
+
+
+def equal(rewards: Sequence[float]) -> bool:
+    """Whether all outcomes are the same up to rounding; fewer than two always are."""
+    if len(rewards) < 2:
+        return True
+    low, high = min(rewards), max(rewards)
+    return high - low <= EQUAL * max(abs(low), abs(high))
+
+
+def centred(rewards: Sequence[float]) -> list[float]:
+    """A_i = R_i - mean(R); 0 where all are equal."""
+    if equal(rewards):
+        return [0.0] * len(rewards)
+    mean = math.fsum(rewards) / len(rewards)
+    return [reward - mean for reward in rewards]
+
+
+def standardised(rewards: Sequence[float], std: Std = "sample") -> list[float]:
+    """A_i = (R_i - mean(R)) / std(R), std over n-1 (sample) or n; 0 where all are equal."""
+    apart = centred(rewards)
+    scale = max(map(abs, apart), default=0.0)
+    if not scale:
+        return apart
+    unit = [value / scale for value in apart]  # squares neither vanish nor overflow
+    over = len(unit) - 1 if std == "sample" else len(unit)
+    spread = math.sqrt(math.fsum(value * value for value in unit) / over)
+    return [value / spread for value in unit]
+
+
+def leave_one_out(rewards: Sequence[float]) -> list[float]:
+    """A_i = R_i - mean of the others = n/(n-1) (R_i - mean(R)); 0 for a set of one."""
+    n = len(rewards)
+    return [n / (n - 1) * value for value in centred(rewards)] if n > 1 else [0.0] * n

@@ -1,0 +1,201 @@
+"""Credit methods by name: each a pair of moves, up the tree and against whom, with its paper.
+
+Two kinds. A *path method* gives every scored leaf one advantage, which all steps of its path share.
+A *node method* gives every step a credit of its own from the values of tree nodes.
+
+Left out: clips, ratios and aggregation, which belong to the loss (DAPO, GSPO and CISPO take their
+advantages from `grpo`).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hornbeam.credit.baselines import Std, centred, equal, leave_one_out, standardised
+from hornbeam.credit.returns import child_mean, counts, leaf_mean, mean
+from hornbeam.settings import Settings
+from hornbeam.tree import Column, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One scored leaf: which tree of its group, which node, below which trunk, its outcome."""
+
+    tree: int
+    node: int
+    trunk: int
+    reward: float
+
+
+class PathMethod(Settings, ABC):
+    """One advantage a leaf, in the shape of its groups."""
+
+    @abstractmethod
+    def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
+        """One advantage for every leaf of every group of the batch."""
+
+
+class NodeMethod(Settings, ABC):
+    """One credit a node, from values at and above it."""
+
+    @abstractmethod
+    def credits(self, trees: Sequence[Tree], outcomes: Sequence[Column]) -> list[Column]:
+        """One column for every tree of a group; `None` at the task and where nothing is known."""
+
+
+Method = PathMethod | NodeMethod
+
+
+def _rewards(leaves: Sequence[Leaf]) -> list[float]:
+    return [leaf.reward for leaf in leaves]
+
+
+class GRPO(PathMethod):
+    """A = (R - mean_task)/std_task. Shao et al. 2024, DeepSeekMath, arXiv 2402.03300."""
+
+    std: Std = "sample"
+
+    def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
+        """Standardised within each group."""
+        return [standardised(_rewards(group), self.std) for group in groups]
+
+
+class RLOO(PathMethod):
+    """A = n/(n-1) (R - mean_task). Ahmadian et al. 2024, arXiv 2402.14740."""
+
+    def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
+        """Against the mean of the others of the group."""
+        return [leave_one_out(_rewards(group)) for group in groups]
+
+
+class DrGRPO(PathMethod):
+    """A = R - mean_task, no std. Liu et al. 2025, arXiv 2503.20783.
+
+    Its constant token denominator is the loss's aggregation, not a matter of credit.
+    """
+
+    def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
+        """Centred within each group."""
+        return [centred(_rewards(group)) for group in groups]
+
+
+class ReinforcePP(PathMethod):
+    """A = (b - mean_batch(b))/std_batch(b), b = R or R - mean_task. Hu et al., arXiv 2501.03262.
+
+    The batch is every leaf given in one call, each with weight one (the published code weighs a
+    leaf by its number of tokens). `baseline = "group"` is the paper's variant with group baseline.
+    """
+
+    std: Std = "sample"
+    baseline: Literal["none", "group"] = "none"
+
+    def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
+        """Whitened over the batch."""
+        rows = [_rewards(group) for group in groups]
+        if self.baseline == "group":
+            rows = [centred(row) for row in rows]
+        white = iter(standardised([value for row in rows for value in row], self.std))
+        return [[next(white) for _ in row] for row in rows]
+
+
+class TreeGRPO(PathMethod):
+    """A = (R - mean_trunk)/std_trunk + (R - mean_task)/std_task. Ji et al. 2025, arXiv 2509.21240.
+
+    `mode` keeps the first term (intra), the second (inter) or both, weight 1:1. A trunk with one
+    scored leaf has intra advantage 0.
+    """
+
+    mode: Literal["intra", "inter", "both"] = "both"
+    std: Std = "sample"
+
+    def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
+        """Against the trunk, the task, or both."""
+        return [self._group(group) for group in groups]
+
+    def _group(self, group: Sequence[Leaf]) -> list[float]:
+        inter = standardised(_rewards(group), self.std)
+        if self.mode == "inter":
+            return inter
+        intra = [0.0] * len(group)
+        trunks: dict[tuple[int, int], list[int]] = {}
+        for i, leaf in enumerate(group):
+            trunks.setdefault((leaf.tree, leaf.trunk), []).append(i)
+        for members in trunks.values():
+            for i, value in zip(
+                members, standardised([group[i].reward for i in members], self.std)
+            ):
+                intra[i] = value
+        return intra if self.mode == "intra" else [a + b for a, b in zip(intra, inter)]
+
+
+class TreeRL(NodeMethod):
+    """A(n) = [(V(n) - V(root)) + (V(n) - V(parent))] / sqrt(|L(n)|), V = mean of leaves below.
+
+    Hou et al. 2025, TreeRL, arXiv 2506.11902, eq. 2-4. The root is the task: several trees of one
+    task share its value, the mean over all their leaves.
+    """
+
+    def credits(self, trees: Sequence[Tree], outcomes: Sequence[Column]) -> list[Column]:
+        """Global plus local advantage, weighed down where many leaves repeat it."""
+        root = mean([value for tree, out in zip(trees, outcomes) for value in _scored(tree, out)])
+        out: list[Column] = []
+        for tree, outcome in zip(trees, outcomes):
+            values, many = leaf_mean(tree, outcome), counts(tree, outcome)
+            values[0] = root
+            column = _against_parent(tree, values)
+            for i, local in enumerate(column):
+                if local is not None:
+                    column[i] = (_minus(values[i], root) + local) / math.sqrt(many[i])
+            out.append(column)
+        return out
+
+
+class ValueBackup(NodeMethod):
+    """A(n) = V(n) - V(parent), V(n) = mean of V over the children, V(leaf) = R.
+
+    One-step value back-up over the tree; summed down a path it telescopes to R - V(root). The
+    turn-wise credit of AT2PO (arXiv 2601.04767) builds on the same values. Several trees of one
+    task share its value, the mean over all their trunks.
+    """
+
+    def credits(self, trees: Sequence[Tree], outcomes: Sequence[Column]) -> list[Column]:
+        """What each step changed in the value."""
+        columns = [child_mean(tree, outcome) for tree, outcome in zip(trees, outcomes)]
+        root = mean([v[c] for tree, v in zip(trees, columns) for c in tree.children(0)])
+        for values in columns:
+            values[0] = root
+        return [_against_parent(tree, values) for tree, values in zip(trees, columns)]
+
+
+def _scored(tree: Tree, outcome: Column) -> list[float | None]:
+    return [outcome[leaf] for leaf in tree.leaves()]
+
+
+def _minus(a: float | None, b: float | None) -> float:
+    """Difference of two known values; rounding noise between equal ones is 0."""
+    assert a is not None and b is not None, "a node with a value has a parent with one"
+    return 0.0 if equal([a, b]) else a - b
+
+
+def _against_parent(tree: Tree, values: Column) -> Column:
+    """V(n) - V(parent of n); `None` at the task and where nothing is known."""
+    column: Column = [None] * len(tree)
+    for i in range(1, len(tree)):
+        if values[i] is not None:
+            column[i] = _minus(values[i], values[tree.nodes[i].parent])
+    return column
+
+
+methods: dict[str, type[PathMethod] | type[NodeMethod]] = {
+    "grpo": GRPO,
+    "rloo": RLOO,
+    "dr_grpo": DrGRPO,
+    "reinforce_pp": ReinforcePP,
+    "tree_grpo": TreeGRPO,
+    "tree_rl": TreeRL,
+    "value_backup": ValueBackup,
+}

@@ -1,0 +1,97 @@
+"""An event loop for one program: it runs until nothing is ready, which is how replay stays exact.
+
+A program's tasks, gathers, locks and queues all live on this loop. Whatever would make a second run
+differ from the first (clocks, sockets, threads) is refused here with a word on what to do instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import events, tasks
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, NoReturn
+
+from hornbeam.errors import ProgramError
+
+
+class ReplayLoop(asyncio.AbstractEventLoop):
+    """Ready callbacks in the order they became ready, and nothing else."""
+
+    def __init__(self) -> None:
+        self._ready: deque[asyncio.Handle] = deque()
+
+    def spin(self) -> None:
+        """Run ready callbacks until none is left; every task then waits for an effect or is done.
+
+        May be called from inside a task of another loop, which is put aside meanwhile.
+        """
+        outer = events._get_running_loop()
+        current = None if outer is None else tasks.current_task(outer)
+        if outer is not None and current is not None:
+            tasks._leave_task(outer, current)
+        events._set_running_loop(self)
+        try:
+            while self._ready:
+                handle = self._ready.popleft()
+                if not handle.cancelled():
+                    handle._run()
+        finally:
+            events._set_running_loop(outer)
+            if outer is not None and current is not None:
+                tasks._enter_task(outer, current)
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Queue a callback."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """A future of this loop."""
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+        """A task of this loop."""
+        return asyncio.Task(coro, loop=self, **options)
+
+    def get_debug(self) -> bool:
+        """Never."""
+        return False
+
+    def is_running(self) -> bool:
+        """Always, as seen from a program."""
+        return True
+
+    def is_closed(self) -> bool:
+        """Never."""
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Errors reach the driver through the program's own task; nothing to add here."""
+
+    def call_later(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: a clock."""
+        raise ProgramError(
+            "an agent program waited on the clock (asyncio.sleep, timeout or wait_for), which cannot"
+            " be replayed: set a time-out on the call, or wait inside a tool"
+        )
+
+    call_at = call_later
+
+    def time(self) -> NoReturn:
+        """Refused: a clock."""
+        self.call_later()
+
+    def run_in_executor(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: a thread."""
+        raise ProgramError(
+            "an agent program used a thread, a socket or a process directly, which cannot be"
+            " replayed: put it into a tool and use ep.call"
+        )
+
+    create_connection = getaddrinfo = sock_connect = subprocess_exec = run_in_executor
+    subprocess_shell = call_soon_threadsafe = add_reader = add_writer = run_in_executor

@@ -1,0 +1,175 @@
+"""From credited trees to rows of token ids and segments to train. Numbers only, no torch.
+
+A *segment* is the sampled tokens of one node. A *row* is a sequence of ids that carries segments:
+a growing conversation is one row with several segments, so memory stays linear in its length.
+
+The advantage that leaf i gives node n on its path is A_i(n): the node's own advantage where it is
+an inner node that has one, else the leaf's. With a weight w_i for each leaf (its aggregation), a
+segment carries (METHODS 0.1)
+
+    plus = sum_i w_i max(A_i(n), 0)     minus = sum_i w_i min(A_i(n), 0)     weight = sum_i w_i
+
+over the leaves i below n. Leaves without an advantage do not train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hornbeam.errors import DataError
+from hornbeam.tree import Column, Node, Tree
+
+Trains = Callable[[Node], bool]
+Aggregation = Literal["token_mean", "sequence_mean", "constant"]
+
+
+def all_nodes(node: Node) -> bool:
+    """The predicate of a policy to which every sampled node belongs."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Sampled tokens of one node: `old` are the engine's log-probs, `start` their place in a row."""
+
+    start: int
+    old: NDArray[np.float32]
+    plus: float
+    minus: float
+    weight: float
+    leaves: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Ids, and which spans of them are trained."""
+
+    ids: NDArray[np.int32]
+    segments: tuple[Segment, ...]
+
+
+@dataclass(slots=True)
+class Rows:
+    """All rows of a batch. Segments are numbered through the rows in order.
+
+    `pairs` are (leaf, segment, w_i A_i): what sequence ratios need. `flat` and `trained` count the
+    tokens that one row for every leaf would hold, and those of them that are trained.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    pairs: list[tuple[int, int, float]] = field(default_factory=list)
+    leaves: int = 0
+    flat: int = 0
+    trained: int = 0
+
+
+@dataclass(slots=True)
+class _Credit:
+    """One tree's leaves that train: advantage, trained tokens on the path, weight."""
+
+    tree: Tree
+    trained: list[bool]  # a node
+    advantage: Column
+    tokens: dict[int, int]  # leaf -> |o_i|
+    weights: dict[int, float] = field(default_factory=dict)
+
+
+def collect(
+    trees: Iterable[Tree],
+    *,
+    trains: Trains = all_nodes,
+    aggregation: Aggregation = "token_mean",
+    constant: int = 1024,
+    share: bool = True,
+    pairs: bool = False,
+    keep_zeros: bool = True,
+) -> Rows:
+    """Rows of a batch of credited trees.
+
+    With `share` a node is one segment that holds the sums over its leaves; without, every leaf
+    has rows of its own. `pairs` asks for the (leaf, segment) table. Without `keep_zeros`, segments
+    whose sums are both zero are left out: they move nothing but KL and entropy.
+    """
+    credits = [_credit(tree, trains) for tree in trees]
+    lengths = [n for credit in credits for n in credit.tokens.values()]
+    for credit in credits:
+        credit.weights = {
+            leaf: weight(aggregation, n, sum(lengths), len(lengths), constant)
+            for leaf, n in credit.tokens.items()
+        }
+    out = Rows(leaves=len(lengths), trained=sum(lengths))
+    for credit in credits:
+        out.flat += sum(_flat_tokens(credit, leaf) for leaf in credit.tokens)
+        if share:
+            _add_shared(out, credit, pairs, keep_zeros)
+        else:
+            _add_flat(out, credit, pairs, keep_zeros)
+    return out
+
+
+def weight(aggregation: Aggregation, tokens: int, total: int, leaves: int, constant: int) -> float:
+    """The weight w_i of each token of a leaf with `tokens` trained tokens.
+
+    token_mean 1 / sum_j |o_j| (DAPO), sequence_mean 1 / (G |o_i|) (GRPO), constant 1 / (G C)
+    (Dr. GRPO, arXiv 2503.20783), with G leaves in the batch.
+    """
+    if aggregation == "token_mean":
+        return 1.0 / total
+    return 1.0 / (leaves * (tokens if aggregation == "sequence_mean" else constant))
+
+
+def _credit(tree: Tree, trains: Trains) -> _Credit:
+    advantage = tree.columns.get("advantage")
+    if advantage is None:
+        raise DataError(
+            f"the tree of task {tree.task.get('id')!r} has no column 'advantage': credit it first"
+        )
+    trained = [bool(node.tokens) and i > 0 and trains(node) for i, node in enumerate(tree.nodes)]
+    above = [0] * len(tree)
+    for i, node in enumerate(tree.nodes):
+        above[i] = (above[node.parent] if i else 0) + len(node.tokens) * trained[i]
+    tokens = {i: above[i] for i in tree.leaves() if advantage[i] is not None and above[i]}
+    return _Credit(tree, trained, advantage, tokens)
+
+
+def _sums(credit: _Credit) -> list[tuple[float, float, float, int]]:
+    """(plus, minus, weight, leaves) of every node: one backward loop (see the head)."""
+    tree, sums = credit.tree, [(0.0, 0.0, 0.0, 0)] * len(credit.tree)
+    below = [(0.0, 0.0, 0.0, 0)] * len(tree)  # of the leaves' own advantages
+    for i in range(len(tree) - 1, 0, -1):
+        own = credit.advantage[i]
+        if i in credit.weights:
+            w, a = credit.weights[i], own or 0.0
+            below[i] = (w * max(a, 0.0), w * min(a, 0.0), w, 1)
+        plus, minus, w, leaves = sums[i] = below[i]
+        if own is not None and not tree.is_leaf(i):
+            sums[i] = (w * max(own, 0.0), w * min(own, 0.0), w, leaves)
+        p = tree.nodes[i].parent
+        up = below[p]
+        below[p] = (up[0] + plus, up[1] + minus, up[2] + w, up[3] + leaves)
+    return sums
+
+
+def _carried(tree: Tree, nodes: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """The nodes as (last node of a row, nodes whose whole sequence that row begins with)."""
+    left = set(nodes)
+    out = []
+    for last in reversed(nodes):
+        if last not in left:
+            continue
+        carried, i = [], last
+        while i > 0:
+            if i in left:
+                left.remove(i)
+                carried.append(i)
+            node = tree.nodes[i]
+            i = node.parent if node.prefix is None else node.prefix
+            if node.keep is not None and node.keep < tree.length(i):
+                break
+        out.append((last, carried[::-1]))
+    return out[::-1]

@@ -1,0 +1,69 @@
+"""Settings of training: the loss, the optimiser, LoRA. No torch here, so recipes load fast."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from hornbeam.settings import Settings
+
+
+class LossSettings(Settings):
+    """What is minimised. Defaults: PPO's clip at the token, averaged over all sampled tokens.
+
+    `ratio` is the unit whose importance ratio is clipped: each token, a turn (one node) or a whole
+    sequence (all trained tokens of a leaf's path, GSPO). `clip_low`, `clip_high` bound it to
+    [1 - low, 1 + high]; `dual_clip` also bounds the term of negative advantages, at that ratio.
+    `constant` is the token denominator of a leaf for `aggregation = "constant"` (Dr. GRPO).
+    `old` says whose log-probs are the ratio's denominator: those the engine sampled with, or the
+    trainer's own before the first minibatch; `truncate` = C then weights every token with
+    min(pi_old / pi_engine, C).
+    """
+
+    ratio: Literal["token", "turn", "sequence"] = "token"
+    objective: Literal["clip", "cispo"] = "clip"
+    clip_low: float = Field(0.2, ge=0, le=1)
+    clip_high: float = Field(0.2, ge=0)
+    dual_clip: float | None = Field(None, gt=1)
+    aggregation: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
+    constant: int = Field(1024, gt=0)
+    kl: float = Field(0.0, ge=0)
+    entropy: float = Field(0.0, ge=0)
+    old: Literal["engine", "trainer"] = "engine"
+    truncate: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.truncate is not None and self.old == "engine":
+            raise ValueError("loss.truncate compares trainer and engine: set loss.old = 'trainer'")
+        if self.dual_clip is not None and self.objective == "cispo":
+            raise ValueError("loss.dual_clip has no meaning with loss.objective = 'cispo'")
+        return self
+
+
+class OptimSettings(Settings):
+    """AdamW and how a batch is cut. One `step` makes `epochs` x `minibatches` updates.
+
+    `max_pack_tokens` bounds what one forward pass holds; a longer single row is run whole.
+    """
+
+    lr: float = Field(1e-6, gt=0)
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: float = Field(1.0, gt=0)
+    minibatches: int = Field(1, gt=0)
+    epochs: int = Field(1, gt=0)
+    max_pack_tokens: int = Field(4096, gt=0)
+    packed: bool = True
+    bf16: bool = False
+    checkpointing: bool = False
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters on the named linear layers, through peft."""
+
+    rank: int = Field(16, gt=0)
+    alpha: float = Field(32.0, gt=0)
+    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"

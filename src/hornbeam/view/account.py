@@ -1,0 +1,96 @@
+"""The cost account as an HTML table: every kind that was counted, and totals that leave none out.
+
+Kinds are grouped by unit (tokens, calls, seconds). A kind is in its unit's total when it was paid
+for: prompt tokens from the cache, replayed tool calls and the flat count of packed training tokens
+were not, and the table says so. Kinds that are not known here are shown under their own name and
+counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from html import escape
+
+UNITS = ("tokens", "calls", "seconds", "other")
+
+# kind -> (name on the page, why it is not in the total; "" where it is)
+KNOWN = {
+    "sampled_tokens": ("sampled", ""),
+    "prompt_tokens_computed": ("prompt, computed", ""),
+    "prompt_tokens_cached": ("prompt, from the cache", "not computed again"),
+    "tool_calls": ("tool calls run", ""),
+    "tool_calls_replayed": ("tool calls replayed", "answered from the record"),
+    "tokens_unique": ("trainer, unique", ""),
+    "tokens_flat": ("trainer, as flat rows", "what training without packing would run"),
+    "seconds_grow": ("growing", ""),
+    "seconds_train": ("training", ""),
+}
+
+
+def unit(kind: str) -> str:
+    """Which unit a kind is counted in, read off its name."""
+    if "token" in kind:
+        return "tokens"
+    if "call" in kind:
+        return "calls"
+    return "seconds" if "second" in kind else "other"
+
+
+def why_free(kind: str, costs: Mapping[str, float]) -> str:
+    """Why a kind is not in its unit's total; "" where it is."""
+    if kind == "tokens_flat" and "tokens_unique" not in costs:
+        return ""
+    if kind in KNOWN:
+        return KNOWN[kind][1]
+    if "cached" in kind:
+        return "not computed again"
+    if "total" in kind:
+        return "a sum of other kinds"
+    return "answered from the record" if "replayed" in kind else ""
+
+
+def totals(costs: Mapping[str, float]) -> dict[str, float]:
+    """What was paid for in each unit that adds up."""
+    out: dict[str, float] = {}
+    for kind, amount in costs.items():
+        if unit(kind) != "other" and not why_free(kind, costs) and math.isfinite(amount):
+            out[unit(kind)] = out.get(unit(kind), 0.0) + amount
+    return out
+
+
+def cost_table(costs: Mapping[str, float]) -> str:
+    """The table, or a sentence where nothing was counted."""
+    if not costs:
+        return "<p class=note>No costs were handed to this report.</p>"
+    total = totals(costs)
+    bodies = []
+    for one in UNITS:
+        kinds = [kind for kind in costs if unit(kind) == one]
+        rows = [_row(kind, costs, total.get(one, 0.0)) for kind in kinds]
+        if len(kinds) > 1 and one in total:
+            amount = f"<td>{amount_text(total[one])}</td><td></td>"
+            rows.append(f'<tr class=total><th scope=row>all {one} paid for</th>{amount}</tr>')
+        if rows:
+            head = f'<tr><th colspan=3 scope=rowgroup class=unit>{one}</th></tr>'
+            bodies.append("<tbody>" + head + "".join(rows) + "</tbody>")
+    head = "<th scope=col>kind</th><th scope=col>amount</th><th scope=col>share</th>"
+    return f"<table class=costs><thead><tr>{head}</tr></thead>{''.join(bodies)}</table>"
+
+
+def _row(kind: str, costs: Mapping[str, float], total: float) -> str:
+    free, amount = why_free(kind, costs), costs[kind]
+    name = escape(KNOWN.get(kind, (kind.replace("_", " "), ""))[0])
+    if free:
+        name += f" <small>{free}</small>"
+    paid = unit(kind) != "other" and not free and total and math.isfinite(amount)
+    share = f"{100 * amount / total:.0f} %" if paid else "–"
+    return f"<tr><th scope=row>{name}</th><td>{amount_text(amount)}</td><td>{share}</td></tr>"
+
+
+def amount_text(amount: float) -> str:
+    """An amount with thousands apart; one decimal where it is below a hundred and not whole."""
+    if not math.isfinite(amount):
+        return "not a number"
+    whole = amount == round(amount) or abs(amount) >= 100
+    return f"{amount:,.0f}" if whole else f"{amount:,.1f}"

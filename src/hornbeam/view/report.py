@@ -1,0 +1,120 @@
+"""The report: one HTML file that needs no network, written under a temporary name, then renamed.
+
+What can be said without a script stands in the page as HTML (outcome, cost account, recipe); curves
+and trees are drawn by charts.js and trees.js from the JSON of `page_data`. No text of a run ever
+becomes markup: here it is escaped, there it is set as text, and the page's own policy admits no
+script but ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from hornbeam.errors import StoreError
+from hornbeam.view.account import cost_table
+from hornbeam.view.data import Limits, ReportData, page_data
+
+_SCRIPTS = ("page.js", "charts.js", "trees.js")
+
+
+def write_report(path: str | Path, data: ReportData, limits: Limits = Limits()) -> Path:
+    """Write the report; returns its path. A report that stood there is replaced whole."""
+    path = Path(path)
+    new = path.with_name(path.name + ".tmp")
+    page = report_html(data, limits).encode("utf-8", "replace")  # lone surrogates become "?"
+    try:
+        new.write_bytes(page)
+        os.replace(new, path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise StoreError(f"{path}: the report cannot be written: {error}") from error
+    return path
+
+
+def report_html(data: ReportData, limits: Limits = Limits()) -> str:
+    """The whole page."""
+    script = "\n".join(_asset(name) for name in _SCRIPTS)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    packed = page_data(data, limits)
+    return Template(_asset("page.html")).substitute(
+        title=escape(data.title),
+        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
+        style=_asset("page.css"),
+        outcome=escape(outcome(data.metrics)),
+        facts=escape(facts(data)),
+        costs=cost_table(data.costs),
+        recipe=escape(data.recipe.strip() or "No recipe was given."),
+        left_out="".join(f"<p class=note>{escape(told)}</p>" for told in packed.pop("left_out")),
+        data=embed(packed),
+        script=script,
+    )
+
+
+def embed(value: Any) -> str:
+    """JSON that can stand inside a script element: nothing in it can end the element."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def outcome(metrics: list[dict[str, Any]]) -> str:
+    """What came of the run, in one sentence."""
+    told = [row for row in metrics if row.get("kind") == "eval" and row.get("accuracy") is not None]
+    by_stage = {str(row.get("stage", "train")): row for row in told}  # the last of each stage
+    parts = []
+    if start := by_stage.get("start"):
+        parts.append(f"{_share(start)} at the start")
+    if warm := by_stage.get("warm start"):
+        parts.append(f"{_share(warm)} after the warm start")
+    if end := by_stage.get("final"):
+        parts.append(f"{_share(end)} at the end")
+    elif now := by_stage.get("train"):
+        parts.append(f"{_share(now)} at step {now.get('step', '?')}")
+    if parts:
+        return "Held-out accuracy: " + ", ".join(parts) + "."
+    rewards = [row for row in metrics if row.get("kind") == "train" and "reward" in row]
+    if rewards:
+        first, last = rewards[0], rewards[-1]
+        return (
+            f"No held-out accuracy yet; training reward {first['reward']:.3g} at step"
+            f" {first.get('step', 0)}, {last['reward']:.3g} at step {last.get('step', 0)}."
+        )
+    return "Nothing has been measured yet."
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    accuracy, count = float(row["accuracy"]), int(row.get("count") or 0)
+    known = f" ({round(accuracy * count):,} of {count:,})" if count else ""
+    return f"{100 * accuracy:.1f} %{known}"
+
+
+def facts(data: ReportData) -> str:
+    """Training steps and wall time, as far as they are known."""
+    steps = sum(row.get("kind") == "train" for row in data.metrics)
+    seconds = max((float(row.get("seconds") or 0) for row in data.metrics), default=0.0)
+    parts = [f"{steps:,} training step{'' if steps == 1 else 's'}"]
+    if seconds:
+        parts.append(f"wall time {duration(seconds)}")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 42 s, 3 min 5 s, 2 h 10 min."""
+    minutes, left = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{left} s"
+    if minutes < 60:
+        return f"{minutes} min {left} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _asset(name: str) -> str:
+    return (files("hornbeam.view") / name).read_text(encoding="utf-8")
