@@ -1,1 +1,1 @@
-"""Hornbeam grows trees of LLM-agent runs, credits their steps, and trains and searches with them."""
+"""Hornbeam grows trees of LLM-agent runs, credits their steps, trains and searches with them."""

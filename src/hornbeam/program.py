@@ -330,14 +330,20 @@ class Driver:
             chat = self._live.chat(effect.name)
             was = chat.decode(self._contexts(recorded.at))
             now = chat.decode(chat.render(effect.payload[0], self._said_by(effect.name)))
-            at = next((i for i, (a, b) in enumerate(zip(was, now)) if a != b), min(map(len, (was, now))))
+            at = next(
+                (i for i, (a, b) in enumerate(zip(was, now)) if a != b), min(map(len, (was, now)))
+            )
             if was == now:
                 raise self._diverged(effect, "the same messages with other sampling settings")
             show = slice(max(0, at - 20), at + 20)
             raise self._diverged(effect, f"{was[show]!r} where it now says {now[show]!r}")
 
     def _diverged(self, effect: _Effect, recorded: str) -> Divergence:
-        what = f"an ask of agent {effect.name!r}" if effect.kind == "ask" else f"a call of {effect.name!r}"
+        what = (
+            f"an ask of agent {effect.name!r}"
+            if effect.kind == "ask"
+            else f"a call of {effect.name!r}"
+        )
         return Divergence(
             f"the program did not reproduce its own path: effect {effect.number + 1} is {what}"
             f" in scope {effect.scope!r}, the record has {recorded}; let all that is not"

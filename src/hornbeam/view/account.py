@@ -70,9 +70,9 @@ def cost_table(costs: Mapping[str, float]) -> str:
         rows = [_row(kind, costs, total.get(one, 0.0)) for kind in kinds]
         if len(kinds) > 1 and one in total:
             amount = f"<td>{amount_text(total[one])}</td><td></td>"
-            rows.append(f'<tr class=total><th scope=row>all {one} paid for</th>{amount}</tr>')
+            rows.append(f"<tr class=total><th scope=row>all {one} paid for</th>{amount}</tr>")
         if rows:
-            head = f'<tr><th colspan=3 scope=rowgroup class=unit>{one}</th></tr>'
+            head = f"<tr><th colspan=3 scope=rowgroup class=unit>{one}</th></tr>"
             bodies.append("<tbody>" + head + "".join(rows) + "</tbody>")
     head = "<th scope=col>kind</th><th scope=col>amount</th><th scope=col>share</th>"
     return f"<table class=costs><thead><tr>{head}</tr></thead>{''.join(bodies)}</table>"

@@ -217,8 +217,12 @@ class _Packer:
             out["answer"] = self._text(_plain(node.answer))
         if node.calls:
             out["calls"] = [
-                [call.tool, self._text(_plain(dict(call.arguments))),
-                 self._text(_plain(call.result)), self._text(call.error)]
+                [
+                    call.tool,
+                    self._text(_plain(dict(call.arguments))),
+                    self._text(_plain(call.result)),
+                    self._text(call.error),
+                ]
                 for call in node.calls
             ]
         return out | _counts(node)
