@@ -150,11 +150,11 @@ class ByteChat:
 
     def encode(self, text: str) -> array[int]:
         """The text's bytes."""
-        return ids(text.encode())
+        return ids(list(text.encode()))  # an array made of bytes would read them as machine words
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The bytes' text, zeros left out."""
-        return bytes(t for t in tokens if t).decode("utf-8", errors="replace")
+        return bytes(list(tokens)).replace(b"\0", b"").decode("utf-8", errors="replace")
 
     def fingerprint(self) -> str:
         """Always the same."""

@@ -1,0 +1,157 @@
+"""An engine that says what you tell it to say: for tests, for docs, and for trying a program out.
+
+    Scripted("CALC[2+2]")                          always the same
+    Scripted(["CALC[2+2]", "ANSWER[4]"])           one after the other, in the order of requests
+    Scripted({"= 4": "ANSWER[4]", "": "CALC[2+2]"})   the key that stands last in the prompt speaks
+    Scripted(lambda prompt, rng: rng.choice(["yes", "no"]))
+
+A function and a mapping answer by prompt and seed alone, so equal seeds give equal trees; a list
+counts requests and suits one episode at a time. Greedy requests (temperature 0) all get the same
+random numbers, whatever their seed.
+
+Left out: clocks, and a prefix cache: all prompt tokens count as computed.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+
+from hornbeam.chat import ByteChat, Chat, assistant, user
+from hornbeam.engine.base import Completion, Request, Turnstile
+from hornbeam.errors import EngineError, PromptTooLong
+from hornbeam.tree import floats
+
+Say = Callable[[str, Random], str]
+LogProbs = Callable[[str, Sequence[int]], Sequence[float]]
+
+
+class Scripted:
+    """Says what `say` says, token by token as a model would, with the log-probs you name.
+
+    `logprob` is one number for every token, or a function of prompt text and sampled ids that
+    gives one a token. `context` is the window in tokens; None has no end.
+    """
+
+    def __init__(
+        self,
+        say: Say | Mapping[str, str] | Sequence[str],
+        chat: Chat | None = None,
+        *,
+        logprob: float | LogProbs = -1.0,
+        context: int | None = None,
+    ) -> None:
+        self.chat: Chat = chat or ByteChat()
+        self.version = 0
+        self.turnstile = Turnstile()
+        self._say = _speaker(say)
+        self._logprob = logprob
+        self._context = context
+        self._end = _end_of(self.chat)
+
+    async def generate(self, request: Request) -> Completion:
+        """What the script says to this prompt, cut as a model's answer would be.
+
+        Raises `PromptTooLong` where the window is full and `EngineError` where the script has
+        nothing to say; errors that the script raises go through.
+        """
+        room = self._room(request)
+        prompt = self.chat.decode(request.prompt)
+        said = self._say(prompt, Random(request.seed if request.sampling.temperature else 0))
+        if not isinstance(said, str):
+            raise EngineError(f"the script must say a text, it said {said!r}"[:300])
+        tokens, finish = self._cut(self.chat.encode(said), request.sampling.stop, room)
+        return Completion(
+            tokens=tokens,
+            logprobs=self._logprobs(prompt, tokens),
+            text=self.chat.decode(tokens),
+            finish=finish,
+            version=self.version,
+            computed=len(request.prompt),
+        )
+
+    def _room(self, request: Request) -> int:
+        """How many tokens may be sampled."""
+        if self._context is None:
+            return request.sampling.max_tokens
+        room = self._context - len(request.prompt)
+        if room < 1:
+            raise PromptTooLong(
+                f"a prompt of {len(request.prompt)} tokens leaves no room for an answer in the"
+                f" window of {self._context}"
+            )
+        return min(room, request.sampling.max_tokens)
+
+    def _cut(self, tokens: array[int], stop: Sequence[str], room: int) -> tuple[array[int], str]:
+        """(ids, finish): up to an end token, a stop string or the room, whichever comes first."""
+        ends = [tokens.index(end) for end in self.chat.ends if end in tokens]
+        tokens = tokens[: min(ends)] if ends else tokens[:]
+        length = self._stop_at(tokens, stop)
+        if length is None:
+            tokens.append(self._end)
+            length = len(tokens)
+        return tokens[: min(length, room)], "stop" if length <= room else "length"
+
+    def _stop_at(self, tokens: array[int], stop: Sequence[str]) -> int | None:
+        """How many ids there are up to the one that completes a stop string."""
+
+        def stops(length: int) -> bool:
+            text = self.chat.decode(tokens[:length])
+            return any(s in text for s in stop)
+
+        if not stop or not stops(len(tokens)):
+            return None
+        return bisect_left(range(len(tokens)), True, key=stops)
+
+    def _logprobs(self, prompt: str, tokens: array[int]) -> array[float]:
+        if not callable(self._logprob):
+            return floats([self._logprob]) * len(tokens)
+        logprobs = floats(self._logprob(prompt, tokens))
+        if len(logprobs) != len(tokens):
+            raise EngineError(f"the script gave {len(logprobs)} log-probs for {len(tokens)} tokens")
+        return logprobs
+
+    async def load(self, version: int) -> None:
+        """Speak under this version from now on."""
+        self.version = version
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+def _speaker(say: Say | Mapping[str, str] | Sequence[str]) -> Say:
+    """One function for every way to write a script."""
+    if callable(say):
+        return say
+    if isinstance(say, str):
+        return lambda prompt, rng: say
+    if isinstance(say, Mapping):
+        return lambda prompt, rng: _by_key(say, prompt)
+    lines = iter(list(say))
+
+    def next_line(prompt: str, rng: Random) -> str:
+        line = next(lines, None)
+        if line is None:
+            raise EngineError(f"the script is used up; next prompt: ...{prompt[-60:]!r}")
+        return line
+
+    return next_line
+
+
+def _by_key(say: Mapping[str, str], prompt: str) -> str:
+    """The value of the key that stands last in the prompt; the longest of those that end there."""
+    found = [(prompt.rfind(key) + len(key), len(key), key) for key in say if key and key in prompt]
+    if found:
+        return say[max(found)[2]]
+    if "" in say:
+        return say[""]
+    raise EngineError(f"the script has no key for the prompt ...{prompt[-60:]!r}")
+
+
+def _end_of(chat: Chat) -> int:
+    """The id that the chat puts behind an answer."""
+    asked = chat.render([user("a")])
+    told = chat.render([user("a"), assistant("b")])[len(asked) :]
+    return next((token for token in told if token in chat.ends), min(chat.ends))
