@@ -1,0 +1,177 @@
+"""The ledger: what every call cost, entered against its node, and the budget that growth keeps.
+
+A call first *reserves* the most it can cost, so that many calls in flight cannot pass a budget
+together, and is *settled* with what it did cost. The ledger tells what was paid: a call that a
+crash made necessary a second time is paid, and counted, twice; a replayed one is not paid.
+
+Kinds in use: sampled_tokens, prompt_tokens_computed, prompt_tokens_cached, model_calls, tool_calls,
+tool_calls_replayed, scorer_calls, tokens_flat, tokens_unique, seconds (wall, entered by the ledger
+itself), seconds_grow, seconds_train. Any other name is counted too, but no budget looks at it.
+
+Left out: where entries are kept (store). Not for several threads at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from hornbeam.errors import BudgetSpent
+from hornbeam.settings import Settings
+
+TOKENS = ("sampled_tokens", "prompt_tokens_computed")  # cached prompt tokens are not paid
+CALLS = ("model_calls", "tool_calls", "scorer_calls")  # replayed tool calls are not paid
+
+
+class Budget(Settings):
+    """The most that may be spent; `None` is no limit.
+
+    `tokens`: sampled and computed prompt tokens. `calls`: of models, tools and scorers. `seconds`:
+    wall time of the run, earlier parts of a resumed one included.
+    """
+
+    tokens: int | None = Field(None, ge=0)
+    calls: int | None = Field(None, ge=0)
+    seconds: float | None = Field(None, ge=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One cost: whose (tree "train/12/3", episode, turn; "" and -1 where it is nobody's), what."""
+
+    tree: str
+    episode: int
+    turn: int
+    kind: str
+    amount: float
+
+
+NO_BUDGET = Budget()
+
+
+class Ledger:
+    """Running sums of all entries, and the budget's watch over them.
+
+    `spent` are the sums of an earlier part of this run, `sink` keeps entries (`Store.enter`).
+    """
+
+    def __init__(
+        self,
+        budget: Budget = NO_BUDGET,
+        spent: Mapping[str, float] = {},
+        clock: Callable[[], float] = time.monotonic,
+        sink: Callable[[Sequence[Entry]], None] | None = None,
+    ) -> None:
+        self.budget = budget
+        self.totals: dict[str, float] = dict(spent)
+        self._tokens = sum(spent.get(kind, 0) for kind in TOKENS)
+        self._calls = sum(spent.get(kind, 0) for kind in CALLS)
+        self._held_tokens = self._held_calls = 0
+        self._taken = dict(spent)
+        self._clock, self._sink = clock, sink
+        self._stamp = clock()
+
+    @property
+    def tokens(self) -> float:
+        """Tokens spent: sampled, and prompt tokens that were computed."""
+        return self._tokens
+
+    @property
+    def calls(self) -> float:
+        """Calls spent: of models, tools and scorers."""
+        return self._calls
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds of this run so far, earlier parts included."""
+        return self.totals.get("seconds", 0.0) + self._clock() - self._stamp
+
+    def reserve(self, tokens: int = 0, calls: int = 0) -> Reservation:
+        """Hold room for a call that costs at most this. Raises `BudgetSpent` where there is none.
+
+        Held: spent + reserved <= budget, whatever is in flight.
+        """
+        budget = self.budget
+        if budget.tokens is not None:
+            _check("tokens", self._tokens, self._held_tokens, tokens, budget.tokens)
+        if budget.calls is not None:
+            _check("calls", self._calls, self._held_calls, calls, budget.calls)
+        if budget.seconds is not None and self.seconds >= budget.seconds:
+            raise BudgetSpent(
+                f"budget.seconds: {self.seconds:.0f} of {budget.seconds:.0f} seconds are spent"
+            )
+        self._held_tokens += tokens
+        self._held_calls += calls
+        return Reservation(self, tokens, calls)
+
+    def enter(self, entries: Sequence[Entry]) -> None:
+        """Count entries and hand them to the sink; wall seconds go along once a second."""
+        if self._clock() - self._stamp >= 1.0:
+            entries = [*entries, self._wall()]
+        totals = self.totals
+        for entry in entries:
+            kind, amount = entry.kind, entry.amount
+            totals[kind] = totals.get(kind, 0) + amount
+            if kind in TOKENS:
+                self._tokens += amount
+            elif kind in CALLS:
+                self._calls += amount
+        if self._sink is not None:
+            self._sink(entries)
+
+    def take(self) -> dict[str, float]:
+        """What was entered since the last take (or the start), by kind, wall seconds included."""
+        self.enter([self._wall()])
+        since = {kind: sum_ - self._taken.get(kind, 0) for kind, sum_ in self.totals.items()}
+        self._taken = dict(self.totals)
+        return {kind: amount for kind, amount in since.items() if amount}
+
+    def _wall(self) -> Entry:
+        before, self._stamp = self._stamp, self._clock()
+        return Entry("", -1, -1, "seconds", self._stamp - before)
+
+    def _let_go(self, tokens: int, calls: int) -> None:
+        self._held_tokens -= tokens
+        self._held_calls -= calls
+
+
+class Reservation:
+    """Room held for one call. Ends once: by `settle` or by `release`; what comes later is void.
+
+    As a context manager it is released at the block's end unless it was settled in it.
+    """
+
+    __slots__ = ("_held", "_ledger", "calls", "tokens")
+
+    def __init__(self, ledger: Ledger, tokens: int, calls: int) -> None:
+        self._ledger, self.tokens, self.calls = ledger, tokens, calls
+        self._held = True
+
+    def settle(self, entries: Sequence[Entry]) -> None:
+        """Give the room back and enter what the call did cost, be it more than was reserved."""
+        self.release()
+        self._ledger.enter(entries)
+
+    def release(self) -> None:
+        """Give the room back: the call failed before it cost anything."""
+        if self._held:
+            self._held = False
+            self._ledger._let_go(self.tokens, self.calls)
+
+    def __enter__(self) -> Reservation:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.release()
+
+
+def _check(what: str, spent: float, held: int, asked: int, limit: int) -> None:
+    if spent + held + asked > limit:
+        flight = f", {held} held by calls in flight" if held else ""
+        raise BudgetSpent(
+            f"budget.{what}: {spent:.0f} of {limit} {what} are spent{flight};"
+            f" the next call may need {asked}"
+        )
