@@ -1,0 +1,167 @@
+"""Runs tool calls in this process: quick ones at once, others in threads, async ones as they are.
+
+A tool is a function with named arguments that returns JSON data. Its first parameter may be named
+`task`: it then gets the task, which is not part of the recorded arguments.
+
+Whatever goes wrong is a `ToolError` of one line, which an agent can be shown. A thread cannot be
+stopped: a call that takes too long is left behind in its daemon thread, and when as many are left
+behind as there are threads, no further call is started until one of them ends.
+
+Left out: processes and other machines; a tool that needs them starts them itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import inspect
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from hornbeam.errors import ToolError
+from hornbeam.settings import nearest
+from hornbeam.tasks.base import Task
+
+Tool = Callable[..., Any]
+F = TypeVar("F", bound=Callable[..., Any])
+LONGEST = 300  # characters of an error
+
+
+def inline(tool: F) -> F:
+    """Mark a tool that always answers within microseconds: it is called without a thread."""
+    tool.__dict__["hornbeam_inline"] = True
+    return tool
+
+
+class LocalWorkers:
+    """Tools by name, at most `seconds` a call, at most `threads` of them at once.
+
+    `abandoned` counts calls that passed their time and still run.
+    """
+
+    def __init__(self, tools: Mapping[str, Tool], seconds: float = 10.0, threads: int = 16) -> None:
+        self.seconds = seconds
+        self.threads = threads
+        self.abandoned = 0
+        self._tools = dict(tools)
+        self._signatures = {name: _signature(tool) for name, tool in tools.items()}
+        self._free = asyncio.Semaphore(threads)
+
+    async def call(self, name: str, arguments: Mapping[str, Any], task: Task) -> Any:
+        """The result as it reads back from JSON. Raises `ToolError` for whatever goes wrong."""
+        if name not in self._tools:
+            raise ToolError(f"there is no tool {name!r}: {nearest(name, self._tools)}")
+        tool = self._tools[name]
+        given = self._bind(name, arguments, task)
+
+        def run() -> Any:
+            return tool(*given, **arguments)
+
+        if inspect.iscoroutinefunction(tool):
+            result = await self._awaited(name, run)
+        elif getattr(tool, "hornbeam_inline", False):
+            result = _outcome(run)
+        else:
+            result = await self._in_thread(name, run)
+        if isinstance(result, ToolError):
+            raise result
+        return _json(name, result)
+
+    def _bind(self, name: str, arguments: Mapping[str, Any], task: Task) -> tuple[Task, ...]:
+        """The positional arguments: the task where the tool wants it. Checks all arguments."""
+        signature = self._signatures[name]
+        if signature is None:
+            return ()
+        parameters = list(signature.parameters.values())
+        given = (task,) if parameters and parameters[0].name == "task" else ()
+        try:
+            signature.bind(*given, **arguments)
+        except TypeError as error:
+            takes = ", ".join(parameter.name for parameter in parameters[len(given) :])
+            raise ToolError(f"{name} takes ({takes}): {error}") from error
+        return given
+
+    async def _awaited(self, name: str, run: Callable[[], Any]) -> Any:
+        """What an async tool returns, or the error."""
+        try:
+            async with asyncio.timeout(self.seconds) as limit:
+                return await run()
+        except (Exception, SystemExit) as error:
+            return self._too_long(name) if limit.expired() else _told(error)
+
+    async def _in_thread(self, name: str, run: Callable[[], Any]) -> Any:
+        """What a tool returns in a daemon thread, or the error."""
+        async with self._free:
+            if self.abandoned >= self.threads:
+                raise ToolError(
+                    f"{name} was not run: {self.abandoned} earlier calls passed their time and"
+                    " still run"
+                )
+            loop = asyncio.get_running_loop()
+            done = loop.create_future()
+            context = contextvars.copy_context()
+
+            def finish(result: Any) -> None:
+                if done.done():
+                    self.abandoned -= 1
+                else:
+                    done.set_result(result)
+
+            def work() -> None:
+                result = context.run(_outcome, run)
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                    loop.call_soon_threadsafe(finish, result)
+
+            threading.Thread(target=work, name=f"tool {name}", daemon=True).start()
+            try:
+                async with asyncio.timeout(self.seconds):
+                    return await done
+            except TimeoutError:
+                return self._too_long(name)
+            finally:
+                if done.cancelled():  # by the time-out or from outside
+                    self.abandoned += 1
+
+    def _too_long(self, name: str) -> ToolError:
+        return ToolError(f"{name} took longer than {self.seconds:g} s")
+
+    async def aclose(self) -> None:
+        """Nothing is held; threads left behind end with the process."""
+
+
+def _signature(tool: Tool) -> inspect.Signature | None:
+    """The signature of a tool, or None for one written in C that tells none."""
+    try:
+        return inspect.signature(tool)
+    except ValueError:
+        return None
+
+
+def _outcome(run: Callable[[], Any]) -> Any:
+    """What a tool returns, or the error it met; even one that ends the process goes no further."""
+    try:
+        return run()
+    except (Exception, SystemExit) as error:
+        return _told(error)
+
+
+def _told(error: BaseException) -> ToolError:
+    """One line: the error's own text where a tool raised it on purpose, else with its name."""
+    text = str(error).strip().split("\n", 1)[0]
+    if not isinstance(error, ToolError):
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return ToolError(text[:LONGEST])
+
+
+def _json(name: str, result: Any) -> Any:
+    """The result as it reads back from a record."""
+    if result is None or (type(result) is str and result.isascii()):
+        return result
+    try:
+        text = json.dumps(result, allow_nan=False, ensure_ascii=False)
+        return json.loads(text.encode("utf-8", errors="replace"))  # lone surrogates cannot be kept
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ToolError(f"{name} returned what is no JSON data: {error}"[:LONGEST]) from error
