@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from hornbeam.errors import DataError
@@ -85,6 +85,7 @@ class Tree:
 
     def __post_init__(self) -> None:
         for i, node in enumerate(self.nodes):
+            self._check(i, node)
             self._lengths.append(self._length(node))
             if i:
                 self._children.setdefault(node.parent, []).append(i)
@@ -95,8 +96,7 @@ class Tree:
     def append(self, node: Node) -> int:
         """Add a node after its parent; every column grows by a `None`. Returns its index."""
         index = len(self.nodes)
-        if not 0 <= node.parent < index:
-            raise DataError(f"node {index} has parent {node.parent}: parents come first")
+        self._check(index, node)
         self.nodes.append(node)
         self._lengths.append(self._length(node))
         self._children.setdefault(node.parent, []).append(index)
@@ -138,6 +138,10 @@ class Tree:
         """Steps from the task to node i; the task has depth 0."""
         return len(self.path(i))
 
+    def length(self, i: int) -> int:
+        """How many ids the sequence of node i has."""
+        return self._lengths[i]
+
     def sequence(self, i: int) -> array[int]:
         """All ids up to the end of node i's sampled tokens, shape [length]."""
         return self._ids(i, self._lengths[i])
@@ -145,6 +149,11 @@ class Tree:
     def context(self, i: int) -> array[int]:
         """All ids that the model saw before it sampled node i, shape [length]."""
         return self._ids(i, self._lengths[i] - len(self.nodes[i].tokens))
+
+    def before(self, node: Node) -> array[int]:
+        """The context of a node that is not of this tree yet, shape [length]."""
+        above = node.parent if node.prefix is None else node.prefix
+        return self._ids(above, self._head(node)) + node.prompt
 
     def _ids(self, i: int, need: int) -> array[int]:
         """The first `need` ids of node i's sequence."""
@@ -169,6 +178,19 @@ class Tree:
             return node.keep
         return self._lengths[node.parent if node.prefix is None else node.prefix]
 
+    def _check(self, index: int, node: Node) -> None:
+        """A node stands after what it refers to, and keeps no more than is there."""
+        if not (0 <= node.parent < index or (index == 0 and node.parent == -1)):
+            raise DataError(
+                f"node {index} has parent {node.parent}: parents come first, and -1 is node 0's"
+            )
+        before = node.parent if node.prefix is None else node.prefix
+        if node.prefix is not None and not 0 <= before < index:
+            raise DataError(f"node {index} has prefix {before}: it must come before the node")
+        there = self._lengths[before] if index else 0
+        if node.keep is not None and not 0 <= node.keep <= there:
+            raise DataError(f"node {index} keeps {node.keep} ids of the {there} of node {before}")
+
     def _length(self, node: Node) -> int:
         return self._head(node) + len(node.prompt) + len(node.tokens)
 
@@ -180,7 +202,7 @@ class Tree:
         i = parent
         while i > 0 and self.nodes[i].agent != agent:
             i = self.nodes[i].parent
-        near = self.sequence(i) if i > 0 else ids()
+        near = self.sequence(i)
         shared = common_prefix(near, context)
         if shared < len(context):
             twin = next((c for c in self.children(parent) if self.nodes[c].agent == agent), 0)
@@ -192,6 +214,29 @@ class Tree:
         if i == parent and shared == len(near):
             return {"prompt": context[shared:]}
         return {"prefix": i, "keep": shared, "prompt": context[shared:]}
+
+
+def canonical(tree: Tree) -> Tree:
+    """The same tree with its nodes in order of episode and step, whatever order they came in.
+
+    Ids are placed anew, so that what is held and by whom does not hang on that order either.
+    """
+    places = [(node.episode, node.step) for node in tree.nodes[1:]]
+    if all(a < b for a, b in zip(places, places[1:])):
+        order = list(range(1, len(tree)))
+    else:
+        order = sorted(range(1, len(tree)), key=lambda i: places[i - 1])
+    new = {0: 0}
+    out = Tree(tree.task, [tree.nodes[0]], {}, tree.seed)
+    for i in order:
+        node = tree.nodes[i]
+        parent = new[node.parent]
+        placed = out.place(parent, node.agent, tree.context(i))
+        fresh = {"prefix": None, "keep": None, **placed}
+        new[i] = out.append(replace(node, parent=parent, **fresh))
+    for name, column in tree.columns.items():
+        out.columns[name] = [column[0], *(column[i] for i in order)]
+    return out
 
 
 def common_prefix(a: array[int], b: array[int]) -> int:

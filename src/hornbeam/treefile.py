@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from hornbeam.errors import DataError
+from hornbeam.settings import nearest
 from hornbeam.tree import Call, Column, Node, Tree, floats, ids
 
 VERSION = 1
 
 _CALL = Call("", {})
 _NODE = Node(-1)
+_NUMBERS = "parent", "prefix", "keep", "version", "episode", "step", "turn", "seed"
+_TEXTS = "agent", "scope", "text", "finish", "ask", "error"
+_LISTS = "prompt", "tokens", "logprobs", "calls"
+_KINDS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(_NUMBERS, (int, "an integer")),
+    **dict.fromkeys(_TEXTS, (str, "a string")),
+    **dict.fromkeys(_LISTS, (list, "a list")),
+    "done": (bool, "true or false"),
+}
 
 
 def to_json(tree: Tree) -> dict[str, Any]:
@@ -67,48 +78,79 @@ def from_json(data: Any) -> Tree:
     extra = sorted(set(data) - {"version", "task", "nodes", "columns", "seed"})
     if extra:
         raise DataError(f"unknown key {extra[0]!r}: opinions of nodes belong in 'columns'")
+    seed = data.get("seed", 0)
+    if not _is(seed, int):
+        raise DataError(f"'seed' must be an integer, not {seed!r}")
     nodes = [_node(i, row) for i, row in enumerate(rows)]
     columns = data.get("columns") or {}
     if not isinstance(columns, dict):
         raise DataError("'columns' must be an object of lists")
     checked = {name: _column(name, values, len(nodes)) for name, values in columns.items()}
-    return Tree(task, nodes, checked, data.get("seed", 0))
+    return Tree(task, nodes, checked, seed)
 
 
 def node_from_json(row: Any) -> Node:
     """One node from plain JSON data."""
-    if not isinstance(row, dict) or not isinstance(row.get("parent"), int):
+    if not isinstance(row, dict) or "parent" not in row:
         raise DataError("a node is an object with an integer 'parent'")
-    unknown = sorted(set(row) - set(Node.__slots__))
-    if unknown:
-        raise DataError(f"unknown field {unknown[0]!r}")
-    try:
-        given = dict(row)
-        for name, make in (("prompt", ids), ("tokens", ids), ("logprobs", floats)):
-            if name in given:
-                given[name] = make(given[name])
-        if "calls" in given:
-            given["calls"] = tuple(Call(**{"arguments": {}, **call}) for call in given["calls"])
-        node = Node(**given)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(str(error)) from error
+    given = dict(row)
+    for name, value in row.items():
+        if name not in Node.__slots__:
+            raise DataError(f"unknown field {name!r}: {nearest(name, Node.__slots__)}")
+        kind, told = _KINDS.get(name, (object, ""))
+        if not _is(value, kind) and not (value is None and name in ("prefix", "keep")):
+            raise DataError(f"{name!r} must be {told}, not {value!r}")
+        if name in ("prompt", "tokens"):
+            given[name] = _ids(name, value)
+        elif name == "logprobs":
+            given[name] = _logprobs(value)
+        elif name == "calls":
+            given[name] = tuple(_call(call) for call in value)
+    node = Node(**given)
     if len(node.logprobs) not in (0, len(node.tokens)):
         raise DataError(f"{len(node.tokens)} tokens but {len(node.logprobs)} log-probs")
     return node
 
 
+def _is(value: Any, kind: type) -> bool:
+    """`isinstance`, but true and false are no integers."""
+    return isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
+
+
+def _ids(name: str, values: list[Any]) -> array[int]:
+    try:
+        out = ids(values)
+    except (TypeError, OverflowError) as error:
+        raise DataError(f"{name!r} must hold token ids: {error}") from error
+    if out and min(out) < 0:
+        raise DataError(f"{name!r} must hold token ids, not {min(out)}")
+    return out
+
+
+def _logprobs(values: list[Any]) -> array[float]:
+    try:
+        out = floats(values)
+    except (TypeError, OverflowError) as error:
+        raise DataError(f"'logprobs' must hold numbers: {error}") from error
+    if not all(map(math.isfinite, out)):
+        raise DataError("'logprobs' must hold finite numbers")
+    return out
+
+
+def _call(call: Any) -> Call:
+    if not isinstance(call, dict) or not isinstance(call.get("tool"), str):
+        raise DataError("a call is an object with the name of a 'tool'")
+    for name in call:
+        if name not in Call.__slots__:
+            raise DataError(f"unknown field {name!r} of a call: {nearest(name, Call.__slots__)}")
+    return Call(**{"arguments": {}, **call})
+
+
 def _node(i: int, row: Any) -> Node:
     try:
-        node = node_from_json(row)
+        return node_from_json(row)
     except DataError as error:
         raise DataError(f"node {i}: {error}") from error
-    if i == 0 and node.parent != -1:
-        raise DataError(f"node 0 is the task and has parent -1, not {node.parent}")
-    if i and not 0 <= node.parent < i:
-        raise DataError(f"node {i} has parent {node.parent}: parents come first")
-    if node.prefix is not None and not 0 <= node.prefix < i:
-        raise DataError(f"node {i} has prefix {node.prefix}: it must come before the node")
-    return node
 
 
 def _column(name: str, values: Any, length: int) -> Column:
@@ -117,7 +159,7 @@ def _column(name: str, values: Any, length: int) -> Column:
         raise DataError(f"column {name!r} must have {length} entries, one a node, not {found}")
     for i, value in enumerate(values):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if value is not None and not (number and math.isfinite(value)):
+        if value is not None and not (number and abs(value) <= sys.float_info.max):
             raise DataError(f"column {name!r}, node {i}: {value!r} is neither a number nor null")
     return values
 
@@ -153,7 +195,10 @@ def read_records(source: str | Path | TextIO) -> Iterator[tuple[str, Any]]:
             where, count = f"{name}, line {number}", count + 1
             try:
                 data = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (
+                ValueError,
+                RecursionError,
+            ) as error:  # ValueError: also a number of 5,000 digits
                 raise DataError(f"{where}: not JSON: {error}") from error
             yield where, data
     except UnicodeDecodeError as error:

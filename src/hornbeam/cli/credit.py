@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -38,10 +38,11 @@ def credit_command(
         raise typer.Exit(2) from error
 
 
-def credited(name: str, source: Any, settings: dict[str, Any]) -> list[str]:
+def credited(name: str, source: str | TextIO, settings: Mapping[str, Any]) -> list[str]:
     """The lines of `source` with the columns of a credit method added; nothing else changes."""
     how = method(name, **settings)
-    records, trees = [], []
+    records: list[dict[str, Any]] = []
+    trees: list[Tree] = []
     for where, record in read_records(source):
         try:
             tree = from_json(record)
@@ -49,17 +50,9 @@ def credited(name: str, source: Any, settings: dict[str, Any]) -> list[str]:
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
         records.append(record)
-        trees.append(_bare(tree))
+        trees.append(tree)
     credit(trees, how)
-    return [
-        json_line({**record, "columns": {**(record.get("columns") or {}), **tree.columns}})
-        for record, tree in zip(records, trees)
-    ]
-
-
-def _bare(tree: Tree) -> Tree:
-    """The tree without its columns but the reward; what else the line holds is written as read."""
-    return Tree(tree.task, tree.nodes, {"reward": tree.columns["reward"]})
+    return [json_line({**record, "columns": tree.columns}) for record, tree in zip(records, trees)]
 
 
 def assignments(pairs: Sequence[str]) -> dict[str, Any]:
@@ -86,10 +79,14 @@ def write(lines: Sequence[str], out: Path | None) -> None:
     if out is None:
         sys.stdout.writelines(lines)
         return
-    part = out.with_name(f".{out.name}.part")
+    target = Path(os.path.realpath(out))
+    stream = target.exists() and not target.is_file()  # a pipe or a device is not replaced
+    part = target if stream else target.with_name(f".{target.name}.part")
     try:
         part.write_text("".join(lines), encoding="utf-8")
-        os.replace(part, out)
+        if part != target:
+            os.replace(part, target)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        if part != target:
+            part.unlink(missing_ok=True)
         raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error

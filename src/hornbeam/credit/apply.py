@@ -23,16 +23,17 @@ from hornbeam.settings import build
 from hornbeam.tree import Column, Tree
 
 
-def method(name: str, **settings: Any) -> Method:
+def method(name: str, /, **settings: Any) -> Method:
     """The credit method of that name with these settings; `RecipeError` if there is none such."""
     return build("credit method", methods, name, settings)
 
 
-def credit(trees: Sequence[Tree], how: str | Method, **settings: Any) -> None:
+def credit(trees: Sequence[Tree], how: str | Method, /, **settings: Any) -> None:
     """Write the columns of this head into every tree; trees of one task id form one group.
 
     `how` is a method or its name, then `settings` are its own. Nothing is written unless all can
-    be. Raises `DataError` naming the task of a tree without a scored leaf.
+    be. A tree none of whose leaves has a reward stays without advantage. Raises `DataError` naming
+    the task of a tree that was never scored (`outcome`).
     """
     chosen = method(how, **settings) if isinstance(how, str) else how
     outs = [outcome(tree) for tree in trees]
@@ -57,7 +58,10 @@ def by_task(trees: Sequence[Tree]) -> dict[str, list[int]]:
 
 
 def outcome(tree: Tree) -> Column:
-    """The reward at each leaf that has one, `None` elsewhere; `DataError` if no leaf has one."""
+    """The reward at each leaf that has one, `None` elsewhere; entries at inner nodes are not read.
+
+    Raises `DataError` where there is no column `reward`, or one that speaks at inner nodes only.
+    """
     name = tree.task.get("id")
     if "reward" not in tree.columns:
         raise DataError(f"task {name!r}: no column 'reward': score the tree before crediting it")
@@ -68,8 +72,11 @@ def outcome(tree: Tree) -> Column:
         if value is not None and not math.isfinite(value):
             raise DataError(f"task {name!r}, node {leaf}: reward {value!r} is not a finite number")
         out[leaf] = value
-    if all(value is None for value in out):
-        raise DataError(f"task {name!r}: no leaf has a 'reward': leave the tree out, or score it")
+    astray = next((i for i, value in enumerate(reward) if value is not None), None)
+    if astray is not None and all(value is None for value in out):
+        raise DataError(
+            f"task {name!r}: node {astray} has a 'reward' but no leaf has: put it there"
+        )
     return out
 
 

@@ -33,10 +33,14 @@ def centred(rewards: Sequence[float]) -> list[float]:
 
 def standardised(rewards: Sequence[float], std: Std = "sample") -> list[float]:
     """A_i = (R_i - mean(R)) / std(R), std over n-1 (sample) or n; 0 where all are equal."""
-    apart = centred(rewards)
+    return scaled(centred(rewards), std)
+
+
+def scaled(apart: Sequence[float], std: Std = "sample") -> list[float]:
+    """A_i = x_i / std(x) for x_i whose mean is 0 already, so that a 0 stays exactly 0."""
     scale = max(map(abs, apart), default=0.0)
     if not scale:
-        return apart
+        return [0.0] * len(apart)
     unit = [value / scale for value in apart]  # squares neither vanish nor overflow
     over = len(unit) - 1 if std == "sample" else len(unit)
     spread = math.sqrt(math.fsum(value * value for value in unit) / over)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hornbeam.credit.baselines import Std, centred, equal, leave_one_out, standardised
+from hornbeam.credit.baselines import Std, centred, equal, leave_one_out, scaled, standardised
 from hornbeam.credit.returns import child_mean, counts, leaf_mean, mean
 from hornbeam.settings import Settings
 from hornbeam.tree import Column, Tree
@@ -95,11 +95,11 @@ class ReinforcePP(PathMethod):
 
     def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
         """Whitened over the batch."""
-        rows = [_rewards(group) for group in groups]
-        if self.baseline == "group":
-            rows = [centred(row) for row in rows]
-        white = iter(standardised([value for row in rows for value in row], self.std))
-        return [[next(white) for _ in row] for row in rows]
+        move = centred if self.baseline == "group" else list
+        apart = [value for group in groups for value in move(_rewards(group))]
+        whiten = scaled if self.baseline == "group" else standardised  # centred twice is noise
+        white = iter(whiten(apart, self.std))
+        return [[next(white) for _ in group] for group in groups]
 
 
 class TreeGRPO(PathMethod):

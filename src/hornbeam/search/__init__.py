@@ -13,7 +13,7 @@ strategies: dict[str, type[Independent] | type[Branch]] = {
 }
 
 
-def strategy(name: str, **settings: Any) -> Strategy:
+def strategy(name: str, /, **settings: Any) -> Strategy:
     """The strategy of that name with these settings; `RecipeError` if there is none such."""
     return build("strategy", strategies, name, settings)
 

@@ -1,0 +1,185 @@
+"""Laws of credit on random trees."""
+
+from __future__ import annotations
+
+from math import fsum
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hornbeam.credit import credit, methods
+from hornbeam.tree import Tree
+from little_trees import orders, renumbered, tree, trees
+
+NAMES = sorted(methods)
+CENTRED = ["grpo", "rloo", "dr_grpo", "reinforce_pp", "tree_grpo"]
+WRITTEN = ["advantage", "advantage_pos", "advantage_neg", "leaves"]
+
+
+def advantages(t: Tree) -> list[float]:
+    return [a for leaf in t.leaves() if (a := t.columns["advantage"][leaf]) is not None]
+
+
+def copy(t: Tree) -> Tree:
+    return Tree(dict(t.task), list(t.nodes), {"reward": list(t.columns["reward"])})
+
+
+def credited(t: Tree, name: str, **settings: object) -> Tree:
+    out = copy(t)
+    credit([out], name, **settings)
+    return out
+
+
+@pytest.mark.parametrize("name", CENTRED)
+@given(t=trees())
+def test_group_centred_credit_sums_to_zero(name: str, t: Tree) -> None:
+    assert fsum(advantages(credited(t, name))) == pytest.approx(0, abs=1e-9)
+
+
+@given(t=trees())
+def test_intra_credit_sums_to_zero_in_every_trunk(t: Tree) -> None:
+    done = credited(t, "tree_grpo", mode="intra")
+    sums: dict[int, float] = {}
+    for leaf in done.leaves():
+        trunk = done.trunk(leaf)
+        sums[trunk] = sums.get(trunk, 0.0) + (done.columns["advantage"][leaf] or 0.0)
+    assert list(sums.values()) == pytest.approx([0.0] * len(sums), abs=1e-9)
+
+
+@given(rewards=st.lists(st.sampled_from([0.0, 1.0, 0.3]), min_size=1, max_size=8))
+def test_independent_chains_reduce_to_grpo(rewards: list[float]) -> None:
+    # chains of two steps each: 0 -> 1 -> 2, 0 -> 3 -> 4, ...
+    parents = [p for i in range(len(rewards)) for p in (0, 2 * i + 1)]
+    chains = tree(parents, {2 * i + 2: reward for i, reward in enumerate(rewards)})
+    plain = advantages(credited(chains, "grpo"))
+    assert advantages(credited(chains, "tree_grpo", mode="inter")) == plain
+    assert advantages(credited(chains, "tree_grpo", mode="both")) == plain
+    assert not any(advantages(credited(chains, "tree_grpo", mode="intra")))
+
+
+@given(t=trees())
+def test_reinforce_pp_of_one_group_is_grpo(t: Tree) -> None:
+    grpo = pytest.approx(advantages(credited(t, "grpo")))
+    assert advantages(credited(t, "reinforce_pp")) == grpo
+    assert advantages(credited(t, "reinforce_pp", baseline="group")) == grpo
+
+
+@given(t=trees())
+def test_rloo_is_dr_grpo_times_n_over_n_minus_one(t: Tree) -> None:
+    centred = advantages(credited(t, "dr_grpo"))
+    n = len(centred)
+    factor = n / (n - 1) if n > 1 else 0.0
+    assert advantages(credited(t, "rloo")) == pytest.approx([factor * a for a in centred])
+
+
+@given(t=trees())
+def test_value_backup_telescopes_to_the_outcome_against_the_task(t: Tree) -> None:
+    done = credited(t, "value_backup")
+    reward, a = done.columns["reward"], done.columns["advantage"]
+    # every path's sum is R - V(task): take the same V off for all
+    totals = [
+        reward[leaf] - fsum(a[i] for i in done.path(leaf))
+        for leaf in done.leaves()
+        if reward[leaf] is not None
+    ]
+    assert totals == pytest.approx([totals[0]] * len(totals), abs=1e-9)
+
+
+@given(t=trees(gaps=False))
+def test_tree_rl_of_a_leaf_under_the_task_is_twice_the_centred_outcome(t: Tree) -> None:
+    done, centred = credited(t, "tree_rl"), credited(t, "dr_grpo")
+    for leaf in done.leaves():
+        if done.nodes[leaf].parent == 0:
+            expected = 2 * (centred.columns["advantage"][leaf] or 0.0)
+            assert done.columns["advantage"][leaf] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data(), t=trees())
+def test_order_of_nodes_and_siblings_does_not_matter(
+    name: str, data: st.DataObject, t: Tree
+) -> None:
+    order = data.draw(orders(t))
+    other, place = renumbered(t, order)
+    first, second = credited(t, name), credited(other, name)
+    for column in WRITTEN:
+        moved = [second.columns[column][place[i]] for i in range(len(t))]
+        assert first.columns[column] == moved, column
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(one=trees(), two=trees("other"), three=trees())
+def test_order_of_trees_does_not_matter(name: str, one: Tree, two: Tree, three: Tree) -> None:
+    forth, back = [copy(t) for t in (one, two, three)], [copy(t) for t in (one, two, three)]
+    credit(forth, name)
+    credit(back[::-1], name)
+    assert [t.columns for t in forth] == [t.columns for t in back]
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"tree_rl", "value_backup"}))
+@given(t=trees())
+def test_sums_of_a_path_method_telescope_upwards(name: str, t: Tree) -> None:
+    done = credited(t, name)
+    c = done.columns
+    for i in range(len(done)):
+        below = done.children(i)
+        own = c["advantage"][i] or 0.0
+        if below:
+            assert c["advantage"][i] is None
+            assert c["advantage_pos"][i] == pytest.approx(
+                fsum(c["advantage_pos"][b] for b in below)
+            )
+            assert c["advantage_neg"][i] == pytest.approx(
+                fsum(c["advantage_neg"][b] for b in below)
+            )
+            assert c["leaves"][i] == sum(c["leaves"][b] for b in below)
+        else:
+            assert (c["advantage_pos"][i], c["advantage_neg"][i]) == (max(own, 0), min(own, 0))
+            assert c["leaves"][i] == (c["advantage"][i] is not None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(t=trees())
+def test_a_leaf_without_reward_is_as_if_it_were_not_there(name: str, t: Tree) -> None:
+    """Taking the unscored leaves (and what then ends nowhere) away changes no other credit."""
+    done = credited(t, name)
+    lives = {
+        i for leaf in t.leaves() if t.columns["reward"][leaf] is not None for i in t.path(leaf)
+    }
+    kept = [0, *sorted(lives)]
+    place = {old: new for new, old in enumerate(kept)}
+    pruned = tree(
+        [place[t.nodes[i].parent] for i in kept[1:]],
+        {place[leaf]: r for leaf in t.leaves() if (r := t.columns["reward"][leaf]) is not None},
+    )
+    credit([pruned], name)
+    for column in WRITTEN:
+        assert [done.columns[column][i] for i in kept] == pruned.columns[column]
+    for i in set(range(1, len(t))) - lives:
+        assert [done.columns[name][i] for name in WRITTEN] == [None, 0, 0, 0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("reward", [0.0, 1.0, 0.1, 1e-30, -3.7e200])
+@given(t=trees(gaps=False))
+def test_equal_rewards_give_exactly_zero(name: str, reward: float, t: Tree) -> None:
+    for leaf in t.leaves():
+        t.columns["reward"][leaf] = reward
+    done = credited(t, name)
+    assert not any(a for a in done.columns["advantage"] if a is not None)
+    assert not any(done.columns["advantage_pos"]) and not any(done.columns["advantage_neg"])
+
+
+@pytest.mark.parametrize("std", ["sample", "population"])
+@pytest.mark.parametrize("name", ["grpo", "tree_grpo", "reinforce_pp"])
+@given(t=trees(), shift=st.sampled_from([-1.0, 0.5]), scale=st.sampled_from([0.25, 8.0]))
+def test_standardised_credit_has_no_unit(
+    name: str, std: str, t: Tree, shift: float, scale: float
+) -> None:
+    moved = copy(t)
+    moved.columns["reward"] = [
+        None if r is None else scale * r + shift for r in moved.columns["reward"]
+    ]
+    first, second = credited(t, name, std=std), credited(moved, name, std=std)
+    assert advantages(second) == pytest.approx(advantages(first), abs=1e-6)

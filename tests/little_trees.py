@@ -1,0 +1,53 @@
+"""Small trees for tests: written by hand, or drawn by hypothesis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+
+from hornbeam.tree import Column, Node, Tree
+
+
+def tree(parents: Sequence[int], rewards: dict[int, float], task: str = "q") -> Tree:
+    """A tree of bare parents (of nodes 1, 2, ...) with rewards at the nodes named."""
+    nodes = [Node(parent) for parent in (-1, *parents)]
+    reward: Column = [rewards.get(i) for i in range(len(nodes))]
+    return Tree({"id": task}, nodes, {"reward": reward})
+
+
+def renumbered(source: Tree, order: Sequence[int]) -> tuple[Tree, list[int]]:
+    """The same tree with its nodes in another order (parents first); and old index -> new."""
+    place = [0] * len(source)
+    for new, old in enumerate(order):
+        place[old] = new
+    nodes = [Node(-1 if old == 0 else place[source.nodes[old].parent]) for old in order]
+    columns = {name: [column[old] for old in order] for name, column in source.columns.items()}
+    return Tree(dict(source.task), nodes, columns), place
+
+
+@st.composite
+def trees(draw: st.DrawFn, task: str = "q", gaps: bool = True, size: int = 14) -> Tree:
+    """A random tree; every leaf scored, or with `gaps` most of them (at least one)."""
+    many = draw(st.integers(1, size))
+    parents = [draw(st.integers(0, i)) for i in range(many)]
+    out = tree(parents, {}, task)
+    leaves = out.leaves()
+    value = st.sampled_from([0.0, 1.0, -0.2, 0.1, 0.8, 1 / 3])
+    for leaf in leaves:
+        missing = gaps and len(leaves) > 1 and draw(st.integers(0, 4)) == 0
+        out.columns["reward"][leaf] = None if missing else draw(value)
+    if all(out.columns["reward"][leaf] is None for leaf in leaves):
+        out.columns["reward"][leaves[0]] = draw(value)
+    return out
+
+
+@st.composite
+def orders(draw: st.DrawFn, source: Tree) -> list[int]:
+    """A random order of the nodes of a tree in which parents come first."""
+    ready, out = [0], []
+    while ready:
+        i = ready.pop(draw(st.integers(0, len(ready) - 1)))
+        out.append(i)
+        ready += source.children(i)
+    return out
