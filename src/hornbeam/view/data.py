@@ -189,8 +189,9 @@ class _Packer:
         return place
 
     def _tree(self, tree: Tree) -> dict[str, Any]:
-        rows, most = slots(tree), self.limits.nodes
-        self._cut_trees += len(tree) > most
+        most = self.limits.nodes
+        self._cut_trees += len(tree) > most  # the first nodes of a tree are a tree again
+        rows = slots(tree if len(tree) <= most else Tree(tree.task, tree.nodes[:most]))
         columns = {"credit": credit(tree), **tree.columns}
         task = {k: v for k, v in tree.task.items() if k not in ("id", "question") and v}
         out = {

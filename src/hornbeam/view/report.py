@@ -23,7 +23,7 @@ from hornbeam.errors import StoreError
 from hornbeam.view.account import cost_table
 from hornbeam.view.data import Limits, ReportData, page_data
 
-_SCRIPTS = ("page.js", "charts.js", "trees.js")
+_SCRIPTS = ("page.js", "charts.js", "step.js", "trees.js")
 
 
 def write_report(path: str | Path, data: ReportData, limits: Limits = Limits()) -> Path:

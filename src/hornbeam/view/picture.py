@@ -1,0 +1,157 @@
+"""A tree as one SVG picture for documents: drawn left to right, credit as colour, a scale below.
+
+The picture brings its own ground, light or dark as the reader's system is, so it is readable on
+white pages and on dark ones. Left out: pointing and clicking, which the report page has.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from html import escape
+
+from hornbeam.tree import Column, Tree, fold_up
+from hornbeam.view.colour import DARK, LIGHT, STEPS, Theme, colour, rung
+from hornbeam.view.shape import credit, depths, first_line, largest, number, signed, slots
+
+PILL, HIGH = 50, 22  # of a node
+TOP, ROW, FOOT = 62, 50, 40  # above the first row; of a row; below the last one
+LEFT, DOT, GAP, GUTTER = 24, 14, 22, 108  # margin; the task; to the first column; results
+LETTER = 6.2  # mean width of a letter of the small text
+
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """A tree with the places of its nodes. Shapes of lists: [nodes]."""
+
+    tree: Tree
+    width: int
+    x: list[float]
+    y: list[float]
+    column: float
+    credit: Column
+    most: float
+
+
+def tree_svg(tree: Tree, width: int = 960) -> str:
+    """The tree as SVG text: agent, credit and first words of every step, reward at every leaf."""
+    earned, depth, rows = credit(tree), depths(tree), slots(tree)
+    column = (width - 2 * LEFT - DOT - GAP - GUTTER) / max(1, *depth)
+    x = [LEFT + DOT + GAP + (d - 1) * column if d else float(LEFT) for d in depth]
+    y = [TOP + (row + 0.5) * ROW - 8 for row in rows]
+    drawing = _Drawing(tree, width, x, y, column, earned, largest(earned))
+    height = round(TOP + (max(rows) + 1) * ROW + FOOT)
+    question = first_line(str(tree.task.get("question", tree.task["id"])), (width - 2 * LEFT) // 8)
+    steps = range(1, len(tree))
+    leaves = fold_up(tree, lambda _: 1, lambda _, below: sum(below))
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
+        f' height="{height}" role="img">',
+        f"<title>{_clean(question)}: {len(tree) - 1} steps, credit as colour</title>",
+        f"<style>{_style()}</style>",
+        f'<rect x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="12" class="ground"/>',
+        _text(LEFT, 34, question, "ask"),
+        _text(width - LEFT, 56, "answer · reward", "soft end") if "reward" in tree.columns else "",
+        *(_limb(drawing, i, leaves[i]) for i in steps),
+        f'<circle cx="{LEFT + DOT / 2:g}" cy="{y[0]:.1f}" r="6" class="task"/>',
+        *(_node(drawing, i) for i in steps),
+        *(_result(drawing, i) for i in tree.leaves()),
+        _legend(height - 28, drawing),
+        "</svg>\n",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _limb(drawing: _Drawing, i: int, leaves: int) -> str:
+    """From the parent's right edge to the node; thicker where more leaves hang on it."""
+    parent = drawing.tree.nodes[i].parent
+    x1 = drawing.x[parent] + (PILL if parent else DOT - 1)
+    x2, y1, y2 = drawing.x[i], drawing.y[parent], drawing.y[i]
+    bend = min((x2 - x1) * 0.55, 60)
+    wide = min(1.5 + 0.9 * math.sqrt(leaves - 1), 6)
+    d = f"M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+    return f'<path d="{d}" stroke-width="{wide:.1f}" class="limb {_tint(drawing, i)}"/>'
+
+
+def _node(drawing: _Drawing, i: int) -> str:
+    """A pill with the credit, below it the agent and the first words."""
+    node, x, y = drawing.tree.nodes[i], drawing.x[i], drawing.y[i]
+    earned, agent = drawing.credit[i], first_line(node.agent or "step", 18)
+    room = int((drawing.column - 10) / LETTER) - len(agent) - 1
+    said = first_line(node.error or node.text, room) if room > 4 else ""
+    failed = " failed" if node.error else ""
+    pill = (
+        f'<rect x="{x:.1f}" y="{y - HIGH / 2:.1f}" width="{PILL}" height="{HIGH}"'
+        f' rx="{HIGH / 2:g}" class="pill {_tint(drawing, i)}{failed}"/>'
+    )
+    worth = ("✕" if node.error else "") if earned is None else signed(earned)
+    name = f'<tspan class="who">{_clean(agent)}</tspan> {_clean(said)}'
+    words = f'<text x="{x + 2:.1f}" y="{y + HIGH / 2 + 14:.1f}" class="soft">{name}</text>'
+    return pill + _text(x + PILL / 2, y + 4, worth, "worth") + words
+
+
+def _result(drawing: _Drawing, i: int) -> str:
+    """What a leaf came to, at the right edge."""
+    node, reward = drawing.tree.nodes[i], drawing.tree.columns.get("reward")
+    right, y = drawing.width - LEFT, drawing.y[i] + 4
+    value = None if reward is None else reward[i]
+    told = "failed" if node.error else "–" if value is None else number(value)
+    answer = "" if node.answer is None else first_line(str(node.answer), 9)
+    lead = f'<path d="M{drawing.x[i] + PILL + 8:.1f} {y - 4:.1f}H{right - GUTTER + 22}" class="lead"/>'
+    return lead + _text(right - 40, y, answer, "soft end") + _text(right, y, told, "end")
+
+
+def _legend(y: float, drawing: _Drawing) -> str:
+    """The colours in a row between the two ends of the scale."""
+    parts = [_text(LEFT, y + 12, f"credit  {signed(-drawing.most)}", "soft")]
+    x = LEFT + 84
+    for place in range(-STEPS, STEPS + 1):
+        parts.append(f'<rect x="{x}" y="{y:g}" width="20" height="14" class="{_name(place)}"/>')
+        x += 20
+    parts.append(_text(x + 8, y + 12, signed(drawing.most), "soft"))
+    return "".join(parts)
+
+
+def _tint(drawing: _Drawing, i: int) -> str:
+    value = drawing.credit[i]
+    return "none" if value is None else _name(rung(value, drawing.most))
+
+
+def _name(place: int) -> str:
+    return f"{'n' if place < 0 else 'p'}{abs(place)}"
+
+
+def _style() -> str:
+    font = 'system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif'
+    return (
+        f"text{{font:12px {font};font-variant-numeric:tabular-nums}}.ask{{font-size:16px;"
+        "font-weight:600}.worth{text-anchor:middle;font-size:12.5px}.end{text-anchor:end}"
+        ".who{font-weight:600}.limb{stroke-linecap:round;fill:none!important}"
+        ".lead{stroke-dasharray:1 5;stroke-linecap:round}.failed{stroke-dasharray:3 2.5}"
+        f"{_colours(LIGHT)}@media(prefers-color-scheme:dark){{{_colours(DARK)}}}"
+    )
+
+
+def _colours(theme: Theme) -> str:
+    rules = [
+        f".ground{{fill:{theme.ground};stroke:{theme.edge}}}text,.who{{fill:{theme.ink}}}",
+        f".soft{{fill:{theme.soft}}}.task{{fill:{theme.zero};stroke:{theme.soft}}}",
+        f".pill,.lead{{stroke:{theme.edge}}}.none{{fill:{theme.ground};stroke:{theme.edge}}}",
+    ]
+    for place in range(-STEPS, STEPS + 1):
+        tone = colour(place, theme)
+        limb = theme.edge if place == 0 else tone
+        rules.append(f".{_name(place)}{{fill:{tone}}}.limb.{_name(place)}{{stroke:{limb}}}")
+    return "".join(rules)
+
+
+def _text(x: float, y: float, text: str, kind: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}">{_clean(text)}</text>' if text else ""
+
+
+def _clean(text: str) -> str:
+    """Text that can stand in XML: what XML has no place for becomes a replacement mark."""
+    return escape(_NOT_XML.sub("\ufffd", text))
