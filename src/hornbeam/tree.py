@@ -223,9 +223,8 @@ def canonical(tree: Tree) -> Tree:
     """
     places = [(node.episode, node.step) for node in tree.nodes[1:]]
     if all(a < b for a, b in zip(places, places[1:])):
-        order = list(range(1, len(tree)))
-    else:
-        order = sorted(range(1, len(tree)), key=lambda i: places[i - 1])
+        return tree
+    order = sorted(range(1, len(tree)), key=lambda i: places[i - 1])
     new = {0: 0}
     out = Tree(tree.task, [tree.nodes[0]], {}, tree.seed)
     for i in order:

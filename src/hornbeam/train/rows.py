@@ -14,7 +14,7 @@ over the leaves i below n. Leaves without an advantage do not train.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,7 +42,6 @@ class Segment:
     plus: float
     minus: float
     weight: float
-    leaves: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +65,7 @@ class Rows:
     leaves: int = 0
     flat: int = 0
     trained: int = 0
+    segments: int = 0
 
 
 @dataclass(slots=True)
@@ -77,6 +77,16 @@ class _Credit:
     advantage: Column
     tokens: dict[int, int]  # leaf -> |o_i|
     weights: dict[int, float] = field(default_factory=dict)
+
+    def path(self, leaf: int) -> list[int]:
+        """The trained nodes on the way to a leaf."""
+        return [i for i in self.tree.path(leaf) if self.trained[i]]
+
+    def gives(self, leaf: int, i: int) -> float:
+        """w_i A_i(n): what the leaf says of node i on its path, times its weight."""
+        own = self.advantage[leaf] if self.tree.is_leaf(i) else self.advantage[i]
+        chosen = self.advantage[leaf] if own is None else own
+        return self.weights[leaf] * (chosen or 0.0)
 
 
 def collect(
@@ -97,18 +107,23 @@ def collect(
     """
     credits = [_credit(tree, trains) for tree in trees]
     lengths = [n for credit in credits for n in credit.tokens.values()]
+    out = Rows(trained=sum(lengths))
     for credit in credits:
         credit.weights = {
-            leaf: weight(aggregation, n, sum(lengths), len(lengths), constant)
+            leaf: weight(aggregation, n, out.trained, len(lengths), constant)
             for leaf, n in credit.tokens.items()
         }
-    out = Rows(leaves=len(lengths), trained=sum(lengths))
-    for credit in credits:
-        out.flat += sum(_flat_tokens(credit, leaf) for leaf in credit.tokens)
-        if share:
-            _add_shared(out, credit, pairs, keep_zeros)
-        else:
-            _add_flat(out, credit, pairs, keep_zeros)
+        sums = _sums(credit)
+        moves = any(plus or minus for plus, minus, _ in sums)
+        if keep_zeros or moves:
+            add = _add_shared if share else _add_flat
+            add(out, credit, sums, keep_zeros or pairs, pairs)
+        out.leaves += len(credit.tokens)
+        out.flat += sum(
+            credit.tree.length(last)
+            for leaf in credit.tokens
+            for last, _ in _carried(credit.tree, credit.path(leaf))
+        )
     return out
 
 
@@ -137,22 +152,72 @@ def _credit(tree: Tree, trains: Trains) -> _Credit:
     return _Credit(tree, trained, advantage, tokens)
 
 
-def _sums(credit: _Credit) -> list[tuple[float, float, float, int]]:
-    """(plus, minus, weight, leaves) of every node: one backward loop (see the head)."""
-    tree, sums = credit.tree, [(0.0, 0.0, 0.0, 0)] * len(credit.tree)
-    below = [(0.0, 0.0, 0.0, 0)] * len(tree)  # of the leaves' own advantages
+def _sums(credit: _Credit) -> list[tuple[float, float, float]]:
+    """(plus, minus, weight) of every node: one backward loop (see the head)."""
+    tree, sums = credit.tree, [(0.0, 0.0, 0.0)] * len(credit.tree)
+    below = [(0.0, 0.0, 0.0)] * len(tree)  # of the leaves' own advantages
     for i in range(len(tree) - 1, 0, -1):
         own = credit.advantage[i]
         if i in credit.weights:
             w, a = credit.weights[i], own or 0.0
-            below[i] = (w * max(a, 0.0), w * min(a, 0.0), w, 1)
-        plus, minus, w, leaves = sums[i] = below[i]
+            below[i] = (w * max(a, 0.0), w * min(a, 0.0), w)
+        plus, minus, w = sums[i] = below[i]
         if own is not None and not tree.is_leaf(i):
-            sums[i] = (w * max(own, 0.0), w * min(own, 0.0), w, leaves)
+            sums[i] = (w * max(own, 0.0), w * min(own, 0.0), w)
         p = tree.nodes[i].parent
         up = below[p]
-        below[p] = (up[0] + plus, up[1] + minus, up[2] + w, up[3] + leaves)
-    return sums
+        below[p] = (up[0] + plus, up[1] + minus, up[2] + w)
+    return [s if credit.trained[i] else (0.0, 0.0, 0.0) for i, s in enumerate(sums)]
+
+
+def _add_shared(
+    out: Rows, credit: _Credit, sums: list[tuple[float, float, float]], zeros: bool, pairs: bool
+) -> None:
+    """One segment a node, holding the sums over its leaves."""
+    says = {i: s for i, s in enumerate(sums) if (s[2] if zeros else s[0] or s[1])}
+    numbers = _add_rows(out, credit.tree, says)
+    if pairs:
+        for k, leaf in enumerate(credit.tokens):
+            for i in credit.path(leaf):
+                out.pairs.append((out.leaves + k, numbers[i], credit.gives(leaf, i)))
+
+
+def _add_flat(
+    out: Rows, credit: _Credit, sums: list[tuple[float, float, float]], zeros: bool, pairs: bool
+) -> None:
+    """Rows of its own for every leaf, each with all its trained nodes."""
+    for k, leaf in enumerate(credit.tokens):
+        given = {i: credit.gives(leaf, i) for i in credit.path(leaf)}
+        if not zeros and not any(given.values()):
+            continue
+        w = credit.weights[leaf]
+        says = {i: (max(g, 0.0), min(g, 0.0), w) for i, g in given.items()}
+        numbers = _add_rows(out, credit.tree, says)
+        if pairs:
+            out.pairs += [(out.leaves + k, numbers[i], g) for i, g in given.items()]
+
+
+def _add_rows(
+    out: Rows, tree: Tree, says: Mapping[int, tuple[float, float, float]]
+) -> dict[int, int]:
+    """Rows that carry these nodes, of which (plus, minus, weight) is said: number of each segment."""
+    numbers = {}
+    for last, carried in _carried(tree, list(says)):
+        segments = []
+        for i in carried:
+            node = tree.nodes[i]
+            start = tree.length(i) - len(node.tokens)
+            if not start or len(node.logprobs) != len(node.tokens):
+                raise DataError(
+                    f"task {tree.task.get('id')!r}, node {i}: "
+                    + ("no prompt before its tokens" if not start else "tokens without log-probs")
+                    + ": it cannot be trained"
+                )
+            numbers[i] = out.segments
+            out.segments += 1
+            segments.append(Segment(start, np.asarray(node.logprobs, np.float32), *says[i]))
+        out.rows.append(Row(np.asarray(tree.sequence(last), np.int32), tuple(segments)))
+    return numbers
 
 
 def _carried(tree: Tree, nodes: Sequence[int]) -> list[tuple[int, list[int]]]:
