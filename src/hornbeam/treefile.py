@@ -12,6 +12,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, TextIO
 
 from hornbeam.errors import DataError
@@ -30,6 +31,11 @@ _KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(_TEXTS, (str, "a string")),
     **dict.fromkeys(_LISTS, (list, "a list")),
     "done": (bool, "true or false"),
+}
+_CALL_KINDS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("tool", "error", "scope"), (str, "a string")),
+    "arguments": (dict, "an object"),
+    "result": (object, ""),
 }
 
 
@@ -69,7 +75,7 @@ def from_json(data: Any) -> Tree:
     if not isinstance(data, dict):
         raise DataError("a tree is a JSON object with 'task' and 'nodes'")
     if data.get("version", VERSION) != VERSION:
-        raise DataError(f"version {data['version']!r}: this Hornbeam reads version {VERSION}")
+        raise DataError(f"version {short(data['version'])}: this Hornbeam reads version {VERSION}")
     task, rows = data.get("task"), data.get("nodes")
     if not isinstance(task, dict) or "id" not in task:
         raise DataError("'task' must be an object with an 'id'")
@@ -82,7 +88,7 @@ def from_json(data: Any) -> Tree:
     if not _is(seed, int):
         raise DataError(f"'seed' must be an integer, not {seed!r}")
     nodes = [_node(i, row) for i, row in enumerate(rows)]
-    columns = data.get("columns") or {}
+    columns = data.get("columns", {})
     if not isinstance(columns, dict):
         raise DataError("'columns' must be an object of lists")
     checked = {name: _column(name, values, len(nodes)) for name, values in columns.items()}
@@ -99,7 +105,7 @@ def node_from_json(row: Any) -> Node:
             raise DataError(f"unknown field {name!r}: {nearest(name, Node.__slots__)}")
         kind, told = _KINDS.get(name, (object, ""))
         if not _is(value, kind) and not (value is None and name in ("prefix", "keep")):
-            raise DataError(f"{name!r} must be {told}, not {value!r}")
+            raise DataError(f"{name!r} must be {told}, not {short(value)}")
         if name in ("prompt", "tokens"):
             given[name] = _ids(name, value)
         elif name == "logprobs":
@@ -140,9 +146,12 @@ def _logprobs(values: list[Any]) -> array[float]:
 def _call(call: Any) -> Call:
     if not isinstance(call, dict) or not isinstance(call.get("tool"), str):
         raise DataError("a call is an object with the name of a 'tool'")
-    for name in call:
-        if name not in Call.__slots__:
-            raise DataError(f"unknown field {name!r} of a call: {nearest(name, Call.__slots__)}")
+    for name, value in call.items():
+        if name not in _CALL_KINDS:
+            raise DataError(f"unknown field {name!r} of a call: {nearest(name, _CALL_KINDS)}")
+        kind, told = _CALL_KINDS[name]
+        if not isinstance(value, kind):
+            raise DataError(f"{name!r} of a call must be {told}, not {short(value)}")
     return Call(**{"arguments": {}, **call})
 
 
@@ -160,7 +169,9 @@ def _column(name: str, values: Any, length: int) -> Column:
     for i, value in enumerate(values):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if value is not None and not (number and abs(value) <= sys.float_info.max):
-            raise DataError(f"column {name!r}, node {i}: {value!r} is neither a number nor null")
+            raise DataError(
+                f"column {name!r}, node {i}: {short(value)} is neither a number nor null"
+            )
     return values
 
 
