@@ -1,0 +1,396 @@
+"""The store: one database a run, for trees, metrics and the ledger.
+
+SQLite in WAL mode in the run folder, or any database that SQLAlchemy's `sqlite` and `postgresql`
+dialects speak, by URL. Nodes name their parent and prefix by (episode, step), not by index, so the
+order of a tree's nodes is no fact of its own; the task's own node is (-1, 0).
+
+Writes are buffered and go in one transaction at the end of the present tick of the event loop (at
+once where none runs), so `kill -9` loses at most the present tick, and a node and what it cost are
+kept together or not at all. An error of such a late write is raised by the next call.
+
+What stands in the ledger was paid. Entries for the same (tree, episode, turn, kind) add up. A
+replayed call is not paid and must not be entered, so a resumed run counts nothing twice; a call
+that a crash made necessary again is counted again, for it was paid again. `forget` moves the cost
+of a forgotten step to stage "lost" instead of dropping it.
+
+Left out: weights (checkpoint), what trees mean (tree), several writers of one SQLite run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from hornbeam.errors import DataError, StoreError
+from hornbeam.ledger import Entry
+from hornbeam.lock import FolderLock
+from hornbeam.tables import (
+    LEDGER,
+    META,
+    METRICS,
+    NODES,
+    SCHEMA,
+    TREES,
+    TreeKey,
+    at,
+    cost_row,
+    named,
+    node_row,
+    open_file,
+    open_url,
+    read_nodes,
+    told,
+    upserts,
+)
+from hornbeam.tree import Column, Node, Tree
+from hornbeam.treefile import write_trees
+
+FORMAT = 1
+__all__ = ["LOST", "Store", "Stored", "TreeKey", "canonical", "export"]
+
+LOST = "lost"  # the stage that forgotten costs are moved to
+
+
+class Stored(NamedTuple):
+    """A tree as it was left: closed nodes in `tree`, and the nodes that still wait for calls.
+
+    `open`: at most one node an episode, never a parent, its parent and prefix indices of `tree`.
+    """
+
+    tree: Tree
+    done: bool
+    open: list[Node]
+
+
+class Store:
+    """A run's database, open until `close`. `place` is a run folder or a database URL.
+
+    A folder is made where it is missing and held by one writer at a time; `read_only` looks on
+    without holding it and never writes. Raises `StoreError`.
+    """
+
+    def __init__(self, place: str | Path, read_only: bool = False) -> None:
+        self.place, self._read_only = str(place), read_only
+        self._lock: FolderLock | None = None
+        self._ops: list[tuple[Any, dict[str, Any]]] = []
+        self._pending: dict[tuple[TreeKey, int, int], dict[str, Any]] = {}
+        self._costs: dict[tuple[str, int, int, str], float] = {}
+        self._soon: asyncio.AbstractEventLoop | None = None  # which will flush
+        self._failed: StoreError | None = None
+        self._rows = 0
+        if "://" in self.place:
+            self._engine = open_url(self.place)
+        else:
+            self._engine = self._open_folder(Path(place))
+        try:
+            self._upsert = upserts(self._engine.dialect.name)  # name -> statement
+            self._prepare()
+        except BaseException:
+            self._engine.dispose()
+            self._unlock()
+            raise
+
+    # --- open and close ----------------------------------------------------------------------
+
+    def _open_folder(self, folder: Path) -> sa.Engine:
+        path = folder / "run.db"
+        if self._read_only:
+            if not path.is_file():
+                raise StoreError(f"{folder}: no run here (run.db is missing)")
+        else:
+            self._lock = FolderLock(folder)
+        return open_file(path, self._read_only)
+
+    def _prepare(self) -> None:
+        with self._begin() as db:
+            if not self._read_only:
+                SCHEMA.create_all(db)
+            found = db.execute(sa.select(META.c.value).where(META.c.name == "format")).scalar()
+            rows = db.execute(sa.select(sa.func.max(METRICS.c.place))).scalar()
+        self._rows = 0 if rows is None else rows + 1
+        if found is None and not self._read_only:
+            self.set("format", FORMAT)
+            self.flush()
+        elif found is None or json.loads(found) != FORMAT:
+            raise StoreError(
+                f"{self.place}: written in format {found}, this Hornbeam reads format {FORMAT}"
+            )
+
+    def close(self) -> None:
+        """Write what is left and give the folder back."""
+        try:
+            self.flush()
+        finally:
+            self._engine.dispose()
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    # --- trees -------------------------------------------------------------------------------
+
+    def begin(self, key: TreeKey, tree: Tree) -> None:
+        """A new tree: its task, seed and the nodes it has already (the task's own node at least).
+
+        A key that is in the run already is an error: `forget` its step first.
+        """
+        with self._begin() as db:
+            if db.execute(sa.select(TREES.c.seed).where(at(TREES, *key))).first():
+                raise StoreError(f"{self.place}: tree {key} is in the run already: forget its step")
+        if len({named(node) for node in tree.nodes}) < len(tree):
+            raise StoreError(f"tree {key}: two of its nodes have the same episode and step")
+        row = {
+            **key._asdict(),
+            "task": self._json(tree.task, f"task of tree {key}"),
+            "seed": json.dumps(tree.seed),
+            "done": False,
+            "columns": self._json(tree.columns, f"columns of tree {key}"),
+        }
+        self._ops.append((sa.insert(TREES), row))
+        for i, node in enumerate(tree.nodes):
+            self.write(key, tree, i, node)
+
+    def write(
+        self, key: TreeKey, tree: Tree, index: int | None, node: Node, is_open: bool = False
+    ) -> None:
+        """Keep a node whose parent and prefix are indices of `tree`.
+
+        A closed node has its index; an open one, which still waits for its calls, has none yet
+        (the task's own node always is 0). Written again, as open nodes are at each call and when
+        they close, it takes the place of what was written before.
+        """
+        if is_open and node.parent >= 0:
+            index = None
+        elif index is None:
+            raise ValueError("a closed node has an index")
+        row = node_row(key, tree, index, node)
+        what = f"node {row['node_step']} of episode {row['episode']} of tree {key}"
+        row["data"] = self._json(row["data"], what)
+        self._pending[key, row["episode"], row["node_step"]] = row
+        self._touch()
+
+    def columns(self, key: TreeKey, columns: Mapping[str, Column]) -> None:
+        """Keep a tree's columns in place of those kept before."""
+        self._update(key, columns=self._json(dict(columns), f"columns of tree {key}"))
+
+    def done(self, key: TreeKey) -> None:
+        """Keep that a tree is grown and scored."""
+        self._update(key, done=True)
+
+    def _update(self, key: TreeKey, **values: Any) -> None:
+        self._ops.append((sa.update(TREES).where(at(TREES, *key)).values(**values), {}))
+        self._touch()
+
+    def read(self, key: TreeKey) -> Stored:
+        """A tree as it was left, nodes in the order they had."""
+        self.flush()
+        with self._begin() as db:
+            row = db.execute(sa.select(TREES).where(at(TREES, *key))).one_or_none()
+            if row is None:
+                raise StoreError(f"{self.place}: holds no tree {key}")
+            found = sa.select(NODES).where(at(NODES, *key))
+            order = (NODES.c.place.is_(None), NODES.c.place, NODES.c.episode)
+            rows = db.execute(found.order_by(*order)).all()
+        try:
+            closed, waiting = read_nodes(rows)
+            tree = Tree(json.loads(row.task), closed, json.loads(row.columns), json.loads(row.seed))
+        except (DataError, ValueError, KeyError) as error:
+            raise StoreError(f"{self.place}: tree {key} is damaged: {error!r}") from error
+        for name, column in tree.columns.items():  # nodes may have come since they were kept
+            column.extend([None] * (len(closed) - len(column)))
+            if len(column) != len(closed):
+                raise StoreError(f"{self.place}: tree {key} is damaged: column {name!r} too long")
+        return Stored(tree, row.done, waiting)
+
+    def keys(self, stage: str | None = None, step: int | None = None) -> list[TreeKey]:
+        """Keys of all trees (of a stage, of one of its steps), in order."""
+        self.flush()
+        columns = (TREES.c.stage, TREES.c.step, TREES.c.number)
+        found = sa.select(*columns).where(at(TREES, stage, step)).order_by(*columns)
+        with self._begin() as db:
+            return [TreeKey(*row) for row in db.execute(found)]
+
+    def forget(self, stage: str, step: int) -> None:
+        """Drop the trees and metrics of a step, so that it can be grown again from its seeds.
+
+        What they cost was paid all the same: it moves to stage "lost".
+        """
+        self.flush()
+        with self._begin() as db:
+            for table in (TREES, NODES):
+                db.execute(sa.delete(table).where(at(table, stage, step)))
+            here = (METRICS.c.kind == stage) & (METRICS.c.step == step)
+            db.execute(sa.delete(METRICS).where(here))
+            names = [c.name for c in LEDGER.c]
+            moved = [sa.literal(LOST), *(LEDGER.c[name] for name in names[1:])]
+            rows = sa.select(*moved).where(at(LEDGER, stage, step))
+            insert = self._upsert["costs"]
+            db.execute(insert.from_select(names, rows))
+            db.execute(sa.delete(LEDGER).where(at(LEDGER, stage, step)))
+
+    # --- metrics, ledger, meta ---------------------------------------------------------------
+
+    def metric(self, row: Mapping[str, Any]) -> None:
+        """Keep a row of metrics; one of the same "kind", "stage" and "step" is replaced."""
+        self._ops.append(
+            (
+                self._upsert["metrics"],
+                {
+                    "kind": str(row.get("kind", "train")),
+                    "stage": str(row.get("stage", "")),
+                    "step": int(row.get("step", -1)),
+                    "place": self._rows,
+                    "data": self._json(dict(row), "a row of metrics"),
+                },
+            )
+        )
+        self._rows += 1
+        self._touch()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All rows of metrics in the order written."""
+        self.flush()
+        with self._begin() as db:
+            found = db.execute(sa.select(METRICS.c.data).order_by(METRICS.c.place))
+            return [json.loads(data) for (data,) in found]
+
+    def enter(self, entries: Sequence[Entry]) -> None:
+        """Add ledger entries to what stands there; the `sink` of a `Ledger`."""
+        costs = self._costs
+        for entry in entries:
+            where = (entry.tree, entry.episode, entry.turn, entry.kind)
+            costs[where] = costs.get(where, 0) + entry.amount
+        self._touch()
+
+    def entries(self, stage: str | None = None, step: int | None = None) -> Iterator[Entry]:
+        """Sums of what was entered, one a tree, episode, turn and kind, in order."""
+        self.flush()
+        found = sa.select(LEDGER).where(at(LEDGER, stage, step)).order_by(*LEDGER.primary_key)
+        with self._begin() as db:
+            rows = db.execute(found).all()
+        for *where, episode, turn, kind, amount in rows:
+            tree = "/".join(str(part) for part in where if part != -1)
+            yield Entry(tree, episode, turn, kind, amount)
+
+    def totals(self, stage: str | None = None, lost: bool = True) -> dict[str, float]:
+        """Sums by kind of all that was paid; without what forgotten steps cost if `lost` is no."""
+        self.flush()
+        where = at(LEDGER, stage) & (sa.true() if lost else LEDGER.c.stage != LOST)
+        sums = sa.select(LEDGER.c.kind, sa.func.sum(LEDGER.c.amount)).where(where)
+        with self._begin() as db:
+            return {row[0]: row[1] for row in db.execute(sums.group_by(LEDGER.c.kind))}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The JSON value kept under a name."""
+        self.flush()
+        with self._begin() as db:
+            found = db.execute(sa.select(META.c.value).where(META.c.name == name)).scalar()
+        return default if found is None else json.loads(found)
+
+    def set(self, name: str, value: Any) -> None:
+        """Keep a JSON value under a name."""
+        row = {"name": name, "value": self._json(value, f"value of {name!r}")}
+        self._ops.append((self._upsert["meta"], row))
+        self._touch()
+
+    # --- writing -----------------------------------------------------------------------------
+
+    def _touch(self) -> None:
+        """See to it that what is buffered is written when this tick of the loop ends."""
+        if self._read_only:
+            raise StoreError(f"{self.place}: opened to look on, not to write")
+        if self._failed is not None:
+            raise self._failed
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+            return
+        if self._soon is not loop:
+            self._soon = loop
+            loop.call_soon(self._flush_soon)
+
+    def _flush_soon(self) -> None:
+        try:
+            self.flush()
+        except StoreError as error:  # told by the next call: a callback has nobody to tell
+            self._failed = error
+
+    def flush(self) -> None:
+        """Write all that is buffered in one transaction; what cannot be written stays buffered."""
+        self._soon = None
+        if self._read_only or not (self._ops or self._pending or self._costs):
+            return
+        with self._begin() as db:
+            for statement, row in self._ops:
+                db.execute(statement, row)
+            if self._pending:
+                db.execute(self._upsert["nodes"], list(self._pending.values()))
+            if self._costs:
+                db.execute(self._upsert["costs"], [cost_row(*item) for item in self._costs.items()])
+        self._ops.clear()
+        self._pending.clear()
+        self._costs.clear()
+        self._failed = None
+
+    @contextmanager
+    def _begin(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as db:
+                yield db
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise StoreError(f"{self.place}: {told(error)}") from error
+
+    def _json(self, data: Any, what: str) -> str:
+        try:
+            return json.dumps(data, separators=(",", ":"))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise StoreError(f"{self.place}: {what} is no JSON: {error}") from error
+
+
+def export(store: Store, path: str | Path, stage: str | None = None) -> int:
+    """Write the run's trees (of one stage) as JSON lines in canonical order; returns how many."""
+    try:
+        return write_trees((canonical(store.read(key).tree) for key in store.keys(stage)), path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def canonical(tree: Tree) -> Tree:
+    """The same tree with nodes in order of (episode, step), parents first.
+
+    Which episode came back first is no longer seen: equal facts give equal trees.
+    """
+    new, at = [0], {0: 0}
+    out = Tree(tree.task, [tree.nodes[0]], {}, tree.seed)
+    ready = [(tree.nodes[c].episode, tree.nodes[c].step, c) for c in tree.children(0)]
+    heapq.heapify(ready)
+    while ready:
+        _, _, i = heapq.heappop(ready)
+        node = tree.nodes[i]
+        parent = at[node.parent]
+        place = {"prefix": None, "keep": None, **out.place(parent, node.agent, tree.context(i))}
+        at[i] = out.append(replace(node, parent=parent, **place))
+        new.append(i)
+        for c in tree.children(i):
+            heapq.heappush(ready, (tree.nodes[c].episode, tree.nodes[c].step, c))
+    out.columns = {name: [column[i] for i in new] for name, column in tree.columns.items()}
+    return out

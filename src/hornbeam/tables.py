@@ -1,0 +1,230 @@
+"""The tables of a run's database, what stands in a row, and the inserts that replace or add.
+
+JSON is kept as text (ASCII, escapes for the rest), which every database takes as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from hornbeam.errors import StoreError
+from hornbeam.tree import Node, Tree
+from hornbeam.treefile import node_from_json, node_to_json
+
+ROOT = (-1, 0)  # episode and step of the task's own node
+
+
+class TreeKey(NamedTuple):
+    """Where a tree stands in a run. `str(key)` is "train/12/3"."""
+
+    stage: str
+    step: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.stage}/{self.step}/{self.number}"
+
+
+SCHEMA = sa.MetaData()
+_text, _int = sa.Text, sa.Integer
+
+
+def _key(kind: Any, *names: str) -> list[sa.Column[Any]]:
+    return [sa.Column(name, kind, primary_key=True, autoincrement=False) for name in names]
+
+
+META = sa.Table("meta", SCHEMA, *_key(_text, "name"), sa.Column("value", _text, nullable=False))
+TREES = sa.Table(
+    "trees",
+    SCHEMA,
+    *_key(_text, "stage"),
+    *_key(_int, "step", "number"),
+    sa.Column("task", _text, nullable=False),
+    sa.Column("seed", _text, nullable=False),  # as JSON: seeds may pass 64 bits
+    sa.Column("done", sa.Boolean, nullable=False),
+    sa.Column("columns", _text, nullable=False),
+)
+NODES = sa.Table(
+    "nodes",
+    SCHEMA,
+    *_key(_text, "stage"),
+    *_key(_int, "step", "number", "episode", "node_step"),
+    sa.Column("place", _int),  # index in the tree; null while its calls are still coming
+    sa.Column("parent_episode", _int),
+    sa.Column("parent_step", _int),
+    sa.Column("prefix_episode", _int),
+    sa.Column("prefix_step", _int),
+    sa.Column("data", _text, nullable=False),
+)
+METRICS = sa.Table(
+    "metrics",
+    SCHEMA,
+    *_key(_text, "kind", "stage"),
+    *_key(_int, "step"),
+    sa.Column("place", _int, nullable=False),
+    sa.Column("data", _text, nullable=False),
+)
+LEDGER = sa.Table(
+    "ledger",
+    SCHEMA,
+    *_key(_text, "stage"),
+    *_key(_int, "step", "number", "episode", "turn"),
+    *_key(_text, "kind"),
+    sa.Column("amount", sa.Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
+def upserts(dialect: str) -> dict[str, Any]:
+    """Inserts that replace what stands there, or add to it (costs)."""
+    inserts: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+    if dialect not in inserts:
+        raise StoreError(f"no store on {dialect}: use a folder, or a postgresql:// URL")
+    out = {}
+    for name, table, values in (
+        ("meta", META, ("value",)),
+        ("metrics", METRICS, ("data",)),
+        ("nodes", NODES, [c.name for c in NODES.c if not c.primary_key]),
+        ("costs", LEDGER, ("amount",)),
+    ):
+        insert = inserts[dialect](table)
+        new = {value: insert.excluded[value] for value in values}
+        if table is LEDGER:
+            new = {"amount": LEDGER.c.amount + insert.excluded.amount}
+        out[name] = insert.on_conflict_do_update(index_elements=[*table.primary_key], set_=new)
+    return out
+
+
+def at(
+    table: sa.Table, stage: str | None = None, step: int | None = None, number: int | None = None
+) -> sa.ColumnElement[bool]:
+    """Rows of a stage, of one of its steps, or of one tree."""
+    given = (("stage", stage), ("step", step), ("number", number))
+    clauses = [table.c[name] == value for name, value in given if value is not None]
+    return sa.and_(sa.true(), *clauses)
+
+
+def named(node: Node) -> tuple[int, int]:
+    """Episode and step, which name a node within its tree."""
+    return ROOT if node.parent < 0 else (node.episode, node.step)
+
+
+def node_row(key: TreeKey, tree: Tree, index: int | None, node: Node) -> dict[str, Any]:
+    """A node as a row; its `data` is JSON data still."""
+    above = (None, None) if node.parent < 0 else named(tree.nodes[node.parent])
+    prefix = (None, None) if node.prefix is None else named(tree.nodes[node.prefix])
+    data = node_to_json(node)
+    for column in ("parent", "prefix", "episode", "step"):
+        data.pop(column, None)
+    episode, step = named(node)
+    return {
+        "stage": key.stage,
+        "step": key.step,
+        "number": key.number,
+        "episode": episode,
+        "node_step": step,
+        "place": index,
+        "parent_episode": above[0],
+        "parent_step": above[1],
+        "prefix_episode": prefix[0],
+        "prefix_step": prefix[1],
+        "data": data,
+    }
+
+
+def read_nodes(rows: Sequence[Any]) -> tuple[list[Node], list[Node]]:
+    """Closed nodes and open ones; `KeyError` where a parent is missing."""
+    closed: list[Node] = []
+    waiting: list[Node] = []
+    at: dict[tuple[int | None, int | None], int] = {}
+    for row in rows:
+        data = json.loads(row.data)
+        if row.parent_episode is None:
+            closed.append(node_from_json({"parent": -1, **data}))
+            at[ROOT] = 0
+            continue
+        data["parent"] = at[row.parent_episode, row.parent_step]
+        if row.prefix_episode is not None:
+            data["prefix"] = at[row.prefix_episode, row.prefix_step]
+        data["episode"], data["step"] = row.episode, row.node_step
+        if row.place is None:
+            waiting.append(node_from_json(data))
+        else:
+            at[row.episode, row.node_step] = len(closed)
+            closed.append(node_from_json(data))
+    return closed, waiting
+
+
+@lru_cache(1024)
+def _split(tree: str) -> tuple[str, int, int]:
+    """Stage, step and number of "train/12/3", "train/12", "train" or ""; -1 where missing."""
+    stage, step, number, *_ = [*tree.split("/"), "-1", "-1"]
+    return stage, int(step), int(number)
+
+
+def cost_row(where: tuple[str, int, int, str], amount: float) -> dict[str, Any]:
+    """A sum of costs as a row of the ledger; `where`: tree, episode, turn, kind."""
+    tree, episode, turn, kind = where
+    stage, step, number = _split(tree)
+    return {
+        "stage": stage,
+        "step": step,
+        "number": number,
+        "episode": episode,
+        "turn": turn,
+        "kind": kind,
+        "amount": amount,
+    }
+
+
+def open_file(path: Path, read_only: bool) -> sa.Engine:
+    """The SQLite database in a file: one connection, WAL, safe when the process is killed."""
+    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+
+    def connect() -> sqlite3.Connection:
+        db = sqlite3.connect(uri, uri=True, timeout=10)
+        if not read_only:
+            db.execute("pragma journal_mode=wal")
+            db.execute("pragma synchronous=normal")
+        return db
+
+    return sa.create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+
+
+def open_url(url: str) -> sa.Engine:
+    """The database at a URL."""
+    try:
+        backend = sa.make_url(url).get_backend_name()
+        upserts(backend)  # refuses a database that we do not know before its driver is looked for
+        return sa.create_engine(url)
+    except ImportError as error:
+        raise StoreError(f"{error}: install the driver of {backend} (psycopg, say)") from error
+    except SQLAlchemyError as error:
+        raise StoreError(told(error)) from error
+
+
+_REMEDIES = {
+    "full": "the disk is full: free some space and start again, the run goes on where it was",
+    "locked": "another process holds the database: stop it and start again",
+    "readonly": "it is read-only: change its permissions or name another folder",
+    "malformed": "the database is damaged: bring it back from a copy or begin a new folder",
+    "not a database": "run.db is no database: bring it back from a copy or begin a new folder",
+    "unable to open": "run.db cannot be opened: look at the folder's permissions",
+}
+
+
+def told(error: Exception) -> str:
+    """What a database error means and what to do, in one line."""
+    text = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    found = next((remedy for sign, remedy in _REMEDIES.items() if sign in text), "")
+    return f"{found} ({text})" if found else text
