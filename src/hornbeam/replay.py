@@ -11,16 +11,19 @@ from asyncio import events, tasks
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from hornbeam.errors import ProgramError
 
+CLOCKS = ("call_later", "call_at", "time")
 
-class ReplayLoop(asyncio.AbstractEventLoop):
-    """Ready callbacks in the order they became ready, and nothing else."""
+
+class ReplayLoop:
+    """Ready callbacks in the order they became ready, and nothing else of an event loop."""
 
     def __init__(self) -> None:
         self._ready: deque[asyncio.Handle] = deque()
+        self._loop = cast(asyncio.AbstractEventLoop, self)  # all of one that asyncio asks for
 
     def spin(self) -> None:
         """Run ready callbacks until none is left; every task then waits for an effect or is done.
@@ -31,7 +34,7 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         current = None if outer is None else tasks.current_task(outer)
         if outer is not None and current is not None:
             tasks._leave_task(outer, current)
-        events._set_running_loop(self)
+        events._set_running_loop(self._loop)
         try:
             while self._ready:
                 handle = self._ready.popleft()
@@ -46,17 +49,17 @@ class ReplayLoop(asyncio.AbstractEventLoop):
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """Queue a callback."""
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = asyncio.Handle(callback, args, self._loop, context)
         self._ready.append(handle)
         return handle
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future of this loop."""
-        return asyncio.Future(loop=self)
+        return asyncio.Future(loop=self._loop)
 
     def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
         """A task of this loop."""
-        return asyncio.Task(coro, loop=self, **options)
+        return asyncio.Task(coro, loop=self._loop, **options)
 
     def get_debug(self) -> bool:
         """Never."""
@@ -73,25 +76,14 @@ class ReplayLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Errors reach the driver through the program's own task; nothing to add here."""
 
-    def call_later(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: a clock."""
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse what an event loop can besides: clocks, threads, sockets, processes, signals."""
+        if name in CLOCKS:
+            raise ProgramError(
+                "an agent program waited on the clock (asyncio.sleep, timeout or wait_for), which"
+                " cannot be replayed: set a time-out on the call, or wait inside a tool"
+            )
         raise ProgramError(
-            "an agent program waited on the clock (asyncio.sleep, timeout or wait_for), which cannot"
-            " be replayed: set a time-out on the call, or wait inside a tool"
+            f"an agent program used a thread, a socket or a process directly (loop.{name}), which"
+            " cannot be replayed: put it into a tool and use ep.call"
         )
-
-    call_at = call_later
-
-    def time(self) -> NoReturn:
-        """Refused: a clock."""
-        self.call_later()
-
-    def run_in_executor(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refused: a thread."""
-        raise ProgramError(
-            "an agent program used a thread, a socket or a process directly, which cannot be"
-            " replayed: put it into a tool and use ep.call"
-        )
-
-    create_connection = getaddrinfo = sock_connect = subprocess_exec = run_in_executor
-    subprocess_shell = call_soon_threadsafe = add_reader = add_writer = run_in_executor

@@ -86,7 +86,8 @@ class Turnstile:
 
     async def quiet(self) -> None:
         """Wait until no client is busy outside the engine."""
-        await self._quiet.wait()
+        while self._busy:
+            await self._quiet.wait()
 
 
 class Engine(Protocol):

@@ -1,0 +1,375 @@
+"""Runs a program once: replays the recorded path, goes live behind it, hands out finished nodes.
+
+An effect is told when all effects asked before it were told, so the order in which a program hears
+results never hangs on which of them came first. What it did not reproduce of its own path is a
+`Divergence` that names the first difference.
+
+A call belongs to the last ask told before it (calls before the first ask to node 0), and a node is
+committed when the next ask's turn has come or the episode ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from array import array
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from hornbeam.errors import (
+    EngineError,
+    HornbeamError,
+    ModelError,
+    ProgramError,
+    PromptTooLong,
+    ToolError,
+)
+from hornbeam.live import Live, Piece, Place
+from hornbeam.program import Episode, Limits, Program, Reply
+from hornbeam.record import Effect, Recorded, ask_error, difference, digest, diverged, effects_of
+from hornbeam.replay import ReplayLoop
+from hornbeam.tasks.base import Task
+from hornbeam.tree import Call, Node, floats, ids
+
+LIMITS = Limits()
+
+
+class Driver:
+    """One run of a program along `path`, the nodes from the task (node 0) down to where it goes on.
+
+    `contexts(k)` gives the ids that path[k] was sampled after. `is_open` says that the last node
+    of the path still waits for its calls. `commit(node, context)` gets each finished node in order,
+    parent left at -1; node 0 comes with finish "ready" when no more calls can come before the
+    first ask. `note` gets a node as soon as it is sampled and again after each call, for the store.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        task: Task,
+        path: Sequence[Node],
+        live: Live,
+        *,
+        contexts: Callable[[int], array[int]],
+        commit: Callable[[Node, array[int]], None],
+        note: Callable[[Node, array[int]], None] | None = None,
+        episode: int = 0,
+        step: int = 0,
+        steps: int | None = None,
+        is_open: bool = False,
+        limits: Limits = LIMITS,
+        seed: int = 0,
+    ) -> None:
+        self._program, self._task, self._live, self._limits = program, task, live, limits
+        self._path, self._contexts, self._commit, self._note = path, contexts, commit, note
+        self._episode, self._step, self._steps = episode, step, steps
+        self._loop = ReplayLoop()
+        self._queue: deque[Effect] = deque()
+        self._record = effects_of(path)
+        self._issued = self._asks = self._told = self._sampled = 0
+        self._said: dict[int, dict[str, array[int]]] = {}
+        self._seed = seed  # of the last ask told; the tree's before the first
+        self._random: tuple[tuple[int, str], random.Random] | None = None
+        self._draft: Node | None = None  # the node whose calls are still coming
+        self._context = ids()  # of the draft
+        self._closed = False
+        if is_open:
+            self._draft, self._context = path[-1], contexts(len(path) - 1)
+        elif not path[0].finish:
+            self._draft = path[0]
+
+    # --- what episodes use -------------------------------------------------------------------
+
+    def issue(self, kind: str, name: str, scope: str, payload: Any) -> asyncio.Future[Any]:
+        """Queue an effect; its future is told when all effects issued before it were."""
+        if kind == "ask":
+            self._check_limits()
+            self._asks += 1
+        future = self._loop.create_future()
+        turn = self._asks - 1
+        self._queue.append(Effect(kind, name, scope, payload, future, self._issued, turn))
+        self._issued += 1
+        return future
+
+    def random(self, scope: str) -> random.Random:
+        """The generator of this position of the path."""
+        key = (self._told, scope)
+        if self._random is None or self._random[0] != key:
+            self._random = (key, random.Random(f"{self._seed}:{self._told}:{scope}"))
+        return self._random[1]
+
+    def _check_limits(self) -> None:
+        limits = self._limits
+        if self._asks >= limits.turns:
+            raise ProgramError(f"more than {limits.turns} asks in one episode (limits.turns)")
+        if self._sampled >= limits.tokens:
+            raise ProgramError(
+                f"more than {limits.tokens} sampled tokens in one episode (limits.tokens)"
+            )
+
+    # --- the run -----------------------------------------------------------------------------
+
+    async def run(self) -> bool:
+        """Run to the end, or until `steps` nodes were committed. Returns whether it ended.
+
+        A failure of the program, a divergence too, ends the episode with the error kept at its
+        last node. Raises `BudgetSpent` and cancellation; what was committed stays. The caller has
+        entered (`Live.enter`) for the driver, and leaves for it when this returns.
+        """
+        coroutine: Any = self._program(self._task, Episode(self))
+        main = self._loop.create_task(coroutine)
+        try:
+            self._loop.spin()
+            while not main.done():
+                if not self._queue:
+                    raise ProgramError("it waits for something that is neither ep.ask nor ep.call")
+                if self._at_new_ask():
+                    self._close()
+                    if self._enough():
+                        return False
+                await self._tell(self._queue[0])
+                if self._enough() and self._draft is None:
+                    return False  # in the middle of an answer
+                self._loop.spin()
+            self._finish(*_outcome(main))
+        except (ProgramError, SystemExit) as error:
+            self._finish(None, _line(error))
+        finally:
+            self._drop(main)
+        return True
+
+    def _at_new_ask(self) -> bool:
+        return self._queue[0].kind == "ask" and self._queue[0].number >= len(self._record)
+
+    def _enough(self) -> bool:
+        return self._steps is not None and self._steps <= 0
+
+    async def _tell(self, effect: Effect) -> None:
+        if len(self._queue) > 1:  # effects of a gather run at once
+            for waiting in self._queue:
+                if waiting.running is None and self._is_live(waiting):
+                    self._live.enter()
+                    waiting.running = asyncio.ensure_future(self._perform(waiting))
+                    waiting.running.add_done_callback(partial(self._done, waiting))
+        if not self._is_live(effect):
+            value = self._recall(effect)
+        elif effect.running is None:  # the driver's own entry serves
+            value = self._take(effect, await self._perform(effect))
+        else:
+            await self._wait(effect.running)
+            value = self._take(effect, effect.running.result())
+        self._queue.popleft()
+        self._told += 1
+        if effect.future.cancelled():
+            return
+        if isinstance(value, HornbeamError):
+            effect.future.set_exception(value)
+        else:
+            effect.future.set_result(value)
+
+    async def _wait(self, running: asyncio.Task[Any]) -> None:
+        """Wait for an effect; the driver is not busy meanwhile."""
+        if running.done():
+            return
+        self._live.leave()
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError:
+            self._live.enter()
+            raise
+
+    def _done(self, effect: Effect, running: asyncio.Task[Any]) -> None:
+        """An effect of a gather is done: its entry becomes the driver's if that waits for it."""
+        if self._closed or not self._queue or self._queue[0] is not effect:
+            self._live.leave()
+
+    def _is_live(self, effect: Effect) -> bool:
+        """Behind the record, or an answer that the record breaks off at a chunk."""
+        if effect.number >= len(self._record):
+            return True
+        nodes = self._record[effect.number].nodes
+        return bool(nodes) and nodes[-1].finish == "chunk"
+
+    # --- replay ------------------------------------------------------------------------------
+
+    def _recall(self, effect: Effect) -> Any:
+        """The recorded result of an effect; `Divergence` where the record holds another one."""
+        recorded = self._record[effect.number]
+        if recorded.call is not None:
+            call = recorded.call
+            if effect.kind != "call" or (call.tool, call.scope) != (effect.name, effect.scope):
+                raise diverged(effect, f"a call of tool {call.tool!r}")
+            if call.arguments != effect.payload:
+                raise diverged(effect, f"{call.tool} with {dict(call.arguments)}")
+            return ToolError(call.error) if call.error else call.result
+        self._check_ask(effect, recorded)
+        last = recorded.nodes[-1]
+        self._seed = last.seed
+        if last.finish in ("too long", "error"):
+            return ask_error(last)
+        tokens = ids()
+        for node in recorded.nodes:
+            tokens = tokens + node.tokens
+        return self._reply(effect.name, tokens, last.finish)
+
+    def _check_ask(self, effect: Effect, recorded: Recorded) -> None:
+        if not recorded.nodes:
+            assert recorded.call is not None
+            raise diverged(effect, f"a call of tool {recorded.call.tool!r}")
+        first = recorded.nodes[0]
+        if effect.kind != "ask" or (first.agent, first.scope) != (effect.name, effect.scope):
+            raise diverged(effect, f"an ask of agent {first.agent!r}")
+        if first.ask and first.ask != digest(effect.payload):
+            chat = self._live.chat(effect.name)
+            was = chat.decode(self._contexts(recorded.at))
+            now = chat.decode(chat.render(effect.payload[0], self._said_by(effect.name)))
+            raise diverged(effect, difference(was, now))
+
+    # --- live --------------------------------------------------------------------------------
+
+    async def _perform(self, effect: Effect) -> Any:
+        """Run an effect: a tool's result, or (context, ids so far, pieces); or the error it met."""
+        if effect.kind == "call":
+            place = Place(self._episode, effect.turn, effect.scope)
+            try:
+                return await self._live.tool(effect.name, effect.payload, place)
+            except ToolError as error:
+                return error
+        messages, sampling = effect.payload
+        context, used = ids(), ids()
+        try:
+            chat = self._live.chat(effect.name)
+            if effect.number < len(self._record):  # an answer that breaks off at a chunk
+                recorded = self._record[effect.number]
+                self._check_ask(effect, recorded)
+                for node in recorded.nodes:
+                    used = used + node.tokens
+                context = self._contexts(recorded.at) + used
+            else:
+                context = chat.render(messages, self._said_by(effect.name))
+            place = Place(self._episode, effect.turn, effect.scope, len(used), self._steps)
+            return context, used, await self._live.sample(effect.name, context, sampling, place)
+        except (EngineError, ModelError) as error:
+            return context, used, error
+
+    def _take(self, effect: Effect, outcome: Any) -> Any:
+        """Enter a live result into the path and return what the program is told."""
+        if effect.kind == "call":
+            return self._take_call(effect, outcome)
+        context, used, got = outcome
+        self._close()
+        self._seed = self._live.seed(Place(self._episode, effect.turn, effect.scope, len(used)))
+        if isinstance(got, HornbeamError):
+            finish = "too long" if isinstance(got, PromptTooLong) else "error"
+            failed = self._node(effect, Piece(ids(), floats(), "", finish, 0))
+            failed = replace(failed, error=str(got).split("\n", 1)[0])
+            self._hold(failed, context)
+            return ask_error(failed)
+        for piece in got:
+            self._close()
+            if self._enough():
+                return None
+            self._hold(self._node(effect, piece), context)
+            context = context + piece.tokens
+            used = used + piece.tokens
+        if got[-1].finish == "chunk":
+            self._close()
+            return None
+        return self._reply(effect.name, used, got[-1].finish)
+
+    def _take_call(self, effect: Effect, outcome: Any) -> Any:
+        if self._draft is None:
+            raise diverged(effect, "an ask here, or the end")
+        failed = str(outcome) if isinstance(outcome, ToolError) else ""
+        result = None if failed else outcome
+        call = Call(effect.name, effect.payload, result, failed, effect.scope)
+        self._hold(replace(self._draft, calls=(*self._draft.calls, call)), self._context)
+        return outcome
+
+    def _node(self, effect: Effect, piece: Piece) -> Node:
+        return Node(
+            -1,
+            agent=effect.name,
+            scope=effect.scope,
+            tokens=piece.tokens,
+            logprobs=piece.logprobs,
+            text=piece.text,
+            version=piece.version,
+            finish=piece.finish,
+            episode=self._episode,
+            step=self._step,
+            turn=effect.turn,
+            seed=self._seed,
+            ask=digest(effect.payload),
+        )
+
+    def _hold(self, node: Node, context: array[int]) -> None:
+        """Keep a node that still waits for its calls."""
+        self._draft, self._context = node, context
+        if self._note is not None:
+            self._note(node, context)
+
+    def _close(self) -> None:
+        """Commit the draft."""
+        node, self._draft = self._draft, None
+        if node is None:
+            return
+        if not node.finish:  # the task itself
+            self._commit(replace(node, finish="ready"), self._context)
+            return
+        self._commit(node, self._context)
+        self._step += 1
+        if self._steps is not None:
+            self._steps -= 1
+
+    def _finish(self, answer: Any, error: str) -> None:
+        """Commit the node at which the episode ended; one of its own where no answer ends it."""
+        draft = self._draft
+        if draft is None or draft.finish in ("", "too long", "error"):
+            self._close()
+            draft, self._context = Node(-1, finish="end", episode=self._episode), ids()
+        self._draft = replace(draft, step=self._step, done=True, answer=answer, error=error)
+        self._close()
+
+    def _reply(self, agent: str, tokens: array[int], finish: str) -> Reply:
+        text = self._live.chat(agent).decode(tokens)
+        self._said_by(agent)[text] = tokens
+        self._sampled += len(tokens)
+        return Reply(text, tokens, finish, agent)
+
+    def _said_by(self, agent: str) -> dict[str, array[int]]:
+        """Texts sampled on this path by policies with this agent's chat."""
+        return self._said.setdefault(id(self._live.chat(agent)), {})
+
+    def _drop(self, main: asyncio.Task[Any]) -> None:
+        """Cancel what still runs, here and outside, and swallow what nobody will read."""
+        self._closed = True
+        for effect in self._queue:
+            running = effect.running
+            if running is not None and not running.cancel() and not running.cancelled():
+                running.exception()
+        if not main.done():
+            main.cancel()
+            self._loop.spin()
+
+
+def _line(error: BaseException) -> str:
+    """One line for a failed episode: the error's name and text."""
+    return f"{type(error).__name__}: {error}".split("\n", 1)[0][:500]
+
+
+def _outcome(main: asyncio.Task[Any]) -> tuple[Any, str]:
+    """(answer, error) of a program that ended."""
+    if main.cancelled():
+        return None, "ProgramError: the program cancelled itself"
+    error = main.exception()
+    if error is not None:
+        return None, _line(error)
+    try:
+        return json.loads(json.dumps(main.result(), allow_nan=False)), ""
+    except (TypeError, ValueError):
+        return None, f"ProgramError: the answer is no JSON value: {main.result()!r}"[:500]

@@ -1,0 +1,190 @@
+"""What one live episode does outside: it samples, calls tools, pays, and says when it is busy."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from hornbeam.chat import Chat
+from hornbeam.engine.base import Completion, Engine, Request, Sampling, Turnstile
+from hornbeam.errors import ProgramError
+from hornbeam.ledger import Entry, Ledger
+from hornbeam.live import Piece, Place
+from hornbeam.segment import Segmenter
+from hornbeam.settings import nearest
+from hornbeam.tasks.base import Task
+from hornbeam.tree import Node
+from hornbeam.workers.local import LocalWorkers
+
+SAMPLING = Sampling()
+NAMES = frozenset(field.name for field in fields(Sampling))
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who speaks for an agent: an engine, how it samples, and where its answers are cut."""
+
+    engine: Engine
+    sampling: Sampling = SAMPLING
+    segment: Segmenter | None = None
+
+
+def request_seed(tree: int, place: Place) -> int:
+    """The seed of a request: 63 bits of a digest of the tree's seed and the place in its path."""
+    packed = struct.pack("<Qqqq", tree % 2**64, place.episode, place.turn, place.used)
+    return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little") >> 1
+
+
+@dataclass(slots=True)
+class EpisodeEffects:
+    """The `Live` of one episode of one tree. `tree` names it in the ledger and orders requests."""
+
+    tree: str
+    order: tuple[Any, ...]
+    seed_: int
+    task: Task
+    agents: Mapping[str, Speaker]
+    tools: LocalWorkers
+    ledger: Ledger
+    turnstiles: tuple[Turnstile, ...]
+
+    def chat(self, agent: str) -> Chat:
+        """The chat of this agent's engine."""
+        return self._speaker(agent).engine.chat
+
+    def seed(self, place: Place) -> int:
+        """The seed of the request at this place."""
+        return request_seed(self.seed_, place)
+
+    def enter(self) -> None:
+        """One more activity is busy outside the engines."""
+        for turnstile in self.turnstiles:
+            turnstile.enter()
+
+    def leave(self) -> None:
+        """One activity less is busy."""
+        for turnstile in self.turnstiles:
+            turnstile.leave()
+
+    async def tool(self, name: str, arguments: Mapping[str, Any], place: Place) -> Any:
+        """Run a tool and pay for it, whether it fails or not."""
+        with self.ledger.reserve(calls=1) as room:
+            room.settle([self._entry(place, "tool_calls", 1)])
+            return await self.tools.call(name, arguments, self.task)
+
+    def replayed(self, episode: int, path: Sequence[Node]) -> None:
+        """Enter how many recorded tool calls a fork replays; they are not paid again."""
+        count = sum(len(node.calls) for node in path)
+        if count:
+            self.ledger.enter([Entry(self.tree, episode, -1, "tool_calls_replayed", count)])
+
+    async def sample(
+        self, agent: str, context: array[int], sampling: Mapping[str, Any], place: Place
+    ) -> list[Piece]:
+        """Sample an answer or the rest of one, as at most `place.pieces` chunks."""
+        speaker = self._speaker(agent)
+        how = _override(speaker.sampling, sampling)
+        segment = speaker.segment
+        if segment is None:
+            done = await self._generate(speaker.engine, context, how, place)
+            return [_piece(done)]
+        if place.pieces is None or segment.by == "regex":
+            left = replace(how, max_tokens=max(1, how.max_tokens - place.used))
+            done = await self._generate(speaker.engine, context, left, place)
+            return _cut(done, segment, speaker.engine.chat)[: place.pieces]
+        return await self._chunks(speaker, segment, context, how, place)
+
+    async def _chunks(
+        self, speaker: Speaker, segment: Segmenter, context: array[int], how: Sampling, place: Place
+    ) -> list[Piece]:
+        """At most `place.pieces` chunks, sampled one by one so that no more is paid than wanted."""
+        pieces: list[Piece] = []
+        used = place.used
+        assert place.pieces is not None
+        while len(pieces) < place.pieces:
+            room = max(1, how.max_tokens - used)
+            most = min(room, segment.tokens) if segment.by == "tokens" else room
+            chunk = replace(how, max_tokens=most, stop=(*how.stop, *segment.stops()))
+            at = replace(place, used=used)
+            done = await self._generate(speaker.engine, context, chunk, at)
+            used += len(done.tokens)
+            context = context + done.tokens
+            goes_on = _goes_on(done, how, segment, speaker.engine.chat) and used < how.max_tokens
+            pieces.append(replace(_piece(done), finish="chunk" if goes_on else done.finish))
+            if not goes_on:
+                break
+        return pieces
+
+    async def _generate(
+        self, engine: Engine, context: array[int], how: Sampling, place: Place
+    ) -> Completion:
+        """One request: room reserved, the episode not busy while it waits, then settled."""
+        request = Request(
+            context, how, self.seed(place), (*self.order, place.episode, place.turn, place.used)
+        )
+        with self.ledger.reserve(tokens=len(context) + how.max_tokens, calls=1) as room:
+            self.leave()
+            try:
+                done = await engine.generate(request)
+            finally:
+                self.enter()
+            room.settle(
+                [
+                    self._entry(place, "model_calls", 1),
+                    self._entry(place, "sampled_tokens", len(done.tokens)),
+                    self._entry(place, "prompt_tokens_computed", done.computed),
+                    self._entry(place, "prompt_tokens_cached", done.cached),
+                ]
+            )
+        return done
+
+    def _entry(self, place: Place, kind: str, amount: float) -> Entry:
+        return Entry(self.tree, place.episode, place.turn, kind, amount)
+
+    def _speaker(self, agent: str) -> Speaker:
+        if agent not in self.agents:
+            raise ProgramError(f"no agent {agent!r} in the recipe: {nearest(agent, self.agents)}")
+        return self.agents[agent]
+
+
+def _override(sampling: Sampling, given: Mapping[str, Any]) -> Sampling:
+    """An agent's sampling with what the program said at the ask."""
+    if not given:
+        return sampling
+    for name in given:
+        if name not in NAMES:
+            raise ProgramError(f"ep.ask has no setting {name!r}: {nearest(name, NAMES)}")
+    values = dict(given)
+    if "stop" in values:
+        stop = values["stop"]
+        values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    return replace(sampling, **values)
+
+
+def _piece(done: Completion) -> Piece:
+    return Piece(done.tokens, done.logprobs, done.text, done.finish, done.version)
+
+
+def _goes_on(done: Completion, how: Sampling, segment: Segmenter, chat: Chat) -> bool:
+    """Whether a chunk ended at its delimiter or size and not because the answer ended."""
+    if segment.by == "tokens":
+        return done.finish == "length" and len(done.tokens) == segment.tokens
+    ended = not done.tokens or done.tokens[-1] in chat.ends or any(s in done.text for s in how.stop)
+    return done.finish == "stop" and not ended
+
+
+def _cut(done: Completion, segment: Segmenter, chat: Chat) -> list[Piece]:
+    """A whole answer as chunks."""
+    ends = [*segment.cuts(done.tokens, chat), len(done.tokens)]
+    pieces, start = [], 0
+    for end in ends:
+        tokens = done.tokens[start:end]
+        finish = done.finish if end == len(done.tokens) else "chunk"
+        piece = Piece(tokens, done.logprobs[start:end], chat.decode(tokens), finish, done.version)
+        pieces.append(piece)
+        start = end
+    return pieces

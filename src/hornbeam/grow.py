@@ -1,0 +1,302 @@
+"""Grows trees: a strategy says where, programs act, a scorer scores, the strategy is told.
+
+The only writer of trees. Many episodes of many trees are in flight at once; what each samples hangs
+on its seeds and its path, never on which came first. A grown tree is brought into canonical order.
+
+An episode that fails (its program raises, a tool hangs) ends in a failed leaf: `done`, its error
+kept, no reward. A spent budget is no failure: it stops growth and leaves trees half-grown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from hornbeam.driver import Driver
+from hornbeam.effects import EpisodeEffects, Speaker
+from hornbeam.engine.base import Turnstile
+from hornbeam.ledger import Ledger
+from hornbeam.program import Limits, Program
+from hornbeam.score.base import Scorer
+from hornbeam.search.base import Fork, State, Strategy, restore
+from hornbeam.store import Stored, TreeKey
+from hornbeam.tasks.base import Task
+from hornbeam.tree import Column, Node, Tree, canonical
+from hornbeam.workers.local import LocalWorkers
+
+
+class Keeper(Protocol):
+    """Who keeps what grows, as it grows: a `Store`, or nobody."""
+
+    def begin(self, key: TreeKey, tree: Tree) -> None:
+        """A new tree, with the task's own node."""
+        ...
+
+    def write(
+        self, key: TreeKey, tree: Tree, index: int | None, node: Node, is_open: bool = False
+    ) -> None:
+        """A node; an open one still waits for its calls and comes again."""
+        ...
+
+    def columns(self, key: TreeKey, columns: Mapping[str, Column]) -> None:
+        """The tree's columns."""
+        ...
+
+    def done(self, key: TreeKey) -> None:
+        """The tree is grown and scored."""
+        ...
+
+
+@dataclass(slots=True)
+class Grower:
+    """All that growth needs. `grow` grows one tree, `grow_all` many at once.
+
+    `agents` says who speaks under which name. Without `scorer` no leaf is scored.
+    """
+
+    program: Program
+    agents: Mapping[str, Speaker]
+    strategy: Strategy
+    scorer: Scorer | None = None
+    tools: LocalWorkers = field(default_factory=lambda: LocalWorkers({}))
+    ledger: Ledger = field(default_factory=Ledger)
+    limits: Limits = field(default_factory=Limits)
+    keeper: Keeper | None = None
+
+    async def grow(self, key: TreeKey, start: Tree | Stored) -> Tree:
+        """Grow one tree to its end and return it in canonical order.
+
+        `start` is a fresh tree, or one left half-grown. Raises `BudgetSpent` and what the engine
+        or the store cannot recover from; what was grown by then is kept.
+        """
+        growth = _Growth(self, key, start)
+        live = growth.live()
+        live.enter()
+        try:
+            return await growth.run(live)
+        finally:
+            live.leave()
+
+    async def grow_all(
+        self, starts: Iterable[tuple[TreeKey, Tree | Stored]], at_once: int = 64
+    ) -> list[Tree]:
+        """Grow trees, at most `at_once` of them in flight; returned in the order given.
+
+        The first error stops all.
+        """
+        waiting = iter(list(enumerate(starts)))
+        grown: dict[int, Tree] = {}
+
+        async def work() -> None:
+            for number, (key, start) in waiting:
+                grown[number] = await self.grow(key, start)
+
+        for turnstile in self.turnstiles():
+            turnstile.enter()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(at_once):
+                    group.create_task(work())
+                await asyncio.sleep(0)
+                for turnstile in self.turnstiles():
+                    turnstile.leave()
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return [grown[number] for number in sorted(grown)]
+
+    def turnstiles(self) -> tuple[Turnstile, ...]:
+        """The turnstiles of all engines, each once."""
+        engines = (speaker.engine for speaker in self.agents.values())
+        return tuple({id(e.turnstile): e.turnstile for e in engines}.values())
+
+
+class _Growth:
+    """One tree on its way."""
+
+    def __init__(self, grower: Grower, key: TreeKey, start: Tree | Stored) -> None:
+        self.grower, self.key = grower, key
+        self.tree = start if isinstance(start, Tree) else start.tree
+        self.open = {} if isinstance(start, Tree) else {node.episode: node for node in start.open}
+        self.fresh = isinstance(start, Tree)
+        self.task = Task.from_json(self.tree.task)
+        self.state: State = restore(self.tree)
+        self.turnstiles = grower.turnstiles()
+        self.recorder: int | None = None  # the episode that runs what comes before the first ask
+        self.ready = asyncio.Event()  # that is in node 0
+        if self.tree.nodes[0].finish:
+            self.ready.set()
+
+    def live(self) -> EpisodeEffects:
+        """The world outside this tree."""
+        grower = self.grower
+        return EpisodeEffects(
+            str(self.key),
+            self.key,
+            self.tree.seed,
+            self.task,
+            grower.agents,
+            grower.tools,
+            grower.ledger,
+            self.turnstiles,
+        )
+
+    async def run(self, live: EpisodeEffects) -> Tree:
+        """Ask, grow, tell, until the strategy asks for nothing more and nothing is out."""
+        if self.fresh and self.grower.keeper is not None:
+            self.grower.keeper.begin(self.key, self.tree)
+        running: set[asyncio.Task[None]] = set()
+        try:
+            await self.score_ended()
+            for fork in self._left():
+                running.add(self._start(fork, live))
+            while True:
+                for fork in self.grower.strategy.ask(self.tree, self.state):
+                    self.state.asked[fork.episode] = fork.node
+                    running.add(self._start(fork, live))
+                if not running:
+                    break
+                live.leave()
+                try:
+                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                except asyncio.CancelledError:
+                    live.enter()
+                    raise
+                for _ in range(len(done) - 1):  # each hands over its entry; one stays ours
+                    live.leave()
+                errors = [error for episode in done if (error := episode.exception())]
+                if errors:
+                    raise errors[0]
+        finally:
+            await _cancel(running, live)
+        return self.end()
+
+    def _left(self) -> list[Fork]:
+        """Episodes that were left half-grown: each goes on from its last node."""
+        last = {node.episode: i for i, node in enumerate(self.tree.nodes) if i}
+        for node in self.open.values():
+            last.setdefault(node.episode, node.parent)
+            self.state.asked.setdefault(node.episode, node.parent)
+        told = self.state.told
+        return [Fork(episode, at) for episode, at in sorted(last.items()) if episode not in told]
+
+    def _start(self, fork: Fork, live: EpisodeEffects) -> asyncio.Task[None]:
+        live.enter()
+        return asyncio.create_task(self._episode(fork, live))
+
+    async def _episode(self, fork: Fork, live: EpisodeEffects) -> None:
+        """Grow one episode, score where it ended, tell."""
+        if not self.ready.is_set():
+            if self.recorder is not None:
+                await self.ready.wait()
+            self.recorder = fork.episode
+        branch = _Branch(self, fork)
+        live.replayed(fork.episode, branch.path)
+        if await branch.driver(live).run():
+            await self._score(branch.at)
+            self.state.told[fork.episode] = branch.at
+
+    async def _score(self, leaf: int) -> None:
+        scorer = self.grower.scorer
+        if scorer is None or self.tree.nodes[leaf].error:
+            return
+        (value,) = await scorer.score(self.tree, [leaf])
+        self.tree.column(scorer.column)[leaf] = value
+
+    async def score_ended(self) -> None:
+        """Score the leaves of a tree that was left half-grown: opinions are kept at its end."""
+        for leaf in self.state.told.values():
+            await self._score(leaf)
+
+    def end(self) -> Tree:
+        """The tree in canonical order, kept."""
+        keeper, grown = self.grower.keeper, canonical(self.tree)
+        if self.grower.scorer is not None:
+            grown.column(self.grower.scorer.column)
+        if keeper is not None:
+            if grown is not self.tree:
+                for i, node in enumerate(grown.nodes):
+                    keeper.write(self.key, grown, i, node)
+            keeper.columns(self.key, grown.columns)
+            keeper.done(self.key)
+        return grown
+
+
+class _Branch:
+    """One episode on its way: where it stands in the tree, and how its nodes get there."""
+
+    def __init__(self, growth: _Growth, fork: Fork) -> None:
+        tree = growth.tree
+        self.growth, self.fork, self.at = growth, fork, fork.node
+        self.open = growth.open.pop(fork.episode, None)
+        self.indices = [0, *tree.path(fork.node)]
+        self.path = [tree.nodes[i] for i in self.indices]
+        self.step = 0
+        if len(self.path) > 1 and self.path[-1].episode == fork.episode:
+            self.step = self.path[-1].step + 1
+        if self.open is not None:
+            self.path.append(self.open)
+        self.placed: tuple[int, dict[str, Any]] = (-1, {})
+
+    def driver(self, live: EpisodeEffects) -> Driver:
+        """The driver of this episode."""
+        return Driver(
+            self.growth.grower.program,
+            self.growth.task,
+            self.path,
+            live,
+            contexts=self.context,
+            commit=self.commit,
+            note=self.note if self.growth.grower.keeper is not None else None,
+            episode=self.fork.episode,
+            step=self.step,
+            steps=self.fork.steps,
+            is_open=self.open is not None,
+            limits=self.growth.grower.limits,
+            seed=self.growth.tree.seed,
+        )
+
+    def context(self, k: int) -> array[int]:
+        """The ids that path[k] was sampled after."""
+        tree = self.growth.tree
+        return tree.context(self.indices[k]) if k < len(self.indices) else tree.before(self.path[k])
+
+    def note(self, node: Node, context: array[int]) -> None:
+        """Keep a node that still waits for its calls."""
+        growth, keeper = self.growth, self.growth.grower.keeper
+        assert keeper is not None
+        if not node.finish:
+            keeper.write(growth.key, growth.tree, 0, node, True)
+        else:
+            keeper.write(growth.key, growth.tree, None, self.put(node, context), True)
+
+    def commit(self, node: Node, context: array[int]) -> None:
+        """Enter a finished node into the tree."""
+        growth, keeper = self.growth, self.growth.grower.keeper
+        if node.finish == "ready":  # the task itself
+            growth.tree.nodes[0] = node
+            growth.ready.set()
+            index = 0
+        else:
+            node = self.put(node, context)
+            index = self.at = growth.tree.append(node)
+        if keeper is not None:
+            keeper.write(growth.key, growth.tree, index, node)
+
+    def put(self, node: Node, context: array[int]) -> Node:
+        """The node at its place in the tree; looked for once a node."""
+        if self.placed[0] != node.step:
+            place = self.growth.tree.place(self.at, node.agent, context)
+            self.placed = (node.step, {"prefix": None, "keep": None, **place})
+        return replace(node, parent=self.at, **self.placed[1])
+
+
+async def _cancel(running: set[asyncio.Task[None]], live: EpisodeEffects) -> None:
+    """Stop what still runs and wait until it has stopped."""
+    for episode in running:
+        episode.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    for _ in running:
+        live.leave()

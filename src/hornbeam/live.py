@@ -1,0 +1,65 @@
+"""The seam between a program's driver and the world behind the record: engines and tools."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hornbeam.chat import Chat
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Sampled ids of one node: a whole answer, or one chunk of it ("chunk": it goes on)."""
+
+    tokens: array[int]
+    logprobs: array[float]
+    text: str
+    finish: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an ask or a call stands: the ask's place in its path, the ids it has already."""
+
+    episode: int
+    turn: int
+    scope: str
+    used: int = 0
+    pieces: int | None = None  # how many chunks are wanted; None: the whole answer
+
+
+class Live(Protocol):
+    """What a driver needs of the world where the record ends."""
+
+    def chat(self, agent: str) -> Chat:
+        """The chat of the policy that this agent speaks with; `ProgramError` for unknown ones."""
+        ...
+
+    def seed(self, place: Place) -> int:
+        """The seed of the request at this place."""
+        ...
+
+    async def sample(
+        self, agent: str, context: array[int], sampling: Mapping[str, Any], place: Place
+    ) -> list[Piece]:
+        """Sample an answer (or the rest of one) after `context`.
+
+        Raises `EngineError`, `BudgetSpent`, and `ProgramError` for unknown agents or settings.
+        """
+        ...
+
+    async def tool(self, name: str, arguments: Mapping[str, Any], place: Place) -> Any:
+        """Run a tool. Raises `ToolError` and `BudgetSpent`."""
+        ...
+
+    def enter(self) -> None:
+        """One more activity is busy: a driver between effects, an effect outside the engine."""
+        ...
+
+    def leave(self) -> None:
+        """One activity less is busy."""
+        ...

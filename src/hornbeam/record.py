@@ -1,0 +1,82 @@
+"""What a path records of a program's effects, and how a replay is held against it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hornbeam.errors import Divergence, EngineError, PromptTooLong
+from hornbeam.tree import Call, Node
+
+
+@dataclass(slots=True)
+class Effect:
+    """One ask or call on its way: asked, perhaps running, not yet told."""
+
+    kind: str  # "ask" or "call"
+    name: str  # the agent or the tool
+    scope: str
+    payload: Any  # (messages, sampling) or the tool's arguments
+    future: asyncio.Future[Any]
+    number: int
+    turn: int
+    running: asyncio.Task[Any] | None = None
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What the record holds of one effect: the nodes of an ask, or a call."""
+
+    at: int = 0  # index in the path of the ask's first node
+    nodes: list[Node] = field(default_factory=list)
+    call: Call | None = None
+
+
+def digest(payload: Any) -> str:
+    """A short digest of messages and settings, equal on every machine."""
+    text = json.dumps(payload, sort_keys=True)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def ask_error(node: Node) -> EngineError:
+    """What the program is told of an ask that failed, live and on replay alike."""
+    return PromptTooLong(node.error) if node.finish == "too long" else EngineError(node.error)
+
+
+def difference(was: str, now: str) -> str:
+    """Where two prompts part, for a message."""
+    if was == now:
+        return "the same messages with other sampling settings"
+    ends = min(len(was), len(now))
+    at = next((i for i, (a, b) in enumerate(zip(was, now)) if a != b), ends)
+    show = slice(max(0, at - 20), at + 20)
+    return f"{was[show]!r} where it now says {now[show]!r}"
+
+
+def diverged(effect: Effect, held: str) -> Divergence:
+    """The error of an effect where the record holds something else."""
+    ask = effect.kind == "ask"
+    what = f"an ask of agent {effect.name!r}" if ask else f"a call of tool {effect.name!r}"
+    return Divergence(
+        f"the program did not reproduce its own path: effect {effect.number + 1} is {what}"
+        f" in scope {effect.scope!r}, the record has {held}; let all that is not"
+        " deterministic go through ep"
+    )
+
+
+def effects_of(path: Sequence[Node]) -> list[Recorded]:
+    """The effects that a path stands for, in the order they were told."""
+    record = [Recorded(call=call) for call in path[0].calls]
+    goes_on = False
+    for at, node in enumerate(path[1:], 1):
+        if goes_on:
+            record[-1].nodes.append(node)
+        else:
+            record.append(Recorded(at, [node]))
+        goes_on = node.finish == "chunk"
+        record.extend(Recorded(call=call) for call in node.calls)
+    return record
