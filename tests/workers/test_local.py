@@ -1,4 +1,5 @@
 import asyncio
+import functools
 import threading
 import time
 
@@ -41,7 +42,19 @@ def refuses() -> None:
     raise ToolError("not today")
 
 
+class Thing:
+    def __call__(self, text: str) -> str:
+        return text * 2
+
+
+class LaterThing:
+    async def __call__(self, text: str) -> str:
+        return text * 3
+
+
 TOOLS = {
+    "thing": Thing(),
+    "later_thing": LaterThing(),
     "add": add,
     "quick": quick,
     "later": later,
@@ -64,6 +77,9 @@ def test_every_kind_of_tool() -> None:
     assert call("add", a=2) == 3
     assert call("quick", text="a") == "A"
     assert call("later", text="a") == ["a"]
+    assert call("thing", text="a") == "aa"
+    assert call("later_thing", text="a") == "aaa"
+    assert call("partial", {"partial": functools.partial(add, b=5)}, a=1) == 6
 
 
 def test_a_tool_may_have_the_task() -> None:
@@ -187,3 +203,18 @@ def test_threads_run_side_by_side_and_no_more_than_so_many() -> None:
 
     asyncio.run(scene())
     assert most[0] == 3
+
+
+def test_workers_serve_one_loop_after_another() -> None:
+    workers = LocalWorkers({"nap": lambda: time.sleep(0.001)}, threads=1)
+
+    async def scene() -> None:
+        await asyncio.gather(*(workers.call("nap", {}, TASK) for _ in range(3)))
+
+    asyncio.run(scene())
+    asyncio.run(scene())
+
+
+def test_no_tools_at_all() -> None:
+    with pytest.raises(ToolError, match="there is no tool 'add': this run has none"):
+        call("add", {})

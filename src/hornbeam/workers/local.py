@@ -48,19 +48,20 @@ class LocalWorkers:
         self.abandoned = 0
         self._tools = dict(tools)
         self._signatures = {name: _signature(tool) for name, tool in tools.items()}
-        self._free = asyncio.Semaphore(threads)
+        self._free: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
 
     async def call(self, name: str, arguments: Mapping[str, Any], task: Task) -> Any:
         """The result as it reads back from JSON. Raises `ToolError` for whatever goes wrong."""
         if name not in self._tools:
-            raise ToolError(f"there is no tool {name!r}: {nearest(name, self._tools)}")
+            hint = nearest(name, self._tools) if self._tools else "this run has none"
+            raise ToolError(f"there is no tool {name!r}: {hint}")
         tool = self._tools[name]
         given = self._bind(name, arguments, task)
 
         def run() -> Any:
             return tool(*given, **arguments)
 
-        if inspect.iscoroutinefunction(tool):
+        if _is_async(tool):
             result = await self._awaited(name, run)
         elif getattr(tool, "hornbeam_inline", False):
             result = _outcome(run)
@@ -94,13 +95,13 @@ class LocalWorkers:
 
     async def _in_thread(self, name: str, run: Callable[[], Any]) -> Any:
         """What a tool returns in a daemon thread, or the error."""
-        async with self._free:
+        loop = asyncio.get_running_loop()
+        async with self._slot(loop):
             if self.abandoned >= self.threads:
                 raise ToolError(
                     f"{name} was not run: {self.abandoned} earlier calls passed their time and"
                     " still run"
                 )
-            loop = asyncio.get_running_loop()
             done = loop.create_future()
             context = contextvars.copy_context()
 
@@ -125,6 +126,12 @@ class LocalWorkers:
                 if done.cancelled():  # by the time-out or from outside
                     self.abandoned += 1
 
+    def _slot(self, loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
+        """What bounds the threads; it belongs to one loop, and notebooks run several in turn."""
+        if self._free is None or self._free[0] is not loop:
+            self._free = (loop, asyncio.Semaphore(self.threads))
+        return self._free[1]
+
     def _too_long(self, name: str) -> ToolError:
         return ToolError(f"{name} took longer than {self.seconds:g} s")
 
@@ -138,6 +145,10 @@ def _signature(tool: Tool) -> inspect.Signature | None:
         return inspect.signature(tool)
     except ValueError:
         return None
+
+
+def _is_async(tool: Tool) -> bool:
+    return inspect.iscoroutinefunction(tool) or inspect.iscoroutinefunction(type(tool).__call__)
 
 
 def _outcome(run: Callable[[], Any]) -> Any:
