@@ -23,10 +23,32 @@ class Theme:
     negative: str
     zero: str
     positive: str
+    negative_line: str
+    positive_line: str
 
 
-LIGHT = Theme("#ffffff", "#1d2320", "#565e59", "#cfccc2", "#f6a964", "#eceae3", "#7fbdf0")
-DARK = Theme("#1b1f1d", "#e7e9e5", "#a7aea8", "#454c47", "#9a4a10", "#333a36", "#1d649f")
+LIGHT = Theme(
+    "#ffffff",
+    "#1d2320",
+    "#565e59",
+    "#cfccc2",
+    "#f6a964",
+    "#eceae3",
+    "#7fbdf0",
+    "#b6500a",
+    "#1a6cae",
+)
+DARK = Theme(
+    "#1b1f1d",
+    "#e7e9e5",
+    "#a7aea8",
+    "#454c47",
+    "#9a4a10",
+    "#333a36",
+    "#1d649f",
+    "#f09a52",
+    "#68b1ec",
+)
 
 
 def rung(value: float, most: float) -> int:
@@ -44,6 +66,12 @@ def colour(place: int, theme: Theme) -> str:
     """The colour of a rung, as #rrggbb: linear between zero and the end of its side."""
     end = theme.positive if place > 0 else theme.negative
     return mix(theme.zero, end, abs(place) / STEPS)
+
+
+def line(place: int, theme: Theme) -> str:
+    """The colour of a thin line that belongs to a rung, as #rrggbb."""
+    end = theme.positive_line if place > 0 else theme.negative_line
+    return mix(theme.edge, end, abs(place) / STEPS)
 
 
 def mix(a: str, b: str, share: float) -> str:

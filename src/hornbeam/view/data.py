@@ -52,7 +52,10 @@ class Limits(Settings):
     rows: PositiveInt = 2000  # of metrics of one kind
 
 
-def page_data(data: ReportData, limits: Limits = Limits()) -> dict[str, Any]:
+LIMITS = Limits()
+
+
+def page_data(data: ReportData, limits: Limits = LIMITS) -> dict[str, Any]:
     """The JSON that the page draws: metrics, steps of trees, texts, and what was left out."""
     rows, left_out = pack_metrics(data.metrics, limits.rows)
     packer = _Packer(limits, data.prompts)
@@ -162,11 +165,12 @@ class _Packer:
         """Plain sentences on what the limits kept off the page."""
         limits, shown = self.limits, len(self.packed)
         parts = sum(len(item["trees"]) < item["of"] for item in self.packed)
+        large, cut = self._cut_trees, self._cut_texts
         told = {
             f"Trees of {shown} of {steps} steps are here, spread over the run.": shown < steps,
             f"{parts} of these steps show only their first trees.": parts,
-            f"{self._cut_trees} large trees show their first {limits.nodes} nodes.": self._cut_trees,
-            f"{self._cut_texts} texts are cut at {limits.characters} characters.": self._cut_texts,
+            f"{large} large trees show their first {limits.nodes} nodes.": large,
+            f"{cut} texts are cut at {limits.characters} characters.": cut,
         }
         return [sentence for sentence, applies in told.items() if applies]
 

@@ -13,7 +13,9 @@ from hornbeam.credit import credit
 from hornbeam.tree import Call, Node, Tree
 from hornbeam.view.picture import tree_svg
 
-QUESTION = "A baker sells 14 trays of 6 rolls and gives 9 rolls away. She baked 120. How many are left?"
+QUESTION = (
+    "A baker sells 14 trays of 6 rolls and gives 9 rolls away. She baked 120. How many are left?"
+)
 GOLD = "27"
 
 # parent, what is said; a step that ends in CALC[...] is answered by the calculator
@@ -45,7 +47,9 @@ def example_tree() -> Tree:
         if answer is None:
             sum_ = text[text.index("[") + 1 : -1]
             calls = (Call("calculator", {"expression": sum_}, RESULTS[sum_]),)
-        tree.append(Node(parent, "solver", text=text, calls=calls, done=bool(answer), answer=answer))
+        tree.append(
+            Node(parent, "solver", text=text, calls=calls, done=bool(answer), answer=answer)
+        )
     reward = tree.column("reward")
     for leaf in tree.leaves():
         reward[leaf] = float(tree.nodes[leaf].answer == GOLD)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from html import escape
 
 from hornbeam.tree import Column, Tree, fold_up
-from hornbeam.view.colour import DARK, LIGHT, STEPS, Theme, colour, rung
+from hornbeam.view.colour import DARK, LIGHT, STEPS, Theme, colour, line, rung
 from hornbeam.view.shape import credit, depths, first_line, largest, number, signed, slots
 
 PILL, HIGH = 50, 22  # of a node
 TOP, ROW, FOOT = 62, 50, 40  # above the first row; of a row; below the last one
 LEFT, DOT, GAP, GUTTER = 24, 14, 22, 108  # margin; the task; to the first column; results
+FORK = 56  # width of a fork
 LETTER = 6.2  # mean width of a letter of the small text
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -34,6 +35,7 @@ class _Drawing:
     column: float
     credit: Column
     most: float
+    named: bool  # whether several agents speak
 
 
 def tree_svg(tree: Tree, width: int = 960) -> str:
@@ -42,7 +44,8 @@ def tree_svg(tree: Tree, width: int = 960) -> str:
     column = (width - 2 * LEFT - DOT - GAP - GUTTER) / max(1, *depth)
     x = [LEFT + DOT + GAP + (d - 1) * column if d else float(LEFT) for d in depth]
     y = [TOP + (row + 0.5) * ROW - 8 for row in rows]
-    drawing = _Drawing(tree, width, x, y, column, earned, largest(earned))
+    named = len({node.agent for node in tree.nodes[1:]}) > 1
+    drawing = _Drawing(tree, width, x, y, column, earned, largest(earned), named)
     height = round(TOP + (max(rows) + 1) * ROW + FOOT)
     question = first_line(str(tree.task.get("question", tree.task["id"])), (width - 2 * LEFT) // 8)
     steps = range(1, len(tree))
@@ -54,7 +57,8 @@ def tree_svg(tree: Tree, width: int = 960) -> str:
         f"<style>{_style()}</style>",
         f'<rect x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="12" class="ground"/>',
         _text(LEFT, 34, question, "ask"),
-        _text(width - LEFT, 56, "answer · reward", "soft end") if "reward" in tree.columns else "",
+        _text(width - LEFT, 58, "reward", "soft end"),
+        _text(width - LEFT - 52, 58, "answer", "soft end"),
         *(_limb(drawing, i, leaves[i]) for i in steps),
         f'<circle cx="{LEFT + DOT / 2:g}" cy="{y[0]:.1f}" r="6" class="task"/>',
         *(_node(drawing, i) for i in steps),
@@ -65,22 +69,32 @@ def tree_svg(tree: Tree, width: int = 960) -> str:
     return "\n".join(line for line in lines if line)
 
 
+def _fork(drawing: _Drawing, i: int) -> tuple[float, float]:
+    """Where lines leave a node, and where they fork: late, so that they cross no words."""
+    edge, below = drawing.x[i] + (PILL if i else DOT - 1), drawing.tree.children(i)
+    return edge, max(edge, drawing.x[below[0]] - FORK) if len(below) > 1 else edge
+
+
 def _limb(drawing: _Drawing, i: int, leaves: int) -> str:
-    """From the parent's right edge to the node; thicker where more leaves hang on it."""
+    """From the parent's fork to the node and on to its own; thicker where more leaves hang on."""
     parent = drawing.tree.nodes[i].parent
-    x1 = drawing.x[parent] + (PILL if parent else DOT - 1)
-    x2, y1, y2 = drawing.x[i], drawing.y[parent], drawing.y[i]
-    bend = min((x2 - x1) * 0.55, 60)
+    x1, x2, y1, y2 = _fork(drawing, parent)[1], drawing.x[i], drawing.y[parent], drawing.y[i]
+    bend = (x2 - x1) * 0.55
     wide = min(1.5 + 0.9 * math.sqrt(leaves - 1), 6)
     d = f"M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+    edge, fork = _fork(drawing, i)
+    if fork > edge:
+        d += f"M{edge:.1f} {y2:.1f}H{fork:.1f}"
     return f'<path d="{d}" stroke-width="{wide:.1f}" class="limb {_tint(drawing, i)}"/>'
 
 
 def _node(drawing: _Drawing, i: int) -> str:
     """A pill with the credit, below it the agent and the first words."""
-    node, x, y = drawing.tree.nodes[i], drawing.x[i], drawing.y[i]
-    earned, agent = drawing.credit[i], first_line(node.agent or "step", 18)
-    room = int((drawing.column - 10) / LETTER) - len(agent) - 1
+    tree, x, y = drawing.tree, drawing.x[i], drawing.y[i]
+    node, earned = tree.nodes[i], drawing.credit[i]
+    agent = first_line(node.agent or "step", 18) if drawing.named else ""
+    free = drawing.column - (FORK + 4 if len(tree.children(i)) > 1 else 10)
+    room = int(free / LETTER) - (len(agent) + 1 if agent else 0)
     said = first_line(node.error or node.text, room) if room > 4 else ""
     failed = " failed" if node.error else ""
     pill = (
@@ -88,8 +102,9 @@ def _node(drawing: _Drawing, i: int) -> str:
         f' rx="{HIGH / 2:g}" class="pill {_tint(drawing, i)}{failed}"/>'
     )
     worth = ("✕" if node.error else "") if earned is None else signed(earned)
-    name = f'<tspan class="who">{_clean(agent)}</tspan> {_clean(said)}'
-    words = f'<text x="{x + 2:.1f}" y="{y + HIGH / 2 + 14:.1f}" class="soft">{name}</text>'
+    who = f'<tspan class="who">{_clean(agent)}</tspan> ' if agent else ""
+    below = f'<text x="{x + 2:.1f}" y="{y + HIGH / 2 + 14:.1f}" class="soft">'
+    words = f"{below}{who}{_clean(said)}</text>"
     return pill + _text(x + PILL / 2, y + 4, worth, "worth") + words
 
 
@@ -100,8 +115,10 @@ def _result(drawing: _Drawing, i: int) -> str:
     value = None if reward is None else reward[i]
     told = "failed" if node.error else "–" if value is None else number(value)
     answer = "" if node.answer is None else first_line(str(node.answer), 9)
-    lead = f'<path d="M{drawing.x[i] + PILL + 8:.1f} {y - 4:.1f}H{right - GUTTER + 22}" class="lead"/>'
-    return lead + _text(right - 40, y, answer, "soft end") + _text(right, y, told, "end")
+    lead = (
+        f'<path d="M{drawing.x[i] + PILL + 8:.1f} {y - 4:.1f}H{right - GUTTER + 22}" class="lead"/>'
+    )
+    return lead + _text(right - 52, y, answer, "soft end") + _text(right, y, told, "end")
 
 
 def _legend(y: float, drawing: _Drawing) -> str:
@@ -142,9 +159,10 @@ def _colours(theme: Theme) -> str:
         f".pill,.lead{{stroke:{theme.edge}}}.none{{fill:{theme.ground};stroke:{theme.edge}}}",
     ]
     for place in range(-STEPS, STEPS + 1):
-        tone = colour(place, theme)
-        limb = theme.edge if place == 0 else tone
-        rules.append(f".{_name(place)}{{fill:{tone}}}.limb.{_name(place)}{{stroke:{limb}}}")
+        name, thin = _name(place), line(place, theme)
+        rules.append(
+            f".{name}{{fill:{colour(place, theme)}}}.limb.{name},.pill.{name}{{stroke:{thin}}}"
+        )
     return "".join(rules)
 
 

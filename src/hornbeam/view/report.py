@@ -21,12 +21,12 @@ from typing import Any
 
 from hornbeam.errors import StoreError
 from hornbeam.view.account import cost_table
-from hornbeam.view.data import Limits, ReportData, page_data
+from hornbeam.view.data import LIMITS, Limits, ReportData, page_data
 
 _SCRIPTS = ("page.js", "charts.js", "step.js", "trees.js")
 
 
-def write_report(path: str | Path, data: ReportData, limits: Limits = Limits()) -> Path:
+def write_report(path: str | Path, data: ReportData, limits: Limits = LIMITS) -> Path:
     """Write the report; returns its path. A report that stood there is replaced whole."""
     path = Path(path)
     new = path.with_name(path.name + ".tmp")
@@ -40,7 +40,7 @@ def write_report(path: str | Path, data: ReportData, limits: Limits = Limits()) 
     return path
 
 
-def report_html(data: ReportData, limits: Limits = Limits()) -> str:
+def report_html(data: ReportData, limits: Limits = LIMITS) -> str:
     """The whole page."""
     script = "\n".join(_asset(name) for name in _SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

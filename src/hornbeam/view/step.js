@@ -16,7 +16,7 @@ function fold(title, place) {
 function factList(pairs) {
   const known = pairs.filter(([, value]) => value !== undefined && value !== null && value !== "");
   return html("dl", { class: "facts" },
-    known.map(([name, value]) => [html("dt", {}, name), html("dd", {}, String(value))]));
+    known.flatMap(([name, value]) => [html("dt", {}, name), html("dd", {}, String(value))]));
 }
 
 function showTask(box, tree) {

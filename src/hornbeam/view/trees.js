@@ -2,6 +2,8 @@
 
 const PILL = { width: 48, height: 22 };
 const ROOT = 14; // the task's own dot
+const FORK = 56; // width of a fork
+const ANSWER = 58; // where answers end, from the right edge
 const shown = { step: DATA.steps.length - 1, tree: 0, node: 0, column: "credit" };
 const parts = {}; // the elements that change
 let marks = []; // one element a node of the tree that is drawn
@@ -94,15 +96,32 @@ function severalAgents(tree) {
   return new Set(tree.nodes.slice(1).map((node) => node.agent ?? "")).size > 1;
 }
 
-// From the parent's right edge to the child's left one; thicker where more leaves hang on it.
+// Where lines leave a node, and where they fork: late, so that they cross no words.
+function forkOf(tree, i, place) {
+  const edge = place.x(i) + (i ? PILL.width : ROOT);
+  const several = below(tree)[i].length > 1;
+  return [edge, several ? Math.max(edge, place.x(below(tree)[i][0]) - FORK) : edge];
+}
+
+// From the parent's fork to the child's left edge; thicker where more leaves hang on it.
 function limb(tree, i, place, many) {
   const parent = tree.nodes[i].parent;
-  const x1 = place.x(parent) + (parent ? PILL.width : ROOT);
   const [y1, x2, y2] = [place.y(parent), place.x(i), place.y(i)];
-  const bend = x1 + Math.min((x2 - x1) * 0.55, 60);
-  const line = svg("path", { class: "limb", d: `M${x1} ${y1}C${bend} ${y1} ${x2 - (bend - x1)} ${y2} ${x2} ${y2}` });
-  line.style.strokeWidth = Math.min(1.5 + 0.9 * Math.sqrt(many - 1), 6).toFixed(1);
-  return tint(line, valueOf(tree, i));
+  const [, x1] = forkOf(tree, parent, place);
+  const bend = (x2 - x1) * 0.55;
+  return line(tree, i, `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`, many[i]);
+}
+
+// The piece before the fork, in the colour of the node that it comes from.
+function stem(tree, i, place, many) {
+  const [from, to] = forkOf(tree, i, place);
+  return to > from ? line(tree, i, `M${from} ${place.y(i)}H${to}`, many[i]) : null;
+}
+
+function line(tree, i, d, leaves) {
+  const path = svg("path", { class: "limb", d });
+  path.style.strokeWidth = Math.min(1.5 + 0.9 * Math.sqrt(leaves - 1), 6).toFixed(1);
+  return tint(path, valueOf(tree, i));
 }
 
 function leafCounts(tree) {
@@ -119,13 +138,14 @@ function result(tree, i, place) {
   const y = place.y(i);
   const reward = valueOf(tree, i, "reward");
   const node = tree.nodes[i];
-  const text = svg("text", { class: "result", x: place.width - 4, y: y + 4 });
-  const answer = node.answer === undefined ? "" : firstWords(DATA.texts[node.answer], 11);
-  if (answer && place.gutter > 60) text.append(svg("tspan", { class: "answer" }, `${answer}   `));
-  text.append(node.error === undefined ? short(reward) : "failed");
+  const told = svg("text", { class: "result", x: place.width - 4, y: y + 4 },
+    node.error === undefined ? short(reward) : "failed");
+  const answer = node.answer === undefined || place.gutter <= ANSWER ? null
+    : svg("text", { class: "result answer", x: place.width - ANSWER, y: y + 4 },
+      firstWords(DATA.texts[node.answer], 9));
   const from = place.x(i) + PILL.width + 6;
   const to = place.width - place.gutter + 10;
-  return [text, to > from ? svg("line", { class: "lead", x1: from, x2: to, y1: y, y2: y }) : null];
+  return [told, answer, to > from ? svg("line", { class: "lead", x1: from, x2: to, y1: y, y2: y }) : null];
 }
 
 function label(tree, i) {
@@ -166,7 +186,8 @@ function twig(tree, i, place) {
 function caption(tree, i, place) {
   const node = tree.nodes[i];
   const text = svg("text", { class: "words", x: 2, y: PILL.height / 2 + 13 });
-  let room = Math.floor((place.column - 8) / 6);
+  const forks = below(tree)[i].length > 1;
+  let room = Math.floor((place.column - (forks ? FORK + 4 : 8)) / 6);
   if (severalAgents(tree)) {
     const name = firstWords(node.agent ?? "step", Math.max(room, 8));
     text.append(svg("tspan", { class: "who" }, name), " ");
@@ -183,11 +204,11 @@ function drawTree() {
   const many = leafCounts(tree);
   marks = tree.nodes.map((_, i) => twig(tree, i, place));
   const ends = leavesOf(tree).flatMap((i) => result(tree, i, place));
-  const head = svg("text", { class: "tick", x: place.width - 4, y: 16, "text-anchor": "end" },
-    place.gutter > 60 ? "answer   reward" : "reward");
+  const head = [["reward", 4], ["answer", ANSWER]].filter(([, from]) => from < place.gutter)
+    .map(([name, from]) => svg("text", { class: "tick", x: place.width - from, y: 16, "text-anchor": "end" }, name));
   const picture = svg("svg", { role: "tree", width: place.width, height: place.height,
     "aria-label": `Tree ${shown.tree + 1} of ${stepName(DATA.steps[shown.step].step)}`, keydown: walk },
-  head, tree.nodes.map((_, i) => (i ? limb(tree, i, place, many[i]) : null)), ends, marks);
+  head, tree.nodes.map((_, i) => (i ? [stem(tree, i, place, many), limb(tree, i, place, many)] : null)), ends, marks);
   parts.wood.replaceChildren(picture);
   choose(Math.min(shown.node, tree.nodes.length - 1), false);
 }
