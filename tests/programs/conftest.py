@@ -1,0 +1,39 @@
+"""Grows episodes of a program with a scripted engine."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from hornbeam.effects import Speaker
+from hornbeam.engine.scripted import Scripted
+from hornbeam.grow import Grower
+from hornbeam.search.base import Strategy
+from hornbeam.search.independent import Independent
+from hornbeam.store import TreeKey
+from hornbeam.tasks.base import Task
+from hornbeam.tools.calculator import calculate
+from hornbeam.tree import Tree
+from hornbeam.workers.local import LocalWorkers
+
+Grow = Callable[..., Tree]
+
+
+@pytest.fixture
+def grow() -> Grow:
+    """`grow(program, task, say, names)`: a tree in which the agents `names` speak a script."""
+
+    def once(
+        program,
+        task: Task,
+        say,
+        names: tuple[str, ...] = ("solver",),
+        strategy: Strategy = Independent(n=1),
+        tools: Mapping[str, Callable] = {"calculator": calculate},
+    ) -> Tree:
+        engine = say if isinstance(say, Scripted) else Scripted(say)
+        agents = {name: Speaker(engine) for name in names}
+        grower = Grower(program, agents, strategy, tools=LocalWorkers(tools))
+        return asyncio.run(grower.grow(TreeKey("train", 0, 0), Tree(task.to_json(), seed=1)))
+
+    return once

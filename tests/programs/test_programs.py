@@ -1,0 +1,168 @@
+"""The ready programs, grown with a scripted engine."""
+
+import random
+
+import pytest
+
+from hornbeam.chat import ByteChat, assistant, user
+from hornbeam.engine.scripted import Scripted
+from hornbeam.errors import ToolError
+from hornbeam.programs import make_program
+from hornbeam.programs.react import React, opening
+from hornbeam.search.branch import Branch
+from hornbeam.tasks.base import Task
+from hornbeam.tree import Tree
+
+CHAT = ByteChat()
+TASK = Task("boxes", "3 boxes of 12?", "36", {"expression": "12 * 3"})
+
+
+def ends(tree: Tree) -> list[tuple]:
+    """(answer, error) of every episode."""
+    return [(tree.nodes[i].answer, tree.nodes[i].error) for i in tree.leaves()]
+
+
+def prompts(tree: Tree) -> list[str]:
+    """What each node was asked, as text."""
+    return [CHAT.decode(tree.context(i)) for i in range(1, len(tree))]
+
+
+def test_single(grow) -> None:
+    program, show = make_program("single", {"system": "Be brief.", "answer": "number"})
+    tree = grow(program, TASK, "It is 36.")
+    assert ends(tree) == [("36", "")]
+    assert prompts(tree) == ["system: Be brief.user: 3 boxes of 12?assistant: "]
+    assert ends(grow(program, TASK, "no idea")) == [(None, "")]
+    assert show is not None
+    ((before, gold),) = show(TASK)
+    assert (CHAT.decode(CHAT.render(before)), gold) == (prompts(tree)[0], "36")
+
+
+def test_react_by_hand(grow) -> None:
+    program, _ = make_program("react", {"system": ""})
+    tree = grow(program, TASK, ["I see. CALC[12 * 3] and more", "ANSWER[36]"])
+    assert [node.text for node in tree.nodes] == ["", "I see. CALC[12 * 3]", "ANSWER[36]"]
+    (call,) = tree.nodes[1].calls
+    assert (call.tool, call.arguments, call.result) == (
+        "calculator",
+        {"expression": "12 * 3"},
+        "36",
+    )
+    assert prompts(tree)[1] == (
+        "user: 3 boxes of 12?assistant: I see. CALC[12 * 3]user: = 36assistant: "
+    )
+    assert ends(tree) == [("36", "")]
+
+
+def test_react_shows_what_went_wrong_to_the_agent(grow) -> None:
+    program, _ = make_program("react", {"system": "", "max_turns": 5})
+    script = ["36", "CALC[12 *", "CALC[1 / 0]", "CALC[2]", "ANSWER[36]"]
+
+    def calculator(expression: str) -> str:
+        if expression == "2":
+            raise ToolError("the calculator is broken")
+        return "error: division by zero"
+
+    tree = grow(program, TASK, script, tools={"calculator": calculator})
+    told = prompts(tree)[-1].split("user: ")[2:]
+    assert [each.split("assistant: ")[0] for each in told] == [
+        "error: write CALC[...] or ANSWER[...]",
+        "error: write CALC[...] or ANSWER[...]",
+        "error: division by zero",
+        "error: the calculator is broken",
+    ]
+    assert ends(tree) == [("36", "")]
+
+
+def test_react_gives_up_when_the_turns_are_used_up(grow) -> None:
+    program, _ = make_program("react", {"max_turns": 3})
+    tree = grow(program, TASK, "CALC[1 + 1]")
+    assert ends(tree) == [(None, "")]
+    assert len(tree) == 4
+
+
+def test_react_with_another_tool_and_answer(grow) -> None:
+    settings = {
+        "agent": "reader",
+        "tools": {"SEARCH": {"tool": "search", "argument": "query"}},
+        "answer": "#### {}",
+        "observation": "Found: {}",
+        "examples": [["Who?", "#### Ann"]],
+    }
+    program, show = make_program("react", settings)
+    tree = grow(
+        program,
+        Task("who", "Who wrote it?"),
+        ["SEARCH[who wrote it]", "So:\n#### Bob"],
+        names=("reader",),
+        tools={"search": lambda query: [query.upper()]},
+    )
+    assert show is None
+    assert 'Found: ["WHO WROTE IT"]' in prompts(tree)[1]
+    assert "user: Who?assistant: #### Annuser: Who wrote it?" in prompts(tree)[0]
+    assert ends(tree) == [("Bob", "")]
+
+
+@pytest.mark.parametrize("answer", ["ANSWER[{}]", "#### {}"])
+def test_gold_texts_reproduce_the_messages_of_the_demonstration(grow, answer: str) -> None:
+    program, show = make_program("react", {"answer": answer, "examples": [["1+1?", "ANSWER[2]"]]})
+    assert show is not None
+    turns = show(TASK)
+    tree = grow(program, TASK, [gold for _, gold in turns])
+    assert prompts(tree) == [CHAT.decode(CHAT.render(before)) for before, _ in turns]
+    assert [node.text for node in tree.nodes[1:]] == [gold for _, gold in turns]
+    assert ends(tree) == [("36", "")]
+
+
+def test_pipeline_hands_on_what_was_said(grow) -> None:
+    stages = [
+        {"agent": "reader", "prompt": "{question} Facts?", "system": "Read."},
+        {"agent": "solver", "prompt": "{question} {reader} Solve {{it}}."},
+        {"agent": "verifier", "prompt": "{reader} {solver} Check."},
+    ]
+    program, show = make_program("pipeline", {"stages": stages})
+    script = ["3 and {12}", "#### 35", "No:\n#### 36"]
+    tree = grow(program, TASK, script, names=("reader", "solver", "verifier"))
+    assert show is None
+    assert prompts(tree) == [
+        "system: Read.user: 3 boxes of 12? Facts?assistant: ",
+        "user: 3 boxes of 12? 3 and {12} Solve {it}.assistant: ",
+        "user: 3 and {12} #### 35 Check.assistant: ",
+    ]
+    assert [node.agent for node in tree.nodes[1:]] == ["reader", "solver", "verifier"]
+    assert ends(tree) == [("36", "")]
+
+
+def test_the_standard_pipeline(grow) -> None:
+    program, _ = make_program("pipeline")
+    names = ("reader", "planner", "solver", "verifier")
+    tree = grow(program, TASK, {"Facts:": "plan", "Plan:": "#### 1", "": "#### 36"}, names)
+    assert [node.agent for node in tree.nodes[1:]] == list(names)
+    assert ends(tree) == [("36", "")]
+
+
+def test_react_branches_by_replay(grow) -> None:
+    """Branches share the trunk's calls: what a tool gave is not asked for again."""
+    paid = []
+
+    def calculator(expression: str) -> str:
+        paid.append(expression)
+        return str(len(paid))
+
+    def say(prompt: str, rng: random.Random) -> str:
+        if "= " in prompt and rng.random() < 0.5:
+            return f"ANSWER[{rng.randrange(100)}]"
+        return f"CALC[{rng.randrange(100)}]"
+
+    program, _ = make_program("react", {"max_turns": 6})
+    strategy = Branch(trunks=2, nodes=3, rounds=2)
+    tree = grow(program, TASK, Scripted(say), strategy=strategy, tools={"calculator": calculator})
+    assert len(ends(tree)) == strategy.leaves() == 14
+    assert not any(error for _, error in ends(tree))
+    assert len(paid) == sum(len(node.calls) for node in tree.nodes)
+    for i in tree.leaves():  # every path is a conversation that the program could have had
+        messages = opening(React().system, (), TASK.question)
+        for k in tree.path(i):
+            assert CHAT.decode(tree.context(k)) == CHAT.decode(CHAT.render(messages))
+            for call in tree.nodes[k].calls:
+                messages += [assistant(tree.nodes[k].text), user(f"= {call.result}")]
