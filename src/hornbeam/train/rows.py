@@ -35,7 +35,7 @@ def all_nodes(node: Node) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Sampled tokens of one node: `old` are the engine's log-probs, `start` their place in a row."""
+    """Sampled tokens of one node: `start` in the row, `old` the engine's log-probs of them."""
 
     start: int
     old: NDArray[np.float32]
@@ -122,7 +122,7 @@ def collect(
         out.flat += sum(
             credit.tree.length(last)
             for leaf in credit.tokens
-            for last, _ in _carried(credit.tree, credit.path(leaf))
+            for last, _ in carried(credit.tree, credit.path(leaf))
         )
     return out
 
@@ -200,11 +200,11 @@ def _add_flat(
 def _add_rows(
     out: Rows, tree: Tree, says: Mapping[int, tuple[float, float, float]]
 ) -> dict[int, int]:
-    """Rows that carry these nodes, of which (plus, minus, weight) is said: number of each segment."""
+    """Rows that carry the nodes of `says` (plus, minus, weight); the number of each's segment."""
     numbers = {}
-    for last, carried in _carried(tree, list(says)):
+    for last, held in carried(tree, list(says)):
         segments = []
-        for i in carried:
+        for i in held:
             node = tree.nodes[i]
             start = tree.length(i) - len(node.tokens)
             if not start or len(node.logprobs) != len(node.tokens):
@@ -220,21 +220,21 @@ def _add_rows(
     return numbers
 
 
-def _carried(tree: Tree, nodes: Sequence[int]) -> list[tuple[int, list[int]]]:
+def carried(tree: Tree, nodes: Sequence[int]) -> list[tuple[int, list[int]]]:
     """The nodes as (last node of a row, nodes whose whole sequence that row begins with)."""
     left = set(nodes)
     out = []
     for last in reversed(nodes):
         if last not in left:
             continue
-        carried, i = [], last
+        held, i = [], last
         while i > 0:
             if i in left:
                 left.remove(i)
-                carried.append(i)
+                held.append(i)
             node = tree.nodes[i]
             i = node.parent if node.prefix is None else node.prefix
             if node.keep is not None and node.keep < tree.length(i):
                 break
-        out.append((last, carried[::-1]))
+        out.append((last, held[::-1]))
     return out[::-1]

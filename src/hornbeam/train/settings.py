@@ -18,7 +18,8 @@ class LossSettings(Settings):
     `constant` is the token denominator of a leaf for `aggregation = "constant"` (Dr. GRPO).
     `old` says whose log-probs are the ratio's denominator: those the engine sampled with, or the
     trainer's own before the first minibatch; `truncate` = C then weights every token with
-    min(pi_old / pi_engine, C).
+    min(pi_old / pi_engine, C). `temperature` is the one of sampling: log-probs are those of
+    logits / temperature, as the engine's are.
     """
 
     ratio: Literal["token", "turn", "sequence"] = "token"
@@ -32,6 +33,7 @@ class LossSettings(Settings):
     entropy: float = Field(0.0, ge=0)
     old: Literal["engine", "trainer"] = "engine"
     truncate: float | None = Field(None, gt=0)
+    temperature: float = Field(1.0, gt=0)
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
@@ -67,3 +69,12 @@ class LoraSettings(Settings):
     rank: int = Field(16, gt=0)
     alpha: float = Field(32.0, gt=0)
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+
+
+class SftSettings(Settings):
+    """A supervised warm start: `batch_size` examples an update, shuffled anew every epoch."""
+
+    epochs: int = Field(1, gt=0)
+    batch_size: int = Field(16, gt=0)
+    lr: float = Field(2e-5, gt=0)
+    warmup_steps: int = Field(0, ge=0)

@@ -1,0 +1,156 @@
+"""Attention over a packed trie, put into transformers through its attention registry.
+
+Key j is visible to query i iff j <= i and i < end(j), and with a sliding window of w positions iff
+also position(i) - position(j) < w. Queries run in blocks; a block sees only the keys that one of
+its queries sees, so the cost is that of the paths, not of the square of the pack.
+
+A model trains packed when it hands its attention to the registry, knows places by position ids
+alone and carries no state from token to token. `check` tries it on a small trie instead of keeping
+a list of names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AttentionInterface
+
+from hornbeam.errors import ModelError
+
+NAME = "hornbeam_packed"
+BLOCK = 128  # queries that share one set of keys
+
+
+@dataclass(slots=True)
+class Visible:
+    """Who sees whom in a pack: `position` and `end`, shape [N], and the blocks made from them."""
+
+    position: Tensor
+    end: Tensor
+    seen: dict[int | None, list[tuple[slice, Tensor, Tensor]]] = field(default_factory=dict)
+
+    def blocks(self, window: int | None) -> list[tuple[slice, Tensor, Tensor]]:
+        """(queries, keys, mask [queries, keys]) of every block; made once for each window."""
+        if window not in self.seen:
+            total = len(self.end)
+            self.seen[window] = [
+                self._block(a, min(a + BLOCK, total), window) for a in range(0, total, BLOCK)
+            ]
+        return self.seen[window]
+
+    def _block(self, a: int, b: int, window: int | None) -> tuple[slice, Tensor, Tensor]:
+        query = torch.arange(a, b, device=self.end.device)[:, None]
+        key = torch.nonzero(self.end[:b] > a)[:, 0]
+        mask = (key <= query) & (query < self.end[key])
+        if window is not None:
+            mask &= self.position[query] - self.position[key] < window
+            used = mask.any(0)
+            key, mask = key[used], mask[:, used]
+        return slice(a, b), key, mask
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
+    visible: Visible | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention of one pack; heads first, [1, heads, N, size], out [1, N, heads, size]. No dropout.
+
+    Grouped-query heads share keys. With `softcap` c the scores are c tanh(scores / c) (Gemma 2).
+    """
+    if visible is None:
+        raise ModelError("it does not hand keyword arguments to its attention")
+    unknown = [k for k in ("s_aux", "position_bias") if others.get(k) is not None]
+    if unknown:
+        raise ModelError(f"its attention needs {unknown[0]!r}")
+    groups = query.shape[1] // key.shape[1]
+    out = []
+    for queries, keys, mask in visible.blocks(sliding_window):
+        q = query[:, :, queries]
+        k, v = key.index_select(2, keys), value.index_select(2, keys)
+        if groups > 1:
+            k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+        if softcap is None:
+            out.append(F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling))
+        else:
+            out.append(_capped(q, k, v, mask, scaling, softcap))
+    return torch.cat(out, 2).transpose(1, 2).contiguous(), None
+
+
+def _capped(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float | None, cap: float
+) -> Tensor:
+    scores = q @ k.transpose(2, 3) * (q.shape[-1] ** -0.5 if scaling is None else scaling)
+    scores = (torch.tanh(scores / cap) * cap).masked_fill(~mask, float("-inf"))
+    return torch.softmax(scores, -1, dtype=torch.float32).to(v.dtype) @ v
+
+
+AttentionInterface.register(NAME, packed_attention)
+
+
+@contextmanager
+def packed(model: Any) -> Iterator[None]:
+    """The model attends by `packed_attention` inside this block, and as before after it."""
+    before = model.config._attn_implementation
+    model.config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
+
+
+def check(model: Any, name: str) -> None:
+    """Raise `ModelError`, naming the model, unless a small trie gives what its rows give."""
+    tail = f"{name} cannot train packed"
+    remedy = "set optim.packed = false to train it one row a leaf"
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ()) - {
+        "full_attention",
+        "sliding_attention",
+    }
+    if kinds:
+        raise ModelError(f"{tail}: it has layers of kind {', '.join(sorted(kinds))}; {remedy}")
+    size = model.get_input_embeddings().weight.shape[0]
+    trunk, left, right = (
+        [(7 * i + s) % size for i in range(n)] for s, n in ((1, 5), (2, 4), (3, 6))
+    )
+    try:
+        apart = _apart(model, trunk, left, right)
+    except (TypeError, ValueError, RuntimeError, AttributeError, ModelError) as error:
+        raise ModelError(f"{tail}: {str(error).splitlines()[0]}; {remedy}") from error
+    if not apart < 1e-3:
+        raise ModelError(f"{tail}: a small trie gives other values than its rows do; {remedy}")
+
+
+def _apart(model: Any, trunk: list[int], left: list[int], right: list[int]) -> float:
+    """Largest relative difference of hidden states between a trie of two rows and the rows."""
+    device = model.get_input_embeddings().weight.device
+    a, b, c = len(trunk), len(trunk + left), len(trunk + left + right)
+    position = torch.tensor([*range(b), *range(a, a + len(right))], device=device)
+    end = torch.tensor([c] * a + [b] * len(left) + [c] * len(right), device=device)
+
+    def run(ids: list[int], **more: Any) -> Tensor:
+        given = torch.tensor([ids], device=device)
+        out: Tensor = model.base_model(input_ids=given, use_cache=False, **more).last_hidden_state
+        return out[0]
+
+    with torch.no_grad():
+        rows = torch.cat([run(trunk + left), run(trunk + right)[a:]])
+        with packed(model):
+            trie = run(
+                trunk + left + right, position_ids=position[None], visible=Visible(position, end)
+            )
+    return float((trie - rows).abs().max() / rows.abs().max())

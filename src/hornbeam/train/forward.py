@@ -1,0 +1,113 @@
+"""Log-probs of targets: one forward pass of the body, the head only where something is trained.
+
+The head runs over chunks of sources and each chunk is computed again in the backward pass, so
+logits never hold more than `CHUNK` rows of the vocabulary at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from hornbeam.train import attention
+from hornbeam.train.pack import Pack
+
+CHUNK = 512
+
+
+def log_probs(
+    model: Any,
+    pack: Pack,
+    *,
+    bf16: bool = False,
+    entropy: bool = False,
+    temperature: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """(log pi of every target, entropy in nats at every target), each [T], float32.
+
+    `model` is a transformers causal LM. Without `entropy` no gradient goes through the second.
+    """
+    kind = pack.ids.device.type
+    with torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext():
+        hidden = _hidden(model, pack).index_select(0, pack.sources)
+        run = partial(_chunk, head(model), temperature, entropy)
+        parts = []
+        for start in range(0, len(pack.sources), CHUNK):
+            span = pack.slot.new_tensor([start, start + CHUNK])
+            a, b = torch.searchsorted(pack.slot, span).tolist()
+            given = hidden[start : start + CHUNK], pack.slot[a:b] - start, pack.token[a:b]
+            if torch.is_grad_enabled():
+                parts.append(checkpoint(run, *given, use_reentrant=False, preserve_rng_state=False))
+            else:
+                parts.append(run(*given))
+    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+
+def head(model: Any) -> Callable[[Tensor], Tensor]:
+    """Hidden states -> logits as the model itself makes them (Gemma's cap, Granite's scale)."""
+    config = model.config.get_text_config()
+    linear = model.get_output_embeddings()
+    cap = getattr(config, "final_logit_softcapping", None)
+    scale = getattr(config, "logit_scale", None) or 1 / (
+        getattr(config, "logits_scaling", None) or 1
+    )
+
+    def logits(hidden: Tensor) -> Tensor:
+        out: Tensor = linear(hidden)
+        if scale != 1:
+            out = out * scale
+        return out if cap is None else torch.tanh(out / cap) * cap
+
+    return logits
+
+
+def _hidden(model: Any, pack: Pack) -> Tensor:
+    """The body's last hidden states, flattened to [tokens, size]."""
+    if pack.end is None:
+        out = model.base_model(
+            input_ids=pack.ids,
+            position_ids=pack.position,
+            attention_mask=pack.real,
+            use_cache=False,
+        )
+    else:
+        with attention.packed(model):
+            out = model.base_model(
+                input_ids=pack.ids,
+                position_ids=pack.position,
+                visible=attention.Visible(pack.position[0], pack.end),
+                use_cache=False,
+            )
+    hidden: Tensor = out.last_hidden_state
+    return hidden.flatten(0, 1)
+
+
+def _chunk(
+    logits_of: Callable[[Tensor], Tensor],
+    temperature: float,
+    with_gradient: bool,
+    hidden: Tensor,
+    slot: Tensor,
+    token: Tensor,
+) -> tuple[Tensor, Tensor]:
+    logits = logits_of(hidden).float()
+    every = torch.log_softmax(logits if temperature == 1 else logits / temperature, -1)
+    with torch.set_grad_enabled(with_gradient and torch.is_grad_enabled()):
+        entropy = -torch.linalg.vecdot(every.exp(), every)
+    return every[slot, token], entropy[slot]
+
+
+def check_head(model: Any) -> bool:
+    """Whether body and head as run here give the logits of the model's own forward."""
+    device = model.get_input_embeddings().weight.device
+    given = torch.tensor([[1, 2, 3, 4]], device=device) % model.config.get_text_config().vocab_size
+    with torch.no_grad():
+        whole = model(input_ids=given, use_cache=False).logits
+        parts = head(model)(model.base_model(input_ids=given, use_cache=False).last_hidden_state)
+    return bool(torch.allclose(whole, parts, rtol=1e-3, atol=1e-4))

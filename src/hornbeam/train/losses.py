@@ -1,0 +1,126 @@
+"""Losses as pure functions of log-probs; formulas and sources in the docstrings. No model here.
+
+Axes: T targets (sampled tokens), S segments (sampled nodes), P (leaf, segment) pairs, and *units*:
+what one importance ratio belongs to, that is targets, segments or pairs by `ratio`. The weights of
+aggregation are already inside plus, minus and weight, so every loss is a plain sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BOUND = 20.0  # of a log ratio: beyond e^20 a ratio says only that it is far
+
+
+@dataclass(slots=True)
+class Units:
+    """What is clipped as one, each of shape [units].
+
+    `log_ratio` is a constant; `mean` is the mean log-prob of the unit's tokens, through which the
+    gradient goes; `mass` is their number (or their truncated importance weights, summed).
+    """
+
+    log_ratio: Tensor
+    mean: Tensor
+    mass: Tensor
+    plus: Tensor
+    minus: Tensor
+
+    def ratio(self) -> Tensor:
+        """R = sg(pi/pi_old) pi/sg(pi): the ratio, with the gradient r grad(mean log pi)."""
+        through = self.mean - self.mean.detach()
+        return torch.exp(self.log_ratio.clamp(-BOUND, BOUND) + through)
+
+
+def token_units(
+    logp: Tensor, old: Tensor, mass: Tensor, segment: Tensor, plus: Tensor, minus: Tensor
+) -> Units:
+    """Every token has its own ratio pi/pi_old (PPO, arXiv 1707.06347)."""
+    return Units((logp - old).detach(), logp, mass, plus[segment], minus[segment])
+
+
+def turn_units(
+    logp: Tensor, old: Tensor, mass: Tensor, segment: Tensor, plus: Tensor, minus: Tensor
+) -> Units:
+    """All tokens of a node share exp(mean_t log(pi/pi_old)) (AT2PO, arXiv 2601.04767)."""
+    mean, total = segment_means(logp, mass, segment, len(plus))
+    ones = torch.ones_like(mass)
+    log_ratio, _ = segment_means((logp - old).detach(), ones, segment, len(plus))
+    return Units(log_ratio, mean, total, plus, minus)
+
+
+def sequence_units(
+    logp: Tensor,
+    leaf_log_ratio: Tensor,
+    mass: Tensor,
+    segment: Tensor,
+    segments: int,
+    leaf: Tensor,
+    pair: Tensor,
+    value: Tensor,
+) -> Units:
+    """All tokens of leaf i share s_i = exp(mean_t log(pi/pi_old)) (GSPO, arXiv 2507.18071).
+
+    Token-wise form (GSPO-token), so that nodes of one path may differ in advantage.
+    `leaf_log_ratio` [leaves] holds log s_i; `value` [P] is w_i A_i.
+    """
+    mean, total = segment_means(logp, mass, segment, segments)
+    return Units(
+        leaf_log_ratio[leaf], mean[pair], total[pair], value.clamp(min=0), value.clamp(max=0)
+    )
+
+
+def segment_means(
+    values: Tensor, mass: Tensor, segment: Tensor, segments: int
+) -> tuple[Tensor, Tensor]:
+    """(sum_t m_t x_t / sum_t m_t, sum_t m_t) of every segment."""
+    zero = torch.zeros(segments, dtype=values.dtype, device=values.device)
+    total = zero.index_add(0, segment, mass)
+    return zero.index_add(0, segment, mass * values) / total, total
+
+
+def clip_loss(units: Units, low: float, high: float, dual: float | None = None) -> Tensor:
+    """-sum_u m [S+ min(r, 1 + high) + S- max(r, 1 - low)]: PPO's clip over all leaves below.
+
+    Equals sum_i -min(r A_i, clip(r) A_i) (METHODS 0.1). `high` > `low` is clip-higher (DAPO, arXiv
+    2503.14476); `dual` = c > 1 takes S- min(max(r, 1 - low), c) (arXiv 1912.09729).
+    """
+    ratio = units.ratio()
+    down = ratio.clamp(min=1 - low)
+    if dual is not None:
+        down = down.clamp(max=dual)
+    up = ratio.clamp(max=1 + high)
+    return -(units.mass * (units.plus * up + units.minus * down)).sum()
+
+
+def cispo_loss(units: Units, low: float, high: float) -> Tensor:
+    """-sum_u m sg(clip(r, 1 - low, 1 + high)) (S+ + S-) log pi (CISPO, arXiv 2506.13585)."""
+    held = units.ratio().detach().clamp(1 - low, 1 + high)
+    return -(units.mass * held * (units.plus + units.minus) * units.mean).sum()
+
+
+def clipped(units: Units, low: float, high: float) -> Tensor:
+    """Which units lose gradient by the clip: r > 1 + high with S+, or r < 1 - low with S-."""
+    ratio = units.ratio().detach()
+    above = (ratio > 1 + high) & (units.plus > 0)
+    return above | ((ratio < 1 - low) & (units.minus < 0))
+
+
+def k3(logp: Tensor, reference: Tensor) -> Tensor:
+    """exp(d) - d - 1 with d = log pi_ref - log pi: unbiased for KL(pi | pi_ref), never negative.
+
+    J. Schulman, "Approximating KL divergence", 2020.
+    """
+    apart = reference - logp
+    return torch.exp(apart) - apart - 1
+
+
+def importance(trainer: Tensor, engine: Tensor, most: float) -> Tensor:
+    """min(pi_trainer / pi_engine, C) of every token, a constant.
+
+    Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training".
+    """
+    return torch.exp((trainer - engine).detach()).clamp(max=most)

@@ -1,0 +1,82 @@
+"""The loss of one pack: settings, log-probs and the pack's sums in, one number out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hornbeam.train import losses
+from hornbeam.train.pack import Pack
+from hornbeam.train.settings import LossSettings
+
+
+@dataclass(slots=True)
+class Fixed:
+    """Constants of a pack in one step, each [T] or None.
+
+    `old` is the denominator of the ratio (None: the current log-probs), `reference` are log-probs
+    of the reference, `mass` truncated importance weights.
+    """
+
+    old: Tensor | None
+    reference: Tensor | None = None
+    mass: Tensor | None = None
+
+
+def objective(
+    how: LossSettings,
+    pack: Pack,
+    logp: Tensor,
+    entropy: Tensor,
+    fixed: Fixed,
+    leaf_log_ratio: Tensor | None = None,
+) -> tuple[Tensor, dict[str, tuple[float, int]]]:
+    """(loss, what happened): clip or CISPO + kl k3 - entropy H, weighted by aggregation.
+
+    `leaf_log_ratio` is needed by sequence ratios only. What happened is told as (sum, count).
+    """
+    old = logp.detach() if fixed.old is None else fixed.old
+    mass = torch.ones_like(logp) if fixed.mass is None else fixed.mass
+    if how.ratio == "sequence":
+        assert leaf_log_ratio is not None
+        units = losses.sequence_units(
+            logp, leaf_log_ratio, mass, pack.segment, len(pack.plus),
+            pack.leaf, pack.pair, pack.value,
+        )  # fmt: skip
+    else:
+        make = losses.token_units if how.ratio == "token" else losses.turn_units
+        units = make(logp, old, mass, pack.segment, pack.plus, pack.minus)
+    if how.objective == "clip":
+        loss = losses.clip_loss(units, how.clip_low, how.clip_high, how.dual_clip)
+    else:
+        loss = losses.cispo_loss(units, how.clip_low, how.clip_high)
+    weight = pack.weight[pack.segment]
+    told = {"entropy": (float(entropy.detach().sum()), len(entropy))}
+    if how.entropy:
+        loss = loss - how.entropy * (weight * entropy).sum()
+    if fixed.reference is not None:
+        apart = losses.k3(logp, fixed.reference)
+        loss = loss + how.kl * (weight * apart).sum()
+        told["kl"] = (float(apart.detach().sum()), len(apart))
+    cut = losses.clipped(units, how.clip_low, how.clip_high)
+    told["clip_fraction"] = (float(cut.sum()), len(cut))
+    told["ratio_mean"] = (float(units.ratio().detach().sum()), len(cut))
+    return loss, told
+
+
+def leaf_log_ratios(
+    packs: Sequence[Pack], logps: Sequence[Tensor], olds: Sequence[Tensor], leaves: int
+) -> Tensor:
+    """Log s_i = mean over all trained tokens of leaf i of log(pi/pi_old), shape [leaves]."""
+    total = torch.zeros(leaves, device=logps[0].device)
+    count = torch.zeros_like(total)
+    for pack, logp, old in zip(packs, logps, olds):
+        zero = torch.zeros_like(pack.plus)
+        apart = zero.index_add(0, pack.segment, logp.detach() - old)
+        tokens = zero.index_add(0, pack.segment, torch.ones_like(logp))
+        total.index_add_(0, pack.leaf, apart[pack.pair])
+        count.index_add_(0, pack.leaf, tokens[pack.pair])
+    return total / count.clamp(min=1)

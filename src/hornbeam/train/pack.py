@@ -1,0 +1,217 @@
+"""From rows to packs: what one forward pass holds, and which of its tokens are trained.
+
+Rows sorted by their ids are a token trie in depth-first preorder: each row adds what follows its
+longest common prefix with the row before (METHODS 0.2). position = depth; key j is visible to query
+i iff j <= i and i < end(j), end(j) being where the subtree of j stops. A trie larger than the bound
+is cut between rows; the next pack repeats the path above the cut.
+
+What is trained is held apart from the trie, for one trie node may be trained with several
+log-probs, or in one row and not in another: a *target* is (slot of its source, token, old log-prob,
+segment), its *source* the place whose output predicts it. Axes: N tokens, U sources, T targets,
+S segments, P (leaf, segment) pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hornbeam.train.rows import Row, Rows
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Pack:
+    """Tokens of one forward pass and its targets, ordered by source.
+
+    Packed: `ids`, `position` have shape [1, N], `end` has [N]. Flat: `ids`, `position` and `real`
+    (False where padded) have shape [rows, longest], and `end` is None.
+    """
+
+    ids: Tensor
+    position: Tensor
+    end: Tensor | None
+    real: Tensor | None
+    sources: Tensor  # [U] places in the flattened tokens, ascending
+    slot: Tensor  # [T] place in `sources`, ascending
+    token: Tensor  # [T]
+    old: Tensor  # [T] log-probs of the engine
+    segment: Tensor  # [T] segments of this pack, numbered from 0
+    plus: Tensor  # [S]
+    minus: Tensor  # [S]
+    weight: Tensor  # [S]
+    leaf: Tensor  # [P]
+    pair: Tensor  # [P] segment
+    value: Tensor  # [P] w_i A_i
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the forward pass runs, without padding."""
+        return int(self.ids.numel() if self.real is None else self.real.sum())
+
+
+def unique(rows: Rows) -> int:
+    """How many tokens the trie over all rows holds."""
+    order = _sorted(rows.rows)
+    shared = sum(_shared(rows.rows[a], rows.rows[b]) for a, b in pairwise(order))
+    return sum(len(row.ids) for row in rows.rows) - shared
+
+
+def packs(rows: Rows, max_tokens: int, *, packed: bool, device: str = "cpu") -> list[Pack]:
+    """Packs of at most `max_tokens` tokens (a longer row runs alone), tries or padded rows."""
+    first = np.cumsum([0, *(len(row.segments) for row in rows.rows)])
+    groups = _tries(rows.rows, max_tokens) if packed else _padded(rows.rows, max_tokens)
+    pairs = _pairs_by_segment(rows)
+    out = []
+    for group in groups:
+        layout = _trie(rows.rows, group) if packed else _grid(rows.rows, group)
+        out.append(_pack(rows, group, layout, first, pairs, device))
+    return out
+
+
+def _sorted(rows: Sequence[Row]) -> list[int]:
+    """Indices of the rows in the order of their ids (a prefix comes first)."""
+    return sorted(range(len(rows)), key=lambda k: rows[k].ids.astype(">u4").tobytes())
+
+
+def _shared(a: Row, b: Row) -> int:
+    """Length of the longest common prefix of two rows."""
+    n = min(len(a.ids), len(b.ids))
+    apart = np.flatnonzero(a.ids[:n] != b.ids[:n])
+    return int(apart[0]) if len(apart) else n
+
+
+def _tries(rows: Sequence[Row], max_tokens: int) -> Iterator[list[int]]:
+    """Sorted rows, cut where their trie would hold more than `max_tokens`."""
+    group: list[int] = []
+    size = 0
+    for k in _sorted(rows):
+        new = len(rows[k].ids) - (_shared(rows[group[-1]], rows[k]) if group else 0)
+        if group and size + new > max_tokens:
+            yield group
+            group, size, new = [], 0, len(rows[k].ids)
+        group.append(k)
+        size += new
+    if group:
+        yield group
+
+
+def _padded(rows: Sequence[Row], max_tokens: int) -> Iterator[list[int]]:
+    """Rows by length, longest first, cut where padded they would hold more than `max_tokens`."""
+    group: list[int] = []
+    for k in sorted(range(len(rows)), key=lambda k: -len(rows[k].ids)):
+        if group and len(rows[group[0]].ids) * (len(group) + 1) > max_tokens:
+            yield group
+            group = []
+        group.append(k)
+    if group:
+        yield group
+
+
+@dataclass(slots=True)
+class _Layout:
+    """Arrays [1, N] or [rows, longest], and for each row of the group the place of its tokens."""
+
+    ids: Ints
+    position: Ints
+    end: Ints | None
+    places: list[Ints]
+
+
+def _trie(rows: Sequence[Row], group: Sequence[int]) -> _Layout:
+    """The trie of sorted rows in preorder; `end` closes where a later row leaves the path."""
+    ids: list[NDArray[np.int32]] = []
+    depth: list[Ints] = []
+    places: list[Ints] = []
+    closed: list[tuple[Ints, int]] = []
+    size = 0
+    for n, k in enumerate(group):
+        row = rows[k]
+        shared = _shared(rows[group[n - 1]], row) if n else 0
+        above = places[-1][:shared] if n else np.empty(0, np.int64)
+        if n:
+            closed.append((places[-1][shared:], size))
+        ids.append(row.ids[shared:])
+        depth.append(np.arange(shared, len(row.ids)))
+        places.append(np.concatenate([above, np.arange(size, size + len(row.ids) - shared)]))
+        size += len(row.ids) - shared
+    end = np.full(size, size, np.int64)
+    for nodes, stop in closed:
+        end[nodes] = stop
+    whole = np.concatenate(ids).astype(np.int64)
+    return _Layout(whole[None], np.concatenate(depth)[None], end, places)
+
+
+def _grid(rows: Sequence[Row], group: Sequence[int]) -> _Layout:
+    """Rows under each other, padded on the right with id 0."""
+    longest = max(len(rows[k].ids) for k in group)
+    ids = np.zeros((len(group), longest), np.int64)
+    for n, k in enumerate(group):
+        ids[n, : len(rows[k].ids)] = rows[k].ids
+    position = np.broadcast_to(np.arange(longest), ids.shape)
+    places = [n * longest + np.arange(len(rows[k].ids)) for n, k in enumerate(group)]
+    return _Layout(ids, position.copy(), None, places)
+
+
+def _pairs_by_segment(rows: Rows) -> dict[int, list[tuple[int, float]]]:
+    """(leaf, w_i A_i) of every segment that has pairs."""
+    out: dict[int, list[tuple[int, float]]] = {}
+    for leaf, segment, value in rows.pairs:
+        out.setdefault(segment, []).append((leaf, value))
+    return out
+
+
+def _pack(
+    rows: Rows,
+    group: Sequence[int],
+    layout: _Layout,
+    first: Ints,
+    pairs: dict[int, list[tuple[int, float]]],
+    device: str,
+) -> Pack:
+    """Targets of the group's segments on its layout, ordered by source."""
+    source, token, old, number = [], [], [], []
+    sums: list[tuple[float, float, float]] = []
+    by_leaf: list[tuple[int, int, float]] = []
+    for k, places in zip(group, layout.places):
+        for n, segment in enumerate(rows.rows[k].segments):
+            at = slice(segment.start, segment.start + len(segment.old))
+            source.append(places[at.start - 1 : at.stop - 1])
+            token.append(rows.rows[k].ids[at].astype(np.int64))
+            old.append(segment.old)
+            number.append(np.full(len(segment.old), len(sums)))
+            by_leaf += [(leaf, len(sums), v) for leaf, v in pairs.get(int(first[k]) + n, ())]
+            sums.append((segment.plus, segment.minus, segment.weight))
+    sources, slot = np.unique(np.concatenate(source), return_inverse=True)
+    order = np.argsort(slot, kind="stable")
+    plus, minus, weight = np.asarray(sums, np.float32).T
+    leaf, pair, value = zip(*by_leaf) if by_leaf else ((), (), ())
+
+    def put(values: object, kind: torch.dtype = torch.int64) -> Tensor:
+        return torch.as_tensor(np.asarray(values), dtype=kind, device=device)
+
+    lengths = np.asarray([len(places) for places in layout.places])
+    return Pack(
+        ids=put(layout.ids),
+        position=put(layout.position),
+        end=None if layout.end is None else put(layout.end),
+        real=put(layout.position < lengths[:, None], torch.bool) if layout.end is None else None,
+        sources=put(sources),
+        slot=put(slot[order]),
+        token=put(np.concatenate(token)[order]),
+        old=put(np.concatenate(old)[order], torch.float32),
+        segment=put(np.concatenate(number)[order]),
+        plus=put(plus, torch.float32),
+        minus=put(minus, torch.float32),
+        weight=put(weight, torch.float32),
+        leaf=put(leaf),
+        pair=put(pair),
+        value=put(value, torch.float32),
+    )

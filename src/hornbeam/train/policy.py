@@ -1,0 +1,332 @@
+"""A policy: one set of weights and how it learns. Steps on credited trees, fits examples.
+
+The order of everything is the order given, no random number is drawn in a step: equal states and
+equal trees give equal weights, bit for bit, on one machine with the same number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from hornbeam.errors import ModelError, StoreError
+from hornbeam.train import attention, forward, losses, sft, weights
+from hornbeam.train.objective import Fixed, leaf_log_ratios, objective
+from hornbeam.train.optimise import Optimiser
+from hornbeam.train.pack import Pack, packs, unique
+from hornbeam.train.rows import Rows, Trains, all_nodes, collect
+from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
+from hornbeam.tree import Tree
+
+LOSS = LossSettings()
+OPTIM = OptimSettings()
+SFT = SftSettings()
+STATE = "trainer.pt"
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one update sees: its packs, their constants, and counts of the rows they came from."""
+
+    packs: list[Pack]
+    fixed: list[Fixed]
+    leaves: int
+
+
+class Policy:
+    """A causal LM with its optimiser. `version` goes up by one with every change of weights."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        loss: LossSettings = LOSS,
+        optim: OptimSettings = OPTIM,
+        lora: LoraSettings | None = None,
+        seed: int = 0,
+        name: str = "",
+    ) -> None:
+        name = name or type(model).__name__
+        if not forward.check_head(model):
+            raise ModelError(f"{name}: its head is more than a linear layer; it cannot be trained")
+        if optim.packed:
+            attention.check(model, name)
+        weights.without_dropout(model)
+        model.eval()
+        self.causal = model
+        self.model = weights.add_lora(model, lora, seed) if lora else model
+        self.tokenizer = tokenizer
+        self.loss, self.optim, self.seed = loss, optim, seed
+        self.version = 0
+        if optim.checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        self._named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        self._optimiser = Optimiser(
+            list(self._named.values()),
+            lr=optim.lr,
+            warmup_steps=optim.warmup_steps,
+            weight_decay=optim.weight_decay,
+            betas=optim.betas,
+            max_grad_norm=optim.max_grad_norm,
+        )
+        self._reference: dict[str, Tensor] = {}
+        self.set_reference()
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        loss: LossSettings = LOSS,
+        optim: OptimSettings = OPTIM,
+        lora: LoraSettings | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> Self:
+        """The policy of a model folder. Raises `ModelError` where it cannot be trained so."""
+        model, tokenizer = weights.load(Path(folder))
+        name = str(folder)
+        return cls(
+            model.to(device), tokenizer, loss=loss, optim=optim, lora=lora, seed=seed, name=name
+        )
+
+    # --- learning from credited trees ------------------------------------------------------------
+
+    def step(self, trees: Sequence[Tree], *, trains: Trains = all_nodes) -> dict[str, float]:
+        """One optimisation step on credited trees: `epochs` x `minibatches` updates.
+
+        Where nothing can train (all advantages zero, neither KL nor entropy) it makes no update
+        and says so: `updates` is 0. Raises `DataError` for trees that were not credited.
+        """
+        parts = [rows for rows in self._parts(trees, trains) if rows.leaves]
+        batches = [
+            Batch(made, [Fixed(pack.old) for pack in made], rows.leaves)
+            for rows in parts
+            if (made := self._packs(rows))
+        ]
+        told = _Told()
+        before = self._optimiser.updates, self._optimiser.skipped
+        with self._training():
+            for batch in batches:
+                self._fix(batch, once=self.optim.epochs * len(batches) == 1)
+            for _ in range(self.optim.epochs):
+                for batch in batches:
+                    self._update(batch, told)
+        updates = self._optimiser.updates - before[0]
+        self.version += updates > 0
+        return {
+            **told.means("loss", "kl", "entropy", "clip_fraction", "ratio_mean", "grad_norm", "lr"),
+            "skipped_updates": float(self._optimiser.skipped - before[1]),
+            "tokens_flat": float(sum(rows.flat for rows in parts)),
+            "tokens_unique": float(sum(unique(rows) for rows in parts)),
+            "tokens_trained": float(sum(rows.trained for rows in parts)),
+            "updates": float(updates),
+        }
+
+    def _parts(self, trees: Sequence[Tree], trains: Trains) -> Iterator[Rows]:
+        """Rows of each minibatch: the trees in the order given, cut evenly."""
+        many = min(self.optim.minibatches, len(trees))
+        for n in range(many):
+            yield collect(
+                trees[n * len(trees) // many : (n + 1) * len(trees) // many],
+                trains=trains,
+                aggregation=self.loss.aggregation,
+                constant=self.loss.constant,
+                share=self.optim.packed,
+                pairs=self.loss.ratio == "sequence",
+                keep_zeros=bool(self.loss.kl or self.loss.entropy),
+            )
+
+    def _packs(self, rows: Rows) -> list[Pack]:
+        device = str(next(iter(self._named.values())).device)
+        return packs(rows, self.optim.max_pack_tokens, packed=self.optim.packed, device=device)
+
+    def _fix(self, batch: Batch, once: bool) -> None:
+        """The constants of a step: old and reference log-probs, importance weights.
+
+        With one update in the step (`once`) the trainer's old log-probs are those of that update's
+        own forward pass, so none is spent on them.
+        """
+        for n, pack in enumerate(batch.packs):
+            fixed = batch.fixed[n]
+            if self.loss.kl:
+                with self._as_reference():
+                    fixed.reference = self._constant(pack)
+            if self.loss.old == "trainer":
+                needed = not once or self.loss.truncate is not None
+                fixed.old = self._constant(pack) if needed else None
+                if self.loss.truncate is not None and fixed.old is not None:
+                    fixed.mass = losses.importance(fixed.old, pack.old, self.loss.truncate)
+
+    def _constant(self, pack: Pack) -> Tensor:
+        with torch.no_grad():
+            return self._log_probs(pack)[0]
+
+    def _log_probs(self, pack: Pack) -> tuple[Tensor, Tensor]:
+        return forward.log_probs(
+            self.causal,
+            pack,
+            bf16=self.optim.bf16,
+            entropy=self.loss.entropy > 0,
+            temperature=self.loss.temperature,
+        )
+
+    def _update(self, batch: Batch, told: _Told) -> None:
+        """One update: gradients of all packs added up, then applied or skipped."""
+        self._optimiser.zero()
+        total = 0.0
+        ratios = self._leaf_ratios(batch) if self._ratios_first(batch) else None
+        for pack, fixed in zip(batch.packs, batch.fixed):
+            logp, entropy = self._log_probs(pack)
+            if self.loss.ratio == "sequence" and ratios is None:
+                old = logp.detach() if fixed.old is None else fixed.old
+                ratios = leaf_log_ratios([pack], [logp], [old], batch.leaves)
+            loss, what = objective(self.loss, pack, logp, entropy, fixed, ratios)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+            told.add(what)
+        told.add({"lr": (self._optimiser.rate(), 1), "loss": (total, 1)})
+        told.add({"grad_norm": (self._optimiser.apply(total), 1)})
+
+    def _ratios_first(self, batch: Batch) -> bool:
+        """Whether a leaf's ratio needs tokens of several packs, so a pass before the gradient."""
+        return self.loss.ratio == "sequence" and len(batch.packs) > 1
+
+    def _leaf_ratios(self, batch: Batch) -> Tensor:
+        logps = [self._constant(pack) for pack in batch.packs]
+        olds = [p if f.old is None else f.old for p, f in zip(logps, batch.fixed)]
+        return leaf_log_ratios(batch.packs, logps, olds, batch.leaves)
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """In training mode (which only turns activation checkpointing on), then back."""
+        self.model.train()
+        try:
+            yield
+        finally:
+            self.model.eval()
+
+    # --- learning from examples ------------------------------------------------------------------
+
+    def fit(
+        self, given: Sequence[sft.Example], settings: SftSettings = SFT
+    ) -> Iterator[dict[str, float]]:
+        """Supervised warm start, -mean log pi of trained tokens; yields what each update did.
+
+        It has an optimiser of its own, so what follows starts afresh.
+        """
+        optimiser = Optimiser(
+            list(self._named.values()),
+            lr=settings.lr,
+            warmup_steps=settings.warmup_steps,
+            max_grad_norm=self.optim.max_grad_norm,
+        )
+        for batch in sft.batches(
+            given, epochs=settings.epochs, size=settings.batch_size, seed=self.seed
+        ):
+            rows = sft.rows(batch)
+            if not rows.rows:
+                continue
+            before = optimiser.updates
+            lr = optimiser.rate()
+            with self._training():
+                loss = sum(self._likelihood(pack) for pack in self._packs(rows))
+            norm = optimiser.apply(loss)
+            self.version += optimiser.updates - before
+            yield {
+                "loss": loss,
+                "grad_norm": norm,
+                "lr": lr,
+                "updates": float(optimiser.updates - before),
+                "skipped_updates": float(before + 1 - optimiser.updates),
+                "tokens_flat": float(rows.flat),
+                "tokens_unique": float(unique(rows)),
+                "tokens_trained": float(rows.trained),
+            }
+
+    def _likelihood(self, pack: Pack) -> float:
+        logp, _ = forward.log_probs(self.causal, pack, bf16=self.optim.bf16)
+        loss = -(pack.weight[pack.segment] * logp).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    # --- reference, weights, state ---------------------------------------------------------------
+
+    def set_reference(self) -> None:
+        """Hold the present weights as the KL's reference (only where there is a KL)."""
+        if self.loss.kl:
+            self._reference = {n: p.detach().clone() for n, p in self._named.items()}
+
+    @contextmanager
+    def _as_reference(self) -> Iterator[None]:
+        """The reference's weights in the model's place, for a forward pass without gradient."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for name, parameter in self._named.items():
+            parameter.data, self._reference[name] = self._reference[name], parameter.data
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights by their Hugging Face names, adapters merged in."""
+        return weights.merged(self.causal)
+
+    def save(self, folder: str | Path) -> None:
+        """Write Hugging Face layout; adapters are merged, and kept beside it under `adapter/`."""
+        weights.save(self.causal, self.tokenizer, Path(folder))
+        if self.model is not self.causal:
+            self.model.save_pretrained(Path(folder) / "adapter")
+
+    def save_state(self, folder: str | Path) -> None:
+        """Write all that the next step depends on, exactly."""
+        state = {
+            "version": self.version,
+            "parameters": {n: p.detach() for n, p in self._named.items()},
+            "reference": self._reference,
+            "optimiser": self._optimiser.state_dict(),
+            "rng": torch.get_rng_state(),
+        }
+        weights.write_state(state, Path(folder) / STATE)
+
+    def load_state(self, folder: str | Path) -> None:
+        """Go on from what `save_state` wrote, bit for bit."""
+        path = Path(folder) / STATE
+        state = weights.read_state(path)
+        kept = {n: t.shape for n, t in state["parameters"].items()}
+        if kept != {n: p.shape for n, p in self._named.items()}:
+            raise StoreError(f"{path}: holds the state of another model or other adapters")
+        with torch.no_grad():
+            for name, parameter in self._named.items():
+                parameter.copy_(state["parameters"][name])
+        self._reference = state["reference"] or self._reference
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.version = state["version"]
+        torch.set_rng_state(state["rng"])
+
+
+class _Told:
+    """Sums and counts of what happened in a step, by name."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, tuple[float, int]] = {}
+
+    def add(self, more: dict[str, tuple[float, int]]) -> None:
+        for name, (value, count) in more.items():
+            old = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (old[0] + value, old[1] + count)
+
+    def means(self, *names: str) -> dict[str, float]:
+        got: Iterable[tuple[str, tuple[float, int]]] = (
+            (name, self.sums.get(name, (0.0, 0))) for name in names
+        )
+        return {name: value / count if count else 0.0 for name, (value, count) in got}

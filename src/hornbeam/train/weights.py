@@ -1,0 +1,120 @@
+"""Models to and from disk: loaded from a Hugging Face folder, saved as one, trainer state kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hornbeam.errors import ModelError, StoreError
+from hornbeam.train.settings import LoraSettings
+
+
+def load(folder: Path) -> tuple[Any, Any]:
+    """(causal LM in float32, tokenizer) of a folder; `ModelError` in one line where unfit."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: no model there (no config.json); see `hornbeam models`")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{folder}: the model does not load: {_line(error)}") from error
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder}: the tokenizer does not load: {_line(error)}") from error
+    fits(model, tokenizer, str(folder))
+    return model, tokenizer
+
+
+def fits(model: Any, tokenizer: Any, name: str) -> None:
+    """Raise `ModelError` where the tokenizer knows ids for which the model has no embedding."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    ids = max(tokenizer.get_vocab().values(), default=-1) + 1
+    if ids > rows:
+        raise ModelError(
+            f"{name}: tokenizer and model disagree: {ids} ids, {rows} embeddings; take the"
+            " tokenizer that came with the model, or resize the model's embeddings"
+        )
+
+
+def add_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
+    """The model with fresh adapters (which change nothing yet), all else frozen."""
+    from peft import LoraConfig, get_peft_model
+
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, task_type="CAUSAL_LM"
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            return get_peft_model(model, config)
+        except ValueError as error:
+            raise ModelError(f"lora.targets = {lora.targets!r}: {_line(error)}") from error
+
+
+def without_dropout(model: Any) -> None:
+    """Set every dropout to 0: a ratio compares the same function at two times."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+
+
+def merged(causal: Any) -> dict[str, Tensor]:
+    """The weights by their Hugging Face names, adapters added in; the model stays as it is."""
+    deltas = {
+        f"{name}.weight": module.get_delta_weight("default").detach()
+        for name, module in causal.named_modules()
+        if hasattr(module, "get_delta_weight")
+    }
+    out = {}
+    for key, value in causal.state_dict().items():
+        if ".lora_" in key:
+            continue
+        name = key.replace(".base_layer.", ".")
+        out[name] = value + deltas[name] if name in deltas else value
+    return out
+
+
+def save(causal: Any, tokenizer: Any, folder: Path) -> None:
+    """Write the model (adapters merged) and the tokenizer in Hugging Face layout."""
+    try:
+        causal.save_pretrained(folder, state_dict=merged(causal))
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
+    except OSError as error:
+        raise StoreError(f"{folder}: the model cannot be written: {_line(error)}") from error
+
+
+def write_state(state: dict[str, Any], path: Path) -> None:
+    """Write a trainer's state under a temporary name, then rename; `StoreError` where it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    try:
+        torch.save(state, part)
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch tells a full disk as RuntimeError
+        part.unlink(missing_ok=True)
+        raise StoreError(f"{path}: cannot be written: {_line(error)}; free space?") from error
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What `write_state` wrote; `StoreError` where there is none or it is damaged."""
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise StoreError(f"{path}: no readable trainer state: {_line(error)}") from error
+    return state
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
