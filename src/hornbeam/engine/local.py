@@ -1,0 +1,279 @@
+"""The local engine: samples in this process, from the very weights that are being trained.
+
+A prefix is run once and kept in a prefix tree; requests join and leave a running batch; what was
+sampled stays in the tree, so that the next turn runs only its own new tokens. One asyncio task
+does the work and gives way to others between rounds; it lives only while there are requests.
+
+Left out: copies of the weights (bfloat16, quantised), several devices, fork of a running request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hornbeam.chat import Chat
+from hornbeam.engine.base import Completion, Request, Turnstile
+from hornbeam.engine.network import Network, batches
+from hornbeam.engine.prefix import PrefixTree, Run
+from hornbeam.engine.sampling import pick, uniforms
+from hornbeam.engine.slots import Slots
+from hornbeam.errors import EngineError, PromptTooLong
+from hornbeam.settings import Settings
+from hornbeam.tree import floats, ids
+
+HOPS = 8  # turns of the event loop without news after which no client is on its way
+
+
+class LocalSettings(Settings):
+    """Room of the local engine."""
+
+    max_batch: int = 64  # requests in flight; more wait
+    cache_tokens: int = 32768  # budget of kept prefixes, in tokens
+
+
+DEFAULT = LocalSettings()
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A request on its way."""
+
+    request: Request
+    future: asyncio.Future[Completion]
+    arrival: int
+    limit: int  # tokens that it may sample
+    draws: list[float]
+    tokens: array[int] = field(default_factory=ids)
+    logprobs: array[float] = field(default_factory=floats)
+    finish: str = ""
+    computed: int = 0
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        return (self.request.order, self.arrival)
+
+
+class LocalEngine:
+    """Samples from a `transformers` causal LM (plain or LoRA) in this process.
+
+    With `deterministic`, requests are admitted and rounds run only while no client is busy on the
+    turnstile, in the order of `Request.order`, so that equal submissions give equal bits.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        chat: Chat,
+        settings: LocalSettings = DEFAULT,
+        *,
+        deterministic: bool = False,
+    ) -> None:
+        self.chat = chat
+        self.settings = settings
+        self.deterministic = deterministic
+        self.version = 0
+        self.turnstile = Turnstile()
+        self._network = Network(model)
+        self._prefixes = PrefixTree(settings.cache_tokens, self._network.logits_cost)
+        self._slots = Slots(self._network)
+        self._waiting: list[_Job] = []
+        self._running: list[_Job] = []  # job i has row i of the slots
+        self._task: asyncio.Task[None] | None = None
+        self._arrivals = 0
+        self._closed = False
+
+    async def generate(self, request: Request) -> Completion:
+        """Sample one completion. Raises `PromptTooLong`, and `EngineError` for the rest."""
+        if self._closed:
+            raise EngineError("the engine is closed: make a new one")
+        limit = self._limit(request)
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        draws = uniforms(request.seed, limit)
+        self._waiting.append(_Job(request, future, self._arrivals, limit, draws))
+        self._arrivals += 1
+        if self._task is None:
+            self._task = asyncio.create_task(self._serve())
+        return await future
+
+    async def load(self, version: int) -> None:
+        """The weights have changed: forget what the old ones computed, speak as `version`."""
+        live = [job for job in self._waiting + self._running if not job.future.done()]
+        if live:
+            raise EngineError(f"load while {len(live)} requests are in flight: await them first")
+        await self._stopped()
+        self._forget()
+        self.version = version
+
+    async def aclose(self) -> None:
+        """Fail what is in flight, end the task, give the memory back."""
+        self._closed = True
+        self._fail(EngineError("the engine was closed while this request was in flight"))
+        await self._stopped()
+        self._forget()
+
+    def _limit(self, request: Request) -> int:
+        """How many tokens the request may sample; refuses what cannot be answered."""
+        size, context = len(request.prompt), self._network.context
+        if not size or request.sampling.max_tokens < 1:
+            raise EngineError("a request needs a prompt and max_tokens of at least 1")
+        if min(request.prompt) < 0 or max(request.prompt) >= self._network.vocabulary:
+            raise EngineError(
+                f"the prompt has ids outside the model's {self._network.vocabulary}: model and"
+                " tokenizer disagree"
+            )
+        if size >= context:
+            raise PromptTooLong(
+                f"a prompt of {size} tokens leaves no room in the model's context of {context}:"
+                " shorten it, or limit turns"
+            )
+        return min(request.sampling.max_tokens, context - size)
+
+    async def _serve(self) -> None:
+        """Rounds until nothing is left to do; an error reaches all who wait."""
+        try:
+            await asyncio.sleep(0)  # let those come who start together
+            with self._network.sampling():
+                while self._waiting or self._running:
+                    await self._settle()
+                    self._drop_cancelled()
+                    self._admit()
+                    self._round()
+        except BaseException as error:
+            self._fail(EngineError(f"sampling failed: {type(error).__name__}: {error}"), error)
+            self._forget()
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._task = None
+
+    async def _settle(self) -> None:
+        """Give way to others; if deterministic, until no client is busy or on its way."""
+        await asyncio.sleep(0)
+        calm = 0
+        while self.deterministic and calm < HOPS:
+            await self.turnstile.quiet()
+            before = self._arrivals
+            await asyncio.sleep(0)
+            calm = calm + 1 if self._arrivals == before else 0
+
+    def _drop_cancelled(self) -> None:
+        self._waiting = [job for job in self._waiting if not job.future.done()]
+        for row in reversed(range(len(self._running))):
+            if self._running[row].future.done():
+                self._leave(row)
+
+    def _admit(self) -> None:
+        """Move waiting requests into the batch, each with its first token sampled."""
+        free = self.settings.max_batch - len(self._running)
+        if not free or not self._waiting:
+            return
+        if self.deterministic:
+            self._waiting.sort(key=lambda job: job.place)
+        jobs = self._waiting[:free]
+        ends = [self._add(job) for job in jobs]
+        while self._prefixes.pending:
+            for runs in batches(self._prefixes.ready()):
+                for run, (kv, logits) in zip(runs, self._network.prefill(runs)):
+                    self._prefixes.fill(run, kv, logits)
+        rows = [run.logits for run in ends if run.logits is not None]
+        sound = self._sample(jobs, torch.stack(rows))
+        for job, run, ok in zip(jobs, ends, sound):
+            if not ok or job.finish:
+                self._answer(job, ok)
+            else:
+                self._slots.join(run.path())
+                self._running.append(job)
+        del self._waiting[:free]
+        self._prefixes.trim()
+
+    def _add(self, job: _Job) -> Run:
+        run, job.computed = self._prefixes.add(job.request.prompt)
+        return run
+
+    def _round(self) -> None:
+        """One more token for every request of the batch."""
+        if not self._running:
+            return
+        logits = self._slots.step([job.tokens[-1] for job in self._running])
+        sound = self._sample(self._running, logits)
+        for row in reversed(range(len(self._running))):
+            job = self._running[row]
+            if job.finish or not sound[row]:
+                if sound[row]:
+                    self._prefixes.give(job.request.prompt + job.tokens[:-1], self._slots.row(row))
+                self._leave(row, wipe=not sound[row])
+                self._answer(job, sound[row])
+        self._prefixes.trim()
+
+    def _leave(self, row: int, wipe: bool = False) -> None:
+        self._slots.leave(row, wipe)
+        last = self._running.pop()
+        if row < len(self._running):
+            self._running[row] = last
+
+    def _sample(self, jobs: list[_Job], logits: Tensor) -> list[bool]:
+        """Append a token to each job; which of them had finite logits."""
+        samplings = [job.request.sampling for job in jobs]
+        picks = pick(logits, samplings, [job.draws[len(job.tokens)] for job in jobs])
+        for job, token, logprob in zip(jobs, picks.tokens, picks.logprobs):
+            job.tokens.append(token)
+            job.logprobs.append(logprob)
+            job.finish = self._finish(job)
+        return picks.sound
+
+    def _finish(self, job: _Job) -> str:
+        """Why the job is finished now, or ""."""
+        if job.tokens[-1] in self.chat.ends or self._stopped_at_string(job):
+            return "stop"
+        return "length" if len(job.tokens) == job.limit else ""
+
+    def _stopped_at_string(self, job: _Job) -> bool:
+        stop = job.request.sampling.stop
+        if not stop:
+            return False
+        # A token is a byte or more; the rest is room for what decoding does at the cut.
+        tail = max(len(text.encode()) for text in stop) + 8
+        text = self.chat.decode(job.tokens[-tail:])
+        return any(mark in text for mark in stop)
+
+    def _answer(self, job: _Job, sound: bool) -> None:
+        if job.future.done():
+            return
+        if not sound:
+            job.future.set_exception(
+                EngineError("the model's logits are not finite: its weights are damaged")
+            )
+            return
+        job.future.set_result(
+            Completion(
+                tokens=job.tokens,
+                logprobs=job.logprobs,
+                text=self.chat.decode(job.tokens),
+                finish=job.finish,
+                version=self.version,
+                computed=job.computed,
+                cached=len(job.request.prompt) - job.computed,
+            )
+        )
+
+    def _fail(self, error: EngineError, cause: BaseException | None = None) -> None:
+        error.__cause__ = cause
+        for job in self._waiting + self._running:
+            if not job.future.done():
+                job.future.set_exception(error)
+
+    def _forget(self) -> None:
+        self._waiting, self._running = [], []
+        self._slots.clear()
+        self._prefixes.clear()
+
+    async def _stopped(self) -> None:
+        """Wait until the task has ended, which it does once no request is left."""
+        while self._task is not None:
+            await asyncio.sleep(0)

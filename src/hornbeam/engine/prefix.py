@@ -1,0 +1,169 @@
+"""The prefix tree: which token sequences have keys and values already, and which are still to run.
+
+A radix tree of runs of tokens. A run holds its keys and values `kv` [2, layers, heads, tokens,
+dim], or None while it is pending, and the logits after its last token where a prompt ends there.
+Prompts are added first, pending runs are then computed level by level (parents before children),
+so what requests share is computed once even when they arrive together.
+
+Left out: the model (network) and the rows of the running batch (slots).
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Iterator
+from itertools import count
+
+from torch import Tensor
+
+from hornbeam.tree import ids
+
+CHUNK = 512  # longest run that is computed in one piece
+
+
+class Run:
+    """Some tokens that follow on the parent's, and what the model made of them."""
+
+    __slots__ = ("children", "kv", "logits", "parent", "start", "tokens", "used", "wanted")
+
+    def __init__(self, parent: Run | None, tokens: array[int], start: int) -> None:
+        self.parent = parent
+        self.tokens = tokens
+        self.start = start  # how many tokens come before
+        self.children: dict[int, Run] = {}
+        self.kv: Tensor | None = None
+        self.logits: Tensor | None = None  # [V], after the last token
+        self.wanted = False  # a prompt ends here: the logits are asked for
+        self.used = 0
+
+    def path(self) -> list[Run]:
+        """The runs from the root's child down to this one."""
+        out: list[Run] = []
+        run: Run | None = self
+        while run is not None and run.parent is not None:
+            out.append(run)
+            run = run.parent
+        return out[::-1]
+
+
+class PrefixTree:
+    """Keys and values of token sequences, of one version of the weights."""
+
+    def __init__(self, budget: int, logits_cost: int = 0) -> None:
+        self.budget = budget
+        self.logits_cost = logits_cost  # of one row of logits, in tokens' worth of memory
+        self.held = 0  # tokens' worth of memory in use
+        self.root = Run(None, ids(), 0)
+        self.pending: list[Run] = []
+        self._clock = count(1)
+
+    def add(self, prompt: array[int]) -> tuple[Run, int]:
+        """The run where `prompt` ends, pending where it is new, and how many tokens that adds."""
+        run, at = self._walk(prompt)
+        fresh = len(prompt) - at
+        while at < len(prompt):
+            run = self._hang(run, prompt[at : at + CHUNK], at)
+            self.pending.append(run)
+            at += CHUNK
+        if run.kv is not None and run.logits is None:  # the last token is run again for its logits
+            if len(run.tokens) > 1:
+                self._split(run, len(run.tokens) - 1)  # `run` stays the lower half
+            run.kv = None
+            self.held -= 1
+            self.pending.append(run)
+            fresh = 1
+        run.wanted = True
+        return run, fresh
+
+    def ready(self) -> list[Run]:
+        """The pending runs whose parents are computed."""
+        return [r for r in self.pending if r.parent is self.root or r.parent.kv is not None]  # type: ignore[union-attr]
+
+    def fill(self, run: Run, kv: Tensor, logits: Tensor) -> None:
+        """A pending run was computed; `logits` [V] are kept if a prompt ends there."""
+        run.kv = kv
+        self.held += len(run.tokens)
+        if run.wanted and run.logits is None:
+            run.logits = logits
+            self.held += self.logits_cost
+        self.pending.remove(run)
+
+    def give(self, tokens: array[int], kv: Tensor) -> None:
+        """Keep the keys and values `kv` [2, layers, heads, tokens, dim] of a sequence."""
+        run, at = self._walk(tokens)
+        if at < len(tokens):
+            run = self._hang(run, tokens[at:], at)
+            run.kv = kv[:, :, :, at:].clone()
+            self.held += len(run.tokens)
+
+    def trim(self) -> None:
+        """Drop what was used least recently, leaves first, until the budget holds.
+
+        Drops a tenth more than it must, so that a full tree is not searched at every call.
+        """
+        if self.held <= self.budget:
+            return
+        leaves = [(r.used, i, r) for i, r in enumerate(self._runs()) if not r.children]
+        heapq.heapify(leaves)
+        ties = count(len(leaves))
+        while leaves and self.held > 0.9 * self.budget:
+            _, _, run = heapq.heappop(leaves)
+            parent = run.parent
+            assert parent is not None
+            del parent.children[run.tokens[0]]
+            self.held -= len(run.tokens) + (self.logits_cost if run.logits is not None else 0)
+            if not parent.children and parent is not self.root:
+                heapq.heappush(leaves, (parent.used, next(ties), parent))
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self.held = 0
+        self.root = Run(None, ids(), 0)
+        self.pending = []
+
+    def _runs(self) -> Iterator[Run]:
+        stack = list(self.root.children.values())
+        while stack:
+            run = stack.pop()
+            yield run
+            stack.extend(run.children.values())
+
+    def _walk(self, tokens: array[int]) -> tuple[Run, int]:
+        """The run where the longest known prefix of `tokens` ends, and that prefix's length."""
+        now = next(self._clock)
+        run, at = self.root, 0
+        while at < len(tokens) and tokens[at] in run.children:
+            child = run.children[tokens[at]]
+            same = _shared(child.tokens, tokens[at : at + len(child.tokens)])
+            if same < len(child.tokens):
+                child = self._split(child, same)
+            child.used = now
+            run, at = child, at + same
+        return run, at
+
+    def _hang(self, parent: Run, tokens: array[int], start: int) -> Run:
+        run = parent.children[tokens[0]] = Run(parent, tokens, start)
+        run.used = parent.used
+        return run
+
+    def _split(self, run: Run, at: int) -> Run:
+        """Cut a run in two before its token `at`; the new upper half is returned."""
+        upper = Run(run.parent, run.tokens[:at], run.start)
+        upper.used = run.used
+        assert run.parent is not None
+        run.parent.children[run.tokens[0]] = upper
+        run.parent, run.tokens, run.start = upper, run.tokens[at:], run.start + at
+        upper.children[run.tokens[0]] = run
+        if run.kv is None:
+            self.pending.append(upper)
+        else:  # copies: a view would keep the whole in memory when one half is dropped
+            upper.kv, run.kv = run.kv[:, :, :, :at].clone(), run.kv[:, :, :, at:].clone()
+        return upper
+
+
+def _shared(a: array[int], b: array[int]) -> int:
+    """Length of the common prefix of two sequences."""
+    if a == b:
+        return len(a)
+    return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
