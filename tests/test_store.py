@@ -114,7 +114,7 @@ def trees(draw: st.DrawFn) -> Tree:
         if rng.random() < 0.3:
             context = context[rng.randrange(len(context) + 1) :]
         place = tree.place(parent, agent, context)
-        tree.append(node(parent, episode, steps[episode], agent=agent, **place))
+        tree.append(node(parent, episode, steps[episode], agent=agent, **place._asdict()))
     tree.column("value")[-1] = rng.random()
     return tree
 
@@ -135,7 +135,9 @@ def shuffled(tree: Tree, rng: random.Random) -> Tree:
         i = ready.pop(rng.randrange(len(ready)))
         old = tree.nodes[i]
         place = out.place(at[old.parent], old.agent, tree.context(i))
-        at[i] = out.append(node(at[old.parent], old.episode, old.step, agent=old.agent, **place))
+        at[i] = out.append(
+            node(at[old.parent], old.episode, old.step, agent=old.agent, **place._asdict())
+        )
         new.append(i)
         ready += tree.children(i)
     out.columns = {name: [column[i] for i in new] for name, column in tree.columns.items()}

@@ -113,7 +113,9 @@ def test_placed_nodes_give_their_contexts_back(steps: list) -> None:
     for parent, agent, extra, goes_on, tokens in steps:
         parent %= len(t)
         context = ids([*t.sequence(parent), *extra] if goes_on else extra)
-        t.append(Node(parent, agent, tokens=ids(tokens), **t.place(parent, agent, context)))
+        t.append(
+            Node(parent, agent, tokens=ids(tokens), **t.place(parent, agent, context)._asdict())
+        )
         expected.append([*context])
     assert [list(t.context(i)) for i in range(len(t))] == expected
 
@@ -121,7 +123,7 @@ def test_placed_nodes_give_their_contexts_back(steps: list) -> None:
 def test_a_growing_conversation_is_held_once() -> None:
     t, context = Tree({"id": "q"}), ids([7] * 100)
     for parent in range(50):
-        t.append(Node(parent, "a", tokens=ids([5, 6]), **t.place(parent, "a", context)))
+        t.append(Node(parent, "a", tokens=ids([5, 6]), **t.place(parent, "a", context)._asdict()))
         context = t.sequence(parent + 1) + ids([8])
     assert sum(len(node.prompt) + len(node.tokens) for node in t.nodes) == 100 + 50 * 2 + 49
 
@@ -132,7 +134,7 @@ def test_two_agents_in_turn_hold_their_own_conversations_once() -> None:
     for parent in range(20):
         agent = "ab"[parent % 2]
         placed = t.place(parent, agent, talk[agent])
-        t.append(Node(parent, agent, tokens=ids([9]), **placed))
+        t.append(Node(parent, agent, tokens=ids([9]), **placed._asdict()))
         assert t.context(parent + 1) == talk[agent]
         talk[agent] = t.sequence(parent + 1) + ids([3])
     assert sum(len(node.prompt) for node in t.nodes) == 2 * 40 + 18
@@ -141,7 +143,7 @@ def test_two_agents_in_turn_hold_their_own_conversations_once() -> None:
 def test_siblings_with_the_same_prompt_hold_it_once() -> None:
     t = Tree({"id": "q"})
     for _ in range(8):
-        t.append(Node(0, "a", tokens=ids([3]), **t.place(0, "a", ids([1] * 30))))
+        t.append(Node(0, "a", tokens=ids([3]), **t.place(0, "a", ids([1] * 30))._asdict()))
     assert sum(len(node.prompt) for node in t.nodes) == 30
 
 

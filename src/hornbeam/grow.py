@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from hornbeam.driver import Driver
 from hornbeam.effects import EpisodeEffects, Speaker
@@ -24,7 +24,7 @@ from hornbeam.score.base import Scorer
 from hornbeam.search.base import Fork, State, Strategy, restore
 from hornbeam.store import Stored, TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Column, Node, Tree, canonical
+from hornbeam.tree import Column, Node, Placed, Tree, canonical, ids
 from hornbeam.workers.local import LocalWorkers
 
 
@@ -124,6 +124,8 @@ class _Growth:
         self.task = Task.from_json(self.tree.task)
         self.state: State = restore(self.tree)
         self.turnstiles = grower.turnstiles()
+        self.running: set[asyncio.Task[None]] = set()
+        self.ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
         self.recorder: int | None = None  # the episode that runs what comes before the first ask
         self.ready = asyncio.Event()  # that is in node 0
         if self.tree.nodes[0].finish:
@@ -147,31 +149,44 @@ class _Growth:
         """Ask, grow, tell, until the strategy asks for nothing more and nothing is out."""
         if self.fresh and self.grower.keeper is not None:
             self.grower.keeper.begin(self.key, self.tree)
-        running: set[asyncio.Task[None]] = set()
         try:
             await self.score_ended()
             for fork in self._left():
-                running.add(self._start(fork, live))
+                self._start(fork, live)
             while True:
                 for fork in self.grower.strategy.ask(self.tree, self.state):
                     self.state.asked[fork.episode] = fork.node
-                    running.add(self._start(fork, live))
-                if not running:
+                    self._start(fork, live)
+                if not self.running:
                     break
-                live.leave()
-                try:
-                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                except asyncio.CancelledError:
-                    live.enter()
-                    raise
-                for _ in range(len(done) - 1):  # each hands over its entry; one stays ours
-                    live.leave()
-                errors = [error for episode in done if (error := episode.exception())]
-                if errors:
-                    raise errors[0]
+                await self._hear(live)
         finally:
-            await _cancel(running, live)
+            await self._cancel(live)
         return self.end()
+
+    async def _hear(self, live: EpisodeEffects) -> None:
+        """Wait until episodes end, and take over the busy entry of one of them."""
+        live.leave()
+        try:
+            done = [await self.ended.get()]
+        except asyncio.CancelledError:
+            live.enter()
+            raise
+        while not self.ended.empty():
+            done.append(self.ended.get_nowait())
+            live.leave()
+        self.running.difference_update(done)
+        errors = [error for episode in done if (error := episode.exception())]
+        if errors:
+            raise errors[0]
+
+    async def _cancel(self, live: EpisodeEffects) -> None:
+        """Stop what still runs and wait until it has stopped."""
+        for episode in self.running:
+            episode.cancel()
+        await asyncio.gather(*self.running, return_exceptions=True)
+        for _ in self.running:
+            live.leave()
 
     def _left(self) -> list[Fork]:
         """Episodes that were left half-grown: each goes on from its last node."""
@@ -182,9 +197,11 @@ class _Growth:
         told = self.state.told
         return [Fork(episode, at) for episode, at in sorted(last.items()) if episode not in told]
 
-    def _start(self, fork: Fork, live: EpisodeEffects) -> asyncio.Task[None]:
+    def _start(self, fork: Fork, live: EpisodeEffects) -> None:
         live.enter()
-        return asyncio.create_task(self._episode(fork, live))
+        episode = asyncio.create_task(self._episode(fork, live))
+        self.running.add(episode)
+        episode.add_done_callback(self.ended.put_nowait)
 
     async def _episode(self, fork: Fork, live: EpisodeEffects) -> None:
         """Grow one episode, score where it ended, tell."""
@@ -238,7 +255,7 @@ class _Branch:
             self.step = self.path[-1].step + 1
         if self.open is not None:
             self.path.append(self.open)
-        self.placed: tuple[int, dict[str, Any]] = (-1, {})
+        self.placed: tuple[int, Placed] = (-1, Placed(ids()))
 
     def driver(self, live: EpisodeEffects) -> Driver:
         """The driver of this episode."""
@@ -288,15 +305,5 @@ class _Branch:
     def put(self, node: Node, context: array[int]) -> Node:
         """The node at its place in the tree; looked for once a node."""
         if self.placed[0] != node.step:
-            place = self.growth.tree.place(self.at, node.agent, context)
-            self.placed = (node.step, {"prefix": None, "keep": None, **place})
-        return replace(node, parent=self.at, **self.placed[1])
-
-
-async def _cancel(running: set[asyncio.Task[None]], live: EpisodeEffects) -> None:
-    """Stop what still runs and wait until it has stopped."""
-    for episode in running:
-        episode.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
-    for _ in running:
-        live.leave()
+            self.placed = (node.step, self.growth.tree.place(self.at, node.agent, context))
+        return node.placed(self.at, self.placed[1])

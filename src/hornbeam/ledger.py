@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -38,8 +38,7 @@ class Budget(Settings):
     seconds: float | None = Field(None, ge=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One cost: whose (tree "train/12/3", episode, turn; "" and -1 where it is nobody's), what."""
 
     tree: str

@@ -36,9 +36,12 @@ class Recorded:
     call: Call | None = None
 
 
+_sorted = json.JSONEncoder(sort_keys=True).encode
+
+
 def digest(payload: Any) -> str:
     """A short digest of messages and settings, equal on every machine."""
-    text = json.dumps(payload, sort_keys=True)
+    text = _sorted(payload)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 

@@ -19,12 +19,10 @@ Left out: weights (checkpoint), what trees mean (tree), several writers of one S
 from __future__ import annotations
 
 import asyncio
-import heapq
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +50,7 @@ from hornbeam.tables import (
     told,
     upserts,
 )
-from hornbeam.tree import Column, Node, Tree
+from hornbeam.tree import Column, Node, Tree, canonical
 from hornbeam.treefile import write_trees
 
 FORMAT = 1
@@ -372,25 +370,3 @@ def export(store: Store, path: str | Path, stage: str | None = None) -> int:
         return write_trees((canonical(store.read(key).tree) for key in store.keys(stage)), path)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def canonical(tree: Tree) -> Tree:
-    """The same tree with nodes in order of (episode, step), parents first.
-
-    Which episode came back first is no longer seen: equal facts give equal trees.
-    """
-    new, at = [0], {0: 0}
-    out = Tree(tree.task, [tree.nodes[0]], {}, tree.seed)
-    ready = [(tree.nodes[c].episode, tree.nodes[c].step, c) for c in tree.children(0)]
-    heapq.heapify(ready)
-    while ready:
-        _, _, i = heapq.heappop(ready)
-        node = tree.nodes[i]
-        parent = at[node.parent]
-        place = {"prefix": None, "keep": None, **out.place(parent, node.agent, tree.context(i))}
-        at[i] = out.append(replace(node, parent=parent, **place))
-        new.append(i)
-        for c in tree.children(i):
-            heapq.heappush(ready, (tree.nodes[c].episode, tree.nodes[c].step, c))
-    out.columns = {name: [column[i] for i in new] for name, column in tree.columns.items()}
-    return out

@@ -14,10 +14,12 @@ Left out: how trees grow (grow), how they are kept (store), what they earn (cred
 
 from __future__ import annotations
 
+import heapq
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeVar
 
 from hornbeam.errors import DataError
 
@@ -46,6 +48,14 @@ class Call:
     scope: str = ""
 
 
+class Placed(NamedTuple):
+    """Where a node's context is held: ids of another node's sequence, then ids of its own."""
+
+    prompt: array[int]
+    prefix: int | None = None
+    keep: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One step: what was put in, what was sampled, what followed. See the head of this file."""
@@ -70,6 +80,31 @@ class Node:
     done: bool = False  # the episode ended here
     answer: Any = None
     error: str = ""  # why the episode failed, if it did
+
+    def placed(self, parent: int, where: Placed) -> Node:
+        """The same node at a place in a tree (like `dataclasses.replace`, three times as fast)."""
+        return Node(
+            parent,
+            self.agent,
+            self.scope,
+            where.prefix,
+            where.keep,
+            where.prompt,
+            self.tokens,
+            self.logprobs,
+            self.text,
+            self.calls,
+            self.version,
+            self.finish,
+            self.episode,
+            self.step,
+            self.turn,
+            self.seed,
+            self.ask,
+            self.done,
+            self.answer,
+            self.error,
+        )
 
 
 @dataclass(slots=True)
@@ -194,7 +229,7 @@ class Tree:
     def _length(self, node: Node) -> int:
         return self._head(node) + len(node.prompt) + len(node.tokens)
 
-    def place(self, parent: int, agent: str, context: array[int]) -> dict[str, Any]:
+    def place(self, parent: int, agent: str, context: array[int]) -> Placed:
         """`prefix`, `keep` and `prompt` for a new node so that ids already held are not held again.
 
         Looks at the nearest ancestor that the same agent spoke, and at the first such sibling.
@@ -210,31 +245,33 @@ class Tree:
                 seen = self.context(twin)
                 also = common_prefix(seen, context)
                 if also > shared:
-                    return {"prefix": twin, "keep": also, "prompt": context[also:]}
+                    return Placed(context[also:], twin, also)
         if i == parent and shared == len(near):
-            return {"prompt": context[shared:]}
-        return {"prefix": i, "keep": shared, "prompt": context[shared:]}
+            return Placed(context[shared:])
+        return Placed(context[shared:], i, shared)
 
 
 def canonical(tree: Tree) -> Tree:
-    """The same tree with its nodes in order of episode and step, whatever order they came in.
+    """The same tree with nodes in order of (episode, step), parents first, however they came.
 
     Ids are placed anew, so that what is held and by whom does not hang on that order either.
     """
     places = [(node.episode, node.step) for node in tree.nodes[1:]]
-    if all(a < b for a, b in zip(places, places[1:])):
+    if all(a < b for a, b in pairwise(places)):
         return tree
-    order = sorted(range(1, len(tree)), key=lambda i: places[i - 1])
-    new = {0: 0}
+    new, order = {0: 0}, [0]
     out = Tree(tree.task, [tree.nodes[0]], {}, tree.seed)
-    for i in order:
-        node = tree.nodes[i]
-        parent = new[node.parent]
-        placed = out.place(parent, node.agent, tree.context(i))
-        fresh = {"prefix": None, "keep": None, **placed}
-        new[i] = out.append(replace(node, parent=parent, **fresh))
+    ready = [(*places[c - 1], c) for c in tree.children(0)]
+    heapq.heapify(ready)
+    while ready:
+        i = heapq.heappop(ready)[2]
+        node, parent = tree.nodes[i], new[tree.nodes[i].parent]
+        new[i] = out.append(node.placed(parent, out.place(parent, node.agent, tree.context(i))))
+        order.append(i)
+        for c in tree.children(i):
+            heapq.heappush(ready, (*places[c - 1], c))
     for name, column in tree.columns.items():
-        out.columns[name] = [column[0], *(column[i] for i in order)]
+        out.columns[name] = [column[i] for i in order]
     return out
 
 
