@@ -61,7 +61,7 @@ function seriesOf(panel, rows) {
 function ticks(low, high, count) {
   const rough = (high - low) / count || 1;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((size) => size >= rough * 0.999);
+  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((size) => size >= rough * 0.999);
   const out = [];
   for (let k = Math.floor(low / step); k * step < high + step * 0.999; k++) out.push(k * step);
   return out;

@@ -16,10 +16,10 @@ from pydantic import PositiveFloat, PositiveInt
 
 from hornbeam.settings import Settings
 from hornbeam.tree import Column, Node, Tree
-from hornbeam.treefile import node_to_json
 from hornbeam.view.shape import credit, slots
 
-_FACTS = ("parent", "agent", "scope", "prefix", "keep", "version", "finish", "episode", "done")
+_FACTS = ("agent", "scope", "prefix", "keep", "version", "finish", "episode", "done")
+_NODE = Node(-1)  # facts that stand at its defaults are not written
 
 
 @dataclass(frozen=True)
@@ -211,9 +211,10 @@ class _Packer:
 
     def _node(self, tree: Tree, i: int, row: float) -> dict[str, Any]:
         node = tree.nodes[i]
-        facts = node_to_json(node)
-        out = {name: facts[name] for name in _FACTS if name in facts}
-        out["row"] = row
+        out: dict[str, Any] = {"parent": node.parent, "row": row}
+        for name in _FACTS:
+            if (value := getattr(node, name)) != getattr(_NODE, name):
+                out[name] = value
         put_in = self.prompts(tree, i) if self.prompts and i else ""
         for name, text in (("prompt", put_in), ("text", node.text), ("error", node.error)):
             if text:

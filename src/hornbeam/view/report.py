@@ -80,7 +80,8 @@ def outcome(metrics: list[dict[str, Any]]) -> str:
         parts.append(f"{_share(now)} at step {now.get('step', '?')}")
     if parts:
         return "Held-out accuracy: " + ", ".join(parts) + "."
-    rewards = [row for row in metrics if row.get("kind") == "train" and "reward" in row]
+    trained = [row for row in metrics if row.get("kind") == "train"]
+    rewards = [row for row in trained if row.get("reward") is not None]
     if rewards:
         first, last = rewards[0], rewards[-1]
         return (

@@ -81,7 +81,7 @@ function layOut(tree, width) {
   const gutter = width >= 560 ? 118 : 44;
   const fit = (width - ROOT - 22 - gutter) / deep;
   const column = Math.min(Math.max(fit, PILL.width + 14), 236);
-  const tall = column >= 96 || severalAgents(tree) ? 44 : 32;
+  const tall = column >= 96 || severalAgents(tree) ? 46 : 32;
   const rows = Math.max(...tree.nodes.map((node) => node.row)) + 1;
   return {
     column, gutter, tall, depth,
@@ -185,7 +185,7 @@ function twig(tree, i, place) {
 // Below the pill: who spoke where several agents do, and the first words where there is room.
 function caption(tree, i, place) {
   const node = tree.nodes[i];
-  const text = svg("text", { class: "words", x: 2, y: PILL.height / 2 + 13 });
+  const text = svg("text", { class: "words", x: 2, y: PILL.height / 2 + 14 });
   const forks = below(tree)[i].length > 1;
   let room = Math.floor((place.column - (forks ? FORK + 4 : 8)) / 6);
   if (severalAgents(tree)) {
@@ -297,8 +297,10 @@ function fillLegend() {
   const most = largest(shown.column);
   parts.low.textContent = worth(-most);
   parts.high.textContent = worth(most);
-  parts.meaning.textContent = shown.column === "credit"
-    ? "credit: what the paths through a step earned on average" : words(shown.column);
+  const credited = DATA.steps[shown.step].trees.some((tree) => tree.columns.advantage);
+  parts.meaning.textContent = shown.column !== "credit" ? ""
+    : credited ? "mean credit of the paths through a step"
+      : "no credit was written: mean reward of the paths through a step";
 }
 
 function makeControls(box) {
