@@ -36,6 +36,7 @@ _TOKEN = re.compile(
     r"|(?P<sign>\*\*|//|[-+*/%^()]))"
 )
 _SAME = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "x": "*", "X": "*"})
+_OPERATORS = {"+", "-", "*", "/", "//", "%", "**", "^"}
 _DIGITS = Context(prec=40)
 
 
@@ -50,33 +51,73 @@ def evaluate(expression: str) -> Fraction:
     """
     if len(expression) > MAX_LENGTH:
         raise ArithmeticProblem(f"the expression is longer than {MAX_LENGTH} characters")
-    tokens = _tokens(expression)
-    if not tokens:
-        raise ArithmeticProblem("the expression is empty")
-    reader = _Reader(tokens)
+    reader = _Reader(tokens(expression))
     value = reader.sum()
     if reader.next:
         raise ArithmeticProblem(f"an operator is missing before {reader.next!r}")
     return value
 
 
-def _tokens(expression: str) -> list[str]:
+def tokens(expression: str) -> list[str]:
+    """Numbers, operators and brackets in order, `$` left out; at least one.
+
+    Raises `ArithmeticProblem` for what is none of these.
+    """
     text = expression.translate(_SAME).rstrip()
-    tokens, at = [], 0
+    found, at = [], 0
     while at < len(text):
-        found = _TOKEN.match(text, at)
-        if not found:
+        token = _TOKEN.match(text, at)
+        if not token:
             raise ArithmeticProblem(f"{text[at:].strip()[:1]!r} is not part of arithmetic")
-        tokens.append(found["sign"] or found["number"])
-        at = found.end()
-    return tokens
+        found.append(token["sign"] or token["number"])
+        at = token.end()
+    if not found:
+        raise ArithmeticProblem("the expression is empty")
+    return found
+
+
+def operations(expression: str) -> int:
+    """How many operators with two operands: 3 in `-(4 + 2) * 20% - 1`."""
+    listed = tokens(expression)
+    return sum(_is_binary(listed, at) for at in range(len(listed)))
+
+
+def spaced(expression: str) -> str:
+    """The same expression in one form: ` + ` around operators, no brackets around the whole."""
+    listed = tokens(expression)
+    while _enclosed(listed):
+        listed = listed[1:-1]
+    return "".join(
+        f" {token} " if _is_binary(listed, at) else token for at, token in enumerate(listed)
+    )
+
+
+def _is_binary(listed: list[str], at: int) -> bool:
+    """Whether the token stands between two operands: no sign, no per cent."""
+    if at == 0 or at == len(listed) - 1 or listed[at] not in _OPERATORS:
+        return False
+    if listed[at] == "%":
+        return _begins_operand(listed[at + 1])
+    return listed[at - 1] in (")", "%") or listed[at - 1][-1].isdigit() or listed[at - 1][-1] == "."
+
+
+def _enclosed(listed: list[str]) -> bool:
+    """Whether the first bracket closes at the very end."""
+    if len(listed) < 3 or listed[0] != "(" or listed[-1] != ")":
+        return False
+    depth = 0
+    for at, token in enumerate(listed):
+        depth += (token == "(") - (token == ")")
+        if depth == 0:
+            return at == len(listed) - 1
+    return False
 
 
 class _Reader:
     """Recursive descent over the tokens, one method a rule of the grammar."""
 
-    def __init__(self, tokens: list[str]) -> None:
-        self.tokens = [*tokens, ""]
+    def __init__(self, listed: list[str]) -> None:
+        self.tokens = [*listed, ""]
         self.at = 0
         self.depth = 0
 

@@ -35,7 +35,7 @@ def word_problems(
         raise DataError(f"word problems have one to three operations, not {low} to {high}")
     rng = Random(f"{split}/{seed}/{low}/{high}")
     seen: set[str] = set()
-    tasks = []
+    tasks: list[Task] = []
     while len(tasks) < count:
         for _ in range(TRIES):
             template = rng.choice(usable)

@@ -5,15 +5,71 @@ intermediate result can be read off and kept a whole number.
 """
 
 NAMES = (
-    "Ada Amir Anna Ben Bruno Carla Chen Clara David Dina Elif Emma Felix Gita Hana Hugo Ines Ivan"
-    " Jonas Julia Kofi Lena Leo Lucia Maya Milan Nadia Nils Noor Olga Omar Paula Priya Rosa Sami"
-    " Sofia Tariq Tess Viktor Wanda Yara Yusuf Zoe"
-).split()
+    "Ada",
+    "Amir",
+    "Anna",
+    "Ben",
+    "Bruno",
+    "Carla",
+    "Chen",
+    "Clara",
+    "David",
+    "Dina",
+    "Elif",
+    "Emma",
+    "Felix",
+    "Gita",
+    "Hana",
+    "Hugo",
+    "Ines",
+    "Ivan",
+    "Jonas",
+    "Julia",
+    "Kofi",
+    "Lena",
+    "Leo",
+    "Lucia",
+    "Maya",
+    "Milan",
+    "Nadia",
+    "Nils",
+    "Noor",
+    "Olga",
+    "Omar",
+    "Paula",
+    "Priya",
+    "Rosa",
+    "Sami",
+    "Sofia",
+    "Tariq",
+    "Tess",
+    "Viktor",
+    "Wanda",
+    "Yara",
+    "Yusuf",
+    "Zoe",
+)
 
 THINGS = (
-    "marbles stickers apples pencils stamps coins cards shells buttons beads postcards walnuts"
-    " balloons tickets bottles magnets ribbons plums"
-).split()
+    "marbles",
+    "stickers",
+    "apples",
+    "pencils",
+    "stamps",
+    "coins",
+    "cards",
+    "shells",
+    "buttons",
+    "beads",
+    "postcards",
+    "walnuts",
+    "balloons",
+    "tickets",
+    "bottles",
+    "magnets",
+    "ribbons",
+    "plums",
+)
 
 # (text, expression, "number low-high, ...")
 TEMPLATES: tuple[tuple[str, str, str], ...] = (

@@ -1,0 +1,30 @@
+"""Tools that agents may call, by name. A tool of one's own is one more entry in `tools`."""
+
+from typing import Any
+
+from hornbeam.settings import build
+from hornbeam.tools.base import Tool, ToolSettings
+from hornbeam.tools.calculator import CalculatorSettings, calculate
+from hornbeam.tools.retrieval import Retrieval, RetrievalSettings
+
+tools: dict[str, type[ToolSettings]] = {
+    "calculator": CalculatorSettings,
+    "retrieval": RetrievalSettings,
+}
+
+
+def make_tool(name: str, **settings: Any) -> Tool:
+    """The tool of that name with these settings; `RecipeError` if there is none such."""
+    return build("tool", tools, name, settings).make()
+
+
+__all__ = [
+    "CalculatorSettings",
+    "Retrieval",
+    "RetrievalSettings",
+    "Tool",
+    "ToolSettings",
+    "calculate",
+    "make_tool",
+    "tools",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hornbeam.arithmetic import ArithmeticProblem, evaluate, write_number
+from hornbeam.tools.base import Tool, ToolSettings
 
 
 def calculate(expression: str) -> str:
@@ -17,3 +18,11 @@ def calculate(expression: str) -> str:
         return write_number(evaluate(expression))
     except ArithmeticProblem as problem:
         return f"error: {problem}"
+
+
+class CalculatorSettings(ToolSettings):
+    """The calculator has no settings."""
+
+    def make(self) -> Tool:
+        """The tool."""
+        return calculate

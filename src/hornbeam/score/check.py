@@ -1,0 +1,86 @@
+r"""The checker's process: `python -m hornbeam.score.check` reads requests, writes verdicts.
+
+One JSON object a line each way: {"rule": "symbolic", "answer": "\\frac12", "accepted": ["0.5"],
+"seconds": 5} or {"rule": "reasoning_gym", "answer": ..., "task": {...}}; back comes a number.
+It is meant to be killed when it takes too long, and an alarm of its own ends it should nobody be
+left to do so. The only import of math-verify; it has no time-out of its own here, since that one
+works by signals in the main thread and does not break into long integer powers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+MAX_MEMORY = 4 << 30  # bytes of address space: 9^9^9^9 may not take the machine down with it
+
+
+def symbolic(answer: str, accepted: list[str]) -> float:
+    """1 where the answer equals an accepted one, as text, number, expression or set."""
+    from math_verify import parse, verify
+
+    box = answer if "\\boxed" in answer else f"\\boxed{{{answer}}}"
+    read = [parse(text, parsing_timeout=None) for text in dict.fromkeys((answer, box))]
+    for each in accepted:
+        text = each if "\\boxed" in each else f"\\boxed{{{each.strip().strip('$')}}}"
+        gold = parse(text, parsing_timeout=None)
+        if any(verify(gold, said, timeout_seconds=None) for said in read):
+            return 1.0
+    return 0.0
+
+
+def reasoning_gym(answer: str, task: Mapping[str, Any]) -> float:
+    """What reasoning-gym's own scorer says of the answer, in [0, 1]."""
+    from reasoning_gym import get_score_answer_fn
+
+    entry = {
+        "question": task["question"],
+        "answer": task["answer"],
+        "metadata": task["data"]["metadata"],
+    }
+    return float(get_score_answer_fn(task["data"]["dataset"])(answer, entry))
+
+
+def check(request: Mapping[str, Any]) -> float:
+    """The verdict on one request."""
+    if request["rule"] == "symbolic":
+        return symbolic(request["answer"], request["accepted"])
+    return reasoning_gym(request["answer"], request["task"])
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    logging.disable(logging.CRITICAL)
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print must not stand among the verdicts
+    _bound_memory()
+    import math_verify  # noqa: F401  # before "ready": loading it is no part of a check
+
+    print("ready", file=out, flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if hasattr(signal, "alarm"):
+            signal.alarm(math.ceil(request["seconds"]) + 1)
+        print(json.dumps(check(request)), file=out, flush=True)
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
+
+
+def _bound_memory() -> None:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = MAX_MEMORY if hard == resource.RLIM_INFINITY else min(MAX_MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Third-party checkers in processes that can be killed: a check ends in time or its process does.
+
+Processes start when first needed, serve one check at a time, and are killed when the check takes
+too long; the next check starts a new one. None is left when the pool is closed, forgotten, or the
+interpreter ends. Works from any thread and any event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from hornbeam.errors import ScoreError
+
+START_SECONDS = 60.0  # for a process to load its libraries
+
+
+class NoVerdict(Exception):
+    """The checker did not judge; `kind` is "timeouts" or "crashes"."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+class _Worker:
+    """One checker process."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hornbeam.score.check"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def read(self, seconds: float) -> str:
+        """The next line; raises `NoVerdict` when it does not come in time, or ever."""
+        late = threading.Event()
+
+        def kill() -> None:
+            late.set()
+            self.process.kill()
+
+        timer = threading.Timer(seconds, kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            line = self.process.stdout.readline()  # type: ignore[union-attr]
+        finally:
+            timer.cancel()
+        if not line.endswith("\n"):
+            raise NoVerdict("timeouts" if late.is_set() else "crashes")
+        return str(line)
+
+    def send(self, text: str) -> None:
+        """Write one line."""
+        try:
+            self.process.stdin.write(text + "\n")  # type: ignore[union-attr]
+            self.process.stdin.flush()  # type: ignore[union-attr]
+        except OSError as error:
+            raise NoVerdict("crashes") from error
+
+    def end(self) -> None:
+        """Kill the process and wait for it."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()  # type: ignore[union-attr]
+
+
+def _end_all(workers: set[_Worker]) -> None:
+    while workers:
+        workers.pop().end()
+
+
+class Pool:
+    """`workers` checker processes, `seconds` for one check."""
+
+    def __init__(self, workers: int = 1, seconds: float = 5.0) -> None:
+        self.workers = workers
+        self.seconds = seconds
+        self._all: set[_Worker] = set()
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._threads: ThreadPoolExecutor | None = None
+        self._finalizer = weakref.finalize(self, _end_all, self._all)
+
+    async def check(self, request: Mapping[str, Any]) -> float:
+        """The verdict on one request (see `hornbeam.score.check`).
+
+        Raises `NoVerdict` when there is none in time or the process died over it, `ScoreError`
+        when checkers cannot be started at all.
+        """
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self.workers, "hornbeam-check")
+        text = json.dumps({**request, "seconds": self.seconds})
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._check, text)
+
+    async def aclose(self) -> None:
+        """Kill all processes; a check under way gets no verdict."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
+            _end_all(self._all)
+            await asyncio.to_thread(threads.shutdown)
+            _end_all(self._all)
+        self._idle = queue.SimpleQueue()
+
+    def _check(self, text: str) -> float:
+        worker = self._take()
+        try:
+            worker.send(text)
+            verdict = float(worker.read(self.seconds))
+        except BaseException:
+            self._all.discard(worker)
+            worker.end()
+            raise
+        self._idle.put(worker)
+        return verdict
+
+    def _take(self) -> _Worker:
+        """An idle process, or a new one; the threads bound how many there are."""
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            worker = _Worker()
+        self._all.add(worker)
+        try:
+            worker.read(START_SECONDS)
+        except NoVerdict as error:
+            self._all.discard(worker)
+            worker.end()
+            raise ScoreError(
+                f"the answer checker ({sys.executable} -m hornbeam.score.check) does not start;"
+                " run it by hand to see why"
+            ) from error
+        return worker

@@ -1,0 +1,169 @@
+"""Rules: an outcome in [0, 1] from an answer and the accepted ones, minus a penalty for bad form.
+
+    reward = outcome - penalty * [the format check fails]        (Tree-GRPO, arXiv 2509.21240)
+
+`None` stands where there is nothing to judge (the episode failed, or has not ended) and where the
+checker gave no verdict in time: those are counted, never taken for wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from hornbeam.errors import ScoreError
+from hornbeam.score.normalise import exact_match, last_number, same_number, token_f1
+from hornbeam.score.pool import NoVerdict, Pool
+from hornbeam.settings import Settings
+from hornbeam.tasks.base import Task
+from hornbeam.tree import Tree
+
+RuleName = Literal["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym"]
+Rule = Callable[[str, str], float]
+
+
+class RewardSettings(Settings):
+    r"""How outcomes are judged.
+
+    `rule`: "exact" (the same text), "numeric" (the same last number), "symbolic" (equal by
+    math-verify), "em" and "f1" (words, normalised as for SQuAD), "reasoning_gym" (its own scorer).
+    `format` is a regular expression searched for in all that was said on the way to the answer
+    (turns joined by line ends, `.` matches those too); where it is not found `format_penalty` is
+    taken off. Third-party checkers run in `workers` processes, `seconds` at most for one answer.
+    """
+
+    rule: RuleName = "numeric"
+    format: str | None = None
+    format_penalty: float = Field(0.2, ge=0)
+    seconds: float = Field(5.0, gt=0)
+    workers: int = Field(1, gt=0)
+
+    @field_validator("format")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from error
+        return pattern
+
+
+# --- rules: (answer, accepted answer) -> outcome -------------------------------------------------
+
+
+def exact(answer: str, accepted: str) -> float:
+    """1 where the texts are equal, blanks around them left out."""
+    return float(answer.strip() == accepted.strip())
+
+
+def numeric(answer: str, accepted: str) -> float:
+    """1 where both end on the same number (within a millionth)."""
+    left, right = last_number(answer), last_number(accepted)
+    return float(left is not None and right is not None and same_number(left, right))
+
+
+rules: dict[str, Rule] = {
+    "exact": exact,
+    "numeric": numeric,
+    "em": exact_match,
+    "f1": token_f1,
+}
+
+
+# --- the scorer ----------------------------------------------------------------------------------
+
+
+class RuleScorer:
+    """Judges leaves by a rule into the column "reward".
+
+    `counts` says what was met: "judged", "unanswered" (the program returned nothing: outcome 0),
+    "unformatted" (the format check failed), "timeouts" and "crashes" of the checker (no entry).
+    """
+
+    column = "reward"
+
+    def __init__(self, settings: RewardSettings) -> None:
+        self.settings = settings
+        self.counts: Counter[str] = Counter()
+        self._format = re.compile(settings.format, re.DOTALL) if settings.format else None
+        self._pool = Pool(settings.workers, settings.seconds)
+
+    async def score(self, tree: Tree, nodes: Sequence[int]) -> list[float | None]:
+        """One reward a node; None for nodes that do not end an episode or whose episode failed.
+
+        Raises `ScoreError` where the task has no answer to compare with.
+        """
+        return [await self._judge(tree, i) for i in nodes]
+
+    async def aclose(self) -> None:
+        """End the checker's processes."""
+        await self._pool.aclose()
+
+    async def _judge(self, tree: Tree, i: int) -> float | None:
+        node = tree.nodes[i]
+        if node.error or not node.done:
+            return None
+        answer = answer_text(node.answer)
+        if answer is None:
+            self.counts["unanswered"] += 1
+            outcome = 0.0
+        else:
+            try:
+                outcome = await self._outcome(answer, Task.from_json(tree.task))
+            except NoVerdict as reason:
+                self.counts[reason.kind] += 1
+                return None
+        self.counts["judged"] += 1
+        if self._format and not self._format.search(said(tree, i)):
+            self.counts["unformatted"] += 1
+            outcome -= self.settings.format_penalty
+        return outcome
+
+    async def _outcome(self, answer: str, task: Task) -> float:
+        rule = self.settings.rule
+        if rule == "reasoning_gym":
+            return await self._pool.check({"rule": rule, "answer": answer, "task": task.to_json()})
+        accepted = accepted_answers(task)
+        if rule != "symbolic":
+            return max(rules[rule](answer, each) for each in accepted)
+        if any(exact(answer, each) for each in accepted):
+            return 1.0
+        return await self._pool.check({"rule": rule, "answer": answer, "accepted": accepted})
+
+
+def make_scorer(settings: RewardSettings) -> RuleScorer:
+    """The scorer with these settings; its processes start when they are first needed."""
+    return RuleScorer(settings)
+
+
+def answer_text(answer: Any) -> str | None:
+    """What a program returned, as text: of a mapping its "answer"; None for nothing."""
+    if isinstance(answer, Mapping):
+        answer = answer.get("answer")
+    return None if answer is None else str(answer)
+
+
+def accepted_answers(task: Task) -> list[str]:
+    """The answers that a task accepts, at least one. Raises `ScoreError` where there is none."""
+    given = task.answer if isinstance(task.answer, list | tuple) else [task.answer]
+    accepted = [str(each) for each in given if each is not None and str(each).strip()]
+    if not accepted:
+        raise ScoreError(
+            f"task {task.id}: no answer to compare with; give tasks an `answer`, or map the field"
+            " that holds it with `fields`"
+        )
+    return accepted
+
+
+def said(tree: Tree, i: int) -> str:
+    """All that was said from the task down to node i, turns joined by line ends, chunks as one."""
+    parts: list[str] = []
+    for index in tree.path(i):
+        node = tree.nodes[index]
+        parts += [node.text, "" if node.finish == "chunk" else "\n"]
+    return "".join(parts[:-1])

@@ -1,0 +1,55 @@
+"""Passages to search in: JSON lines with `id`, `title` and `text`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hornbeam.errors import DataError
+from hornbeam.tasks.load import data_directory
+from hornbeam.tasks.records import read_records
+
+# question sets whose passages lie in the folder of another name
+_SHARED = dict.fromkeys(("nq", "triviaqa", "popqa", "bamboogle"), "wiki18_subset")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One passage of a corpus."""
+
+    id: str
+    title: str
+    text: str
+
+
+def load_passages(corpus: str | Path, data: Path | None = None) -> list[Passage]:
+    """The passages of a file, or of the question set of that name in the data directory.
+
+    `data` is the data directory, else `HORNBEAM_DATA`. Raises `DataError` where there are none.
+    """
+    path = _find(corpus, data or data_directory())
+    passages = []
+    seen: set[str] = set()
+    for number, record in read_records(path):
+        text, title = record.get("text"), record.get("title", "")
+        if not isinstance(text, str) or not isinstance(title, str):
+            raise DataError(f"{path}, line {number}: a passage wants `text` (and `title`) as text")
+        name = str(record.get("id", number))
+        if name in seen:
+            raise DataError(f"{path}, line {number}: the passage id {name!r} occurs twice")
+        seen.add(name)
+        passages.append(Passage(name, title, text))
+    return passages
+
+
+def _find(corpus: str | Path, data: Path | None) -> Path:
+    path = Path(corpus).expanduser()
+    if path.is_file():
+        return path
+    name = _SHARED.get(str(corpus), str(corpus))
+    folders = [data / name / "corpus.jsonl.gz", data / name / "corpus.jsonl"] if data else []
+    found = next((path for path in folders if path.is_file()), None)
+    if found is None:
+        where = f"and {data} holds no corpus of that name" if data else "HORNBEAM_DATA is not set"
+        raise DataError(f"{corpus}: no such file of passages, {where}")
+    return found

@@ -1,0 +1,240 @@
+"""Tasks by recipe: from the data directory, else the hub, else a built-in generator.
+
+Which of them gave the tasks is said in one line a source, to be printed and stored.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from hornbeam.errors import DataError, RecipeError
+from hornbeam.settings import Settings, nearest
+from hornbeam.tasks.base import Task
+from hornbeam.tasks.families import (
+    families,
+    family_file,
+    family_splits,
+    family_tasks,
+    read_family,
+    to_tasks,
+)
+from hornbeam.tasks.generated import generators
+from hornbeam.tasks.hub import HubSilent, hub_rows
+from hornbeam.tasks.records import read_records
+
+
+class TaskSettings(Settings):
+    """One source of tasks and which of them to take.
+
+    `source` is a known data set (`families`), a generator (`generators`), "jsonl" (a file at
+    `path`) or "hub" (the data set `name`, `config` there). `seed` shuffles what is read, or seeds
+    what is made; then `skip` are left out and `count` taken (all, if not given). `fields` maps
+    `question`, `answer`, `id` and others to their names in the file. `max_operations` keeps tasks
+    whose gold expression has at most so many. `options` are settings of the generator: of the
+    source itself, or of `fallback`, which makes the tasks where they are nowhere to be had.
+    """
+
+    source: str
+    split: str = "train"
+    count: int | None = Field(None, gt=0)
+    skip: int = Field(0, ge=0)
+    seed: int | None = None
+    path: str | None = None
+    name: str | None = None
+    config: str | None = None
+    fields: dict[str, str] = {}
+    max_operations: int | None = Field(None, gt=0)
+    options: dict[str, Any] = {}
+    fallback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Tasks, and a line for people on each source: "svamp train: 600 tasks from ..."."""
+
+    tasks: list[Task]
+    sources: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How tasks of a source are had, (settings, data directory) -> (tasks, where from).
+
+    `takes` names the settings that mean something to it beside the common ones.
+    """
+
+    load: Callable[[TaskSettings, Path | None], tuple[list[Task], str]]
+    takes: frozenset[str] = frozenset()
+
+
+_COMMON = frozenset({"source", "split", "count", "skip", "seed"})
+
+
+def load_tasks(settings: Sequence[TaskSettings], data: Path | None = None) -> Loaded:
+    """Tasks of all sources in order, and where each came from.
+
+    `data` is the data directory, else `HORNBEAM_DATA`. Raises `RecipeError` for what is not known
+    and `DataError` for files that cannot be read, too few tasks and ids that occur twice.
+    """
+    data = data or data_directory()
+    tasks: list[Task] = []
+    lines = []
+    owner: dict[str, str] = {}
+    for each in settings:
+        found, where = _source(each).load(each, data)
+        label = _label(each)
+        for task in found:
+            if task.id in owner:
+                raise DataError(
+                    f"{label}: the task id {task.id!r} occurs twice (also in {owner[task.id]})"
+                )
+            owner[task.id] = label
+        tasks += found
+        lines.append(f"{label}: {len(found)} {'task' if len(found) == 1 else 'tasks'} {where}")
+    return Loaded(tasks, lines)
+
+
+def data_directory() -> Path | None:
+    """The directory that `HORNBEAM_DATA` names. Raises `DataError` if it is none."""
+    given = os.environ.get("HORNBEAM_DATA")
+    if not given:
+        return None
+    path = Path(given).expanduser()
+    if not path.is_dir():
+        raise DataError(f"HORNBEAM_DATA = {given}: no such directory")
+    return path
+
+
+def _label(settings: TaskSettings) -> str:
+    if settings.source == "jsonl":
+        return str(settings.path)
+    name = settings.name if settings.source == "hub" else settings.source
+    return f"{name} {settings.split}"
+
+
+def _source(settings: TaskSettings) -> Source:
+    name = settings.source
+    if name not in sources:
+        raise RecipeError(f"unknown task source {name!r}: {nearest(name, sources)}")
+    source = sources[name]
+    takes = _COMMON | source.takes | ({"options"} if settings.fallback else set())
+    strange = sorted(settings.model_fields_set - takes)
+    if strange:
+        raise RecipeError(f"task source {name!r} has no use for {strange[0]!r}; leave it out")
+    if settings.fallback is not None and settings.fallback not in generators:
+        hint = nearest(settings.fallback, generators)
+        raise RecipeError(f"unknown generator {settings.fallback!r} as fallback: {hint}")
+    return source
+
+
+# --- where tasks come from -----------------------------------------------------------------------
+
+
+def _generated(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
+    return _make(settings.source, settings), "made here"
+
+
+def _make(generator: str, settings: TaskSettings) -> list[Task]:
+    """So many tasks that `count` are left when `skip` have been taken off."""
+    if settings.count is None:
+        raise RecipeError(f"{generator} makes as many tasks as asked for: give `count`")
+    options = dict(settings.options)
+    if generator == "word_problems" and settings.max_operations is not None:
+        options.setdefault("operations", (1, settings.max_operations))
+    wanted = settings.skip + settings.count
+    return generators[generator](settings.split, wanted, settings.seed or 0, **options)[
+        settings.skip :
+    ]
+
+
+def _family(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
+    """A known data set: data directory, hub, fallback."""
+    name, split = settings.source, settings.split
+    if split not in family_splits(name):
+        raise RecipeError(f"{name} has no split {split!r}: {nearest(split, family_splits(name))}")
+    path = family_file(name, split, data) if data else None
+    if path:
+        return _cut(read_family(name, split, path), settings, "from the data directory")
+    missing = "it is not in the data directory" if data else "no data directory is set"
+    try:
+        rows = _hub_family(name, split)
+    except HubSilent as error:
+        return _fall_back(settings, f"{missing}, the hub gave nothing ({error})")
+    return _cut(family_tasks(name, split, rows, f"hub:{name}"), settings, "from the hub")
+
+
+def _hub_family(name: str, split: str) -> list[tuple[int, dict[str, Any]]]:
+    family = families[name]
+    if split not in family.hub:
+        raise HubSilent("it is not known there")
+    rows = hub_rows(*family.hub[split])
+    return [(number, family.from_hub(row)) for number, row in enumerate(rows, 1)]
+
+
+def _hub(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
+    """Any data set of the hub by its name."""
+    if not settings.name:
+        raise RecipeError("task source 'hub' wants `name`, the data set as owner/name")
+    try:
+        rows = hub_rows(settings.name, settings.config, settings.split)
+    except HubSilent as error:
+        return _fall_back(settings, f"the hub gave nothing ({error})")
+    prefix = f"{settings.name}-{settings.split}"
+    tasks = list(to_tasks(enumerate(rows, 1), prefix, settings.name, settings.fields))
+    return _cut(tasks, settings, "from the hub")
+
+
+def _fall_back(settings: TaskSettings, reason: str) -> tuple[list[Task], str]:
+    if settings.fallback is None:
+        raise DataError(
+            f"{_label(settings)}: {reason}; set HORNBEAM_DATA to a data directory, or name a"
+            " built-in generator: fallback = 'word_problems'"
+        )
+    return _make(settings.fallback, settings), f"made by {settings.fallback}: {reason}"
+
+
+def _jsonl(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
+    """A file of one's own, where it is said to be or in the data directory."""
+    if not settings.path:
+        raise RecipeError("task source 'jsonl' wants `path`")
+    path = Path(settings.path).expanduser()
+    if not path.is_file() and data and (data / path).is_file():
+        path = data / path
+    prefix = path.name.split(".")[0]
+    tasks = list(to_tasks(read_records(path), prefix, str(path), settings.fields))
+    return _cut(tasks, settings, "from the file")
+
+
+def _cut(tasks: list[Task], settings: TaskSettings, where: str) -> tuple[list[Task], str]:
+    """The tasks that the settings ask for: easy ones, shuffled, skipped, counted."""
+    most = settings.max_operations
+    if most is not None:
+        kept = [task for task in tasks if 0 < task.data.get("operations", 0) <= most]
+        where += f" ({len(kept)} of {len(tasks)} have at most {most} operations)"
+        tasks = kept
+    if settings.seed is not None:
+        tasks = random.Random(settings.seed).sample(tasks, len(tasks))
+    wanted = settings.skip + (settings.count or 1)
+    if len(tasks) < wanted:
+        raise DataError(
+            f"{_label(settings)}: skip {settings.skip} and count {settings.count} ask for {wanted}"
+            f" tasks, there are {len(tasks)} {where}"
+        )
+    end = None if settings.count is None else wanted
+    return tasks[settings.skip : end], where
+
+
+sources: dict[str, Source] = {
+    **dict.fromkeys(families, Source(_family, frozenset({"max_operations", "fallback"}))),
+    **dict.fromkeys(generators, Source(_generated, frozenset({"options"}))),
+    "word_problems": Source(_generated, frozenset({"options", "max_operations"})),
+    "jsonl": Source(_jsonl, frozenset({"path", "fields", "max_operations"})),
+    "hub": Source(_hub, frozenset({"name", "config", "fields", "max_operations", "fallback"})),
+}

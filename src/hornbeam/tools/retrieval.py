@@ -1,0 +1,65 @@
+"""Search in a corpus of passages on this machine: BM25 through bm25s, the only import of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import bm25s
+import numpy as np
+from pydantic import Field
+
+from hornbeam.errors import ToolError
+from hornbeam.tasks.corpus import Passage, load_passages
+from hornbeam.tools.base import Tool, ToolSettings
+
+MAX_QUERY = 1000  # characters of a query that are read
+
+
+class Retrieval:
+    """The `k` passages that fit a query best (BM25, Lucene's form; ties in corpus order)."""
+
+    def __init__(self, passages: Sequence[Passage], k: int = 3) -> None:
+        if not passages:
+            raise ToolError("retrieval: there are no passages to search in")
+        self.passages = passages
+        self.k = k
+        self._index = bm25s.BM25(backend="numpy")
+        texts = [f"{passage.title} {passage.text}" for passage in passages]
+        self._index.index(_words(texts), show_progress=False)
+
+    def search(self, query: str) -> list[dict[str, str]]:
+        """The best passages first, as id, title and text; none that shares no word with `query`."""
+        words = [word for word in _words([query[:MAX_QUERY]])[0] if word in self._index.vocab_dict]
+        if not words:
+            return []
+        scores = self._index.get_scores(words)
+        best = np.argsort(-scores, kind="stable")[: self.k]
+        found = [self.passages[i] for i in best if scores[i] > 0]
+        return [{"id": p.id, "title": p.title, "text": p.text} for p in found]
+
+    def __call__(self, query: str) -> str:
+        """The best passages as text for an agent, each behind its number and title."""
+        if not isinstance(query, str):
+            return "error: the query must be text"
+        found = self.search(query)
+        lines = [f"[{n}] {each['title']}: {each['text']}" for n, each in enumerate(found, 1)]
+        return "\n".join(lines) or "no passage fits this query"
+
+
+def _words(texts: list[str]) -> list[list[str]]:
+    """Words of texts, lower case, English stop words left out."""
+    words: list[list[str]] = bm25s.tokenize(
+        texts, stopwords="en", return_ids=False, show_progress=False
+    )
+    return words
+
+
+class RetrievalSettings(ToolSettings):
+    """`corpus` is a file of passages, or a question set of the data directory ("hotpotqa")."""
+
+    corpus: str
+    k: int = Field(3, gt=0)
+
+    def make(self) -> Tool:
+        """The tool, its index built."""
+        return Retrieval(load_passages(self.corpus), self.k)
