@@ -8,8 +8,8 @@ function passage(title, place, bad = false) {
 }
 
 function fold(title, place) {
-  if (place === undefined || !DATA.texts[place]) return null;
-  return html("details", {}, html("summary", {}, title), html("pre", {}, DATA.texts[place]));
+  if (place === undefined || !DATA.texts[place]) return [];
+  return [html("details", {}, html("summary", {}, title), html("pre", {}, DATA.texts[place]))];
 }
 
 // Names and values, side by side; what is not known is left out.
@@ -38,7 +38,7 @@ function showStep(box, tree, i) {
   const columns = Object.keys(tree.columns).filter((name) => valueOf(tree, i, name) !== null);
   box.replaceChildren(title,
     ...passage("Why it failed", node.error, true),
-    fold(`What was put in${node.read ? ` (${short(node.read)} tokens)` : ""}`, node.prompt),
+    ...fold(`What was put in${node.read ? ` (${short(node.read)} tokens)` : ""}`, node.prompt),
     ...passage(`What was sampled${node.sampled ? ` (${short(node.sampled)} tokens)` : ""}`, node.text),
     ...(node.calls ?? []).flatMap(([tool, given, result, error]) => [
       ...passage(`Asked of ${tool}`, given), ...passage("Came back", result),

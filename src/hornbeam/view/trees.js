@@ -59,11 +59,15 @@ function tint(element, value) {
   return element;
 }
 
-// Two digits, signed: they must fit into a pill.
+// About two digits, signed: they must fit into a pill.
 function worth(value) {
   if (value === null) return "";
-  const rounded = Number(value.toPrecision(2));
-  return Math.abs(rounded) >= 1000 ? brief(rounded) : signed(rounded);
+  const sign = value > 0 ? "+" : "";
+  const size = Math.abs(value);
+  if (size >= 1000) return sign + brief(Number(value.toPrecision(2)));
+  if (size >= 0.1 || !size) return signed(Number(value.toPrecision(2)));
+  const small = largest(shown.column) < 0.1 ? value.toExponential(0) : value.toFixed(2);
+  return sign + small.replace(/-/g, "−");
 }
 
 function firstWords(text, count) {
@@ -79,15 +83,15 @@ function layOut(tree, width) {
   tree.nodes.forEach((node, i) => { depth[i] = i ? depth[node.parent] + 1 : 0; });
   const deep = Math.max(1, ...depth);
   const gutter = width >= 560 ? 118 : 44;
-  const fit = (width - ROOT - 22 - gutter) / deep;
+  const fit = (width - ROOT - 26 - gutter) / deep;
   const column = Math.min(Math.max(fit, PILL.width + 14), 236);
   const tall = column >= 96 || severalAgents(tree) ? 46 : 32;
   const rows = Math.max(...tree.nodes.map((node) => node.row)) + 1;
   return {
     column, gutter, tall, depth,
-    width: Math.max(width, ROOT + 22 + gutter + deep * column),
+    width: Math.max(width, ROOT + 26 + gutter + deep * column),
     height: 26 + rows * tall,
-    x: (i) => (i ? ROOT + 22 + (depth[i] - 1) * column : 2),
+    x: (i) => (i ? ROOT + 26 + (depth[i] - 1) * column : 6),
     y: (i) => 26 + tall * (tree.nodes[i].row + 0.5) - (tall > 40 ? 6 : 0),
   };
 }
@@ -283,9 +287,10 @@ function fillChips(step, chosen) {
   parts.chips.replaceChildren(html("legend", {}, `Trees of this step${more}`),
     ...step.trees.map((tree, k) => {
       const leaves = leavesOf(tree).slice(0, 24);
-      const strip = svg("svg", { width: leaves.length * 7, height: 12, "aria-hidden": "true" },
-        leaves.map((i, n) => tint(svg("rect", { class: "bit", x: n * 7 + 0.5, y: 0.5, width: 6, height: 11, rx: 1.5 }),
-          valueOf(tree, i))));
+      const wide = leaves.length > 10 ? 4 : 7;
+      const bit = (n) => svg("rect", { class: "bit", x: n * wide + 0.5, y: 0.5, width: wide - 1, height: 11, rx: 1 });
+      const strip = svg("svg", { width: leaves.length * wide, height: 12, "aria-hidden": "true" },
+        leaves.map((i, n) => tint(bit(n), valueOf(tree, i))));
       return html("label", { class: "chip", title: firstWords(DATA.texts[tree.question], 200) },
         html("input", { type: "radio", name: "tree", value: k, checked: k === chosen,
           "aria-label": `tree ${k + 1}: ${firstWords(DATA.texts[tree.question], 100) || tree.id}`,
