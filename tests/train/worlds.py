@@ -16,18 +16,18 @@ def model(family: str, kv_heads: int = 2, seed: int = 0, **more: Any) -> Any:
     """A random causal LM of two or three layers, four heads."""
     import transformers
 
-    size = dict(
-        vocab_size=VOCAB,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=256,
-        pad_token_id=None,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
+    size = {
+        "vocab_size": VOCAB,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": kv_heads,
+        "max_position_embeddings": 256,
+        "pad_token_id": None,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
     if family.startswith("Gemma"):
         size |= {"head_dim": 8}
     if family in ("Gemma2", "Gemma3Text"):
@@ -40,7 +40,7 @@ def model(family: str, kv_heads: int = 2, seed: int = 0, **more: Any) -> Any:
 
 
 def tree(draw: random.Random, *, task: str = "q", nodes: int = 9) -> Tree:
-    """A random tree: siblings share contexts, some contexts are rewritten, some steps are silent."""
+    """A random tree: siblings share contexts, some rewrite theirs, some steps are silent."""
     out = Tree({"id": task})
     question = [draw.randrange(VOCAB) for _ in range(draw.randint(2, 6))]
     for _ in range(nodes):
@@ -49,7 +49,7 @@ def tree(draw: random.Random, *, task: str = "q", nodes: int = 9) -> Tree:
         said = ids(draw.randrange(4) for _ in range(draw.randint(1, 5)))
         where: dict[str, Any] = {"prompt": new}
         if parent == 0 or draw.random() < 0.2:  # another context: a sub-agent, a rewritten history
-            where = out.place(parent, "agent", ids(question) + new)
+            where = out.place(parent, "agent", ids(question) + new)._asdict()
         if draw.random() < 0.1:
             said = ids()
         logprobs = floats(-draw.uniform(2.5, 4.5) for _ in said)

@@ -105,20 +105,17 @@ class Policy:
         Where nothing can train (all advantages zero, neither KL nor entropy) it makes no update
         and says so: `updates` is 0. Raises `DataError` for trees that were not credited.
         """
-        parts = [rows for rows in self._parts(trees, trains) if rows.leaves]
-        batches = [
-            Batch(made, [Fixed(pack.old) for pack in made], rows.leaves)
-            for rows in parts
-            if (made := self._packs(rows))
-        ]
+        parts = list(self._parts(trees, trains))
         told = _Told()
         before = self._optimiser.updates, self._optimiser.skipped
         with self._training():
-            for batch in batches:
-                self._fix(batch, once=self.optim.epochs * len(batches) == 1)
+            batches = self._batches(parts)
             for _ in range(self.optim.epochs):
                 for batch in batches:
-                    self._update(batch, told)
+                    rate = self._optimiser.rate()
+                    loss = self._backward(batch, told)
+                    norm = self._optimiser.apply(loss)
+                    told.add({"loss": (loss, 1), "grad_norm": (norm, 1), "lr": (rate, 1)})
         updates = self._optimiser.updates - before[0]
         self.version += updates > 0
         return {
@@ -143,6 +140,14 @@ class Policy:
                 pairs=self.loss.ratio == "sequence",
                 keep_zeros=bool(self.loss.kl or self.loss.entropy),
             )
+
+    def _batches(self, parts: Sequence[Rows]) -> list[Batch]:
+        """Packs and constants of every minibatch in which something can train."""
+        made = [(self._packs(rows), rows.leaves) for rows in parts if rows.rows]
+        batches = [Batch(p, [Fixed(pack.old) for pack in p], leaves) for p, leaves in made]
+        for batch in batches:
+            self._fix(batch, once=self.optim.epochs * len(batches) == 1)
+        return batches
 
     def _packs(self, rows: Rows) -> list[Pack]:
         device = str(next(iter(self._named.values())).device)
@@ -178,8 +183,8 @@ class Policy:
             temperature=self.loss.temperature,
         )
 
-    def _update(self, batch: Batch, told: _Told) -> None:
-        """One update: gradients of all packs added up, then applied or skipped."""
+    def _backward(self, batch: Batch, told: _Told) -> float:
+        """The loss of a batch; its gradients, added up over the packs, lie on the parameters."""
         self._optimiser.zero()
         total = 0.0
         ratios = self._leaf_ratios(batch) if self._ratios_first(batch) else None
@@ -192,8 +197,7 @@ class Policy:
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
             told.add(what)
-        told.add({"lr": (self._optimiser.rate(), 1), "loss": (total, 1)})
-        told.add({"grad_norm": (self._optimiser.apply(total), 1)})
+        return total
 
     def _ratios_first(self, batch: Batch) -> bool:
         """Whether a leaf's ratio needs tokens of several packs, so a pass before the gradient."""

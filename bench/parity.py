@@ -1,0 +1,174 @@
+"""Packed against flat: the loss and every gradient, over random trees and random small models.
+
+    python bench/parity.py [--quick] [--seeds N] [--json FILE]
+
+For every case the packed trainer (a trie, two sums a node) and the padded trainer
+(`optim.packed = false`) are compared with a plain reference written straight from the formulas
+(tests/train/flat.py: leaf by leaf, node by node). The error of the loss
+is relative to the sum over leaves of |what the leaf adds|, that of a gradient is
+max |packed - flat| / max |flat| over one parameter; of a parameter whose gradient is below 1e-3 of
+the largest one (the key bias of Qwen, whose true gradient nearly vanishes) against that bound. All
+in float32. Exits with 1 where an error passes 1e-5 or a case that should clip does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from hornbeam.credit import credit, methods
+from hornbeam.train.policy import Policy, _Told
+from hornbeam.train.rows import all_nodes
+from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings
+from train import flat, worlds
+
+TOLERANCE = 1e-5
+FLOOR = 1e-3
+LORA = LoraSettings(rank=3, alpha=6.0)
+FAMILIES = ("Llama", "Qwen2", "Qwen3", "Gemma", "Gemma2", "Gemma3Text")
+CLIPS: dict[str, dict[str, Any]] = {
+    "clip": {},
+    "clip_higher": {"clip_low": 0.2, "clip_high": 0.28},
+    "dual": {"dual_clip": 1.5},
+    "cispo": {"objective": "cispo"},
+}
+EXTRAS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "kl+entropy": {"kl": 0.05, "entropy": 0.02},
+    "truncated": {"old": "trainer", "truncate": 1.2},
+}
+
+
+def cases(quick: bool) -> Iterator[dict[str, Any]]:
+    """Every credit, aggregation, ratio and clip on Llama; a cross of them on every family."""
+    aggregations = ("token_mean", "sequence_mean", "constant")
+    ratios = ("token", "turn", "sequence")
+    names = ("credit", "aggregation", "ratio", "clip", "extra", "family", "heads", "lora", "cut")
+    grid = itertools.product(methods, aggregations, ratios, CLIPS)
+    for n, (method, aggregation, ratio, clip) in enumerate(grid):
+        if quick and n % 11:
+            continue
+        extra = tuple(EXTRAS)[n % 3]
+        extra = "plain" if clip == "cispo" and extra == "truncated" else extra
+        values = (method, aggregation, ratio, clip, extra, "Llama", 2, n % 2 == 1, n % 5 == 0)
+        yield dict(zip(names, values))
+    turn = itertools.product(FAMILIES, (1, 2, 4), (False, True))
+    for n, (family, heads, lora) in enumerate(turn):
+        if quick and n % 4:
+            continue
+        for ratio in ratios if not quick else ratios[n % 3 :][:1]:
+            clip = tuple(CLIPS)[n % 4]
+            extra = "plain" if clip == "cispo" else tuple(EXTRAS)[n % 3]
+            values = ("tree_grpo", aggregations[n % 3], ratio, clip, extra, family, heads, lora)
+            yield dict(zip(names, (*values, n % 2 == 0)))
+
+
+def compare(case: dict[str, Any], seed: int) -> dict[str, float]:
+    """Errors of loss and gradients, packed and padded, against the plain reference."""
+    trees = worlds.forest(seed)
+    credit(trees, case["credit"])
+    how = LossSettings(
+        ratio=case["ratio"], aggregation=case["aggregation"], constant=7,
+        **CLIPS[case["clip"]], **EXTRAS[case["extra"]],
+    )  # fmt: skip
+    bound = 30 if case["cut"] else 4096
+    policies = [
+        _policy(case, how, OptimSettings(max_pack_tokens=bound, packed=packed), seed)
+        for packed in (True, False)
+    ]
+    plain = _policy(case, how, OptimSettings(), seed)
+    start = worlds.model(case["family"], case["heads"], seed)  # the reference, as at construction
+    loss, size, clipped = flat.loss(plain.model, trees, how, start if how.kl else None)
+    loss.backward()
+    wanted = {n: p.grad for n, p in plain.model.named_parameters() if p.requires_grad}
+    out: dict[str, float] = {"clipped": clipped}
+    for name, policy in zip(("packed", "padded"), policies):
+        got = _gradients(policy, trees)
+        out[f"{name}_loss"] = abs(got.pop("") - float(loss.detach())) / size if size else 0.0
+        out[f"{name}_gradient"] = _error(got, wanted)
+    return out
+
+
+def _policy(case: dict[str, Any], how: LossSettings, optim: OptimSettings, seed: int) -> Policy:
+    model = worlds.model(case["family"], case["heads"], seed)
+    policy = Policy(model, loss=how, optim=optim, lora=LORA if case["lora"] else None, seed=seed)
+    with torch.no_grad():  # off the start, so that adapters and the trainer's ratios move
+        draw = torch.Generator().manual_seed(seed)
+        for parameter in policy._named.values():
+            parameter += 0.03 * torch.randn(parameter.shape, generator=draw)
+    return policy
+
+
+def _gradients(policy: Policy, trees: list[Any]) -> dict[str, Any]:
+    batches = policy._batches(list(policy._parts(trees, all_nodes)))
+    got: dict[str, Any] = {"": sum(policy._backward(batch, _Told()) for batch in batches)}
+    return got | {n: p.grad for n, p in policy._named.items()}
+
+
+def _error(got: dict[str, Any], wanted: dict[str, Any]) -> float:
+    zero = torch.zeros(())
+    largest = max(float((zero if g is None else g).abs().max()) for g in wanted.values())
+    errors = [0.0]
+    for name, want in wanted.items():
+        want = zero if want is None else want
+        have = zero if got[name] is None else got[name]
+        scale = max(float(want.abs().max()), FLOOR * largest)
+        errors.append(
+            float((have - want).abs().max()) / scale if scale else float(have.abs().max())
+        )
+    return max(errors)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one case in ten")
+    parser.add_argument("--seeds", type=int, default=1, help="random models and trees a case")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    done: list[dict[str, Any]] = []
+    for n, case in enumerate(cases(args.quick)):
+        for seed in range(args.seeds):
+            done.append({**case, "seed": 1000 * seed + n, **compare(case, 1000 * seed + n)})
+            told = _worst(done[-1])
+            if told > TOLERANCE:
+                print(f"  {told:.1e}  {done[-1]}")
+    figures = summary(done) | {"seconds": round(time.perf_counter() - began, 1)}
+    for name, value in figures.items():
+        print(f"{name:32} {value:.3g}" if isinstance(value, float) else f"{name:32} {value}")
+    if args.json:
+        machine = f"{platform.machine()}, {platform.system()}, torch {torch.__version__}"
+        told = {"command": " ".join(sys.argv), "machine": machine, "figures": figures}
+        args.json.write_text(json.dumps({**told, "cases": done}, indent=1))
+    return int(figures["cases_above_1e-5"] > 0 or figures["cases_clipped"] == 0)
+
+
+def _worst(case: dict[str, Any]) -> float:
+    return max(v for k, v in case.items() if k.endswith(("_loss", "_gradient")))
+
+
+def summary(done: list[dict[str, Any]]) -> dict[str, float | int]:
+    """Largest and median errors, and in how many cases a clip was active."""
+    out: dict[str, float | int] = {"cases": len(done)}
+    for key in ("packed_loss", "packed_gradient", "padded_loss", "padded_gradient"):
+        values = sorted(case[key] for case in done)
+        out |= {f"{key}_max": values[-1], f"{key}_median": values[len(values) // 2]}
+    out["cases_clipped"] = sum(case["clipped"] > 0 for case in done)
+    out["cases_above_1e-5"] = sum(_worst(case) > TOLERANCE for case in done)
+    return out
+
+
+if __name__ == "__main__":
+    sys.exit(main())

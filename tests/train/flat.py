@@ -1,0 +1,92 @@
+"""The flat objective, written straight from its formulas: leaf by leaf, node by node, no trie.
+
+Nothing here is shared with `hornbeam.train`: log-probs come from the model's own forward over
+(context, tokens) of one node at a time, sums run over leaves, clips are applied to each leaf's
+advantage. It is slow and plain on purpose.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hornbeam.train.settings import LossSettings
+from hornbeam.tree import Tree
+
+
+def log_probs(model: Any, tree: Tree, i: int) -> tuple[Tensor, Tensor]:
+    """(log pi of the tokens of node i, entropy where each was sampled)."""
+    context, tokens = list(tree.context(i)), list(tree.nodes[i].tokens)
+    logits = model(input_ids=torch.tensor([context + tokens]), use_cache=False).logits[0]
+    every = torch.log_softmax(logits[len(context) - 1 : -1], -1)
+    return every[torch.arange(len(tokens)), tokens], -(every.exp() * every).sum(-1)
+
+
+def loss(
+    model: Any, trees: list[Tree], how: LossSettings, reference: Any = None
+) -> tuple[Tensor, float, int]:
+    """(loss over all leaves, its size, how many tokens were clipped), in a step's first update.
+
+    The size is the sum over leaves of |what the leaf adds|: what rounding is relative to.
+    """
+    leaves = []
+    for tree in trees:
+        for leaf in tree.leaves():
+            path = [i for i in tree.path(leaf) if len(tree.nodes[i].tokens)]
+            if tree.columns["advantage"][leaf] is not None and path:
+                leaves.append((tree, leaf, path))
+    lengths = [sum(len(tree.nodes[i].tokens) for i in path) for tree, _, path in leaves]
+    total, size, clipped = torch.zeros(()), 0.0, 0
+    for (tree, leaf, path), length in zip(leaves, lengths):
+        before = float(total.detach())
+        weight = {
+            "token_mean": 1 / sum(lengths),
+            "sequence_mean": 1 / (len(leaves) * length),
+            "constant": 1 / (len(leaves) * how.constant),
+        }[how.aggregation]
+        terms = [_node(model, reference, tree, i, how) for i in path]
+        whole = torch.cat([new - old for new, old, *_ in terms]).mean()
+        for i, (new, old, engine, k3, entropy) in zip(path, terms):
+            own = tree.columns["advantage"][i]
+            a = tree.columns["advantage"][leaf] if own is None else own
+            ratio = _ratio(how.ratio, new, old, whole)
+            objective = _objective(how, ratio, new, a)
+            if how.truncate is not None:
+                objective = objective * torch.exp(old - engine).clamp(max=how.truncate)
+            total = total - weight * (objective + how.entropy * entropy - how.kl * k3).sum()
+            out = (ratio > 1 + how.clip_high) if a > 0 else (ratio < 1 - how.clip_low)
+            clipped += int(out.sum()) if a else 0
+        size += abs(float(total.detach()) - before)
+    return total, size, clipped
+
+
+def _node(model: Any, reference: Any, tree: Tree, i: int, how: LossSettings) -> tuple[Tensor, ...]:
+    new, entropy = log_probs(model, tree, i)
+    engine = torch.tensor(list(tree.nodes[i].logprobs))
+    old, k3 = engine, torch.zeros_like(engine)
+    with torch.no_grad():
+        if how.old == "trainer":
+            old = new.detach()
+        ref = log_probs(reference, tree, i)[0] if reference is not None else None
+    if ref is not None:
+        k3 = torch.exp(ref - new) - (ref - new) - 1
+    return new, old, engine, k3, entropy
+
+
+def _ratio(kind: str, new: Tensor, old: Tensor, whole: Tensor) -> Tensor:
+    if kind == "token":
+        return torch.exp(new - old)
+    mean = (new - old).mean() if kind == "turn" else whole
+    return torch.exp(mean).detach() * torch.exp(new - new.detach())  # straight-through
+
+
+def _objective(how: LossSettings, ratio: Tensor, new: Tensor, a: float) -> Tensor:
+    inside = ratio.clamp(1 - how.clip_low, 1 + how.clip_high)
+    if how.objective == "cispo":
+        return inside.detach() * a * new
+    out = torch.minimum(ratio * a, inside * a)
+    if how.dual_clip is not None and a < 0:
+        out = torch.maximum(out, torch.tensor(how.dual_clip * a))
+    return out
