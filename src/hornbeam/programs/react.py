@@ -86,12 +86,17 @@ def read_move(settings: React, text: str) -> tuple[str, str]:
     """
     before, after = settings.answer.split("{}")
     inside = rf"(.*?){re.escape(after)}" if after else r"([^\n]*)"
-    answer = re.search(re.escape(before) + inside, text, re.DOTALL)
+    answer = re.search(re.escape(before) + inside, _closed(text, after), re.DOTALL)
     names = "|".join(map(re.escape, settings.tools)) or r"(?!)"
-    call = re.search(rf"\b({names})\[([^\]]*)\]", text)
+    call = re.search(rf"\b({names})\[([^\]]*)\]", _closed(text, "]"))
     if call and not (answer and answer.start() < call.start()):
         return call[1], call[2].strip()
     return ("answer", answer[1].strip()) if answer else ("", "")
+
+
+def _closed(text: str, after: str) -> str:
+    """The text up to the last `after`: an opening without its end must not be searched for long."""
+    return text[: text.rfind(after) + len(after)] if after in text else ""
 
 
 def observe(settings: React, result: Any) -> str:
