@@ -238,7 +238,7 @@ def convert(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    with _quiet():
+    with quiet():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
@@ -268,8 +268,8 @@ def _mend(tokenizer: Any, gguf: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars of transformers; the GGUF reader's own cannot be turned off."""
+def quiet() -> Iterator[None]:
+    """Without the progress bars of transformers (loading, saving); the GGUF reader's own cannot be turned off."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -1,0 +1,25 @@
+"""The agent of the tiny world (`hornbeam.tasks.tiny`): read a note, choose a door, look it up."""
+
+from __future__ import annotations
+
+from hornbeam.chat import assistant, user
+from hornbeam.program import Episode
+from hornbeam.tasks.base import Task
+from hornbeam.tasks.tiny import doors
+
+
+async def lookup(task: Task, ep: Episode) -> str:
+    """Ask agent "seeker" for one door after another; the last note is the answer.
+
+    A reply that is no door ends the episode with no answer.
+    """
+    messages = [user(task.question)]
+    note = task.question
+    while behind := doors(note):
+        reply = await ep.ask("seeker", messages)
+        key = behind.get(reply.text.strip())
+        if key is None:
+            return ""
+        note = str(await ep.call("lookup", key=key))
+        messages += [assistant(reply.text), user(note)]
+    return note

@@ -1,0 +1,79 @@
+"""A tiny chat model with random weights: for fast tests, learning curves and comparisons.
+
+A Llama of some 100,000 parameters whose vocabulary is the words of the tiny world, one id each, and
+all bytes, so that it reads any text. It lies on disk in Hugging Face layout like any other model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hornbeam.models import quiet
+from hornbeam.tasks.tiny import WORDS
+
+SPECIAL = ("<pad>", "<end>", "<system>", "<user>", "<assistant>")
+TEMPLATE = (
+    "{% for m in messages %}{{ '<' + m['role'] + '>' + m['content'] + '<end>' }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+CONTEXT = 2048
+
+
+def make(
+    folder: str | Path, seed: int = 0, *, width: int = 64, layers: int = 2, heads: int = 4
+) -> Path:
+    """Write a tiny model with its tokenizer into `folder`; equal seeds give equal weights."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    words = tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        pad_token_id=words.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=words.eos_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    with quiet():
+        words.save_pretrained(folder)
+        model.save_pretrained(folder)
+    return Path(folder)
+
+
+def tokenizer() -> Any:
+    """One id a word of the tiny world, bytes for all other text, and a chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    all_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
+    pieces = [*SPECIAL, *all_bytes, "▁", *(f"▁{word}" for word in WORDS)]
+    inner = Tokenizer(models.Unigram([(p, -1.0) for p in pieces], unk_id=0, byte_fallback=True))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace()  # a word stands with the space before it
+    inner.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token="<pad>",
+        eos_token="<end>",
+        additional_special_tokens=list(SPECIAL[2:]),
+        clean_up_tokenization_spaces=False,
+        model_max_length=CONTEXT,
+    )
+    fast.chat_template = TEMPLATE
+    return fast
