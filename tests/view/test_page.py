@@ -150,9 +150,9 @@ def test_what_does_not_fit_is_told():
     for told in (
         "Curves show 2 of 5 rows of kind “train”.",
         "Trees of 3 of 5 steps are here, spread over the run.",
-        "3 of these steps show only their first trees.",
-        "3 large trees show their first 4 nodes.",
-        "1 texts are cut at 20 characters.",
+        "Steps that show only their first trees: 3.",
+        "Trees that show only their first 4 nodes: 3.",
+        "Texts cut at 20 characters: 1.",
     ):
         assert told in text
     shown = Page(text).data()["steps"]

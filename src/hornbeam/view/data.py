@@ -168,9 +168,9 @@ class _Packer:
         large, cut = self._cut_trees, self._cut_texts
         told = {
             f"Trees of {shown} of {steps} steps are here, spread over the run.": shown < steps,
-            f"{parts} of these steps show only their first trees.": parts,
-            f"{large} large trees show their first {limits.nodes} nodes.": large,
-            f"{cut} texts are cut at {limits.characters} characters.": cut,
+            f"Steps that show only their first trees: {parts}.": parts,
+            f"Trees that show only their first {limits.nodes} nodes: {large}.": large,
+            f"Texts cut at {limits.characters} characters: {cut}.": cut,
         }
         return [sentence for sentence, applies in told.items() if applies]
 

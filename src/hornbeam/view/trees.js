@@ -304,7 +304,7 @@ function fillLegend() {
   parts.high.textContent = worth(most);
   const credited = DATA.steps[shown.step].trees.some((tree) => tree.columns.advantage);
   parts.meaning.textContent = shown.column !== "credit" ? ""
-    : credited ? "mean credit of the paths through a step"
+    : credited ? "what a step earned, as the mean over its paths"
       : "no credit was written: mean reward of the paths through a step";
 }
 
