@@ -269,7 +269,7 @@ def _mend(tokenizer: Any, gguf: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the progress bars of transformers (loading, saving); the GGUF reader's own cannot be turned off."""
+    """Without the progress bars of transformers; the GGUF reader's own cannot be turned off."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

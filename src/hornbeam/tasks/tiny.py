@@ -1,10 +1,10 @@
 """A tiny world for a tiny model: find a treasure by looking up one key after another.
 
 A task is a chain of rooms. The note in a room shows three doors with a key each, then a sign;
-looking up a key gives the next note. The sign says which door is right, by a rule that is the same in all
-tasks of a world and is told nowhere. A wrong door leads among rooms that look like all others, and
-only the last note, a treasure, tells the right way from the wrong ones: the outcome is sparse, one
-wrong choice spoils it, and nothing on the way says which.
+looking up a key gives the next note. The sign says which door is right, by a rule that is the same
+in all tasks of a world and is told nowhere. A wrong door leads among rooms that look like all
+others, and only the last note, a treasure, tells the right way from the wrong ones: the outcome is
+sparse, one wrong choice spoils it, and nothing on the way says which.
 
 The demonstrations for a warm start know the rule for some of the signs and guess at the others, so
 what a model can learn from them is bounded, and the rest must be found out from outcomes. With a
@@ -23,8 +23,10 @@ from hornbeam.tasks.base import Task
 from hornbeam.tasks.word_problems import held_out
 
 DOORS = ("left", "middle", "right")
-SIGNS = ("ash", "bay", "elm", "fig", "fir", "oak", "yew", "box")
-SIGNS += ("lime", "pear", "plum", "rose", "sage", "teak", "thyme", "vine")
+SIGNS = (
+    *("ash", "bay", "elm", "fig", "fir", "oak", "yew", "box"),
+    *("lime", "pear", "plum", "rose", "sage", "teak", "thyme", "vine"),
+)
 TREASURES = ("bowl", "coin", "comb", "cup", "drum", "harp", "lamp", "ring")
 KEYS = tuple(f"k{number:02d}" for number in range(64))
 WORDS = ("start", ":", *DOORS, *SIGNS, *TREASURES, *KEYS)
