@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,18 @@ def test_a_target_that_cannot_be_written_is_one_line(out: str, file: Path, monke
     assert [p.name for p in file.parent.iterdir()] == ["trees.jsonl"]
 
 
-def test_a_device_is_written_to_and_not_replaced(file: Path) -> None:
-    assert run("grpo", file, "--out", "/dev/null").exit_code == 0
-    assert not Path("/dev/null").is_file()
+def test_a_pipe_is_written_to_and_not_replaced(file: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    assert run("grpo", file, "--out", pipe).exit_code == 0
+    assert os.read(reader, 1 << 16).decode() == run("grpo", file).stdout
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_a_link_is_followed_and_not_replaced(file: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(file)
+    assert run("grpo", link, "--out", link).exit_code == 0
+    assert link.is_symlink() and "advantage" in file.read_text()

@@ -171,6 +171,19 @@ def test_equal_rewards_give_exactly_zero(name: str, reward: float, t: Tree) -> N
     assert not any(done.columns["advantage_pos"]) and not any(done.columns["advantage_neg"])
 
 
+@pytest.mark.parametrize("reward", [0.0, 0.1])
+@given(one=trees(gaps=False), two=trees("b"), three=trees("c"))
+def test_an_unmixed_group_beside_mixed_ones_gives_exactly_zero(
+    reward: float, one: Tree, two: Tree, three: Tree
+) -> None:
+    """Group baseline: whitening over the batch must not bring rounding noise back."""
+    for leaf in one.leaves():
+        one.columns["reward"][leaf] = reward
+    batch = [copy(t) for t in (one, two, three)]
+    credit(batch, "reinforce_pp", baseline="group")
+    assert not any(advantages(batch[0]))
+
+
 @pytest.mark.parametrize("std", ["sample", "population"])
 @pytest.mark.parametrize("name", ["grpo", "tree_grpo", "reinforce_pp"])
 @given(t=trees(), shift=st.sampled_from([-1.0, 0.5]), scale=st.sampled_from([0.25, 8.0]))

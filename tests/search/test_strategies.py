@@ -93,6 +93,18 @@ def test_steps_are_drawn_uniformly() -> None:
         assert abs(count - many / 4) < 100
 
 
+def test_rounds_are_drawn_apart() -> None:
+    # 1 2 [3]: where two rounds of one branch each leave it, over many seeds
+    how, pairs = Branch(trunks=1, nodes=1, rounds=2), set()
+    for seed in range(40):
+        tree = chains(3, seed=seed)
+        (first,) = asked(how, tree)
+        branch(tree, first, 1)
+        (second,) = asked(how, tree)
+        pairs.add((first, second))
+    assert pairs == {(1, 1), (1, 2), (2, 1), (2, 2)}
+
+
 def test_a_step_is_drawn_again_once_every_other_was() -> None:
     got = Counter(asked(Branch(trunks=1, nodes=5), chains(3)))
     assert sorted(got.values()) == [2, 3] and set(got) == {1, 2}
