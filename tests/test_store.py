@@ -145,7 +145,7 @@ def shuffled(tree: Tree, rng: random.Random) -> Tree:
 
 
 @given(trees(), st.integers(0, 2**32))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_canonical_order_forgets_who_came_first(tree: Tree, seed: int) -> None:
     once = canonical(tree)
     assert canonical(shuffled(tree, random.Random(seed))) == once == canonical(once)
@@ -318,6 +318,20 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="damaged") as told, Store(tmp_path / "run") as store:
         store.read(KEY)
     assert "\n" not in str(told.value)
+
+
+def test_a_damaged_tree_is_named(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        fill(store, small_tree())
+        store.columns(KEY, {"reward": [1.0] * 5})
+        with pytest.raises(StoreError, match="tree train/3/0 is damaged: column 'reward' too long"):
+            store.read(KEY)
+        with store._begin() as db:
+            db.exec_driver_sql("delete from nodes where episode = 0 and node_step = 0")
+        with pytest.raises(StoreError, match=r"tree train/3/0 is damaged: KeyError\(\(0, 0\)\)"):
+            store.read(KEY)
+        with pytest.raises(ValueError, match="a closed node has an index"):
+            store.write(KEY, small_tree(), None, node(0, 5, 0))
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
