@@ -2,7 +2,7 @@
 
 const PILL = { width: 48, height: 22 };
 const ROOT = 14; // the task's own dot
-const FORK = 56; // width of a fork
+const FORK = 38; // width of a fork
 const ANSWER = 58; // where answers end, from the right edge
 const shown = { step: DATA.steps.length - 1, tree: 0, node: 0, column: "credit" };
 const parts = {}; // the elements that change
