@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -119,12 +120,18 @@ def trees(draw: st.DrawFn) -> Tree:
     return tree
 
 
-@given(trees())
-@settings(max_examples=25, deadline=None)
-def test_any_tree_round_trips(tmp_path_factory: pytest.TempPathFactory, tree: Tree) -> None:
-    with Store(tmp_path_factory.mktemp("run")) as store:
-        store.begin(KEY, tree)
-        assert store.read(KEY) == (tree, False, [])
+def test_any_tree_round_trips(tmp_path: Path) -> None:
+    numbers = itertools.count()
+    with Store(tmp_path) as store:
+
+        @given(trees())
+        @settings(max_examples=50, deadline=None)
+        def check(tree: Tree) -> None:
+            key = TreeKey("train", 0, next(numbers))
+            store.begin(key, tree)
+            assert store.read(key) == (tree, False, [])
+
+        check()
 
 
 def shuffled(tree: Tree, rng: random.Random) -> Tree:
