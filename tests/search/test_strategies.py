@@ -93,6 +93,15 @@ def test_steps_are_drawn_uniformly() -> None:
         assert abs(count - many / 4) < 100
 
 
+def test_a_step_after_which_only_the_end_came_is_not_drawn() -> None:
+    # 1 2! 3: the ask of step 2 failed, node 3 says so; from 2 there is nothing else to come
+    tree = Tree({"id": "q"})
+    tree.append(Node(0, finish="stop"))
+    tree.append(Node(1, step=1, finish="too long"))
+    tree.append(Node(2, step=2, finish="end", done=True, error="PromptTooLong: ..."))
+    assert asked(Branch(trunks=1, nodes=2), tree) == [1, 1]
+
+
 def test_rounds_are_drawn_apart() -> None:
     # 1 2 [3]: where two rounds of one branch each leave it, over many seeds
     how, pairs = Branch(trunks=1, nodes=1, rounds=2), set()

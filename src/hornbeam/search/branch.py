@@ -95,8 +95,12 @@ def _place(tree: Tree, i: int) -> tuple[int, int]:
 
 
 def _inner_steps(tree: Tree, first: int) -> list[int]:
-    """Steps of the episodes before `first` that do not end one, in order of episode and step."""
-    inner = {node.parent for node in tree.nodes if node.episode < first} - {-1, 0}
+    """Steps of the episodes before `first` after which one was sampled, by episode and step.
+
+    Where nothing but the end came (finish "end": the ask failed), it would only come again.
+    """
+    went_on = (node for node in tree.nodes if node.episode < first and node.finish != "end")
+    inner = {node.parent for node in went_on} - {-1, 0}
     return sorted((i for i in inner if not tree.nodes[i].done), key=lambda i: _place(tree, i))
 
 
