@@ -17,10 +17,13 @@ import threading
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from hornbeam.errors import ScoreError
 
+# -P: the folder of the script is no place to import from
+COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("check.py")))
 START_SECONDS = 60.0  # for a process to load its libraries
 
 
@@ -37,12 +40,13 @@ class _Worker:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hornbeam.score.check"],
+            COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
             encoding="utf-8",
+            start_new_session=True,  # ctrl-C is for us: verdicts under way still count
         )
 
     def read(self, seconds: float) -> str:
@@ -109,6 +113,10 @@ class Pool:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._check, text)
 
+    def pids(self) -> list[int]:
+        """The ids of the processes that run now."""
+        return [worker.process.pid for worker in self._all]
+
     async def aclose(self) -> None:
         """Kill all processes; a check under way gets no verdict."""
         threads, self._threads = self._threads, None
@@ -144,7 +152,6 @@ class Pool:
             self._all.discard(worker)
             worker.end()
             raise ScoreError(
-                f"the answer checker ({sys.executable} -m hornbeam.score.check) does not start;"
-                " run it by hand to see why"
+                f"the answer checker does not start; to see why, run {' '.join(COMMAND)}"
             ) from error
         return worker

@@ -8,6 +8,7 @@ checker gave no verdict in time: those are counted, never taken for wrong.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -98,7 +99,7 @@ class RuleScorer:
 
         Raises `ScoreError` where the task has no answer to compare with.
         """
-        return [await self._judge(tree, i) for i in nodes]
+        return await asyncio.gather(*(self._judge(tree, i) for i in nodes))
 
     async def aclose(self) -> None:
         """End the checker's processes."""

@@ -1,0 +1,19 @@
+"""Tasks: what is asked and what is known of its answer, read from data or made."""
+
+from hornbeam.tasks.base import Task
+from hornbeam.tasks.corpus import Passage, load_passages
+from hornbeam.tasks.families import families
+from hornbeam.tasks.generated import generators
+from hornbeam.tasks.load import Loaded, TaskSettings, load_tasks, sources
+
+__all__ = [
+    "Loaded",
+    "Passage",
+    "Task",
+    "TaskSettings",
+    "families",
+    "generators",
+    "load_passages",
+    "load_tasks",
+    "sources",
+]

@@ -99,11 +99,11 @@ def read_family(name: str, split: str, path: Path) -> list[Task]:
 # --- what each family knows ----------------------------------------------------------------------
 
 
-def _with_expression(row: Row, expression: str | None) -> Row:
+def _with_expression(row: Row, expression: str) -> Row:
     """The row with its gold expression, if that gives the gold answer, and its operations."""
     row = {key: value for key, value in row.items() if key != "expression"}
     try:
-        if expression and evaluate(expression) == evaluate(row["answer"]):
+        if expression and evaluate(expression) == evaluate(str(row.get("answer"))):
             return row | {"expression": spaced(expression), "operations": operations(expression)}
     except ArithmeticProblem:
         pass
@@ -111,7 +111,7 @@ def _with_expression(row: Row, expression: str | None) -> Row:
 
 
 def _svamp(row: Row) -> Row:
-    return _with_expression(row, row.get("expression"))
+    return _with_expression(row, str(row.get("expression", "")))
 
 
 def _svamp_hub(row: Row) -> Row:
@@ -121,13 +121,14 @@ def _svamp_hub(row: Row) -> Row:
         "id": row["ID"],
         "question": text,
         "answer": answer,
-        "expression": row["Equation"],
+        "expression": re.sub(r"\.0\b", "", row["Equation"]),
         "type": row["Type"],
     }
 
 
 def _gsm8k(row: Row) -> Row:
-    return _with_expression(row, compose(row["question"], row["solution"], row["answer"]))
+    question, solution, answer = (str(row.get(k, "")) for k in ("question", "solution", "answer"))
+    return _with_expression(row, compose(question, solution, answer) or "")
 
 
 def _gsm8k_hub(row: Row) -> Row:

@@ -55,10 +55,10 @@ def reasoning_gym_tasks(
 
 
 def _procedural(dataset: str, seed: int, options: dict[str, Any]) -> Any:
-    from reasoning_gym.factory import DATASETS, create_dataset
-
     if not dataset:
         raise RecipeError("reasoning_gym: name the data set, options = { dataset = 'countdown' }")
+    from reasoning_gym.factory import DATASETS, create_dataset
+
     if dataset not in DATASETS:
         raise RecipeError(f"reasoning_gym has no {dataset!r}: {nearest(dataset, DATASETS)}")
     try:

@@ -115,8 +115,11 @@ def data_directory() -> Path | None:
 def _label(settings: TaskSettings) -> str:
     if settings.source == "jsonl":
         return str(settings.path)
-    name = settings.name if settings.source == "hub" else settings.source
-    return f"{name} {settings.split}"
+    if settings.source == "hub":
+        return f"{settings.name} {settings.split}"
+    if settings.source == "reasoning_gym":
+        return f"reasoning_gym {settings.options.get('dataset', '')} {settings.split}"
+    return f"{settings.source} {settings.split}"
 
 
 def _source(settings: TaskSettings) -> Source:
@@ -175,7 +178,13 @@ def _hub_family(name: str, split: str) -> list[tuple[int, dict[str, Any]]]:
     if split not in family.hub:
         raise HubSilent("it is not known there")
     rows = hub_rows(*family.hub[split])
-    return [(number, family.from_hub(row)) for number, row in enumerate(rows, 1)]
+    try:
+        return [(number, family.from_hub(row)) for number, row in enumerate(rows, 1)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{family.hub[split][0]} on the hub has not the fields it had ({error!r}); read it as"
+            " source = 'hub' with `fields`"
+        ) from error
 
 
 def _hub(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:

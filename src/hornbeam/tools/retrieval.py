@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import bm25s
@@ -11,6 +12,8 @@ from pydantic import Field
 from hornbeam.errors import ToolError
 from hornbeam.tasks.corpus import Passage, load_passages
 from hornbeam.tools.base import Tool, ToolSettings
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it asks for DEBUG on import
 
 MAX_QUERY = 1000  # characters of a query that are read
 

@@ -1,0 +1,138 @@
+"""Checker processes: time-outs kill them, crashes are survived, none is left behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from hornbeam.score.pool import NoVerdict, Pool
+
+
+def request(answer, accepted="4"):
+    return {"rule": "symbolic", "answer": answer, "accepted": [accepted]}
+
+
+def alive(pid):
+    """Whether the process runs (a zombie does not)."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pids, seconds=5.0):
+    """Whether all processes end within some seconds."""
+    end = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not any(map(alive, pids))
+
+
+linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc")
+
+
+@linux
+def test_processes_start_late_time_out_and_leave_nothing():
+    async def run():
+        pool = Pool(1, seconds=2.0)
+        assert pool.pids() == []  # none before it is needed
+        assert await pool.check(request("2+2")) == 1.0
+        (first,) = pool.pids()
+        with pytest.raises(NoVerdict) as caught:
+            await pool.check(request("9^9^9^9"))
+        assert caught.value.kind == "timeouts"
+        assert gone([first]) and pool.pids() == []
+        assert await pool.check(request("5")) == 0.0  # a new one took its place
+        (second,) = pool.pids()
+        os.kill(second, signal.SIGKILL)
+        with pytest.raises(NoVerdict) as caught:
+            await pool.check(request("4"))
+        assert caught.value.kind == "crashes"
+        assert await pool.check(request("4")) == 1.0
+        (third,) = pool.pids()
+        await pool.aclose()
+        await pool.aclose()  # twice is once
+        assert gone([third])
+
+    asyncio.run(run())
+
+
+@linux
+def test_closing_ends_a_check_under_way():
+    async def run():
+        pool = Pool(1, seconds=30.0)
+        await pool.check(request("4"))
+        pids = pool.pids()
+        hanging = asyncio.create_task(pool.check(request("9^9^9^9")))
+        await asyncio.sleep(0.2)
+        start = time.monotonic()
+        await pool.aclose()
+        with pytest.raises((NoVerdict, asyncio.CancelledError)):
+            await hanging
+        assert time.monotonic() - start < 5.0
+        assert gone(pids)
+
+    asyncio.run(run())
+
+
+@linux
+def test_from_threads_and_from_one_loop_after_another():
+    pools = [Pool(2, seconds=20.0)]
+    verdicts = []
+
+    def work(answer):
+        verdicts.append(asyncio.run(pools[0].check(request(answer))))
+
+    threads = [threading.Thread(target=work, args=(answer,)) for answer in ("4", "8/2", "5")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(verdicts) == [0.0, 1.0, 1.0]
+    pids = pools[0].pids()
+    assert 1 <= len(pids) <= 2
+    work("2*2")
+    assert verdicts[-1] == 1.0
+    pools.clear()
+    assert gone(pids)  # a pool that is forgotten takes its processes along
+
+
+SCRIPT = textwrap.dedent("""
+    import asyncio, sys, time
+    from hornbeam.score.pool import Pool
+
+    async def run():
+        pool = Pool(1, seconds=2.0)
+        await pool.check({"rule": "symbolic", "answer": "4", "accepted": ["4"]})
+        print(*pool.pids(), flush=True)
+        if sys.argv[1] == "busy":
+            await pool.check({"rule": "symbolic", "answer": "9^9^9^9", "accepted": ["4"]})
+        elif sys.argv[1] == "idle":
+            time.sleep(60)
+
+    asyncio.run(run())
+""")
+
+
+@linux
+@pytest.mark.parametrize("how", ["end", "idle", "busy"])
+def test_no_process_outlives_its_parent(how, tmp_path):
+    """Neither after a plain end without aclose nor after kill -9, idle or in the midst of it."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, how], stdout=subprocess.PIPE, text=True
+    )
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(pids) == 1
+    if how != "end":
+        time.sleep(0.2)
+        parent.kill()
+    parent.wait(20)
+    parent.stdout.close()
+    assert gone(pids)

@@ -1,0 +1,144 @@
+"""Rules and what the scorer makes of leaves: rewards, penalties, and no entry where none is due."""
+
+import asyncio
+
+import pytest
+
+from hornbeam.errors import ScoreError
+from hornbeam.score import RewardSettings, make_scorer, rules
+from hornbeam.score.rules import accepted_answers, answer_text, said
+from hornbeam.tasks import Task
+from hornbeam.tasks.generated import reasoning_gym_tasks
+from hornbeam.tree import Node, Tree
+
+
+def tree_of(task, *answers, **fields):
+    """A tree of one-step episodes, one an answer."""
+    tree = Tree(task.to_json())
+    for answer in answers:
+        tree.append(Node(0, text=f"I say {answer}", done=True, answer=answer, **fields))
+    return tree
+
+
+def judge(task, *answers, settings=None, nodes=None, tree=None, **values):
+    """(rewards, counts) of the answers."""
+    tree = tree or tree_of(task, *answers)
+
+    async def run():
+        scorer = make_scorer(settings or RewardSettings(**values))
+        try:
+            return await scorer.score(tree, nodes or tree.leaves()), scorer.counts
+        finally:
+            await scorer.aclose()
+
+    return asyncio.run(run())
+
+
+SUM = Task("t", "6 times 7?", "42")
+WHO = Task("w", "Who?", ["The Beatles", "Fab Four"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "answer", "accepted", "outcome"),
+    [
+        ("exact", " 42 ", "42", 1.0),
+        ("exact", "42.0", "42", 0.0),
+        ("numeric", "It is $42.00.", "42", 1.0),
+        ("numeric", "41 or 43", "42", 0.0),
+        ("numeric", "forty-two", "42", 0.0),
+        ("numeric", "1000", "1,000", 1.0),
+        ("numeric", "no number", "none either", 0.0),
+        ("em", "beatles", "The Beatles!", 1.0),
+        ("f1", "the fab beatles", "The Beatles", 2 / 3),
+    ],
+)
+def test_rules_by_hand(rule, answer, accepted, outcome):
+    assert rules[rule](answer, accepted) == pytest.approx(outcome)
+
+
+def test_strings_numbers_and_mappings_are_answers():
+    answers = ("so 42", 42, 42.0, {"answer": 42, "why": 7}, "41")
+    assert judge(SUM, *answers) == ([1.0, 1.0, 1.0, 1.0, 0.0], {"judged": 5})
+    assert answer_text({"answer": None}) is answer_text({}) is answer_text(None) is None
+
+
+def test_the_best_of_the_accepted_answers_counts():
+    assert judge(WHO, "fab four", "beatles", "four", rule="em")[0] == [1.0, 1.0, 0.0]
+    # four / fab four: 2 * 1 / 3; four / beatles: 0
+    assert judge(WHO, "four", rule="f1")[0] == [pytest.approx(2 / 3)]
+
+
+def test_failed_and_unfinished_episodes_have_no_entry():
+    tree = tree_of(SUM, "42")
+    tree.append(Node(0, text="42", error="the tool hung", done=True, answer="42"))
+    tree.append(Node(0, text="on my way"))
+    tree.append(Node(0, text="nothing", done=True))
+    rewards, counts = judge(SUM, tree=tree)
+    assert rewards == [1.0, None, None, 0.0]
+    assert counts == {"judged": 2, "unanswered": 1}
+
+
+def test_the_column_is_in_the_order_asked():
+    tree = tree_of(SUM, "42", "41", "42")
+    assert judge(SUM, tree=tree, nodes=[2, 3, 1])[0] == [0.0, 1.0, 1.0]
+
+
+def test_a_failed_format_check_takes_the_penalty_off():
+    tree = Tree(SUM.to_json())
+    first = tree.append(Node(0, text="Thought: multiply\nCALC[6*7]"))
+    tree.append(Node(first, text="ANSWER[42]", done=True, answer="42"))
+    tree.append(Node(first, text="42!", done=True, answer="42"))
+    tree.append(Node(0, text="ANSWER[41]", done=True, answer="41"))
+    pattern = r"\AThought: .*\nANSWER\[[^\]]*\]\Z"
+    rewards, counts = judge(SUM, tree=tree, format=pattern)
+    assert rewards == [1.0, 0.8, -0.2]
+    assert counts == {"judged": 3, "unformatted": 2}
+    assert judge(SUM, tree=tree, format=pattern, format_penalty=0.5)[0] == [1.0, 0.5, -0.5]
+
+
+def test_what_was_said_is_the_way_down_with_chunks_as_one():
+    tree = Tree(SUM.to_json())
+    a = tree.append(Node(0, text="one, ", finish="chunk"))
+    b = tree.append(Node(a, text="two", finish="stop"))
+    c = tree.append(Node(b, text="three", finish="stop", done=True))
+    assert said(tree, c) == "one, two\nthree"
+
+
+def test_a_task_without_an_answer_is_told():
+    for answer in (None, [], "", [None]):
+        with pytest.raises(ScoreError, match="task t: no answer to compare with"):
+            judge(Task("t", "?", answer), "42")
+    assert accepted_answers(Task("t", "?", [1, None, "b"])) == ["1", "b"]
+
+
+def test_settings_refuse_what_cannot_be():
+    for wrong in ({"rule": "fuzzy"}, {"format": "("}, {"seconds": 0}, {"penalty": 1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            RewardSettings(**wrong)
+
+
+def test_symbolic_equality():
+    half = Task("h", "?", r"\frac{1}{2}")
+    answers = ("0.5", r"so it is $\boxed{\frac12}$", "1/3", r"\frac{1}{2}", "x")
+    rewards, counts = judge(half, *answers, rule="symbolic", workers=1)
+    assert rewards == [1.0, 1.0, 0.0, 1.0, 0.0]
+    assert counts == {"judged": 5}
+
+
+def test_a_time_out_is_no_entry_and_is_counted():
+    answers = ("3", "9^9^9^9", "4")
+    rewards, counts = judge(
+        Task("t", "?", "3.0"), *answers, rule="symbolic", seconds=2.0, workers=1
+    )
+    assert rewards == [1.0, None, 0.0]
+    assert counts == {"judged": 2, "timeouts": 1}
+
+
+def test_reasoning_gym_scores_by_its_own_rule():
+    (task,) = reasoning_gym_tasks("train", 1, seed=4, dataset="countdown")
+    numbers = task.data["metadata"]["numbers"]
+    rewards, _ = judge(
+        task, f"0 + {task.answer}", task.answer, str(numbers[0]), "", rule="reasoning_gym"
+    )
+    assert rewards[1] == 1.0  # the stored answer
+    assert rewards[2] < 0.1 and rewards[3] < 0.1
