@@ -11,7 +11,10 @@ from hornbeam.programs import make_program
 from hornbeam.programs.react import React, opening
 from hornbeam.search.branch import Branch
 from hornbeam.tasks.base import Task
+from hornbeam.tasks.tiny import lookup as look_up
+from hornbeam.tasks.tiny import lookup_tasks
 from hornbeam.tree import Tree
+from hornbeam.workers.local import inline
 
 CHAT = ByteChat()
 TASK = Task("boxes", "3 boxes of 12?", "36", {"expression": "12 * 3"})
@@ -112,6 +115,28 @@ def test_gold_texts_reproduce_the_messages_of_the_demonstration(grow, answer: st
     assert prompts(tree) == [CHAT.decode(CHAT.render(before)) for before, _ in turns]
     assert [node.text for node in tree.nodes[1:]] == [gold for _, gold in turns]
     assert ends(tree) == [("36", "")]
+
+
+def test_the_demonstration_of_the_tiny_world(grow) -> None:
+    program, show = make_program("lookup")
+    assert show is not None
+    for task in lookup_tasks(count=3, seed=5):
+        turns = show(task)
+        tree = grow(
+            program,
+            task,
+            [gold for _, gold in turns],
+            names=("seeker",),
+            tools={"lookup": inline(look_up)},
+        )
+        assert prompts(tree) == [CHAT.decode(CHAT.render(before)) for before, _ in turns]
+        ((answer, error),) = ends(tree)
+        assert (answer == task.answer, error) == (turns_right(task), "")
+
+
+def turns_right(task: Task) -> bool:
+    """Whether the demonstration takes the right door everywhere."""
+    return task.data["demonstration"] == task.data["gold"]
 
 
 def test_pipeline_hands_on_what_was_said(grow) -> None:

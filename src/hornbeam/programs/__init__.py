@@ -12,7 +12,7 @@ from typing import Any
 from hornbeam.errors import ProgramError
 from hornbeam.program import Program
 from hornbeam.programs.load import load_module
-from hornbeam.programs.lookup import lookup
+from hornbeam.programs.lookup import lookup, lookup_demonstration
 from hornbeam.programs.pipeline import Pipeline, pipeline
 from hornbeam.programs.react import React, react, react_demonstration
 from hornbeam.programs.single import Single, single, single_demonstration
@@ -39,7 +39,7 @@ programs: dict[str, Ready] = {
     "single": Ready(Single, single, single_demonstration),
     "react": Ready(React, react, react_demonstration),
     "pipeline": Ready(Pipeline, pipeline),
-    "lookup": Ready(Lookup, lambda settings: lookup),
+    "lookup": Ready(Lookup, lambda settings: lookup, lambda settings: lookup_demonstration),
 }
 
 

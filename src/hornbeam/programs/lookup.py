@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from hornbeam.chat import assistant, user
+from hornbeam.chat import Message, assistant, user
 from hornbeam.program import Episode
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.tiny import doors
+from hornbeam.tasks.tiny import lookup as lookup_note
 
 
 async def lookup(task: Task, ep: Episode) -> str:
@@ -23,3 +24,14 @@ async def lookup(task: Task, ep: Episode) -> str:
         note = str(await ep.call("lookup", key=key))
         messages += [assistant(reply.text), user(note)]
     return note
+
+
+def lookup_demonstration(task: Task) -> list[tuple[list[Message], str]]:
+    """What a demonstrator says who knows a part of the rule and guesses the rest."""
+    messages: list[Message] = [user(task.question)]
+    note, turns = task.question, []
+    for door in task.data["demonstration"]:
+        turns.append((list(messages), door))
+        note = lookup_note(task, doors(note)[door])
+        messages += [assistant(door), user(note)]
+    return turns
