@@ -71,9 +71,7 @@ class Node:
     text: str = ""
     calls: tuple[Call, ...] = ()
     version: int = 0  # of the policy that spoke
-    finish: str = (
-        ""  # "stop", "length", "chunk" (goes on below), "error", "too long", "end", "ready"
-    )
+    finish: str = ""  # stop, length, chunk (goes on below), error, too long, end (no ask), ready
     episode: int = 0  # which episode grew it
     step: int = 0  # its place among the nodes of that episode
     turn: int = 0  # its ask's place among the asks of its path; chunks of one answer share it

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbeam.search import Branch, Independent, State, Strategy, restore
-from hornbeam.tree import Node, Tree, floats, ids
+from hornbeam.tree import Node, Tree, canonical, floats, ids
 from hornbeam.treefile import from_json, to_json
 
 STRATEGIES = [
@@ -111,6 +111,7 @@ def test_equal_seeds_give_equal_trees_in_whatever_order_episodes_come_back(
 ) -> None:
     first, second = grown(strategy, seed, one), grown(strategy, seed, two)
     assert shape(first.tree) == shape(second.tree)
+    assert canonical(first.tree) == canonical(second.tree)
     assert restore(first.tree).asked.keys() == first.state.asked.keys()
 
 
