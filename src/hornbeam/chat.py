@@ -159,3 +159,10 @@ class ByteChat:
     def fingerprint(self) -> str:
         """Always the same."""
         return "bytes"
+
+
+def end_of_answer(chat: Chat) -> int:
+    """The id that the chat puts behind an answer."""
+    asked = chat.render([user("a")])
+    told = chat.render([user("a"), assistant("b")])[len(asked) :]
+    return next((token for token in told if token in chat.ends), min(chat.ends))

@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
-from hornbeam.chat import ByteChat, Chat, assistant, user
+from hornbeam.chat import ByteChat, Chat, end_of_answer
 from hornbeam.engine.base import Completion, Request, Turnstile
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tree import floats
@@ -49,7 +49,7 @@ class Scripted:
         self._say = _speaker(say)
         self._logprob = logprob
         self._context = context
-        self._end = _end_of(self.chat)
+        self._end = end_of_answer(self.chat)
 
     async def generate(self, request: Request) -> Completion:
         """What the script says to this prompt, cut as a model's answer would be.
@@ -148,10 +148,3 @@ def _by_key(say: Mapping[str, str], prompt: str) -> str:
     if "" in say:
         return say[""]
     raise EngineError(f"the script has no key for the prompt ...{prompt[-60:]!r}")
-
-
-def _end_of(chat: Chat) -> int:
-    """The id that the chat puts behind an answer."""
-    asked = chat.render([user("a")])
-    told = chat.render([user("a"), assistant("b")])[len(asked) :]
-    return next((token for token in told if token in chat.ends), min(chat.ends))

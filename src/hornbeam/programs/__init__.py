@@ -22,7 +22,7 @@ from hornbeam.settings import Settings, build, nearest
 __all__ = ["Demonstration", "Ready", "make_program", "programs"]
 
 
-class Lookup(Settings):
+class _Lookup(Settings):
     """The agent of the tiny world takes no settings."""
 
 
@@ -39,7 +39,7 @@ programs: dict[str, Ready] = {
     "single": Ready(Single, single, single_demonstration),
     "react": Ready(React, react, react_demonstration),
     "pipeline": Ready(Pipeline, pipeline),
-    "lookup": Ready(Lookup, lambda settings: lookup, lambda settings: lookup_demonstration),
+    "lookup": Ready(_Lookup, lambda settings: lookup, lambda settings: lookup_demonstration),
 }
 
 

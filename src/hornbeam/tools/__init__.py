@@ -5,10 +5,12 @@ from typing import Any
 from hornbeam.settings import build
 from hornbeam.tools.base import Tool, ToolSettings
 from hornbeam.tools.calculator import CalculatorSettings, calculate
+from hornbeam.tools.lookup import LookupSettings
 from hornbeam.tools.retrieval import Retrieval, RetrievalSettings
 
 tools: dict[str, type[ToolSettings]] = {
     "calculator": CalculatorSettings,
+    "lookup": LookupSettings,
     "retrieval": RetrievalSettings,
 }
 
@@ -20,6 +22,7 @@ def make_tool(name: str, **settings: Any) -> Tool:
 
 __all__ = [
     "CalculatorSettings",
+    "LookupSettings",
     "Retrieval",
     "RetrievalSettings",
     "Tool",

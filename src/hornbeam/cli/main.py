@@ -1,0 +1,65 @@
+"""The `hornbeam` command. Every error of ours is one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from hornbeam.cli import models, recipes, runs
+from hornbeam.cli.credit import credit_command
+from hornbeam.cli.doctor import doctor_command
+from hornbeam.errors import HornbeamError
+
+app = typer.Typer(
+    help="Grow trees of LLM-agent runs, credit their steps, train with them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("train")(runs.train_command)
+app.command("eval")(runs.eval_command)
+app.command("credit")(credit_command)
+app.command("view")(runs.view_command)
+app.command("export")(runs.export_command)
+app.command("doctor")(doctor_command)
+app.add_typer(models.app, name="models")
+app.add_typer(recipes.app, name="recipes")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hornbeam {metadata.version('hornbeam')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The entry point."""
+    try:
+        app()
+    except HornbeamError as error:
+        typer.echo(f"hornbeam: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo(
+            "\nStopped. What was grown is kept; the same command goes on from here.", err=True
+        )
+        sys.exit(130)
+    except BrokenPipeError:  # `hornbeam ... | head`
+        sys.stderr.close()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""`hornbeam recipes`: list, print and copy the recipes that ship; and how a recipe is found."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hornbeam.errors import RecipeError
+from hornbeam.settings import nearest
+
+SHIPPED = Path(__file__).parent.parent / "recipes"
+
+app = typer.Typer(help="List, print and copy the recipes that ship.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name, as `list` shows.")]
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes of the package by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+
+
+def find(recipe: str) -> Path:
+    """A recipe by path, else by name. Raises `RecipeError` with the nearest name."""
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    known = shipped()
+    if recipe in known:
+        return known[recipe]
+    if path.suffix == ".toml" and (path.parent != Path(".") or path.stem not in known):
+        near = nearest(path.stem, known)
+        raise RecipeError(f"{recipe}: no such file; recipes that ship: {near}")
+    if path.stem in known:
+        return known[path.stem]
+    raise RecipeError(f"no recipe {recipe!r}: {nearest(recipe, known)}")
+
+
+@app.command("list")
+def list_command() -> None:
+    """Say what each recipe that ships does."""
+    shown = Table("name", "what it does", box=None, pad_edge=False)
+    for name, path in shipped().items():
+        shown.add_row(name, _title(path))
+    Console().print(shown)
+
+
+@app.command("print")
+def print_command(name: Name) -> None:
+    """Print a recipe as it is written."""
+    typer.echo(find(name).read_text(encoding="utf-8"), nl=False)
+
+
+@app.command("copy")
+def copy_command(
+    name: Name,
+    target: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Where to [NAME.toml here].")
+    ] = None,
+) -> None:
+    """Copy a recipe to change it; never over a file that is there."""
+    source = find(name)
+    path = target or Path(source.name)
+    if path.is_dir():
+        path = path / source.name
+    if path.exists():
+        raise RecipeError(f"{path} exists: name another file")
+    shutil.copyfile(source, path)
+    typer.echo(str(path))
+
+
+def _title(path: Path) -> str:
+    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    return str(data.get("run", {}).get("title", ""))

@@ -1,0 +1,166 @@
+"""`hornbeam train`, `eval`, `view` and `export`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hornbeam.errors import RecipeError, StoreError
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe: file or name.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, as grow.n=4.")
+]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
+
+
+def train_command(
+    recipe: RecipeArgument,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder [runs/NAME].")] = None,
+    sets: Sets = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on in a folder that exists.")
+    ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved recipe and an estimate; stop.")
+    ] = False,
+) -> None:
+    """Train by RECIPE: grow, credit, step, until done; goes on where it was stopped."""
+    from hornbeam.cli.recipes import find
+    from hornbeam.run.recipe import load_recipe
+
+    path = find(recipe)
+    told = load_recipe(path, sets or [])
+    folder = out or Path("runs") / path.stem
+    if dry_run:
+        from hornbeam.run.estimate import estimate
+
+        typer.echo(estimate(told, path.parent))
+        return
+    if not resume and folder.exists() and any(folder.iterdir()):
+        raise StoreError(f"{folder} exists: choose another --out, or leave --no-resume out")
+    _quiet()
+    from hornbeam.run import Run, Watch, plan
+
+    watch = Watch()
+    made = plan(told, path.parent)
+    for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
+        watch.say(source)
+    _threads(told.run.threads)
+    run = Run(told, made, folder, watch)
+    page = asyncio.run(run.go())
+    watch.say(f"Weights: {folder / 'final'}")
+    watch.say(f"Report:  {page}")
+
+
+def eval_command(
+    recipe: RecipeArgument,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Weights to evaluate [the recipe's].")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write the trees as JSON lines.")
+    ] = None,
+    sets: Sets = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure greedy accuracy on the held-out tasks of RECIPE."""
+    from hornbeam.cli.recipes import find
+    from hornbeam.run.recipe import load_recipe
+
+    path = find(recipe)
+    told = load_recipe(path, sets or [])
+    if not told.tasks.eval:
+        raise RecipeError(f"{path.name}: tasks.eval is empty: name a source, as in [[tasks.eval]]")
+    _quiet()
+    from hornbeam.run import plan
+    from hornbeam.run.evaluate import evaluate
+
+    _threads(told.run.threads)
+    made = plan(told, path.parent)
+    trees, result = asyncio.run(evaluate(told, made, model))
+    if out is not None:
+        from hornbeam.treefile import write_trees
+
+        write_trees(trees, out)
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    for source in made.eval.sources:
+        typer.echo(source)
+    failed = f", {result['failed']} failed" if result["failed"] else ""
+    typer.echo(f"accuracy {100 * result['accuracy']:.1f} % of {result['count']}{failed}")
+
+
+def view_command(
+    run: Folder,
+    tree: Annotated[
+        str | None, typer.Option("--tree", help="Print one tree, as train/12/0.")
+    ] = None,
+) -> None:
+    """Write the report page of a run anew, or print one of its trees."""
+    from hornbeam.run.folder import report
+    from hornbeam.store import Store, TreeKey
+    from hornbeam.tree import canonical
+    from hornbeam.view import tree_text
+
+    with Store(run, read_only=True) as store:
+        if tree is None:
+            title = (store.get("recipe") or {}).get("run", {}).get("title") or run.resolve().name
+            typer.echo(f"Report: {report(run, store, title, _chat(run))}")
+            return
+        stage, _, rest = tree.partition("/")
+        numbers = rest.split("/")
+        if len(numbers) != 2 or not all(part.isdecimal() for part in numbers):
+            raise StoreError(f"--tree {tree}: write stage/step/number, as train/12/0")
+        key = TreeKey(stage, int(numbers[0]), int(numbers[1]))
+        typer.echo(tree_text(canonical(store.read(key).tree)))
+
+
+def export_command(
+    run: Folder,
+    out: Annotated[Path | None, typer.Option("--out", help="File [DIR/trees.jsonl].")] = None,
+    stage: Annotated[
+        str | None, typer.Option("--stage", help="Only trees of train, start, warm start or eval.")
+    ] = None,
+) -> None:
+    """Write the trees of a run as JSON lines."""
+    from hornbeam.store import Store, export
+
+    path = out or run / "trees.jsonl"
+    with Store(run, read_only=True) as store:
+        count = export(store, path, stage)
+    typer.echo(f"{count} trees: {path}")
+
+
+def _chat(run: Path) -> Any:
+    """The chat of a run's final weights, where they are there."""
+    if not (run / "final" / "tokenizer_config.json").is_file():
+        return None
+    _quiet()
+    from transformers import AutoTokenizer
+
+    from hornbeam.chat import TemplateChat
+
+    return TemplateChat(AutoTokenizer.from_pretrained(run / "final"))
+
+
+def _threads(count: int | None) -> None:
+    if count is not None:
+        import torch
+
+        torch.set_num_threads(count)
+
+
+def _quiet() -> None:
+    """Keep the bars and hints of transformers off the screen."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

@@ -1,0 +1,22 @@
+"""The run: a recipe wired up and run to its end, resumable; the only place that knows all."""
+
+from hornbeam.run.folder import Folder, report
+from hornbeam.run.loop import Run, measure
+from hornbeam.run.recipe import Recipe, load_recipe
+from hornbeam.run.watch import Watch
+from hornbeam.run.wire import Plan, World, load_policy, model_folder, plan
+
+__all__ = [
+    "Folder",
+    "Plan",
+    "Recipe",
+    "Run",
+    "Watch",
+    "World",
+    "load_policy",
+    "load_recipe",
+    "measure",
+    "model_folder",
+    "plan",
+    "report",
+]

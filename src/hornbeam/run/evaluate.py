@@ -1,0 +1,37 @@
+"""Greedy evaluation of weights on the held-out tasks of a recipe, outside any run."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hornbeam.ledger import Ledger
+from hornbeam.run.loop import measure, tree_seed
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.wire import Plan, World, load_policy, model_folder
+from hornbeam.store import TreeKey
+from hornbeam.tree import Tree
+
+
+async def evaluate(
+    recipe: Recipe, plan: Plan, model: str | None = None
+) -> tuple[list[Tree], dict[str, Any]]:
+    """(grown trees, measures and costs) of a model on the held-out tasks."""
+    if model is not None:
+        changed = recipe.model.model_copy(update={"name": model})
+        recipe = recipe.model_copy(update={"model": changed})
+    with tempfile.TemporaryDirectory() as scratch:
+        policy = load_policy(recipe, model_folder(recipe, Path(scratch), lambda text: None))
+        world = World.build(recipe, plan, policy)
+        ledger = Ledger(recipe.budget)
+        try:
+            keys = [TreeKey("eval", 0, number) for number in range(len(plan.eval.tasks))]
+            starts = [
+                (key, Tree(task.to_json(), seed=tree_seed(recipe.run.seed, key)))
+                for key, task in zip(keys, plan.eval.tasks)
+            ]
+            trees = await world.grower(ledger, None, greedy=True).grow_all(starts)
+        finally:
+            await world.aclose()
+    return trees, {**measure(trees), "costs": ledger.take()}

@@ -1,0 +1,131 @@
+"""A run folder: the database, checkpoints, metrics as JSON lines, the report, the final weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hornbeam.chat import Chat
+from hornbeam.config import show
+from hornbeam.errors import StoreError
+from hornbeam.run.recipe import Recipe, differences
+from hornbeam.store import Store, TreeKey
+from hornbeam.tree import Tree, canonical
+from hornbeam.view import ReportData, write_report
+
+STAGES = ("train", "start", "warm start", "eval")  # of trees in the store
+
+
+class Folder:
+    """The files of a run beside its database; whoever opens it may write."""
+
+    def __init__(self, path: Path, recipe: Recipe) -> None:
+        self.path, self.recipe = path, recipe
+        self.fresh = not (path / "run.db").exists()
+        if self.fresh and path.is_dir() and any(path.iterdir()):
+            raise StoreError(
+                f"{path} is not empty and holds no run: choose another --out, or empty it"
+            )
+        self.store = Store(path)
+        try:
+            self._settle(recipe)
+        except BaseException:
+            self.store.close()
+            raise
+
+    def _settle(self, recipe: Recipe) -> None:
+        """Keep the recipe, or hold it against the one that the run began with."""
+        now = recipe.model_dump(mode="json")
+        before = self.store.get("recipe")
+        if before is not None:
+            changed = differences(before, now)
+            if changed:
+                raise StoreError(
+                    f"{self.path}: this run began with another recipe ({', '.join(changed[:3])}"
+                    " differ): choose another --out, or set them back"
+                )
+        self.store.set("recipe", now)
+        self.store.flush()
+        self.write("recipe.toml", show(recipe))
+        self._rewrite_metrics()
+
+    def write(self, name: str, text: str) -> None:
+        """Write a small file whole or not at all."""
+        target, part = self.path / name, self.path / f".{name}.part"
+        try:
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, target)
+        except OSError as error:
+            raise StoreError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+    # --- metrics -----------------------------------------------------------------------------
+
+    def metric(self, row: Mapping[str, Any]) -> None:
+        """Keep a row in the database and, once it is there, in metrics.jsonl."""
+        self.store.metric(row)
+        self.store.flush()
+        try:
+            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise StoreError(f"metrics.jsonl: cannot be written: {error}") from error
+
+    def _rewrite_metrics(self) -> None:
+        """What a killed run left half-written is written again from the database."""
+        rows = self.store.metrics()
+        self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+    # --- the report --------------------------------------------------------------------------
+
+    def report(self, chat: Chat | None = None) -> Path:
+        """Write the report page from what the database holds."""
+        return report(self.path, self.store, self.recipe.run.title or self.path.name, chat)
+
+
+class StoredTrees(Mapping[int, Sequence[Tree]]):
+    """Trees of a run by step, read when they are looked up; below zero, those of evaluations.
+
+    -1 is the last evaluation, -2 the one before.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._places: dict[int, list[TreeKey]] = {}
+        looks: dict[tuple[int, int], list[TreeKey]] = {}
+        for key in store.keys(None):
+            if key.stage == "train":
+                self._places.setdefault(key.step, []).append(key)
+            else:
+                looks.setdefault((STAGES.index(key.stage), key.step), []).append(key)
+        for number, (_, keys) in enumerate(sorted(looks.items(), reverse=True), 1):
+            self._places[-number] = keys
+
+    def __getitem__(self, step: int) -> Sequence[Tree]:
+        return [canonical(self._store.read(key).tree) for key in self._places[step]]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(self._places))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def report(path: Path, store: Store, title: str, chat: Chat | None = None) -> Path:
+    """Write `report.html` of a run folder; prompts are shown where their chat is at hand."""
+
+    def prompts(tree: Tree, i: int) -> str:
+        return chat.decode(tree.nodes[i].prompt) if chat else ""
+
+    recipe = path / "recipe.toml"
+    data = ReportData(
+        title=title,
+        recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        metrics=store.metrics(),
+        costs=store.totals(),
+        trees=StoredTrees(store),
+        prompts=prompts if chat else None,
+    )
+    return write_report(path / "report.html", data)

@@ -1,0 +1,309 @@
+"""The training loop, read top to bottom: grow, score, credit, pack, step, load, until done.
+
+Resume. What was grown is in the store, what was learned in the checkpoints. A resumed run loads the
+last checkpoint, trains the steps after it again on their stored trees (the same trees, hence the
+same weights), and goes on with the step that was interrupted: its half-grown trees grow on
+(`run.resume = "keep"`), or it is grown again from its seeds ("exact").
+
+Cached prefixes are dropped before every phase, so that which phases ran before it is not seen in
+the last bits of what it samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from hornbeam.checkpoint import Checkpoints
+from hornbeam.credit import credit, mixed
+from hornbeam.errors import BudgetSpent, ProgramError
+from hornbeam.grow import Grower
+from hornbeam.ledger import Entry, Ledger
+from hornbeam.run.board import Board
+from hornbeam.run.folder import Folder
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.watch import Watch, train_line
+from hornbeam.run.wire import Plan, World, examples, load_policy, model_folder
+from hornbeam.store import LOST, Stored, TreeKey
+from hornbeam.tasks.base import Task
+from hornbeam.tree import Tree
+
+COSTS = ("sampled_tokens", "prompt_tokens_computed", "prompt_tokens_cached", "tool_calls")
+
+
+def task_at(tasks: Sequence[Task], seed: int, place: int) -> Task:
+    """The task at a place of the endless order in which every epoch is shuffled anew."""
+    epoch, at = divmod(place, len(tasks))
+    order = list(range(len(tasks)))
+    Random(f"{seed}:epoch:{epoch}").shuffle(order)
+    return tasks[order[at]]
+
+
+def tree_seed(seed: int, key: TreeKey) -> int:
+    """The seed of a tree: 63 bits of a digest of the run's seed and the tree's key."""
+    digest = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+class Run:
+    """One training run in its folder. `go` runs what is left of it."""
+
+    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
+        self.recipe, self.plan, self.watch = recipe, plan, watch
+        self.folder = Folder(path, recipe)
+        self.store = self.folder.store
+        try:
+            self.checkpoints = Checkpoints(path / "checkpoints", recipe.run.keep)
+            self.base = model_folder(recipe, path / "model", watch.say)
+            self.policy = load_policy(recipe, self.base)
+            self.world = World.build(recipe, plan, self.policy)
+        except BaseException:
+            self.store.close()
+            raise
+        self.board = Board(path / "tensorboard") if recipe.run.tensorboard else None
+        spent: dict[str, float] = {}
+        for stage in ("train", LOST, ""):
+            for kind, amount in self.store.totals(stage).items():
+                spent[kind] = spent.get(kind, 0.0) + amount
+        self.ledger = Ledger(recipe.budget, spent, sink=self.store.enter)
+        self.grower = self.world.grower(self.ledger, self.store)
+        self.looks = Ledger(sink=self.store.enter)
+        self.looker = self.world.grower(self.looks, self.store, greedy=True)
+        self.rows = {
+            (r["kind"], str(r.get("stage", "")), r.get("step", -1)): r for r in self.store.metrics()
+        }
+
+    async def go(self) -> Path:
+        """Run to the end, or until the budget is spent; returns the path of the report."""
+        steps = self.recipe.run.steps
+        try:
+            done = await self._begin()
+            self.watch.begin("training", steps, done)
+            try:
+                for step in range(done, steps):
+                    await self._step(step)
+                    if self._due(step + 1, self.recipe.run.eval_every) and step + 1 < steps:
+                        await self._look("train", "eval", step + 1)
+            except BudgetSpent as spent:
+                self.watch.say(f"The budget is spent: {spent}. Raise it and run again to go on.")
+                steps = self._trained()
+            self._checkpoint(steps)
+            await self._look("final", "eval", steps)
+            self.policy.save(self.folder.path / "final")
+            return self.folder.report(self.world.engine.chat)
+        finally:
+            self.watch.end()
+            await self.close()
+
+    async def close(self) -> None:
+        """Give back what is held."""
+        if self.board:
+            self.board.close()
+        await self.world.aclose()
+        self.store.close()
+
+    # --- before the first step ---------------------------------------------------------------
+
+    async def _begin(self) -> int:
+        """Restore the last checkpoint, or do what comes before step 0; returns the steps done."""
+        found = self.checkpoints.latest()
+        if found is not None:
+            self.policy.load_state(found.path)
+            await self._load()
+            self.watch.say(f"Going on from the checkpoint after step {found.step}")
+            return await self._again(found.step)
+        await self._load()
+        if self.recipe.run.eval_start:
+            await self._look("start", "start", 0)
+        if self.recipe.sft is not None:
+            self._warm_start()
+            await self._load()
+            self.policy.set_reference()
+            self._checkpoint(0)
+        return await self._again(0)
+
+    async def _again(self, done: int) -> int:
+        """Train the steps that a lost policy had trained already, on the trees that it had."""
+        trained = self._trained()
+        if trained > done:
+            self.watch.say(f"Training steps {done + 1} to {trained} again on their stored trees")
+        for step in range(done, trained):
+            trees = [self.store.read(key).tree for key in self.store.keys("train", step)]
+            self._learn(trees)
+            self.ledger.enter(self._trainer_costs(step, self.told))
+        await self._load()
+        if self.recipe.sft is not None and not trained:
+            await self._look("warm start", "warm start", 0)
+        if 0 < trained < self.recipe.run.steps and self._due(trained, self.recipe.run.eval_every):
+            await self._look("train", "eval", trained)
+        return trained
+
+    def _trained(self) -> int:
+        """How many steps have been trained."""
+        return sum(kind == "train" for kind, _, _ in self.rows)
+
+    def _warm_start(self) -> None:
+        """The supervised stage: demonstrations of the first tasks of the training split."""
+        stage = self.recipe.sft
+        assert stage is not None and self.plan.demonstration is not None
+        tasks = [task for task in self.plan.train.tasks if task.data.get("expression", True)]
+        tasks = tasks[: stage.count]
+        given = examples(tasks, self.plan.demonstration, self.world.engine.chat)
+        total = -(-len(given) // stage.batch_size) * stage.epochs
+        self.watch.say(f"Warm start on {len(given)} demonstrations of {len(tasks)} tasks")
+        self.watch.begin("warm start", total)
+        for number, told in enumerate(self.policy.fit(given, stage)):
+            self.ledger.enter(self._trainer_costs(-1, told))
+            row = {"kind": "sft", "step": number, "seconds": self.ledger.seconds, **told}
+            self._metric(row)
+            self.watch.step(number + 1, f"loss {told['loss']:.3f}")
+        self.watch.end()
+
+    # --- a step ------------------------------------------------------------------------------
+
+    async def _step(self, step: int) -> None:
+        """Grow, credit, train, load; keep what came of it."""
+        began = time.perf_counter()
+        self.ledger.take()
+        trees = await self._grow(step)
+        grown = time.perf_counter()
+        self._learn(trees)
+        self.ledger.enter(self._trainer_costs(step, self.told))
+        for key, tree in zip(self.store.keys("train", step), trees):
+            self.store.columns(key, tree.columns)
+        await self._load()
+        row = self._row(step, trees, grown - began, time.perf_counter() - grown)
+        self._metric(row)
+        self.watch.step(step + 1, *train_line(row, self.recipe.run.steps))
+        if self._due(step + 1, self.recipe.run.checkpoint_every):
+            self._checkpoint(step + 1)
+
+    async def _grow(self, step: int) -> list[Tree]:
+        """The trees of a step: those that are grown already, and the rest grown now."""
+        run, tasks = self.recipe.run, self.plan.train.tasks
+        keys = [TreeKey("train", step, number) for number in range(run.tasks)]
+        chosen = [task_at(tasks, run.seed, step * run.tasks + key.number) for key in keys]
+        return await self._grow_keys(self.grower, keys, chosen)
+
+    async def _grow_keys(
+        self, grower: Grower, keys: Sequence[TreeKey], tasks: Sequence[Task]
+    ) -> list[Tree]:
+        """Trees by key: read where they are grown, grown on where half-grown, else begun."""
+        run = self.recipe.run
+        stored = {key: self.store.read(key) for key in self.store.keys(keys[0].stage, keys[0].step)}
+        if run.resume == "exact" and not all(key in stored and stored[key].done for key in keys):
+            self.store.forget(keys[0].stage, keys[0].step)
+            stored = {}
+        trees = {key: left.tree for key, left in stored.items() if left.done}
+        starts: list[tuple[TreeKey, Tree | Stored]] = []
+        for key, task in zip(keys, tasks):
+            if key not in trees:
+                fresh = Tree(task.to_json(), seed=tree_seed(run.seed, key))
+                starts.append((key, stored.get(key, fresh)))
+        grown = await grower.grow_all(starts, run.at_once)
+        trees.update({key: tree for (key, _), tree in zip(starts, grown)})
+        self.store.flush()
+        return [trees[key] for key in keys]
+
+    def _learn(self, trees: Sequence[Tree]) -> None:
+        """Credit the trees and step on those that have a scored leaf."""
+        scored = [tree for tree in trees if any(v is not None for v in tree.columns["reward"])]
+        if not scored:
+            errors = [tree.nodes[i].error for tree in trees for i in tree.leaves()]
+            raise ProgramError(
+                f"no run of a whole step was scored ({len(errors)} runs); the first:"
+                f" {next(filter(None, errors), 'the checker gave no verdict')}"
+            )
+        credit(scored, self.plan.credit)
+        self.told = self.policy.step(scored)
+
+    def _trainer_costs(self, step: int, told: dict[str, float]) -> list[Entry]:
+        where = f"train/{step}"
+        kinds = ("tokens_flat", "tokens_unique")
+        return [Entry(where, -1, -1, kind, told[kind]) for kind in kinds]
+
+    def _row(self, step: int, trees: Sequence[Tree], grow: float, train: float) -> dict[str, Any]:
+        """The metrics of a step; costs are what was paid since the step began."""
+        costs, groups = self.ledger.take(), mixed(trees)
+        leaves = [(tree, i) for tree in trees for i in tree.leaves()]
+        rewards = [r for tree, i in leaves if (r := tree.columns["reward"][i]) is not None]
+        failed = sum(bool(tree.nodes[i].error) for tree, i in leaves)
+        if not groups.mixed:
+            self.watch.warn(
+                f"step {step + 1}: all {groups.unmixed} groups have equal rewards: nothing to"
+                " learn from; easier or harder tasks, or more leaves a tree, give mixed ones"
+            )
+        return {
+            "kind": "train",
+            "step": step,
+            "seconds": round(self.ledger.seconds, 3),
+            "reward": sum(rewards) / len(rewards),
+            "leaves": len(leaves),
+            "failed": failed,
+            "no_verdict": len(leaves) - len(rewards) - failed,
+            "mixed_groups": groups.mixed,
+            "unmixed_groups": groups.unmixed,
+            **self.told,
+            **{kind: costs.get(kind, 0) for kind in COSTS},
+            "seconds_grow": round(grow, 3),
+            "seconds_train": round(train, 3),
+        }
+
+    # --- evaluation, keeping -----------------------------------------------------------------
+
+    async def _look(self, stage: str, trees: str, step: int) -> None:
+        """Evaluate on the held-out tasks, greedily, once a stage and step."""
+        tasks = self.plan.eval.tasks
+        if not tasks or ("eval", stage, step) in self.rows:
+            return
+        await self._load()
+        keys = [TreeKey(trees, step, number) for number in range(len(tasks))]
+        grown = await self._grow_keys(self.looker, keys, tasks)
+        await self._load()
+        row = {"kind": "eval", "stage": stage, "step": step, **measure(grown)}
+        self._metric({**row, "seconds": round(self.ledger.seconds, 3)})
+        after = {"start": "before training", "warm start": "after the warm start"}
+        told = after.get(stage, f"after {step} steps")
+        share, count = row["accuracy"], row["count"]
+        self.watch.say(f"Held-out accuracy {told}: {100 * share:.1f} % of {count}", "bold")
+        self.folder.report(self.world.engine.chat)
+
+    def _checkpoint(self, step: int) -> None:
+        found = self.checkpoints.latest()
+        if found is not None and found.step >= step:
+            return
+
+        def save(path: Path) -> None:
+            self.policy.save(path)
+            self.policy.save_state(path)
+
+        self.checkpoints.write(step, save, {"step": step, "version": self.policy.version})
+
+    def _metric(self, row: dict[str, Any]) -> None:
+        self.rows[row["kind"], str(row.get("stage", "")), row.get("step", -1)] = row
+        self.folder.metric(row)
+        if self.board:
+            self.board.add(row)
+
+    async def _load(self) -> None:
+        """Let the engine speak with the present weights, nothing kept from before."""
+        await self.world.engine.load(self.policy.version)
+
+    def _due(self, step: int, every: int) -> bool:
+        return bool(every) and step % every == 0
+
+
+def measure(trees: Sequence[Tree]) -> dict[str, Any]:
+    """Accuracy over all tasks: mean reward of the leaves, a failed one counted as unsolved."""
+    rewards = [tree.columns["reward"][i] for tree in trees for i in tree.leaves()]
+    failed = sum(bool(tree.nodes[i].error) for tree in trees for i in tree.leaves())
+    return {
+        "accuracy": sum(r for r in rewards if r is not None) / len(rewards),
+        "count": len(rewards),
+        "failed": failed,
+        "no_verdict": sum(r is None for r in rewards) - failed,
+    }

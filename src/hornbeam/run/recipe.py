@@ -1,0 +1,187 @@
+"""The recipe: all that a run is told, as frozen settings read from TOML.
+
+Sections that name a ready-made thing (`program`, `grow`, `credit`, each of `tools`) carry that
+thing's own settings beside the name; those are checked by whoever makes it, before anything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hornbeam import config
+from hornbeam.engine.base import Sampling
+from hornbeam.ledger import Budget
+from hornbeam.program import Limits
+from hornbeam.score.rules import RewardSettings
+from hornbeam.segment import Segmenter
+from hornbeam.settings import Settings
+from hornbeam.tasks.load import TaskSettings
+from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
+
+# What a resumed run may change: all else would make it another run.
+FREE = {
+    "run": {"title", "steps", "eval_every", "checkpoint_every", "keep", "at_once", "threads"}
+    | {"resume", "tensorboard"},
+    "budget": {"tokens", "calls", "seconds"},
+}
+
+
+class RunSettings(Settings):
+    """The job: how many steps, of how many tasks each, when to look and when to keep.
+
+    `resume` says what becomes of an interrupted step: "keep" grows its half-grown trees on, with
+    every finished call kept; "exact" grows the step again from its seeds, so that the run ends with
+    the very weights of one that was never stopped (batches are then formed by order, not arrival).
+    """
+
+    title: str = ""
+    seed: int = 0
+    steps: int = Field(100, ge=0)
+    tasks: int = Field(8, ge=1)  # of a step, one tree each
+    at_once: int = Field(64, ge=1)  # trees that grow at once
+    eval_every: int = Field(10, ge=0)  # steps; 0: only at the start and the end
+    eval_start: bool = True  # also before any training
+    checkpoint_every: int = Field(10, ge=1)
+    keep: int = Field(2, ge=1)  # checkpoints
+    resume: Literal["keep", "exact"] = "keep"
+    threads: int | None = Field(None, ge=1)  # of torch
+    tensorboard: bool = False
+
+
+class ModelSettings(Settings):
+    """`name` is a known model, a hub repository, a folder, or "tiny" (made from nothing).
+
+    `options` are settings of the tiny model.
+    """
+
+    name: str = "smollm2-135m"
+    options: dict[str, int] = {}
+
+
+class AgentSettings(Settings):
+    """How an agent samples while trees grow; evaluation is greedy."""
+
+    max_tokens: int = Field(256, ge=1)
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    stop: tuple[str, ...] = ()
+    segment: Segmenter | None = None
+
+    def sampling(self, greedy: bool = False) -> Sampling:
+        """As the engine wants it."""
+        temperature = 0.0 if greedy else self.temperature
+        return Sampling(self.max_tokens, temperature, self.top_p, self.top_k, self.stop)
+
+
+class Named(BaseModel):
+    """A name, and the settings of what it names."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    def rest(self) -> dict[str, Any]:
+        """The settings beside the name."""
+        return dict(self.model_extra or {})
+
+
+class ProgramChoice(Named):
+    """`name`: a ready-made program, or "file.py:function" beside the recipe."""
+
+    name: str = "single"
+
+
+class ToolChoice(Named):
+    """`use`: a ready-made tool (the table's own name by default), or "file.py:function"."""
+
+    use: str = ""
+
+
+class GrowChoice(Named):
+    """`strategy`: where trees grow."""
+
+    strategy: str = "independent"
+
+
+class CreditChoice(Named):
+    """`method`: who earned the outcome."""
+
+    method: str = "grpo"
+
+
+class TaskChoice(Settings):
+    """Tasks to learn from and tasks held out, each from one source or several."""
+
+    train: tuple[TaskSettings, ...] = ()
+    eval: tuple[TaskSettings, ...] = ()
+
+
+class SftStage(SftSettings):
+    """A supervised warm start before the first step, on the first `count` tasks' demonstrations."""
+
+    count: int | None = Field(None, ge=1)
+
+
+class EngineSettings(Settings):
+    """The local engine: requests in one batch, and tokens of prefixes kept."""
+
+    max_batch: int = Field(64, ge=1)
+    cache_tokens: int = Field(32768, ge=0)
+
+
+class Recipe(Settings):
+    """All sections of a recipe."""
+
+    run: RunSettings = RunSettings()
+    model: ModelSettings = ModelSettings()
+    lora: LoraSettings | None = None
+    agents: dict[str, AgentSettings] = {"solver": AgentSettings()}
+    program: ProgramChoice = ProgramChoice()
+    tools: dict[str, ToolChoice] = {}
+    limits: Limits = Limits()
+    tasks: TaskChoice = TaskChoice()
+    reward: RewardSettings = RewardSettings()
+    grow: GrowChoice = GrowChoice()
+    credit: CreditChoice = CreditChoice()
+    loss: LossSettings = LossSettings()
+    optim: OptimSettings = OptimSettings()
+    sft: SftStage | None = None
+    budget: Budget = Budget()
+    engine: EngineSettings = EngineSettings()
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if len({agent.temperature for agent in self.agents.values()}) > 1:
+            raise ValueError("all agents of one policy must sample at one temperature")
+        if not self.agents:
+            raise ValueError("agents: name at least one, as [agents.solver]")
+        return self
+
+    @property
+    def trained_loss(self) -> LossSettings:
+        """The loss at the temperature of sampling, whatever the recipe says there."""
+        temperature = next(iter(self.agents.values())).temperature
+        return self.loss.model_copy(update={"temperature": temperature})
+
+
+def load_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:
+    """The recipe of a TOML file with `--set` assignments; `RecipeError` names file and key."""
+    data = config.read_toml(path)
+    return config.parse(Recipe, config.override(data, sets), path.name)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Keys at which two dumped recipes differ and may not ("loss.kl")."""
+    out = []
+    for section in sorted(set(old) | set(new)):
+        a, b = old.get(section), new.get(section)
+        if isinstance(a, dict) and isinstance(b, dict):
+            free = FREE.get(section, set())
+            keys = sorted(set(a) | set(b))
+            out += [f"{section}.{k}" for k in keys if k not in free and a.get(k) != b.get(k)]
+        elif a != b:
+            out.append(section)
+    return out

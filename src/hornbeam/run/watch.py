@@ -1,0 +1,83 @@
+"""What a person sees of a run while it runs: lines that stay, and on a terminal a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Watch:
+    """Tells stages, steps and notes. On a terminal one bar a stage, elsewhere one line a step."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._progress: Progress | None = None
+        self._bar: TaskID | None = None
+        self._total = 0
+
+    def say(self, text: str, style: str = "") -> None:
+        """One line that stays."""
+        self.console.print(escape(text), style=style or None, highlight=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """One line that stays and stands out."""
+        self.say(f"warning: {text}", "yellow")
+
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        """A stage of `total` parts, of which `done` are done."""
+        self.end()
+        self._total = total
+        if not self.console.is_terminal:
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[told]}"),
+            TextColumn("[dim]run[/]"),
+            TimeElapsedColumn(),
+            TextColumn("[dim]left[/]"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self._progress.start()
+        self._bar = self._progress.add_task(what, total=total, completed=done, told="")
+
+    def step(self, done: int, told: str, line: str = "") -> None:
+        """So many parts are done; `line` is told where there is no bar."""
+        if self._progress is not None and self._bar is not None:
+            self._progress.update(self._bar, completed=done, told=escape(told))
+        elif line:
+            self.say(line)
+
+    def end(self) -> None:
+        """The stage is over; its bar goes."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = self._bar = None
+
+
+def train_line(row: Mapping[str, Any], steps: int) -> tuple[str, str]:
+    """(short for the bar, long for a line) of a row of training metrics."""
+    seconds = row["seconds_grow"] + row["seconds_train"]
+    rate = row["sampled_tokens"] / seconds if seconds else 0.0
+    groups = row["mixed_groups"] + row["unmixed_groups"]
+    short = (
+        f"reward {row['reward']:.3f}  mixed {row['mixed_groups']:.0f}/{groups:.0f}"
+        f"  {rate:,.0f} tok/s"
+    )
+    if row["failed"]:
+        short += f"  failed {row['failed']:.0f}"
+    long = f"step {row['step'] + 1}/{steps}  {short}  loss {row['loss']:+.4f}  {seconds:.1f} s"
+    return short, long

@@ -1,0 +1,179 @@
+"""From a recipe to the things that run: policy, engine, growers, tasks. Wiring, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hornbeam import models
+from hornbeam.chat import Chat, TemplateChat, end_of_answer
+from hornbeam.credit import Method, method
+from hornbeam.effects import Speaker
+from hornbeam.engine.local import LocalEngine, LocalSettings
+from hornbeam.errors import RecipeError
+from hornbeam.grow import Grower, Keeper
+from hornbeam.ledger import Ledger
+from hornbeam.program import Program
+from hornbeam.programs import Demonstration, make_program
+from hornbeam.programs.load import load_module
+from hornbeam.run.recipe import Recipe
+from hornbeam.score.rules import RuleScorer, make_scorer
+from hornbeam.search import Independent, Strategy, strategy
+from hornbeam.tasks.base import Task
+from hornbeam.tasks.load import Loaded, load_tasks
+from hornbeam.tools import make_tool
+from hornbeam.train.policy import Policy
+from hornbeam.train.sft import Example
+from hornbeam.workers.local import LocalWorkers
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a recipe names, made and checked before any model is loaded."""
+
+    program: Program
+    demonstration: Demonstration | None
+    tools: dict[str, Callable[..., Any]]
+    strategy: Strategy
+    credit: Method
+    train: Loaded
+    eval: Loaded
+
+
+def plan(recipe: Recipe, base: Path) -> Plan:
+    """Make all that is cheap to make. Raises `RecipeError`, `ProgramError` or `DataError`."""
+    program, demonstration = make_program(recipe.program.name, recipe.program.rest(), base)
+    tools = {
+        name: _tool(name, choice.use, choice.rest(), base) for name, choice in recipe.tools.items()
+    }
+    if not recipe.tasks.train:
+        raise RecipeError("tasks.train is empty: name a source, as in [[tasks.train]]")
+    if recipe.sft is not None and demonstration is None:
+        raise RecipeError(
+            f"[sft] needs demonstrations, and program {recipe.program.name!r} has none: leave the"
+            " section out, or give your file a function demonstration(task)"
+        )
+    return Plan(
+        program,
+        demonstration,
+        tools,
+        strategy(recipe.grow.strategy, **recipe.grow.rest()),
+        method(recipe.credit.method, **recipe.credit.rest()),
+        load_tasks(recipe.tasks.train),
+        load_tasks(recipe.tasks.eval) if recipe.tasks.eval else Loaded([], []),
+    )
+
+
+def _tool(name: str, use: str, settings: dict[str, Any], base: Path) -> Callable[..., Any]:
+    """A ready-made tool, or a function out of a file."""
+    file, colon, function = use.rpartition(":")
+    if not colon:
+        return make_tool(use or name, **settings)
+    if settings:
+        raise RecipeError(f"tools.{name}: a function takes no settings, {sorted(settings)} given")
+    found = getattr(load_module(base / file), function, None)
+    if not callable(found):
+        raise RecipeError(f"tools.{name}: {file} has no function {function!r}")
+    return found  # type: ignore[no-any-return]
+
+
+def model_folder(recipe: Recipe, folder: Path, say: Say) -> Path:
+    """Where the model of a recipe lies; a tiny one is made into `folder`, others may be pulled."""
+    if recipe.model.name != "tiny":
+        if recipe.model.options:
+            raise RecipeError("model.options are settings of the model 'tiny' only")
+        return models.obtain(recipe.model.name, say)
+    if not (folder / "tokenizer_config.json").is_file():
+        from hornbeam import tiny
+
+        tiny.make(folder, recipe.run.seed, **recipe.model.options)
+    return folder
+
+
+def load_policy(recipe: Recipe, folder: Path) -> Policy:
+    """The policy with the recipe's loss, optimiser and adapters."""
+    return Policy.load(
+        folder,
+        loss=recipe.trained_loss,
+        optim=recipe.optim,
+        lora=recipe.lora,
+        seed=recipe.run.seed,
+    )
+
+
+@dataclass(slots=True)
+class World:
+    """Policy, engine and scorer of a run, and growers that share them."""
+
+    recipe: Recipe
+    plan: Plan
+    policy: Policy
+    engine: LocalEngine
+    scorer: RuleScorer
+
+    @classmethod
+    def build(cls, recipe: Recipe, plan: Plan, policy: Policy) -> World:
+        """The engine samples from the policy's own weights."""
+        chat = TemplateChat(policy.tokenizer, recipe.model.name)
+        engine = LocalEngine(
+            policy.model,
+            chat,
+            LocalSettings(**recipe.engine.model_dump()),
+            deterministic=recipe.run.resume == "exact",
+        )
+        return cls(recipe, plan, policy, engine, make_scorer(recipe.reward))
+
+    def grower(self, ledger: Ledger, keeper: Keeper | None, greedy: bool = False) -> Grower:
+        """A grower for training, or a greedy one of single episodes for evaluation."""
+        agents = {
+            name: Speaker(self.engine, agent.sampling(greedy), agent.segment)
+            for name, agent in self.recipe.agents.items()
+        }
+        return Grower(
+            self.plan.program,
+            agents,
+            Independent(n=1) if greedy else self.plan.strategy,
+            self.scorer,
+            LocalWorkers(self.plan.tools, self.recipe.limits.tool_seconds),
+            ledger,
+            self.recipe.limits,
+            keeper,
+        )
+
+    async def aclose(self) -> None:
+        """Give back what engine and scorer hold."""
+        await self.engine.aclose()
+        await self.scorer.aclose()
+
+
+def examples(tasks: list[Task], demonstration: Demonstration, chat: Chat) -> list[Example]:
+    """Demonstrations as ids: what the agent says is trained, its end token included.
+
+    Turns of one conversation are one example as long as each prompt goes on from the one before.
+    """
+    end = end_of_answer(chat)
+    out: list[Example] = []
+    for task in tasks:
+        said: dict[str, list[int]] = {}
+        prompt: list[int] = []
+        spans: list[tuple[list[int], bool]] = []
+        held: list[int] = []
+        for messages, text in demonstration(task):
+            context = list(chat.render(messages, said))
+            answer = [*chat.encode(text), end]
+            if spans and context[: len(held)] == held:
+                spans.append((context[len(held) :], False))
+            else:
+                if spans:
+                    out.append(Example(prompt, spans))
+                prompt, spans = context, []
+            spans.append((answer, True))
+            held = context + answer
+            said[text] = answer
+        if spans:
+            out.append(Example(prompt, spans))
+    return out

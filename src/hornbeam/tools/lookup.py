@@ -1,0 +1,15 @@
+"""The tool of the tiny world: looks up a key among the rooms of the task."""
+
+from __future__ import annotations
+
+from hornbeam.tasks.tiny import lookup
+from hornbeam.tools.base import Tool, ToolSettings
+from hornbeam.workers.local import inline
+
+
+class LookupSettings(ToolSettings):
+    """The lookup has no settings."""
+
+    def make(self) -> Tool:
+        """The tool."""
+        return inline(lookup)
