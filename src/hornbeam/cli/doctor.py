@@ -125,7 +125,7 @@ def _gpu() -> Finding:
     return Finding("machine", "gpu", "ok", ", ".join(names))
 
 
-def _requirements() -> list[tuple[str, str]]:
+def requirements() -> list[tuple[str, str]]:
     """(distribution, extra or "") of everything that this package's metadata asks for."""
     found = []
     for line in metadata.requires("hornbeam") or []:
@@ -145,7 +145,7 @@ def _version(name: str, missing: str) -> str:
 
 def _packages() -> list[Finding]:
     found = []
-    for name, extra in _requirements():
+    for name, extra in requirements():
         if extra:
             continue
         version = _version(name, "")
@@ -160,7 +160,7 @@ def _packages() -> list[Finding]:
 def _extras() -> list[Finding]:
     """One finding an extra: all of it is here, or how to get it."""
     extras: dict[str, list[str]] = {}
-    for name, extra in _requirements():
+    for name, extra in requirements():
         if extra:
             extras.setdefault(extra, []).append(name)
     found = []
