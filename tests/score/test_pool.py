@@ -55,8 +55,12 @@ def test_processes_start_late_time_out_and_leave_nothing():
         with pytest.raises(NoVerdict) as caught:
             await pool.check(request("4"))
         assert caught.value.kind == "crashes"
-        assert await pool.check(request("4")) == 1.0
+        with pytest.raises(NoVerdict) as caught:  # the checker raises: its process lives on
+            await pool.check({"rule": "reasoning_gym", "answer": "4", "task": {}})
+        assert caught.value.kind == "crashes"
         (third,) = pool.pids()
+        assert await pool.check(request("4")) == 1.0
+        assert pool.pids() == [third]
         await pool.aclose()
         await pool.aclose()  # twice is once
         assert gone([third])

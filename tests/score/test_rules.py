@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from hornbeam.errors import ScoreError
-from hornbeam.score import RewardSettings, make_scorer, rules
+from hornbeam.score import RewardSettings, check_task, make_scorer, rules
 from hornbeam.score.rules import accepted_answers, answer_text, said
 from hornbeam.tasks import Task
 from hornbeam.tasks.generated import reasoning_gym_tasks
@@ -109,6 +109,14 @@ def test_a_task_without_an_answer_is_told():
         with pytest.raises(ScoreError, match="task t: no answer to compare with"):
             judge(Task("t", "?", answer), "42")
     assert accepted_answers(Task("t", "?", [1, None, "b"])) == ["1", "b"]
+
+
+def test_a_rule_that_could_never_hold_is_told():
+    with pytest.raises(ScoreError, match="'The Beatles' holds no number; take the rule"):
+        judge(WHO, "42")
+    with pytest.raises(ScoreError, match="not of source 'reasoning_gym'"):
+        judge(SUM, "42", rule="reasoning_gym")
+    assert check_task("em", WHO) == ["The Beatles", "Fab Four"]
 
 
 def test_settings_refuse_what_cannot_be():

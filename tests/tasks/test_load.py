@@ -7,6 +7,7 @@ import os
 import pytest
 
 from hornbeam.errors import DataError, RecipeError
+from hornbeam.tasks.families import families, family_tasks
 from hornbeam.tasks.load import TaskSettings, load_tasks
 
 SVAMP = [
@@ -67,7 +68,7 @@ def test_gsm8k_gets_one_expression_where_its_notes_allow(data):
 def test_the_easier_ones(data):
     loaded = load(data, source="svamp", max_operations=1)
     assert [t.id for t in loaded.tasks] == ["a", "c"]
-    assert "2 of 4 have at most 1 operations" in loaded.sources[0]
+    assert "2 of 4 have at most 1 operation)" in loaded.sources[0]
 
 
 def test_shuffle_skip_count(data):
@@ -82,6 +83,8 @@ def test_the_environment_names_the_data_directory(data, monkeypatch):
     monkeypatch.setenv("HORNBEAM_DATA", str(data / "none"))
     with pytest.raises(DataError, match="no such directory"):
         load(source="svamp")
+    with pytest.raises(DataError, match="none: no such directory"):
+        load(data / "none", source="svamp")
 
 
 def test_without_data_and_hub_the_named_generator_makes_them(data):
@@ -191,6 +194,48 @@ def test_the_hub_by_name_reads_a_local_folder_in_its_layout(data):
     assert loaded.sources[0].endswith("train: 1 task from the hub")
     with pytest.raises(DataError, match="the hub gave nothing"):
         load(source="hub", name="nobody/nothing")
+
+
+HUB = {
+    "svamp": {
+        "ID": "chal-1",
+        "Body": "Ann has 3 nuts.",
+        "Question": "She gets 4. All?",
+        "Equation": "( 3.0 + 4.0 )",
+        "Answer": "7.0",
+        "Type": "Addition",
+    },
+    "gsm8k": {"question": "Two of 500?", "answer": "It is <<2*500=1000>>1,000.\n#### 1,000"},
+    "math": {
+        "problem": "Half?",
+        "solution": r"So $\boxed{\frac{1}{2}}$.",
+        "level": "Level 1",
+        "type": "Algebra",
+    },
+    "math500": {
+        "problem": "Half?",
+        "solution": "",
+        "answer": r"\frac12",
+        "subject": "Algebra",
+        "level": 1,
+        "unique_id": "u1",
+    },
+    "hotpotqa": {"id": "train_0", "question": "Who?", "golden_answers": ["A", "B"], "metadata": {}},
+}
+READ = {
+    "svamp": ("chal-1", "Ann has 3 nuts. She gets 4. All?", "7", "3 + 4"),
+    "gsm8k": ("gsm8k-train-1", "Two of 500?", "1000", "2 * 500"),
+    "math": ("math-train-1", "Half?", r"\frac{1}{2}", None),
+    "math500": ("u1", "Half?", r"\frac12", None),
+    "hotpotqa": ("train_0", "Who?", ["A", "B"], None),
+}
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_rows_of_the_hub_become_the_same_tasks(name):
+    row = families[name].from_hub(HUB[name])
+    (task,) = family_tasks(name, "train", [(1, row)], "hub")
+    assert (task.id, task.question, task.answer, task.data.get("expression")) == READ[name]
 
 
 real = pytest.mark.skipif("HORNBEAM_DATA" not in os.environ, reason="HORNBEAM_DATA is not set")

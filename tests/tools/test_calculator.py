@@ -1,5 +1,6 @@
 """The calculator answers everything, at once."""
 
+import asyncio
 import time
 from fractions import Fraction
 
@@ -16,7 +17,9 @@ from hornbeam.arithmetic import (
     write_number,
 )
 from hornbeam.errors import RecipeError
+from hornbeam.tasks import Task
 from hornbeam.tools import calculate, make_tool
+from hornbeam.workers.local import LocalWorkers
 
 WORTH = {
     "1+2": "3",
@@ -167,8 +170,12 @@ def test_numbers_are_written_as_people_write_them():
         operations("")
 
 
-def test_the_tool_by_name():
-    assert make_tool("calculator")("6 * 7") == "42"
+def test_the_tool_by_name_and_through_workers():
+    calculator = make_tool("calculator")
+    assert calculator("6 * 7") == "42"
+    workers = LocalWorkers({"calculator": calculator})
+    called = workers.call("calculator", {"expression": "1/0"}, Task("t", "?"))
+    assert asyncio.run(called) == "error: division by zero"
     with pytest.raises(RecipeError, match="did you mean 'calculator'"):
         make_tool("calculater")
     with pytest.raises(RecipeError, match="'calculator' has no setting 'digits'"):

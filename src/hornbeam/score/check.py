@@ -1,7 +1,8 @@
 r"""The checker's process: run as a script, it reads requests and writes verdicts.
 
 One JSON object a line each way: {"rule": "symbolic", "answer": "\\frac12", "accepted": ["0.5"],
-"seconds": 5} or {"rule": "reasoning_gym", "answer": ..., "task": {...}}; back comes a number.
+"seconds": 5} or {"rule": "reasoning_gym", "answer": ..., "task": {...}}; back comes a number, or
+null where the checker failed.
 It is meant to be killed when it takes too long, and an alarm of its own ends it should nobody be
 left to do so. The only import of math-verify; it has no time-out of its own here, since that one
 works by signals in the main thread and does not break into long integer powers. It imports nothing
@@ -67,7 +68,11 @@ def main() -> None:
         request = json.loads(line)
         if hasattr(signal, "alarm"):
             signal.alarm(math.ceil(request["seconds"]) + 1)
-        print(json.dumps(check(request)), file=out, flush=True)
+        try:
+            verdict: float | None = check(request)
+        except Exception:  # whatever a third party's parser raises over a strange answer
+            verdict = None
+        print(json.dumps(verdict), file=out, flush=True)
         if hasattr(signal, "alarm"):
             signal.alarm(0)
 

@@ -104,8 +104,8 @@ class Pool:
     async def check(self, request: Mapping[str, Any]) -> float:
         """The verdict on one request (see `hornbeam.score.check`).
 
-        Raises `NoVerdict` when there is none in time or the process died over it, `ScoreError`
-        when checkers cannot be started at all.
+        Raises `NoVerdict` when there is none in time or the checker failed or died over it, and
+        `ScoreError` when checkers cannot be started at all.
         """
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.workers, "hornbeam-check")
@@ -131,13 +131,15 @@ class Pool:
         worker = self._take()
         try:
             worker.send(text)
-            verdict = float(worker.read(self.seconds))
+            verdict = json.loads(worker.read(self.seconds))
         except BaseException:
             self._all.discard(worker)
             worker.end()
             raise
         self._idle.put(worker)
-        return verdict
+        if verdict is None:
+            raise NoVerdict("crashes")
+        return float(verdict)
 
     def _take(self) -> _Worker:
         """An idle process, or a new one; the threads bound how many there are."""

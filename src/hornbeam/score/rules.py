@@ -97,7 +97,8 @@ class RuleScorer:
     async def score(self, tree: Tree, nodes: Sequence[int]) -> list[float | None]:
         """One reward a node; None for nodes that do not end an episode or whose episode failed.
 
-        Raises `ScoreError` where the task has no answer to compare with.
+        Raises `ScoreError` where the task has no answer that the rule could hold for
+        (`check_task` finds that out beforehand).
         """
         return await asyncio.gather(*(self._judge(tree, i) for i in nodes))
 
@@ -127,9 +128,9 @@ class RuleScorer:
 
     async def _outcome(self, answer: str, task: Task) -> float:
         rule = self.settings.rule
+        accepted = check_task(rule, task)
         if rule == "reasoning_gym":
             return await self._pool.check({"rule": rule, "answer": answer, "task": task.to_json()})
-        accepted = accepted_answers(task)
         if rule != "symbolic":
             return max(rules[rule](answer, each) for each in accepted)
         if any(exact(answer, each) for each in accepted):
@@ -157,6 +158,22 @@ def accepted_answers(task: Task) -> list[str]:
         raise ScoreError(
             f"task {task.id}: no answer to compare with; give tasks an `answer`, or map the field"
             " that holds it with `fields`"
+        )
+    return accepted
+
+
+def check_task(rule: RuleName, task: Task) -> list[str]:
+    """The answers that the task accepts; `ScoreError` where the rule could never hold for it."""
+    accepted = accepted_answers(task)
+    if rule == "numeric" and all(last_number(each) is None for each in accepted):
+        raise ScoreError(
+            f"task {task.id}: the answer {accepted[0]!r} holds no number; take the rule 'symbolic'"
+            " for mathematics, 'em' or 'f1' for words"
+        )
+    if rule == "reasoning_gym" and not {"dataset", "metadata"} <= set(task.data):
+        raise ScoreError(
+            f"task {task.id} is not of source 'reasoning_gym', whose own rule cannot score it; take"
+            " another rule"
         )
     return accepted
 

@@ -27,7 +27,7 @@ def load_passages(corpus: str | Path, data: Path | None = None) -> list[Passage]
 
     `data` is the data directory, else `HORNBEAM_DATA`. Raises `DataError` where there are none.
     """
-    path = _find(corpus, data or data_directory())
+    path = _find(corpus, data_directory(data))
     passages = []
     seen: set[str] = set()
     for number, record in read_records(path):

@@ -83,7 +83,7 @@ def load_tasks(settings: Sequence[TaskSettings], data: Path | None = None) -> Lo
     `data` is the data directory, else `HORNBEAM_DATA`. Raises `RecipeError` for what is not known
     and `DataError` for files that cannot be read, too few tasks and ids that occur twice.
     """
-    data = data or data_directory()
+    data = data_directory(data)
     tasks: list[Task] = []
     lines = []
     owner: dict[str, str] = {}
@@ -101,15 +101,16 @@ def load_tasks(settings: Sequence[TaskSettings], data: Path | None = None) -> Lo
     return Loaded(tasks, lines)
 
 
-def data_directory() -> Path | None:
-    """The directory that `HORNBEAM_DATA` names. Raises `DataError` if it is none."""
-    given = os.environ.get("HORNBEAM_DATA")
-    if not given:
-        return None
-    path = Path(given).expanduser()
-    if not path.is_dir():
-        raise DataError(f"HORNBEAM_DATA = {given}: no such directory")
-    return path
+def data_directory(given: Path | None = None) -> Path | None:
+    """The directory given, else the one that `HORNBEAM_DATA` names, else None.
+
+    Raises `DataError` if it is none.
+    """
+    name = os.environ.get("HORNBEAM_DATA")
+    path = given or (Path(name) if name else None)
+    if path and not path.expanduser().is_dir():
+        raise DataError(f"{'' if given else 'HORNBEAM_DATA = '}{path}: no such directory of data")
+    return path.expanduser() if path else None
 
 
 def _label(settings: TaskSettings) -> str:
@@ -226,7 +227,7 @@ def _cut(tasks: list[Task], settings: TaskSettings, where: str) -> tuple[list[Ta
     most = settings.max_operations
     if most is not None:
         kept = [task for task in tasks if 0 < task.data.get("operations", 0) <= most]
-        where += f" ({len(kept)} of {len(tasks)} have at most {most} operations)"
+        where += f" ({len(kept)} of {len(tasks)} have at most {most} operation{'s' * (most > 1)})"
         tasks = kept
     if settings.seed is not None:
         tasks = random.Random(settings.seed).sample(tasks, len(tasks))

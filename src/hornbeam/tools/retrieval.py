@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import bm25s
 import numpy as np
@@ -58,11 +59,15 @@ def _words(texts: list[str]) -> list[list[str]]:
 
 
 class RetrievalSettings(ToolSettings):
-    """`corpus` is a file of passages, or a question set of the data directory ("hotpotqa")."""
+    """`corpus` is a file of passages, or a question set of the data directory ("hotpotqa").
+
+    `data` is the data directory, else `HORNBEAM_DATA`.
+    """
 
     corpus: str
     k: int = Field(3, gt=0)
+    data: Path | None = None
 
     def make(self) -> Tool:
         """The tool, its index built."""
-        return Retrieval(load_passages(self.corpus), self.k)
+        return Retrieval(load_passages(self.corpus, self.data), self.k)
