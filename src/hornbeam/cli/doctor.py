@@ -10,7 +10,6 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -56,10 +55,10 @@ def doctor_command(
 
 def examine() -> list[Finding]:
     """All findings, in the order in which they are shown."""
-    looks: list[Callable[[], list[Finding]]] = [_python, _machine, _packages, _extras, _data]
     with ThreadPoolExecutor(1) as pool:  # the hub may take seconds to answer
         hub = pool.submit(_hub)
-        found = [finding for look in looks for finding in look()]
+        asked = requirements()
+        found = [*_python(), *_machine(), *packages(asked), *extras(asked), *_data()]
         return found + hub.result()
 
 
@@ -143,9 +142,10 @@ def _version(name: str, missing: str) -> str:
         return missing
 
 
-def _packages() -> list[Finding]:
+def packages(asked: list[tuple[str, str]]) -> list[Finding]:
+    """One finding a package that every install needs."""
     found = []
-    for name, extra in requirements():
+    for name, extra in asked:
         if extra:
             continue
         version = _version(name, "")
@@ -157,14 +157,14 @@ def _packages() -> list[Finding]:
     return found
 
 
-def _extras() -> list[Finding]:
+def extras(asked: list[tuple[str, str]]) -> list[Finding]:
     """One finding an extra: all of it is here, or how to get it."""
-    extras: dict[str, list[str]] = {}
-    for name, extra in requirements():
+    members: dict[str, list[str]] = {}
+    for name, extra in asked:
         if extra:
-            extras.setdefault(extra, []).append(name)
+            members.setdefault(extra, []).append(name)
     found = []
-    for extra, names in sorted(extras.items()):
+    for extra, names in sorted(members.items()):
         lacking = [name for name in names if not _version(name, "")]
         if lacking:
             remedy = f"pip install 'hornbeam[{extra}]'"
