@@ -11,6 +11,7 @@ JSON; what comes back is a user message, as many chat templates know no tool rol
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from typing import Any
@@ -84,14 +85,22 @@ def read_move(settings: React, text: str) -> tuple[str, str]:
     >>> read_move(React(), "I need CALC[12 * 3]")
     ('CALC', '12 * 3')
     """
-    before, after = settings.answer.split("{}")
-    inside = rf"(.*?){re.escape(after)}" if after else r"([^\n]*)"
-    answer = re.search(re.escape(before) + inside, _closed(text, after), re.DOTALL)
-    names = "|".join(map(re.escape, settings.tools)) or r"(?!)"
-    call = re.search(rf"\b({names})\[([^\]]*)\]", _closed(text, "]"))
+    after, answers, calls = _patterns(tuple(settings.tools), settings.answer)
+    answer = answers.search(_closed(text, after))
+    call = calls.search(_closed(text, "]"))
     if call and not (answer and answer.start() < call.start()):
         return call[1], call[2].strip()
     return ("answer", answer[1].strip()) if answer else ("", "")
+
+
+@functools.cache
+def _patterns(names: tuple[str, ...], answer: str) -> tuple[str, re.Pattern[str], re.Pattern[str]]:
+    """(what closes an answer, pattern of an answer, pattern of a call)."""
+    before, after = answer.split("{}")
+    inside = rf"(.*?){re.escape(after)}" if after else r"([^\n]*)"
+    known = "|".join(map(re.escape, names)) or r"(?!)"
+    calls = re.compile(rf"\b({known})\[([^\]]*)\]")
+    return after, re.compile(re.escape(before) + inside, re.DOTALL), calls
 
 
 def _closed(text: str, after: str) -> str:

@@ -19,6 +19,7 @@ import inspect
 import json
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from hornbeam.errors import ToolError
@@ -36,6 +37,18 @@ def inline(tool: F) -> F:
     return tool
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A tool and what was found out about it once, so that a call need not."""
+
+    run: Tool
+    how: str  # "async", "inline" or "thread"
+    signature: inspect.Signature | None  # None: written in C, tells none
+    wants_task: bool
+    required: frozenset[str]
+    accepted: frozenset[str]
+
+
 class LocalWorkers:
     """Tools by name, at most `seconds` a call, at most `threads` of them at once.
 
@@ -46,8 +59,7 @@ class LocalWorkers:
         self.seconds = seconds
         self.threads = threads
         self.abandoned = 0
-        self._tools = dict(tools)
-        self._signatures = {name: _signature(tool) for name, tool in tools.items()}
+        self._tools = {name: _look_at(tool) for name, tool in tools.items()}
         self._free: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
 
     async def call(self, name: str, arguments: Mapping[str, Any], task: Task) -> Any:
@@ -56,34 +68,22 @@ class LocalWorkers:
             hint = nearest(name, self._tools) if self._tools else "this run has none"
             raise ToolError(f"there is no tool {name!r}: {hint}")
         tool = self._tools[name]
-        given = self._bind(name, arguments, task)
+        given = (task,) if tool.wants_task else ()
+        if not tool.required <= arguments.keys() <= tool.accepted:
+            _check(name, tool, given, arguments)
 
         def run() -> Any:
-            return tool(*given, **arguments)
+            return tool.run(*given, **arguments)
 
-        if _is_async(tool):
-            result = await self._awaited(name, run)
-        elif getattr(tool, "hornbeam_inline", False):
+        if tool.how == "inline":
             result = _outcome(run)
+        elif tool.how == "async":
+            result = await self._awaited(name, run)
         else:
             result = await self._in_thread(name, run)
         if isinstance(result, ToolError):
             raise result
         return _json(name, result)
-
-    def _bind(self, name: str, arguments: Mapping[str, Any], task: Task) -> tuple[Task, ...]:
-        """The positional arguments: the task where the tool wants it. Checks all arguments."""
-        signature = self._signatures[name]
-        if signature is None:
-            return ()
-        parameters = list(signature.parameters.values())
-        given = (task,) if parameters and parameters[0].name == "task" else ()
-        try:
-            signature.bind(*given, **arguments)
-        except TypeError as error:
-            takes = ", ".join(parameter.name for parameter in parameters[len(given) :])
-            raise ToolError(f"{name} takes ({takes}): {error}") from error
-        return given
 
     async def _awaited(self, name: str, run: Callable[[], Any]) -> Any:
         """What an async tool returns, or the error."""
@@ -139,16 +139,33 @@ class LocalWorkers:
         """Nothing is held; threads left behind end with the process."""
 
 
-def _signature(tool: Tool) -> inspect.Signature | None:
-    """The signature of a tool, or None for one written in C that tells none."""
+def _look_at(tool: Tool) -> _Known:
+    """All there is to know of a tool."""
+    how = "inline" if getattr(tool, "hornbeam_inline", False) else "thread"
+    if inspect.iscoroutinefunction(tool) or inspect.iscoroutinefunction(type(tool).__call__):
+        how = "async"
     try:
-        return inspect.signature(tool)
+        signature = inspect.signature(tool)
     except ValueError:
-        return None
+        return _Known(tool, how, None, False, frozenset(), frozenset())
+    parameters = list(signature.parameters.values())
+    wants_task = bool(parameters) and parameters[0].name == "task"
+    plain = [
+        p for p in parameters[wants_task:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    required = frozenset(p.name for p in plain if p.default is p.empty)
+    return _Known(tool, how, signature, wants_task, required, frozenset(p.name for p in plain))
 
 
-def _is_async(tool: Tool) -> bool:
-    return inspect.iscoroutinefunction(tool) or inspect.iscoroutinefunction(type(tool).__call__)
+def _check(name: str, tool: _Known, given: tuple[Any, ...], arguments: Mapping[str, Any]) -> None:
+    """Raise `ToolError` where the arguments do not fit; for all but plainly fitting ones."""
+    if tool.signature is None:
+        return
+    try:
+        tool.signature.bind(*given, **arguments)
+    except TypeError as error:
+        takes = ", ".join(list(tool.signature.parameters)[len(given) :])
+        raise ToolError(f"{name} takes ({takes}): {error}") from error
 
 
 def _outcome(run: Callable[[], Any]) -> Any:
