@@ -4,7 +4,7 @@ import pytest
 
 from hornbeam import tiny
 from hornbeam.chat import TemplateChat, assistant, user
-from hornbeam.errors import DataError, ToolError
+from hornbeam.errors import DataError, RecipeError, ToolError
 from hornbeam.tasks.tiny import DOORS, WORDS, doors, known_part, lookup, lookup_tasks, rule
 
 
@@ -118,3 +118,12 @@ def test_equal_seeds_give_equal_weights(tmp_path):
     assert all(one[name].equal(same[name]) for name in one)
     assert not all(one[name].equal(other[name]) for name in one)
     assert sum(t.numel() for t in one.values()) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [({"widht": 32}, "did you mean 'width'"), ({"width": 30}, "multiple of twice the heads")],
+)
+def test_a_wrong_shape_is_refused(tmp_path, options, told):
+    with pytest.raises(RecipeError, match=told):
+        tiny.make(tmp_path, **options)

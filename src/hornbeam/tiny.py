@@ -7,9 +7,12 @@ all bytes, so that it reads any text. It lies on disk in Hugging Face layout lik
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from pydantic import Field, model_validator
 
 from hornbeam.models import quiet
+from hornbeam.settings import Settings, build
 from hornbeam.tasks.tiny import WORDS
 
 SPECIAL = ("<pad>", "<end>", "<system>", "<user>", "<assistant>")
@@ -20,21 +23,37 @@ TEMPLATE = (
 CONTEXT = 2048
 
 
-def make(
-    folder: str | Path, seed: int = 0, *, width: int = 64, layers: int = 2, heads: int = 4
-) -> Path:
-    """Write a tiny model with its tokenizer into `folder`; equal seeds give equal weights."""
+class Shape(Settings):
+    """How wide and deep the tiny model is."""
+
+    width: int = Field(64, ge=4, le=1024)
+    layers: int = Field(2, ge=1, le=24)
+    heads: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError("width must be a multiple of twice the heads")
+        return self
+
+
+def make(folder: str | Path, seed: int = 0, **options: int) -> Path:
+    """Write a tiny model with its tokenizer into `folder`; equal seeds give equal weights.
+
+    `options` are those of `Shape`. Raises `RecipeError` for others.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    shape = build("model", {"tiny": Shape}, "tiny", options)
     words = tokenizer()
     config = LlamaConfig(
         vocab_size=len(words),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
+        hidden_size=shape.width,
+        intermediate_size=2 * shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         pad_token_id=words.pad_token_id,
