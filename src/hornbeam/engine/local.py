@@ -144,6 +144,7 @@ class LocalEngine:
                     self._drop_cancelled()
                     self._admit()
                     self._round()
+            self._slots.clear()  # gives its memory to whoever trains now
         except BaseException as error:
             self._fail(EngineError(f"sampling failed: {type(error).__name__}: {error}"), error)
             self._forget()
@@ -183,12 +184,13 @@ class LocalEngine:
                     self._prefixes.fill(run, kv, logits)
         rows = [run.logits for run in ends if run.logits is not None]
         sound = self._sample(jobs, torch.stack(rows))
-        for job, run, ok in zip(jobs, ends, sound):
-            if not ok or job.finish:
-                self._answer(job, ok)
-            else:
-                self._slots.join(run.path())
+        going = [ok and not job.finish for job, ok in zip(jobs, sound)]
+        self._slots.join([run.path() for run, on in zip(ends, going) if on])
+        for job, on, ok in zip(jobs, going, sound):
+            if on:
                 self._running.append(job)
+            else:
+                self._answer(job, ok)
         del self._waiting[:free]
         self._prefixes.trim()
 

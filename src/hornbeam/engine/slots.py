@@ -23,12 +23,13 @@ class Slots:
         self.lengths: list[int] = []
         self._kv: Tensor | None = None
 
-    def join(self, path: Sequence[Run]) -> None:
-        """A new last row that holds the sequence of this path."""
-        length = path[-1].start + len(path[-1].tokens) if path else 0
-        kv = self._room(len(self.lengths) + 1, length)
-        copy_path(path, kv[:, :, len(self.lengths)])
-        self.lengths.append(length)
+    def join(self, paths: Sequence[Sequence[Run]]) -> None:
+        """New last rows that hold the sequences of these paths."""
+        sizes = [path[-1].start + len(path[-1].tokens) for path in paths]
+        kv = self._room(len(self.lengths) + len(paths), max(sizes, default=0) + 1)
+        for path, size in zip(paths, sizes):
+            copy_path(path, kv[:, :, len(self.lengths)])
+            self.lengths.append(size)
 
     def step(self, tokens: Sequence[int]) -> Tensor:
         """Logits [R, V] after one more token in every row."""
