@@ -118,6 +118,7 @@ def test_placed_nodes_give_their_contexts_back(steps: list) -> None:
         )
         expected.append([*context])
     assert [list(t.context(i)) for i in range(len(t))] == expected
+    assert all(t.before(t.nodes[i]) == t.context(i) for i in range(1, len(t)))
     assert [t.length(i) for i in range(len(t))] == [len(t.sequence(i)) for i in range(len(t))]
 
 

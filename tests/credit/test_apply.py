@@ -68,6 +68,14 @@ def test_a_tree_of_failed_leaves_has_no_advantage_and_counts_nowhere(name: str) 
     assert not any(failed.columns["advantage_pos"]) and not any(failed.columns["advantage_neg"])
 
 
+@pytest.mark.parametrize("name", sorted(methods))
+def test_no_tree_and_a_task_from_which_nothing_grew_are_no_error(name: str) -> None:
+    credit([], name)
+    bare = tree([], {})
+    credit([bare], name)
+    assert (bare.columns["advantage"], bare.columns["leaves"]) == ([None], [0])
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_reward_that_is_no_number_is_an_error(bad: float) -> None:
     with pytest.raises(DataError, match=r"node 2: reward .* is not a finite number"):

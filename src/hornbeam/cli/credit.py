@@ -11,19 +11,22 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from hornbeam.credit import credit, method, outcome
+from hornbeam.credit import credit, method, methods, outcome
 from hornbeam.errors import DataError, HornbeamError, RecipeError
 from hornbeam.tree import Tree
 from hornbeam.treefile import from_json, json_line, read_records
 
 
 def credit_command(
-    name: Annotated[str, typer.Argument(metavar="METHOD", help="grpo, rloo, tree_grpo, ...")],
+    name: Annotated[str, typer.Argument(metavar="METHOD", help=f"One of {', '.join(methods)}.")],
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="Tree lines; - reads them from stdin.")
     ],
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A method's setting.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A setting of the method, such as std=population."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write to this file, not to stdout.")
