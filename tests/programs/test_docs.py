@@ -1,9 +1,13 @@
-"""The Python blocks of the pages on programs, run from top to bottom."""
+"""The blocks of the pages on programs: Python is run from top to bottom, recipes are made."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
+
+from hornbeam.run.recipe import load_recipe
+from hornbeam.run.wire import plan
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -21,3 +25,15 @@ def test_the_blocks_of_a_page_run(page: str, tmp_path: Path, monkeypatch) -> Non
             (tmp_path / file[1]).write_text(code)
         line = text.count("\n", 0, block.start(1))
         exec(compile("\n" * line + code, page, "exec"), names)
+
+
+def test_the_recipe_of_the_guide_can_be_made(tmp_path: Path) -> None:
+    text = (DOCS / "own-program.md").read_text()
+    (code,) = re.findall(r"```python\n(# team\.py\n.*?)```", text, re.DOTALL)
+    (tmp_path / "team.py").write_text(code)
+    (toml,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "team.toml").write_text(toml)
+    made = plan(load_recipe(tmp_path / "team.toml"), tmp_path)
+    assert inspect.signature(made.program).parameters["rounds"].default == 3
+    assert set(made.tools) == {"calculator"}
+    assert len(made.train.tasks) == 200

@@ -8,7 +8,8 @@ from hornbeam.chat import ByteChat, assistant, user
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import ToolError
 from hornbeam.programs import make_program
-from hornbeam.programs.react import React, opening
+from hornbeam.programs.calls import React
+from hornbeam.programs.talk import opening
 from hornbeam.search.branch import Branch
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.tiny import lookup as look_up

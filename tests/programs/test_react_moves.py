@@ -4,13 +4,8 @@ import pytest
 
 from hornbeam.chat import assistant, user
 from hornbeam.errors import DataError
-from hornbeam.programs.react import (
-    React,
-    ToolName,
-    observe,
-    react_demonstration,
-    read_move,
-)
+from hornbeam.programs.calls import React, ToolName, observe, read_move
+from hornbeam.programs.react import react_demonstration
 from hornbeam.tasks.base import Task
 
 SEARCH = React(

@@ -11,10 +11,11 @@ from typing import Any
 
 from hornbeam.errors import ProgramError
 from hornbeam.program import Program
+from hornbeam.programs.calls import React
 from hornbeam.programs.load import load_module
 from hornbeam.programs.lookup import lookup, lookup_demonstration
 from hornbeam.programs.pipeline import Pipeline, pipeline
-from hornbeam.programs.react import React, react, react_demonstration
+from hornbeam.programs.react import react, react_demonstration
 from hornbeam.programs.single import Single, single, single_demonstration
 from hornbeam.programs.talk import Demonstration
 from hornbeam.settings import Settings, build, nearest

@@ -71,11 +71,10 @@ def pipeline(settings: Pipeline) -> Program:
 
     async def run(task: Task, ep: Episode) -> Any:
         said = {"question": task.question}
-        text = ""
         for stage in settings.stages:
-            messages = [system(stage.system)] if stage.system else []
-            messages.append(user(stage.prompt.format(**said)))
-            text = said[stage.agent] = (await ep.ask(stage.agent, messages)).text
-        return read_answer(settings.answer, text)
+            before = [system(stage.system)] if stage.system else []
+            messages = [*before, user(stage.prompt.format(**said))]
+            said[stage.agent] = (await ep.ask(stage.agent, messages)).text
+        return read_answer(settings.answer, said[settings.stages[-1].agent])
 
     return run
