@@ -133,6 +133,7 @@ class PrefixTree:
         """The run where the longest known prefix of `tokens` ends, and that prefix's length."""
         now = next(self._clock)
         run, at = self.root, 0
+        run.used = now
         while at < len(tokens) and tokens[at] in run.children:
             child = run.children[tokens[at]]
             same = _shared(child.tokens, tokens[at : at + len(child.tokens)])
