@@ -111,8 +111,9 @@ def _policy(case: dict[str, Any], how: LossSettings, optim: OptimSettings, seed:
 
 
 def _gradients(policy: Policy, trees: list[Any]) -> dict[str, Any]:
-    batches = policy._batches(list(policy._parts(trees, all_nodes)))
-    got: dict[str, Any] = {"": sum(policy._backward(batch, _Told()) for batch in batches)}
+    with policy._training():
+        batches = policy._batches(list(policy._parts(trees, all_nodes)))
+        got: dict[str, Any] = {"": sum(policy._backward(batch, _Told()) for batch in batches)}
     return got | {n: p.grad for n, p in policy._named.items()}
 
 

@@ -7,6 +7,7 @@ advantage. It is slow and plain on purpose.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -32,25 +33,27 @@ def loss(
     The size is the sum over leaves of |what the leaf adds|: what rounding is relative to.
     """
     leaves = []
-    for tree in trees:
+    for t, tree in enumerate(trees):
         for leaf in tree.leaves():
             path = [i for i in tree.path(leaf) if len(tree.nodes[i].tokens)]
             if tree.columns["advantage"][leaf] is not None and path:
-                leaves.append((tree, leaf, path))
-    lengths = [sum(len(tree.nodes[i].tokens) for i in path) for tree, _, path in leaves]
+                leaves.append((t, leaf, path))
+    lengths = [sum(len(trees[t].nodes[i].tokens) for i in path) for t, _, path in leaves]
     total, size, clipped = torch.zeros(()), 0.0, 0
-    for (tree, leaf, path), length in zip(leaves, lengths):
+    node = cache(lambda t, i: _node(model, reference, trees[t], i, how))  # pure, only slow
+    for (t, leaf, path), length in zip(leaves, lengths):
+        advantage = trees[t].columns["advantage"]
         before = float(total.detach())
         weight = {
             "token_mean": 1 / sum(lengths),
             "sequence_mean": 1 / (len(leaves) * length),
             "constant": 1 / (len(leaves) * how.constant),
         }[how.aggregation]
-        terms = [_node(model, reference, tree, i, how) for i in path]
+        terms = [node(t, i) for i in path]
         whole = torch.cat([new - old for new, old, *_ in terms]).mean()
         for i, (new, old, engine, k3, entropy) in zip(path, terms):
-            own = tree.columns["advantage"][i]
-            a = tree.columns["advantage"][leaf] if own is None else own
+            own = advantage[i]
+            a = advantage[leaf] if own is None else own
             ratio = _ratio(how.ratio, new, old, whole)
             objective = _objective(how, ratio, new, a)
             if how.truncate is not None:

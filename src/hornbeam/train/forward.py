@@ -31,7 +31,9 @@ def log_probs(
 ) -> tuple[Tensor, Tensor]:
     """(log pi of every target, entropy in nats at every target), each [T], float32.
 
-    `model` is a transformers causal LM. Without `entropy` no gradient goes through the second.
+    `model` is a transformers causal LM; for a packed trie call this, and the backward pass that
+    may compute activations again, inside `attention.packed(model)`. Without `entropy` no gradient
+    goes through the second.
     """
     kind = pack.ids.device.type
     with torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext():
@@ -77,13 +79,12 @@ def _hidden(model: Any, pack: Pack) -> Tensor:
             use_cache=False,
         )
     else:
-        with attention.packed(model):
-            out = model.base_model(
-                input_ids=pack.ids,
-                position_ids=pack.position,
-                visible=attention.Visible(pack.position[0], pack.end),
-                use_cache=False,
-            )
+        out = model.base_model(
+            input_ids=pack.ids,
+            position_ids=pack.position,
+            visible=attention.Visible(pack.position[0], pack.end),
+            use_cache=False,
+        )
     hidden: Tensor = out.last_hidden_state
     return hidden.flatten(0, 1)
 

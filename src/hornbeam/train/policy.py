@@ -7,7 +7,7 @@ equal trees give equal weights, bit for bit, on one machine with the same number
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -66,7 +66,7 @@ class Policy:
         self.loss, self.optim, self.seed = loss, optim, seed
         self.version = 0
         if optim.checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            weights.checkpoint_activations(model)
         self._named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         self._optimiser = Optimiser(
             list(self._named.values()),
@@ -211,9 +211,11 @@ class Policy:
     @contextmanager
     def _training(self) -> Iterator[None]:
         """In training mode (which only turns activation checkpointing on), then back."""
+        attend = attention.packed(self.causal) if self.optim.packed else nullcontext()
         self.model.train()
         try:
-            yield
+            with attend:
+                yield
         finally:
             self.model.eval()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from hornbeam.errors import ModelError, StoreError
@@ -24,7 +25,7 @@ def load(folder: Path) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: the model does not load: {_line(error)}") from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -71,6 +72,13 @@ def without_dropout(model: Any) -> None:
             module.attention_dropout = 0.0
 
 
+def checkpoint_activations(model: Any) -> None:
+    """Keep only the layers' inputs in the forward pass and compute the rest again."""
+    old = "gradient_checkpointing_enable"  # what earlier releases of transformers 5 call it
+    enable = getattr(model, "activation_checkpointing_enable", None) or getattr(model, old)
+    enable({"use_reentrant": False})
+
+
 def merged(causal: Any) -> dict[str, Tensor]:
     """The weights by their Hugging Face names, adapters added in; the model stays as it is."""
     deltas = {
@@ -113,7 +121,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """What `write_state` wrote; `StoreError` where there is none or it is damaged."""
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # a damaged pickle raises anything
         raise StoreError(f"{path}: no readable trainer state: {_line(error)}") from error
     return state
 

@@ -1,0 +1,118 @@
+"""Losses by hand, and laws that tie them together."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hornbeam.train.losses import (
+    Units,
+    cispo_loss,
+    clip_loss,
+    clipped,
+    importance,
+    k3,
+    segment_means,
+    sequence_units,
+    token_units,
+    turn_units,
+)
+
+ratios = st.floats(0.3, 3.0)
+advantages = st.lists(st.floats(-2, 2), min_size=1, max_size=6)
+
+
+def units(ratio, plus, minus, mass=1.0):
+    log = torch.tensor([math.log(ratio)], dtype=torch.float64)
+    mean = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    kind = torch.float64
+    return Units(
+        log,
+        mean,
+        torch.tensor([mass], dtype=kind),
+        *(torch.tensor([x], dtype=kind) for x in (plus, minus)),
+    )
+
+
+@given(ratios, advantages)
+def test_two_sums_give_what_every_leaf_gives(ratio, leaves):
+    """METHODS 0.1: sum_i min(r A_i, clip(r) A_i) = S+ min(r, 1+e) + S- max(r, 1-e)."""
+    each = sum(min(ratio * a, min(max(ratio, 0.8), 1.28) * a) for a in leaves)
+    plus, minus = sum(max(a, 0) for a in leaves), sum(min(a, 0) for a in leaves)
+    assert float(clip_loss(units(ratio, plus, minus), 0.2, 0.28).detach()) == pytest.approx(
+        -each, abs=1e-9
+    )
+
+
+@given(ratios, advantages)
+def test_two_sums_give_the_dual_clip(ratio, leaves):
+    """For A < 0 the term is max(min(r A, clip(r) A), c A)."""
+
+    def term(a):
+        inner = min(ratio * a, min(max(ratio, 0.8), 1.2) * a)
+        return max(inner, 1.5 * a) if a < 0 else inner
+
+    plus, minus = sum(max(a, 0) for a in leaves), sum(min(a, 0) for a in leaves)
+    got = float(clip_loss(units(ratio, plus, minus), 0.2, 0.2, 1.5).detach())
+    assert got == pytest.approx(-sum(map(term, leaves)), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "plus", "minus", "gradient", "cut"),
+    [
+        (1.0, 2.0, -1.0, -1.0, False),  # -(2 - 1) r
+        (1.5, 2.0, 0.0, 0.0, True),  # beyond 1.2 good leaves push no further
+        (1.5, 2.0, -1.0, 1.5, True),  # the bad ones still do: +1 r
+        (0.5, 0.0, -1.0, 0.0, True),
+        (0.5, 2.0, -1.0, -1.0, True),  # -2 r
+    ],
+)
+def test_gradient_of_the_clip(ratio, plus, minus, gradient, cut):
+    u = units(ratio, plus, minus)
+    clip_loss(u, 0.2, 0.2).backward()
+    assert float(u.mean.grad) == pytest.approx(gradient)
+    assert bool(clipped(u, 0.2, 0.2)) is cut
+
+
+def test_cispo_weighs_the_log_prob_with_a_held_ratio():
+    u = units(1.5, 2.0, -0.5)
+    cispo_loss(u, 0.2, 0.2).backward()
+    assert float(u.mean.grad) == pytest.approx(-1.2 * 1.5)
+
+
+def test_k3_by_hand_and_never_negative():
+    logp, reference = torch.tensor([-1.0, -2.0]), torch.tensor([-1.0, -1.0])
+    assert k3(logp, reference).tolist() == pytest.approx([0.0, math.e - 2])
+    assert (k3(torch.randn(100), torch.randn(100)) >= 0).all()
+
+
+def test_importance_is_cut_above_and_constant():
+    trainer = torch.tensor([0.0, math.log(3.0)], requires_grad=True)
+    weight = importance(trainer, torch.zeros(2), 2.0)
+    assert weight.tolist() == pytest.approx([1.0, 2.0])
+    assert not weight.requires_grad
+
+
+def test_segment_means_by_hand():
+    mean, mass = segment_means(
+        torch.tensor([1.0, 3.0, 5.0]), torch.tensor([1.0, 3.0, 2.0]), torch.tensor([0, 0, 1]), 2
+    )
+    assert mean.tolist() == [2.5, 5.0]
+    assert mass.tolist() == [4.0, 2.0]
+
+
+def test_ratios_of_all_units_agree_on_one_token():
+    """A sequence of one turn of one token: all three ratios are one."""
+    logp, old = torch.tensor([-1.0], requires_grad=True), torch.tensor([-1.3])
+    one, zero = torch.ones(1), torch.zeros(1, dtype=torch.int64)
+    plus, minus = torch.tensor([2.0]), torch.tensor([-0.0])
+    made = [
+        token_units(logp, old, one, zero, plus, minus),
+        turn_units(logp, old, one, zero, plus, minus),
+        sequence_units(logp, (logp - old).detach(), one, zero, 1, zero, zero, torch.tensor([2.0])),
+    ]
+    for u in made:
+        (gradient,) = torch.autograd.grad(clip_loss(u, 0.5, 0.5), logp)
+        assert float(gradient) == pytest.approx(-2 * math.exp(0.3))

@@ -1,0 +1,278 @@
+"""Steps, skips, resume to the bit, saving and loading, on models of a few thousand weights."""
+
+import errno
+import math
+
+import pytest
+import torch
+
+from hornbeam.credit import credit
+from hornbeam.errors import ModelError, StoreError
+from hornbeam.tiny import make
+from hornbeam.train.policy import Policy
+from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
+from hornbeam.train.sft import Example, examples
+from train import worlds
+
+FAST = OptimSettings(lr=1e-2)
+LORA = LoraSettings(rank=2, alpha=4.0)
+
+
+def credited(seed=1, method="grpo", **more):
+    trees = worlds.forest(seed, **more)
+    credit(trees, method)
+    return trees
+
+
+def policy(seed=0, lora=None, optim=FAST, **loss):
+    return Policy(
+        worlds.model("Llama", seed=seed), loss=LossSettings(**loss), optim=optim, lora=lora
+    )
+
+
+def weights(p):
+    return {n: q.detach().clone() for n, q in p.model.named_parameters()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
+
+
+def test_a_step_raises_the_objective_and_counts_tokens():
+    p, trees = policy(old="trainer"), credited()
+    first = p.step(trees)
+    assert (first["updates"], first["skipped_updates"], p.version) == (1, 0, 1)
+    assert first["ratio_mean"] == pytest.approx(1) and first["clip_fraction"] == 0
+    assert 0 < first["tokens_unique"] < first["tokens_flat"]
+    assert 0 < first["tokens_trained"] < first["tokens_flat"]
+    assert 0 < first["entropy"] <= math.log(worlds.VOCAB)
+
+
+def test_the_loss_falls_over_steps_on_the_same_trees():
+    p, trees = policy(clip_low=1.0, clip_high=100.0), credited()
+    told = [p.step(trees)["loss"] for _ in range(6)]
+    assert told[-1] < told[0] - 0.05
+
+
+def test_equal_states_make_equal_steps():
+    runs = []
+    for _ in range(2):
+        p = policy(kl=0.1, ratio="sequence")
+        p.step(credited())
+        runs.append(weights(p))
+    assert same(*runs)
+
+
+def test_nothing_to_train_makes_no_update():
+    p, trees = policy(), credited()
+    before = weights(p)
+    for tree in trees:
+        tree.columns["advantage"] = [None if a is None else 0.0 for a in tree.columns["advantage"]]
+    told = p.step(trees)
+    assert (told["updates"], told["skipped_updates"], told["tokens_unique"]) == (0, 0, 0)
+    assert told["loss"] == 0 and p.version == 0 and same(before, weights(p))
+    assert policy(kl=0.1).step(trees)["updates"] == 1
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_non_finite_step_is_skipped_and_counted(value):
+    p, trees = policy(), credited()
+    p.step(trees)
+    before = weights(p)
+    bad = credited()
+    leaf = next(i for i, a in enumerate(bad[0].columns["advantage"]) if a)
+    bad[0].columns["advantage"][leaf] = value
+    told = p.step(bad)
+    assert (told["skipped_updates"], told["updates"], p.version) == (1, 0, 1)
+    assert same(before, weights(p))
+    good = p.step(trees)
+    assert good["updates"] == 1 and math.isfinite(good["grad_norm"])
+
+
+def test_gradients_are_clipped_to_the_norm():
+    moved = []
+    for most in (1e-3, 1e3):
+        p = Policy(worlds.model("Llama"), optim=OptimSettings(lr=1.0, max_grad_norm=most))
+        told = p.step(credited())
+        moved.append((told["grad_norm"], p._optimiser.adam.state_dict()["state"]))
+    assert moved[0][0] == moved[1][0] > 1e-3
+    squares = sum(float(s["exp_avg_sq"].sum()) for s in moved[0][1].values())
+    assert math.sqrt(squares / (1 - 0.999)) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_warm_up_is_linear():
+    p = policy(optim=OptimSettings(lr=0.4, warmup_steps=4))
+    assert [p.step(credited())["lr"] for _ in range(5)] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4])
+
+
+def test_epochs_and_minibatches_make_updates_and_the_ratio_moves():
+    p = policy(optim=OptimSettings(lr=1e-2, epochs=2, minibatches=2), old="trainer")
+    told = p.step(credited(tasks=4))
+    assert told["updates"] == 4 and p.version == 1
+    assert told["ratio_mean"] != pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("ratio", ["token", "sequence"])
+def test_packs_and_one_pack_make_the_same_step(ratio):
+    runs = []
+    for bound in (20, 4096):
+        p = policy(optim=OptimSettings(lr=1e-2, max_pack_tokens=bound), ratio=ratio)
+        told = p.step(credited())
+        runs.append((told["loss"], told["grad_norm"]))
+    assert runs[0] == pytest.approx(runs[1], rel=1e-5)
+
+
+def test_checkpointing_changes_nothing_and_bf16_little():
+    runs = {}
+    for name, more in {
+        "plain": {},
+        "kept": {"checkpointing": True},
+        "bf16": {"bf16": True},
+    }.items():
+        told = policy(optim=OptimSettings(lr=1e-2, **more)).step(credited())
+        runs[name] = told["grad_norm"]
+    assert runs["kept"] == pytest.approx(runs["plain"], rel=1e-6)
+    assert runs["bf16"] == pytest.approx(runs["plain"], rel=0.05)
+    assert runs["bf16"] != runs["plain"]
+
+
+def test_dropout_of_the_model_is_off_in_a_step():
+    runs = []
+    for drop in (0.0, 0.5):
+        for packed in (True, False):
+            model = worlds.model("Llama", attention_dropout=drop)
+            p = Policy(model, optim=OptimSettings(lr=1e-2, packed=packed))
+            runs.append(p.step(credited())["grad_norm"])
+    assert runs == pytest.approx([runs[0]] * 4, rel=1e-5)
+    assert not p.model.training
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_kl_is_against_the_weights_of_the_start_or_of_set_reference(lora):
+    p = policy(kl=0.01, lora=lora)
+    assert p.step(credited())["kl"] == pytest.approx(0, abs=1e-6)
+    second = p.step(credited())["kl"]
+    assert second > 1e-6
+    p.set_reference()
+    assert p.step(credited())["kl"] == pytest.approx(0, abs=1e-6)
+    if lora:
+        kept = {n for n, q in p.model.named_parameters() if not q.requires_grad}
+        start = dict(worlds.model("Llama").named_parameters())
+        for name in kept:
+            plain = name.removeprefix("base_model.model.").replace(".base_layer", "")
+            assert torch.equal(p.model.get_parameter(name), start[plain])
+
+
+@pytest.mark.parametrize(("lora", "kl"), [(None, 0.0), (None, 0.05), (LORA, 0.05)])
+def test_a_run_restored_goes_on_bit_for_bit(tmp_path, lora, kl):
+    batches = [credited(seed) for seed in range(1, 5)]
+    whole = policy(lora=lora, kl=kl)
+    for n, trees in enumerate(batches):
+        if n == 2:
+            whole.save_state(tmp_path)
+        last = whole.step(trees)
+    again = policy(lora=lora, kl=kl)
+    again.load_state(tmp_path)
+    assert again.version == 2
+    again.step(batches[2])
+    assert again.step(batches[3]) == last
+    assert same(weights(whole), weights(again)) and again.version == whole.version
+
+
+def test_a_state_that_does_not_fit_or_read_is_refused(tmp_path):
+    policy().save_state(tmp_path)
+    with pytest.raises(StoreError, match="another model"):
+        policy(lora=LORA).load_state(tmp_path)
+    (tmp_path / "trainer.pt").write_bytes(b"half")
+    with pytest.raises(StoreError, match="no readable trainer state"):
+        policy().load_state(tmp_path)
+
+
+def test_a_full_disk_leaves_the_last_good_state(tmp_path, monkeypatch):
+    p = policy()
+    p.save_state(tmp_path)
+    good = (tmp_path / "trainer.pt").read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(StoreError, match="No space left"):
+        p.save_state(tmp_path)
+    assert (tmp_path / "trainer.pt").read_bytes() == good
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_saved_and_loaded_it_says_the_same(tmp_path, lora):
+    p = Policy.load(make(tmp_path / "start"), optim=FAST, lora=lora)
+    p.step(credited())
+    p.save(tmp_path / "end")
+    q = Policy.load(tmp_path / "end")
+    given = torch.tensor([[1, 2, 3, 4]])
+    with torch.no_grad():
+        a, b = p.causal(given).logits, q.causal(given).logits
+    assert torch.allclose(a, b, atol=1e-5)
+    assert same(p.weights(), dict(q.causal.state_dict().items()))
+    assert q.tokenizer.get_vocab() == p.tokenizer.get_vocab()
+    assert (tmp_path / "end" / "model.safetensors").is_file()
+    assert (tmp_path / "end" / "adapter" / "adapter_config.json").is_file() == bool(lora)
+
+
+def test_refusals_of_models(tmp_path):
+    with pytest.raises(ModelError, match=r"no config.json"):
+        Policy.load(tmp_path / "none")
+    folder = make(tmp_path / "m")
+    config = worlds.model("Llama")
+    config.save_pretrained(folder)  # 31 embeddings under the tiny tokenizer
+    with pytest.raises(ModelError, match="tokenizer and model disagree"):
+        Policy.load(folder)
+    (folder / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="does not load"):
+        Policy.load(folder)
+    with pytest.raises(ModelError, match="targets"):
+        policy(lora=LoraSettings(targets=("nothing",)))
+
+
+def test_a_model_that_cannot_train_packed_is_named_and_may_train_flat():
+    from transformers import MambaConfig, MambaForCausalLM
+
+    config = MambaConfig(
+        vocab_size=worlds.VOCAB, hidden_size=16, state_size=4, num_hidden_layers=1, expand=2
+    )
+    with pytest.raises(ModelError, match=r"MambaForCausalLM cannot train packed.*optim.packed"):
+        Policy(MambaForCausalLM(config))
+    flat = Policy(MambaForCausalLM(config), optim=OptimSettings(packed=False))
+    assert flat.step(credited())["updates"] == 1
+
+
+def test_fit_learns_what_is_trained_and_only_that():
+    p = policy()
+    given = [Example([k, 5], [([6, 7], True), ([8, 9], False), ([k, 3], True)]) for k in range(8)]
+    told = list(p.fit(given, SftSettings(epochs=12, batch_size=4, lr=1e-2)))
+    assert len(told) == 24 == p.version
+    assert told[0]["tokens_trained"] == 16 and told[0]["tokens_unique"] <= told[0]["tokens_flat"]
+    assert told[-1]["loss"] < 0.2 * told[0]["loss"]
+    with torch.no_grad():
+        logits = p.causal(torch.tensor([[2, 5, 6, 7, 8, 9, 2]])).logits[0]
+    assert [int(logits[i].argmax()) for i in (1, 2, 6)] == [6, 7, 3]
+    assert int(logits[3].argmax()) != 8  # a span that is not trained
+
+
+def test_fit_draws_its_order_from_the_seed():
+    given = [Example([k], [([k, k + 1], True)]) for k in range(9)]
+    settings = SftSettings(epochs=2, batch_size=2, lr=1e-2)
+    runs = []
+    for seed in (0, 0, 1):
+        p = Policy(worlds.model("Llama"), seed=seed)
+        list(p.fit(given, settings))
+        runs.append(weights(p))
+    assert same(runs[0], runs[1]) and not same(runs[0], runs[2])
+
+
+def test_examples_of_trees_train_what_was_sampled():
+    (tree,) = worlds.forest(3, tasks=1, each=1)
+    got = examples([tree])
+    trained = sum(len(ids) for e in got for ids, on in e.spans if on)
+    assert trained == sum(len(n.tokens) for n in tree.nodes)
+    whole = {tuple(e.prompt) + tuple(t for ids, _ in e.spans for t in ids) for e in got}
+    assert all(tuple(tree.sequence(i)) in whole for i in tree.leaves() if tree.nodes[i].tokens)

@@ -1,0 +1,150 @@
+"""Rows and sums by hand on a five-node tree, and the trie's laws on random trees."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hornbeam.credit import credit, methods
+from hornbeam.errors import DataError
+from hornbeam.train.pack import packs, unique
+from hornbeam.train.rows import collect, weight
+from hornbeam.tree import Node, Tree, floats, ids
+from train import worlds
+
+
+def node(parent, prompt, tokens, **more):
+    return Node(
+        parent,
+        prompt=ids(prompt),
+        tokens=ids(tokens),
+        logprobs=floats([-1.0] * len(tokens)),
+        **more,
+    )
+
+
+def little():
+    """Task -> 1 -> {2, 3}; 3 -> 4. Leaves 2 (A = 2) and 4 (A = -1)."""
+    tree = Tree({"id": "q"})
+    for n in (node(0, [1, 2], [3]), node(1, [], [4, 5]), node(1, [], [4, 6]), node(3, [7], [8])):
+        tree.append(n)
+    tree.columns["advantage"] = [None, None, 2.0, None, -1.0]
+    return tree
+
+
+def test_sums_by_hand():
+    """Token mean: leaf 2 trains 1 + 2 tokens, leaf 4 trains 1 + 2 + 1, so w = 1/7."""
+    rows = collect([little()])
+    assert [list(r.ids) for r in rows.rows] == [[1, 2, 3, 4, 5], [1, 2, 3, 4, 6, 7, 8]]
+    got = [(s.start, s.plus, s.minus, s.weight) for r in rows.rows for s in r.segments]
+    w = 1 / 7
+    assert np.asarray(got) == pytest.approx(
+        np.asarray([(3, 2 * w, 0, w), (2, 2 * w, -w, 2 * w), (3, 0, -w, w), (6, 0, -w, w)])
+    )
+    assert (rows.flat, rows.trained, rows.leaves) == (12, 7, 2)
+    assert unique(rows) == 8
+
+
+def test_flat_rows_repeat_the_shared_node():
+    rows = collect([little()], share=False)
+    assert [len(r.segments) for r in rows.rows] == [2, 3]
+    assert rows.rows[0].segments[0].plus == pytest.approx(2 / 7)
+    assert rows.rows[1].segments[0].minus == pytest.approx(-1 / 7)
+
+
+def test_an_inner_node_with_an_advantage_of_its_own_is_trained_with_it():
+    tree = little()
+    tree.columns["advantage"][1] = 0.5
+    segment = collect([tree], aggregation="constant", constant=2).rows[1].segments[0]
+    assert (segment.plus, segment.minus) == (2 * 0.25 * 0.5, 0.0)
+
+
+def test_pairs_for_sequence_ratios():
+    rows = collect([little()], pairs=True)
+    assert [(leaf, s) for leaf, s, _ in rows.pairs] == [(0, 1), (0, 0), (1, 1), (1, 2), (1, 3)]
+    assert [v for *_, v in rows.pairs] == pytest.approx([2 / 7, 2 / 7, -1 / 7, -1 / 7, -1 / 7])
+
+
+def test_weights_of_aggregations():
+    assert weight("token_mean", 3, 12, 4, 100) == 1 / 12
+    assert weight("sequence_mean", 3, 12, 4, 100) == 1 / 12
+    assert weight("constant", 3, 12, 4, 100) == 1 / 400
+
+
+def test_trains_keeps_what_the_policy_said():
+    tree = little()
+    rows = collect([tree], trains=lambda n: len(n.tokens) == 2)
+    assert rows.trained == 4
+    assert sum(len(r.segments) for r in rows.rows) == 2
+
+
+def test_zeros_are_left_out_where_nothing_needs_them():
+    tree = little()
+    tree.columns["advantage"] = [None, None, 0.0, None, 0.0]
+    assert len(collect([tree]).rows) == 2
+    assert not collect([tree], keep_zeros=False).rows
+
+
+def test_refusals_name_the_node():
+    tree = little()
+    del tree.columns["advantage"]
+    with pytest.raises(DataError, match="credit it first"):
+        collect([tree])
+    bare = Tree({"id": "q"}, [Node(-1), Node(0, tokens=ids([3]))], {"advantage": [None, 1.0]})
+    with pytest.raises(DataError, match="node 1: no prompt"):
+        collect([bare])
+
+
+def test_trie_by_hand():
+    """Preorder, position = depth, and where each subtree stops."""
+    (pack,) = packs(collect([little()]), 100, packed=True)
+    assert pack.ids[0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert pack.position[0].tolist() == [0, 1, 2, 3, 4, 4, 5, 6]
+    assert pack.end.tolist() == [8, 8, 8, 8, 5, 8, 8, 8]
+    assert pack.sources.tolist() == [1, 2, 3, 6]
+    # the first token of both branches has one source and place but two targets
+    targets = zip(pack.sources[pack.slot].tolist(), pack.token.tolist(), pack.segment.tolist())
+    assert list(targets) == [(1, 3, 1), (2, 4, 0), (2, 4, 2), (3, 5, 0), (3, 6, 2), (6, 8, 3)]
+
+
+def test_a_cut_repeats_the_path_above():
+    made = packs(collect([little()]), 7, packed=True)
+    assert [p.ids[0].tolist() for p in made] == [[1, 2, 3, 4, 5], [1, 2, 3, 4, 6, 7, 8]]
+    assert [len(p.token) for p in made] == [2, 4]
+
+
+def paths(pack):
+    """The ids that each query sees, in order."""
+    n = pack.ids.shape[1]
+    i, j = torch.arange(n)[:, None], torch.arange(n)[None]
+    seen = (j <= i) & (i < pack.end[None])
+    return [tuple(pack.ids[0][row].tolist()) for row in seen]
+
+
+@given(st.integers(0, 10_000), st.sampled_from(sorted(methods)), st.integers(8, 60))
+def test_every_token_is_trained_once_after_its_own_context(seed, method, bound):
+    trees = worlds.forest(seed)
+    credit(trees, method)
+    rows = collect(trees, pairs=True)
+    wanted = sorted(
+        (tuple(tree.context(i)) + tuple(n.tokens[:k]), t, n.logprobs[k])
+        for tree in trees
+        for i, n in enumerate(tree.nodes)
+        if i and any(tree.columns["advantage"][leaf] is not None for leaf in below(tree, i))
+        for k, t in enumerate(n.tokens)
+    )
+    got, uniques = [], set()
+    for pack in packs(rows, bound, packed=True):
+        seen = paths(pack)
+        uniques.update(seen)
+        sources = pack.sources[pack.slot].tolist()
+        assert all(len(seen[i]) == pack.position[0][i] + 1 for i in range(len(seen)))
+        got += [(seen[s], t, o) for s, t, o in zip(sources, pack.token.tolist(), pack.old.tolist())]
+    assert sorted(got) == wanted
+    assert len(uniques) == unique(rows) <= rows.flat
+
+
+def below(tree, i):
+    kids = tree.children(i)
+    return [leaf for c in kids for leaf in below(tree, c)] if kids else [i]
