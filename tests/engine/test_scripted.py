@@ -3,7 +3,8 @@ import random
 
 import pytest
 
-from hornbeam.chat import ByteChat, user
+from hornbeam import tiny
+from hornbeam.chat import ByteChat, TemplateChat, user
 from hornbeam.engine.base import Completion, Request, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, PromptTooLong
@@ -92,3 +93,21 @@ def test_the_version_is_stamped() -> None:
     engine = Scripted("a")
     asyncio.run(engine.load(7))
     assert ask(engine).version == 7
+
+
+def test_with_a_chat_template_the_end_and_the_cuts_are_those_of_the_tokenizer() -> None:
+    chat = TemplateChat(tiny.tokenizer(), "tiny")
+    engine = Scripted("left k07 CALC[2+2] right", chat)
+    prompt = chat.render([user("left or right?")])
+
+    def say(**sampling) -> Completion:
+        return asyncio.run(engine.generate(Request(prompt, Sampling(**sampling))))
+
+    whole = say()
+    assert chat.tokenizer.convert_ids_to_tokens(whole.tokens[-1]) == "<end>"
+    assert (whole.text, whole.finish) == ("left k07 CALC[2+2] right", "stop")
+    cut = say(stop=("2]", "right"))
+    assert (cut.text, cut.finish) == ("left k07 CALC[2+2]", "stop")
+    assert cut.tokens == whole.tokens[: len(cut.tokens)]
+    word = say(stop=("ef",))  # a stop string inside a token: the token is kept whole
+    assert (word.text, len(word.tokens)) == ("left", 1)

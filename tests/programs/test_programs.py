@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from hornbeam.chat import ByteChat, assistant, user
+from hornbeam import tiny
+from hornbeam.chat import ByteChat, TemplateChat, assistant, user
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import ToolError
 from hornbeam.programs import make_program
@@ -115,6 +116,17 @@ def test_gold_texts_reproduce_the_messages_of_the_demonstration(grow, answer: st
     tree = grow(program, TASK, [gold for _, gold in turns])
     assert prompts(tree) == [CHAT.decode(CHAT.render(before)) for before, _ in turns]
     assert [node.text for node in tree.nodes[1:]] == [gold for _, gold in turns]
+    assert ends(tree) == [("36", "")]
+
+
+def test_gold_texts_reproduce_the_ids_of_the_demonstration(grow) -> None:
+    """With a real tokenizer: what a warm start trains on is what the program will ask later."""
+    chat = TemplateChat(tiny.tokenizer(), "tiny")
+    program, show = make_program("react")
+    assert show is not None
+    turns = show(TASK)
+    tree = grow(program, TASK, Scripted([gold for _, gold in turns], chat))
+    assert [tree.context(i) for i in (1, 2)] == [chat.render(before) for before, _ in turns]
     assert ends(tree) == [("36", "")]
 
 
