@@ -11,11 +11,12 @@ import time
 
 import pytest
 
+from hornbeam.errors import ScoreError
 from hornbeam.score.pool import NoVerdict, Pool
 
 
 def request(answer, accepted="4"):
-    return {"rule": "symbolic", "answer": answer, "accepted": [accepted]}
+    return {"readings": [answer], "accepted": [accepted]}
 
 
 def alive(pid):
@@ -41,7 +42,7 @@ linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc"
 @linux
 def test_processes_start_late_time_out_and_leave_nothing():
     async def run():
-        pool = Pool(1, seconds=2.0)
+        pool = Pool("symbolic", 1, seconds=1.0)
         assert pool.pids() == []  # none before it is needed
         assert await pool.check(request("2+2")) == 1.0
         (first,) = pool.pids()
@@ -56,7 +57,7 @@ def test_processes_start_late_time_out_and_leave_nothing():
             await pool.check(request("4"))
         assert caught.value.kind == "crashes"
         with pytest.raises(NoVerdict) as caught:  # the checker raises: its process lives on
-            await pool.check({"rule": "reasoning_gym", "answer": "4", "task": {}})
+            await pool.check({"nothing": "that it knows"})
         assert caught.value.kind == "crashes"
         (third,) = pool.pids()
         assert await pool.check(request("4")) == 1.0
@@ -71,7 +72,7 @@ def test_processes_start_late_time_out_and_leave_nothing():
 @linux
 def test_closing_ends_a_check_under_way():
     async def run():
-        pool = Pool(1, seconds=30.0)
+        pool = Pool("symbolic", 1, seconds=30.0)
         await pool.check(request("4"))
         pids = pool.pids()
         hanging = asyncio.create_task(pool.check(request("9^9^9^9")))
@@ -88,7 +89,7 @@ def test_closing_ends_a_check_under_way():
 
 @linux
 def test_from_threads_and_from_one_loop_after_another():
-    pools = [Pool(2, seconds=20.0)]
+    pools = [Pool("symbolic", 2, seconds=20.0)]
     verdicts = []
 
     def work(answer):
@@ -108,16 +109,24 @@ def test_from_threads_and_from_one_loop_after_another():
     assert gone(pids)  # a pool that is forgotten takes its processes along
 
 
+def test_a_checker_that_does_not_start_is_told(monkeypatch):
+    monkeypatch.setattr("hornbeam.score.pool.COMMAND", (sys.executable, "-c", "1/0"))
+    pool = Pool("symbolic")
+    with pytest.raises(ScoreError, match=r"does not start; to see why, run .* 1/0 symbolic"):
+        asyncio.run(pool.check(request("4")))
+    assert pool.pids() == []
+
+
 SCRIPT = textwrap.dedent("""
     import asyncio, sys, time
     from hornbeam.score.pool import Pool
 
     async def run():
-        pool = Pool(1, seconds=2.0)
-        await pool.check({"rule": "symbolic", "answer": "4", "accepted": ["4"]})
+        pool = Pool("symbolic", 1, seconds=1.0)
+        await pool.check({"readings": ["4"], "accepted": ["4"]})
         print(*pool.pids(), flush=True)
         if sys.argv[1] == "busy":
-            await pool.check({"rule": "symbolic", "answer": "9^9^9^9", "accepted": ["4"]})
+            await pool.check({"readings": ["9^9^9^9"], "accepted": ["4"]})
         elif sys.argv[1] == "idle":
             time.sleep(60)
 
@@ -127,16 +136,13 @@ SCRIPT = textwrap.dedent("""
 
 @linux
 @pytest.mark.parametrize("how", ["end", "idle", "busy"])
-def test_no_process_outlives_its_parent(how, tmp_path):
+def test_no_process_outlives_its_parent(how):
     """Neither after a plain end without aclose nor after kill -9, idle or in the midst of it."""
-    parent = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, how], stdout=subprocess.PIPE, text=True
-    )
-    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    command = [sys.executable, "-c", SCRIPT, how]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        if how != "end":
+            time.sleep(0.2)
+            parent.kill()
     assert len(pids) == 1
-    if how != "end":
-        time.sleep(0.2)
-        parent.kill()
-    parent.wait(20)
-    parent.stdout.close()
     assert gone(pids)

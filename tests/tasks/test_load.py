@@ -97,6 +97,20 @@ def test_without_data_and_hub_the_named_generator_makes_them(data):
         load(data, **wanted)
 
 
+def test_two_sources_that_fall_back_on_one_generator_get_different_tasks(tmp_path):
+    wanted = {"fallback": "word_problems", "seed": 0}
+    loaded = load_tasks(
+        [
+            TaskSettings(source="svamp", **wanted),
+            TaskSettings(source="gsm8k", count=600, max_operations=2, **wanted),
+        ],
+        tmp_path,
+    )
+    assert len({task.id for task in loaded.tasks}) == 1200
+    assert len({task.question for task in loaded.tasks}) > 1150
+    assert loaded.sources[0].startswith("svamp train: 600 tasks made by word_problems")
+
+
 def test_one_source_after_the_other(data):
     loaded = load_tasks([TaskSettings(source="svamp", count=1), TaskSettings(source="gsm8k")], data)
     assert [t.id for t in loaded.tasks] == ["a", "gsm8k-train-1", "gsm8k-train-2"]

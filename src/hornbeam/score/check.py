@@ -1,8 +1,9 @@
-r"""The checker's process: run as a script, it reads requests and writes verdicts.
+r"""The checker's process: `check.py RULE`, run as a script, reads requests and writes verdicts.
 
-One JSON object a line each way: {"rule": "symbolic", "answer": "\\frac12", "accepted": ["0.5"],
+One JSON object a line each way: {"rule": "symbolic", "readings": ["\\frac12"], "accepted": ["0.5"],
 "seconds": 5} or {"rule": "reasoning_gym", "answer": ..., "task": {...}}; back comes a number, or
 null where the checker failed.
+
 It is meant to be killed when it takes too long, and an alarm of its own ends it should nobody be
 left to do so. The only import of math-verify; it has no time-out of its own here, since that one
 works by signals in the main thread and does not break into long integer powers. It imports nothing
@@ -23,12 +24,11 @@ from typing import Any
 MAX_MEMORY = 4 << 30  # bytes of address space: 9^9^9^9 may not take the machine down with it
 
 
-def symbolic(answer: str, accepted: list[str]) -> float:
-    """1 where the answer equals an accepted one, as text, number, expression or set."""
+def symbolic(readings: list[str], accepted: list[str]) -> float:
+    """1 where a reading of the answer equals an accepted one: as number, expression or set."""
     from math_verify import parse, verify
 
-    box = answer if "\\boxed" in answer else f"\\boxed{{{answer}}}"
-    read = [parse(text, parsing_timeout=None) for text in dict.fromkeys((answer, box))]
+    read = [parse(text, parsing_timeout=None) for text in dict.fromkeys(readings)]
     for each in accepted:
         text = each if "\\boxed" in each else f"\\boxed{{{each.strip().strip('$')}}}"
         gold = parse(text, parsing_timeout=None)
@@ -52,7 +52,7 @@ def reasoning_gym(answer: str, task: Mapping[str, Any]) -> float:
 def check(request: Mapping[str, Any]) -> float:
     """The verdict on one request."""
     if request["rule"] == "symbolic":
-        return symbolic(request["answer"], request["accepted"])
+        return symbolic(request["readings"], request["accepted"])
     return reasoning_gym(request["answer"], request["task"])
 
 
@@ -62,7 +62,10 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not stand among the verdicts
     _bound_memory()
-    symbolic("1", ["2"])  # loads what the first check would wait for
+    if sys.argv[1] == "symbolic":  # load now what the first check would wait for
+        symbolic(["1"], ["2"])
+    else:
+        import reasoning_gym  # noqa: F401
     print("ready", file=out, flush=True)
     for line in sys.stdin:
         request = json.loads(line)

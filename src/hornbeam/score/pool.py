@@ -38,9 +38,9 @@ class NoVerdict(Exception):
 class _Worker:
     """One checker process."""
 
-    def __init__(self) -> None:
+    def __init__(self, rule: str) -> None:
         self.process = subprocess.Popen(
-            COMMAND,
+            [*COMMAND, rule],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -91,9 +91,10 @@ def _end_all(workers: set[_Worker]) -> None:
 
 
 class Pool:
-    """`workers` checker processes, `seconds` for one check."""
+    """`workers` checker processes for one rule, `seconds` for one check."""
 
-    def __init__(self, workers: int = 1, seconds: float = 5.0) -> None:
+    def __init__(self, rule: str, workers: int = 1, seconds: float = 5.0) -> None:
+        self.rule = rule
         self.workers = workers
         self.seconds = seconds
         self._all: set[_Worker] = set()
@@ -109,7 +110,7 @@ class Pool:
         """
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.workers, "hornbeam-check")
-        text = json.dumps({**request, "seconds": self.seconds})
+        text = json.dumps({**request, "rule": self.rule, "seconds": self.seconds})
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._check, text)
 
@@ -146,7 +147,7 @@ class Pool:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            worker = _Worker()
+            worker = _Worker(self.rule)
         self._all.add(worker)
         try:
             worker.read(START_SECONDS)
@@ -154,6 +155,7 @@ class Pool:
             self._all.discard(worker)
             worker.end()
             raise ScoreError(
-                f"the answer checker does not start; to see why, run {' '.join(COMMAND)}"
+                "the answer checker does not start; to see why, run"
+                f" {' '.join([*COMMAND, self.rule])}"
             ) from error
         return worker

@@ -21,6 +21,7 @@ from hornbeam.score.normalise import exact_match, last_number, same_number, toke
 from hornbeam.score.pool import NoVerdict, Pool
 from hornbeam.settings import Settings
 from hornbeam.tasks.base import Task
+from hornbeam.tasks.families import boxed
 from hornbeam.tree import Tree
 
 RuleName = Literal["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym"]
@@ -92,7 +93,7 @@ class RuleScorer:
         self.settings = settings
         self.counts: Counter[str] = Counter()
         self._format = re.compile(settings.format, re.DOTALL) if settings.format else None
-        self._pool = Pool(settings.workers, settings.seconds)
+        self._pool = Pool(settings.rule, settings.workers, settings.seconds)
 
     async def score(self, tree: Tree, nodes: Sequence[int]) -> list[float | None]:
         """One reward a node; None for nodes that do not end an episode or whose episode failed.
@@ -130,12 +131,12 @@ class RuleScorer:
         rule = self.settings.rule
         accepted = check_task(rule, task)
         if rule == "reasoning_gym":
-            return await self._pool.check({"rule": rule, "answer": answer, "task": task.to_json()})
+            return await self._pool.check({"answer": answer, "task": task.to_json()})
         if rule != "symbolic":
             return max(rules[rule](answer, each) for each in accepted)
         if any(exact(answer, each) for each in accepted):
             return 1.0
-        return await self._pool.check({"rule": rule, "answer": answer, "accepted": accepted})
+        return await self._pool.check({"readings": readings(answer), "accepted": accepted})
 
 
 def make_scorer(settings: RewardSettings) -> RuleScorer:
@@ -148,6 +149,15 @@ def answer_text(answer: Any) -> str | None:
     if isinstance(answer, Mapping):
         answer = answer.get("answer")
     return None if answer is None else str(answer)
+
+
+def readings(answer: str) -> list[str]:
+    """How math-verify shall read an answer: as it stands (several boxes are a set), its last box.
+
+    Without a box the whole is put in one, as it may be bare LaTeX.
+    """
+    inside = boxed(answer)
+    return [answer, f"\\boxed{{{answer if inside is None else inside}}}"]
 
 
 def accepted_answers(task: Task) -> list[str]:

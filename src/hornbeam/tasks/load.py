@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +30,16 @@ from hornbeam.tasks.generated import generators
 from hornbeam.tasks.hub import HubSilent, hub_rows
 from hornbeam.tasks.records import read_records
 
+FALLBACK_COUNT = 600  # tasks that a generator makes where all of a data set were asked for
+
 
 class TaskSettings(Settings):
     """One source of tasks and which of them to take.
 
     `source` is a known data set (`families`), a generator (`generators`), "jsonl" (a file at
     `path`) or "hub" (the data set `name`, `config` there). `seed` shuffles what is read, or seeds
-    what is made; then `skip` are left out and `count` taken (all, if not given). `fields` maps
+    what is made; then `skip` are left out and `count` taken (all there are, if not given, or 600
+    from a fallback). `fields` maps
     `question`, `answer`, `id` and others to their names in the file. `max_operations` keeps tasks
     whose gold expression has at most so many. `options` are settings of the generator: of the
     source itself, or of `fallback`, which makes the tasks where they are nowhere to be had.
@@ -142,20 +146,18 @@ def _source(settings: TaskSettings) -> Source:
 
 
 def _generated(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
-    return _make(settings.source, settings), "made here"
-
-
-def _make(generator: str, settings: TaskSettings) -> list[Task]:
-    """So many tasks that `count` are left when `skip` have been taken off."""
     if settings.count is None:
-        raise RecipeError(f"{generator} makes as many tasks as asked for: give `count`")
+        raise RecipeError(f"{settings.source} makes as many tasks as asked for: give `count`")
+    return _make(settings.source, settings, settings.count, settings.seed or 0), "made here"
+
+
+def _make(generator: str, settings: TaskSettings, count: int, seed: int) -> list[Task]:
+    """So many tasks that `count` are left when `skip` have been taken off."""
     options = dict(settings.options)
     if generator == "word_problems" and settings.max_operations is not None:
         options.setdefault("operations", (1, settings.max_operations))
-    wanted = settings.skip + settings.count
-    return generators[generator](settings.split, wanted, settings.seed or 0, **options)[
-        settings.skip :
-    ]
+    wanted = settings.skip + count
+    return generators[generator](settings.split, wanted, seed, **options)[settings.skip :]
 
 
 def _family(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
@@ -207,7 +209,10 @@ def _fall_back(settings: TaskSettings, reason: str) -> tuple[list[Task], str]:
             f"{_label(settings)}: {reason}; set HORNBEAM_DATA to a data directory, or name a"
             " built-in generator: fallback = 'word_problems'"
         )
-    return _make(settings.fallback, settings), f"made by {settings.fallback}: {reason}"
+    # two sources that fall back on one generator must not be given the same tasks
+    seed = zlib.crc32(f"{_label(settings)}/{settings.seed or 0}".encode())
+    tasks = _make(settings.fallback, settings, settings.count or FALLBACK_COUNT, seed)
+    return tasks, f"made by {settings.fallback}: {reason}"
 
 
 def _jsonl(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:

@@ -46,7 +46,7 @@ def word_problems(
         else:
             raise DataError(f"only {len(tasks)} different word problems could be made of {count}")
         seen.add(key)
-        tasks.append(_problem(template, numbers, rng))
+        tasks.append(_problem(template, numbers, rng, f"word-{seed}"))
     return tasks
 
 
@@ -83,11 +83,11 @@ def _parts(expression: str) -> Iterator[str]:
     yield expression
 
 
-def _problem(template: int, numbers: dict[str, int], rng: Random) -> Task:
+def _problem(template: int, numbers: dict[str, int], rng: Random, prefix: str) -> Task:
     text, expression, _ = TEMPLATES[template]
     name, other = rng.sample(NAMES, 2)
     question = text.format(name=name, other=other, thing=rng.choice(THINGS), **numbers)
     filled = _fill(expression, numbers)
     digest = hashlib.blake2b(question.encode(), digest_size=6).hexdigest()
     data = {"expression": filled, "operations": OPERATIONS[template], "template": template}
-    return Task(f"word-{digest}", question, write_number(evaluate(filled)), data)
+    return Task(f"{prefix}-{digest}", question, write_number(evaluate(filled)), data)
