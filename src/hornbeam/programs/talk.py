@@ -12,7 +12,10 @@ from hornbeam.chat import Message, assistant, system, user
 from hornbeam.tasks.base import Task
 
 Demonstration = Callable[[Task], list[tuple[list[Message], str]]]
-"""A task's gold conversation: (messages before, what to say) for each ask of the program."""
+"""A task's gold conversation: (messages before, what to say) for each ask of the program.
+
+Raises `DataError` for a task that holds none.
+"""
 
 _NUMBER = re.compile(r"(?<![\d.])-?\d[\d,]*(?:\.\d+)?")
 
