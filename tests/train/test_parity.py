@@ -13,10 +13,21 @@ spec = importlib.util.spec_from_file_location(
 parity = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(parity)
 
-CASES = list(parity.cases(quick=True))
+
+def cover():
+    """Quick cases that between them hold every choice of every key."""
+    seen, out = set(), []
+    for case in parity.cases(quick=True):
+        if set(case.items()) - seen:
+            out.append(case)
+            seen |= set(case.items())
+    return out
 
 
-def test_the_quick_cases_cover_every_choice():
+CASES = cover()
+
+
+def test_the_cases_cover_every_choice():
     for key, wanted in {
         "credit": set(methods),
         "aggregation": {"token_mean", "sequence_mean", "constant"},

@@ -123,24 +123,27 @@ def check(model: Any, name: str) -> None:
     }
     if kinds:
         raise ModelError(f"{tail}: it has layers of kind {', '.join(sorted(kinds))}; {remedy}")
-    size = model.get_input_embeddings().weight.shape[0]
-    trunk, left, right = (
-        [(7 * i + s) % size for i in range(n)] for s, n in ((1, 5), (2, 4), (3, 6))
-    )
     try:
-        apart = _apart(model, trunk, left, right)
+        apart, windows = _apart(model)
     except (TypeError, ValueError, RuntimeError, AttributeError, ModelError) as error:
         raise ModelError(f"{tail}: {str(error).splitlines()[0]}; {remedy}") from error
+    slides = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+    if slides and windows == {None}:
+        raise ModelError(f"{tail}: its attention is not told its sliding window; {remedy}")
     if not apart < 1e-3:
         raise ModelError(f"{tail}: a small trie gives other values than its rows do; {remedy}")
 
 
-def _apart(model: Any, trunk: list[int], left: list[int], right: list[int]) -> float:
-    """Largest relative difference of hidden states between a trie of two rows and the rows."""
+def _apart(model: Any) -> tuple[float, set[int | None]]:
+    """Largest relative difference of hidden states between a trie and its rows; windows seen."""
     device = model.get_input_embeddings().weight.device
+    size = model.get_input_embeddings().weight.shape[0]
+    starts = ((1, 5), (2, 4), (3, 6))
+    trunk, left, right = ([(7 * i + s) % size for i in range(n)] for s, n in starts)
     a, b, c = len(trunk), len(trunk + left), len(trunk + left + right)
     position = torch.tensor([*range(b), *range(a, a + len(right))], device=device)
     end = torch.tensor([c] * a + [b] * len(left) + [c] * len(right), device=device)
+    visible = Visible(position, end)
 
     def run(ids: list[int], **more: Any) -> Tensor:
         given = torch.tensor([ids], device=device)
@@ -150,7 +153,5 @@ def _apart(model: Any, trunk: list[int], left: list[int], right: list[int]) -> f
     with torch.no_grad():
         rows = torch.cat([run(trunk + left), run(trunk + right)[a:]])
         with packed(model):
-            trie = run(
-                trunk + left + right, position_ids=position[None], visible=Visible(position, end)
-            )
-    return float((trie - rows).abs().max() / rows.abs().max())
+            trie = run(trunk + left + right, position_ids=position[None], visible=visible)
+    return float((trie - rows).abs().max() / rows.abs().max()), set(visible.seen)
