@@ -27,7 +27,7 @@ from hornbeam.run.board import Board
 from hornbeam.run.folder import Folder
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch, train_line
-from hornbeam.run.wire import Plan, World, examples, load_policy, model_folder
+from hornbeam.run.wire import Plan, World, demonstrations, examples, load_policy, model_folder
 from hornbeam.store import LOST, Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
@@ -150,11 +150,10 @@ class Run:
         """The supervised stage: demonstrations of the first tasks of the training split."""
         stage = self.recipe.sft
         assert stage is not None and self.plan.demonstration is not None
-        tasks = [task for task in self.plan.train.tasks if task.data.get("expression", True)]
-        tasks = tasks[: stage.count]
-        given = examples(tasks, self.plan.demonstration, self.world.engine.chat)
+        shown = demonstrations(self.plan.train.tasks, self.plan.demonstration, stage.count)
+        given = [example for turns in shown for example in examples(turns, self.world.engine.chat)]
         total = -(-len(given) // stage.batch_size) * stage.epochs
-        self.watch.say(f"Warm start on {len(given)} demonstrations of {len(tasks)} tasks")
+        self.watch.say(f"Warm start on the demonstrations of {len(shown)} tasks")
         self.watch.begin("warm start", total)
         for number, told in enumerate(self.policy.fit(given, stage)):
             self.ledger.enter(self._trainer_costs(-1, told))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hornbeam import models
-from hornbeam.chat import Chat, TemplateChat, end_of_answer
+from hornbeam.chat import Chat, Message, TemplateChat, end_of_answer
 from hornbeam.credit import Method, method
 from hornbeam.effects import Speaker
 from hornbeam.engine.local import LocalEngine, LocalSettings
-from hornbeam.errors import RecipeError
+from hornbeam.errors import DataError, RecipeError
 from hornbeam.grow import Grower, Keeper
 from hornbeam.ledger import Ledger
 from hornbeam.program import Program
@@ -150,30 +150,45 @@ class World:
         await self.scorer.aclose()
 
 
-def examples(tasks: list[Task], demonstration: Demonstration, chat: Chat) -> list[Example]:
-    """Demonstrations as ids: what the agent says is trained, its end token included.
+Turns = list[tuple[list[Message], str]]
 
-    Turns of one conversation are one example as long as each prompt goes on from the one before.
+
+def demonstrations(
+    tasks: Sequence[Task], demonstration: Demonstration, count: int | None
+) -> list[Turns]:
+    """Gold conversations of the first `count` tasks that have one. `DataError` where none has."""
+    shown: list[Turns] = []
+    missing: DataError | None = None
+    for task in tasks:
+        if count is not None and len(shown) == count:
+            break
+        try:
+            shown.append(demonstration(task))
+        except DataError as error:
+            missing = error
+    if not shown and missing is not None:
+        raise DataError(f"[sft] finds no demonstration among {len(tasks)} tasks: {missing}")
+    return shown
+
+
+def examples(turns: Turns, chat: Chat) -> list[Example]:
+    """A demonstration as ids: what the agent says is trained, its end token included.
+
+    One example as long as each prompt goes on from the one before, else several.
     """
     end = end_of_answer(chat)
     out: list[Example] = []
-    for task in tasks:
-        said: dict[str, list[int]] = {}
-        prompt: list[int] = []
-        spans: list[tuple[list[int], bool]] = []
-        held: list[int] = []
-        for messages, text in demonstration(task):
-            context = list(chat.render(messages, said))
-            answer = [*chat.encode(text), end]
-            if spans and context[: len(held)] == held:
-                spans.append((context[len(held) :], False))
-            else:
-                if spans:
-                    out.append(Example(prompt, spans))
-                prompt, spans = context, []
-            spans.append((answer, True))
-            held = context + answer
-            said[text] = answer
-        if spans:
-            out.append(Example(prompt, spans))
+    said: dict[str, list[int]] = {}
+    held: list[int] = []
+    for messages, text in turns:
+        context = list(chat.render(messages, said))
+        answer = [*chat.encode(text), end]
+        if out and context[: len(held)] == held:
+            last = out.pop()
+            more = [(context[len(held) :], False), (answer, True)]
+            out.append(Example(last.prompt, [*last.spans, *more]))
+        else:
+            out.append(Example(context, [(answer, True)]))
+        held = context + answer
+        said[text] = answer
     return out
