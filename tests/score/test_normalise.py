@@ -56,6 +56,12 @@ def test_a_number_written_with_separators_is_read_back(number, before):
     assert last_number(f"{before} is ${number:,}.") == number
 
 
+@given(st.text(max_size=40) | st.text(alphabet="0123456789.,/-+eE$%{}# \\\\boxdfrac", max_size=60))
+def test_any_text_has_a_number_or_none(text):
+    number = last_number(text)
+    assert number is None or same_number(number, number)
+
+
 def test_same_number_allows_for_rounding_only():
     assert same_number(Fraction(33333333, 10**7), Fraction(10, 3))
     assert not same_number(Fraction(333, 100), Fraction(10, 3))

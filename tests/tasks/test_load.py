@@ -8,7 +8,7 @@ import pytest
 
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.tasks.families import families, family_tasks
-from hornbeam.tasks.load import TaskSettings, load_tasks
+from hornbeam.tasks.load import TaskSettings, check_apart, load_tasks
 
 SVAMP = [
     {"id": "a", "question": "Ann has 3 and 4. All?", "answer": "7", "expression": "(3+4)"},
@@ -119,6 +119,14 @@ def test_one_source_after_the_other(data):
         load_tasks([TaskSettings(source="svamp"), TaskSettings(source="svamp", count=1)], data)
 
 
+def test_train_and_held_out_are_told_apart(data):
+    first = load(data, source="svamp", seed=3, count=2).tasks
+    rest = load(data, source="svamp", seed=3, skip=2).tasks
+    check_apart(first, rest)
+    with pytest.raises(DataError, match="2 of 4 held-out questions are trained on, first"):
+        check_apart(rest, load(data, source="svamp").tasks)
+
+
 WRONG = [
     ({"source": "svmap"}, "unknown task source 'svmap': did you mean 'svamp'"),
     ({"source": "svamp", "split": "tset"}, "no split 'tset': did you mean 'test'"),
@@ -201,11 +209,13 @@ def test_files_that_cannot_be_read(data):
         load(source="jsonl", path=str(data / "svamp" / "train.jsonl"), fields={"answer": "gold"})
 
 
-def test_the_hub_by_name_reads_a_local_folder_in_its_layout(data):
+def test_the_hub_by_name_reads_a_local_folder_in_its_layout(data, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", data / "cache")
     write(data / "own" / "train.jsonl", [{"problem": "2+2?", "answer": "4"}])
     loaded = load(source="hub", name=str(data / "own"), fields={"question": "problem"})
     assert loaded.tasks[0].question == "2+2?"
     assert loaded.sources[0].endswith("train: 1 task from the hub")
+    assert (data / "cache").is_dir()
     with pytest.raises(DataError, match="the hub gave nothing"):
         load(source="hub", name="nobody/nothing")
 

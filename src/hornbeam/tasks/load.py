@@ -105,6 +105,18 @@ def load_tasks(settings: Sequence[TaskSettings], data: Path | None = None) -> Lo
     return Loaded(tasks, lines)
 
 
+def check_apart(train: Sequence[Task], held_out: Sequence[Task]) -> None:
+    """Raises `DataError` when a held-out question is trained on."""
+    asked = {task.question: task.id for task in train}
+    both = [task for task in held_out if task.question in asked]
+    if both:
+        raise DataError(
+            f"{len(both)} of {len(held_out)} held-out questions are trained on, first"
+            f" {both[0].id!r} (in training {asked[both[0].question]!r}): take another split or"
+            " set `skip` with the same `seed`"
+        )
+
+
 def data_directory(given: Path | None = None) -> Path | None:
     """The directory given, else the one that `HORNBEAM_DATA` names, else None.
 
