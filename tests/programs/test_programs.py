@@ -7,7 +7,7 @@ import pytest
 from hornbeam import tiny
 from hornbeam.chat import ByteChat, TemplateChat, assistant, user
 from hornbeam.engine.scripted import Scripted
-from hornbeam.errors import ToolError
+from hornbeam.errors import DataError, ToolError
 from hornbeam.programs import make_program
 from hornbeam.programs.calls import React
 from hornbeam.programs.talk import opening
@@ -41,6 +41,17 @@ def test_single(grow) -> None:
     assert show is not None
     ((before, gold),) = show(TASK)
     assert (CHAT.decode(CHAT.render(before)), gold) == (prompts(tree)[0], "36")
+
+
+def test_what_single_can_show() -> None:
+    _, show = make_program("single", {"answer": r"#### (.*)"})
+    assert show is not None
+    task = Task("t", "2+2?", ["4", "four"], {"solution": "2 and 2 is 4\n#### 4"})
+    assert show(task) == [([user("2+2?")], "2 and 2 is 4\n#### 4")]
+    with pytest.raises(DataError, match="task t has neither an answer nor"):
+        show(Task("t", "2+2?"))
+    with pytest.raises(DataError, match="finds none in '4'"):
+        show(Task("t", "2+2?", ["4"]))
 
 
 def test_react_by_hand(grow) -> None:

@@ -79,6 +79,7 @@ def test_every_kind_of_tool() -> None:
     assert call("later", text="a") == ["a"]
     assert call("thing", text="a") == "aa"
     assert call("later_thing", text="a") == "aaa"
+    assert call("pairs", {"pairs": dict}, a=1) == {"a": 1}  # written in C, tells no signature
     assert call("partial", {"partial": functools.partial(add, b=5)}, a=1) == 6
 
 
@@ -187,21 +188,24 @@ def test_a_cancelled_call_is_counted_until_its_thread_ends() -> None:
 
 def test_threads_run_side_by_side_and_no_more_than_so_many() -> None:
     most, now, lock = [0], [0], threading.Lock()
+    three = threading.Barrier(3)  # is passed by three at once only
 
-    def nap() -> None:
+    def meet() -> int:
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        time.sleep(0.01)
+        three.wait(20)
         with lock:
             now[0] -= 1
+        return 1
 
-    async def scene() -> None:
-        workers = LocalWorkers({"nap": nap}, threads=3)
-        await asyncio.gather(*(workers.call("nap", {}, TASK) for _ in range(12)))
+    async def scene() -> int:
+        workers = LocalWorkers({"meet": meet}, seconds=30, threads=3)
+        met = await asyncio.gather(*(workers.call("meet", {}, TASK) for _ in range(12)))
         await workers.aclose()
+        return sum(met)
 
-    asyncio.run(scene())
+    assert asyncio.run(scene()) == 12
     assert most[0] == 3
 
 
