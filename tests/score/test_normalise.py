@@ -46,9 +46,9 @@ def test_no_number(text):
 
 @pytest.mark.parametrize("text", ["1," * 10**6, r"\boxed{" * 10**5, "1" * 10**6, "{" * 10**6])
 def test_long_texts_are_read_at_once(text):
-    start = time.perf_counter()
+    start = time.process_time()
     last_number(text)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 @given(st.integers(-(10**12), 10**12), st.text(alphabet="abc ,.$", max_size=10))

@@ -91,9 +91,9 @@ PROBLEMS = {
 
 @pytest.mark.parametrize("expression", PROBLEMS, ids=lambda text: repr(text[:20]))
 def test_problems_come_back_as_text_at_once(expression):
-    start = time.perf_counter()
+    start = time.process_time()
     said = calculate(expression)
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
     assert said.startswith("error: ") and PROBLEMS[expression] in said
     assert len(said) < 200
 
@@ -112,13 +112,14 @@ def test_what_is_not_text_is_told_so(thing):
         "(" * 40 + "9**99" + ")" * 40,
         "1" * 100 + "**0.333333",
         "%".join(["7"] * 400),
+        "2**0.5+" * 140 + "1",
     ],
 )
 def test_the_longest_ways_of_the_grammar_take_under_a_tenth_of_a_second(expression):
     assert len(expression) <= MAX_LENGTH
-    start = time.perf_counter()
+    start = time.process_time()
     assert calculate(expression)
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
 
 
 @given(st.text(alphabet="0123456789+-*/%^().,$x eE−×", max_size=60))
