@@ -4,8 +4,9 @@
 
 Loads: "grpo" (8 prompts x 8 samples of one length), "ragged" (lengths drawn evenly from a range,
 64 in flight; generate runs each batch of 64 to its longest, as it must), "tree" (conversations of
-three turns, two branches a turn; generate runs level by level, padded on the left). Weights are
-random: they cost the same. Repeats are interleaved; `ratio` is ours / generate in sampled tokens a
+three turns, two branches a turn; generate runs level by level, padded on the left), "turns" (the
+same without branches, with lengths drawn from the range anew at every turn). Weights are random:
+they cost the same. Repeats are interleaved; `ratio` is ours / generate in sampled tokens a
 second, by the clock and by processor time, which other work on the machine disturbs less.
 """
 
@@ -71,6 +72,10 @@ class Load:
     branches: int = 1
     added: list[array[int]] = field(default_factory=list)
 
+    def length(self, number: int, level: int) -> int:
+        """How many tokens conversation `number` samples at this level."""
+        return self.lengths[(number + 7 * level) % len(self.lengths)]
+
 
 def loads(vocabulary: int, quick: bool) -> list[Load]:
     rng = random.Random(0)
@@ -94,6 +99,7 @@ def loads(vocabulary: int, quick: bool) -> list[Load]:
         Load("grpo", grpo, [fixed]),
         Load("ragged", ragged, [rng.randint(low, high) for _ in ragged]),
         Load("tree", trunks, [fixed // 2], levels=3, branches=2, added=turns),
+        Load("turns", grpo, [rng.randint(low, high) for _ in grpo], levels=3, added=turns),
     ]
 
 
@@ -103,8 +109,7 @@ async def ours(model: Any, load: Load) -> list[tuple[Request, Completion]]:
     done: list[tuple[Request, Completion]] = []
 
     async def grow(prompt: array[int], number: int, level: int) -> None:
-        length = load.lengths[number % len(load.lengths)]
-        request = Request(prompt, Sampling(max_tokens=length), seed=number)
+        request = Request(prompt, Sampling(max_tokens=load.length(number, level)), seed=number)
         answer = await engine.generate(request)
         done.append((request, answer))
         if level < load.levels:
@@ -125,18 +130,17 @@ async def ours(model: Any, load: Load) -> list[tuple[Request, Completion]]:
 def theirs(model: Any, load: Load) -> int:
     """Level by level, batch by batch; how many tokens were sampled that had been asked for."""
     count = 0
-    wave = [(p, load.lengths[i % len(load.lengths)]) for i, p in enumerate(load.prompts)]
-    for level in range(load.levels):
+    wave = list(enumerate(load.prompts))
+    for level in range(1, load.levels + 1):
         following = []
         for start in range(0, len(wave), IN_FLIGHT):
-            batch = wave[start : start + IN_FLIGHT]
-            for (prompt, length), tokens in zip(batch, generate(model, batch)):
-                count += length
-                following += [
-                    (prompt + tokens + load.added[b], length)
-                    for b in range(load.branches)
-                    if level + 1 < load.levels
-                ]
+            part = wave[start : start + IN_FLIGHT]
+            batch = [(prompt, load.length(number, level)) for number, prompt in part]
+            for (number, prompt), tokens in zip(part, generate(model, batch)):
+                count += len(tokens)
+                for branch in range(load.branches if level < load.levels else 0):
+                    turn = load.added[(number + branch) % len(load.added)]
+                    following.append((load.branches * number + branch, prompt + tokens + turn))
         wave = following
     return count
 
@@ -231,7 +235,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="short answers, one repeat")
     parser.add_argument("--tiny", action="store_true", help="a model of one million parameters")
     parser.add_argument("--repeats", type=int, default=0, help="default 3, with --quick 1")
-    parser.add_argument("--load", choices=["grpo", "ragged", "tree"], help="this one only")
+    parser.add_argument("--load", choices=["grpo", "ragged", "tree", "turns"], help="this one only")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     options = parser.parse_args()
     torch.manual_seed(0)

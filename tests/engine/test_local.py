@@ -5,6 +5,8 @@ from array import array
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import (
     Gemma2Config,
@@ -24,6 +26,9 @@ from transformers import (
 from hornbeam.chat import ByteChat
 from hornbeam.engine.base import Request, Sampling
 from hornbeam.engine.local import LocalEngine, LocalSettings
+from hornbeam.engine.network import batches
+from hornbeam.engine.prefix import Run
+from hornbeam.engine.slots import NARROW
 from hornbeam.errors import EngineError, ModelError, PromptTooLong
 from hornbeam.tree import ids
 
@@ -50,6 +55,12 @@ class Chat(ByteChat):
     """Bytes, ended by 2 as the models here are."""
 
     ends = frozenset({2})
+
+
+class Endless(ByteChat):
+    """Bytes, and no end."""
+
+    ends = frozenset()
 
 
 def llama(**more):
@@ -191,13 +202,29 @@ def test_the_next_turn_runs_only_what_is_new():
     assert inside.computed == 1  # its keys and values were there, its logits were not
 
 
-def test_a_long_prompt_is_run_in_chunks_and_gives_the_same():
+def test_long_prompts_run_in_chunks_and_rows_move_on_when_they_outgrow_their_slots():
     model = llama()
-    model.config.max_position_embeddings = 2048
-    prompt = ids([10 + i * i % 200 for i in range(1100)])
-    answer = run(LocalEngine(model, Chat()), Request(prompt, Sampling(3, temperature=0)))[0]
-    rows = full_logits(model, prompt + answer.tokens)[1099:-1]
-    assert list(answer.tokens) == rows.argmax(-1).tolist()
+    model.config.max_position_embeddings = 3000
+    engine = LocalEngine(model, Endless())
+    prompts = [ids([10 + i * i % 200 for i in range(n)]) for n in (1100, NARROW - 5, NARROW, 9)]
+    requests = [Request(p, Sampling(max_tokens=4 + 4 * i), i) for i, p in enumerate(prompts)]
+    for answer, request in zip(run(engine, *requests), requests):
+        assert len(answer.tokens) == request.sampling.max_tokens
+        rows = full_logits(model, request.prompt + answer.tokens)[len(request.prompt) - 1 : -1]
+        want = rows.log_softmax(-1).gather(1, torch.tensor(list(answer.tokens))[:, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(answer.logprobs), want, atol=1e-4, rtol=1e-4)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 90)), max_size=20))
+def test_batches_hold_every_run_once_and_little_padding(shapes):
+    runs = [Run(None, ids([1] * n), start) for n, start in shapes]
+    made = list(batches(runs, limit=64))
+    assert sorted(map(id, runs)) == sorted(id(run) for batch in made for run in batch)
+    for batch in made:
+        sizes = [len(run.tokens) for run in batch]
+        assert len(batch) == 1 or len(batch) * max(sizes) <= 64
+        assert 4 * min(sizes) >= 3 * max(sizes) - 4
 
 
 def test_a_small_budget_changes_cost_only():
@@ -318,6 +345,23 @@ def test_a_failing_model_fails_all_who_wait_and_the_engine_goes_on():
     failed = asyncio.run(some())
     assert all(isinstance(f, EngineError) and "no room" in str(f) for f in failed)
     assert all(len(a.tokens) <= 9 for a in asyncio.run(some()))
+
+
+def test_newcomers_are_admitted_together_but_never_starve():
+    engine = LocalEngine(llama(), Chat())
+
+    async def scene():
+        long = [Request(PROMPTS[i % 5], Sampling(max_tokens=60), i) for i in range(32)]
+        jobs = [asyncio.create_task(engine.generate(r)) for r in long]
+        for _ in range(6):
+            await asyncio.sleep(0)
+        late = await engine.generate(Request(ids([77, 78]), Sampling(max_tokens=2)))
+        busy = [job for job in jobs if not job.done()]
+        await asyncio.gather(*jobs)
+        return late, busy
+
+    late, busy = asyncio.run(scene())
+    assert late.computed == 2 and busy
 
 
 def test_cancelled_requests_leave_the_batch():

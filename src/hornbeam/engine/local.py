@@ -22,11 +22,12 @@ from hornbeam.engine.base import Completion, Request, Turnstile
 from hornbeam.engine.network import Network, batches
 from hornbeam.engine.prefix import PrefixTree, Run
 from hornbeam.engine.sampling import pick, uniforms
-from hornbeam.engine.slots import Slots
+from hornbeam.engine.slots import Slots, widths
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.settings import Settings
 from hornbeam.tree import floats, ids
 
+FEW = 8  # see `_admissible`
 HOPS = 8  # turns of the event loop without news after which no client is on its way
 
 
@@ -52,11 +53,27 @@ class _Job:
     tokens: array[int] = field(default_factory=ids)
     logprobs: array[float] = field(default_factory=floats)
     finish: str = ""
+    sound: bool = True  # the logits were finite
     computed: int = 0
 
     @property
     def place(self) -> tuple[Any, ...]:
         return (self.request.order, self.arrival)
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Running jobs of like length: job i has row i of the slots."""
+
+    slots: Slots
+    jobs: list[_Job] = field(default_factory=list)
+
+    def leave(self, row: int, wipe: bool = False) -> None:
+        """Drop a row and its job; the last ones take their place."""
+        self.slots.leave(row, wipe)
+        last = self.jobs.pop()
+        if row < len(self.jobs):
+            self.jobs[row] = last
 
 
 class LocalEngine:
@@ -81,12 +98,17 @@ class LocalEngine:
         self.turnstile = Turnstile()
         self._network = Network(model)
         self._prefixes = PrefixTree(settings.cache_tokens, self._network.logits_cost)
-        self._slots = Slots(self._network)
+        bounds = widths(self._network.context)
+        self._groups = [_Group(Slots(self._network, bound)) for bound in bounds]
         self._waiting: list[_Job] = []
-        self._running: list[_Job] = []  # job i has row i of the slots
+        self._rounds_held = 0  # since when few requests wait to be admitted
         self._task: asyncio.Task[None] | None = None
         self._arrivals = 0
         self._closed = False
+
+    @property
+    def _running(self) -> list[_Job]:
+        return [job for group in self._groups for job in group.jobs]
 
     async def generate(self, request: Request) -> Completion:
         """Sample one completion. Raises `PromptTooLong`, and `EngineError` for the rest."""
@@ -144,7 +166,8 @@ class LocalEngine:
                     self._drop_cancelled()
                     self._admit()
                     self._round()
-            self._slots.clear()  # gives its memory to whoever trains now
+            for group in self._groups:
+                group.slots.clear()  # gives its memory to whoever trains now
         except BaseException as error:
             self._fail(EngineError(f"sampling failed: {type(error).__name__}: {error}"), error)
             self._forget()
@@ -165,69 +188,95 @@ class LocalEngine:
 
     def _drop_cancelled(self) -> None:
         self._waiting = [job for job in self._waiting if not job.future.done()]
-        for row in reversed(range(len(self._running))):
-            if self._running[row].future.done():
-                self._leave(row)
+        for group in self._groups:
+            for row in reversed(range(len(group.jobs))):
+                if group.jobs[row].future.done():
+                    group.leave(row)
+
+    def _admissible(self) -> int:
+        """How many of those who wait may join now.
+
+        Few newcomers wait some rounds for more: a prefill costs about a round, however short.
+        """
+        running = len(self._running)
+        count = min(len(self._waiting), self.settings.max_batch - running)
+        if count < running // FEW and self._rounds_held < FEW:
+            self._rounds_held += bool(count)
+            return 0
+        self._rounds_held = 0
+        return count
 
     def _admit(self) -> None:
         """Move waiting requests into the batch, each with its first token sampled."""
-        free = self.settings.max_batch - len(self._running)
-        if not free or not self._waiting:
+        count = self._admissible()
+        if not count:
             return
         if self.deterministic:
             self._waiting.sort(key=lambda job: job.place)
-        jobs = self._waiting[:free]
+        jobs = self._waiting[:count]
         ends = [self._add(job) for job in jobs]
         while self._prefixes.pending:
             for runs in batches(self._prefixes.ready()):
                 for run, (kv, logits) in zip(runs, self._network.prefill(runs)):
                     self._prefixes.fill(run, kv, logits)
-        rows = [run.logits for run in ends if run.logits is not None]
-        sound = self._sample(jobs, torch.stack(rows))
-        going = [ok and not job.finish for job, ok in zip(jobs, sound)]
-        self._slots.join([run.path() for run, on in zip(ends, going) if on])
-        for job, on, ok in zip(jobs, going, sound):
-            if on:
-                self._running.append(job)
-            else:
-                self._answer(job, ok)
-        del self._waiting[:free]
+        self._sample(jobs, torch.stack([run.known_logits() for run in ends]))
+        for job in jobs:
+            if job.finish or not job.sound:
+                self._answer(job)
+        self._join([(job, run) for job, run in zip(jobs, ends) if job.sound and not job.finish])
+        del self._waiting[:count]
         self._prefixes.trim()
 
     def _add(self, job: _Job) -> Run:
         run, job.computed = self._prefixes.add(job.request.prompt)
         return run
 
+    def _join(self, going: list[tuple[_Job, Run]]) -> None:
+        """Give each job a row in the narrowest slots that hold its prompt."""
+        least = 0
+        for group in self._groups:
+            bound = group.slots.bound
+            fit = [(job, run) for job, run in going if least <= len(job.request.prompt) < bound]
+            if fit:
+                group.slots.join([run.path() for _, run in fit])
+                group.jobs += [job for job, _ in fit]
+            least = bound
+
     def _round(self) -> None:
         """One more token for every request of the batch."""
-        if not self._running:
+        groups = [group for group in self._groups if group.jobs]
+        if not groups:
             return
-        logits = self._slots.step([job.tokens[-1] for job in self._running])
-        sound = self._sample(self._running, logits)
-        for row in reversed(range(len(self._running))):
-            job = self._running[row]
-            if job.finish or not sound[row]:
-                if sound[row]:
-                    self._prefixes.give(job.request.prompt + job.tokens[:-1], self._slots.row(row))
-                self._leave(row, wipe=not sound[row])
-                self._answer(job, sound[row])
+        steps = [group.slots.step([job.tokens[-1] for job in group.jobs]) for group in groups]
+        self._sample([job for group in groups for job in group.jobs], torch.cat(steps))
+        for group in groups:
+            self._part(group)
         self._prefixes.trim()
 
-    def _leave(self, row: int, wipe: bool = False) -> None:
-        self._slots.leave(row, wipe)
-        last = self._running.pop()
-        if row < len(self._running):
-            self._running[row] = last
+    def _part(self, group: _Group) -> None:
+        """Let go who is finished, and pass on who has outgrown the slots."""
+        for row in reversed(range(len(group.jobs))):
+            job, kv = group.jobs[row], group.slots.row(row)
+            if job.finish or not job.sound:
+                if job.sound:
+                    self._prefixes.give(job.request.prompt + job.tokens[:-1], kv)
+                group.leave(row, wipe=not job.sound)
+                self._answer(job)
+            elif group.slots.lengths[row] >= group.slots.bound:
+                wider = self._groups[self._groups.index(group) + 1]
+                wider.slots.adopt(kv)
+                wider.jobs.append(job)
+                group.leave(row)
 
-    def _sample(self, jobs: list[_Job], logits: Tensor) -> list[bool]:
-        """Append a token to each job; which of them had finite logits."""
+    def _sample(self, jobs: list[_Job], logits: Tensor) -> None:
+        """Append a token to each job, and tell it whether its logits were finite."""
         samplings = [job.request.sampling for job in jobs]
         picks = pick(logits, samplings, [job.draws[len(job.tokens)] for job in jobs])
-        for job, token, logprob in zip(jobs, picks.tokens, picks.logprobs):
+        for job, token, logprob, sound in zip(jobs, *picks):
             job.tokens.append(token)
             job.logprobs.append(logprob)
+            job.sound = sound
             job.finish = self._finish(job)
-        return picks.sound
 
     def _finish(self, job: _Job) -> str:
         """Why the job is finished now, or ""."""
@@ -244,10 +293,10 @@ class LocalEngine:
         text = self.chat.decode(job.tokens[-tail:])
         return any(mark in text for mark in stop)
 
-    def _answer(self, job: _Job, sound: bool) -> None:
+    def _answer(self, job: _Job) -> None:
         if job.future.done():
             return
-        if not sound:
+        if not job.sound:
             job.future.set_exception(
                 EngineError("the model's logits are not finite: its weights are damaged")
             )
@@ -271,9 +320,11 @@ class LocalEngine:
                 job.future.set_exception(error)
 
     def _forget(self) -> None:
-        self._waiting, self._running = [], []
-        self._slots.clear()
+        self._waiting = []
         self._prefixes.clear()
+        for group in self._groups:
+            group.jobs.clear()
+            group.slots.clear()
 
     async def _stopped(self) -> None:
         """Wait until the task has ended, which it does once no request is left."""

@@ -182,11 +182,17 @@ def copy_path(path: Sequence[Run], kv: Tensor) -> None:
 
 
 def batches(runs: Sequence[Run], limit: int = 2048) -> Iterator[list[Run]]:
-    """Runs of like length together: at most `limit` padded tokens and a quarter of padding."""
+    """Runs of like length together, to be run at once.
+
+    A batch has at most `limit` padded new tokens, a quarter of padding among them, and 4 `limit`
+    columns of keys and values, unless it is of one run.
+    """
     batch: list[Run] = []
     for run in sorted(runs, key=lambda r: (-len(r.tokens), -r.start)):
-        longest = len(batch[0].tokens) if batch else 0
-        if batch and (4 * len(run.tokens) < 3 * longest - 4 or (len(batch) + 1) * longest > limit):
+        rows, longest = len(batch) + 1, len((batch or [run])[0].tokens)
+        columns = longest + max(r.start for r in [*batch, run])
+        uneven = 4 * len(run.tokens) < 3 * longest - 4
+        if batch and (uneven or rows * longest > limit or rows * columns > 4 * limit):
             yield batch
             batch = []
         batch.append(run)

@@ -46,6 +46,11 @@ class Run:
             run = run.parent
         return out[::-1]
 
+    def known_logits(self) -> Tensor:
+        """The logits [V] after the last token, once they are computed."""
+        assert self.logits is not None
+        return self.logits
+
 
 class PrefixTree:
     """Keys and values of token sequences, of one version of the weights."""

@@ -1,6 +1,8 @@
 """The rows of the running batch: each holds the keys and values of one sequence, in place.
 
 Rows are kept dense (the last one moves into a gap), so that a step reads a view and copies nothing.
+Attention reads every row to the width of the longest, so rows of unlike length have slots of their
+own: `widths` tells the bounds, and a row that outgrows its slots moves on.
 """
 
 from __future__ import annotations
@@ -12,14 +14,24 @@ from torch import Tensor
 from hornbeam.engine.network import Network, copy_path
 from hornbeam.engine.prefix import Run
 
+NARROW = 512  # bound of the shortest rows; each further one is four times as wide
 STEP = 64  # room grows by so many columns, and by an eighth
+
+
+def widths(context: int) -> list[int]:
+    """Bounds of the lengths that share slots: 512, 2048, 8192, ... up to the context."""
+    out = [NARROW]
+    while out[-1] < context:
+        out.append(4 * out[-1])
+    return out
 
 
 class Slots:
     """Keys and values [2, layers, rows, heads, width, dim] with a length for each row."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, bound: int) -> None:
         self.network = network
+        self.bound = bound  # rows of this length belong into wider slots
         self.lengths: list[int] = []
         self._kv: Tensor | None = None
 
@@ -30,6 +42,12 @@ class Slots:
         for path, size in zip(paths, sizes):
             copy_path(path, kv[:, :, len(self.lengths)])
             self.lengths.append(size)
+
+    def adopt(self, kv: Tensor) -> None:
+        """A new last row with the keys and values [2, layers, heads, tokens, dim] of another's."""
+        length = kv.shape[3]
+        self._room(len(self.lengths) + 1, length + 1)[:, :, len(self.lengths), :, :length] = kv
+        self.lengths.append(length)
 
     def step(self, tokens: Sequence[int]) -> Tensor:
         """Logits [R, V] after one more token in every row."""
