@@ -11,7 +11,7 @@ committed when the next ask's turn has come or the episode ends.
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import random
 from array import array
 from collections import deque
@@ -30,7 +30,19 @@ from hornbeam.errors import (
 )
 from hornbeam.live import Live, Piece, Place
 from hornbeam.program import Episode, Limits, Program, Reply
-from hornbeam.record import Effect, Recorded, ask_error, difference, digest, diverged, effects_of
+from hornbeam.record import (
+    Effect,
+    Recorded,
+    ask_error,
+    difference,
+    digest,
+    diverged,
+    effects_of,
+    ended_early,
+    one_line,
+    outcome,
+    own,
+)
 from hornbeam.replay import ReplayLoop
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Call, Node, floats, ids
@@ -73,10 +85,10 @@ class Driver:
         self._issued = self._asks = self._told = self._sampled = 0
         self._said: dict[int, dict[str, array[int]]] = {}
         self._seed = seed  # of the last ask told; the tree's before the first
-        self._random: tuple[tuple[int, str], random.Random] | None = None
+        self._random: tuple[int, dict[str, random.Random]] = (-1, {})  # effects told; by scope
         self._draft: Node | None = None  # the node whose calls are still coming
         self._context = ids()  # of the draft
-        self._closed = False
+        self._awaited: Effect | None = None  # which the driver waits for, not busy meanwhile
         if is_open:
             self._draft, self._context = path[-1], contexts(len(path) - 1)
         elif not path[0].finish:
@@ -97,10 +109,12 @@ class Driver:
 
     def random(self, scope: str) -> random.Random:
         """The generator of this position of the path."""
-        key = (self._told, scope)
-        if self._random is None or self._random[0] != key:
-            self._random = (key, random.Random(f"{self._seed}:{self._told}:{scope}"))
-        return self._random[1]
+        if self._random[0] != self._told:
+            self._random = (self._told, {})
+        here = self._random[1]
+        if scope not in here:
+            here[scope] = random.Random(f"{self._seed}:{self._told}:{scope}")
+        return here[scope]
 
     def _check_limits(self) -> None:
         limits = self._limits
@@ -135,9 +149,11 @@ class Driver:
                 if self._enough() and self._draft is None:
                     return False  # in the middle of an answer
                 self._loop.spin()
-            self._finish(*_outcome(main))
+            if self._told < len(self._record):
+                raise ended_early(self._told, self._record[self._told], outcome(main)[1])
+            self._finish(*outcome(main))
         except (ProgramError, SystemExit) as error:
-            self._finish(None, _line(error))
+            self._finish(None, one_line(error))
         finally:
             self._drop(main)
         return True
@@ -153,14 +169,15 @@ class Driver:
             for waiting in self._queue:
                 if waiting.running is None and self._is_live(waiting):
                     self._live.enter()
-                    waiting.running = asyncio.ensure_future(self._perform(waiting))
+                    performed = self._perform(waiting, self._prepare(waiting))
+                    waiting.running = asyncio.ensure_future(performed)
                     waiting.running.add_done_callback(partial(self._done, waiting))
         if not self._is_live(effect):
             value = self._recall(effect)
         elif effect.running is None:  # the driver's own entry serves
-            value = self._take(effect, await self._perform(effect))
+            value = self._take(effect, await self._perform(effect, self._prepare(effect)))
         else:
-            await self._wait(effect.running)
+            await self._wait(effect, effect.running)
             value = self._take(effect, effect.running.result())
         self._queue.popleft()
         self._told += 1
@@ -169,22 +186,26 @@ class Driver:
         if isinstance(value, HornbeamError):
             effect.future.set_exception(value)
         else:
-            effect.future.set_result(value)
+            effect.future.set_result(own(value))
 
-    async def _wait(self, running: asyncio.Task[Any]) -> None:
+    async def _wait(self, effect: Effect, running: asyncio.Task[Any]) -> None:
         """Wait for an effect; the driver is not busy meanwhile."""
         if running.done():
             return
+        self._awaited = effect
         self._live.leave()
         try:
             await asyncio.wait([running])
-        except asyncio.CancelledError:
-            self._live.enter()
-            raise
+        finally:
+            if self._awaited is not None:  # cancelled before the effect was done
+                self._awaited = None
+                self._live.enter()
 
     def _done(self, effect: Effect, running: asyncio.Task[Any]) -> None:
         """An effect of a gather is done: its entry becomes the driver's if that waits for it."""
-        if self._closed or not self._queue or self._queue[0] is not effect:
+        if self._awaited is effect:
+            self._awaited = None
+        else:
             self._live.leave()
 
     def _is_live(self, effect: Effect) -> bool:
@@ -231,36 +252,50 @@ class Driver:
 
     # --- live --------------------------------------------------------------------------------
 
-    async def _perform(self, effect: Effect) -> Any:
+    def _prepare(self, effect: Effect) -> Any:
+        """(context, ids so far) of an ask, from what was told by now; or why there is none."""
+        context, used = ids(), ids()
+        if effect.kind == "call":
+            return context, used
+        try:
+            chat = self._live.chat(effect.name)
+            if effect.number >= len(self._record):
+                return chat.render(effect.payload[0], self._said_by(effect.name)), used
+            recorded = self._record[effect.number]  # an answer that breaks off at a chunk
+            self._check_ask(effect, recorded)
+            for node in recorded.nodes:
+                used = used + node.tokens
+            return self._contexts(recorded.at) + used, used
+        except HornbeamError as error:
+            return error
+        except (TypeError, ValueError) as error:  # half a surrogate pair, say
+            return ProgramError(f"what ep.ask was given has no token ids: {error}")
+
+    async def _perform(self, effect: Effect, prepared: Any) -> Any:
         """Run an effect: a tool's result, or (context, ids so far, pieces); or the error it met."""
+        if isinstance(prepared, (EngineError, ModelError)):
+            return ids(), ids(), prepared
+        if isinstance(prepared, HornbeamError):
+            raise prepared
         if effect.kind == "call":
             place = Place(self._episode, effect.turn, effect.scope)
             try:
                 return await self._live.tool(effect.name, effect.payload, place)
             except ToolError as error:
                 return error
-        messages, sampling = effect.payload
-        context, used = ids(), ids()
+        context, used = prepared
+        place = Place(self._episode, effect.turn, effect.scope, len(used), self._steps)
         try:
-            chat = self._live.chat(effect.name)
-            if effect.number < len(self._record):  # an answer that breaks off at a chunk
-                recorded = self._record[effect.number]
-                self._check_ask(effect, recorded)
-                for node in recorded.nodes:
-                    used = used + node.tokens
-                context = self._contexts(recorded.at) + used
-            else:
-                context = chat.render(messages, self._said_by(effect.name))
-            place = Place(self._episode, effect.turn, effect.scope, len(used), self._steps)
-            return context, used, await self._live.sample(effect.name, context, sampling, place)
+            got = await self._live.sample(effect.name, context, effect.payload[1], place)
+            return context, used, got
         except (EngineError, ModelError) as error:
             return context, used, error
 
-    def _take(self, effect: Effect, outcome: Any) -> Any:
+    def _take(self, effect: Effect, got: Any) -> Any:
         """Enter a live result into the path and return what the program is told."""
         if effect.kind == "call":
-            return self._take_call(effect, outcome)
-        context, used, got = outcome
+            return self._take_call(effect, got)
+        context, used, got = got
         self._close()
         self._seed = self._live.seed(Place(self._episode, effect.turn, effect.scope, len(used)))
         if isinstance(got, HornbeamError):
@@ -281,14 +316,14 @@ class Driver:
             return None
         return self._reply(effect.name, used, got[-1].finish)
 
-    def _take_call(self, effect: Effect, outcome: Any) -> Any:
+    def _take_call(self, effect: Effect, got: Any) -> Any:
         if self._draft is None:
             raise diverged(effect, "an ask here, or the end")
-        failed = str(outcome) if isinstance(outcome, ToolError) else ""
-        result = None if failed else outcome
+        failed = str(got) or "ToolError" if isinstance(got, ToolError) else ""
+        result = None if failed else got
         call = Call(effect.name, effect.payload, result, failed, effect.scope)
         self._hold(replace(self._draft, calls=(*self._draft.calls, call)), self._context)
-        return outcome
+        return ToolError(failed) if failed else got
 
     def _node(self, effect: Effect, piece: Piece) -> Node:
         return Node(
@@ -347,29 +382,11 @@ class Driver:
 
     def _drop(self, main: asyncio.Task[Any]) -> None:
         """Cancel what still runs, here and outside, and swallow what nobody will read."""
-        self._closed = True
         for effect in self._queue:
             running = effect.running
             if running is not None and not running.cancel() and not running.cancelled():
                 running.exception()
         if not main.done():
             main.cancel()
-            self._loop.spin()
-
-
-def _line(error: BaseException) -> str:
-    """One line for a failed episode: the error's name and text."""
-    return f"{type(error).__name__}: {error}".split("\n", 1)[0][:500]
-
-
-def _outcome(main: asyncio.Task[Any]) -> tuple[Any, str]:
-    """(answer, error) of a program that ended."""
-    if main.cancelled():
-        return None, "ProgramError: the program cancelled itself"
-    error = main.exception()
-    if error is not None:
-        return None, _line(error)
-    try:
-        return json.loads(json.dumps(main.result(), allow_nan=False)), ""
-    except (TypeError, ValueError):
-        return None, f"ProgramError: the answer is no JSON value: {main.result()!r}"[:500]
+            with contextlib.suppress(ProgramError, SystemExit):
+                self._loop.spin()

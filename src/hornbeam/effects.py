@@ -22,6 +22,7 @@ from hornbeam.workers.local import LocalWorkers
 
 SAMPLING = Sampling()
 NAMES = frozenset(field.name for field in fields(Sampling))
+RANGES = {"max_tokens": (1, 2**31), "temperature": (0, 1e6), "top_p": (0, 1), "top_k": (0, 2**31)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +159,24 @@ def _override(sampling: Sampling, given: Mapping[str, Any]) -> Sampling:
     for name in given:
         if name not in NAMES:
             raise ProgramError(f"ep.ask has no setting {name!r}: {nearest(name, NAMES)}")
+        if not _fits(name, given[name]):
+            raise ProgramError(f"ep.ask: {name} = {given[name]!r} cannot be: see Sampling")
     values = dict(given)
     if "stop" in values:
         stop = values["stop"]
         values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
     return replace(sampling, **values)
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a setting of sampling can have this value."""
+    if name == "stop":
+        texts = [value] if isinstance(value, str) else value
+        return isinstance(texts, list) and all(isinstance(s, str) and s for s in texts)
+    low, high = RANGES[name]
+    whole = name in ("max_tokens", "top_k")
+    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    return number and low <= value <= high
 
 
 def _piece(done: Completion) -> Piece:

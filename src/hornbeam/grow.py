@@ -98,11 +98,13 @@ class Grower:
             turnstile.enter()
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(at_once):
-                    group.create_task(work())
-                await asyncio.sleep(0)
-                for turnstile in self.turnstiles():
-                    turnstile.leave()
+                try:
+                    for _ in range(at_once):
+                        group.create_task(work())
+                    await asyncio.sleep(0)
+                finally:
+                    for turnstile in self.turnstiles():
+                        turnstile.leave()
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return [grown[number] for number in sorted(grown)]
@@ -184,9 +186,8 @@ class _Growth:
         """Stop what still runs and wait until it has stopped."""
         for episode in self.running:
             episode.cancel()
+            episode.add_done_callback(lambda _: live.leave())
         await asyncio.gather(*self.running, return_exceptions=True)
-        for _ in self.running:
-            live.leave()
 
     def _left(self) -> list[Fork]:
         """Episodes that were left half-grown: each goes on from its last node."""
@@ -213,7 +214,7 @@ class _Growth:
         live.replayed(fork.episode, branch.path)
         if await branch.driver(live).run():
             await self._score(branch.at)
-            self.state.told[fork.episode] = branch.at
+        self.state.told[fork.episode] = branch.at
 
     async def _score(self, leaf: int) -> None:
         scorer = self.grower.scorer
@@ -255,7 +256,7 @@ class _Branch:
             self.step = self.path[-1].step + 1
         if self.open is not None:
             self.path.append(self.open)
-        self.placed: tuple[int, Placed] = (-1, Placed(ids()))
+        self.placed: tuple[int, int, Placed] = (-1, 0, Placed(ids()))
 
     def driver(self, live: EpisodeEffects) -> Driver:
         """The driver of this episode."""
@@ -303,7 +304,9 @@ class _Branch:
             keeper.write(growth.key, growth.tree, index, node)
 
     def put(self, node: Node, context: array[int]) -> Node:
-        """The node at its place in the tree; looked for once a node."""
-        if self.placed[0] != node.step:
-            self.placed = (node.step, self.growth.tree.place(self.at, node.agent, context))
-        return node.placed(self.at, self.placed[1])
+        """The node at its place in the tree; looked for anew when a sibling has come."""
+        tree = self.growth.tree
+        siblings = len(tree.children(self.at))
+        if self.placed[:2] != (node.step, siblings):
+            self.placed = (node.step, siblings, tree.place(self.at, node.agent, context))
+        return node.placed(self.at, self.placed[2])

@@ -14,7 +14,7 @@ import random
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import Field
 
@@ -84,7 +84,7 @@ class Episode:
         Inside `delegate` the sub-agent speaks, whatever the name here. Raises `PromptTooLong`,
         `EngineError`, or `ProgramError` when a limit is passed.
         """
-        plain = [{**message, "content": str(message["content"])} for message in messages]
+        plain = [_message(message) for message in messages]
         payload = (plain, _json(sampling, "settings of ep.ask"))
         reply: Reply = await self._effects.issue("ask", self._agent or agent, self.scope, payload)
         return reply
@@ -106,9 +106,20 @@ class Episode:
         return self._effects.random(self.scope)
 
 
+def _message(message: Message) -> Message:
+    """A message as it was when it was asked, of text alone."""
+    try:
+        plain = {**message, "role": str(message["role"]), "content": str(message["content"])}
+    except (KeyError, TypeError) as error:
+        raise ProgramError(
+            f"a message needs a role and a content, not {message!r}"[:300]
+        ) from error
+    return plain if len(plain) == 2 else cast(Message, _json(plain, "a message of ep.ask"))
+
+
 def _json(value: Any, what: str) -> Any:
     """The value as it reads back from a record."""
     try:
         return json.loads(json.dumps(value)) if value else {}
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ProgramError(f"{what} must be JSON data: {error}") from error

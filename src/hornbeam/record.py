@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from reprlib import repr as short
 from typing import Any
 
 from hornbeam.errors import Divergence, EngineError, PromptTooLong
@@ -71,6 +72,17 @@ def diverged(effect: Effect, held: str) -> Divergence:
     )
 
 
+def ended_early(told: int, recorded: Recorded, error: str) -> Divergence:
+    """The error of a program that ends where its record goes on."""
+    call = recorded.call
+    held = f"a call of tool {call.tool!r}" if call else f"an ask of {recorded.nodes[0].agent!r}"
+    how = f"it raised {error}" if error else "it ended"
+    return Divergence(
+        f"the program did not reproduce its own path: after {told} effects {how}, the record"
+        f" has {held}; let all that is not deterministic go through ep"
+    )
+
+
 def effects_of(path: Sequence[Node]) -> list[Recorded]:
     """The effects that a path stands for, in the order they were told."""
     record = [Recorded(call=call) for call in path[0].calls]
@@ -83,3 +95,26 @@ def effects_of(path: Sequence[Node]) -> list[Recorded]:
         goes_on = node.finish == "chunk"
         record.extend(Recorded(call=call) for call in node.calls)
     return record
+
+
+def own(value: Any) -> Any:
+    """A tool's result for the program to change as it likes; the record keeps its own."""
+    return json.loads(json.dumps(value)) if isinstance(value, (list, dict)) else value
+
+
+def one_line(error: BaseException) -> str:
+    """One line for a failed episode: the error's name and text."""
+    return f"{type(error).__name__}: {error}".split("\n", 1)[0][:500]
+
+
+def outcome(main: asyncio.Task[Any]) -> tuple[Any, str]:
+    """(answer, error) of a program that ended."""
+    if main.cancelled():
+        return None, "ProgramError: the program cancelled itself"
+    error = main.exception()
+    if error is not None:
+        return None, one_line(error)
+    try:
+        return json.loads(json.dumps(main.result(), allow_nan=False)), ""
+    except (TypeError, ValueError, RecursionError):
+        return None, f"ProgramError: the answer is no JSON value: {short(main.result())}"[:500]

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, cast
 from hornbeam.errors import ProgramError
 
 CLOCKS = ("call_later", "call_at", "time")
+MOST = 200_000  # callbacks between two effects; a program that waits by going round needs more
 
 
 class ReplayLoop:
@@ -36,14 +37,24 @@ class ReplayLoop:
             tasks._leave_task(outer, current)
         events._set_running_loop(self._loop)
         try:
-            while self._ready:
-                handle = self._ready.popleft()
-                if not handle.cancelled():
-                    handle._run()
+            self._run_ready()
         finally:
             events._set_running_loop(outer)
             if outer is not None and current is not None:
                 tasks._enter_task(outer, current)
+
+    def _run_ready(self) -> None:
+        for _ in range(MOST):
+            if not self._ready:
+                return
+            handle = self._ready.popleft()
+            if not handle.cancelled():
+                handle._run()
+        self._ready.clear()
+        raise ProgramError(
+            "an agent program goes round (asyncio.sleep(0) in a loop) without an ask or a call:"
+            " await the task it waits for"
+        )
 
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
