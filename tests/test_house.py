@@ -73,7 +73,8 @@ ONE_FILE = {
     "reasoning_gym": {"tasks.generated", "score.check"},  # it makes tasks, and scores its own
 }
 
-MAX_FILE, MAX_FUNCTION = 400, 60
+MAX_FILE = {"src": 400, "bench": 400, "tests": 500}  # lines
+MAX_FUNCTION = 60
 LONG_FILES: dict[str, str] = {}  # path: why it is one file
 LONG_FUNCTIONS: dict[str, str] = {}  # path:name: why it is one function
 BUDGET = 14_000  # lines of src, raised on purpose only
@@ -221,15 +222,16 @@ def test_the_door_of_a_room_is_its_all(name):
 
 
 def code_files():
-    return sorted(p for d in ("src", "tests", "bench") for p in (ROOT / d).rglob("*.py"))
+    return sorted(p for d in MAX_FILE for p in (ROOT / d).rglob("*.py"))
 
 
 def test_files_are_short():
     long = {}
     for path in code_files():
         lines = len(path.read_text("utf-8").splitlines())
-        if lines > MAX_FILE:
-            long[path.relative_to(ROOT).as_posix()] = lines
+        name = path.relative_to(ROOT)
+        if lines > MAX_FILE[name.parts[0]]:
+            long[name.as_posix()] = lines
     assert {p: n for p, n in long.items() if p not in LONG_FILES} == {}
     assert not set(LONG_FILES) - set(long), "no longer long: take it off the list"
 
