@@ -1,7 +1,9 @@
 """The local engine against transformers itself, on tiny random models of several families."""
 
 import asyncio
+import os
 from array import array
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
     Gemma2Config,
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
@@ -23,7 +27,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from hornbeam.chat import ByteChat
+from hornbeam.chat import ByteChat, TemplateChat, user
 from hornbeam.engine.base import Request, Sampling
 from hornbeam.engine.local import LocalEngine, LocalSettings
 from hornbeam.engine.network import batches
@@ -36,6 +40,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing`:FutureWarning"  # peft asks transformers by its old name
 )
 
+CACHE = Path(os.environ.get("HORNBEAM_CACHE") or "~/.cache/hornbeam").expanduser()
+SMALL = CACHE / "models" / "smollm2-135m"
 SHAPE = {
     "vocab_size": 256,
     "hidden_size": 32,
@@ -289,9 +295,9 @@ def test_new_weights_speak_after_load():
     engine = LocalEngine(model, Chat())
     request = Request(PROMPTS[3], Sampling(max_tokens=12), seed=1)
     before = run(engine, request)[0]
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.1 * torch.randn_like(weight))
+    rows = torch.tensor([list(request.prompt + before.tokens)])
+    model(rows, labels=rows).loss.backward()
+    torch.optim.SGD(model.parameters(), lr=1.0).step()
     asyncio.run(engine.load(7))
     after = run(engine, request)[0]
     fresh = run(LocalEngine(model, Chat()), request)[0]
@@ -424,6 +430,25 @@ def test_deterministic_runs_are_equal_bit_for_bit_whatever_arrives_when():
 
     first = asyncio.run(team([0, 3, 1, 7, 2, 5]))
     assert first == asyncio.run(team([6, 0, 9, 1, 4, 0]))
+
+
+@pytest.mark.model
+@pytest.mark.skipif(not SMALL.exists(), reason="`hornbeam models pull smollm2-135m` fetches it")
+def test_the_small_real_model_speaks_as_in_transformers():
+    model = AutoModelForCausalLM.from_pretrained(SMALL, dtype=torch.float32).eval()
+    chat = TemplateChat(AutoTokenizer.from_pretrained(SMALL))
+    prompts = [chat.render([user(text)]) for text in ("Name a tree.",)]
+    sampling = Sampling(max_tokens=12, temperature=0, stop=("tree",))
+    for answer, prompt in zip(
+        run(LocalEngine(model, chat), *(Request(p, sampling) for p in prompts)), prompts
+    ):
+        rows = full_logits(model, prompt + answer.tokens)[len(prompt) - 1 : -1]
+        assert list(answer.tokens) == rows.argmax(-1).tolist()
+        assert answer.text == chat.decode(answer.tokens)
+        said = chat.decode(answer.tokens[:-1])
+        assert "tree" not in said and (answer.finish == "stop") == (
+            "tree" in answer.text or answer.tokens[-1] in chat.ends
+        )
 
 
 def test_models_with_other_layers_are_refused():

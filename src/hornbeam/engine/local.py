@@ -256,15 +256,16 @@ class LocalEngine:
     def _part(self, group: _Group) -> None:
         """Let go who is finished, and pass on who has outgrown the slots."""
         for row in reversed(range(len(group.jobs))):
-            job, kv = group.jobs[row], group.slots.row(row)
+            job = group.jobs[row]
             if job.finish or not job.sound:
                 if job.sound:
-                    self._prefixes.give(job.request.prompt + job.tokens[:-1], kv)
+                    known = job.request.prompt + job.tokens[:-1]
+                    self._prefixes.give(known, group.slots.row(row))
                 group.leave(row, wipe=not job.sound)
                 self._answer(job)
             elif group.slots.lengths[row] >= group.slots.bound:
                 wider = self._groups[self._groups.index(group) + 1]
-                wider.slots.adopt(kv)
+                wider.slots.adopt(group.slots.row(row))
                 wider.jobs.append(job)
                 group.leave(row)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from hornbeam.engine.base import Sampling
 
 BLOCK = 256  # tokens summed at the first level of the inverse CDF
-HEAD = 1024  # how many of the likeliest tokens top-p looks at before it looks at all
+HEAD = 256  # how many of the likeliest tokens top-p looks at first
 
 
 class Picks(NamedTuple):
@@ -81,7 +81,7 @@ def truncate(probs: Tensor, top_k: Tensor, top_p: Tensor, width: int = HEAD) -> 
 
     The nucleus is taken after top-k, as transformers does: a token stays iff the likelier ones
     hold less than `top_p` of what top-k left (Holtzman et al. 2020, arXiv 1904.09751). Only the
-    `width` likeliest are ordered; rows whose nucleus is wider are done again with all of V.
+    `width` likeliest are ordered; rows whose nucleus is wider are done again with eight times that.
     """
     size = probs.shape[1]
     width = min(size, max([width, *(k for k in top_k.tolist() if k < size)]))
@@ -94,7 +94,7 @@ def truncate(probs: Tensor, top_k: Tensor, top_p: Tensor, width: int = HEAD) -> 
     out = torch.zeros_like(probs).scatter_(1, order, values * inside)
     wider = inside[:, -1] & (top_k > width)
     if width < size and bool(wider.any()):
-        out[wider] = truncate(probs[wider], top_k[wider], top_p[wider], size)
+        out[wider] = truncate(probs[wider], top_k[wider], top_p[wider], 8 * width)
     return out
 
 
