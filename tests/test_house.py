@@ -18,6 +18,7 @@ ME = Path(__file__).relative_to(ROOT).as_posix()
 FLOORS = {
     "cli": 7,
     "run": 6,
+    "notebook": 6,
     "grow": 5,
     "score": 4,
     "view": 4,
