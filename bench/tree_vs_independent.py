@@ -1,0 +1,310 @@
+"""Branching growth against independent growth at equal measured total tokens, in the tiny world.
+
+    OMP_NUM_THREADS=1 python bench/tree_vs_independent.py [--quick] [--seeds 0 1 2] [--json FILE]
+    python bench/tree_vs_independent.py --draw FILE
+
+Both begin, for each seed, with the same warm-started weights and the same tasks in the same order,
+and grow the same number of episodes a task. `tree` is `recipes/tiny.toml` as it stands: branching
+growth with Tree-GRPO's credit. `independent` grows every episode from the task and is credited by
+GRPO; its settings (`ARMS`) were tuned by themselves. Total tokens are what METHODS counts: sampled
+tokens, prompt tokens computed (those found in the cache of prefixes are free for both), and unique
+tokens of the trainer. Each side learns until the same total is spent, the step that passes it
+included. The world's rule, the tasks and the weights differ from seed to seed; all settings were
+chosen on seeds from 1000 on.
+
+Prints held-out greedy accuracy at the budget and its mean along the curve for every seed, and the
+paired difference with a 95 % confidence interval (Student's t). `--json` writes all figures, and
+the curves as a picture beside them; `--draw` draws the picture again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "tiny.toml"
+BUDGET = 60_000  # total tokens of one side on one seed
+POINTS = 10  # evaluations along the budget
+HELD_OUT = 200  # tasks of an evaluation
+ARMS: dict[str, list[str]] = {
+    "tree": [],
+    "independent": ['grow={strategy="independent", n=12}', 'credit={method="grpo"}'],
+}
+COUNTED = ("sampled_tokens", "prompt_tokens_computed", "tokens_unique")
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # 97.5 %, 1 to 9 d.f.
+COLOURS = {"tree": "#1b7837", "independent": "#762a83"}
+
+
+def sets(seed: int, arm: str) -> list[str]:
+    """What differs from the recipe for one side on one seed."""
+    own = [f"run.seed={seed}", f"tasks.eval.0.count={HELD_OUT}"]
+    for split in ("train", "eval"):
+        own += [f"tasks.{split}.0.seed={seed}", f"tasks.{split}.0.options={{world={seed}}}"]
+    return own + ARMS[arm]
+
+
+class Side:
+    """One side of the comparison on one seed: recipe, weights, engine, and what was spent."""
+
+    def __init__(self, seed: int, arm: str, folder: Path) -> None:
+        from hornbeam.ledger import Ledger
+        from hornbeam.run import World, load_policy, load_recipe, model_folder, plan
+
+        self.recipe = load_recipe(RECIPE, sets(seed, arm))
+        self.plan = plan(self.recipe, RECIPE.parent)
+        self.policy = load_policy(self.recipe, model_folder(self.recipe, folder / "model", print))
+        self.world = World.build(self.recipe, self.plan, self.policy)
+        self.spent, self.looked = Ledger(), Ledger()
+        self.grower = self.world.grower(self.spent, None)
+        self.looker = self.world.grower(self.looked, None, greedy=True)
+
+    @property
+    def tokens(self) -> int:
+        """Total tokens spent on growth and training so far."""
+        return round(sum(self.spent.totals.get(kind, 0) for kind in COUNTED))
+
+    async def step(self, number: int) -> None:
+        """Grow, credit, train: one step of the recipe on the next tasks."""
+        from hornbeam.credit import credit
+        from hornbeam.ledger import Entry
+        from hornbeam.run.loop import task_at
+
+        run, tasks = self.recipe.run, self.plan.train.tasks
+        chosen = [task_at(tasks, run.seed, number * run.tasks + n) for n in range(run.tasks)]
+        trees = await self.grow(self.grower, "train", number, chosen)
+        credit(trees, self.plan.credit)
+        told = self.policy.step(trees)
+        self.spent.enter([Entry("", -1, -1, "tokens_unique", told["tokens_unique"])])
+
+    async def accuracy(self) -> float:
+        """Greedy accuracy on the held-out tasks."""
+        from hornbeam.run import measure
+
+        trees = await self.grow(self.looker, "eval", 0, self.plan.eval.tasks)
+        return float(measure(trees)["accuracy"])
+
+    async def grow(self, grower: Any, stage: str, step: int, tasks: Sequence[Any]) -> list[Any]:
+        """Trees of these tasks by the present weights, no prefix kept from before."""
+        from hornbeam.run.loop import tree_seed
+        from hornbeam.store import TreeKey
+        from hornbeam.tree import Tree
+
+        await self.world.engine.load(self.policy.version)
+        keys = [TreeKey(stage, step, number) for number in range(len(tasks))]
+        seed = self.recipe.run.seed
+        starts = [(k, Tree(t.to_json(), seed=tree_seed(seed, k))) for k, t in zip(keys, tasks)]
+        return list(await grower.grow_all(starts))
+
+    def warm_start(self) -> None:
+        """The recipe's supervised stage."""
+        from hornbeam.run.wire import demonstrations, examples
+
+        stage, demonstrate = self.recipe.sft, self.plan.demonstration
+        assert stage is not None and demonstrate is not None
+        shown = demonstrations(self.plan.train.tasks, demonstrate, stage.count)
+        chat = self.world.engine.chat
+        for _ in self.policy.fit([e for turns in shown for e in examples(turns, chat)], stage):
+            pass
+
+
+async def learn(side: Side, budget: int) -> dict[str, Any]:
+    """Steps until the budget is spent; the curve has one point for every share of it."""
+    began, number = time.process_time(), 0
+    curve = [(0, await side.accuracy())]
+    while side.tokens < budget:
+        await side.step(number)
+        number += 1
+        if side.tokens * POINTS >= len(curve) * budget:
+            curve.append((side.tokens, await side.accuracy()))
+    await side.world.aclose()
+    return {
+        "tokens": side.tokens,
+        **{kind: round(side.spent.totals.get(kind, 0)) for kind in COUNTED},
+        "steps": number,
+        "final": curve[-1][1],
+        "mean": mean_height(curve),
+        "curve": curve,
+        "cpu_seconds": round(time.process_time() - began, 1),
+    }
+
+
+def mean_height(curve: Sequence[tuple[int, float]]) -> float:
+    """Mean accuracy over tokens along the curve (trapezoids)."""
+    area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(curve))
+    return area / (curve[-1][0] - curve[0][0])
+
+
+def compare(seed: int, budget: int) -> dict[str, Any]:
+    """Both sides on one seed, from the same warm-started weights."""
+    import torch
+
+    torch.set_num_threads(1)
+    out: dict[str, Any] = {"seed": seed}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        first = Side(seed, "tree", folder)
+        first.warm_start()
+        first.policy.save_state(folder)
+        for arm in ARMS:
+            side = Side(seed, arm, folder)
+            side.policy.load_state(folder)
+            out[arm] = asyncio.run(learn(side, budget))
+    return out
+
+
+def paired(rows: Sequence[dict[str, Any]], figure: str) -> dict[str, float]:
+    """Mean of tree - independent with its 95 % interval, and on how many seeds tree is ahead."""
+    apart = [row["tree"][figure] - row["independent"][figure] for row in rows]
+    n, mean = len(apart), statistics.mean(apart)
+    half = STUDENT[n - 2] * statistics.stdev(apart) / math.sqrt(n) if n > 1 else math.nan
+    return {
+        "mean_difference": mean,
+        "low": mean - half,
+        "high": mean + half,
+        "seeds_tree_ahead": sum(value > 0 for value in apart),
+        "seeds_equal": sum(value == 0 for value in apart),
+        "seeds": n,
+    }
+
+
+def draw(result: dict[str, Any]) -> str:
+    """Accuracy over total tokens as SVG: every seed thin, the mean of the seeds bold."""
+    width, height, left, top = 560, 300, 48, 16
+    most = result["budget"] * 1.05
+
+    def at(tokens: float, accuracy: float) -> str:
+        return f"{left + tokens / most * width:.1f},{top + (1 - accuracy) * height:.1f}"
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 16} '
+        f'{top + height + 48}" font-family="sans-serif" font-size="12">',
+        '<rect width="100%" height="100%" fill="#fff"/>',
+    ]
+    for tenth in range(0, 11, 2):
+        y = top + (1 - tenth / 10) * height
+        parts.append(f'<path d="M{left},{y} h{width}" stroke="#ddd"/>')
+        parts.append(f'<text x="{left - 6}" y="{y + 4}" text-anchor="end">{tenth * 10} %</text>')
+    for share in range(5):
+        tokens = result["budget"] * share / 4
+        x = left + tokens / most * width
+        parts.append(
+            f'<text x="{x}" y="{top + height + 18}" text-anchor="middle">{tokens:,.0f}</text>'
+        )
+    parts.append(
+        f'<text x="{left + width / 2}" y="{top + height + 38}" text-anchor="middle">total tokens: '
+        "sampled + prompt computed + trained (unique)</text>"
+    )
+    for number, arm in enumerate(ARMS):
+        curves = [row[arm]["curve"] for row in result["seeds"]]
+        means = [[statistics.mean(axis) for axis in zip(*point)] for point in zip(*curves)]
+        for points, stroke, opacity in [*((c, 1, 0.35) for c in curves), (means, 3, 1)]:
+            line = " ".join(at(*point) for point in points)
+            parts.append(
+                f'<polyline points="{line}" fill="none" stroke="{COLOURS[arm]}" '
+                f'stroke-width="{stroke}" opacity="{opacity}"/>'
+            )
+        parts.append(
+            f'<text x="{left + 12}" y="{top + 18 + 18 * number}" fill="{COLOURS[arm]}" '
+            f'font-weight="bold">{arm}</text>'
+        )
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def settings() -> dict[str, Any]:
+    """What each side ran with, as the recipe says it."""
+    from hornbeam.run import load_recipe
+
+    out = {}
+    for arm in ARMS:
+        recipe = load_recipe(RECIPE, sets(0, arm)).model_dump(mode="json")
+        out[arm] = {k: recipe[k] for k in ("grow", "credit", "loss", "optim", "sft")}
+        out[arm]["tasks_a_step"] = recipe["run"]["tasks"]
+    return out
+
+
+def told(result: dict[str, Any]) -> str:
+    """The table and the verdicts."""
+    lines = [
+        f"{'seed':>4} {'arm':12} {'tokens':>8} {'steps':>5} {'final':>7} {'mean':>7} {'cpu s':>6}"
+    ]
+    for row in result["seeds"]:
+        for arm in ARMS:
+            one = row[arm]
+            lines.append(
+                f"{row['seed']:4} {arm:12} {one['tokens']:8,} {one['steps']:5} "
+                f"{one['final']:7.1%} {one['mean']:7.1%} {one['cpu_seconds']:6.0f}"
+            )
+    for figure in ("final", "mean"):
+        one = result["tree_minus_independent"][figure]
+        lines.append(
+            f"tree - independent, {figure} accuracy: {100 * one['mean_difference']:+.1f} points "
+            f"[{100 * one['low']:+.1f}, {100 * one['high']:+.1f}] (95 %); ahead on "
+            f"{one['seeds_tree_ahead']} of {one['seeds']} seeds, equal on {one['seeds_equal']}"
+        )
+    return "\n".join(lines)
+
+
+def run(seeds: Sequence[int], budget: int, command: str) -> dict[str, Any]:
+    """All seeds, two processes of one thread each."""
+    import torch
+    import transformers
+
+    began = time.perf_counter()
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, spawn) as pool:
+        rows = list(pool.map(compare, seeds, [budget] * len(seeds)))
+    return {
+        "command": command,
+        "budget": budget,
+        "held_out_tasks": HELD_OUT,
+        "settings": settings(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "machine": f"{os.cpu_count()} cores of {platform.machine()}, no accelerator used",
+        "wall_seconds": round(time.perf_counter() - began),
+        "seeds": rows,
+        "tree_minus_independent": {name: paired(rows, name) for name in ("final", "mean")},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--quick", action="store_true", help="two seeds, a sixth of the budget")
+    parser.add_argument("--draw", type=Path, metavar="FILE", help="only draw the curves of FILE")
+    args = parser.parse_args()
+    if args.draw:
+        args.draw.with_suffix(".svg").write_text(draw(json.loads(args.draw.read_text())))
+        return
+    seeds = args.seeds[:2] if args.quick else args.seeds
+    if not 2 <= len(seeds) <= len(STUDENT) + 1:
+        parser.error(f"--seeds takes 2 to {len(STUDENT) + 1} of them")
+    command = "python bench/tree_vs_independent.py --seeds " + " ".join(map(str, seeds))
+    command += " --quick" if args.quick else ""
+    result = run(seeds, BUDGET // 6 if args.quick else BUDGET, command)
+    print(told(result))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+        args.json.with_suffix(".svg").write_text(draw(result))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
