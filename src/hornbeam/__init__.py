@@ -1,1 +1,43 @@
 """Hornbeam grows trees of LLM-agent runs, credits their steps, trains and searches with them."""
+
+from hornbeam.chat import assistant, system, user
+from hornbeam.credit import credit as credit_trees
+from hornbeam.effects import Speaker
+from hornbeam.engine.base import Sampling
+from hornbeam.engine.scripted import Scripted
+from hornbeam.errors import HornbeamError
+from hornbeam.ledger import Budget
+from hornbeam.notebook import grow_trees
+from hornbeam.program import Episode, Reply, program
+from hornbeam.search import Branch, Independent
+from hornbeam.tasks.base import Task
+from hornbeam.tools.calculator import calculate
+from hornbeam.tree import Node, Tree
+from hornbeam.treefile import read_trees, write_trees
+from hornbeam.view import tree_svg, tree_text
+
+__all__ = [
+    "Branch",
+    "Budget",
+    "Episode",
+    "HornbeamError",
+    "Independent",
+    "Node",
+    "Reply",
+    "Sampling",
+    "Scripted",
+    "Speaker",
+    "Task",
+    "Tree",
+    "assistant",
+    "calculate",
+    "credit_trees",
+    "grow_trees",
+    "program",
+    "read_trees",
+    "system",
+    "tree_svg",
+    "tree_text",
+    "user",
+    "write_trees",
+]

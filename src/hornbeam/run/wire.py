@@ -19,10 +19,10 @@ from hornbeam.program import Program
 from hornbeam.programs import Demonstration, make_program
 from hornbeam.programs.load import load_module
 from hornbeam.run.recipe import Recipe
-from hornbeam.score.rules import RuleScorer, make_scorer
+from hornbeam.score.rules import RuleScorer, check_task, make_scorer
 from hornbeam.search import Independent, Strategy, strategy
 from hornbeam.tasks.base import Task
-from hornbeam.tasks.load import Loaded, load_tasks
+from hornbeam.tasks.load import Loaded, check_apart, load_tasks
 from hornbeam.tools import make_tool
 from hornbeam.train.policy import Policy
 from hornbeam.train.sft import Example
@@ -57,14 +57,19 @@ def plan(recipe: Recipe, base: Path) -> Plan:
             f"[sft] needs demonstrations, and program {recipe.program.name!r} has none: leave the"
             " section out, or give your file a function demonstration(task)"
         )
+    train = load_tasks(recipe.tasks.train)
+    held_out = load_tasks(recipe.tasks.eval) if recipe.tasks.eval else Loaded([], [])
+    check_apart(train.tasks, held_out.tasks)
+    for task in [*train.tasks, *held_out.tasks]:
+        check_task(recipe.reward.rule, task)
     return Plan(
         program,
         demonstration,
         tools,
         strategy(recipe.grow.strategy, **recipe.grow.rest()),
         method(recipe.credit.method, **recipe.credit.rest()),
-        load_tasks(recipe.tasks.train),
-        load_tasks(recipe.tasks.eval) if recipe.tasks.eval else Loaded([], []),
+        train,
+        held_out,
     )
 
 

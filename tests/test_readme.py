@@ -1,0 +1,32 @@
+"""The README's code runs and prints what stands below it; the door is what it says."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import hornbeam
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_code_prints_what_stands_below_it():
+    text = README.read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    shown = re.search(r"```text\n(.*?)```", text, re.DOTALL)[1]
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        exec(compile(code, "README.md", "exec"), {})
+    assert told.getvalue().strip() == shown.strip()
+
+
+def test_links_lead_somewhere():
+    for page in [README, *README.parent.glob("docs/*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_door_is_all_there():
+    assert sorted(hornbeam.__all__) == hornbeam.__all__
+    for name in hornbeam.__all__:
+        assert getattr(hornbeam, name).__doc__
