@@ -408,6 +408,20 @@ def test_load_and_close_with_requests_in_flight():
     asyncio.run(scene())
 
 
+def test_an_engine_outlives_an_event_loop_that_broke():
+    engine = LocalEngine(llama(), Chat())
+    request = Request(PROMPTS[1], Sampling(max_tokens=3))
+
+    async def broken():
+        job = asyncio.create_task(engine.generate(request))
+        await asyncio.sleep(0)  # the engine's own task is made, and has not begun
+        raise KeyError(job)
+
+    with pytest.raises(KeyError):
+        asyncio.run(broken())
+    assert run(engine, request)[0].tokens
+
+
 def test_deterministic_runs_are_equal_bit_for_bit_whatever_arrives_when():
     model = llama()
 

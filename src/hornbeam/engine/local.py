@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from hornbeam.chat import Chat
@@ -34,8 +35,8 @@ HOPS = 8  # turns of the event loop without news after which no client is on its
 class LocalSettings(Settings):
     """Room of the local engine."""
 
-    max_batch: int = 64  # requests in flight; more wait
-    cache_tokens: int = 32768  # budget of kept prefixes, in tokens
+    max_batch: int = Field(64, ge=1)  # requests in flight; more wait
+    cache_tokens: int = Field(32768, ge=0)  # budget of kept prefixes, in tokens
 
 
 DEFAULT = LocalSettings()
@@ -119,7 +120,7 @@ class LocalEngine:
         draws = uniforms(request.seed, limit)
         self._waiting.append(_Job(request, future, self._arrivals, limit, draws))
         self._arrivals += 1
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._serve())
         return await future
 
@@ -329,5 +330,5 @@ class LocalEngine:
 
     async def _stopped(self) -> None:
         """Wait until the task has ended, which it does once no request is left."""
-        while self._task is not None:
+        while self._task is not None and not self._task.done():
             await asyncio.sleep(0)
