@@ -27,7 +27,15 @@ from hornbeam.run.board import Board
 from hornbeam.run.folder import Folder
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch, train_line
-from hornbeam.run.wire import Plan, World, demonstrations, examples, load_policy, model_folder
+from hornbeam.run.wire import (
+    Plan,
+    World,
+    bf16_is_slow,
+    demonstrations,
+    examples,
+    load_policy,
+    model_folder,
+)
 from hornbeam.store import LOST, Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
@@ -64,6 +72,8 @@ class Run:
         except BaseException:
             self.store.close()
             raise
+        if bf16_is_slow(recipe):
+            watch.warn("this processor has no bfloat16: set optim.bf16 = false, it is far faster")
         self.board = Board(path / "tensorboard") if recipe.run.tensorboard else None
         spent: dict[str, float] = {}
         for stage in ("train", LOST, ""):

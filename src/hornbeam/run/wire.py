@@ -99,6 +99,13 @@ def model_folder(recipe: Recipe, folder: Path, say: Say) -> Path:
     return folder
 
 
+def bf16_is_slow(recipe: Recipe) -> bool:
+    """Whether the recipe asks for bfloat16 on a processor that has no instructions for it."""
+    import torch
+
+    return recipe.optim.bf16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def load_policy(recipe: Recipe, folder: Path) -> Policy:
     """The policy with the recipe's loss, optimiser and adapters."""
     return Policy.load(
