@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from hornbeam.errors import ModelError
@@ -17,6 +18,8 @@ from hornbeam.tree import ids
 
 Message = Mapping[str, Any]
 Said = Mapping[str, Sequence[int]]  # text that was sampled -> its ids
+
+PIECES = 4096  # texts whose ids are remembered: turns and branches render the same ones again
 
 
 def system(text: str) -> Message:
@@ -61,6 +64,7 @@ class TemplateChat:
 
     def __init__(self, tokenizer: Any, name: str = "") -> None:
         self.tokenizer = tokenizer
+        self._encoded = lru_cache(PIECES)(self._encode)
         self.name = name or getattr(tokenizer, "name_or_path", "") or "the model"
         if not getattr(tokenizer, "chat_template", None):
             raise ModelError(
@@ -117,7 +121,10 @@ class TemplateChat:
 
     def encode(self, text: str) -> array[int]:
         """Ids of plain text, no template, no special tokens added."""
-        return ids(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return ids(self._encoded(text))
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of ids, special tokens left out."""
