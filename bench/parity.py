@@ -45,7 +45,7 @@ CLIPS: dict[str, dict[str, Any]] = {
 }
 EXTRAS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "kl+entropy": {"kl": 0.05, "entropy": 0.02},
+    "kl+entropy": {"kl": 0.05, "entropy": 0.02, "temperature": 0.8},
     "truncated": {"old": "trainer", "truncate": 1.2},
 }
 

@@ -17,11 +17,11 @@ from hornbeam.train.settings import LossSettings
 from hornbeam.tree import Tree
 
 
-def log_probs(model: Any, tree: Tree, i: int) -> tuple[Tensor, Tensor]:
+def log_probs(model: Any, tree: Tree, i: int, temperature: float) -> tuple[Tensor, Tensor]:
     """(log pi of the tokens of node i, entropy where each was sampled)."""
     context, tokens = list(tree.context(i)), list(tree.nodes[i].tokens)
     logits = model(input_ids=torch.tensor([context + tokens]), use_cache=False).logits[0]
-    every = torch.log_softmax(logits[len(context) - 1 : -1], -1)
+    every = torch.log_softmax(logits[len(context) - 1 : -1] / temperature, -1)
     return every[torch.arange(len(tokens)), tokens], -(every.exp() * every).sum(-1)
 
 
@@ -66,13 +66,13 @@ def loss(
 
 
 def _node(model: Any, reference: Any, tree: Tree, i: int, how: LossSettings) -> tuple[Tensor, ...]:
-    new, entropy = log_probs(model, tree, i)
+    new, entropy = log_probs(model, tree, i, how.temperature)
     engine = torch.tensor(list(tree.nodes[i].logprobs))
     old, k3 = engine, torch.zeros_like(engine)
     with torch.no_grad():
         if how.old == "trainer":
             old = new.detach()
-        ref = log_probs(reference, tree, i)[0] if reference is not None else None
+        ref = log_probs(reference, tree, i, how.temperature)[0] if reference is not None else None
     if ref is not None:
         k3 = torch.exp(ref - new) - (ref - new) - 1
     return new, old, engine, k3, entropy

@@ -2,6 +2,7 @@
 
 import errno
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from hornbeam.tiny import make
 from hornbeam.train.policy import Policy
 from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
 from hornbeam.train.sft import Example, examples
-from train import worlds
+from hornbeam.tree import floats
+from train import flat, worlds
 
 FAST = OptimSettings(lr=1e-2)
 LORA = LoraSettings(rank=2, alpha=4.0)
@@ -110,6 +112,18 @@ def test_epochs_and_minibatches_make_updates_and_the_ratio_moves():
     told = p.step(credited(tasks=4))
     assert told["updates"] == 4 and p.version == 1
     assert told["ratio_mean"] != pytest.approx(1, abs=1e-4)
+
+
+def test_the_ratio_is_one_where_the_engine_sampled_at_the_same_temperature():
+    trees, model = credited(), worlds.model("Llama")
+    for tree in trees:
+        for i, node in enumerate(tree.nodes):
+            if node.tokens:
+                with torch.no_grad():
+                    logprobs = flat.log_probs(model, tree, i, 0.7)[0]
+                tree.nodes[i] = replace(node, logprobs=floats(logprobs.tolist()))
+    assert policy(temperature=0.7).step(trees)["ratio_mean"] == pytest.approx(1, abs=1e-5)
+    assert policy().step(trees)["ratio_mean"] != pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("ratio", ["token", "sequence"])
