@@ -26,6 +26,8 @@ from hornbeam.errors import DataError
 T = TypeVar("T")
 Column = list[float | None]
 
+NEAR = 8  # ancestors of one agent that a new node's ids are looked for in
+
 
 def ids(values: Iterable[int] = ()) -> array[int]:
     """Token ids as a compact array (4 bytes each)."""
@@ -232,13 +234,10 @@ class Tree:
     def place(self, parent: int, agent: str, context: array[int]) -> Placed:
         """`prefix`, `keep` and `prompt` for a new node so that ids already held are not held again.
 
-        Looks at the nearest ancestor that the same agent spoke, and at the first such sibling.
+        Looks at the nearest ancestors that the same agent spoke (it may hold several conversations
+        in turn) until one is all taken up, and at the first such sibling.
         """
-        i = parent
-        while i > 0 and self.nodes[i].agent != agent:
-            i = self.nodes[i].parent
-        near = self.sequence(i)
-        shared = common_prefix(near, context)
+        i, shared, whole = self._nearest(parent, agent, context)
         if shared < len(context):
             twin = next((c for c in self.children(parent) if self.nodes[c].agent == agent), 0)
             if twin:
@@ -246,9 +245,25 @@ class Tree:
                 also = common_prefix(seen, context)
                 if also > shared:
                     return Placed(context[also:], twin, also)
-        if i == parent and shared == len(near):
+        if i == parent and whole:
             return Placed(context[shared:])
         return Placed(context[shared:], i, shared)
+
+    def _nearest(self, parent: int, agent: str, context: array[int]) -> tuple[int, int, bool]:
+        """(ancestor, ids its sequence shares with the context, whether those are all it has)."""
+        best, i = (0, 0, False), parent
+        for _ in range(NEAR):
+            while i > 0 and self.nodes[i].agent != agent:
+                i = self.nodes[i].parent
+            near = self.sequence(i)
+            shared = common_prefix(near, context)
+            whole = shared == len(near)
+            if shared > best[1] or best[0] == 0:
+                best = (i, shared, whole)
+            if whole or i <= 0:
+                break
+            i = self.nodes[i].parent
+        return best
 
 
 def canonical(tree: Tree) -> Tree:
