@@ -76,3 +76,15 @@ def test_long_prompts_are_cut_in_chunks():
     assert fresh == 2 * CHUNK + 1 and [len(r.tokens) for r in run.path()] == [CHUNK, CHUNK, 1]
     compute(tree)
     check(run, [5] * (2 * CHUNK + 1))
+
+
+def test_nothing_is_computed_below_what_is_run_again():
+    tree = PrefixTree(budget=1000)
+    tree.add(ids([1, 2, 3, 4, 5, 6]))
+    compute(tree)
+    short, _ = tree.add(ids([1, 2, 3]))  # ends inside what is known: its last token is run again
+    long, fresh = tree.add(ids([1, 2, 3, 4, 5, 6, 7]))  # goes on below it
+    assert fresh == 1 and tree.ready() == [short]
+    compute(tree)
+    check(short, ids([1, 2, 3]))
+    check(long, ids([1, 2, 3, 4, 5, 6, 7]))

@@ -82,8 +82,8 @@ class PrefixTree:
         return run, fresh
 
     def ready(self) -> list[Run]:
-        """The pending runs whose parents are computed."""
-        return [r for r in self.pending if r.parent is self.root or r.parent.kv is not None]  # type: ignore[union-attr]
+        """The pending runs above which all is computed (what is run again has children)."""
+        return [r for r in self.pending if all(a.kv is not None for a in r.path()[:-1])]
 
     def fill(self, run: Run, kv: Tensor, logits: Tensor) -> None:
         """A pending run was computed; `logits` [V] are kept if a prompt ends there."""
