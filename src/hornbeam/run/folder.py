@@ -37,10 +37,13 @@ class Folder:
             raise
 
     def _settle(self, recipe: Recipe) -> None:
-        """Keep the recipe, or hold it against the one that the run began with."""
+        """Keep the recipe, or hold it against the one that the run began with.
+
+        A run that failed before anything was grown has not begun: a mended recipe takes its place.
+        """
         now = recipe.model_dump(mode="json")
         before = self.store.get("recipe")
-        if before is not None:
+        if before is not None and (self.store.keys() or self.store.metrics()):
             changed = differences(before, now)
             if changed:
                 raise StoreError(

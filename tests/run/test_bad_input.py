@@ -1,0 +1,189 @@
+"""Bad input: one line on stderr with a remedy, exit code 2, and a run folder that goes on."""
+
+import errno
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from hornbeam import checkpoint
+from hornbeam.cli.main import main
+
+RECIPE = """
+[run]
+steps = 2
+tasks = 2
+eval_every = 0
+eval_start = false
+checkpoint_every = 1
+[model]
+name = "tiny"
+[agents.seeker]
+max_tokens = 4
+[program]
+name = "lookup"
+[tools.lookup]
+[[tasks.train]]
+source = "lookup"
+split = "train"
+count = 20
+[reward]
+rule = "exact"
+[grow]
+strategy = "independent"
+n = 2
+[credit]
+method = "grpo"
+"""
+
+
+@pytest.fixture
+def hornbeam(tmp_path, monkeypatch, capsys):
+    """Runs `hornbeam train` on a short recipe; (exit code, lines on stderr, stdout)."""
+    recipe = tmp_path / "short.toml"
+    recipe.write_text(RECIPE)
+
+    def run(*sets, out="run"):
+        given = [part for one in sets for part in ("--set", one)]
+        argv = ["hornbeam", "train", str(recipe), "--out", str(tmp_path / out), *given]
+        monkeypatch.setattr(sys, "argv", argv)
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        told = capsys.readouterr()
+        return code, told.err.strip().splitlines(), told.out
+
+    run.folder = tmp_path
+    run.recipe = recipe
+    return run
+
+
+def refused(told, *words):
+    code, lines, _ = told
+    print(lines)
+    assert code == 2 and len(lines) == 1, told
+    assert lines[0].startswith("hornbeam: ")
+    assert all(word in lines[0] for word in words), lines[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("run.stepps=3", ["[run]", "stepps", "'steps'"]),
+        ("grow.nn=3", ["nn", "'n'"]),
+        ("run.steps=many", ["[run] steps", "whole number"]),
+        ("optim.lr=[1]", ["[optim] lr", "number"]),
+        ("credit.method=gprpo", ["gprpo", "'grpo'"]),
+        ("model.name=no/such-model", ["no/such-model"]),
+        ("program.name=gone.py:run", ["gone.py"]),
+    ],
+)
+def test_a_recipe_that_cannot_be(hornbeam, wrong, words):
+    refused(hornbeam(wrong), *words)
+    code, lines, _ = hornbeam("run.steps=1")
+    assert code == 0, lines
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["rows.jsonl", "empty"]),
+        ('{"question": "a", "answer": "b"}\n{"question": \n', ["rows.jsonl", "line 2"]),
+        ('{"question": "a", "answer": "b"}\n\n[1]\n', ["rows.jsonl", "line 3"]),
+        ('{"answer": "b"}\n', ["rows.jsonl", "line 1", "question"]),
+        (None, ["rows.jsonl"]),
+    ],
+)
+def test_task_files_that_cannot_be(hornbeam, text, words):
+    rows = hornbeam.folder / "rows.jsonl"
+    if text is not None:
+        rows.write_text(text)
+    plain = hornbeam.recipe.read_text()
+    lookup = 'source = "lookup"\nsplit = "train"\ncount = 20'
+    assert lookup in plain
+    file = f'source = "jsonl"\npath = "{rows}"'
+    hornbeam.recipe.write_text(plain.replace(lookup, file))
+    refused(hornbeam(), *words)
+    hornbeam.recipe.write_text(plain)
+    code, lines, _ = hornbeam("run.steps=1")
+    assert code == 0, lines
+
+
+def test_a_program_file_that_does_not_import(hornbeam):
+    agent = hornbeam.folder / "agent.py"
+    agent.write_text("import hornbeam\nimport no_such_module\n")
+    refused(hornbeam("program.name=agent.py:walk"), "agent.py", "no_such_module")
+    agent.write_text("async def walk(task, ep:\n")
+    refused(hornbeam("program.name=agent.py:walk"), "agent.py", "line 1")
+    agent.write_text("def walk(task, ep):\n    return 1\n")
+    refused(hornbeam("program.name=agent.py:walk"), "async def")
+
+
+@pytest.fixture
+def model(tmp_path):
+    """The folder of a tiny model."""
+    from hornbeam import tiny
+
+    folder = tmp_path / "given"
+    tiny.make(folder, 0)
+    return folder
+
+
+def test_a_model_without_a_chat_template(hornbeam, model):
+    for path in model.glob("chat_template*"):
+        path.unlink()
+    config = model / "tokenizer_config.json"
+    told = json.loads(config.read_text())
+    told.pop("chat_template", None)
+    config.write_text(json.dumps(told))
+    refused(hornbeam(f"model.name={model}"), "chat template")
+
+
+def test_a_tokenizer_that_does_not_fit_the_model(hornbeam, model):
+    path = model / "tokenizer.json"
+    told = json.loads(path.read_text())
+    vocabulary = told["model"]["vocab"]
+    vocabulary.extend([f"extra{i}", -1.0] for i in range(500))
+    path.write_text(json.dumps(told))
+    refused(hornbeam(f"model.name={model}"), "tokenizer")
+
+
+def test_a_model_folder_that_holds_none(hornbeam, model):
+    shutil.rmtree(model)
+    refused(hornbeam(f"model.name={model}"), str(model))
+    model.mkdir()
+    refused(hornbeam(f"model.name={model}"), str(model))
+
+
+def test_equal_rewards_for_a_whole_step_are_a_warning_with_the_count(hornbeam):
+    code, lines, out = hornbeam("run.steps=1")
+    assert code == 0
+    assert "all 2 groups have equal rewards" in " ".join([*lines, out]).replace("\n", " ")
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(hornbeam, monkeypatch):
+    real = checkpoint._seal
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def seal(folder: Path, manifest):
+        if manifest["step"] == 2:
+            raise full
+        real(folder, manifest)
+
+    monkeypatch.setattr(checkpoint, "_seal", seal)
+    refused(hornbeam(), "checkpoint of step 2", "No space left", "step 1")
+    kept = hornbeam.folder / "run" / "checkpoints"
+    assert [path.name for path in sorted(kept.iterdir())] == ["step-000001"]
+    monkeypatch.setattr(checkpoint, "_seal", real)
+    code, lines, _ = hornbeam()
+    assert code == 0, lines
+    rows = [
+        json.loads(r) for r in (hornbeam.folder / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert [r["step"] for r in rows if r["kind"] == "train"] == [0, 1]
+    assert (hornbeam.folder / "run" / "final" / "config.json").is_file()
