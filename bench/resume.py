@@ -1,4 +1,4 @@
-"""Kills a run with SIGKILL at random moments, resumes it, and holds it against one never stopped.
+"""Kills a run with SIGKILL at random numbers of nodes, resumes it, and holds it against one never stopped.
 
     python bench/resume.py [--kills 5] [--seed 0] [--json FILE]
 
@@ -13,10 +13,12 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,28 +75,32 @@ def weights(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted((folder / "final").glob("*.safetensors"))}
 
 
-def killed(folder: Path, mode: str, moments: list[float]) -> int:
-    """Kill a run at these seconds after each start, then let it end; finished nodes lost."""
-    lost = 0
+def count(folder: Path) -> int:
+    """Nodes in the store of a run that may be running."""
+    try:
+        with closing(sqlite3.connect(f"file:{folder / 'run.db'}?mode=ro", uri=True)) as db:
+            return int(db.execute("select count(*) from nodes").fetchone()[0])
+    except sqlite3.Error:  # not there yet
+        return 0
+
+
+def killed(folder: Path, mode: str, moments: list[int]) -> tuple[int, int]:
+    """Kill a run at each count of nodes, then let it end; (kills, finished nodes lost)."""
+    kills, old = 0, {}
     for moment in moments:
         process = start(folder, mode)
-        try:
-            process.wait(moment)
-        except subprocess.TimeoutExpired:
+        while process.poll() is None and count(folder) < moment:
+            time.sleep(0.01)
+        if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             process.wait()
+            kills += 1
         before = facts(folder)
-        print(f"{mode}: killed after {moment:.1f} s, {len(before)} nodes kept", flush=True)
-        if mode == "keep":
-            kept = folder.with_suffix(".json")
-            old = json.loads(kept.read_text()) if kept.exists() else {}
-            kept.write_text(json.dumps({**old, **{repr(k): repr(v) for k, v in before.items()}}))
+        print(f"{mode}: killed at {moment} nodes, {len(before)} finished ones kept", flush=True)
+        old.update({repr(name): repr(fact) for name, fact in before.items()})
     finish(folder, mode)
-    if mode == "keep":
-        after = {repr(k): repr(v) for k, v in facts(folder).items()}
-        old = json.loads(folder.with_suffix(".json").read_text())
-        lost = sum(after.get(name) != fact for name, fact in old.items())
-    return lost
+    after = {repr(name): repr(fact) for name, fact in facts(folder).items()}
+    return kills, sum(after.get(name) != fact for name, fact in old.items())
 
 
 def main() -> None:
@@ -111,10 +117,12 @@ def main() -> None:
         out: dict[str, Any] = {"seconds": seconds, "kills": given.kills}
         for mode in ("exact", "keep"):
             folder = Path(scratch) / mode
-            moments = [rng.uniform(0.3, 0.95) * seconds for _ in range(given.kills)]
-            lost = killed(folder, mode, moments)
-            good = steps(folder) == steps(whole) and tasks(folder) == tasks(whole) and not lost
-            told = {"moments": moments, "lost": lost, "steps and tasks": good}
+            total = count(whole)
+            moments = sorted(rng.randrange(1, total * 19 // 20) for _ in range(given.kills))
+            kills, lost = killed(folder, mode, moments)
+            good = steps(folder) == steps(whole) and tasks(folder) == tasks(whole)
+            told = {"moments": moments, "kills": kills, "lost": lost, "steps and tasks": good}
+            good = good and kills == given.kills and not lost
             if mode == "exact":
                 told["equal weights"] = weights(folder) == weights(whole) != {}
                 good = good and told["equal weights"]
