@@ -51,11 +51,6 @@ def main() -> None:
     except HornbeamError as error:
         typer.echo(f"hornbeam: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo(
-            "\nStopped. What was grown is kept; the same command goes on from here.", err=True
-        )
-        sys.exit(130)
     except BrokenPipeError:  # `hornbeam ... | head`
         sys.stderr.close()
         sys.exit(1)

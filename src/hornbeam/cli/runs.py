@@ -53,7 +53,13 @@ def train_command(
         watch.say(source)
     _threads(told.run.threads)
     run = Run(told, made, folder, watch)
-    page = asyncio.run(run.go())
+    try:
+        page = asyncio.run(run.go())
+    except KeyboardInterrupt:
+        typer.echo(
+            "\nStopped. What was grown is kept: the same command goes on from here.", err=True
+        )
+        raise typer.Exit(130) from None
     watch.say(f"Weights: {folder / 'final'}")
     watch.say(f"Report:  {page}")
 
