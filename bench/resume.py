@@ -1,4 +1,4 @@
-"""Kills a run with SIGKILL at random numbers of nodes, resumes it, and holds it against one never stopped.
+"""Kills a run with SIGKILL at random moments, resumes it, compares it with one never stopped.
 
     python bench/resume.py [--kills 5] [--seed 0] [--json FILE]
 
@@ -122,7 +122,7 @@ def main() -> None:
             kills, lost = killed(folder, mode, moments)
             good = steps(folder) == steps(whole) and tasks(folder) == tasks(whole)
             told = {"moments": moments, "kills": kills, "lost": lost, "steps and tasks": good}
-            good = good and kills == given.kills and not lost
+            good = good and kills == given.kills and not (lost and mode == "keep")
             if mode == "exact":
                 told["equal weights"] = weights(folder) == weights(whole) != {}
                 good = good and told["equal weights"]
