@@ -37,12 +37,15 @@ from pathlib import Path
 from typing import Any
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "tiny.toml"
-BUDGET = 36_000  # total tokens of one side on one seed
-POINTS = 6  # evaluations along the budget
+BUDGET = 30_000  # total tokens of one side on one seed
+POINTS = 5  # evaluations along the budget
 HELD_OUT = 100  # tasks of an evaluation
 ARMS: dict[str, list[str]] = {
     "tree": [],
-    "independent": ['grow={strategy="independent", n=12}', 'credit={method="grpo"}'],
+    "independent": [
+        'grow={strategy="independent", n=12}',
+        'credit={method="grpo"}',
+    ],
 }
 COUNTED = ("sampled_tokens", "prompt_tokens_computed", "tokens_unique")
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # 97.5 %, 1 to 9 d.f.
@@ -258,14 +261,14 @@ def told(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def run(seeds: Sequence[int], budget: int, command: str) -> dict[str, Any]:
-    """All seeds, two processes of one thread each."""
+def run(seeds: Sequence[int], budget: int, jobs: int, command: str) -> dict[str, Any]:
+    """All seeds, in processes of one thread each."""
     import torch
     import transformers
 
     began = time.perf_counter()
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, spawn) as pool:
+    with ProcessPoolExecutor(jobs, spawn) as pool:
         rows = list(pool.map(compare, seeds, [budget] * len(seeds)))
     return {
         "command": command,
@@ -289,6 +292,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--quick", action="store_true", help="two seeds, a sixth of the budget")
+    parser.add_argument("--jobs", type=int, default=2, help="seeds at once, a process each [2]")
     parser.add_argument("--draw", type=Path, metavar="FILE", help="only draw the curves of FILE")
     args = parser.parse_args()
     if args.draw:
@@ -299,7 +303,7 @@ def main() -> None:
         parser.error(f"--seeds takes 2 to {len(STUDENT) + 1} of them")
     command = "python bench/tree_vs_independent.py --seeds " + " ".join(map(str, seeds))
     command += " --quick" if args.quick else ""
-    result = run(seeds, BUDGET // 6 if args.quick else BUDGET, command)
+    result = run(seeds, BUDGET // 6 if args.quick else BUDGET, args.jobs, command)
     print(told(result))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
