@@ -316,3 +316,14 @@ def test_delegation_has_scopes_of_its_own():
     grown = grow(grower(team, Independent(n=1)))
     assert [n.scope for n in grown.nodes[1:]] == ["walker.1", "walker.2", ""]
     assert {n.agent for n in grown.nodes[1:]} == {"walker"}
+
+
+def test_an_ask_may_not_change_the_temperature_of_what_is_trained():
+    async def program(task, ep):
+        reply = await ep.ask("walker", [user("x")], temperature=0.5)
+        return reply.text
+
+    how = grower(program, Independent(n=1))
+    assert not grow(how).nodes[-1].error
+    how.agents["walker"] = Speaker(Scripted(say), trained=True)
+    assert "temperature" in grow(how).nodes[-1].error

@@ -32,6 +32,7 @@ class Speaker:
     engine: Engine
     sampling: Sampling = SAMPLING
     segment: Segmenter | None = None
+    trained: bool = False  # what it says is trained on, so asks may not change its temperature
 
 
 def request_seed(tree: int, place: Place) -> int:
@@ -88,7 +89,7 @@ class EpisodeEffects:
     ) -> list[Piece]:
         """Sample an answer or the rest of one, as at most `place.pieces` chunks."""
         speaker = self._speaker(agent)
-        how = _override(speaker.sampling, sampling)
+        how = _override(speaker, sampling)
         segment = speaker.segment
         if segment is None:
             done = await self._generate(speaker.engine, context, how, place)
@@ -152,10 +153,16 @@ class EpisodeEffects:
         return self.agents[agent]
 
 
-def _override(sampling: Sampling, given: Mapping[str, Any]) -> Sampling:
+def _override(speaker: Speaker, given: Mapping[str, Any]) -> Sampling:
     """An agent's sampling with what the program said at the ask."""
+    sampling = speaker.sampling
     if not given:
         return sampling
+    if speaker.trained and given.get("temperature", sampling.temperature) != sampling.temperature:
+        raise ProgramError(
+            f"ep.ask: temperature = {given['temperature']!r}, but the loss is taken at the recipe's"
+            f" {sampling.temperature}: set it for the agent in the recipe"
+        )
     for name in given:
         if name not in NAMES:
             raise ProgramError(f"ep.ask has no setting {name!r}: {nearest(name, NAMES)}")

@@ -142,7 +142,7 @@ class World:
     def grower(self, ledger: Ledger, keeper: Keeper | None, greedy: bool = False) -> Grower:
         """A grower for training, or a greedy one of single episodes for evaluation."""
         agents = {
-            name: Speaker(self.engine, agent.sampling(greedy), agent.segment)
+            name: Speaker(self.engine, agent.sampling(greedy), agent.segment, trained=not greedy)
             for name, agent in self.recipe.agents.items()
         }
         return Grower(
