@@ -1,6 +1,6 @@
 """Kills a run with SIGKILL at random moments, resumes it each time, and looks at what it lost.
 
-    python bench/resume.py [--kills 5] [--seed 0] [--modes keep exact] [--json FILE]
+    python bench/resume.py [--kills 5] [--seed 0 1] [--modes keep exact] [--json FILE]
 
 The run is bench/resume.toml. First it is left alone and timed; then one random moment is drawn from
 each equal part of its time, and one run is killed at all of them, resumed after each. A moment is a
@@ -24,6 +24,7 @@ import multiprocessing
 import os
 import platform
 import random
+import shlex
 import shutil
 import sqlite3
 import sys
@@ -32,6 +33,7 @@ import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +43,14 @@ from safetensors.numpy import load_file
 import hornbeam.run  # noqa: F401
 import resume_world
 from hornbeam.cli.main import main as hornbeam_command
-from hornbeam.store import Store
+from hornbeam.store import Store, TreeKey
+from hornbeam.tree import Node
 
 RECIPE = Path(__file__).with_name("resume.toml")
 LAST = 0.97  # of the time of a run: no kill is drawn behind it
 LIMIT = 300  # seconds a run may take
 Facts = dict[str, str]
+Paid = dict[str, Counter[tuple[str, int, int]]]
 
 
 @dataclass(frozen=True)
@@ -176,11 +180,15 @@ def nodes(folder: Path) -> tuple[Facts, Facts]:
     return closed, results
 
 
-def name(key: Any, node: Any) -> str:
-    return f"{key.stage} {key.step} {key.number} {node.episode} {node.step}"
+def is_task(node: Node) -> bool:
+    return node.parent < 0
 
 
-def vars_of(node: Any) -> list[Any]:
+def name(key: TreeKey, node: Node) -> str:
+    return f"{key} {'task' if is_task(node) else (node.episode, node.step)}"
+
+
+def vars_of(node: Node) -> list[Any]:
     """The fields of a node that do not hang on the order in which siblings came."""
     placing = {"parent", "prefix", "keep", "prompt"}
     return [getattr(node, field) for field in node.__slots__ if field not in placing]
@@ -236,26 +244,31 @@ def weights(folder: Path) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-def paid(folder: Path) -> bool:
-    """Whether the ledger says that every node's call and every tool result was paid once."""
-    asks: Counter[str] = Counter()
-    results: Counter[str] = Counter()
-    with Store(folder, read_only=True) as store:
-        for key in store.keys():  # noqa: SIM118
-            for node in store.read(key).tree.nodes:
-                where = f"{key} {node.episode}"
-                asks[f"{where} {node.turn}"] += node.finish not in ("ready", "end")
-                results[str(key)] += len(node.calls)
-        entered: Counter[str] = Counter()
-        called: Counter[str] = Counter()
-        for entry in store.entries():
-            if entry.tree.startswith("lost"):
-                continue
-            if entry.kind == "model_calls":
-                entered[f"{entry.tree} {entry.episode} {entry.turn}"] += int(entry.amount)
-            elif entry.kind == "tool_calls":
-                called[entry.tree] += int(entry.amount)
-    return +asks == entered and +results == called
+def ledger(folder: Path) -> Paid:
+    """Model and tool calls that were paid, by tree, episode and turn; forgotten ones left out."""
+    found: Paid = {"model_calls": Counter(), "tool_calls": Counter()}
+    if (folder / "run.db").is_file():
+        with Store(folder, read_only=True) as store:
+            for entry in store.entries():
+                if entry.kind in found and not entry.tree.startswith("lost"):
+                    place = entry.tree, entry.episode if entry.turn >= 0 else -1, entry.turn
+                    found[entry.kind][place] += int(entry.amount)
+    return found
+
+
+def needed(folder: Path) -> Paid:
+    """Model and tool calls that the nodes in the store hold, by the same places."""
+    found: Paid = {"model_calls": Counter(), "tool_calls": Counter()}
+    if (folder / "run.db").is_file():
+        with Store(folder, read_only=True) as store:
+            for key in store.keys():  # noqa: SIM118
+                tree, _, waiting = store.read(key)
+                for node in [*tree.nodes, *waiting]:
+                    own = is_task(node)
+                    place = str(key), *((-1, -1) if own else (node.episode, node.turn))
+                    found["model_calls"][place] += not own and node.finish != "end"
+                    found["tool_calls"][place] += len(node.calls)
+    return {kind: +counts for kind, counts in found.items()}
 
 
 def calls_run(folder: Path) -> tuple[int, int]:
@@ -285,11 +298,12 @@ class Seen:
     kills: list[Kill]
     nodes: Facts
     results: Facts
+    paid: Paid  # what was paid for them by then
 
 
 def killed_run(folder: Path, mode: str, at: list[tuple[int, float]]) -> Seen:
     """One run, killed at each moment, resumed, and left alone in the end."""
-    seen = Seen([], {}, {})
+    seen = Seen([], {}, {}, {"model_calls": Counter(), "tool_calls": Counter()})
     for moment in at:
         if not killed(folder, mode, moment):
             print(f"{mode:6}the run had ended before this kill", flush=True)
@@ -301,32 +315,40 @@ def killed_run(folder: Path, mode: str, at: list[tuple[int, float]]) -> Seen:
         seen.kills.append(kill)
         seen.nodes.update(closed)
         seen.results.update(results)
+        entered, held = ledger(folder), needed(folder)
+        for kind, sums in seen.paid.items():
+            sums.update({place: entered[kind][place] for place in held[kind] if place not in sums})
         number, counts = len(seen.kills), f"{kill.nodes:5}{waiting:6}{lost:6}"
         print(f"{mode:6}{number:3}  {kill.moment:44}{counts}", flush=True)
     Job(folder, mode).finish()
     return seen
 
 
-def trial(whole: Path, mode: str, at: list[tuple[int, float]]) -> dict[str, Any]:
+def trial(whole: Path, mode: str, seed: int, at: list[tuple[int, float]]) -> dict[str, Any]:
     """Hold a killed run against the one left alone; "good" tells each promise by name."""
-    folder = whole.with_name(mode)
+    folder = whole.with_name(f"{mode}-{seed}")
     seen = killed_run(folder, mode, at)
     closed, results = nodes(folder)
     steps = [row["step"] for row in metrics(folder) if row["kind"] == "train"]
+    paid, held = ledger(folder), needed(folder)
     first = again(folder, mode)
     good = {
         "all kills met a running run": len(seen.kills) == len(at),
         "tasks as in the run left alone": tasks(folder) == tasks(whole) != [],
         "every step in the metrics once": steps == list(range(len(steps))) != [],
-        "every call in the ledger once": paid(folder),
+        "one model call paid a node": paid["model_calls"] == held["model_calls"],
         "weights are of the stored trees": weights(folder) == weights(first) != {},
         "no tree changed by that": nodes(first)[0] == closed,
     }
     begun, ended = calls_run(folder)
+    excess = (paid["tool_calls"] - held["tool_calls"]).total()
     if mode == "keep":
         good["nodes at the kills kept"] = seen.nodes.items() <= closed.items()
         good["tool results at the kills kept"] = seen.results.items() <= results.items()
         last = seen.kills[-1].lost_calls if seen.kills else 0
+        good["what was kept is not paid again"] = all(
+            sums.items() <= paid[kind].items() for kind, sums in seen.paid.items()
+        )
         good["tool calls lost in flight only"] = begun - len(results) == last
     else:
         good["nodes as in the run left alone"] = closed == nodes(whole)[0]
@@ -337,37 +359,44 @@ def trial(whole: Path, mode: str, at: list[tuple[int, float]]) -> dict[str, Any]
         "nodes": len(closed),
         "nodes in the store at a kill": len(seen.nodes),
         "tool results in the store at a kill": len(seen.results),
+        "tool calls paid and not kept": excess,
         "tool calls begun, ended, kept": [begun, ended, len(results)],
         "good": good,
     }
 
 
 def main() -> None:
-    """Both modes, a table, and the exit code."""
+    """Both modes with every seed, a table, and the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--modes", nargs="+", choices=("keep", "exact"), default=["keep", "exact"])
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    rng = random.Random(given.seed)
-    told: dict[str, Any] = {"kills": given.kills, "seed": given.seed, "machine": machine()}
+    trials = []
     print(f"{'mode':6}{'no':>3}  {'killed while':44}{'nodes':>5}{'open':>6}{'lost':>6}")
     with tempfile.TemporaryDirectory() as scratch:
-        whole = Path(scratch) / "whole"
-        line = timeline(whole, "exact")
-        told["seconds of the run left alone"] = round(line[-1][0], 1)
-        for mode in given.modes:
-            told[mode] = trial(whole, mode, moments(line, given.kills, rng))
-            for what, good in told[mode]["good"].items():
-                print(f"{mode:6}{'yes' if good else 'NO':>3}  {what}", flush=True)
+        line = timeline(Path(scratch) / "whole", "exact")
+        for seed in given.seed:
+            rng = random.Random(seed)
+            for mode in given.modes:
+                at = moments(line, given.kills, rng)
+                told = trial(Path(scratch) / "whole", mode, seed, at)
+                trials.append({"mode": mode, "seed": seed, **told})
+                for what, good in told["good"].items():
+                    print(f"{mode:6}{'yes' if good else 'NO':>3}  {what}", flush=True)
     if given.json:
-        given.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    sys.exit(not all(good for mode in given.modes for good in told[mode]["good"].values()))
+        out = {"command": f"bench/resume.py {shlex.join(sys.argv[1:])}", **machine()}
+        out["seconds of the run left alone"] = round(line[-1][0], 1)
+        given.json.write_text(json.dumps({**out, "trials": trials}, indent=1) + "\n")
+    sys.exit(not all(all(told["good"].values()) for told in trials))
 
 
-def machine() -> str:
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+def machine() -> dict[str, str]:
+    cores = f"{platform.machine()}, {os.cpu_count()} cores"
+    packages = ("hornbeam", "torch", "transformers")
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    return {"machine": cores, "versions": f"Python {platform.python_version()}, {versions}"}
 
 
 if __name__ == "__main__":

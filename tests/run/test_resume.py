@@ -1,5 +1,6 @@
-"""A run killed with SIGKILL ends, resumed, as one never stopped: bench/resume.py with one kill."""
+"""A run killed with SIGKILL ends, resumed, as promised: bench/resume.py with one kill a mode."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,14 @@ import pytest
 BENCH = Path(__file__).parents[2] / "bench" / "resume.py"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_killed_and_resumed():
-    command = [sys.executable, str(BENCH), "--kills", "1", "--seed", "3"]
+def test_killed_and_resumed(tmp_path):
+    told = tmp_path / "told.json"
+    command = [sys.executable, str(BENCH), "--kills", "1", "--seed", "3", "--json", str(told)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    trials = json.loads(told.read_text())["trials"]
+    assert [trial["mode"] for trial in trials] == ["keep", "exact"]
+    for trial in trials:
+        (kill,) = trial["kills"]
+        assert kill["moment"].startswith("growing") and kill["nodes"] > 0, kill
