@@ -55,7 +55,7 @@ Paid = dict[str, Counter[tuple[str, int, int]]]
 
 @dataclass(frozen=True)
 class Kill:
-    """What a kill met. `lost_calls`: tool calls begun so far that no stored node holds."""
+    """What a kill met; `lost_calls`: tool calls begun so far that no stored node holds."""
 
     moment: str
     nodes: int
@@ -78,7 +78,7 @@ def command(folder: Path, mode: str) -> None:
 
 
 class Job:
-    """A run that may be killed. `killed` says whether it was, when the block ends."""
+    """A run that may be killed."""
 
     def __init__(self, folder: Path, mode: str) -> None:
         self.folder = folder
@@ -160,14 +160,17 @@ def killed(folder: Path, mode: str, moment: tuple[int, float]) -> bool:
 # --- what a folder holds -------------------------------------------------------------------------
 
 
-def nodes(folder: Path) -> tuple[Facts, Facts]:
-    """All closed nodes and all tool results by name: everything that happened, whatever order."""
-    closed, results = {}, {}
+def nodes(folder: Path) -> tuple[Facts, Facts, int]:
+    """All closed nodes, all tool results, by name whatever their order, and how many are open."""
+    closed: Facts = {}
+    results: Facts = {}
+    count = 0
     if not (folder / "run.db").is_file():
-        return closed, results
+        return closed, results, count
     with Store(folder, read_only=True) as store:
         for key in store.keys():  # noqa: SIM118
             tree, _, waiting = store.read(key)
+            count += len(waiting)
             for i, node in enumerate(tree.nodes):
                 above = tree.nodes[node.parent] if i else node
                 context = list(tree.context(i)) if i else []
@@ -177,7 +180,7 @@ def nodes(folder: Path) -> tuple[Facts, Facts]:
             for node in [*tree.nodes, *waiting]:
                 for at, call in enumerate(node.calls):
                     results[f"{name(key, node)} {at}"] = repr(call)
-    return closed, results
+    return closed, results, count
 
 
 def is_task(node: Node) -> bool:
@@ -194,12 +197,6 @@ def vars_of(node: Node) -> list[Any]:
     return [getattr(node, field) for field in node.__slots__ if field not in placing]
 
 
-def open_nodes(folder: Path) -> int:
-    """Nodes that still wait for their calls."""
-    with Store(folder, read_only=True) as store:
-        return sum(len(store.read(key).open) for key in store.keys())  # noqa: SIM118
-
-
 def where(folder: Path) -> str:
     """What a killed run was doing, read from what it left."""
     if not (folder / "run.db").is_file():
@@ -210,7 +207,6 @@ def where(folder: Path) -> str:
         rows, keys = store.metrics(), store.keys()
         growing = [key for key in keys if not store.read(key).done]
     trained = [row["step"] for row in rows if row["kind"] == "train"]
-    looks = sum(row["kind"] == "eval" for row in rows)
     if growing:
         stage, step, _ = growing[0]
         return f"growing step {step + 1}" if stage == "train" else f"evaluation ({stage} {step})"
@@ -219,7 +215,7 @@ def where(folder: Path) -> str:
     grown = {key.step for key in keys if key.stage == "train"}
     if grown - set(trained):
         return f"training step {max(grown) + 1}"
-    return f"between, after {len(trained)} steps and {looks} evaluations"
+    return f"between phases, after {len(trained)} steps"
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -274,7 +270,7 @@ def needed(folder: Path) -> Paid:
 def calls_run(folder: Path) -> tuple[int, int]:
     """Tool calls that the tool itself saw (begun, ended), all parts of the run together."""
     path = folder.with_suffix(".calls")
-    told = Counter(path.read_text().split()) if path.is_file() else Counter()
+    told = Counter(path.read_text().split() if path.is_file() else ())
     return told["begin"], told["end"]
 
 
@@ -308,8 +304,7 @@ def killed_run(folder: Path, mode: str, at: list[tuple[int, float]]) -> Seen:
         if not killed(folder, mode, moment):
             print(f"{mode:6}the run had ended before this kill", flush=True)
             continue
-        closed, results = nodes(folder)
-        waiting = open_nodes(folder) if closed else 0
+        closed, results, waiting = nodes(folder)
         lost = calls_run(folder)[0] - len(results)
         kill = Kill(where(folder), len(closed), waiting, lost)
         seen.kills.append(kill)
@@ -328,7 +323,7 @@ def trial(whole: Path, mode: str, seed: int, at: list[tuple[int, float]]) -> dic
     """Hold a killed run against the one left alone; "good" tells each promise by name."""
     folder = whole.with_name(f"{mode}-{seed}")
     seen = killed_run(folder, mode, at)
-    closed, results = nodes(folder)
+    closed, results, _ = nodes(folder)
     steps = [row["step"] for row in metrics(folder) if row["kind"] == "train"]
     paid, held = ledger(folder), needed(folder)
     first = again(folder, mode)
@@ -371,6 +366,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--modes", nargs="+", choices=("keep", "exact"), default=["keep", "exact"])
+    parser.add_argument("--rows", type=int, nargs="+", help="kill at these counts, not at random")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     trials = []
@@ -380,7 +376,8 @@ def main() -> None:
         for seed in given.seed:
             rng = random.Random(seed)
             for mode in given.modes:
-                at = moments(line, given.kills, rng)
+                chosen = [(rows, 0.0) for rows in given.rows or ()]
+                at = chosen or moments(line, given.kills, rng)
                 told = trial(Path(scratch) / "whole", mode, seed, at)
                 trials.append({"mode": mode, "seed": seed, **told})
                 for what, good in told["good"].items():
@@ -393,9 +390,9 @@ def main() -> None:
 
 
 def machine() -> dict[str, str]:
-    cores = f"{platform.machine()}, {os.cpu_count()} cores"
     packages = ("hornbeam", "torch", "transformers")
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    cores = f"{platform.machine()}, {os.cpu_count()} cores"
     return {"machine": cores, "versions": f"Python {platform.python_version()}, {versions}"}
 
 

@@ -1,4 +1,6 @@
-"""A run killed with SIGKILL ends, resumed, as promised: bench/resume.py with one kill a mode."""
+"""A run killed with SIGKILL ends, resumed, as promised: bench/resume.py with one kill a mode,
+in the middle of growth.
+"""
 
 import json
 import subprocess
@@ -13,7 +15,7 @@ BENCH = Path(__file__).parents[2] / "bench" / "resume.py"
 @pytest.mark.timeout(300)
 def test_killed_and_resumed(tmp_path):
     told = tmp_path / "told.json"
-    command = [sys.executable, str(BENCH), "--kills", "1", "--seed", "3", "--json", str(told)]
+    command = [sys.executable, str(BENCH), "--rows", "120", "--json", str(told)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     trials = json.loads(told.read_text())["trials"]
