@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,10 @@ def model_folder(recipe: Recipe, folder: Path, say: Say) -> Path:
     if not (folder / "tokenizer_config.json").is_file():
         from hornbeam import tiny
 
-        tiny.make(folder, recipe.run.seed, **recipe.model.options)
+        part = folder.with_name(f".{folder.name}.part")  # what a killed run leaves is no model
+        for left in (part, folder):
+            shutil.rmtree(left, ignore_errors=True)
+        tiny.make(part, recipe.run.seed, **recipe.model.options).rename(folder)
     return folder
 
 
