@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import bm25s
 import numpy as np
 from pydantic import Field
 
 from hornbeam.errors import ToolError
 from hornbeam.tasks.corpus import Passage, load_passages
 from hornbeam.tools.base import Tool, ToolSettings
-
-logging.getLogger("bm25s").setLevel(logging.WARNING)  # it asks for DEBUG on import
 
 MAX_QUERY = 1000  # characters of a query that are read
 
@@ -27,7 +25,7 @@ class Retrieval:
             raise ToolError("retrieval: there are no passages to search in")
         self.passages = passages
         self.k = k
-        self._index = bm25s.BM25(backend="numpy")
+        self._index = _bm25s().BM25(backend="numpy")
         texts = [f"{passage.title} {passage.text}" for passage in passages]
         self._index.index(_words(texts), show_progress=False)
 
@@ -52,10 +50,18 @@ class Retrieval:
 
 def _words(texts: list[str]) -> list[list[str]]:
     """Words of texts, lower case, English stop words left out."""
-    words: list[list[str]] = bm25s.tokenize(
+    words: list[list[str]] = _bm25s().tokenize(
         texts, stopwords="en", return_ids=False, show_progress=False
     )
     return words
+
+
+def _bm25s() -> Any:
+    """The library, imported when it is needed: that takes most of a second."""
+    import bm25s
+
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it asks for DEBUG on import
+    return bm25s
 
 
 class RetrievalSettings(ToolSettings):
