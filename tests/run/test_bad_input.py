@@ -160,6 +160,23 @@ def test_a_model_folder_that_holds_none(hornbeam, model):
     refused(hornbeam(f"model.name={model}"), str(model))
 
 
+def test_a_run_killed_while_its_model_is_made_makes_it_again(hornbeam, monkeypatch):
+    from hornbeam import tiny
+
+    real = tiny.make
+
+    def half(folder, *given, **options):
+        (real(folder, *given, **options) / "model.safetensors").unlink()
+        raise SystemExit(9)
+
+    monkeypatch.setattr(tiny, "make", half)
+    assert hornbeam("run.steps=1")[0] == 9
+    monkeypatch.setattr(tiny, "make", real)
+    code, lines, _ = hornbeam("run.steps=1")
+    assert code == 0, lines
+    assert not (hornbeam.folder / "run" / ".model.part").exists()
+
+
 def test_equal_rewards_for_a_whole_step_are_a_warning_with_the_count(hornbeam):
     code, lines, out = hornbeam("run.steps=1")
     assert code == 0
