@@ -37,13 +37,13 @@ from pathlib import Path
 from typing import Any
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "tiny.toml"
-BUDGET = 30_000  # total tokens of one side on one seed
-POINTS = 5  # evaluations along the budget
+BUDGET = 60_000  # total tokens of one side on one seed
+POINTS = 10  # evaluations along the budget
 HELD_OUT = 100  # tasks of an evaluation
 ARMS: dict[str, list[str]] = {
     "tree": [],
     "independent": [
-        'grow={strategy="independent", n=12}',
+        'grow={strategy="independent", n=6}',
         'credit={method="grpo"}',
     ],
 }
