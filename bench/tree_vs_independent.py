@@ -37,13 +37,13 @@ from pathlib import Path
 from typing import Any
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "tiny.toml"
-BUDGET = 60_000  # total tokens of one side on one seed
+BUDGET = 100_000  # total tokens of one side on one seed
 POINTS = 10  # evaluations along the budget
 HELD_OUT = 100  # tasks of an evaluation
 ARMS: dict[str, list[str]] = {
     "tree": [],
     "independent": [
-        'grow={strategy="independent", n=6}',
+        'grow={strategy="independent", n=12}',
         'credit={method="grpo"}',
     ],
 }
