@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from array import array
 from dataclasses import FrozenInstanceError
 
@@ -164,15 +163,11 @@ def test_every_leaf_is_below_its_path_and_nowhere_else(t: Tree) -> None:
         assert sorted(below[i]) == on
 
 
+@pytest.mark.timeout(60)  # quadratic work on so many nodes would take minutes
 def test_a_deep_chain_is_walked_without_recursion_in_linear_time() -> None:
-    def seconds(n: int) -> float:
-        start = time.process_time()
-        t = Tree({"id": "q"})
-        for i in range(n):
-            t.append(Node(i))
-        assert t.depth(n) == len(t.path(n)) == n and t.trunk(n) == 1
-        assert len(leaves_below(t, bool)[0]) == 1
-        return time.process_time() - start
-
-    small = min(seconds(2_000) for _ in range(3))
-    assert seconds(20_000) < 40 * small + 0.05
+    n = 100_000
+    t = Tree({"id": "q"})
+    for i in range(n):
+        t.append(Node(i))
+    assert t.depth(n) == len(t.path(n)) == n and t.trunk(n) == 1
+    assert len(leaves_below(t, bool)[0]) == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from hornbeam.credit import credit, method, methods, mixed
@@ -127,14 +125,10 @@ def star(n: int) -> Tree:
     return tree([0] * n, {i: float(i % 3 == 0) for i in range(1, n + 1)})
 
 
+@pytest.mark.timeout(60)  # quadratic work on so many nodes would take minutes
 @pytest.mark.parametrize("shape", [chain, caterpillar, star])
 @pytest.mark.parametrize("name", ["grpo", "tree_grpo", "tree_rl", "value_backup"])
 def test_large_trees_take_linear_time(name: str, shape) -> None:
-    def seconds(n: int) -> float:
-        t = shape(n)
-        start = time.process_time()
-        credit([t], name)
-        return time.process_time() - start
-
-    seconds(500)  # warm
-    assert seconds(8_000) < 40 * min(seconds(1_000) for _ in range(3)) + 0.05
+    large = shape(50_000)
+    credit([large], name)
+    assert len(large) == 50_001

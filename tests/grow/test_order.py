@@ -98,7 +98,7 @@ def test_tools_that_hang_or_fail_leave_nobody_busy():
 
     async def run():
         tools = {**TOOLS, "slow": hangs}
-        how = grower(PROGRAMS[1], Independent(n=3), engine, tools=tools, seconds=0.02)
+        how = grower(PROGRAMS[1], Independent(n=3), engine, tools=tools, seconds=0.5)
         grown = await how.grow(KEY, tree())
         assert await settled(engine) == 0
         return grown

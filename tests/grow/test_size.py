@@ -1,7 +1,6 @@
 """Large trees: cost and memory grow as the tree does, ids are held once."""
 
 import asyncio
-import time
 
 from grow.worlds import grow, grower
 from hornbeam.chat import assistant, user
@@ -9,6 +8,7 @@ from hornbeam.engine.scripted import Scripted
 from hornbeam.program import Limits
 from hornbeam.search import Branch, Independent
 from hornbeam.tasks.base import Task
+from work_done import lines_run
 
 
 def unique(tree):
@@ -67,12 +67,12 @@ def test_many_episodes_cost_what_they_cost():
         reply = await ep.ask("walker", [user("a")])
         return (await ep.ask("walker", [user(reply.text)])).text
 
-    def seconds(n):
+    def lines(n):
         how = grower(program, Independent(n=n), scorer=None)
-        began = time.process_time()
-        assert len(grow(how)) == 2 * n + 1
-        return time.process_time() - began
+        return lines_run(lambda: sizes.append(len(grow(how))))
 
-    seconds(100)
-    small = min(seconds(300) for _ in range(2)) / 300
-    assert seconds(3000) / 3000 < 2.5 * small
+    sizes = []
+    lines(20)  # what is done once only
+    small, large = lines(50), lines(500)
+    assert sizes == [41, 101, 1001]
+    assert large < 1.5 * 10 * small

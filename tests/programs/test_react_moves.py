@@ -1,5 +1,3 @@
-import time
-
 import pytest
 
 from hornbeam.chat import assistant, user
@@ -43,12 +41,11 @@ def test_other_tools_and_another_answer() -> None:
     assert read_move(React(tools={}), "CALC[1]") == ("", "")
 
 
+@pytest.mark.timeout(60)  # quadratic reading would take minutes
 def test_a_long_reply_is_read_at_once() -> None:
-    start = time.process_time()
     assert read_move(React(), "CALC[ANSWER[" * 100_000) == ("", "")
     assert read_move(React(), "ANSWER[" * 100_000 + "]")[0] == "answer"
     assert read_move(SEARCH, "#### " * 100_000)[0] == "answer"
-    assert time.process_time() - start < 2
 
 
 def test_what_the_agent_is_told() -> None:

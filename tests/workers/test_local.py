@@ -143,11 +143,11 @@ def test_a_tool_that_hangs_is_left_behind() -> None:
         await asyncio.sleep(60)
 
     async def scene() -> None:
-        workers = LocalWorkers({"hang": lambda: go.wait(30), "slow": slow}, 0.05, threads=2)
-        with pytest.raises(ToolError, match=r"^slow took longer than 0.05 s$"):
+        workers = LocalWorkers({"hang": lambda: go.wait(30), "slow": slow}, 0.5, threads=2)
+        with pytest.raises(ToolError, match=r"^slow took longer than 0.5 s$"):
             await workers.call("slow", {}, TASK)
         for count in (1, 2):
-            with pytest.raises(ToolError, match=r"^hang took longer than 0.05 s$"):
+            with pytest.raises(ToolError, match=r"^hang took longer than 0.5 s$"):
                 await workers.call("hang", {}, TASK)
             assert workers.abandoned == count
         with pytest.raises(ToolError, match="hang was not run: 2 earlier calls"):
@@ -169,12 +169,17 @@ def test_a_timeout_of_the_tool_itself_is_an_error_like_others() -> None:
 
 
 def test_a_cancelled_call_is_counted_until_its_thread_ends() -> None:
-    go = threading.Event()
+    begun, go = threading.Event(), threading.Event()
+
+    def hang() -> bool:
+        begun.set()
+        return go.wait(30)
 
     async def scene() -> None:
-        workers = LocalWorkers({"hang": lambda: go.wait(30)})
+        workers = LocalWorkers({"hang": hang})
         running = asyncio.ensure_future(workers.call("hang", {}, TASK))
-        await asyncio.sleep(0.01)
+        while not begun.is_set():
+            await asyncio.sleep(0.001)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
