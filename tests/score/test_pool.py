@@ -121,7 +121,7 @@ SCRIPT = textwrap.dedent("""
     from hornbeam.score.pool import Pool
 
     async def run():
-        pool = Pool("symbolic", 1, seconds=600.0)
+        pool = Pool("symbolic", 1, seconds=3.0)
         await pool.check({"readings": ["4"], "accepted": ["4"]})
         print(*pool.pids(), flush=True)
         if sys.argv[1] == "busy":
