@@ -26,7 +26,6 @@ import json
 import os
 import platform
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -210,7 +209,9 @@ def one(variant: str, sharing: int) -> None:
             trl_step(trl_trainer(model(), folder), trl_rows(tree))
         else:
             ours(model(), variant == "packed").step([tree])
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    # not ru_maxrss: that of a child begins at its parent's
+    status = Path("/proc/self/status").read_text()
+    print(int(status.split("VmHWM:")[1].split()[0]) // 1024)
 
 
 def peak(variant: str, sharing: int) -> int:
