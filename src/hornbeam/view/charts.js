@@ -139,8 +139,9 @@ function stageMarks(rows, scale, width) {
       parts.push(svg("text", { class: "said", x: right, y: y + 15, "text-anchor": "end" }, label));
     } else if (row.stage === "final") {
       const label = `final ${percent(row.accuracy)}`;
+      const beside = y < EDGE.top + 14 ? y + 18 : y - 9; // below where there is no room above
       parts.push(svg("circle", { ...dot, r: 5 }));
-      parts.push(svg("text", { class: "said", x: right, y: y - 9, "text-anchor": "end" }, label));
+      parts.push(svg("text", { class: "said", x: right, y: beside, "text-anchor": "end" }, label));
     } else parts.push(svg("circle", dot));
   });
   return parts;
