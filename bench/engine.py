@@ -275,7 +275,12 @@ def main() -> None:
         }
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(
-                {"settings": vars(options), **about, "loads": results, "neighbours": gap},
+                {
+                    "settings": {k: v for k, v in vars(options).items() if k != "json"},
+                    **about,
+                    "loads": results,
+                    "neighbours": gap,
+                },
                 file,
                 indent=1,
             )
