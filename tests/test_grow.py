@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from grow.worlds import OneMore
 from hornbeam.chat import assistant, user
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Sampling
@@ -13,7 +14,7 @@ from hornbeam.errors import BudgetSpent, ToolError
 from hornbeam.grow import Grower
 from hornbeam.ledger import Budget, Ledger
 from hornbeam.program import Limits
-from hornbeam.search import Branch, Fork, Independent
+from hornbeam.search import Branch, Independent
 from hornbeam.segment import Segmenter
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
@@ -178,19 +179,6 @@ def test_asks_of_a_gather_are_told_in_the_order_asked():
     assert fork.nodes[4].answer[:4] == fork.nodes[4].text[:4]
     assert fork.nodes[5].parent == 3 and fork.nodes[5].done
     assert bytes([*fork.context(5)]) == bytes([*fork.context(4)])
-
-
-class OneMore:
-    """Forks once, at one node."""
-
-    def __init__(self, node, episode, steps=None):
-        self.fork = Fork(episode, node, steps)
-
-    def ask(self, tree, state):
-        return [] if self.fork.episode in state.asked else [self.fork]
-
-    def leaves(self):
-        return 1
 
 
 def test_what_comes_before_the_first_ask_is_run_once_for_all_episodes():

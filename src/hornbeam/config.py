@@ -66,11 +66,12 @@ def override(data: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
         keys = [key.strip() for key in path.split(".")]
         if not sign or not all(keys):
             raise RecipeError(f"--set {change}: write it as key=value, as in --set grow.trunks=4")
-        _put(out, keys, _value(text.strip()), change)
+        _put(out, keys, toml_value(text.strip()), change)
     return out
 
 
-def _value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """What stands behind the sign of `--set key=value`: a TOML value, else a bare text."""
     try:
         found = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:

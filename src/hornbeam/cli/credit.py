@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
 
+from hornbeam.config import toml_value
 from hornbeam.credit import credit, method, methods, outcome
 from hornbeam.errors import DataError, HornbeamError, RecipeError
 from hornbeam.tree import Tree
@@ -69,16 +69,8 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
         key, sign, text = pair.partition("=")
         if not sign or not key.strip():
             raise RecipeError(f"--set {pair!r}: write it as key=value")
-        out[key.strip()] = _value(text.strip())
+        out[key.strip()] = toml_value(text.strip())
     return out
-
-
-def _value(text: str) -> Any:
-    try:
-        table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
-    return table["value"] if len(table) == 1 else text
 
 
 def write(lines: Sequence[str], out: Path | None) -> None:
