@@ -49,7 +49,10 @@ ARMS: dict[str, list[str]] = {
     ],
 }
 COUNTED = ("sampled_tokens", "prompt_tokens_computed", "tokens_unique")
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # 97.5 %, 1 to 9 d.f.
+STUDENT = (  # 97.5 %, 1 to 19 degrees of freedom
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093),
+)
 COLOURS = {"tree": "#1b7837", "independent": "#762a83"}
 
 

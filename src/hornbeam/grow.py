@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from hornbeam.driver import Driver
 from hornbeam.effects import EpisodeEffects, Speaker
 from hornbeam.engine.base import Turnstile
-from hornbeam.ledger import Ledger
+from hornbeam.errors import BudgetSpent
+from hornbeam.ledger import Entry, Ledger
 from hornbeam.program import Limits, Program
-from hornbeam.score.base import Scorer
+from hornbeam.score.base import Guide, Scorer
 from hornbeam.search.base import Fork, State, Strategy, restore
 from hornbeam.store import Stored, TreeKey
 from hornbeam.tasks.base import Task
@@ -41,6 +42,10 @@ class Keeper(Protocol):
         """A node; an open one still waits for its calls and comes again."""
         ...
 
+    def opinion(self, key: TreeKey, node: Node, column: str, value: float) -> None:
+        """A guide's value of a node, while the tree grows."""
+        ...
+
     def columns(self, key: TreeKey, columns: Mapping[str, Column]) -> None:
         """The tree's columns."""
         ...
@@ -54,7 +59,8 @@ class Keeper(Protocol):
 class Grower:
     """All that growth needs. `grow` grows one tree, `grow_all` many at once.
 
-    `agents` says who speaks under which name. Without `scorer` no leaf is scored.
+    `agents` says who speaks under which name. Without `scorer` no leaf is scored. Every `guide`
+    judges each node that an episode grew before the strategy hears of it.
     """
 
     program: Program
@@ -65,6 +71,7 @@ class Grower:
     ledger: Ledger = field(default_factory=Ledger)
     limits: Limits = field(default_factory=Limits)
     keeper: Keeper | None = None
+    guides: Sequence[Guide] = ()
 
     async def grow(self, key: TreeKey, start: Tree | Stored) -> Tree:
         """Grow one tree to its end and return it in canonical order.
@@ -110,9 +117,10 @@ class Grower:
         return [grown[number] for number in sorted(grown)]
 
     def turnstiles(self) -> tuple[Turnstile, ...]:
-        """The turnstiles of all engines, each once."""
-        engines = (speaker.engine for speaker in self.agents.values())
-        return tuple({id(e.turnstile): e.turnstile for e in engines}.values())
+        """The turnstiles of all engines and guides, each once."""
+        found = [speaker.engine.turnstile for speaker in self.agents.values()]
+        found += [guide.turnstile for guide in self.guides]
+        return tuple({id(turnstile): turnstile for turnstile in found}.values())
 
 
 class _Growth:
@@ -124,9 +132,10 @@ class _Growth:
         self.open = {} if isinstance(start, Tree) else {node.episode: node for node in start.open}
         self.fresh = isinstance(start, Tree)
         self.task = Task.from_json(self.tree.task)
-        self.state: State = restore(self.tree)
+        self.state: State = restore(self.tree, grower.strategy.steps)
         self.turnstiles = grower.turnstiles()
-        self.running: set[asyncio.Task[None]] = set()
+        self.running: dict[asyncio.Task[None], int] = {}  # episodes
+        self.spent: BudgetSpent | None = None
         self.ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
         self.recorder: int | None = None  # the episode that runs what comes before the first ask
         self.ready = asyncio.Event()  # that is in node 0
@@ -148,23 +157,41 @@ class _Growth:
         )
 
     async def run(self, live: EpisodeEffects) -> Tree:
-        """Ask, grow, tell, until the strategy asks for nothing more and nothing is out."""
+        """Ask, grow, tell, until the strategy asks for nothing more and nothing is out.
+
+        Once a budget is spent nothing is asked any more, and what is in flight comes home.
+        """
         if self.fresh and self.grower.keeper is not None:
             self.grower.keeper.begin(self.key, self.tree)
         try:
-            await self.score_ended()
+            await self.judge_told(live)
             for fork in self._left():
                 self._start(fork, live)
             while True:
-                for fork in self.grower.strategy.ask(self.tree, self.state):
-                    self.state.asked[fork.episode] = fork.node
-                    self._start(fork, live)
+                if self.spent is None:
+                    self._ask(live)
                 if not self.running:
                     break
                 await self._hear(live)
         finally:
             await self._cancel(live)
+            for guide in self.grower.guides:
+                guide.forget(self.tree)
+        if self.spent is not None:
+            raise self.spent
         return self.end()
+
+    def _ask(self, live: EpisodeEffects) -> None:
+        """Start what the strategy wants, and stop what it wants no longer."""
+        strategy = self.grower.strategy
+        for fork in strategy.ask(self.tree, self.state):
+            self.state.asked[fork.episode] = fork.node
+            self._start(fork, live)
+        unwanted = strategy.drops(self.tree, self.state)
+        if unwanted:
+            for task, episode in self.running.items():
+                if episode in unwanted:
+                    task.cancel()
 
     async def _hear(self, live: EpisodeEffects) -> None:
         """Wait until episodes end, and take over the busy entry of one of them."""
@@ -177,10 +204,13 @@ class _Growth:
         while not self.ended.empty():
             done.append(self.ended.get_nowait())
             live.leave()
-        self.running.difference_update(done)
-        errors = [error for episode in done if (error := episode.exception())]
-        if errors:
-            raise errors[0]
+        for episode in done:
+            del self.running[episode]
+            error = None if episode.cancelled() else episode.exception()
+            if isinstance(error, BudgetSpent):
+                self.spent = error
+            elif error is not None:
+                raise error
 
     async def _cancel(self, live: EpisodeEffects) -> None:
         """Stop what still runs and wait until it has stopped."""
@@ -190,31 +220,62 @@ class _Growth:
         await asyncio.gather(*self.running, return_exceptions=True)
 
     def _left(self) -> list[Fork]:
-        """Episodes that were left half-grown: each goes on from its last node."""
+        """Episodes that were left half-grown: each goes on from its last node to where it stops."""
         last = {node.episode: i for i, node in enumerate(self.tree.nodes) if i}
         for node in self.open.values():
             last.setdefault(node.episode, node.parent)
             self.state.asked.setdefault(node.episode, node.parent)
-        told = self.state.told
-        return [Fork(episode, at) for episode, at in sorted(last.items()) if episode not in told]
+        told, steps = self.state.told, self.grower.strategy.steps
+        forks = []
+        for episode, at in sorted(last.items()):
+            if episode not in told:
+                node = self.tree.nodes[at]
+                grown = node.step + 1 if at and node.episode == episode else 0
+                forks.append(Fork(episode, at, None if steps is None else steps - grown))
+        return forks
 
     def _start(self, fork: Fork, live: EpisodeEffects) -> None:
         live.enter()
         episode = asyncio.create_task(self._episode(fork, live))
-        self.running.add(episode)
+        self.running[episode] = fork.episode
         episode.add_done_callback(self.ended.put_nowait)
 
     async def _episode(self, fork: Fork, live: EpisodeEffects) -> None:
-        """Grow one episode, score where it ended, tell."""
+        """Grow one episode, judge what it grew, score where it ended, tell."""
         if not self.ready.is_set():
             if self.recorder is not None:
                 await self.ready.wait()
             self.recorder = fork.episode
         branch = _Branch(self, fork)
         live.replayed(fork.episode, branch.path)
-        if await branch.driver(live).run():
+        ended = await branch.driver(live).run()
+        await self._judge(branch.grown, live)
+        if ended:
             await self._score(branch.at)
         self.state.told[fork.episode] = branch.at
+
+    async def _judge(self, grown: Sequence[int], live: EpisodeEffects) -> None:
+        """The guides' opinions of new nodes; the episode is not busy while it waits for them."""
+        if not grown:
+            return
+        for guide in self.grower.guides:
+            most = guide.most(self.tree, grown)
+            with self.grower.ledger.reserve(tokens=most, calls=most > 0) as room:
+                live.leave()
+                try:
+                    said = await guide.judge(self.tree, grown)
+                finally:
+                    live.enter()
+                if most:
+                    node = self.tree.nodes[grown[-1]]
+                    place = (str(self.key), node.episode, node.turn)
+                    costs = (("scorer_calls", 1), ("scorer_tokens", said.tokens))
+                    room.settle([Entry(*place, kind, amount) for kind, amount in costs])
+            column = self.tree.column(guide.column)
+            for i, value in zip(grown, said.values, strict=True):
+                column[i] = value
+                if value is not None and self.grower.keeper is not None:
+                    self.grower.keeper.opinion(self.key, self.tree.nodes[i], guide.column, value)
 
     async def _score(self, leaf: int) -> None:
         scorer = self.grower.scorer
@@ -223,10 +284,18 @@ class _Growth:
         (value,) = await scorer.score(self.tree, [leaf])
         self.tree.column(scorer.column)[leaf] = value
 
-    async def score_ended(self) -> None:
-        """Score the leaves of a tree that was left half-grown: opinions are kept at its end."""
+    async def judge_told(self, live: EpisodeEffects) -> None:
+        """What a tree that was left half-grown lacks: opinions of its steps, outcomes of leaves."""
+        if not self.state.told:
+            return
+        told = [
+            i for i, node in enumerate(self.tree.nodes) if i and node.episode in self.state.told
+        ]
+        columns = [self.tree.column(guide.column) for guide in self.grower.guides]
+        await self._judge([i for i in told if any(c[i] is None for c in columns)], live)
         for leaf in self.state.told.values():
-            await self._score(leaf)
+            if self.tree.nodes[leaf].done:
+                await self._score(leaf)
 
     def end(self) -> Tree:
         """The tree in canonical order, kept."""
@@ -249,6 +318,7 @@ class _Branch:
         tree = growth.tree
         self.growth, self.fork, self.at = growth, fork, fork.node
         self.open = growth.open.pop(fork.episode, None)
+        self.grown: list[int] = []
         self.indices = [0, *tree.path(fork.node)]
         self.path = [tree.nodes[i] for i in self.indices]
         self.step = 0
@@ -300,6 +370,7 @@ class _Branch:
         else:
             node = self.put(node, context)
             index = self.at = growth.tree.append(node)
+            self.grown.append(index)
         if keeper is not None:
             keeper.write(growth.key, growth.tree, index, node)
 

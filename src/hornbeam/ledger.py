@@ -5,8 +5,9 @@ together, and is *settled* with what it did cost. The ledger tells what was paid
 crash made necessary a second time is paid, and counted, twice; a replayed one is not paid.
 
 Kinds in use: sampled_tokens, prompt_tokens_computed, prompt_tokens_cached, model_calls, tool_calls,
-tool_calls_replayed, scorer_calls, tokens_flat, tokens_unique, seconds (wall, entered by the ledger
-itself), seconds_grow, seconds_train. Any other name is counted too, but no budget looks at it.
+tool_calls_replayed, scorer_calls, scorer_tokens, tokens_flat, tokens_unique, seconds (wall, entered
+by the ledger itself), seconds_grow, seconds_train. Any other name is counted too, but no budget
+looks at it.
 
 Left out: where entries are kept (store). Not for several threads at once.
 """
@@ -22,15 +23,15 @@ from pydantic import Field
 from hornbeam.errors import BudgetSpent
 from hornbeam.settings import Settings
 
-TOKENS = ("sampled_tokens", "prompt_tokens_computed")  # cached prompt tokens are not paid
+TOKENS = ("sampled_tokens", "prompt_tokens_computed", "scorer_tokens")  # cached: not paid
 CALLS = ("model_calls", "tool_calls", "scorer_calls")  # replayed tool calls are not paid
 
 
 class Budget(Settings):
     """The most that may be spent; `None` is no limit.
 
-    `tokens`: sampled and computed prompt tokens. `calls`: of models, tools and scorers. `seconds`:
-    wall time of the run, earlier parts of a resumed one included.
+    `tokens`: sampled, computed prompt and scorer tokens. `calls`: of models, tools and scorers.
+    `seconds`: wall time of the run, earlier parts of a resumed one included.
     """
 
     tokens: int | None = Field(None, ge=0)
@@ -75,7 +76,7 @@ class Ledger:
 
     @property
     def tokens(self) -> float:
-        """Tokens spent: sampled, and prompt tokens that were computed."""
+        """Tokens spent: sampled, prompt tokens that were computed, and the scorers'."""
         return self._tokens
 
     @property

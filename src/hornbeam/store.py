@@ -37,6 +37,7 @@ from hornbeam.tables import (
     META,
     METRICS,
     NODES,
+    OPINIONS,
     SCHEMA,
     TREES,
     TreeKey,
@@ -53,7 +54,7 @@ from hornbeam.tables import (
 from hornbeam.tree import Column, Node, Tree, canonical
 from hornbeam.treefile import write_trees
 
-FORMAT = 1
+FORMAT = 2
 __all__ = ["LOST", "Store", "Stored", "TreeKey", "canonical", "export"]
 
 LOST = "lost"  # the stage that forgotten costs are moved to
@@ -185,6 +186,13 @@ class Store:
         self._pending[key, row["episode"], row["node_step"]] = row
         self._touch()
 
+    def opinion(self, key: TreeKey, node: Node, column: str, value: float) -> None:
+        """Keep a guide's value of a node until the tree's columns are kept."""
+        episode, step = named(node)
+        row = {**key._asdict(), "episode": episode, "node_step": step}
+        self._ops.append((self._upsert["opinions"], {**row, "name": column, "value": value}))
+        self._touch()
+
     def columns(self, key: TreeKey, columns: Mapping[str, Column]) -> None:
         """Keep a tree's columns in place of those kept before."""
         self._update(key, columns=self._json(dict(columns), f"columns of tree {key}"))
@@ -207,6 +215,7 @@ class Store:
             found = sa.select(NODES).where(at(NODES, *key))
             order = (NODES.c.place.is_(None), NODES.c.place, NODES.c.episode)
             rows = db.execute(found.order_by(*order)).all()
+            opinions = db.execute(sa.select(OPINIONS).where(at(OPINIONS, *key))).all()
         try:
             closed, waiting = read_nodes(rows)
             tree = Tree(json.loads(row.task), closed, json.loads(row.columns), json.loads(row.seed))
@@ -216,6 +225,10 @@ class Store:
             column.extend([None] * (len(closed) - len(column)))
             if len(column) != len(closed):
                 raise StoreError(f"{self.place}: tree {key} is damaged: column {name!r} too long")
+        if not row.done:
+            index = {named(node): i for i, node in enumerate(closed)}
+            for *_, episode, step, name, value in opinions:
+                tree.column(name)[index[episode, step]] = value
         return Stored(tree, row.done, waiting)
 
     def keys(self, stage: str | None = None, step: int | None = None) -> list[TreeKey]:
@@ -233,7 +246,7 @@ class Store:
         """
         self.flush()
         with self._begin() as db:
-            for table in (TREES, NODES):
+            for table in (TREES, NODES, OPINIONS):
                 db.execute(sa.delete(table).where(at(table, stage, step)))
             here = (METRICS.c.kind == stage) & (METRICS.c.step == step)
             db.execute(sa.delete(METRICS).where(here))

@@ -66,6 +66,14 @@ NODES = sa.Table(
     sa.Column("prefix_step", _int),
     sa.Column("data", _text, nullable=False),
 )
+OPINIONS = sa.Table(  # of guides, while a tree grows; its columns take their place when it is grown
+    "opinions",
+    SCHEMA,
+    *_key(_text, "stage"),
+    *_key(_int, "step", "number", "episode", "node_step"),
+    *_key(_text, "name"),
+    sa.Column("value", sa.Double, nullable=False),
+)
 METRICS = sa.Table(
     "metrics",
     SCHEMA,
@@ -95,6 +103,7 @@ def upserts(dialect: str) -> dict[str, Any]:
         ("meta", META, ("value",)),
         ("metrics", METRICS, ("data",)),
         ("nodes", NODES, [c.name for c in NODES.c if not c.primary_key]),
+        ("opinions", OPINIONS, ("value",)),
         ("costs", LEDGER, ("amount",)),
     ):
         insert = inserts[dialect](table)

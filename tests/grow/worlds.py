@@ -80,12 +80,18 @@ class Late(Scripted):
 class OneMore:
     """Forks once, at one node."""
 
+    steps = None
+
     def __init__(self, node, episode, steps=None):
         self.fork = Fork(episode, node, steps)
 
     def ask(self, tree, state):
         """The one fork."""
         return [] if self.fork.episode in state.asked else [self.fork]
+
+    def drops(self, tree, state):
+        """None."""
+        return ()
 
     def leaves(self):
         """One."""

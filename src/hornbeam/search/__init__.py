@@ -7,7 +7,7 @@ from hornbeam.search.branch import Branch
 from hornbeam.search.independent import Independent
 from hornbeam.settings import build
 
-strategies: dict[str, type[Independent] | type[Branch]] = {
+strategies: dict[str, type[Strategy]] = {
     "independent": Independent,
     "branch": Branch,
 }

@@ -6,9 +6,12 @@ come back), so it can be read off a stored tree again. Tells come in any order, 
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any
 
+from hornbeam.settings import Settings
 from hornbeam.tree import Tree
 
 
@@ -25,35 +28,55 @@ class Fork:
 class State:
     """`asked`: episode -> node it grows from. `told`: episode -> last node that it grew.
 
-    Whoever grows the tree writes it; a strategy only reads it.
+    Whoever grows the tree writes both; a strategy only reads them. `memo` is the strategy's own:
+    what it worked out from the tree and these facts so far, so that it need not start over at every
+    ask. It may be thrown away at any moment.
     """
 
     asked: dict[int, int] = field(default_factory=dict)
     told: dict[int, int] = field(default_factory=dict)
+    memo: Any = field(default=None, compare=False, repr=False)
 
 
-def restore(tree: Tree) -> State:
-    """The state that a stored tree stands for: episodes with nodes were asked, ended ones told."""
+def restore(tree: Tree, steps: int | None = None) -> State:
+    """The state that a stored tree stands for: episodes with nodes were asked.
+
+    Told are those that ended, and those that grew the `steps` nodes after which they pause.
+    """
     asked: dict[int, int] = {}
     told: dict[int, int] = {}
     for i, node in enumerate(tree.nodes[1:], 1):
         asked.setdefault(node.episode, node.parent)
-        if node.done:
+        if node.done or (steps is not None and node.step + 1 >= steps):
             told[node.episode] = i
     return State(asked, told)
 
 
-class Strategy(Protocol):
+class Strategy(Settings):
     """Where a tree grows. Holds settings only."""
 
+    @property
+    def steps(self) -> int | None:
+        """After how many nodes an episode pauses; None: each runs to its end."""
+        return None
+
+    @property
+    def reads(self) -> str | None:
+        """The column of values it steers by, if it steers by one."""
+        return None
+
+    @abstractmethod
     def ask(self, tree: Tree, state: State) -> list[Fork]:
         """Forks to start now, none of them asked before; may be empty while episodes are out.
 
         Equal trees (whatever the order of their nodes) and equal states give equal forks: draws
         come from `tree.seed`. Empty while nothing is out means the tree is grown.
         """
-        ...
 
+    @abstractmethod
     def leaves(self) -> int:
         """How many episodes a grown tree has, or the most it can have."""
-        ...
+
+    def drops(self, tree: Tree, state: State) -> Collection[int]:
+        """Episodes that are out and can no longer change the result; growth stops them."""
+        return ()

@@ -12,12 +12,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from hornbeam.search.base import Fork, State
-from hornbeam.settings import Settings
+from hornbeam.search.base import Fork, State, Strategy
 from hornbeam.tree import Tree
 
 
-class Branch(Settings):
+class Branch(Strategy):
     """Grow `trunks` chains; then, `rounds` times, `nodes` new branches in each trunk.
 
     Every branch starts at a step drawn from those of its trunk that do not end an episode, and

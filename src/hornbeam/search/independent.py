@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from hornbeam.search.base import Fork, State
-from hornbeam.settings import Settings
+from hornbeam.search.base import Fork, State, Strategy
 from hornbeam.tree import Tree
 
 
-class Independent(Settings):
+class Independent(Strategy):
     """Grow `n` episodes from node 0."""
 
     n: int = Field(8, ge=1)

@@ -24,7 +24,7 @@ from transformers import AttentionInterface
 from hornbeam.errors import ModelError
 
 NAME = "hornbeam_packed"
-BLOCK = 128  # queries that share one set of keys
+BLOCK = 256  # queries that share one set of keys
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Log-probs of targets: one forward pass of the body, the head only where something is trained.
 
-The head runs over chunks of sources and each chunk is computed again in the backward pass, so
-logits never hold more than `CHUNK` rows of the vocabulary at once.
+The head runs over chunks of sources. The first `HELD` logits of a pack are held for the backward
+pass; the chunks beyond are computed again there, so that memory does not grow with the vocabulary.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from torch.utils.checkpoint import checkpoint
 from hornbeam.train import attention
 from hornbeam.train.pack import Pack
 
-CHUNK = 512
+CHUNK = 512  # sources that run through the head at once
+HELD = 2**26  # logits (256 MiB in float32)
 
 
 def log_probs(
@@ -39,12 +40,13 @@ def log_probs(
     with torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext():
         hidden = _hidden(model, pack).index_select(0, pack.sources)
         run = partial(_chunk, head(model), temperature, entropy)
+        vocabulary = model.config.get_text_config().vocab_size
         parts = []
         for start in range(0, len(pack.sources), CHUNK):
             span = pack.slot.new_tensor([start, start + CHUNK])
             a, b = torch.searchsorted(pack.slot, span).tolist()
             given = hidden[start : start + CHUNK], pack.slot[a:b] - start, pack.token[a:b]
-            if torch.is_grad_enabled():
+            if torch.is_grad_enabled() and (start + CHUNK) * vocabulary > HELD:
                 parts.append(checkpoint(run, *given, use_reentrant=False, preserve_rng_state=False))
             else:
                 parts.append(run(*given))
