@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -60,7 +60,8 @@ class Grower:
     """All that growth needs. `grow` grows one tree, `grow_all` many at once.
 
     `agents` says who speaks under which name. Without `scorer` no leaf is scored. Every `guide`
-    judges each node that an episode grew before the strategy hears of it.
+    judges each node that an episode grew before the strategy hears of it. With `ledgers` every tree
+    has one of its own, whose budget ends the growth of that tree and is no error.
     """
 
     program: Program
@@ -72,6 +73,7 @@ class Grower:
     limits: Limits = field(default_factory=Limits)
     keeper: Keeper | None = None
     guides: Sequence[Guide] = ()
+    ledgers: Callable[[TreeKey], Ledger] | None = None
 
     async def grow(self, key: TreeKey, start: Tree | Stored) -> Tree:
         """Grow one tree to its end and return it in canonical order.
@@ -128,6 +130,7 @@ class _Growth:
 
     def __init__(self, grower: Grower, key: TreeKey, start: Tree | Stored) -> None:
         self.grower, self.key = grower, key
+        self.ledger = grower.ledger if grower.ledgers is None else grower.ledgers(key)
         self.tree = start if isinstance(start, Tree) else start.tree
         self.open = {} if isinstance(start, Tree) else {node.episode: node for node in start.open}
         self.fresh = isinstance(start, Tree)
@@ -152,7 +155,7 @@ class _Growth:
             self.task,
             grower.agents,
             grower.tools,
-            grower.ledger,
+            self.ledger,
             self.turnstiles,
         )
 
@@ -177,7 +180,7 @@ class _Growth:
             await self._cancel(live)
             for guide in self.grower.guides:
                 guide.forget(self.tree)
-        if self.spent is not None:
+        if self.spent is not None and self.grower.ledgers is None:
             raise self.spent
         return self.end()
 
@@ -260,7 +263,7 @@ class _Growth:
             return
         for guide in self.grower.guides:
             most = guide.most(self.tree, grown)
-            with self.grower.ledger.reserve(tokens=most, calls=most > 0) as room:
+            with self.ledger.reserve(tokens=most, calls=most > 0) as room:
                 live.leave()
                 try:
                     said = await guide.judge(self.tree, grown)
