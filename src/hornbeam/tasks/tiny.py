@@ -51,8 +51,8 @@ def lookup_tasks(
 
     `world` seeds the rule for the `signs`, and about which share `known` demonstrations are right.
     `answer` is the treasure; `data` holds `rooms` (key -> note), `gold` (the right doors) and
-    `demonstration` (the doors a demonstrator takes). The signs on the right way decide whether a
-    task belongs to train or test, whatever the seed, so the two never share a way.
+    `demonstration` (the doors a demonstrator takes). The signs on the right way and the first note
+    decide whether a task belongs to train or test, whatever the seed, so the two share neither.
     """
     _check(split, depth, signs, known)
     right = rule(signs, world)
@@ -64,12 +64,15 @@ def lookup_tasks(
         for _ in range(TRIES):
             way = [rng.choice(SIGNS[:signs]) for _ in range(depth)]
             name = "-".join(way)
-            if name not in seen and held_out(name) == (split == "test"):
+            if name in seen or held_out(name) != (split == "test"):
+                continue
+            task = _task(way, right, habits, rng)
+            if held_out(task.question) == (split == "test"):
                 break
         else:
             raise DataError(f"only {len(tasks)} different lookup tasks could be made of {count}")
         seen.add(name)
-        tasks.append(_task(way, right, habits, rng))
+        tasks.append(task)
     return tasks
 
 
