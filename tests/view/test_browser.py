@@ -93,9 +93,9 @@ def test_curves_are_read_by_key(page):
 
 def test_hostile_texts_stay_texts(page):
     page.run("document.querySelectorAll('.chip input')[1].click()")
-    count = page.run("marks.length")
+    count = page.run("wood.marks.length")
     for i in range(count):
-        page.run(f"choose({i}, true)")
+        page.run(f"choose(wood, {i}, true)")
     assert page.run("window.hurt === undefined")
     assert page.run("document.querySelectorAll('img').length") == 0
     assert not page.troubles()

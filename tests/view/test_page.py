@@ -15,11 +15,12 @@ from hornbeam.errors import StoreError
 from hornbeam.tree import Node, Tree
 from hornbeam.view import Limits, ReportData, report_html, write_report
 from hornbeam.view.colour import DARK, LIGHT
-from hornbeam.view.report import duration, embed, outcome
+from hornbeam.view.page import embed
+from hornbeam.view.report import duration, outcome
 
 from .run_data import report_data
 
-ASSETS = [path for path in files("hornbeam.view").iterdir() if path.name.startswith(("page", "ch"))]
+ASSETS = [path for path in files("hornbeam.view").iterdir() if path.name.endswith(".js")]
 
 
 class Page(HTMLParser):

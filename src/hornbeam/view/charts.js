@@ -57,20 +57,9 @@ function seriesOf(panel, rows) {
     });
 }
 
-// About `count` round values that cover low..high.
-function ticks(low, high, count) {
-  const rough = (high - low) / count || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((size) => size >= rough * 0.999);
-  const out = [];
-  for (let k = Math.floor(low / step); k * step < high + step * 0.999; k++) out.push(k * step);
-  return out;
-}
-
 // --- drawing ------------------------------------------------------------------------------------
 
 const HEIGHT = 188;
-const EDGE = { left: 46, right: 14, top: 12, bottom: 24 };
 
 function scales(panel, rows, series, width) {
   const ys = series.flatMap((s) => s.raw).filter((v) => v !== null);
@@ -88,26 +77,12 @@ function scales(panel, rows, series, width) {
   const tall = HEIGHT - EDGE.top - EDGE.bottom;
   const every = ticks(first, last, Math.max(2, Math.floor(inner / 80)));
   return {
+    height: HEIGHT,
     yTicks,
     xTicks: every.filter((v) => v >= first && v <= last && (axis !== "step" || v % 1 === 0)),
     x: (v) => EDGE.left + ((v - first) / (last - first)) * inner,
     y: (v) => EDGE.top + (1 - (v - bottom) / (top - bottom)) * tall,
   };
-}
-
-function frame(panel, scale, width) {
-  const parts = [];
-  for (const v of scale.yTicks) {
-    const y = scale.y(v);
-    parts.push(svg("line", { class: "rule", x1: EDGE.left, x2: width - EDGE.right, y1: y, y2: y }));
-    const label = panel.percent ? `${Math.round(100 * v)} %` : brief(Number(v.toPrecision(10)));
-    parts.push(svg("text", { class: "tick", x: EDGE.left - 6, y: y + 4, "text-anchor": "end" }, label));
-  }
-  for (const v of scale.xTicks) {
-    const at = { class: "tick", x: scale.x(v), y: HEIGHT - 6, "text-anchor": "middle" };
-    parts.push(svg("text", at, brief(Number(v.toPrecision(10)))));
-  }
-  return parts;
 }
 
 function curve(rows, values, scale, className) {
@@ -150,7 +125,7 @@ function stageMarks(rows, scale, width) {
 function paint(picture, panel, rows, series) {
   const width = Math.max(picture.parentNode.clientWidth, 240);
   const scale = scales(panel, rows, series, width);
-  const parts = frame(panel, scale, width);
+  const parts = frame(scale, width, panel.percent);
   series.forEach((s, k) => {
     if (s.width > 1) parts.push(curve(rows, s.raw, scale, `raw s${k}`));
     if (!panel.stages) parts.push(curve(rows, s.line, scale, `curve s${k}`));
@@ -159,10 +134,7 @@ function paint(picture, panel, rows, series) {
     const past = series[0].line.map((v, i) => (rows[i].stage === "start" ? null : v));
     parts.push(curve(rows, past, scale, "curve s0"), ...stageMarks(rows, scale, width));
   }
-  picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
-  picture.setAttribute("width", width);
-  picture.setAttribute("height", HEIGHT);
-  picture.replaceChildren(...parts);
+  setPicture(picture, width, HEIGHT, parts);
   return scale;
 }
 

@@ -1,5 +1,5 @@
 "use strict";
-// What both halves of the page use: the data, elements without markup, short numbers.
+// What all parts of a page use: the data, elements without markup, short numbers.
 // Every text of a run is set as a text node; nothing here turns a string into markup.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
@@ -56,4 +56,6 @@ function words(key) {
   return key.replace(/_/g, " ");
 }
 
-addEventListener("beforeprint", () => { document.getElementById("recipe").open = true; });
+addEventListener("beforeprint", () => {
+  for (const fold of document.querySelectorAll("details[id]")) fold.open = true;
+});

@@ -1,68 +1,44 @@
 """The report: one HTML file that needs no network, written under a temporary name, then renamed.
 
 What can be said without a script stands in the page as HTML (outcome, cost account, recipe); curves
-and trees are drawn by charts.js and trees.js from the JSON of `page_data`. No text of a run ever
-becomes markup: here it is escaped, there it is set as text, and the page's own policy admits no
-script but ours.
+and trees are drawn by charts.js and trees.js from the JSON of `page_data`.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import os
 from collections.abc import Mapping
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from hornbeam.errors import StoreError
 from hornbeam.view.account import cost_table
 from hornbeam.view.data import LIMITS, Limits, ReportData, page_data
+from hornbeam.view.page import notes, page, write_page
 
-_SCRIPTS = ("page.js", "charts.js", "step.js", "trees.js")
+_SCRIPTS = ("page.js", "axes.js", "charts.js", "step.js", "wood.js", "trees.js")
 
 
 def write_report(path: str | Path, data: ReportData, limits: Limits = LIMITS) -> Path:
     """Write the report; returns its path. A report that stood there is replaced whole."""
-    path = Path(path)
-    new = path.with_name(path.name + ".tmp")
-    page = report_html(data, limits).encode("utf-8", "replace")  # lone surrogates become "?"
-    try:
-        new.write_bytes(page)
-        os.replace(new, path)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise StoreError(f"{path}: the report cannot be written: {error}") from error
-    return path
+    return write_page(path, report_html(data, limits))
 
 
 def report_html(data: ReportData, limits: Limits = LIMITS) -> str:
     """The whole page."""
-    script = "\n".join(_asset(name) for name in _SCRIPTS)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     packed = page_data(data, limits)
-    return Template(_asset("page.html")).substitute(
-        title=escape(data.title),
-        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
-        style=_asset("page.css"),
+    left_out = packed.pop("left_out")
+    return page(
+        "page.html",
+        ("page.css",),
+        _SCRIPTS,
+        data.title,
+        packed,
         outcome=escape(outcome(data.metrics)),
         facts=escape(facts(data)),
         costs=cost_table(data.costs),
         recipe=escape(data.recipe.strip() or "No recipe was given."),
-        left_out="".join(f"<p class=note>{escape(told)}</p>" for told in packed.pop("left_out")),
-        data=embed(packed),
-        script=script,
+        left_out=notes(left_out),
     )
-
-
-def embed(value: Any) -> str:
-    """JSON that can stand inside a script element: nothing in it can end the element."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def outcome(metrics: list[dict[str, Any]]) -> str:
@@ -115,7 +91,3 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {left} s"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-def _asset(name: str) -> str:
-    return (files("hornbeam.view") / name).read_text(encoding="utf-8")

@@ -26,14 +26,15 @@ function showTask(box, tree) {
     ...passage("Question", tree.question), ...passage("Other fields", tree.task));
 }
 
-function showStep(box, tree, i) {
+function showStep(box, wood) {
+  const { tree, node: i, column, most } = wood;
   if (!i) {
     showTask(box, tree);
     return;
   }
   const node = tree.nodes[i];
-  const value = valueOf(tree, i);
-  const badge = tint(html("span", { class: "badge" }, value === null ? "–" : worth(value)), value);
+  const value = valueOf(tree, i, column);
+  const badge = tint(html("span", { class: "badge" }, value === null ? "–" : worth(value, most)), value, most);
   const title = html("h3", {}, `Node ${i}${node.agent ? `, ${node.agent}` : ""} `, badge);
   const columns = Object.keys(tree.columns).filter((name) => valueOf(tree, i, name) !== null);
   box.replaceChildren(title,
