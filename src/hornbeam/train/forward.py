@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from hornbeam.train import attention
-from hornbeam.train.pack import Pack
+from hornbeam.train.pack import Pack, Reading
 
 CHUNK = 512  # sources that run through the head at once
 HELD = 2**26  # logits (256 MiB in float32)
@@ -38,7 +38,7 @@ def log_probs(
     """
     kind = pack.ids.device.type
     with torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext():
-        hidden = _hidden(model, pack).index_select(0, pack.sources)
+        hidden = hidden_states(model, pack).index_select(0, pack.sources)
         run = partial(_chunk, head(model), temperature, entropy)
         vocabulary = model.config.get_text_config().vocab_size
         parts = []
@@ -71,7 +71,7 @@ def head(model: Any) -> Callable[[Tensor], Tensor]:
     return logits
 
 
-def _hidden(model: Any, pack: Pack) -> Tensor:
+def hidden_states(model: Any, pack: Pack | Reading) -> Tensor:
     """The body's last hidden states, flattened to [tokens, size]."""
     if pack.end is None:
         out = model.base_model(

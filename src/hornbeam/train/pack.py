@@ -57,6 +57,53 @@ class Pack:
         return int(self.ids.numel() if self.real is None else self.real.sum())
 
 
+@dataclass(slots=True)
+class Reading:
+    """Tokens of one forward pass, laid out as in `Pack`, and the places where values are read."""
+
+    ids: Tensor
+    position: Tensor
+    end: Tensor | None
+    real: Tensor | None
+    sources: Tensor  # [R] places in the flattened tokens
+    number: Tensor  # [R] which read of the batch that is
+
+
+def readings(
+    rows: Sequence[Row],
+    places: Sequence[Sequence[tuple[int, int]]],
+    max_tokens: int,
+    *,
+    packed: bool,
+    device: str = "cpu",
+) -> list[Reading]:
+    """Passes of at most `max_tokens` tokens. `places` holds (place, number) of a row's reads."""
+    out = []
+    for group in _tries(rows, max_tokens) if packed else _padded(rows, max_tokens):
+        layout = _trie(rows, group) if packed else _grid(rows, group)
+        read = [
+            (at[place], number)
+            for k, at in zip(group, layout.places)
+            for place, number in places[k]
+        ]
+        lengths = np.asarray([len(at) for at in layout.places])
+
+        def put(values: object, kind: torch.dtype = torch.int64) -> Tensor:
+            return torch.as_tensor(np.asarray(values), dtype=kind, device=device)
+
+        out.append(
+            Reading(
+                ids=put(layout.ids),
+                position=put(layout.position),
+                end=None if layout.end is None else put(layout.end),
+                real=None if packed else put(layout.position < lengths[:, None], torch.bool),
+                sources=put([at for at, _ in read]),
+                number=put([number for _, number in read]),
+            )
+        )
+    return out
+
+
 def unique(rows: Rows) -> int:
     """How many tokens the trie over all rows holds."""
     order = _sorted(rows.rows)

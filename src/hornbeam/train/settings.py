@@ -78,3 +78,22 @@ class SftSettings(Settings):
     batch_size: int = Field(16, gt=0)
     lr: float = Field(2e-5, gt=0)
     warmup_steps: int = Field(0, ge=0)
+
+
+class FitSettings(Settings):
+    """How a value head is fitted: `batch_size` trees an update, shuffled anew every epoch.
+
+    `objective`: "regression" of v = tanh(z) on targets in [-1, 1] at every step, by `loss`;
+    "pairs", Bradley-Terry over siblings of different targets, at most `pairs` of them a tree;
+    "outcome", cross-entropy of sigmoid(z) on targets held to [0, 1] where episodes ended. With
+    `by_visits` a target weighs as much as the column "visits" says (regression).
+    """
+
+    objective: Literal["regression", "pairs", "outcome"] = "regression"
+    loss: Literal["huber", "mse"] = "huber"
+    by_visits: bool = False
+    pairs: int = Field(8, gt=0)
+    epochs: int = Field(1, gt=0)
+    batch_size: int = Field(8, gt=0)
+    lr: float = Field(2e-5, gt=0)
+    warmup_steps: int = Field(0, ge=0)

@@ -26,11 +26,11 @@ def load(folder: Path) -> tuple[Any, Any]:
             folder, dtype=torch.float32, local_files_only=True
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: the model does not load: {_line(error)}") from error
+        raise ModelError(f"{folder}: the model does not load: {line(error)}") from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}: the tokenizer does not load: {_line(error)}") from error
+        raise ModelError(f"{folder}: the tokenizer does not load: {line(error)}") from error
     fits(model, tokenizer, str(folder))
     return model, tokenizer
 
@@ -46,21 +46,22 @@ def fits(model: Any, tokenizer: Any, name: str) -> None:
         )
 
 
-def add_lora(model: Any, lora: LoraSettings, seed: int) -> Any:
-    """The model with fresh adapters (which change nothing yet), all else frozen."""
+def add_lora(model: Any, lora: LoraSettings, seed: int, task: str | None = "CAUSAL_LM") -> Any:
+    """The model with fresh adapters (which change nothing yet), all else frozen.
+
+    `task` is peft's name of what the model does; None for a body without a head.
+    """
     from peft import LoraConfig, get_peft_model
 
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-    config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, task_type="CAUSAL_LM"
-    )
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, task_type=task)
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft reads a name transformers deprecates
         torch.manual_seed(seed)
         try:
             return get_peft_model(model, config)
         except ValueError as error:
-            raise ModelError(f"lora.targets = {lora.targets!r}: {_line(error)}") from error
+            raise ModelError(f"lora.targets = {lora.targets!r}: {line(error)}") from error
 
 
 def without_dropout(model: Any) -> None:
@@ -102,7 +103,7 @@ def save(causal: Any, tokenizer: Any, folder: Path) -> None:
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
     except OSError as error:
-        raise StoreError(f"{folder}: the model cannot be written: {_line(error)}") from error
+        raise StoreError(f"{folder}: the model cannot be written: {line(error)}") from error
 
 
 def write_state(state: dict[str, Any], path: Path) -> None:
@@ -114,7 +115,7 @@ def write_state(state: dict[str, Any], path: Path) -> None:
         os.replace(part, path)
     except (OSError, RuntimeError) as error:  # torch tells a full disk as RuntimeError
         part.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written: {_line(error)}; free space?") from error
+        raise StoreError(f"{path}: cannot be written: {line(error)}; free space?") from error
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -122,9 +123,10 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
     except Exception as error:  # a damaged pickle raises anything
-        raise StoreError(f"{path}: no readable trainer state: {_line(error)}") from error
+        raise StoreError(f"{path}: no readable trainer state: {line(error)}") from error
     return state
 
 
-def _line(error: Exception) -> str:
+def line(error: Exception) -> str:
+    """The first line of an error's message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
