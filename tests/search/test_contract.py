@@ -1,7 +1,8 @@
 """One contract for every strategy: grown by a world of numbers, in any order, killed and restored.
 
-In this world an episode's length, log-probs and reward hang only on the tree's seed and the
-episode's number, as they would with an engine whose requests carry seeds of their own.
+In this world what an episode's step says, is worth and earns hangs only on the tree's seed, the
+episode's number and the step's, as it would with an engine whose requests carry seeds of their own.
+An episode pauses after the strategy's `steps` nodes; values stand in the tree before it is told.
 """
 
 from __future__ import annotations
@@ -10,14 +11,25 @@ from copy import deepcopy
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hornbeam.search import Branch, Independent, State, Strategy, restore
+from hornbeam.search import (
+    Beam,
+    Branch,
+    Dvts,
+    Independent,
+    Particle,
+    State,
+    Strategy,
+    Vote,
+    restore,
+    strategies,
+)
 from hornbeam.tree import Node, Tree, canonical, floats, ids
 from hornbeam.treefile import from_json, to_json
 
-STRATEGIES = [
+FIXED = [  # these grow as many episodes as they say
     Independent(n=1),
     Independent(n=6),
     Branch(),
@@ -27,7 +39,22 @@ STRATEGIES = [
     Branch(trunks=2, nodes=2, rounds=3, pick="mixed"),
     Branch(trunks=2, nodes=5, rounds=1, pick="entropy", penalty=0),
 ]
+SETTLED = [  # these hang on nothing but the seed
+    *FIXED,
+    Vote(n=7, parallel=1),
+    Beam(beams=1, width=1),
+    Beam(beams=3, width=2),
+    Beam(beams=2, width=3, depth=2),
+    Dvts(subtrees=3, width=2),
+    Dvts(subtrees=2, width=1, depth=3),
+    Particle(particles=1),
+    Particle(particles=5, temperature=0.5),
+    Particle(particles=4, resample="systematic", depth=3),
+]
+STRATEGIES = [*SETTLED, Vote(n=1), Vote(n=6), Vote(n=9, parallel=3)]
+few = settings(max_examples=25, deadline=None)
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+settled_ones = pytest.mark.parametrize("strategy", SETTLED, ids=repr)
 
 
 class World:
@@ -35,8 +62,9 @@ class World:
 
     def __init__(self, strategy: Strategy, tree: Tree, schedule: Random) -> None:
         self.strategy, self.tree, self.schedule = strategy, tree, schedule
-        self.state = restore(tree)
+        self.state = restore(tree, strategy.steps)
         self.ends = {node.episode: i for i, node in enumerate(tree.nodes) if i}  # last of each
+        self.dropped: set[int] = set()
 
     def start(self) -> list[int]:
         """Ask once; returns the episodes that are out."""
@@ -44,9 +72,14 @@ class World:
             assert fork.episode not in self.state.asked
             assert 0 <= fork.episode < self.strategy.leaves()
             assert not self.tree.nodes[fork.node].done
-            assert fork.steps is None
+            assert not self.tree.nodes[fork.node].error
+            assert fork.steps == self.strategy.steps
             self.state.asked[fork.episode] = fork.node
-        return sorted(set(self.state.asked) - set(self.state.told))
+        out = self.state.asked.keys() - self.state.told.keys()
+        drops = set(self.strategy.drops(self.tree, self.state))
+        assert drops <= out
+        self.dropped |= drops
+        return sorted(out - self.dropped)
 
     def turn(self) -> bool:
         """Ask, then grow one step of one episode; false when the tree is grown."""
@@ -57,24 +90,28 @@ class World:
         return True
 
     def step(self, episode: int) -> None:
+        """One node; it may end the episode, with an answer and a reward or with an error."""
         last = self.ends.get(episode)
         parent = self.state.asked[episode] if last is None else last
         step = 0 if last is None else self.tree.nodes[last].step + 1
-        chance = Random(f"{self.tree.seed}:{episode}")
-        length, reward = chance.randint(1, 4), chance.choice([0.0, 0.0, 1.0, None])
-        spoken = [-Random(f"{self.tree.seed}:{episode}:{step}").random() for _ in range(2)]
-        done = step + 1 == length
+        chance = Random(f"{self.tree.seed}:{episode}:{step}")
+        done = chance.random() < 0.3 or step == 4 or self.tree.depth(parent) == 6
+        error = "ProgramError: no" if done and chance.random() < 0.2 else ""
         node = Node(
             parent,
-            tokens=ids([1, 2]),
-            logprobs=floats(spoken),
+            tokens=ids([chance.randint(1, 3)]),
+            logprobs=floats([-chance.random()]),
             episode=episode,
             step=step,
             done=done,
+            answer=chance.choice(["A", "a ", "b", None]) if done and not error else None,
+            error=error,
         )
         self.ends[episode] = index = self.tree.append(node)
-        if done:
-            self.tree.column("reward")[index] = reward
+        self.tree.column("value")[index] = chance.choice([None, -1.0, -0.5, 0.0, 0.5, 1.0])
+        if done and not error:
+            self.tree.column("reward")[index] = chance.choice([0.0, 0.0, 1.0, None])
+        if done or step + 1 == self.strategy.steps:
             self.state.told[episode] = index
 
 
@@ -91,7 +128,26 @@ def shape(tree: Tree) -> dict[tuple[int, int], tuple[int, int]]:
     return {place[i]: place[node.parent] for i, node in enumerate(tree.nodes) if i}
 
 
+def test_every_strategy_is_under_the_contract() -> None:
+    assert {type(strategy) for strategy in STRATEGIES} == set(strategies.values())
+
+
 @every_strategy
+@few
+@given(seed=st.integers(0, 99), schedule=st.integers(0, 99))
+def test_all_that_is_asked_is_told_or_dropped_and_then_nothing_is_asked(
+    strategy: Strategy, seed: int, schedule: int
+) -> None:
+    world = grown(strategy, seed, schedule)
+    assert world.state.told.keys() | world.dropped == world.state.asked.keys()
+    assert not world.state.told.keys() & world.dropped
+    assert strategy.ask(world.tree, world.state) == []
+    if not world.dropped:
+        assert strategy.ask(world.tree, restore(world.tree, strategy.steps)) == []
+
+
+@pytest.mark.parametrize("strategy", FIXED, ids=repr)
+@few
 @given(seed=st.integers(0, 99), schedule=st.integers(0, 99))
 def test_a_grown_tree_has_the_leaves_it_was_to_have(
     strategy: Strategy, seed: int, schedule: int
@@ -100,11 +156,10 @@ def test_a_grown_tree_has_the_leaves_it_was_to_have(
     assert len(world.tree.leaves()) == strategy.leaves()
     assert sorted(world.state.asked) == list(range(strategy.leaves()))
     assert all(world.tree.nodes[leaf].done for leaf in world.tree.leaves())
-    assert strategy.ask(world.tree, world.state) == []
-    assert strategy.ask(world.tree, restore(world.tree)) == []
 
 
-@every_strategy
+@settled_ones
+@few
 @given(seed=st.integers(0, 99), one=st.integers(0, 99), two=st.integers(0, 99))
 def test_equal_seeds_give_equal_trees_in_whatever_order_episodes_come_back(
     strategy: Strategy, seed: int, one: int, two: int
@@ -112,10 +167,11 @@ def test_equal_seeds_give_equal_trees_in_whatever_order_episodes_come_back(
     first, second = grown(strategy, seed, one), grown(strategy, seed, two)
     assert shape(first.tree) == shape(second.tree)
     assert canonical(first.tree) == canonical(second.tree)
-    assert restore(first.tree).asked.keys() == first.state.asked.keys()
+    assert restore(first.tree, strategy.steps).asked.keys() == first.state.asked.keys()
 
 
-@every_strategy
+@settled_ones
+@few
 @given(seed=st.integers(0, 99), schedule=st.integers(0, 99), turns=st.integers(0, 30))
 def test_a_tree_left_at_any_moment_grows_on_from_its_file_to_the_same_tree(
     strategy: Strategy, seed: int, schedule: int, turns: int
@@ -135,6 +191,7 @@ def test_a_tree_left_at_any_moment_grows_on_from_its_file_to_the_same_tree(
 
 
 @every_strategy
+@few
 @given(seed=st.integers(0, 99), turns=st.integers(0, 12))
 def test_asking_changes_nothing_and_hangs_on_nothing_else(
     strategy: Strategy, seed: int, turns: int
@@ -147,3 +204,29 @@ def test_asking_changes_nothing_and_hangs_on_nothing_else(
     assert (world.tree, world.state) == (tree, state)
     told_backwards = State(state.asked, dict(reversed(state.told.items())))
     assert forks == strategy.ask(world.tree, told_backwards)
+
+
+@settled_ones
+@few
+@given(seed=st.integers(0, 99), schedule=st.integers(0, 99), every=st.integers(1, 4))
+def test_what_a_strategy_remembers_may_be_thrown_away(
+    strategy: Strategy, seed: int, schedule: int, every: int
+) -> None:
+    world = World(strategy, Tree({"id": "q"}, seed=seed), Random(schedule))
+    turns = 0
+    while world.turn():
+        turns += 1
+        if turns % every == 0:
+            world.state.memo = None
+    assert shape(world.tree) == shape(grown(strategy, seed).tree)
+
+
+@settled_ones
+@few
+@given(seed=st.integers(0, 99), schedule=st.integers(0, 99))
+def test_columns_hang_on_the_tree_alone(strategy: Strategy, seed: int, schedule: int) -> None:
+    tree = grown(strategy, seed, schedule).tree
+    ordered = canonical(tree)
+    tree.columns |= strategy.columns(tree)
+    ordered.columns |= strategy.columns(ordered)
+    assert canonical(tree) == ordered

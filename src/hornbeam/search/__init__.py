@@ -3,13 +3,20 @@
 from typing import Any
 
 from hornbeam.search.base import Fork, State, Strategy, restore
+from hornbeam.search.beam import Beam, Dvts
 from hornbeam.search.branch import Branch
 from hornbeam.search.independent import Independent
+from hornbeam.search.particle import Particle
+from hornbeam.search.vote import Vote
 from hornbeam.settings import build
 
 strategies: dict[str, type[Strategy]] = {
     "independent": Independent,
     "branch": Branch,
+    "vote": Vote,
+    "beam": Beam,
+    "dvts": Dvts,
+    "particle": Particle,
 }
 
 
@@ -19,11 +26,15 @@ def strategy(name: str, /, **settings: Any) -> Strategy:
 
 
 __all__ = [
+    "Beam",
     "Branch",
+    "Dvts",
     "Fork",
     "Independent",
+    "Particle",
     "State",
     "Strategy",
+    "Vote",
     "restore",
     "strategies",
     "strategy",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hornbeam.settings import Settings
-from hornbeam.tree import Tree
+from hornbeam.tree import Column, Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +80,7 @@ class Strategy(Settings):
     def drops(self, tree: Tree, state: State) -> Collection[int]:
         """Episodes that are out and can no longer change the result; growth stops them."""
         return ()
+
+    def columns(self, tree: Tree) -> dict[str, Column]:
+        """What it thinks of a grown tree, by column: "kept", "visits", "q". Nothing by default."""
+        return {}

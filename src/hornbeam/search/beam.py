@@ -1,0 +1,135 @@
+"""Step-level beam search: SBS(B1, B2) of MASPRM (arXiv 2510.24803), and DVTS.
+
+Both grow in levels of one node an episode. Episode numbers are places: (level, place in the level),
+so a tree does not hang on the order in which episodes come back. Finished beams leave gaps.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pydantic import Field
+
+from hornbeam.search.base import Fork, State, Strategy, restore
+from hornbeam.search.values import best
+from hornbeam.tree import Column, Tree
+
+
+@dataclass(slots=True)
+class _Beams:
+    """One beam search on its way: the forks of its newest level, and what it kept before them."""
+
+    number: int
+    many: int
+    level: int = 0
+    kept: list[int] = field(default_factory=list)
+    forks: list[Fork] = field(default_factory=list)
+    told: int = 0  # how many of the forks, from the first on, have come back
+
+
+class _Levels(Strategy):
+    """What both have in common: `searches` of `kept` beams each, `width` new steps a beam."""
+
+    width: int = Field(5, ge=1)
+    depth: int = Field(32, ge=1)
+    column: str = Field("value", min_length=1)
+
+    @property
+    def steps(self) -> int | None:
+        """One node an episode."""
+        return 1
+
+    @property
+    def reads(self) -> str | None:
+        """The column of values."""
+        return self.column
+
+    @abstractmethod
+    def _sizes(self) -> tuple[int, int]:
+        """(searches side by side, beams that each keeps)."""
+
+    def leaves(self) -> int:
+        """The most episodes a grown tree can have: all beams, at every level."""
+        searches, beams = self._sizes()
+        return searches * beams * self.width * self.depth
+
+    def ask(self, tree: Tree, state: State) -> list[Fork]:
+        """The forks that the newest level of each search still lacks."""
+        if state.memo is None:
+            state.memo = self._begin()
+        forks: list[Fork] = []
+        for search in state.memo:
+            self._advance(search, tree, state.told)
+            forks += (f for f in search.forks[search.told :] if f.episode not in state.asked)
+        return forks
+
+    def columns(self, tree: Tree) -> dict[str, Column]:
+        """Column "kept": 1 at the nodes that were kept last, `None` elsewhere."""
+        state = restore(tree, self.steps)
+        self.ask(tree, state)
+        kept: Column = [None] * len(tree)
+        for search in state.memo:
+            for i in search.kept:
+                kept[i] = 1.0
+        return {"kept": kept}
+
+    def _begin(self) -> list[_Beams]:
+        """Every search samples its first steps from the task: `width` for each beam."""
+        searches, beams = self._sizes()
+        begun = [_Beams(number, beams) for number in range(searches)]
+        for search in begun:
+            search.forks = self._forks(search, [0] * beams)
+        return begun
+
+    def _advance(self, search: _Beams, tree: Tree, told: Mapping[int, int]) -> None:
+        """Go on to the next level as long as all of the newest one have come back."""
+        while search.forks:
+            while search.told < len(search.forks):
+                if search.forks[search.told].episode not in told:
+                    return
+                search.told += 1
+            new = [told[fork.episode] for fork in search.forks]
+            finished = [i for i in search.kept if tree.nodes[i].done]
+            draw = f"{tree.seed}:beam:{search.number}:{search.level}"
+            search.kept = best(tree, finished + new, self.column, search.many, draw)
+            search.level, search.told = search.level + 1, 0
+            live = [i for i in search.kept if not tree.nodes[i].done]
+            search.forks = self._forks(search, live) if search.level < self.depth else []
+
+    def _forks(self, search: _Beams, nodes: Iterable[int]) -> list[Fork]:
+        """`width` forks of one node each from every beam."""
+        searches, beams = self._sizes()
+        first = (search.level * searches + search.number) * beams * self.width
+        starts = [node for node in nodes for _ in range(self.width)]
+        return [Fork(first + place, node, 1) for place, node in enumerate(starts)]
+
+
+class Beam(_Levels):
+    """SBS(B1, B2): `beams` B1 are kept, each samples `width` B2 next steps (METHODS 4).
+
+    At every level all candidates are judged: the new steps by their newest value (`column`), and
+    the finished beams among the kept ones by theirs. The best B1 stay; a candidate without a value
+    is below all, a failed one never stays, ties are drawn. The first level samples B1 * B2 steps
+    from the task, as if B1 beams stood there. Ends when all that is kept is finished, or after
+    `depth` levels.
+    """
+
+    beams: int = Field(3, ge=1)
+
+    def _sizes(self) -> tuple[int, int]:
+        return 1, self.beams
+
+
+class Dvts(_Levels):
+    """Diverse verifier tree search: `subtrees` greedy beams side by side (Beeching et al. 2024).
+
+    Each subtree samples `width` next steps, keeps the one of highest value (`column`) and goes on
+    from there, whatever the others do: SBS(1, `width`), `subtrees` times.
+    """
+
+    subtrees: int = Field(4, ge=1)
+
+    def _sizes(self) -> tuple[int, int]:
+        return self.subtrees, 1

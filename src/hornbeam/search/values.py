@@ -1,0 +1,56 @@
+"""What strategies and choosers read off a tree: a node's place, its worth, the best of several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from random import Random
+
+from hornbeam.errors import ScoreError
+from hornbeam.tree import Tree
+
+
+def place(tree: Tree, i: int) -> tuple[int, int]:
+    """(episode, step): what names a node whatever its index."""
+    return tree.nodes[i].episode, tree.nodes[i].step
+
+
+def failed(tree: Tree, i: int) -> bool:
+    """Whether node i failed: it is never grown on, and gives no answer."""
+    return bool(tree.nodes[i].error)
+
+
+def ended(tree: Tree, i: int) -> bool:
+    """Whether nothing can grow from node i: its episode ended there, or it failed."""
+    return tree.nodes[i].done or failed(tree, i)
+
+
+def worth(tree: Tree, i: int, column: str) -> float | None:
+    """The entry of node i in a column; `None` for a failed node and where there is no opinion.
+
+    Raises `ScoreError` for NaN: it has no place in any order.
+    """
+    values = tree.columns.get(column)
+    value = None if values is None or failed(tree, i) else values[i]
+    if value is not None and math.isnan(value):
+        episode, step = place(tree, i)
+        raise ScoreError(
+            f"column {column!r} is NaN at episode {episode}, step {step}: mend the scorer"
+        )
+    return value
+
+
+def best(tree: Tree, nodes: Sequence[int], column: str, many: int, draw: str) -> list[int]:
+    """The `many` nodes of highest worth, best first; no worth is below all, failed are left out.
+
+    Ties are drawn with seed `draw`; `nodes` come in an order that does not hang on indices.
+    """
+    there = [i for i in nodes if not failed(tree, i)]
+    Random(draw).shuffle(there)
+    values = {i: worth(tree, i, column) for i in there}
+    there.sort(key=lambda i: _rank(values[i]), reverse=True)  # stable: the shuffle settles ties
+    return there[:many]
+
+
+def _rank(value: float | None) -> float:
+    return -math.inf if value is None else value
