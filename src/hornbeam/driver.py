@@ -322,7 +322,7 @@ class Driver:
         failed = str(got) or "ToolError" if isinstance(got, ToolError) else ""
         result = None if failed else got
         call = Call(effect.name, effect.payload, result, failed, effect.scope)
-        self._hold(replace(self._draft, calls=(*self._draft.calls, call)), self._context)
+        self._hold(self._draft.heard(call), self._context)
         return ToolError(failed) if failed else got
 
     def _node(self, effect: Effect, piece: Piece) -> Node:

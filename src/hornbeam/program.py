@@ -23,6 +23,7 @@ from hornbeam.errors import ProgramError
 from hornbeam.settings import Settings
 from hornbeam.tasks.base import Task
 
+PLAIN = frozenset((str, int, bool, type(None)))  # read back as they are
 Program = Callable[[Task, "Episode"], Awaitable[Any]]
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
@@ -119,6 +120,8 @@ def _message(message: Message) -> Message:
 
 def _json(value: Any, what: str) -> Any:
     """The value as it reads back from a record."""
+    if type(value) is dict and all(type(k) is str and type(v) in PLAIN for k, v in value.items()):
+        return dict(value)
     try:
         return json.loads(json.dumps(value)) if value else {}
     except (TypeError, ValueError, RecursionError) as error:

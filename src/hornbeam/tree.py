@@ -83,6 +83,12 @@ class Node:
     answer: Any = None
     error: str = ""  # why the episode failed, if it did
 
+    def heard(self, call: Call) -> Node:
+        """The same node with one call more (faster than `dataclasses.replace`)."""
+        values = [getattr(self, name) for name in self.__slots__]
+        values[CALLS] = (*self.calls, call)
+        return Node(*values)
+
     def placed(self, parent: int, where: Placed) -> Node:
         """The same node at a place in a tree (like `dataclasses.replace`, three times as fast)."""
         return Node(
@@ -107,6 +113,9 @@ class Node:
             self.answer,
             self.error,
         )
+
+
+CALLS = Node.__slots__.index("calls")
 
 
 @dataclass(slots=True)
