@@ -19,6 +19,7 @@ from hornbeam.search import (
     Branch,
     Dvts,
     Independent,
+    Mcts,
     Particle,
     State,
     Strategy,
@@ -50,6 +51,12 @@ SETTLED = [  # these hang on nothing but the seed
     Particle(particles=1),
     Particle(particles=5, temperature=0.5),
     Particle(particles=4, resample="systematic", depth=3),
+    Mcts(),
+    Mcts(simulations=7, parallel=3, expand="one", merge=True),
+    Mcts(simulations=9, widen=0.5, children=2, rule="puct", c=2, virtual_visit=False),
+    Mcts(rollout=True, simulations=20, children=2, c=8),
+    Mcts(rollout=True, simulations=15, children=1, widen=0.5, parallel=4, merge=True),
+    Mcts(rollout=True, simulations=30, children=4, parallel=2, patience=5),
 ]
 STRATEGIES = [*SETTLED, Vote(n=1), Vote(n=6), Vote(n=9, parallel=3)]
 few = settings(max_examples=25, deadline=None)

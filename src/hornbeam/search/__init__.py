@@ -6,6 +6,7 @@ from hornbeam.search.base import Fork, State, Strategy, restore
 from hornbeam.search.beam import Beam, Dvts
 from hornbeam.search.branch import Branch
 from hornbeam.search.independent import Independent
+from hornbeam.search.mcts import Mcts
 from hornbeam.search.particle import Particle
 from hornbeam.search.vote import Vote
 from hornbeam.settings import build
@@ -17,6 +18,7 @@ strategies: dict[str, type[Strategy]] = {
     "beam": Beam,
     "dvts": Dvts,
     "particle": Particle,
+    "mcts": Mcts,
 }
 
 
@@ -31,6 +33,7 @@ __all__ = [
     "Dvts",
     "Fork",
     "Independent",
+    "Mcts",
     "Particle",
     "State",
     "Strategy",

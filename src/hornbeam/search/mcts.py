@@ -1,0 +1,222 @@
+"""Monte-Carlo tree search: by values of steps (at inference) or by whole runs (for labels).
+
+The search is the sequential algorithm with a window: simulation s is chosen by what simulations
+before s - `parallel` brought in, the rest of the window counting as lost, whichever of them came
+back meanwhile. So a tree hangs on nothing but its seed, at any `parallel`, and everything can be
+worked out again from the stored tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from hornbeam.search.base import Fork, State, Strategy, restore
+from hornbeam.search.values import ended, failed, worth
+from hornbeam.search.visits import LOST, Simulation, Sums, puct, shares, uct
+from hornbeam.tree import Column, Tree
+
+
+class Mcts(Strategy):
+    """`simulations` times: select down the tree, grow it there, back the outcome up.
+
+    *Select* (METHODS 4): from the task down to the first node that may have more children, each
+    time to the child of highest Q + c sqrt(ln(1 + sum N)/(1 + N_a)) (`uct`) or of highest
+    Q + c P sqrt(sum N)/(1 + N_a) (`puct`; P from column `prior`, or uniform); the oldest of equals.
+    A node may have floor(`children` * N^`widen`) children, so `children` at `widen` 0. At a node
+    where an episode ended there is nothing to grow: it is visited again, free of charge.
+
+    *Grow, by values*: all children that the node may still have (`expand` "all"), or one. V of a
+    child is its entry in `column` (for a child that ends its episode in column `leaf`, if named);
+    the best of the new ones is visited, outcome V. With `virtual_visit` V counts as one more visit:
+    Q = (W + V)/(N + 1). Where no answer was reached by the end, the best leaf is grown on to one,
+    by at most `depth` steps.
+
+    *Grow, by runs* (`rollout`, MAS-MCTS): one run from the node to its end; its steps all enter the
+    tree, and the outcome is 2r - 1, r its reward in [0, 1].
+
+    Failed steps and those without a value or reward count as -1. With `merge`, children of one node
+    that say the same are one child. With `patience` the search stops when the root value has stayed
+    within `tolerance` of where it was for so many simulations. N of the task is the number of
+    simulations.
+    """
+
+    simulations: int = Field(10, ge=1)
+    children: int = Field(3, ge=1)
+    widen: float = Field(0.0, ge=0, le=1)
+    c: float = Field(1.4, ge=0)
+    rule: Literal["uct", "puct"] = "uct"
+    prior: str | None = None
+    rollout: bool = False
+    expand: Literal["all", "one"] = "all"
+    virtual_visit: bool = True
+    merge: bool = False
+    parallel: int = Field(1, ge=1)
+    patience: int | None = Field(None, ge=1)
+    tolerance: float = Field(0.01, gt=0)
+    column: str = Field("value", min_length=1)
+    leaf: str | None = None
+    depth: int = Field(32, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Mcts:
+        if self.prior is not None and self.rule != "puct":
+            raise ValueError('a prior is read by rule "puct" only')
+        if self.rollout and self.leaf is not None:
+            raise ValueError("with rollout the outcome is the reward: leave leaf out")
+        return self
+
+    @property
+    def steps(self) -> int | None:
+        """One node an episode by values, a whole run by runs."""
+        return None if self.rollout else 1
+
+    @property
+    def reads(self) -> str | None:
+        """The column of values, if it goes by values."""
+        return None if self.rollout else self.column
+
+    def leaves(self) -> int:
+        """The most episodes a grown tree can have."""
+        if self.rollout:
+            return self.simulations
+        return self.simulations * (self.children if self.expand == "all" else 1) + self.depth
+
+    def ask(self, tree: Tree, state: State) -> list[Fork]:
+        """Forks of the simulations in flight that were not asked yet."""
+        if state.memo is None:
+            state.memo = Sums()
+        sums: Sums = state.memo
+        self._advance(sums, tree, state.told)
+        if not sums.flight and not self.rollout and not sums.answered:
+            return self._finish(sums, tree, state)
+        return [f for s in sums.flight for f in s.forks if f.episode not in state.asked]
+
+    def columns(self, tree: Tree) -> dict[str, Column]:
+        """Columns "visits" (N) and "q" (mean outcome), at every node that was taken in."""
+        state = restore(tree, self.steps)
+        self.ask(tree, state)
+        sums: Sums = state.memo
+        sums.out.clear()  # simulations that never came back are no loss
+        visits: Column = [None] * len(tree)
+        q: Column = [None] * len(tree)
+        if sums.visits[0]:
+            for i in [0, *(i for below in sums.children.values() for i in below)]:
+                visits[i], q[i] = float(sums.visits[i]), sums.mean(i, self._virtual)
+        return {"visits": visits, "q": q}
+
+    @property
+    def _virtual(self) -> bool:
+        return self.virtual_visit and not self.rollout
+
+    def _advance(self, sums: Sums, tree: Tree, told: Mapping[int, int]) -> None:
+        """Fill the window; when it is full, take in its oldest simulation, if that came back."""
+        while True:
+            if len(sums.flight) < self.parallel and not self._over(sums):
+                chosen = self._select(sums, tree)
+                if chosen is not None:
+                    sums.begin(chosen)
+                    continue
+            if not sums.flight or any(f.episode not in told for f in sums.flight[0].forks):
+                return
+            self._take_in(sums, tree, [told[f.episode] for f in sums.flight[0].forks])
+
+    def _over(self, sums: Sums) -> bool:
+        if self.patience is not None and sums.still >= self.patience:
+            return True
+        return sums.begun >= self.simulations
+
+    def _select(self, sums: Sums, tree: Tree) -> Simulation | None:
+        """The next simulation; `None` where all children of a node are still out."""
+        path = [0]
+        while not (len(path) > 1 and ended(tree, path[-1])):
+            i = path[-1]
+            room = self._room(sums, i)
+            if room > 0:
+                many = room if self.expand == "all" and not self.rollout else 1
+                forks = (Fork(sums.episodes + k, i, self.steps) for k in range(many))
+                return Simulation(tuple(path), tuple(forks))
+            if not sums.children[i]:
+                return None
+            path.append(self._best(sums, tree, sums.children[i]))
+        return Simulation(tuple(path))
+
+    def _room(self, sums: Sums, i: int) -> int:
+        """How many more children node i may have; at most `children` at once."""
+        visits = max(1, sums.visits[i] + sums.out[i])
+        most = int(self.children * visits**self.widen + 1e-9)
+        return min(most - sums.asked[i], self.children)
+
+    def _best(self, sums: Sums, tree: Tree, children: list[int]) -> int:
+        """The child to visit next."""
+        means = [sums.mean(i, self._virtual) for i in children]
+        visits = [sums.visits[i] + sums.out[i] for i in children]
+        if self.rule == "uct":
+            scores = uct(means, visits, self.c)
+        else:
+            prior = self.prior
+            known = [None if prior is None else worth(tree, i, prior) for i in children]
+            scores = puct(means, visits, shares(known), self.c)
+        return children[scores.index(max(scores))]
+
+    def _take_in(self, sums: Sums, tree: Tree, ends: list[int]) -> None:
+        """Back up the oldest simulation; `ends` are the last nodes of its episodes."""
+        path = list(sums.flight[0].path)
+        if not ends:
+            outcome = sums.value[path[-1]]
+        elif self.rollout:
+            path += self._enter_run(sums, tree, path[-1], ends[0])
+            outcome = sums.value[path[-1]]
+        else:
+            new = [self._enter(sums, tree, path[-1], end) for end in ends]
+            path.append(max(new, key=lambda i: sums.mean(i, self._virtual)))
+            outcome = sums.value[path[-1]]
+        sums.take_in(path, outcome)
+        sums.settle(self.tolerance)
+
+    def _enter(self, sums: Sums, tree: Tree, parent: int, i: int) -> int:
+        """Enter a new child with its value; the node it is counted as."""
+        known = sums.add(tree, parent, i, self.merge)
+        if known == i:
+            column = self.leaf if self.leaf is not None and tree.nodes[i].done else self.column
+            value = worth(tree, i, column)
+            sums.value[i] = LOST if value is None else value
+            sums.answered |= _has_answer(tree, i)
+        return known
+
+    def _enter_run(self, sums: Sums, tree: Tree, at: int, end: int) -> list[int]:
+        """Enter all steps of a run from node `at`; the nodes they are counted as."""
+        steps = []
+        while end != at:
+            steps.append(end)
+            end = tree.nodes[end].parent
+        known: list[int] = []
+        for i in reversed(steps):
+            if known:
+                sums.asked[at] += 1
+            at = sums.add(tree, at, i, self.merge)
+            known.append(at)
+        reward = worth(tree, steps[0], "reward")
+        outcome = LOST if reward is None else 2 * min(max(reward, 0.0), 1.0) - 1
+        sums.value.setdefault(at, outcome)
+        return known
+
+    def _finish(self, sums: Sums, tree: Tree, state: State) -> list[Fork]:
+        """One step after another from the best leaf, until an answer or `depth` of them."""
+        at = 0
+        while below := [i for i in sums.children[at] if not failed(tree, i)]:
+            at = max(below, key=lambda i: sums.mean(i, self._virtual))
+        for episode in range(sums.episodes, sums.episodes + self.depth):
+            if at and ended(tree, at):
+                return []
+            if episode not in state.told:
+                return [] if episode in state.asked else [Fork(episode, at, 1)]
+            at = state.told[episode]
+        return []
+
+
+def _has_answer(tree: Tree, i: int) -> bool:
+    node = tree.nodes[i]
+    return node.done and not node.error and node.answer is not None

@@ -1,0 +1,117 @@
+"""The running sums of a Monte-Carlo tree search, and the two rules that select by them.
+
+W, N and V of a node: sum of the outcomes backed up through it, how many there were, and its own
+value when it was new. Outcomes are in [-1, 1]. Out: simulations under way that passed it; each
+counts as a visit that lost (virtual loss, -1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hornbeam.search.base import Fork
+from hornbeam.tree import Tree
+
+LOST = -1.0  # the outcome of a simulation under way, of a failed step and of one without a value
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """One simulation under way: nodes from the task down to where it stands; the forks it asked.
+
+    Without forks it ends at a node where an episode ended, and costs nothing.
+    """
+
+    path: tuple[int, ...]
+    forks: tuple[Fork, ...] = ()
+
+
+@dataclass(slots=True)
+class Sums:
+    """All that a search knows, as of the last simulation that it took in. Keys are node indices.
+
+    `children` are in the order they came. `asked`: how many children of a node were sampled or are
+    being sampled, duplicates too.
+    """
+
+    total: defaultdict[int, float] = field(default_factory=lambda: defaultdict(float))  # W
+    visits: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))  # N
+    value: dict[int, float] = field(default_factory=dict)  # V
+    out: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+    children: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    asked: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+    twins: dict[Any, int] = field(default_factory=dict)  # (parent, what was said) -> child
+    flight: deque[Simulation] = field(default_factory=deque)
+    begun: int = 0  # simulations, those in flight too
+    episodes: int = 0  # asked so far
+    answered: bool = False  # whether an answer was reached
+    anchor: float = math.inf  # the root value that has stayed put
+    still: int = 0  # for how many simulations
+
+    def mean(self, i: int, virtual: bool) -> float:
+        """Q = W/N, or (W + V)/(N + 1) with a virtual visit; at a node never visited V."""
+        n, w = self.visits[i] + self.out[i], self.total[i] + LOST * self.out[i]
+        if virtual and i in self.value:
+            return (w + self.value[i]) / (n + 1)
+        return w / n if n else self.value.get(i, 0.0)
+
+    def begin(self, simulation: Simulation) -> None:
+        """Send a simulation out."""
+        self.flight.append(simulation)
+        self.begun += 1
+        self.episodes += len(simulation.forks)
+        self.asked[simulation.path[-1]] += len(simulation.forks)
+        for i in simulation.path:
+            self.out[i] += 1
+
+    def take_in(self, path: Sequence[int], outcome: float) -> None:
+        """Back up the outcome of the oldest simulation out: N += 1, W += outcome along `path`."""
+        for i in self.flight.popleft().path:
+            self.out[i] -= 1
+        for i in path:
+            self.visits[i] += 1
+            self.total[i] += outcome
+
+    def settle(self, tolerance: float) -> None:
+        """Count for how long the root value has stayed within `tolerance` of where it was."""
+        value = self.total[0] / self.visits[0]
+        put = abs(value - self.anchor) < tolerance
+        self.anchor, self.still = (self.anchor, self.still + 1) if put else (value, 0)
+
+    def add(self, tree: Tree, parent: int, i: int, merge: bool) -> int:
+        """Enter node i below `parent`; returns it, or with `merge` the twin it is counted as."""
+        if merge:
+            node = tree.nodes[i]
+            said = (node.agent, node.scope, node.tokens.tobytes(), node.done, str(node.calls))
+            twin = self.twins.setdefault((parent, said), i)
+            if twin != i:
+                return twin
+        self.children[parent].append(i)
+        return i
+
+
+def uct(means: Sequence[float], visits: Sequence[int], c: float) -> list[float]:
+    """Q_a + c sqrt(ln(1 + sum_b N_b)/(1 + N_a)) for every child a (MASPRM, arXiv 2510.24803)."""
+    spread = math.log1p(sum(visits))
+    return [q + c * math.sqrt(spread / (1 + n)) for q, n in zip(means, visits)]
+
+
+def puct(
+    means: Sequence[float], visits: Sequence[int], priors: Sequence[float], c: float
+) -> list[float]:
+    """Q_a + c P_a sqrt(sum_b N_b)/(1 + N_a) for every child a (AlphaZero, Silver et al. 2017)."""
+    spread = math.sqrt(sum(visits))
+    return [q + c * p * spread / (1 + n) for q, n, p in zip(means, visits, priors)]
+
+
+def shares(weights: Sequence[float | None]) -> list[float]:
+    """Weights as probabilities over the children; equal ones where any is missing or all are 0."""
+    known = [max(w, 0.0) for w in weights if w is not None]
+    total = math.fsum(known)
+    if len(known) < len(weights) or total == 0:
+        return [1 / len(weights)] * len(weights)
+    return [w / total for w in known]
