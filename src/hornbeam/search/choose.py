@@ -1,0 +1,183 @@
+"""Choosing an answer from a grown tree. Pure: the same tree serves every chooser, free of charge.
+
+A candidate is a leaf where an episode ended with an answer; failed ones and answers of `None` are
+none. Candidates stand in order of (episode, step); of equals the first in that order is chosen. A
+choice is the index of a leaf, `None` where there is no candidate.
+
+Values are in [-1, 1]. Where a chooser finds no entry: a vote without one has weight 0, a candidate
+without one is below all others. So a tree without any entry gives the majority, or the first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hornbeam.errors import RecipeError
+from hornbeam.search.values import failed, place, worth
+from hornbeam.search.vote import as_text
+from hornbeam.settings import nearest
+from hornbeam.tree import Tree
+
+Same = Callable[[Any], Hashable]  # answers are equal when their keys are
+
+
+@dataclass(frozen=True, slots=True)
+class Chooser:
+    """How an answer is chosen: `pick(tree, candidates, same)`, and the columns it reads."""
+
+    pick: Callable[[Tree, Sequence[int], Same], int | None]
+    reads: tuple[str, ...] = ()
+
+
+def candidates(tree: Tree) -> list[int]:
+    """Leaves where an episode ended with an answer, in order of (episode, step)."""
+    ends = (i for i in tree.leaves() if tree.nodes[i].done and not failed(tree, i))
+    return sorted(
+        (i for i in ends if tree.nodes[i].answer is not None), key=lambda i: place(tree, i)
+    )
+
+
+def choose(tree: Tree, name: str, same: Same = as_text) -> int | None:
+    """The leaf that the chooser of that name takes; raises `RecipeError` if there is none such."""
+    if name not in choosers:
+        raise RecipeError(f"unknown chooser {name!r}: {nearest(name, choosers)}")
+    return choosers[name].pick(tree, candidates(tree), same)
+
+
+# --- one leaf, one score --------------------------------------------------------------------------
+
+
+def first(tree: Tree, leaves: Sequence[int], same: Same = as_text) -> int | None:
+    """The first answer: a single pass."""
+    return leaves[0] if leaves else None
+
+
+def highest(tree: Tree, leaves: Sequence[int], column: str) -> int | None:
+    """The leaf of the highest entry in a column: best-of-n."""
+    return _largest(leaves, [worth(tree, i, column) for i in leaves])
+
+
+def kept(tree: Tree, leaves: Sequence[int], column: str = "value") -> int | None:
+    """The best value among the leaves that a beam or particle search kept last (column "kept").
+
+    The best of all where it kept none that gave an answer.
+    """
+    stayed = [i for i in leaves if worth(tree, i, "kept")]
+    return highest(tree, stayed or leaves, column)
+
+
+def likeliest(tree: Tree, leaves: Sequence[int], mean: bool = False) -> int | None:
+    """The leaf whose path has the highest log-likelihood."""
+    return _largest(leaves, [likelihood(tree, i, mean) for i in leaves])
+
+
+def down(tree: Tree, leaves: Sequence[int], column: str) -> int | None:
+    """From the task down, each time to the child of the highest entry: "q" or "visits" of MCTS.
+
+    Only children are walked below which there is a candidate.
+    """
+    open_: dict[int, list[int]] = {}  # node -> its children above candidates, in their order
+    for leaf in leaves:
+        i = leaf
+        while i > 0:
+            below = open_.setdefault(tree.nodes[i].parent, [])
+            if i in below:
+                break
+            below.append(i)
+            i = tree.nodes[i].parent
+    at = 0
+    while at in open_:
+        below = sorted(open_[at], key=lambda i: place(tree, i))
+        chosen = _largest(below, [worth(tree, i, column) for i in below])
+        assert chosen is not None
+        at = chosen
+    return at or None
+
+
+def _largest(nodes: Sequence[int], scores: Sequence[float | None]) -> int | None:
+    """The node of the highest score, the first of equals; `None` is below all."""
+    if not nodes:
+        return None
+    known = [-math.inf if score is None else score for score in scores]
+    return nodes[known.index(max(known))]
+
+
+# --- votes ----------------------------------------------------------------------------------------
+
+
+def vote(
+    tree: Tree, leaves: Sequence[int], weights: Sequence[float], same: Same = as_text
+) -> int | None:
+    """The first leaf of the answer with the largest sum of weights; then of the most leaves."""
+    clusters: dict[Hashable, list[int]] = {}
+    for k, leaf in enumerate(leaves):
+        clusters.setdefault(same(tree.nodes[leaf].answer), []).append(k)
+    if not clusters:
+        return None
+    won = max(clusters.values(), key=lambda ks: (math.fsum(weights[k] for k in ks), len(ks)))
+    return leaves[won[0]]
+
+
+def majority(tree: Tree, leaves: Sequence[int], same: Same = as_text) -> int | None:
+    """The answer that most leaves gave (self-consistency, Wang et al. 2022)."""
+    return vote(tree, leaves, [1.0] * len(leaves), same)
+
+
+def prm_vote(tree: Tree, leaves: Sequence[int], same: Same = as_text) -> int | None:
+    """Vote with weights `path_weight` of column "value" (METHODS 4)."""
+    return vote(tree, leaves, [path_weight(tree, i, "value") for i in leaves], same)
+
+
+def orm_vote(tree: Tree, leaves: Sequence[int], same: Same = as_text) -> int | None:
+    """Vote with weights `outcome_weight` of column "orm" (METHODS 4)."""
+    return vote(tree, leaves, [outcome_weight(worth(tree, i, "orm")) for i in leaves], same)
+
+
+def likelihood_vote(
+    tree: Tree, leaves: Sequence[int], same: Same = as_text, mean: bool = False
+) -> int | None:
+    """Vote with weights exp(log-likelihood) of the paths, the largest taken as 1."""
+    logs = [likelihood(tree, i, mean) for i in leaves]
+    top = max(logs, default=0.0)
+    return vote(tree, leaves, [math.exp(log - top) for log in logs], same)
+
+
+def path_weight(tree: Tree, leaf: int, column: str) -> float:
+    """prod_t (v_t + 1)/2 over the steps of the path that have a value; 0 where none has one."""
+    values = [v for i in tree.path(leaf) if (v := worth(tree, i, column)) is not None]
+    return math.prod((v + 1) / 2 for v in values) if values else 0.0
+
+
+def outcome_weight(value: float | None) -> float:
+    """sigmoid(z) of a value v = tanh(z), which is 1/(1 + sqrt((1 - v)/(1 + v))); 0 for `None`."""
+    if value is None or value <= -1:
+        return 0.0
+    return 1 / (1 + math.sqrt(max(0.0, 1 - value) / (1 + value)))
+
+
+def likelihood(tree: Tree, leaf: int, mean: bool = False) -> float:
+    """Sum of the log-probs of all sampled tokens of the path, or their mean; nats."""
+    spoken = [x for i in tree.path(leaf) for x in tree.nodes[i].logprobs]
+    total = math.fsum(spoken)
+    return total / len(spoken) if mean and spoken else total
+
+
+choosers: dict[str, Chooser] = {
+    "first": Chooser(first),
+    "majority": Chooser(majority),
+    "prm_vote": Chooser(prm_vote, ("value",)),
+    "orm_vote": Chooser(orm_vote, ("orm",)),
+    "likelihood_vote": Chooser(likelihood_vote),
+    "mean_likelihood_vote": Chooser(lambda t, leaves, same: likelihood_vote(t, leaves, same, True)),
+    "best": Chooser(lambda t, leaves, _: highest(t, leaves, "value"), ("value",)),
+    "best_orm": Chooser(lambda t, leaves, _: highest(t, leaves, "orm"), ("orm",)),
+    "likelihood": Chooser(lambda t, leaves, _: likeliest(t, leaves)),
+    "mean_likelihood": Chooser(lambda t, leaves, _: likeliest(t, leaves, True)),
+    "kept": Chooser(lambda t, leaves, _: kept(t, leaves), ("value", "kept")),
+    "kept_orm": Chooser(lambda t, leaves, _: kept(t, leaves, "orm"), ("orm", "kept")),
+    "q": Chooser(lambda t, leaves, _: down(t, leaves, "q"), ("q",)),
+    "visits": Chooser(lambda t, leaves, _: down(t, leaves, "visits"), ("visits",)),
+}

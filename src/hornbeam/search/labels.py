@@ -1,0 +1,64 @@
+"""What a grown tree teaches a value head: Q of every step, and pairs of siblings (METHODS 4)."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from random import Random
+
+from hornbeam.credit.returns import counts, leaf_mean
+from hornbeam.errors import DataError
+from hornbeam.search.mcts import Mcts
+from hornbeam.search.values import place, worth
+from hornbeam.tree import Column, Tree
+
+# The label search of MASPRM (arXiv 2510.24803): 64 runs, 4 children, c = 8.
+MAS_MCTS = Mcts(rollout=True, simulations=64, children=4, c=8.0, patience=24)
+
+
+def label(tree: Tree, reward: str = "reward") -> dict[str, Column]:
+    """Columns "visits" N and "q" Q of a tree with rewards r in [0, 1] at its leaves.
+
+    N = number of scored leaves below a node (at a leaf itself), 0 where there is none.
+    Q = mean of 2r - 1 over them, in [-1, 1]; `None` at N = 0. Every leaf counts once, however often
+    a search came back to it.
+    """
+    outcome: Column = [None] * len(tree)
+    for i in tree.leaves():
+        r = worth(tree, i, reward)
+        outcome[i] = None if r is None else 2 * min(max(r, 0.0), 1.0) - 1
+    visits: Column = [float(n) for n in counts(tree, outcome)]
+    return {"visits": visits, "q": leaf_mean(tree, outcome)}
+
+
+def informative(tree: Tree, most: float = 0.7) -> bool:
+    """Whether a labelled tree is kept: |Q of the task| <= `most`; never where Q is unknown."""
+    q = _labelled(tree)[0]
+    return q is not None and abs(q) <= most
+
+
+def pairs(tree: Tree, most: int = 8) -> list[tuple[int, int]]:
+    """(better, worse): children of one parent, N >= 1 each, of different Q.
+
+    Where a tree has more than `most`, so many are drawn from its seed. In order of place.
+    """
+    q, visits = _labelled(tree), tree.columns.get("visits")
+    found = []
+    for parent in range(len(tree)):
+        below = sorted(tree.children(parent), key=lambda i: place(tree, i))
+        for a, b in combinations(below, 2):
+            left, right = q[a], q[b]
+            if left is None or right is None or left == right:
+                continue
+            if visits is None or min(visits[a] or 0, visits[b] or 0) >= 1:
+                found.append((a, b) if left > right else (b, a))
+    found.sort(key=lambda pair: [place(tree, i) for i in pair])
+    if len(found) > most:
+        drawn = Random(f"{tree.seed}:pairs").sample(range(len(found)), most)
+        found = [found[k] for k in sorted(drawn)]
+    return found
+
+
+def _labelled(tree: Tree) -> Column:
+    if "q" not in tree.columns:
+        raise DataError(f'tree {tree.task.get("id")!r} has no column "q": label it first')
+    return tree.columns["q"]
