@@ -50,6 +50,7 @@ FLOORS = {
     "workers": 1,
     "tasks.base": 1,
     "settings": 1,
+    "stats": 1,
     "errors": 1,
     "arithmetic": 1,
 }
