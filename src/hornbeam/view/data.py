@@ -58,7 +58,7 @@ LIMITS = Limits()
 def page_data(data: ReportData, limits: Limits = LIMITS) -> dict[str, Any]:
     """The JSON that the page draws: metrics, steps of trees, texts, and what was left out."""
     rows, left_out = pack_metrics(data.metrics, limits.rows)
-    packer = _Packer(limits, data.prompts)
+    packer = Packer(limits, data.prompts)
     total = packer.steps(data.trees)
     return {
         "metrics": rows,
@@ -91,16 +91,18 @@ def _metric(row: dict[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {"kind": str(row.get("kind", "train"))}
     if "stage" in row:
         out["stage"] = str(row["stage"])
-    out.update({k: _short(v) for k, v in row.items() if k != "kind" and _finite(v)})
+    out.update({k: rounded(v) for k, v in row.items() if k != "kind" and finite(v)})
     return out
 
 
-def _finite(value: Any) -> bool:
+def finite(value: Any) -> bool:
+    """Whether it is a number that JSON can hold."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and math.isfinite(value)
 
 
-def _short(value: float) -> float:
+def rounded(value: float) -> float:
+    """Six digits; whole numbers as they are."""
     return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
@@ -130,7 +132,7 @@ def spread(count: int) -> Iterator[int]:
         parts *= 2
 
 
-class _Packer:
+class Packer:
     """Packs trees until a limit is reached. `packed`: steps in order; `texts`: each text once."""
 
     def __init__(self, limits: Limits, prompts: Callable[[Tree, int], str] | None) -> None:
@@ -161,14 +163,14 @@ class _Packer:
         self.packed.sort(key=lambda item: item["step"])
         return len(steps)
 
-    def left_out(self, steps: int) -> list[str]:
-        """Plain sentences on what the limits kept off the page."""
+    def left_out(self, steps: int, one: str = "step", over: str = "run") -> list[str]:
+        """Plain sentences on what the limits kept off the page. `one`: what a step is called."""
         limits, shown = self.limits, len(self.packed)
         parts = sum(len(item["trees"]) < item["of"] for item in self.packed)
         large, cut = self._cut_trees, self._cut_texts
         told = {
-            f"Trees of {shown} of {steps} steps are here, spread over the run.": shown < steps,
-            f"Steps that show only their first trees: {parts}.": parts,
+            f"Trees of {shown} of {steps} {one}s are here, spread over the {over}.": shown < steps,
+            f"{one.capitalize()}s that show only their first trees: {parts}.": parts,
             f"Trees that show only their first {limits.nodes} nodes: {large}.": large,
             f"Texts cut at {limits.characters} characters: {cut}.": cut,
         }
@@ -242,7 +244,7 @@ def _counts(node: Node) -> dict[str, Any]:
     if node.tokens:
         out["sampled"] = len(node.tokens)
     if node.logprobs and math.isfinite(mean := sum(node.logprobs) / len(node.logprobs)):
-        out["logprob"] = _short(mean)
+        out["logprob"] = rounded(mean)
     return out
 
 

@@ -1,0 +1,112 @@
+"""The search page: accuracy against cost, all figures, and the search trees of the questions.
+
+One HTML file that needs no network. What can be said without a script stands in it as HTML (the
+verdict, the table); the plot is drawn by plot.js, the trees by search.js and wood.js from the JSON
+of `search_data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from hornbeam.view.data import Limits
+from hornbeam.view.page import notes, page, write_page
+from hornbeam.view.search_data import LIMITS, Point, number, search_data
+from hornbeam.view.search_table import Ranked, amount, points_of, search_table, share
+
+_SCRIPTS = ("page.js", "axes.js", "plot.js", "step.js", "wood.js", "search.js")
+_FREE = {"first": "first answer", "majority": "majority", "best": "best-of-n"}
+
+
+def write_search(result: Mapping[str, Any], path: str | Path, limits: Limits = LIMITS) -> Path:
+    """Write the page of a search; returns its path. A page that stood there is replaced whole."""
+    return write_page(path, search_page(result, limits))
+
+
+def search_page(result: Mapping[str, Any], limits: Limits = LIMITS) -> str:
+    """The whole page."""
+    packed = search_data(result, limits)
+    left_out = packed.pop("left_out")
+    said = verdict(points_of(result))
+    return page(
+        "search.html",
+        ("page.css", "search.css"),
+        _SCRIPTS,
+        str(result.get("title") or "Search"),
+        packed,
+        outcome=escape(said[0]),
+        more=notes(said[1:]),
+        command=escape(str(result.get("command") or "No command was given.")),
+        table=search_table(result),
+        reading=notes(_reading(result)),
+        left_out=notes(left_out),
+    )
+
+
+def verdict(points: list[Ranked]) -> list[str]:
+    """Should one search at all? The best point, the cheapest that it does not clearly beat.
+
+    Cheap is meant in total tokens a question, scorer's and prompt's included. An interval overlaps
+    the best one's when its upper end is not below the lower end of the best one's.
+    """
+    measured = [ranked for ranked in points if number(ranked[1], "accuracy") is not None]
+    if not measured:
+        return ["Nothing has been measured yet."]
+    best = max(measured, key=lambda ranked: (ranked[1]["accuracy"], -_cost(ranked)))
+    said = [f"Best: {_told(best)}."]
+    floor = _end(best[1], "low")
+    near = [ranked for ranked in measured if _end(ranked[1], "high") >= floor]
+    cheap = min(near, key=_cost)
+    if number(best[1], "total_tokens") is None or len(measured) == 1:
+        pass
+    elif _cost(cheap) < _cost(best):
+        part = f"{100 * _cost(cheap) / _cost(best):.2g} % of its tokens"
+        said[0] += f" The cheapest whose interval overlaps it: {_told(cheap)}, {part}."
+    else:
+        said[0] += " No cheaper one has an interval that overlaps it."
+    free = best[1].get("free") or {}
+    reads = [f"{name} {share(value)}" for key, name in _FREE.items()
+             if (value := number(free, key)) is not None]  # fmt: skip
+    if reads:
+        said.append(f"Read off the best one's own pool, free of charge: {', '.join(reads)}.")
+    return said
+
+
+def _cost(ranked: Ranked) -> float:
+    cost = number(ranked[1], "total_tokens")
+    return float("inf") if cost is None else cost
+
+
+def _end(point: Point, name: str) -> float:
+    end = number(point, name)
+    return float(point["accuracy"]) if end is None else end
+
+
+def _told(ranked: Ranked) -> str:
+    """A point in words: method, budget, accuracy with its interval, cost."""
+    name, point = ranked
+    label, cost = str(point.get("label") or ""), number(point, "total_tokens")
+    low, high = number(point, "low"), number(point, "high")
+    told = f"{name} ({label})" if label else name
+    told += f", {share(point['accuracy'])}"
+    if low is not None and high is not None:
+        told += f" ({100 * low:.1f} to {100 * high:.1f})"
+    return told if cost is None else f"{told} at {amount(cost)} total tokens a question"
+
+
+def _reading(result: Mapping[str, Any]) -> list[str]:
+    """How the table is to be read."""
+    baseline = result.get("baseline")
+    told = ["Intervals are at 95 %. Two that overlap do not show that two methods are equal."]
+    if baseline:
+        told.append(
+            f"Differences are against {baseline}, question by question: a paired bootstrap interval"
+            " in points, and the exact test of McNemar."
+        )
+    told.append(
+        "Same pool, free: what greedier readings of the very same answers would have given."
+    )
+    return told
