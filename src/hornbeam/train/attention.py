@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -27,16 +27,27 @@ NAME = "hornbeam_packed"
 BLOCK = 256  # queries that share one set of keys
 
 
+Block = tuple[slice, Tensor, Tensor]  # queries, keys, mask [queries, keys]
+
+
+class Sees(Protocol):
+    """Who sees whom in one forward pass."""
+
+    def blocks(self, window: int | None) -> list[Block]:
+        """Blocks that cover all queries, in order; with a window, keys nearer than that."""
+        ...
+
+
 @dataclass(slots=True)
 class Visible:
     """Who sees whom in a pack: `position` and `end`, shape [N], and the blocks made from them."""
 
     position: Tensor
     end: Tensor
-    seen: dict[int | None, list[tuple[slice, Tensor, Tensor]]] = field(default_factory=dict)
+    seen: dict[int | None, list[Block]] = field(default_factory=dict)
 
-    def blocks(self, window: int | None) -> list[tuple[slice, Tensor, Tensor]]:
-        """(queries, keys, mask [queries, keys]) of every block; made once for each window."""
+    def blocks(self, window: int | None) -> list[Block]:
+        """All blocks; made once for each window."""
         if window not in self.seen:
             total = len(self.end)
             self.seen[window] = [
@@ -44,7 +55,7 @@ class Visible:
             ]
         return self.seen[window]
 
-    def _block(self, a: int, b: int, window: int | None) -> tuple[slice, Tensor, Tensor]:
+    def _block(self, a: int, b: int, window: int | None) -> Block:
         query = torch.arange(a, b, device=self.end.device)[:, None]
         key = torch.nonzero(self.end[:b] > a)[:, 0]
         mask = (key <= query) & (query < self.end[key])
@@ -64,7 +75,7 @@ def packed_attention(
     scaling: float | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
-    visible: Visible | None = None,
+    visible: Sees | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """Attention of one pack; heads first, [1, heads, N, size], out [1, N, heads, size]. No dropout.

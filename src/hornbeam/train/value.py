@@ -103,6 +103,12 @@ class ValueModel:
         """The digest of the tokenizer whose ids this model reads; "" where it has none."""
         return self.card.fingerprint
 
+    @property
+    def context(self) -> int:
+        """How many tokens the model can read."""
+        config = self.body.config.get_text_config()
+        return int(getattr(config, "max_position_embeddings", None) or 2**31 - 1)
+
     def check(self, fingerprint: str) -> None:
         """Raise `ModelError` unless the ids to be read are those of this model's tokenizer."""
         if self.fingerprint != fingerprint:
