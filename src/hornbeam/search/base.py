@@ -61,9 +61,14 @@ class Strategy(Settings):
         return None
 
     @property
-    def reads(self) -> str | None:
-        """The column of values it steers by, if it steers by one."""
-        return None
+    def reads(self) -> tuple[str, ...]:
+        """The columns that it steers by."""
+        return ()
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """The columns that `columns` makes."""
+        return ()
 
     @abstractmethod
     def ask(self, tree: Tree, state: State) -> list[Fork]:

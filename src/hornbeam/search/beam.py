@@ -42,9 +42,14 @@ class _Levels(Strategy):
         return 1
 
     @property
-    def reads(self) -> str | None:
+    def reads(self) -> tuple[str, ...]:
         """The column of values."""
-        return self.column
+        return (self.column,)
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """What was kept last."""
+        return ("kept",)
 
     @abstractmethod
     def _sizes(self) -> tuple[int, int]:

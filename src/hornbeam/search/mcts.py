@@ -74,9 +74,15 @@ class Mcts(Strategy):
         return None if self.rollout else 1
 
     @property
-    def reads(self) -> str | None:
-        """The column of values, if it goes by values."""
-        return None if self.rollout else self.column
+    def reads(self) -> tuple[str, ...]:
+        """The columns of values and priors; of outcomes, if it goes by runs."""
+        found = ("reward",) if self.rollout else (self.column, self.leaf)
+        return tuple(column for column in (*found, self.prior) if column)
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """N and Q."""
+        return ("visits", "q")
 
     def leaves(self) -> int:
         """The most episodes a grown tree can have."""

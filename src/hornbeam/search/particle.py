@@ -48,9 +48,14 @@ class Particle(Strategy):
         return 1
 
     @property
-    def reads(self) -> str | None:
+    def reads(self) -> tuple[str, ...]:
         """The column of values."""
-        return self.column
+        return (self.column,)
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """What was kept last."""
+        return ("kept",)
 
     def leaves(self) -> int:
         """The most episodes a grown tree can have: every particle, at every step."""
