@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hornbeam.cli import models, recipes, runs
+from hornbeam.cli import models, recipes, runs, search
 from hornbeam.cli.credit import credit_command
 from hornbeam.cli.doctor import doctor_command
 from hornbeam.errors import HornbeamError
@@ -21,6 +21,9 @@ app = typer.Typer(
 )
 app.command("train")(runs.train_command)
 app.command("eval")(runs.eval_command)
+app.command("search")(search.search_command)
+app.command("label")(search.label_command)
+app.command("fit")(search.fit_command)
 app.command("credit")(credit_command)
 app.command("view")(runs.view_command)
 app.command("export")(runs.export_command)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,22 +46,17 @@ def train_command(
         return
     if not resume and folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} exists: choose another --out, or leave --no-resume out")
-    _quiet()
+    quiet()
     from hornbeam.run import Run, Watch, plan
 
     watch = Watch()
     made = plan(told, path.parent)
     for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
         watch.say(source)
-    _threads(told.run.threads)
+    threads(told.run.threads)
     run = Run(told, made, folder, watch)
-    try:
+    with stopped():
         page = asyncio.run(run.go())
-    except KeyboardInterrupt:
-        typer.echo(
-            "\nStopped. What was grown is kept: the same command goes on from here.", err=True
-        )
-        raise typer.Exit(130) from None
     watch.say(f"Weights: {folder / 'final'}")
     watch.say(f"Report:  {page}")
 
@@ -83,11 +80,11 @@ def eval_command(
     told = load_recipe(path, sets or [])
     if not told.tasks.eval:
         raise RecipeError(f"{path.name}: tasks.eval is empty: name a source, as in [[tasks.eval]]")
-    _quiet()
+    quiet()
     from hornbeam.run import plan
     from hornbeam.run.evaluate import evaluate
 
-    _threads(told.run.threads)
+    threads(told.run.threads)
     made = plan(told, path.parent)
     trees, result = asyncio.run(evaluate(told, made, model))
     if out is not None:
@@ -148,7 +145,7 @@ def _chat(run: Path) -> Any:
     """The chat of a run's final weights, where they are there."""
     if not (run / "final" / "tokenizer_config.json").is_file():
         return None
-    _quiet()
+    quiet()
     from transformers import AutoTokenizer
 
     from hornbeam.chat import TemplateChat
@@ -156,14 +153,27 @@ def _chat(run: Path) -> Any:
     return TemplateChat(AutoTokenizer.from_pretrained(run / "final"))
 
 
-def _threads(count: int | None) -> None:
+@contextmanager
+def stopped() -> Iterator[None]:
+    """Ctrl-C inside ends the command with one line."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(
+            "\nStopped. What was grown is kept: the same command goes on from here.", err=True
+        )
+        raise typer.Exit(130) from None
+
+
+def threads(count: int | None) -> None:
+    """Let torch use so many threads."""
     if count is not None:
         import torch
 
         torch.set_num_threads(count)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep the bars and hints of transformers off the screen."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging

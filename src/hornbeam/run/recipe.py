@@ -10,17 +10,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hornbeam import config
 from hornbeam.engine.base import Sampling
 from hornbeam.ledger import Budget
 from hornbeam.program import Limits
+from hornbeam.run.choices import (
+    CreditChoice,
+    GrowChoice,
+    GuideChoice,
+    LabelChoice,
+    ProgramChoice,
+    SearchChoice,
+    ToolChoice,
+)
 from hornbeam.score.rules import RewardSettings
 from hornbeam.segment import Segmenter
 from hornbeam.settings import Settings
 from hornbeam.tasks.load import TaskSettings
-from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
+from hornbeam.train.settings import (
+    FitSettings,
+    LoraSettings,
+    LossSettings,
+    OptimSettings,
+    SftSettings,
+)
 
 # What a resumed run may change: all else would make it another run.
 FREE = {
@@ -78,40 +93,6 @@ class AgentSettings(Settings):
         return Sampling(self.max_tokens, temperature, self.top_p, self.top_k, self.stop)
 
 
-class Named(BaseModel):
-    """A name, and the settings of what it names."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    def rest(self) -> dict[str, Any]:
-        """The settings beside the name."""
-        return dict(self.model_extra or {})
-
-
-class ProgramChoice(Named):
-    """`name`: a ready-made program, or "file.py:function" beside the recipe."""
-
-    name: str = "single"
-
-
-class ToolChoice(Named):
-    """`use`: a ready-made tool (the table's own name by default), or "file.py:function"."""
-
-    use: str = ""
-
-
-class GrowChoice(Named):
-    """`strategy`: where trees grow."""
-
-    strategy: str = "independent"
-
-
-class CreditChoice(Named):
-    """`method`: who earned the outcome."""
-
-    method: str = "grpo"
-
-
 class TaskChoice(Settings):
     """Tasks to learn from and tasks held out, each from one source or several."""
 
@@ -151,6 +132,10 @@ class Recipe(Settings):
     sft: SftStage | None = None
     budget: Budget = Budget()
     engine: EngineSettings = EngineSettings()
+    guides: dict[str, GuideChoice] = {}
+    search: SearchChoice = SearchChoice()
+    label: LabelChoice = LabelChoice()
+    fit: FitSettings = FitSettings()
 
     @model_validator(mode="after")
     def _fit(self) -> Self:

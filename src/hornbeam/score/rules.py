@@ -17,7 +17,13 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from hornbeam.errors import ScoreError
-from hornbeam.score.normalise import exact_match, last_number, same_number, token_f1
+from hornbeam.score.normalise import (
+    exact_match,
+    last_number,
+    normalise,
+    same_number,
+    token_f1,
+)
 from hornbeam.score.pool import NoVerdict, Pool
 from hornbeam.settings import Settings
 from hornbeam.tasks.base import Task
@@ -149,6 +155,22 @@ def answer_text(answer: Any) -> str | None:
     if isinstance(answer, Mapping):
         answer = answer.get("answer")
     return None if answer is None else str(answer)
+
+
+def answer_key(rule: RuleName) -> Callable[[Any], str | None]:
+    """What two answers have in common that count as one in a vote; None for no answer.
+
+    Numbers to six digits where the rule is about numbers, else words normalised as for SQuAD.
+    """
+
+    def key(answer: Any) -> str | None:
+        text = answer_text(answer)
+        if text is None:
+            return None
+        number = last_number(text) if rule in ("numeric", "symbolic") else None
+        return normalise(text) if number is None else f"{float(number):.6g}"
+
+    return key
 
 
 def readings(answer: str) -> list[str]:

@@ -1,0 +1,123 @@
+"""Sections of a recipe that name ready-made things and carry those things' own settings.
+
+What stands beside the name is checked by whoever makes the thing, before anything runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hornbeam.ledger import Budget
+from hornbeam.settings import Settings
+
+
+class Named(BaseModel):
+    """A name, and the settings of what it names."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    def rest(self) -> dict[str, Any]:
+        """The settings beside the name."""
+        return dict(self.model_extra or {})
+
+
+class ProgramChoice(Named):
+    """`name`: a ready-made program, or "file.py:function" beside the recipe."""
+
+    name: str = "single"
+
+
+class ToolChoice(Named):
+    """`use`: a ready-made tool (the table's own name by default), or "file.py:function"."""
+
+    use: str = ""
+
+
+class GrowChoice(Named):
+    """`strategy`: where trees grow."""
+
+    strategy: str = "independent"
+
+
+class CreditChoice(Named):
+    """`method`: who earned the outcome."""
+
+    method: str = "grpo"
+
+
+class GuideChoice(Named):
+    """A guide, whose opinions stand in the column that the table is named after.
+
+    `kind`: "prm" (a fitted value model reads every step), "orm" (it reads where an episode ended),
+    "likelihood" (of the policy itself), "sum" or "product" (of other guides).
+    """
+
+    kind: Literal["prm", "orm", "likelihood", "sum", "product"] = "prm"
+
+
+class MethodChoice(Named):
+    """One way to search: where trees grow, and how the answer is chosen from what was grown.
+
+    `sweep` gives settings of the strategy several values in turn, one point of the method each
+    (lists of one length go side by side). `guides` judge besides those that strategy and choice
+    read. `budget` is that of one question.
+    """
+
+    name: str
+    strategy: str = "independent"
+    choose: str = "first"
+    guides: tuple[str, ...] = ()
+    greedy: bool = False
+    temperature: float | None = Field(None, gt=0)
+    sweep: dict[str, tuple[Any, ...]] = {}
+    budget: Budget = Budget()
+
+    @model_validator(mode="after")
+    def _even(self) -> Self:
+        if len({len(values) for values in self.sweep.values()}) > 1:
+            raise ValueError("sweep: lists of one length are wanted, they go side by side")
+        if "/" in self.name or not self.name.strip():
+            raise ValueError("name: a name without '/' is wanted")
+        return self
+
+    def points(self) -> list[tuple[str, dict[str, Any]]]:
+        """(label, settings of the strategy) of every point."""
+        if not self.sweep:
+            return [("", self.rest())]
+        rows = [dict(zip(self.sweep, values)) for values in zip(*self.sweep.values())]
+        return [(", ".join(f"{k}={v}" for k, v in row.items()), self.rest() | row) for row in rows]
+
+
+class SearchChoice(Settings):
+    """Methods to compare on the held-out tasks. `baseline` is the one that others are held against.
+
+    `k` is that of Hit@k; so many questions as `show` are drawn in the report page.
+    """
+
+    methods: tuple[MethodChoice, ...] = ()
+    baseline: str = ""
+    k: int = Field(5, ge=1)
+    show: int = Field(24, ge=0)
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        names = [method.name for method in self.methods]
+        if len(set(names)) < len(names):
+            raise ValueError("search.methods: every method needs a name of its own")
+        if self.baseline and self.baseline not in names:
+            raise ValueError(f"search.baseline: no method {self.baseline!r} among {names}")
+        return self
+
+
+class LabelChoice(Named):
+    """The search that labels steps of the training tasks (MAS-MCTS, arXiv 2510.24803).
+
+    Trees whose root value is beyond +-`most` teach little and are left out; `tasks` is how many
+    tasks are searched (all by default).
+    """
+
+    strategy: str = "mcts"
+    most: float = Field(0.7, ge=0, le=1)
+    tasks: int | None = Field(None, ge=1)

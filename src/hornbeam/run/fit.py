@@ -1,0 +1,56 @@
+"""Fitting a value model on labelled trees: held-out figures before and after, then the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hornbeam import models
+from hornbeam.errors import DataError, StoreError
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.watch import Watch
+from hornbeam.tasks.word_problems import held_out
+from hornbeam.train.value import ValueModel
+from hornbeam.train.value_rows import targets
+from hornbeam.tree import Tree
+
+
+def fit(
+    recipe: Recipe, trees: Sequence[Tree], column: str, out: Path, watch: Watch
+) -> dict[str, Any]:
+    """Fit `recipe.fit` on a column, write the model to `out`; figures on held-out tasks.
+
+    A fifth of the tasks, drawn by their ids, is held out. Raises `StoreError` where `out` is not
+    empty and `DataError` where nothing is left to fit on.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise StoreError(f"{out} is not empty: choose another --out")
+    usable = [tree for tree in trees if _usable(tree, column, recipe)]
+    if not usable:
+        raise DataError(f"no tree holds a target in column {column!r}")
+    kept_out = [tree for tree in usable if held_out(json.dumps(tree.task["id"]))]
+    given = [tree for tree in usable if not held_out(json.dumps(tree.task["id"]))]
+    if not given:
+        raise DataError(f"{len(usable)} trees are too few: all of their tasks are held out")
+    folder = models.obtain(recipe.model.name, watch.say)
+    model = ValueModel.load(folder, optim=recipe.optim, lora=recipe.lora, seed=recipe.run.seed)
+    before = model.evaluate(kept_out, column, recipe.fit) if kept_out else {}
+    updates = recipe.fit.epochs * -(-len(given) // recipe.fit.batch_size)
+    watch.begin("fitting", updates)
+    for number, told in enumerate(model.fit(given, column, recipe.fit)):
+        watch.step(number + 1, f"loss {told['loss']:.4f}", f"update {number + 1}/{updates} {told}")
+    watch.end()
+    after = model.evaluate(kept_out, column, recipe.fit) if kept_out else {}
+    model.save(out, after)
+    return {"trees": len(given), "held_out": len(kept_out), "before": before, "after": after}
+
+
+def _usable(tree: Tree, column: str, recipe: Recipe) -> bool:
+    """Whether a tree has a target; trees of tasks where all failed have none."""
+    values = tree.columns.get(column)
+    if values is not None and all(value is None for value in values[1:]):
+        return False
+    targets(tree, column, recipe.fit)
+    return True

@@ -1,0 +1,111 @@
+"""Growing many trees into a run folder outside training: what searches and labels share.
+
+Every tree has a ledger of its own, so that a budget is that of one question. What is grown is not
+grown again, half-grown trees grow on, and wall seconds add up over the processes that worked on
+them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hornbeam.grow import Grower
+from hornbeam.ledger import Budget, Entry, Ledger
+from hornbeam.run.folder import Folder
+from hornbeam.run.loop import tree_seed
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.watch import Watch
+from hornbeam.run.wire import Plan, World, load_policy, model_folder
+from hornbeam.store import Stored, TreeKey
+from hornbeam.tasks.base import Task
+from hornbeam.tree import Tree
+
+
+class Forest:
+    """A run folder, a world to grow in, and whoever watches. Raises as its parts do."""
+
+    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
+        self.recipe, self.plan, self.watch = recipe, plan, watch
+        self.folder = Folder(path, recipe)
+        self.store = self.folder.store
+        try:
+            policy = load_policy(recipe, model_folder(recipe, path / "model", watch.say))
+            self.tokenizer = policy.tokenizer
+            self.world = World.build(recipe, plan, policy)
+        except BaseException:
+            self.store.close()
+            raise
+
+    async def aclose(self) -> None:
+        """Give back what is held."""
+        self.watch.end()
+        await self.world.aclose()
+        self.store.close()
+
+    async def grow(
+        self,
+        what: str,
+        stage: str,
+        step: int,
+        tasks: Sequence[Task],
+        make: Callable[[], Grower],
+        budget: Budget,
+    ) -> None:
+        """Trees of the tasks under a stage and step, those that are not grown yet.
+
+        A tree's seed hangs on the run's seed and the place of its task alone, so all methods draw
+        the same where they ask the same.
+        """
+        before: dict[str, list[Entry]] = {}
+        for entry in self.store.entries(stage, step):
+            before.setdefault(entry.tree, []).append(entry)
+        stored = {key: self.store.read(key) for key in self.store.keys(stage, step)}
+        starts: list[tuple[TreeKey, Tree | Stored]] = []
+        for number, task in enumerate(tasks):
+            key = TreeKey(stage, step, number)
+            seed = tree_seed(self.recipe.run.seed, TreeKey("search", 0, number))
+            if key not in stored or not stored[key].done:
+                starts.append((key, stored.get(key, Tree(task.to_json(), seed=seed))))
+        if not starts:
+            return
+
+        def ledger(key: TreeKey) -> Ledger:
+            spent: dict[str, float] = {}
+            for entry in before.get(str(key), ()):
+                spent[entry.kind] = spent.get(entry.kind, 0) + entry.amount
+            return Ledger(budget, spent, sink=self.store.enter)
+
+        grower = replace(make(), ledgers=ledger)
+        done, at_once = len(tasks) - len(starts), self.recipe.run.at_once
+        self.watch.begin(what, len(tasks), done)
+        await self.world.engine.load(self.world.engine.version)  # no prefix is kept from before
+        for first in range(0, len(starts), at_once):
+            part = starts[first : first + at_once]
+            began = time.perf_counter()
+            await grower.grow_all(part, at_once)
+            self.add_seconds(f"{stage}/{step}", time.perf_counter() - began)
+            done += len(part)
+            self.watch.step(done, "", f"{what}: {done}/{len(tasks)}")
+        self.watch.end()
+
+    def add_seconds(self, name: str, seconds: float) -> None:
+        """Wall seconds of some work, over all processes that did it."""
+        self.store.set(f"seconds/{name}", self.seconds(name) + seconds)
+
+    def seconds(self, name: str) -> float:
+        """What was added up so far."""
+        return float(self.store.get(f"seconds/{name}") or 0.0)
+
+    def trees(self, stage: str, step: int) -> dict[TreeKey, Tree]:
+        """The stored trees of a stage and step, in order."""
+        return {key: self.store.read(key).tree for key in self.store.keys(stage, step)}
+
+    def costs(self, stage: str, step: int) -> dict[str, list[Entry]]:
+        """Ledger entries of every tree of a stage and step, by its name."""
+        out: dict[str, list[Entry]] = {str(key): [] for key in self.store.keys(stage, step)}
+        for entry in self.store.entries(stage, step):
+            out.setdefault(entry.tree, []).append(entry)
+        return out

@@ -1,0 +1,104 @@
+"""The guides of a recipe, made when they are first needed: fitted models, likelihood, mixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hornbeam import models
+from hornbeam.errors import ModelError, RecipeError
+from hornbeam.run.choices import GuideChoice
+from hornbeam.run.recipe import Recipe
+from hornbeam.score.base import Guide
+from hornbeam.score.ensemble import EnsembleGuide
+from hornbeam.score.likelihood import LikelihoodGuide
+from hornbeam.score.prm import ValueGuide
+from hornbeam.settings import nearest
+
+TAKES = {
+    "prm": {"model"},
+    "orm": {"model"},
+    "likelihood": {"over", "join"},
+    "sum": {"parts"},
+    "product": {"parts"},
+}
+
+
+class Guides:
+    """Guides by column. `columns` are those that will be needed; their models are loaded at once.
+
+    Raises `RecipeError` for what cannot be, `ModelError` for a model that is missing or was fitted
+    on another tokenizer.
+    """
+
+    def __init__(self, recipe: Recipe, columns: Iterable[str], tokenizer: Any) -> None:
+        self._choices = recipe.guides
+        for column, choice in recipe.guides.items():
+            check_guide(column, choice, recipe)
+        self._models: dict[str, Any] = {}
+        self._tokenizer = tokenizer
+        self._made = {column: self._make(column) for column in self.needed(columns)}
+
+    def __getitem__(self, column: str) -> Guide:
+        """The guide that writes this column."""
+        return self._made[column]
+
+    def needed(self, columns: Iterable[str]) -> Sequence[str]:
+        """These columns and those that they are mixed from, parts first, each once."""
+        out: dict[str, None] = {}
+        for column in columns:
+            parts = self._choices[column].rest().get("parts", {})
+            out |= dict.fromkeys([*self.needed(parts), column])
+        return list(out)
+
+    async def aclose(self) -> None:
+        """Give back what all of them hold."""
+        for guide in self._made.values():
+            await guide.aclose()
+
+    def _make(self, column: str) -> Guide:
+        choice = self._choices[column]
+        if choice.kind == "likelihood":
+            return LikelihoodGuide(column, **choice.rest())
+        if choice.kind in ("sum", "product"):
+            return EnsembleGuide(choice.rest()["parts"], column, choice.kind)
+        return ValueGuide(self._model(column), column, "steps" if choice.kind == "prm" else "ends")
+
+    def _model(self, column: str) -> Any:
+        """The fitted model of a guide; one folder is loaded once."""
+        from hornbeam.train.value import ValueModel
+        from hornbeam.train.value_files import fingerprint
+
+        name = self._choices[column].rest()["model"]
+        folder = Path(name).expanduser() if Path(name).exists() else models.resolve(name)
+        key = str(folder.resolve())
+        if key not in self._models:
+            model = ValueModel.load(folder)
+            if not model.card.objective:
+                raise ModelError(
+                    f"guides.{column}: {name} is no fitted value model: fit one with `hornbeam fit`"
+                )
+            model.check(fingerprint(self._tokenizer))
+            self._models[key] = model
+        return self._models[key]
+
+
+def check_guide(column: str, choice: GuideChoice, recipe: Recipe) -> None:
+    """Raise `RecipeError` where a guide's table does not fit its kind."""
+    given, takes = choice.rest(), TAKES[choice.kind]
+    where = f"guides.{column}"
+    for key in given:
+        if key not in takes:
+            raise RecipeError(f"{where}: no setting {key!r}: {nearest(key, takes)}")
+    if column == "reward":
+        raise RecipeError(f"{where}: column 'reward' is the outcome's; name the guide otherwise")
+    if choice.kind in ("prm", "orm") and not isinstance(given.get("model"), str):
+        raise RecipeError(f"{where}: model: the folder of a model made by `hornbeam fit` is wanted")
+    if choice.kind in ("sum", "product"):
+        parts = given.get("parts")
+        if not isinstance(parts, dict) or not parts:
+            raise RecipeError(f"{where}: parts: a table of columns and weights is wanted")
+        for part in parts:
+            if part not in recipe.guides or recipe.guides[part].kind in ("sum", "product"):
+                raise RecipeError(f"{where}: parts.{part}: no such plain guide in the recipe")

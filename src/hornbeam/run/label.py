@@ -1,0 +1,69 @@
+"""Labelling steps by search: a tree of runs for every training task, with the value of each step.
+
+The search goes by the gold answers (that is what labels are for). What is written are the trees
+with columns "visits" and "q"; a task whose root value is near certain teaches little and is left
+out, and counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hornbeam.errors import RecipeError
+from hornbeam.grow import Grower
+from hornbeam.ledger import NO_BUDGET, Ledger
+from hornbeam.run.forest import Forest
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.watch import Watch
+from hornbeam.run.wire import Plan
+from hornbeam.search import strategy
+from hornbeam.search.labels import informative, label
+from hornbeam.treefile import write_trees
+
+STAGE = "label"
+
+
+class Label:
+    """The label search of a recipe over its training tasks, in a run folder."""
+
+    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
+        settings = recipe.label.rest()
+        if recipe.label.strategy == "mcts":
+            settings = {"simulations": 64, "children": 4, "c": 8.0, "patience": 24} | settings
+            settings["rollout"] = True
+        self.strategy = strategy(recipe.label.strategy, **settings)
+        if self.strategy.steps is not None:
+            raise RecipeError("label.strategy: one that grows whole runs is wanted, as mcts")
+        self.recipe, self.watch, self.path = recipe, watch, path
+        self.tasks = plan.train.tasks[: recipe.label.tasks]
+        self.forest = Forest(recipe, plan, path, watch)
+
+    async def go(self) -> dict[str, Any]:
+        """Search what was not searched yet; how many trees were kept, what they hold and cost."""
+        forest = self.forest
+        try:
+            await forest.grow("labels", STAGE, 0, self.tasks, self._grower, NO_BUDGET)
+            trees = list(forest.trees(STAGE, 0).values())
+            for tree in trees:
+                tree.columns.update(label(tree))
+            kept = [tree for tree in trees if informative(tree, self.recipe.label.most)]
+            write_trees(kept, self.path / "trees.jsonl")
+            costs, seconds = forest.store.totals(STAGE), forest.seconds(f"{STAGE}/0")
+        finally:
+            await forest.aclose()
+        return {
+            "searched": len(trees),
+            "kept": len(kept),
+            "runs": sum(len(tree.leaves()) for tree in trees),
+            "labels": sum(v is not None for tree in kept for v in tree.columns["q"][1:]),
+            "seconds": round(seconds, 1),
+            "costs": costs,
+            "path": str(self.path / "trees.jsonl"),
+        }
+
+    def _grower(self) -> Grower:
+        grower = self.forest.world.grower(Ledger(), self.forest.store)
+        agents = {name: replace(s, trained=False) for name, s in grower.agents.items()}
+        return replace(grower, agents=agents, strategy=self.strategy)

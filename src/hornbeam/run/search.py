@@ -1,0 +1,261 @@
+"""Searching the held-out tasks by several methods, and what that gave for what it cost.
+
+Every method of the recipe grows trees under a guide and chooses an answer; a *point* is one setting
+of it. Methods that only sample (`strategy = "independent"`) share one pool: it is grown once with
+the most episodes that any of them wants, and each reads the first n of it, which are the very
+episodes that it would have grown. Guides judge a pool afterwards, and each method pays for those it
+reads.
+
+Trees and costs are in the run folder's database: what was searched is not searched again, and
+half-grown trees grow on. A tree stands under the stage of its method or pool, its step is the
+number of the point.
+
+The gold answers are looked at for evaluation only: no strategy reads column "reward" here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hornbeam.effects import Speaker
+from hornbeam.errors import RecipeError
+from hornbeam.grow import Grower
+from hornbeam.ledger import NO_BUDGET, Entry, Ledger
+from hornbeam.run.choices import MethodChoice
+from hornbeam.run.forest import Forest
+from hornbeam.run.guides import Guides
+from hornbeam.run.readout import Costs, Point, read_point, search_table, until
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.watch import Watch
+from hornbeam.run.wire import Plan
+from hornbeam.score.rules import answer_key
+from hornbeam.search import Independent, Strategy, strategy
+from hornbeam.search.choose import Chooser, choosers
+from hornbeam.settings import nearest
+from hornbeam.store import TreeKey
+from hornbeam.tree import Tree
+from hornbeam.view.search import write_search
+
+POOL = "pool"  # prefix of the stages of pools
+OWN = {"kept", "q", "visits"}  # columns that strategies make
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One point of one method: what grows its trees, and where they stand."""
+
+    method: MethodChoice
+    label: str
+    strategy: Strategy
+    choose: Chooser
+    reads: tuple[str, ...]  # columns of guides
+    stage: str
+    step: int
+
+    @property
+    def pooled(self) -> bool:
+        """Whether it reads a part of a pool."""
+        return self.stage.startswith(POOL)
+
+
+def jobs(recipe: Recipe) -> list[Job]:
+    """All points of all methods, checked. Raises `RecipeError` naming the method."""
+    if not recipe.search.methods:
+        raise RecipeError("search.methods is empty: name one, as in [[search.methods]]")
+    out = []
+    for method in recipe.search.methods:
+        for step, (label, settings) in enumerate(method.points()):
+            try:
+                out.append(_job(recipe, method, label, step, settings))
+            except RecipeError as error:
+                raise RecipeError(f"search method {method.name!r}: {error}") from error
+    return out
+
+
+def _job(
+    recipe: Recipe, method: MethodChoice, label: str, step: int, settings: dict[str, Any]
+) -> Job:
+    how = strategy(method.strategy, **settings)
+    if method.choose not in choosers:
+        raise RecipeError(f"unknown choice {method.choose!r}: {nearest(method.choose, choosers)}")
+    choose = choosers[method.choose]
+    if "reward" in how.reads:
+        raise RecipeError("it would steer by the gold answers, which a search may not see")
+    for column in OWN.intersection(choose.reads).difference(how.makes):
+        raise RecipeError(
+            f"choice {method.choose!r} reads column {column!r}, which strategy"
+            f" {method.strategy!r} does not make"
+        )
+    wanted = [*how.reads, *choose.reads, *method.guides]
+    reads = tuple(dict.fromkeys(column for column in wanted if column not in OWN))
+    for column in reads:
+        if column not in recipe.guides:
+            raise RecipeError(
+                f"it reads column {column!r}, which no guide writes: add a table"
+                f" [guides.{column}] that says which model does"
+            )
+    stage = method.name
+    if isinstance(how, Independent) and method.budget == NO_BUDGET:
+        sampling = json.dumps([method.greedy, method.temperature])
+        stage, step = f"{POOL} {hashlib.blake2b(sampling.encode(), digest_size=3).hexdigest()}", 0
+    return Job(method, label, how, choose, reads, stage, step)
+
+
+class Search:
+    """All methods of a recipe over its held-out tasks, in a run folder."""
+
+    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
+        self.jobs = jobs(recipe)
+        if not plan.eval.tasks:
+            raise RecipeError("tasks.eval is empty: name a source, as in [[tasks.eval]]")
+        self.recipe, self.tasks, self.watch = recipe, plan.eval.tasks, watch
+        self.forest = Forest(recipe, plan, path, watch)
+        try:
+            columns = [column for job in self.jobs for column in job.reads]
+            self.guides = Guides(recipe, columns, self.forest.tokenizer)
+        except BaseException:
+            self.forest.store.close()
+            raise
+
+    async def go(self, command: str = "") -> tuple[dict[str, Any], Path]:
+        """Search what was not searched yet; the result, and the path of its page."""
+        folder = self.forest.folder
+        try:
+            for stage in dict.fromkeys(job.stage for job in self.jobs if job.pooled):
+                await self._pool(stage, [job for job in self.jobs if job.stage == stage])
+            for job in self.jobs:
+                if not job.pooled:
+                    await self._grow(job)
+            points = [(job.method.name, self._point(job)) for job in self.jobs]
+            result = search_table(self.recipe, points, command)
+            folder.write("search.json", json.dumps(result, indent=1) + "\n")
+            return result, write_search(result, folder.path / "search.html")
+        finally:
+            await self.guides.aclose()
+            await self.forest.aclose()
+
+    # --- growing -----------------------------------------------------------------------------
+
+    def _grower(self, method: MethodChoice, how: Strategy, columns: Sequence[str]) -> Grower:
+        """A grower of this strategy under these guides."""
+        grower = self.forest.world.grower(Ledger(), self.forest.store, greedy=method.greedy)
+        agents = {name: _at(speaker, method) for name, speaker in grower.agents.items()}
+        guides = [self.guides[column] for column in columns]
+        return replace(grower, agents=agents, strategy=how, guides=guides)
+
+    async def _grow(self, job: Job) -> None:
+        await self.forest.grow(
+            f"{job.method.name} {job.label}".strip(),
+            job.stage,
+            job.step,
+            self.tasks,
+            lambda: self._grower(job.method, job.strategy, self.guides.needed(job.reads)),
+            job.method.budget,
+        )
+
+    async def _pool(self, stage: str, readers: Sequence[Job]) -> None:
+        """Sample a pool with the most episodes that a reader wants, and judge it."""
+        most = max(job.strategy.leaves() for job in readers)
+        names = ", ".join(dict.fromkeys(job.method.name for job in readers))
+        await self.forest.grow(
+            f"{most} samples a task ({names})",
+            stage,
+            0,
+            self.tasks,
+            lambda: self._grower(readers[0].method, Independent(n=most), ()),
+            NO_BUDGET,
+        )
+        reads = dict.fromkeys(column for job in readers for column in job.reads)
+        for column in self.guides.needed(tuple(reads)):
+            await self._judge(stage, column)
+
+    async def _judge(self, stage: str, column: str) -> None:
+        """A guide's opinions of a pool, episode by episode, so that each knows what it cost."""
+        store = self.forest.store
+        left = {k: t for k, t in self.forest.trees(stage, 0).items() if column not in t.columns}
+        if not left:
+            return
+        guide, at_once = self.guides[column], self.recipe.run.at_once
+
+        async def judge(key: TreeKey, tree: Tree) -> None:
+            opinions = tree.column(column)
+            for episode, nodes in _by_episode(tree).items():
+                said = await guide.judge(tree, nodes)
+                for i, value in zip(nodes, said.values, strict=True):
+                    opinions[i] = value
+                store.enter([Entry(str(key), episode, -1, f"scorer_tokens {column}", said.tokens)])
+            guide.forget(tree)
+            store.columns(key, tree.columns)
+
+        began = time.perf_counter()
+        self.watch.begin(f"judging by {column}", len(left))
+        items = list(left.items())
+        for first in range(0, len(items), at_once):
+            await asyncio.gather(*(judge(*item) for item in items[first : first + at_once]))
+            self.watch.step(min(first + at_once, len(items)), "")
+        self.watch.end()
+        self.forest.add_seconds(f"{stage}/{column}", time.perf_counter() - began)
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def _point(self, job: Job) -> Point:
+        """What a job's trees say, and what they cost."""
+        found, costs = (
+            self.forest.trees(job.stage, job.step),
+            self.forest.costs(job.stage, job.step),
+        )
+        seconds = self.forest.seconds(f"{job.stage}/{job.step}")
+        trees = list(found.values())
+        if job.pooled:
+            most, n = max(len(tree.leaves()) for tree in trees), job.strategy.leaves()
+            reads = self.guides.needed(job.reads)
+            seconds += sum(self.forest.seconds(f"{job.stage}/{column}") for column in reads)
+            seconds *= min(1.0, n / most)
+            trees = [until(tree, n - 1) for tree in trees]
+            for name, entries in costs.items():
+                costs[name] = [e for e in entries if e.episode < n and _mine(e, reads)]
+        return read_point(
+            job.label,
+            trees,
+            job.choose,
+            [Costs.of(costs[str(key)]) for key in found],
+            seconds / len(trees),
+            prepare=partial(_with_columns, job.strategy),
+            same=answer_key(self.recipe.reward.rule),
+            k=self.recipe.search.k,
+            limited=job.method.budget != NO_BUDGET,
+        )
+
+
+def _with_columns(how: Strategy, tree: Tree) -> Tree:
+    """The tree with the columns that its strategy makes of it."""
+    tree.columns.update(how.columns(tree))
+    return tree
+
+
+def _at(speaker: Speaker, method: MethodChoice) -> Speaker:
+    """A speaker as this method lets it sample."""
+    temperature = method.temperature or speaker.sampling.temperature
+    sampling = replace(speaker.sampling, temperature=temperature)
+    return replace(speaker, sampling=sampling, trained=False)
+
+
+def _mine(entry: Entry, reads: Iterable[str]) -> bool:
+    """Whether a method pays for an entry of a pool: not for guides that it does not read."""
+    kind, _, column = entry.kind.partition(" ")
+    return kind != "scorer_tokens" or column in reads
+
+
+def _by_episode(tree: Tree) -> Mapping[int, list[int]]:
+    out: dict[int, list[int]] = {}
+    for i, node in enumerate(tree.nodes[1:], 1):
+        out.setdefault(node.episode, []).append(i)
+    return out
