@@ -37,7 +37,8 @@ def judged(guide, given, nodes):
 )
 def test_likelihood_of_a_step_and_of_a_path(over, join, wanted):
     found = judged(LikelihoodGuide("l", over, join), tree(), [1, 2, 3, 4])
-    assert found == [*pytest.approx(wanted), None, None]
+    assert found[:2] == pytest.approx(wanted)
+    assert found[2:] == [None, None]
 
 
 def columns(**more):

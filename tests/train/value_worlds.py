@@ -14,7 +14,7 @@ from hornbeam.tree import Node, Tree, floats, ids
 from train import worlds
 
 
-def classifier(family: str, seed: int = 0, **more: Any) -> Any:
+def classifier(family: str, seed: int = 0, std: float = 0.5, **more: Any) -> Any:
     """A random token classifier with one label (Gemma 3 has only one of sequences)."""
     config = worlds.model(family, **more).config
     config.num_labels = 1
@@ -22,13 +22,13 @@ def classifier(family: str, seed: int = 0, **more: Any) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = getattr(transformers, f"{family}For{kind}Classification")(config).eval()
-        torch.nn.init.normal_(model.score.weight, std=0.5)
+        torch.nn.init.normal_(model.score.weight, std=std)
     return model
 
 
-def value_model(family: str = "Llama", **more: Any) -> ValueModel:
-    """A value model with random weights."""
-    return ValueModel(classifier(family), name=family, **more)
+def value_model(family: str = "Llama", std: float = 0.5, **more: Any) -> ValueModel:
+    """A value model with random weights; the head's deviate by `std`."""
+    return ValueModel(classifier(family, std=std), name=family, **more)
 
 
 def labelled(seed: int, **more: Any) -> Tree:

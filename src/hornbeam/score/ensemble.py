@@ -64,7 +64,7 @@ class EnsembleGuide:
                     f"ensemble {self.column!r}: {name!r} of node {i} is {value:.3g}: a product"
                     " takes values in [-1, 1]"
                 )
-        return 2 * math.prod(((v + 1) / 2) ** w for v, w in known) - 1
+        return 2 * math.prod(float(((v + 1) / 2) ** w) for v, w in known) - 1
 
     def forget(self, tree: Tree) -> None:
         """Nothing is kept."""
