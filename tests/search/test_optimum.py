@@ -64,8 +64,8 @@ def test_with_an_oracle_best_of_n_finds_the_optimum(world: Decisions, seed: int)
 def test_search_by_runs_converges_to_the_optimum(
     chooser: str, parallel: int, world: Decisions, seed: int
 ) -> None:
-    many = 600
-    how = Mcts(rollout=True, simulations=many, children=world.width, c=0.7, parallel=parallel)
+    many = 1000
+    how = Mcts(rollout=True, simulations=many, children=world.width, c=2, parallel=parallel)
     tree, _ = grow(world, how, seed=seed)
     leaf = choose(tree, chooser)
     assert leaf is not None and tree.columns["reward"][leaf] == world.most
