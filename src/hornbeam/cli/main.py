@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import sys
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from hornbeam.cli import models, recipes, runs, search
 from hornbeam.cli.credit import credit_command
 from hornbeam.cli.doctor import doctor_command
+from hornbeam.cli.processbench import processbench_command
 from hornbeam.errors import HornbeamError
 
+
+class Commands(TyperGroup):
+    """Commands of one word, and of two: `eval processbench` beside `eval RECIPE`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that the words name, and the words left."""
+        pair = " ".join(args[:2])
+        if pair in self.commands:
+            args = [pair, *args[2:]]
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Grow trees of LLM-agent runs, credit their steps, train with them.",
     no_args_is_help=True,
     add_completion=False,
@@ -21,6 +36,7 @@ app = typer.Typer(
 )
 app.command("train")(runs.train_command)
 app.command("eval")(runs.eval_command)
+app.command("eval processbench")(processbench_command)
 app.command("search")(search.search_command)
 app.command("label")(search.label_command)
 app.command("fit")(search.fit_command)
