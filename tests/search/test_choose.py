@@ -1,0 +1,174 @@
+"""What every chooser takes from trees written by hand, and when a vote is settled."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hornbeam.errors import RecipeError
+from hornbeam.search import Fork, State, Vote
+from hornbeam.search.choose import (
+    candidates,
+    choose,
+    choosers,
+    likelihood,
+    majority,
+    outcome_weight,
+    path_weight,
+)
+from search.by_hand import end, step, task
+
+
+def pool():
+    """Five ends, one of them failed, one without an answer.
+
+    0 - 1 - 2 "4"    values 0.6, 0.0    log-probs -1 -1, -2     orm 0.0
+      |   ` 3 "5"    values 0.6, 0.8    log-probs -1 -1, -1     orm 0.6
+      - 4   "5"      value -0.8         log-probs -0.5          orm 0.8
+      - 5   "4 "     value -0.5         log-probs -9            orm -0.6
+      - 6   failed   - 7  None
+    """
+    tree = task()
+    one = step(tree, 0, 0, 0.6, logprobs=[-1, -1])
+    end(tree, one, 0, "4", 0.0, at=1, logprobs=[-2])
+    end(tree, one, 1, "5", 0.8, logprobs=[-1])
+    end(tree, 0, 2, "5", -0.8, logprobs=[-0.5])
+    end(tree, 0, 3, "4 ", -0.5, logprobs=[-9])
+    end(tree, 0, 4, "5", 1.0, error="ProgramError: no")
+    end(tree, 0, 5, None, 1.0)
+    tree.columns["orm"] = [None, None, 0.0, 0.6, 0.8, -0.6, 1.0, 1.0]
+    return tree
+
+
+def test_candidates_are_answers_in_order_of_episode() -> None:
+    assert candidates(pool()) == [2, 3, 4, 5]
+    tree = task()
+    end(tree, 0, 3, "late")
+    end(tree, 0, 1, "early")
+    step(tree, 0, 0, 0.5)  # left unfinished
+    assert candidates(tree) == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "name, leaf",
+    [
+        ("first", 2),
+        ("majority", 2),  # two each: the first in order
+        # 4: 0.8 * 0.5 + 0.25 = 0.65     5: 0.8 * 0.9 + 0.1 = 0.82
+        ("prm_vote", 3),
+        # sigmoid(atanh v): 4: 0.5 + 1/3 = 0.833     5: 2/3 + 0.75 = 1.417
+        ("orm_vote", 3),
+        # sums: -4, -3, -0.5, -9
+        ("likelihood_vote", 3),
+        # means: -4/3, -1, -0.5, -9
+        ("mean_likelihood_vote", 3),
+        ("best", 3),
+        ("best_orm", 4),
+        ("likelihood", 4),
+        ("mean_likelihood", 4),
+        ("kept", 3),  # nothing was kept: the best of all
+        ("q", 2),  # no such column: the first on every level
+    ],
+)
+def test_choosers_by_hand(name: str, leaf: int) -> None:
+    assert choose(pool(), name) == leaf
+
+
+def test_weights_by_hand() -> None:
+    tree = pool()
+    assert path_weight(tree, 3, "value") == pytest.approx(0.8 * 0.9)
+    assert path_weight(tree, 3, "none") == 0
+    for z in (-3.0, -0.4, 0.0, 0.7, 5.0):
+        assert outcome_weight(math.tanh(z)) == pytest.approx(1 / (1 + math.exp(-z)))
+    assert [outcome_weight(v) for v in (None, -1.0, 1.0)] == [0, 0, 1]
+    assert likelihood(tree, 2) == -4 and likelihood(tree, 2, mean=True) == pytest.approx(-4 / 3)
+
+
+def test_answers_are_equal_when_their_keys_are() -> None:
+    tree = task()
+    for episode, answer in enumerate(["0.5", "7", "1/2", "7.0", "50 %"]):
+        end(tree, 0, episode, answer)
+    assert majority(tree, candidates(tree)) == 1
+    halves = {"0.5": 0.5, "1/2": 0.5, "50 %": 0.5}
+    assert majority(tree, candidates(tree), lambda answer: halves.get(answer, answer)) == 1
+    same = {**halves, "7": 7, "7.0": 7}
+    assert choose(tree, "majority", same.get) == 1
+
+
+def test_only_what_a_search_kept_is_chosen_from() -> None:
+    tree = pool()
+    tree.columns["kept"] = [None, None, 1.0, None, 1.0, 2.0, None, None]
+    assert choose(tree, "kept") == 2
+    assert choose(tree, "kept_orm") == 4
+
+
+def test_an_answer_by_the_way_down() -> None:
+    #  0 - 1 (N 5, Q 0.1) - 2 "4" (N 1, Q 0.0)
+    #    |                ` 3 "5" (N 4, Q -0.2)
+    #    - 4 "5" (N 3, Q 0.9)    5 "4 " (N 3)    6 failed (N 9)    7 no answer (N 9)
+    tree = pool()
+    tree.columns["visits"] = [20, 5, 1, 4, 3, 3, 9, 9]
+    tree.columns["q"] = [0.0, 0.1, 0.0, -0.2, 0.9, None, 1.0, 1.0]
+    assert choose(tree, "visits") == 3
+    assert choose(tree, "q") == 4
+    tree.columns["q"][1] = 0.95
+    assert choose(tree, "q") == 2
+
+
+def test_a_tree_without_answers_has_no_choice() -> None:
+    tree = task()
+    step(tree, 0, 0, 0.9)
+    end(tree, 0, 1, None)
+    assert [choose(tree, name) for name in choosers] == [None] * len(choosers)
+
+
+def test_a_chooser_that_is_none_is_told() -> None:
+    with pytest.raises(RecipeError, match="unknown chooser 'majorty': did you mean 'majority'"):
+        choose(pool(), "majorty")
+
+
+# --- settled votes --------------------------------------------------------------------------------
+
+
+def told(*answers, errors=()) -> tuple:
+    """A tree and state in which these answers came back, in this order."""
+    tree, state = task(), State()
+    for episode, answer in enumerate(answers):
+        error = "no" if episode in errors else ""
+        state.asked[episode], state.told[episode] = 0, end(tree, 0, episode, answer, error=error)
+    return tree, state
+
+
+def test_a_vote_is_settled_when_nobody_can_catch_up() -> None:
+    how = Vote(n=5, parallel=2)
+    assert how.ask(*told()) == [Fork(0, 0), Fork(1, 0)]
+    assert len(how.ask(*told("a", "A "))) == 2  # 2 to 0, three to come
+    assert how.ask(*told("a", "b", "a", "a")) == []  # 3 to 1, one to come
+    assert len(how.ask(*told("a", "b", "a"))) == 2  # 2 to 1, two to come
+    assert len(how.ask(*told("a", "a", None))) == 2  # 2 to 0, two to come: a tie is not settled
+    assert how.ask(*told("a", "a", None, "b", errors={1})) == [Fork(4, 0)]  # 1 to 1
+
+
+def test_what_is_out_when_a_vote_is_settled_is_dropped() -> None:
+    how = Vote(n=5)
+    tree, state = told("a", "a")
+    state.asked |= {2: 0, 3: 0, 4: 0}
+    assert how.ask(tree, state) == [] and not how.drops(tree, state)
+    state.told[3] = end(tree, 0, 3, "a")
+    assert how.ask(tree, state) == [] and set(how.drops(tree, state)) == {2, 4}
+
+
+@settings(max_examples=100, deadline=None)
+@given(answers=st.lists(st.sampled_from("abc"), min_size=1, max_size=9))
+def test_a_settled_vote_is_the_vote_of_all(answers: list[str]) -> None:
+    how = Vote(n=len(answers), parallel=1)
+    for many in range(len(answers) + 1):
+        tree, state = told(*answers[:many])
+        if not how.ask(tree, state):
+            break
+    whole, _ = told(*answers)
+    one, other = choose(tree, "majority"), choose(whole, "majority")
+    assert tree.nodes[one].answer == whole.nodes[other].answer
