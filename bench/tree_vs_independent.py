@@ -294,7 +294,7 @@ def run(seeds: Sequence[int], budget: int, jobs: int, command: str) -> dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12, 13, 14])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(20, 40)))
     parser.add_argument("--quick", action="store_true", help="two seeds, a sixth of the budget")
     parser.add_argument("--jobs", type=int, default=2, help="seeds at once, a process each [2]")
     parser.add_argument("--draw", type=Path, metavar="FILE", help="only draw the curves of FILE")

@@ -259,7 +259,7 @@ def _search(name: str, point: Point, number: int) -> Json:
             "answer": node.answer,
             "chosen": i in chosen,
         }
-        nodes.append({key: value for key, value in row.items() if value not in (None, "", False)})
+        nodes.append({k: v for k, v in row.items() if v is not None and v is not False and v != ""})
     return {
         "method": name,
         "label": point.label,
