@@ -321,9 +321,10 @@ class _Branch:
         tree = growth.tree
         self.growth, self.fork, self.at = growth, fork, fork.node
         self.open = growth.open.pop(fork.episode, None)
-        self.grown: list[int] = []
         self.indices = [0, *tree.path(fork.node)]
         self.path = [tree.nodes[i] for i in self.indices]
+        # nodes to judge; those of an episode that was left half-grown were not judged yet
+        self.grown = [i for i in self.indices if i and tree.nodes[i].episode == fork.episode]
         self.step = 0
         if len(self.path) > 1 and self.path[-1].episode == fork.episode:
             self.step = self.path[-1].step + 1

@@ -59,7 +59,7 @@ SETTLED = [  # these hang on nothing but the seed
     Mcts(rollout=True, simulations=30, children=4, parallel=2, patience=5),
 ]
 STRATEGIES = [*SETTLED, Vote(n=1), Vote(n=6), Vote(n=9, parallel=3)]
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=20, deadline=None)
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
 settled_ones = pytest.mark.parametrize("strategy", SETTLED, ids=repr)
 
@@ -237,3 +237,4 @@ def test_columns_hang_on_the_tree_alone(strategy: Strategy, seed: int, schedule:
     tree.columns |= strategy.columns(tree)
     ordered.columns |= strategy.columns(ordered)
     assert canonical(tree) == ordered
+    assert set(strategy.makes) == set(strategy.columns(tree))

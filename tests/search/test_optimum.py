@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hornbeam.search import Beam, Dvts, Independent, Mcts, Particle, Strategy
 from hornbeam.search.choose import choose
 from hornbeam.tree import Tree
-from search.decisions import Decisions, dealt, drawn, grow
+from search.decisions import Decisions, Path, dealt, drawn, grow, path_of
 
 few = settings(max_examples=25, deadline=None)
 worlds = st.tuples(st.integers(2, 3), st.integers(1, 3)).flatmap(
@@ -49,7 +50,7 @@ def test_with_an_oracle_every_guided_strategy_finds_the_optimum(
     assert leaf is not None and tree.columns["reward"][leaf] == world.most
 
 
-@few
+@settings(max_examples=8, deadline=None)
 @given(world=worlds, seed=st.integers(0, 99))
 def test_with_an_oracle_best_of_n_finds_the_optimum(world: Decisions, seed: int) -> None:
     tree, _ = grow(world, Independent(n=900), seed=seed, value=world.oracle, act=drawn)
@@ -59,7 +60,7 @@ def test_with_an_oracle_best_of_n_finds_the_optimum(world: Decisions, seed: int)
 
 @pytest.mark.parametrize("chooser", ["q", "visits"])
 @pytest.mark.parametrize("parallel", [1, 4])
-@few
+@settings(max_examples=12, deadline=None)
 @given(world=worlds, seed=st.integers(0, 9))
 def test_search_by_runs_converges_to_the_optimum(
     chooser: str, parallel: int, world: Decisions, seed: int
@@ -71,6 +72,39 @@ def test_search_by_runs_converges_to_the_optimum(
     assert leaf is not None and tree.columns["reward"][leaf] == world.most
     assert len(tree.leaves()) <= world.width**world.depth  # an ended episode is never grown again
     _visits_add_up(tree, many)
+
+
+def textbook(world: Decisions, seed: int, many: int, c: float) -> dict[Path, tuple[int, float]]:
+    """N and Q of every path by the sequential algorithm, written down as it is told."""
+    n, w = Counter[Path](), Counter[Path]()
+    children: dict[Path, list[Path]] = {}
+    for _ in range(many):
+        at: Path = ()
+        while len(at) < world.depth and len(children.get(at, [])) == world.width:
+            below = children[at]
+            log = math.log1p(sum(n[b] for b in below))
+            at = max(below, key=lambda a: w[a] / n[a] + c * math.sqrt(log / (1 + n[a])))
+        while len(at) < world.depth:
+            below = children.setdefault(at, [])
+            offset = Random(f"{seed}:{at}").randrange(world.width)
+            at = (*at, (len(below) + offset) % world.width)
+            below.append(at)
+        for k in range(world.depth + 1):
+            n[at[:k]] += 1
+            w[at[:k]] += 2 * world.earns[at] - 1
+    return {path: (n[path], w[path] / n[path]) for path in n}
+
+
+@few
+@given(world=worlds, seed=st.integers(0, 99), many=st.integers(1, 80), c=st.floats(0, 9))
+def test_one_at_a_time_it_is_the_sequential_algorithm(
+    world: Decisions, seed: int, many: int, c: float
+) -> None:
+    how = Mcts(rollout=True, simulations=many, children=world.width, c=c)
+    tree, _ = grow(world, how, seed=seed)
+    visits, q = tree.columns["visits"], tree.columns["q"]
+    got = {path_of(tree, i): (visits[i], q[i]) for i in range(len(tree))}
+    assert got == textbook(world, seed, many, c)
 
 
 def _visits_add_up(tree: Tree, many: int) -> None:
@@ -97,7 +131,7 @@ def test_visits_sum_to_simulations_by_values(
 
 def test_with_equal_values_beam_search_is_a_draw_from_the_policy() -> None:
     # two decisions, 0 with 2/3 and 1 with 1/3: answers 00 01 10 11 with 4/9 2/9 2/9 1/9
-    world, many = Decisions(2, [0, 0, 0, 1]), 1500
+    world, many = Decisions(2, [0, 0, 0, 1]), 1000
     expected = {"00": 4 / 9, "01": 2 / 9, "10": 2 / 9, "11": 1 / 9}
     strategies = (Beam(beams=1, width=3), Beam(beams=2, width=2), Dvts(subtrees=1, width=2))
     for how in (*strategies, Particle(particles=3)):
@@ -112,7 +146,7 @@ def test_with_equal_values_beam_search_is_a_draw_from_the_policy() -> None:
 
 
 def test_with_equal_values_best_of_n_is_pass_at_1() -> None:
-    world, many = Decisions(2, [0, 0, 0, 1]), 1500
+    world, many = Decisions(2, [0, 0, 0, 1]), 1000
     solved = 0.0
     for seed in range(many):
         tree, _ = grow(world, Independent(n=4), seed=seed, value=lambda path: 0.25, act=drawn)
