@@ -29,14 +29,15 @@ def react(settings: React) -> Program:
             name, inside = read_move(settings, reply.text)
             if name == "answer":
                 return inside
-            told = await _use(settings, ep, name, inside) if name else hint(settings)
+            told = await use_tool(settings, ep, name, inside) if name else hint(settings)
             messages += [assistant(reply.text), user(told)]
         return None
 
     return run
 
 
-async def _use(settings: React, ep: Episode, name: str, inside: str) -> str:
+async def use_tool(settings: React, ep: Episode, name: str, inside: str) -> str:
+    """Call the tool of that name and say what the agent is told of its result."""
     use = settings.tools[name]
     try:
         return observe(settings, await ep.call(use.tool, **{use.argument: inside}))

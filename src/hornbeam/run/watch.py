@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+WIDE = 112  # columns of a terminal on which bar and times stand side by side
+
 
 class Watch:
     """Tells stages, steps and notes. On a terminal one bar a stage, elsewhere one line a step."""
@@ -40,13 +42,13 @@ class Watch:
         self._total = total
         if not self.console.is_terminal:
             return
+        wide = self.console.width >= WIDE
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            *([BarColumn(bar_width=24)] if wide else []),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[told]}"),
-            TextColumn("[dim]run[/]"),
-            TimeElapsedColumn(),
+            *([TextColumn("[dim]run[/]"), TimeElapsedColumn()] if wide else []),
             TextColumn("[dim]left[/]"),
             TimeRemainingColumn(),
             console=self.console,
