@@ -163,33 +163,6 @@ def turns_right(task: Task) -> bool:
     return task.data["demonstration"] == task.data["gold"]
 
 
-def test_pipeline_hands_on_what_was_said(grow) -> None:
-    stages = [
-        {"agent": "reader", "prompt": "{question} Facts?", "system": "Read."},
-        {"agent": "solver", "prompt": "{question} {reader} Solve {{it}}."},
-        {"agent": "verifier", "prompt": "{reader} {solver} Check."},
-    ]
-    program, show = make_program("pipeline", {"stages": stages})
-    script = ["3 and {12}", "#### 35", "No:\n#### 36"]
-    tree = grow(program, TASK, script, names=("reader", "solver", "verifier"))
-    assert show is None
-    assert prompts(tree) == [
-        "system: Read.user: 3 boxes of 12? Facts?assistant: ",
-        "user: 3 boxes of 12? 3 and {12} Solve {it}.assistant: ",
-        "user: 3 and {12} #### 35 Check.assistant: ",
-    ]
-    assert [node.agent for node in tree.nodes[1:]] == ["reader", "solver", "verifier"]
-    assert ends(tree) == [("36", "")]
-
-
-def test_the_standard_pipeline(grow) -> None:
-    program, _ = make_program("pipeline")
-    names = ("reader", "planner", "solver", "verifier")
-    tree = grow(program, TASK, {"Facts:": "plan", "Plan:": "#### 1", "": "#### 36"}, names)
-    assert [node.agent for node in tree.nodes[1:]] == list(names)
-    assert ends(tree) == [("36", "")]
-
-
 def test_react_branches_by_replay(grow) -> None:
     """Branches share the trunk's calls: what a tool gave is not asked for again."""
     paid = []

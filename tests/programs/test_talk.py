@@ -43,23 +43,6 @@ def test_answers_are_read_off_a_reply(answer: str, text: str, read: str | None) 
         ("react", {"max_turns": 0}, "max_turns = 0"),
         ("react", {"answer": "ANSWER"}, "answer = 'ANSWER' needs one {}"),
         ("react", {"tools": {"ANSWER": {"tool": "a", "argument": "b"}}}, "'ANSWER' cannot be"),
-        ("pipeline", {"stages": []}, "at least one stage"),
-        (
-            "pipeline",
-            {"stages": [{"agent": "a", "prompt": "{question}"}, {"agent": "b", "prompt": "{aa}"}]},
-            "the prompt of 'b' asks for {aa}: did you mean 'a'?",
-        ),
-        (
-            "pipeline",
-            {"stages": [{"agent": "a", "prompt": "{question.__class__}"}]},
-            "asks for {question.__class__}",
-        ),
-        (
-            "pipeline",
-            {"stages": [{"agent": "a", "prompt": "1"}, {"agent": "a", "prompt": "2"}]},
-            "'a' is used twice",
-        ),
-        ("pipeline", {"stages": [{"agent": "a", "prompt": "{"}]}, "pipeline"),
         ("raect", {}, "unknown program 'raect': did you mean 'react'?"),
     ],
 )

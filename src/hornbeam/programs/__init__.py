@@ -14,10 +14,10 @@ from hornbeam.program import Program
 from hornbeam.programs.calls import React
 from hornbeam.programs.load import load_module
 from hornbeam.programs.lookup import lookup, lookup_demonstration
-from hornbeam.programs.pipeline import Pipeline, pipeline
 from hornbeam.programs.react import react, react_demonstration
 from hornbeam.programs.single import Single, single, single_demonstration
 from hornbeam.programs.talk import Demonstration
+from hornbeam.programs.team import Team, team, team_demonstration
 from hornbeam.settings import Settings, build, nearest
 
 __all__ = ["Demonstration", "Ready", "make_program", "programs"]
@@ -39,7 +39,7 @@ class Ready:
 programs: dict[str, Ready] = {
     "single": Ready(Single, single, single_demonstration),
     "react": Ready(React, react, react_demonstration),
-    "pipeline": Ready(Pipeline, pipeline),
+    "team": Ready(Team, team, team_demonstration),
     "lookup": Ready(_Lookup, lambda settings: lookup, lambda settings: lookup_demonstration),
 }
 
