@@ -201,7 +201,7 @@ class ValueModel:
     def _check(self, trees: Sequence[Tree], column: str, settings: FitSettings) -> None:
         if not trees:
             raise DataError("no labelled trees to fit on")
-        check_ids(trees, self.body.get_input_embeddings().weight.shape[0])
+        check_ids(trees, self.body.get_input_embeddings().weight.shape[0], self.context)
         if settings.objective != "pairs":
             for tree in trees:
                 targets(tree, column, settings)

@@ -129,8 +129,8 @@ def _task(tree: Tree) -> str:
     return f"task {tree.task.get('id')!r}"
 
 
-def check_ids(trees: Iterable[Tree], vocabulary: int) -> None:
-    """Raise `DataError` where a tree holds ids that the model does not know."""
+def check_ids(trees: Iterable[Tree], vocabulary: int, context: int) -> None:
+    """Raise `DataError` where a tree holds ids that the model does not know, or too many."""
     for tree in trees:
         for i, node in enumerate(tree.nodes):
             top = max(max(node.prompt, default=0), max(node.tokens, default=0))
@@ -139,6 +139,27 @@ def check_ids(trees: Iterable[Tree], vocabulary: int) -> None:
                     f"{_task(tree)}, node {i}: id {top} is beyond the model's {vocabulary}: the"
                     " tree was grown with another tokenizer"
                 )
+            if tree.length(i) > context:
+                raise DataError(
+                    f"{_task(tree)}, node {i}: {tree.length(i)} tokens do not fit the value model's"
+                    f" context of {context}: leave the tree out, or take another base"
+                )
+
+
+def held_out(trees: Sequence[Tree], share: float, seed: int) -> tuple[list[Tree], list[Tree]]:
+    """(trees to fit on, trees held out): `share` of the tasks, drawn; a task is on one side only.
+
+    Of two tasks or more at least one is on each side, unless `share` is 0.
+    """
+    tasks = sorted({str(tree.task.get("id")) for tree in trees})
+    many = round(share * len(tasks))
+    if share and len(tasks) > 1:
+        many = min(max(many, 1), len(tasks) - 1)
+    out = set(random.Random(seed).sample(tasks, many))
+    sides: tuple[list[Tree], list[Tree]] = ([], [])
+    for tree in trees:
+        sides[str(tree.task.get("id")) in out].append(tree)
+    return sides
 
 
 # --- figures of a fit: what a value says against what it should ----------------------------------

@@ -1,0 +1,370 @@
+"""Step labels: labelled trees to and from the formats in use.
+
+- "trl": `prompt`, `completions` (texts of steps), `labels` (true or false), a row a path. Hub sets
+  for TRL's step-wise supervision have it.
+- "math-shepherd" (arXiv 2312.08935): `input` is the question and "Step 1: ... ки" lines, `label`
+  the same with + or - in place of each mark, `task` names the set.
+- "prm800k" (arXiv 2305.20050): a question and steps of rated candidates, one of them chosen;
+  ratings 1, 0, -1. The short form with `question`, `steps` and `ratings` is read as well.
+
+A step is a node below the step before it, its label a column: 1 good, -1 bad, 0 neutral. Rows of
+one question make one tree, and steps that begin alike (same texts and labels) are one node. With a
+chat the nodes have token ids: each step's text is encoded by itself and what stands between two
+steps is put between their ids, so a value is read at a step's own last token, never at a separator.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from hornbeam.chat import Chat, end_of_answer, user
+from hornbeam.errors import DataError
+from hornbeam.settings import nearest
+from hornbeam.tasks.base import Task
+from hornbeam.tasks.records import read_records
+from hornbeam.tree import Node, Tree, ids
+
+Format = Literal["trl", "math-shepherd", "prm800k"]
+Record = Mapping[str, Any]
+MARK = "ки"
+BETWEEN = "\n"  # stands between the ids of two steps
+
+
+@dataclass(slots=True)
+class Step:
+    """Candidates of one step with their labels, and which of them the solution goes on from."""
+
+    choices: list[tuple[str, float | None]]
+    chosen: int | None = 0
+
+
+@dataclass(slots=True)
+class Solution:
+    """One labelled solution: what a row holds."""
+
+    question: str
+    steps: list[Step]
+    id: str = ""
+    answer: Any = None
+    ended: bool = True  # it came to an answer
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+# --- rows -> solutions ---------------------------------------------------------------------------
+
+
+def _from_trl(row: Record) -> Solution:
+    prompt, texts, labels = row.get("prompt"), row.get("completions"), row.get("labels")
+    if isinstance(prompt, list):  # conversational: messages
+        prompt = prompt[-1].get("content") if prompt else None
+    if not isinstance(prompt, str) or not isinstance(texts, list) or not isinstance(labels, list):
+        raise DataError("'prompt', 'completions' and 'labels' are wanted: a text and two lists")
+    if len(texts) != len(labels):
+        raise DataError(f"{len(texts)} completions but {len(labels)} labels")
+    steps = [Step([(str(text), 1.0 if good else -1.0)]) for text, good in zip(texts, labels)]
+    return Solution(prompt, steps)
+
+
+def _from_shepherd(row: Record) -> Solution:
+    given, label = row.get("input"), row.get("label")
+    if not isinstance(given, str) or not isinstance(label, str):
+        raise DataError("'input' and 'label' are wanted, both texts")
+    parts, at, signs = re.split(rf"{MARK}(?: ?\?)?", given), 0, []
+    for number, part in enumerate(parts[:-1], 1):
+        found = re.compile(rf"{re.escape(part)}(?:{MARK} ?)?([+-])").match(label, at)
+        if not found:
+            raise DataError(f"step {number}: 'label' is not 'input' with + or - for {MARK!r}")
+        at = found.end()
+        signs.append(found[1])
+    if not signs:
+        raise DataError(f"no step: 'input' holds no {MARK!r}")
+    cut = parts[0].rfind("Step 1:")
+    question, first = (parts[0][:cut], parts[0][cut:]) if cut >= 0 else ("", parts[0])
+    texts = [re.sub(r"^\s*Step \d+: ?", "", text).strip() for text in [first, *parts[1:-1]]]
+    steps = [Step([(text, 1.0 if sign == "+" else -1.0)]) for text, sign in zip(texts, signs)]
+    extra = {"source": row["task"]} if "task" in row else {}
+    return Solution(question.strip(), steps, extra=extra)
+
+
+def _from_prm800k(row: Record) -> Solution:
+    question: Any = row.get("question")
+    label: Any = row.get("label")
+    if isinstance(question, str) and isinstance(row.get("steps"), list):
+        return _from_ratings(row)
+    try:
+        solution = Solution(question["problem"], [], answer=question.get("ground_truth_answer"))
+        for given in label["steps"]:
+            choices = [(str(c["text"]), _rating(c.get("rating"))) for c in given["completions"]]
+            chosen, human = given.get("chosen_completion"), given.get("human_completion")
+            if chosen is None and human:
+                told = human if isinstance(human, dict) else {"text": human, "rating": 1}
+                choices.append((str(told["text"]), _rating(told.get("rating", 1))))
+                chosen = len(choices) - 1
+            solution.steps.append(Step(choices, chosen))
+        solution.ended = label.get("finish_reason") == "solution"
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            "'question' with a 'problem' and 'label' with 'steps' of 'completions' are wanted"
+            f" ({type(error).__name__}: {error})"
+        ) from error
+    return solution
+
+
+def _from_ratings(row: Record) -> Solution:
+    ratings = row.get("ratings")
+    if not isinstance(ratings, list) or len(ratings) != len(row["steps"]):
+        raise DataError(f"{len(row['steps'])} steps want as many 'ratings'")
+    steps = [Step([(str(text), _rating(r))]) for text, r in zip(row["steps"], ratings)]
+    return Solution(row["question"], steps, str(row.get("id", "")), row.get("answer"))
+
+
+def _rating(value: Any) -> float | None:
+    if value is None:
+        return None
+    if value not in (-1, 0, 1):
+        raise DataError(f"a rating is -1, 0, 1 or null, not {value!r}")
+    return float(value)
+
+
+# --- solutions -> trees --------------------------------------------------------------------------
+
+
+def read_steps(
+    path: str | Path, kind: Format, *, column: str = "label", chat: Chat | None = None
+) -> list[Tree]:
+    """Trees of a JSON-lines file (plain or gzip) of that format, in order of their questions.
+
+    Raises `DataError` naming file and line.
+    """
+    read, trees = _reader(kind), _Trees(column, chat)
+    for number, row in read_records(Path(path)):
+        try:
+            trees.add(read(row), f"{Path(path).name.split('.')[0]}-{number}")
+        except DataError as error:
+            raise DataError(f"{path}, line {number}: {error}") from error
+    return list(trees.by_question.values())
+
+
+def from_rows(
+    rows: Iterable[Record], kind: Format, *, column: str = "label", chat: Chat | None = None
+) -> list[Tree]:
+    """Trees of rows of that format, in order of their questions."""
+    read, trees = _reader(kind), _Trees(column, chat)
+    for number, row in enumerate(rows, 1):
+        trees.add(read(row), f"{kind}-{number}")
+    return list(trees.by_question.values())
+
+
+def _reader(kind: str) -> Callable[[Record], Solution]:
+    readers = {"trl": _from_trl, "math-shepherd": _from_shepherd, "prm800k": _from_prm800k}
+    if kind not in readers:
+        raise DataError(
+            f"unknown format of step labels {kind!r}: {nearest(kind, get_args(Format))}"
+        )
+    return readers[kind]
+
+
+class _Trees:
+    """Trees by question, growing with every solution."""
+
+    def __init__(self, column: str, chat: Chat | None) -> None:
+        self.column, self.chat = column, chat
+        self.by_question: dict[str, Tree] = {}
+        self.episodes: dict[str, int] = {}
+
+    def add(self, solution: Solution, name: str) -> None:
+        """One more solution; its task is named so where the row has no id."""
+        if not solution.steps:
+            raise DataError("a solution without steps")
+        question = solution.question
+        tree = self.by_question.get(question)
+        if tree is None:
+            task = Task(solution.id or name, question, solution.answer, solution.extra)
+            tree = self.by_question[question] = Tree(task.to_json())
+            tree.column(self.column)
+        parent, fresh = 0, 0  # nodes that this episode grew so far
+        for number, step in enumerate(solution.steps):
+            last = number == len(solution.steps) - 1
+            if step.chosen is None and not last:
+                raise DataError(f"step {number + 1} of {len(solution.steps)} goes on from nowhere")
+            if step.chosen is not None and not 0 <= step.chosen < len(step.choices):
+                raise DataError(f"step {number + 1} has no candidate {step.chosen}")
+            goes_on = parent
+            for k, (text, label) in enumerate(step.choices):
+                main = k == step.chosen
+                done = last and solution.ended and main
+                at = self._known(tree, parent, text, label, done)
+                if at is None:
+                    episode = self.episodes.setdefault(question, 0)
+                    place = (episode, fresh) if main else (episode + 1, 0)
+                    at = self._append(tree, parent, text, label, place, done)
+                    fresh += main
+                    self.episodes[question] += not main
+                goes_on = at if main else goes_on
+            parent = goes_on
+        self.episodes[question] = self.episodes.get(question, 0) + 1
+
+    def _known(
+        self, tree: Tree, parent: int, text: str, label: float | None, done: bool
+    ) -> int | None:
+        column = tree.columns[self.column]
+        for i in tree.children(parent):
+            if (tree.nodes[i].text, column[i], tree.nodes[i].done) == (text, label, done):
+                return i
+        return None
+
+    def _append(
+        self,
+        tree: Tree,
+        parent: int,
+        text: str,
+        label: float | None,
+        place: tuple[int, int],
+        done: bool,
+    ) -> int:
+        prompt, tokens = ids(), ids()
+        if self.chat is not None:
+            asked = [user(str(tree.task["question"]))]
+            prompt = self.chat.encode(BETWEEN) if parent else self.chat.render(asked)
+            tokens = self.chat.encode(text)
+            if done:
+                tokens = tokens + ids([end_of_answer(self.chat)])
+        finish = "stop" if done else "chunk"
+        node = Node(
+            parent, "solver", prompt=prompt, tokens=tokens, text=text, finish=finish,
+            episode=place[0], step=place[1], done=done,
+        )  # fmt: skip
+        index = tree.append(node)
+        tree.columns[self.column][index] = label
+        return index
+
+
+# --- trees -> rows -------------------------------------------------------------------------------
+
+
+def to_rows(tree: Tree, kind: Format, *, column: str = "label") -> list[dict[str, Any]]:
+    """Rows of one labelled tree. A step without a label ends the row above it.
+
+    A step is good where its label is over 0; PRM800K's ratings are labels rounded. Raises
+    `DataError` naming the task where there is nothing to write or the format cannot hold it.
+    """
+    if column not in tree.columns:
+        raise DataError(f"{_task(tree)}: no column {column!r} of step labels")
+    _reader(kind)
+    told = tree.columns[column]
+    below = {
+        i: [c for c in tree.children(i) if told[c] is not None and not tree.nodes[c].error]
+        for i in range(len(tree))
+    }
+    rows = list(
+        _prm800k(tree, told, below) if kind == "prm800k" else _paths(tree, told, below, kind)
+    )
+    if not rows:
+        raise DataError(f"{_task(tree)}: no step has a label in column {column!r}")
+    return rows
+
+
+def write_steps(
+    trees: Iterable[Tree], path: str | Path, kind: Format, *, column: str = "label"
+) -> int:
+    """Write rows of that format as JSON lines; returns how many."""
+    count = 0
+    with open(path, "w", encoding="utf-8") as stream:
+        for tree in trees:
+            for row in to_rows(tree, kind, column=column):
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+    return count
+
+
+def _reached(below: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, list[int]]]:
+    """(node, labelled path to it) of all that labelled steps lead to, children in order."""
+    stack: list[tuple[int, list[int]]] = [(0, [])]
+    while stack:
+        i, path = stack.pop()
+        yield i, path
+        stack += [(c, [*path, c]) for c in reversed(below[i])]
+
+
+def _paths(
+    tree: Tree,
+    told: Sequence[float | None],
+    below: Mapping[int, Sequence[int]],
+    kind: str,
+) -> Iterator[dict[str, Any]]:
+    """A row for every labelled path that no longer one holds."""
+    for i, path in _reached(below):
+        if i and not below[i]:
+            texts = [tree.nodes[k].text for k in path]
+            labels = [(told[k] or 0) > 0 for k in path]
+            yield (
+                _to_trl(tree, texts, labels) if kind == "trl" else _to_shepherd(tree, texts, labels)
+            )
+
+
+def _to_trl(tree: Tree, texts: list[str], labels: list[bool]) -> dict[str, Any]:
+    return {"prompt": tree.task.get("question", ""), "completions": texts, "labels": labels}
+
+
+def _to_shepherd(tree: Tree, texts: list[str], labels: list[bool]) -> dict[str, Any]:
+    question = str(tree.task.get("question", ""))
+    for text in [question, *texts]:
+        if MARK in text or (text in (question, texts[0]) and "Step 1:" in text):
+            raise DataError(
+                f"{_task(tree)}: a text holds {MARK!r} or 'Step 1:', which Math-Shepherd's format"
+                " needs for itself: write 'trl'"
+            )
+    lines = [f"Step {n}: {text.strip()}" for n, text in enumerate(texts, 1)]
+    signs = ["+" if good else "-" for good in labels]
+    data = tree.task.get("data") or {}
+    return {
+        "input": f"{question} " + "\n".join(f"{line} {MARK}" for line in lines),
+        "label": f"{question} " + "\n".join(f"{line} {s}" for line, s in zip(lines, signs)),
+        "task": data.get("source", ""),
+    }
+
+
+def _prm800k(
+    tree: Tree, told: Sequence[float | None], below: Mapping[int, Sequence[int]]
+) -> Iterator[dict[str, Any]]:
+    """A row for every step whose candidates lead no further; other candidates are told once."""
+    seen: set[int] = set()
+    for i, path in _reached(below):
+        if not below[i] or any(below[c] for c in below[i]):
+            continue
+        steps = []
+        for parent, goes_on in zip([0, *path], path):
+            kept = [c for c in below[parent] if c == goes_on or (not below[c] and c not in seen)]
+            seen.update(c for c in kept if not below[c])
+            steps.append(_candidates(tree, told, kept, kept.index(goes_on)))
+        last = below[i]
+        ends = next((k for k, c in enumerate(last) if tree.nodes[c].done), None)
+        steps.append(_candidates(tree, told, last, ends))
+        worst = min(told[c] or 0.0 for c in last)
+        stop = "found_error" if round(worst) < 0 else "give_up"
+        yield {
+            "question": {
+                "problem": tree.task.get("question", ""),
+                "ground_truth_answer": tree.task.get("answer"),
+            },
+            "label": {"steps": steps, "finish_reason": stop if ends is None else "solution"},
+        }
+
+
+def _candidates(
+    tree: Tree, told: Sequence[float | None], nodes: Sequence[int], chosen: int | None
+) -> dict[str, Any]:
+    rated = [
+        {"text": tree.nodes[c].text, "rating": round(told[c] or 0.0), "flagged": None}
+        for c in nodes
+    ]
+    return {"completions": rated, "human_completion": None, "chosen_completion": chosen}
+
+
+def _task(tree: Tree) -> str:
+    return f"task {tree.task.get('id')!r}"
