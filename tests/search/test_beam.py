@@ -53,6 +53,15 @@ def test_what_has_no_value_is_below_all_and_what_failed_is_out() -> None:
     assert {fork.node for fork in forks[2:]} < {1, 3}
 
 
+def test_what_failed_leaves_its_place_empty() -> None:
+    how, tree, state = Beam(beams=2, width=1), task(), State()
+    come_back(tree, state, how.ask(tree, state)[:1], 0.5)
+    state.asked[1] = 0
+    state.told[1] = step(tree, 0, 1, 1.0, done=True, error="ProgramError: no")
+    assert how.ask(tree, state) == [Fork(2, 1, 1)]
+    assert how.columns(tree)["kept"] == [None, 1.0, None]
+
+
 def test_a_search_of_which_all_failed_is_over() -> None:
     for how in (Beam(beams=1, width=2), Dvts(subtrees=1, width=2), Particle(particles=2)):
         tree, state = task(), State()

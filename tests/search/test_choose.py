@@ -98,6 +98,13 @@ def test_answers_are_equal_when_their_keys_are() -> None:
     assert choose(tree, "majority", same.get) == 1
 
 
+def test_votes_without_weights_are_counted() -> None:
+    tree = task()
+    for episode, answer in enumerate("xyy"):
+        end(tree, 0, episode, answer)
+    assert [choose(tree, name) for name in ("prm_vote", "orm_vote", "best")] == [2, 2, 1]
+
+
 def test_only_what_a_search_kept_is_chosen_from() -> None:
     tree = pool()
     tree.columns["kept"] = [None, None, 1.0, None, 1.0, 2.0, None, None]
@@ -149,6 +156,7 @@ def test_a_vote_is_settled_when_nobody_can_catch_up() -> None:
     assert how.ask(*told("a", "b", "a", "a")) == []  # 3 to 1, one to come
     assert len(how.ask(*told("a", "b", "a"))) == 2  # 2 to 1, two to come
     assert len(how.ask(*told("a", "a", None))) == 2  # 2 to 0, two to come: a tie is not settled
+    assert len(how.ask(*told(None, None, None))) == 2  # no answer is no vote
     assert how.ask(*told("a", "a", None, "b", errors={1})) == [Fork(4, 0)]  # 1 to 1
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from hornbeam.errors import RecipeError, ScoreError
 from hornbeam.search import Fork, Mcts, State, restore, strategy
-from hornbeam.search.visits import puct, shares, uct
+from hornbeam.search.visits import Sums, puct, shares, uct
+from hornbeam.tree import Call
 from search.by_hand import come_back, end, step, task
 
 
@@ -148,6 +149,12 @@ def test_the_best_leaf_is_grown_to_an_answer_where_none_was_reached() -> None:
     assert how.columns(tree)["visits"] == [1, 0, 1, None, None]
 
 
+def test_where_an_answer_was_reached_the_search_ends_with_its_simulations() -> None:
+    how, tree, state = Mcts(simulations=1, children=2), task(), State()
+    come_back(tree, state, how.ask(tree, state), 0.9, 0.3, done={1})
+    assert how.ask(tree, state) == []
+
+
 def test_a_window_counts_what_is_out_as_lost() -> None:
     # runs 0, 1, 2 leave the task, which may have three children; they earn 1, 0.5, 0
     #   0 is in: its first step 3 has Q = 1, so run 3 leaves 3
@@ -172,6 +179,23 @@ def test_a_window_counts_what_is_out_as_lost() -> None:
     assert [fork.node for fork in how.ask(tree, state)] == [3, 5]
 
 
+def test_visits_in_flight_count_in_both_terms_of_the_rule() -> None:
+    # 1: V 0.9, N 1, and one more out: (0.9 + 0.9 - 1) / 3 + 3 sqrt(ln 3 / 3) = 2.08
+    # 2: V -0.9: -0.9 + 3 sqrt(ln 3) = 2.24
+    how, tree, state = Mcts(simulations=3, children=2, c=3, parallel=2), task(), State()
+    come_back(tree, state, how.ask(tree, state), 0.9, -0.9)
+    assert [fork.node for fork in how.ask(tree, state)] == [1, 1, 2, 2]
+
+
+def test_visits_in_flight_make_room_for_children() -> None:
+    # as many children as visits; one of the task is known. The window: to 1; with that the task
+    # has 2 visits, and with the next one 3
+    how = Mcts(children=1, widen=1, expand="one", c=0, parallel=3)
+    tree, state = task(), State()
+    come_back(tree, state, how.ask(tree, state), 0.5)
+    assert [fork.node for fork in how.ask(tree, state)] == [1, 0, 0]
+
+
 def test_where_all_children_are_out_the_search_waits() -> None:
     how = Mcts(rollout=True, simulations=9, children=2, parallel=5)
     assert how.ask(task(), State()) == [Fork(0, 0), Fork(1, 0)]
@@ -188,6 +212,25 @@ def test_twins_are_one_child() -> None:
     assert got["q"] == [1, 1, 1, None, None]
 
 
+def test_twins_say_the_same_and_hear_the_same() -> None:
+    tree, sums = task(), Sums()
+    common = {"agent": "solver", "tokens": [5, 6], "calls": (Call("add", {"a": 1}, 2),)}
+    others = [
+        {},
+        {"agent": "reader"},
+        {"tokens": [5, 7]},
+        {"calls": (Call("add", {"a": 1}, 3),)},
+        {"done": True},
+        {"scope": "main/1"},
+    ]
+    nodes = [step(tree, 0, e, **{**common, **other}) for e, other in enumerate(others)]
+    assert [sums.add(tree, 0, i, merge=True) for i in nodes] == nodes
+    assert sums.add(tree, 0, step(tree, 0, 9, **common), merge=True) == nodes[0]
+    assert sums.children[0] == nodes
+    again = step(tree, 0, 10, **common)
+    assert sums.add(tree, 0, again, merge=False) == again
+
+
 def test_the_search_stops_when_the_root_value_stays_put() -> None:
     how = Mcts(rollout=True, simulations=64, children=64, patience=5, tolerance=0.3)
     _, state = runs(how, *[1.0] * 64, length=1)
@@ -195,6 +238,9 @@ def test_the_search_stops_when_the_root_value_stays_put() -> None:
     _, state = runs(how, 1.0, 1.0, 1.0, 0.0, 1.0, *[1.0] * 64, length=1)
     # after runs 0..: 1 1 1 | 0.5 | 0.6 0.67 0.71 0.75 0.78
     assert len(state.asked) == 9
+    _, state = runs(how, 1.0, *[0.0] * 64, length=1)
+    # 1 | 0 | -0.33 | -0.5 -0.6 | -0.67 | -0.71 -0.75 -0.78 -0.8 -0.82: drifting is not staying
+    assert len(state.asked) == 11
 
 
 def test_settings_that_say_nothing_are_refused() -> None:

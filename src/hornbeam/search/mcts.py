@@ -150,10 +150,9 @@ class Mcts(Strategy):
         return Simulation(tuple(path))
 
     def _room(self, sums: Sums, i: int) -> int:
-        """How many more children node i may have; at most `children` at once."""
+        """How many more children node i may have; never more than `children`, as `widen` <= 1."""
         visits = max(1, sums.visits[i] + sums.out[i])
-        most = int(self.children * visits**self.widen + 1e-9)
-        return min(most - sums.asked[i], self.children)
+        return int(self.children * visits**self.widen + 1e-9) - sums.asked[i]
 
     def _best(self, sums: Sums, tree: Tree, children: list[int]) -> int:
         """The child to visit next."""
