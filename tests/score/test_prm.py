@@ -47,6 +47,10 @@ def test_who_has_no_value():
     assert [value is None for value in ends.values] == [True, True, True, False]
 
 
+def test_an_empty_frontier_has_no_opinions():
+    assert judged(ValueGuide(MODEL), worlds.team(), []) == Opinions([], 0)
+
+
 def test_values_come_in_the_order_asked():
     tree = worlds.team()
     guide = ValueGuide(MODEL)

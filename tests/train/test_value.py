@@ -12,7 +12,7 @@ from hornbeam.errors import DataError, ModelError
 from hornbeam.train import value_losses
 from hornbeam.train.settings import FitSettings, LoraSettings, OptimSettings
 from hornbeam.train.value import ValueModel
-from hornbeam.train.value_rows import auc, drawn, held_out, pairs, ranks, spearman, targets
+from hornbeam.train.value_rows import auc, drawn, pairs, ranks, spearman, targets
 from hornbeam.tree import Node, Tree, ids
 from train import value_worlds as worlds
 
@@ -185,16 +185,6 @@ def test_sequences_beyond_the_context():
     tree.append(Node(0, tokens=ids([3] * 257)))
     with pytest.raises(DataError, match=r"node 6: 257 tokens do not fit .* context of 256"):
         list(worlds.value_model().fit([tree], "q"))
-
-
-def test_a_task_is_held_out_or_not():
-    trees = [*TREES, *TREES]
-    fit, held = held_out(trees, 0.25, seed=0)
-    assert len(fit) == 6 and len(held) == 2
-    assert not {t.task["id"] for t in fit} & {t.task["id"] for t in held}
-    assert [len(side) for side in held_out(TREES, 0, seed=0)] == [4, 0]
-    assert [len(side) for side in held_out(TREES, 0.01, seed=0)] == [3, 1]
-    assert [len(side) for side in held_out(TREES[:1], 0.5, seed=0)] == [1, 0]
 
 
 # --- on disk -------------------------------------------------------------------------------------

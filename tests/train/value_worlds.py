@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,9 +27,11 @@ def classifier(family: str, seed: int = 0, std: float = 0.5, **more: Any) -> Any
     return model
 
 
-def value_model(family: str = "Llama", std: float = 0.5, **more: Any) -> ValueModel:
+def value_model(
+    family: str = "Llama", std: float = 0.5, size: Mapping[str, int] = {}, **more: Any
+) -> ValueModel:
     """A value model with random weights; the head's deviate by `std`."""
-    return ValueModel(classifier(family, std=std), name=family, **more)
+    return ValueModel(classifier(family, std=std, **size), name=family, **more)
 
 
 def labelled(seed: int, **more: Any) -> Tree:

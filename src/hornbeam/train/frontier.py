@@ -55,7 +55,8 @@ class _Store(Cache):  # type: ignore[misc]
     def widen(self, room: int) -> None:
         """Make room for so many slots."""
         self.room = room
-        self.kept = [(self._wider(k), self._wider(v)) for k, v in self.kept]
+        for layer, (keys, values) in enumerate(self.kept):  # one by one: memory for one copy
+            self.kept[layer] = self._wider(keys), self._wider(values)
 
     def _wider(self, held: Tensor) -> Tensor:
         """The same with zeros behind it: 0 * NaN would pass through the mask."""

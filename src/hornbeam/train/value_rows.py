@@ -146,22 +146,6 @@ def check_ids(trees: Iterable[Tree], vocabulary: int, context: int) -> None:
                 )
 
 
-def held_out(trees: Sequence[Tree], share: float, seed: int) -> tuple[list[Tree], list[Tree]]:
-    """(trees to fit on, trees held out): `share` of the tasks, drawn; a task is on one side only.
-
-    Of two tasks or more at least one is on each side, unless `share` is 0.
-    """
-    tasks = sorted({str(tree.task.get("id")) for tree in trees})
-    many = round(share * len(tasks))
-    if share and len(tasks) > 1:
-        many = min(max(many, 1), len(tasks) - 1)
-    out = set(random.Random(seed).sample(tasks, many))
-    sides: tuple[list[Tree], list[Tree]] = ([], [])
-    for tree in trees:
-        sides[str(tree.task.get("id")) in out].append(tree)
-    return sides
-
-
 # --- figures of a fit: what a value says against what it should ----------------------------------
 
 
