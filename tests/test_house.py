@@ -69,6 +69,8 @@ ONE_FILE = {
     "ray": {"workers.ray"},
     "vllm": {"engine.vllm"},
     "trl": set(),  # bench only
+    "treequest": set(),  # bench only
+    "its_hub": set(),  # bench only
     "math_verify": {"score.check"},
     "bm25s": {"tools.retrieval"},
     "datasets": {"tasks.hub"},
