@@ -109,8 +109,9 @@ class Mcts(Strategy):
         visits: Column = [None] * len(tree)
         q: Column = [None] * len(tree)
         if sums.visits[0]:
-            for i in [0, *(i for below in sums.children.values() for i in below)]:
-                visits[i], q[i] = float(sums.visits[i]), sums.mean(i, self._virtual)
+            known = [0, *(i for below in sums.children.values() for i in below)]
+            for i, mean, count in zip(known, *sums.stand(known, self._virtual)):
+                visits[i], q[i] = float(count), mean
         return {"visits": visits, "q": q}
 
     @property
@@ -156,8 +157,7 @@ class Mcts(Strategy):
 
     def _best(self, sums: Sums, tree: Tree, children: list[int]) -> int:
         """The child to visit next."""
-        means = [sums.mean(i, self._virtual) for i in children]
-        visits = [sums.visits[i] + sums.out[i] for i in children]
+        means, visits = sums.stand(children, self._virtual)
         if self.rule == "uct":
             scores = uct(means, visits, self.c)
         else:
@@ -176,7 +176,7 @@ class Mcts(Strategy):
             outcome = sums.value[path[-1]]
         else:
             new = [self._enter(sums, tree, path[-1], end) for end in ends]
-            path.append(max(new, key=lambda i: sums.mean(i, self._virtual)))
+            path.append(sums.best(new, self._virtual))
             outcome = sums.value[path[-1]]
         sums.take_in(path, outcome)
         sums.settle(self.tolerance)
@@ -212,7 +212,7 @@ class Mcts(Strategy):
         """One step after another from the best leaf, until an answer or `depth` of them."""
         at = 0
         while below := [i for i in sums.children[at] if not failed(tree, i)]:
-            at = max(below, key=lambda i: sums.mean(i, self._virtual))
+            at = sums.best(below, self._virtual)
         for episode in range(sums.episodes, sums.episodes + self.depth):
             if at and ended(tree, at):
                 return []

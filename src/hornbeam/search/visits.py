@@ -52,12 +52,25 @@ class Sums:
     anchor: float = math.inf  # the root value that has stayed put
     still: int = 0  # for how many simulations
 
-    def mean(self, i: int, virtual: bool) -> float:
-        """Q = W/N, or (W + V)/(N + 1) with a virtual visit; at a node never visited V."""
-        n, w = self.visits[i] + self.out[i], self.total[i] + LOST * self.out[i]
-        if virtual and i in self.value:
-            return (w + self.value[i]) / (n + 1)
-        return w / n if n else self.value.get(i, 0.0)
+    def stand(self, nodes: Sequence[int], virtual: bool) -> tuple[list[float], list[int]]:
+        """(Q, N) of nodes, what is out counted as lost visits.
+
+        Q = W/N, or (W + V)/(N + 1) with a virtual visit; at a node never visited V.
+        """
+        out, visits, total, value = self.out, self.visits, self.total, self.value
+        counts = [visits[i] + out[i] for i in nodes]
+        sums = [total[i] + LOST * out[i] for i in nodes]
+        own = [value.get(i) for i in nodes]
+        means = [
+            (w + v) / (n + 1) if virtual and v is not None else w / n if n else v or 0.0
+            for w, v, n in zip(sums, own, counts)
+        ]
+        return means, counts
+
+    def best(self, nodes: Sequence[int], virtual: bool) -> int:
+        """The node of the highest Q, the oldest of equals."""
+        means, _ = self.stand(nodes, virtual)
+        return nodes[means.index(max(means))]
 
     def begin(self, simulation: Simulation) -> None:
         """Send a simulation out."""
