@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForTokenClassification
 from typer.testing import CliRunner
 
-from hornbeam.chat import ByteChat, user
+from hornbeam.chat import ByteChat, TemplateChat, user
 from hornbeam.cli.main import app
 from hornbeam.engine.base import Turnstile
 from hornbeam.errors import DataError
 from hornbeam.score.base import Opinions
+from hornbeam.score.prm import ValueGuide
 from hornbeam.score.processbench import (
     Prediction,
     Solution,
@@ -23,13 +26,17 @@ from hornbeam.score.processbench import (
     by_final_answer,
     by_split,
     figures,
-    first_below,
+    judge_all,
     mean_f1,
+    predict,
     read_predictions,
     read_solutions,
     step_tree,
     step_values,
 )
+from hornbeam.tiny import tokenizer
+from hornbeam.train.value import ValueModel
+from hornbeam.train.value_files import Card, fingerprint
 
 LINES = [  # (label, prediction, final answer right)
     (2, 2, False),
@@ -117,7 +124,7 @@ def test_without_final_answers_one_grouping_is_told(tmp_path: Path) -> None:
     lines = [{k: v for k, v in r.items() if k != "final_answer_correct"} for r in records()]
     file = write(tmp_path / "p.jsonl", lines)
     told = CliRunner().invoke(app, ["eval", "processbench", "--predictions", str(file), "--json"])
-    assert set(json.loads(told.output)) == {"count", "official"}
+    assert set(json.loads(told.output)) == {"count", "without_verdict", "official"}
 
 
 def test_a_recipe_is_still_evaluated() -> None:
@@ -206,13 +213,13 @@ def test_a_tree_of_steps_holds_the_conversation() -> None:
     values = asyncio.run(step_values(guide, tree))
     assert values == [1 - tree.length(1) / 100, 1 - tree.length(2) / 100]
     assert guide.forgotten == ["m-1"]
-    assert first_below(values, values[0]) == 1
+    assert predict(values, values[0]) == 1
 
 
-def test_the_first_below_a_threshold() -> None:
-    assert first_below([0.9, None, 0.2, 0.1], 0.5) == 2
-    assert first_below([0.9, 0.5], 0.5) == -1
-    assert first_below([], 0.5) == -1
+def test_the_predict_a_threshold() -> None:
+    assert predict([0.9, None, 0.2, 0.1], 0.5) == 2
+    assert predict([0.9, 0.5], 0.5) == -1
+    assert predict([], 0.5) == -1
 
 
 def test_the_best_threshold_by_hand() -> None:
@@ -239,10 +246,87 @@ def test_no_threshold_is_better_than_the_best(seed: int) -> None:
 
     def f1(threshold: float) -> float:
         items = [
-            Prediction(str(n), "math", label, first_below(each, threshold))
+            Prediction(str(n), "math", label, predict(each, threshold))
             for n, (each, label) in enumerate(zip(values, labels))
         ]
         return figures(items).f1 or 0.0
 
     best = f1(best_threshold(values, labels))
     assert best == pytest.approx(max(f1(t / 20) for t in range(-21, 22)))
+
+
+def test_items_are_judged_in_order() -> None:
+    chat, guide = ByteChat(), Lengths()
+    items = [Solution(f"m-{n}", "math", "?" * n, ("a",) * (1 + n % 3), -1) for n in range(40)]
+    values = asyncio.run(judge_all(guide, chat, items, at_once=7))
+    assert values == [
+        [1 - step_tree(item, chat).length(i) / 100 for i in range(1, 1 + len(item.steps))]
+        for item in items
+    ]
+    assert sorted(guide.forgotten) == sorted(item.id for item in items)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory) -> Path:
+    """A value model with random weights and a tokenizer, as `hornbeam fit` writes it."""
+    config = LlamaConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=len(tokenizer()), max_position_embeddings=64, num_labels=1,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForTokenClassification(config)
+        torch.nn.init.normal_(model.score.weight)
+    words = tokenizer()
+    card = Card("tiny", objective="regression", fingerprint=fingerprint(words))
+    folder = tmp_path_factory.mktemp("value")
+    ValueModel(model, words, card=card).save(folder)
+    return folder
+
+
+def test_a_fitted_model_is_evaluated(fitted: Path, tmp_path: Path) -> None:
+    rows = [
+        {"id": str(n), "problem": "3 + 4 ?", "steps": [f"{n} + 4", "7"], "label": n % 3 - 1,
+         "final_answer_correct": n % 3 == 0}
+        for n in range(9)
+    ]  # fmt: skip
+    rows.append(rows[0] | {"id": "long", "steps": ["1 " * 70]})
+    file, out = write(tmp_path / "math.jsonl", rows), tmp_path / "said.jsonl"
+    run = ["eval", "processbench", "--model", str(fitted), "--data", str(file), "--json"]
+    result = json.loads(CliRunner().invoke(app, [*run, "--tune", "math", "--out", str(out)]).output)
+    assert (result["count"], result["without_verdict"]) == (10, 1)
+    values = asyncio.run(_values(fitted, file))
+    labels = [row["label"] for row in rows]
+    assert result["threshold"] == pytest.approx(best_threshold(values, labels))
+    said = read_predictions(out)
+    assert said[-1].prediction is None
+    wanted = [predict(each, result["threshold"]) for each in values[:-1]]
+    assert [item.prediction for item in said[:-1]] == wanted
+    again = ["eval", "processbench", "--json", "--predictions", str(out)]
+    scored = json.loads(CliRunner().invoke(app, again).output)
+    assert scored["official"] == result["official"]
+    assert scored["by_final_answer"] == result["by_final_answer"]
+
+
+async def _values(folder: Path, file: Path) -> list:
+    model = ValueModel.load(folder)
+    return await judge_all(ValueGuide(model), TemplateChat(tokenizer()), read_solutions(file))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "give --predictions FILE, or --model DIR"),
+        (["--predictions", "a", "--model", "b"], "give --predictions FILE, or --model DIR"),
+        (["--model", "{model}"], "name the items"),
+        (["--model", "{model}", "--data", "{file}", "--tune", "mth"], "did you mean 'math'?"),
+    ],
+)
+def test_options_that_do_not_fit(
+    fitted: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    file = write(tmp_path / "math.jsonl", [{"id": "1", "problem": "?", "steps": ["a"], "label": 0}])
+    given = [option.format(model=fitted, file=file) for option in options]
+    told = CliRunner().invoke(app, ["eval", "processbench", *given])
+    assert isinstance(told.exception, DataError)
+    assert message in str(told.exception)

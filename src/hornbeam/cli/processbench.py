@@ -1,60 +1,158 @@
-"""`hornbeam eval processbench`: figures of predictions that were made elsewhere."""
+"""`hornbeam eval processbench`: a fitted value model, or predictions made elsewhere, in figures."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hornbeam.cli.credit import write
+from hornbeam.cli.runs import quiet
+from hornbeam.errors import DataError, ModelError
 from hornbeam.score.processbench import (
     Figures,
+    Prediction,
+    Solution,
+    best_threshold,
     by_final_answer,
     by_split,
+    judge_all,
     mean_f1,
     official,
+    predict,
     read_predictions,
+    read_solutions,
 )
+from hornbeam.settings import nearest
 
 GROUPINGS = {"official": official, "by_final_answer": by_final_answer}
 TITLES = {
     "official": "Grouped by the first wrong step (official)",
     "by_final_answer": "Grouped by the final answer",
 }
+Values = Sequence[Sequence[float | None]]
 
 
 def processbench_command(
     predictions: Annotated[
-        Path,
-        typer.Option(
-            "--predictions", metavar="FILE", help="Lines of id, split, label, prediction."
-        ),
-    ],
+        Path | None,
+        typer.Option("--predictions", metavar="FILE", help="Score what was predicted elsewhere."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", metavar="DIR", help="Score a fitted value model.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", metavar="FILE", help="Items for --model, a file a split."),
+    ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option("--tune", metavar="SPLIT", help="Choose the threshold on this split."),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", help="A step of lower value is taken for wrong.")
+    ] = 0.0,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write the predictions of --model.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Score predictions of first wrong steps as ProcessBench does; null is never right.
+    """Find the first wrong step, scored as ProcessBench does; null is never right.
 
-    A line is {"id": ..., "split": ..., "label": gold, "prediction": index, -1 or null}. Where all
-    lines tell `final_answer_correct`, the grouping by final answer stands beside the official one.
+    A line of --predictions is {"id": ..., "split": ..., "label": gold, "prediction": index, -1 or
+    null}. Where all lines tell final_answer_correct, figures grouped by it stand beside the
+    official ones.
     """
-    items = read_predictions(predictions)
+    if (predictions is None) == (model is None):
+        raise DataError("eval processbench: give --predictions FILE, or --model DIR with --data")
+    result: dict[str, object] = {}
+    if predictions is not None:
+        items = read_predictions(predictions)
+    else:
+        assert model is not None
+        solutions = [item for path in data or [] for item in read_solutions(path)]
+        values = _values(model, solutions, tune)
+        if tune is not None:
+            threshold = _tuned(solutions, values, tune)
+        items = [_predicted(*pair, threshold) for pair in zip(solutions, values)]
+        result = {"threshold": threshold, "tuned_on": tune}
+        if out is not None:
+            write([_line(item) for item in items], out)
     told = {
         name: by_split(items, how)
         for name, how in GROUPINGS.items()
         if all(how(item) is not None for item in items)
     }
+    silent = sum(item.prediction is None for item in items)
+    result |= {"count": len(items), "without_verdict": silent}
     if as_json:
-        typer.echo(json.dumps({"count": len(items)} | {n: _record(s) for n, s in told.items()}))
-        return
-    for number, (name, splits) in enumerate(told.items()):
-        typer.echo("\n" * bool(number) + _table(TITLES[name], splits))
-    if len(told) < len(GROUPINGS):
-        typer.echo("\nNo line or not all tell final_answer_correct: no grouping by final answer.")
+        typer.echo(json.dumps(result | {name: _record(splits) for name, splits in told.items()}))
+    else:
+        _show(told, result)
+
+
+def _values(model: Path, solutions: Sequence[Solution], tune: str | None) -> Values:
+    """What a fitted model thinks of every step."""
+    if not solutions:
+        raise DataError("eval processbench --model: name the items, as in --data gsm8k.jsonl")
+    splits = {item.split for item in solutions}
+    if tune is not None and tune not in splits:
+        raise DataError(f"--tune {tune}: no item of that split: {nearest(tune, splits)}")
+    quiet()
+    from hornbeam.chat import TemplateChat
+    from hornbeam.score.prm import ValueGuide
+    from hornbeam.train.value import ValueModel
+
+    fitted = ValueModel.load(model)
+    if not fitted.card.objective:
+        raise ModelError(f"{model} is no fitted value model: fit one with `hornbeam fit`")
+    chat = TemplateChat(fitted.tokenizer, str(model))
+
+    async def judge() -> Values:
+        guide = ValueGuide(fitted)
+        try:
+            return await judge_all(guide, chat, solutions)
+        finally:
+            await guide.aclose()
+
+    return asyncio.run(judge())
+
+
+def _tuned(solutions: Sequence[Solution], values: Values, split: str) -> float:
+    """The threshold of highest F1 on one split."""
+    pairs = [(v, item.label) for item, v in zip(solutions, values) if item.split == split]
+    return best_threshold([v for v, _ in pairs], [label for _, label in pairs])
+
+
+def _predicted(item: Solution, values: Sequence[float | None], threshold: float) -> Prediction:
+    """No verdict where a step has no value (it is longer than the model's context)."""
+    said = None if None in values else predict(values, threshold)
+    return Prediction(item.id, item.split, item.label, said, item.correct)
+
+
+def _line(item: Prediction) -> str:
+    record = {"id": item.id, "split": item.split, "label": item.label}
+    told = {} if item.correct is None else {"final_answer_correct": item.correct}
+    return json.dumps({**record, "prediction": item.prediction, **told}) + "\n"
 
 
 def _record(splits: dict[str, Figures]) -> dict[str, object]:
     return {"splits": {n: s.to_json() for n, s in splits.items()}, "mean_f1": mean_f1(splits)}
+
+
+def _show(told: dict[str, dict[str, Figures]], result: dict[str, object]) -> None:
+    if "threshold" in result:
+        on = f", chosen on {result['tuned_on']}" if result["tuned_on"] else ""
+        typer.echo(f"A step below {result['threshold']:.4f} is taken for wrong{on}.\n")
+    typer.echo("\n\n".join(_table(TITLES[name], splits) for name, splits in told.items()))
+    if result["without_verdict"]:
+        typer.echo(f"\n{result['without_verdict']} of {result['count']} items have no verdict.")
+    if len(told) < len(GROUPINGS):
+        typer.echo("\nNot every line tells final_answer_correct: no grouping by it.")
 
 
 def _table(title: str, splits: dict[str, Figures]) -> str:

@@ -6,6 +6,7 @@ script: accuracy on the items with an error, accuracy on those without, and thei
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -256,7 +257,18 @@ async def step_values(guide: Guide, tree: Tree) -> list[float | None]:
         guide.forget(tree)
 
 
-def first_below(values: Sequence[float | None], threshold: float) -> int:
+async def judge_all(
+    guide: Guide, chat: Chat, items: Sequence[Solution], at_once: int = 16
+) -> list[list[float | None]]:
+    """Values of the steps of every item, shape [items][steps]; so many items share a pass."""
+    out: list[list[float | None]] = []
+    for start in range(0, len(items), at_once):
+        trees = [step_tree(item, chat) for item in items[start : start + at_once]]
+        out += await asyncio.gather(*(step_values(guide, tree) for tree in trees))
+    return out
+
+
+def predict(values: Sequence[float | None], threshold: float) -> int:
     """The first step whose value is below the threshold, else -1; `None` is below nothing."""
     for step, value in enumerate(values):
         if value is not None and value < threshold:
@@ -265,7 +277,7 @@ def first_below(values: Sequence[float | None], threshold: float) -> int:
 
 
 def best_threshold(values: Sequence[Sequence[float | None]], labels: Sequence[int]) -> float:
-    """The threshold at which `first_below` has the highest official F1 on these items.
+    """The threshold at which `predict` has the highest official F1 on these items.
 
     An item is right for thresholds in one interval (low, high]: steps before the labelled one must
     not be below, the labelled one must be. So one pass over the sorted ends is enough. Tried are
