@@ -62,10 +62,6 @@ function spotMark(m, x, y, size = 4.5) {
   return svg("circle", { ...look, cx: x, cy: y, r: size });
 }
 
-function trackClass(m) {
-  return `track m${m % 6}${m >= 6 ? " dashed" : ""}`;
-}
-
 // Pixels for accuracy and for the chosen cost, over what is shown.
 function plotScale(shown, width, height) {
   const lines = curves(shown).flatMap((s) => s.curve);
@@ -115,7 +111,7 @@ function drawPlot() {
     const faded = plot.near !== null && plot.near !== m;
     return svg("g", { class: faded ? "faded" : null }, own.map((s) => whisker(s, scale)),
       curves(own).map((s) => staircase(s, scale)),
-      own.length > 1 ? svg("path", { class: trackClass(m), d }) : null,
+      own.length > 1 ? svg("path", { class: `track m${m % 6}`, d }) : null,
       own.map((s) => spotMark(m, scale.x(s.x), scale.y(s.y))));
   });
   const at = { class: "axis-name", x: width - EDGE.right, y: height + 12, "text-anchor": "end" };
@@ -123,13 +119,13 @@ function drawPlot() {
   setPicture(picture, width, height + 18, [...frame(scale, width, true), ...groups, unit]);
   plot.scale = scale;
   plot.shown = shown;
-  readSpot(plot.at, false);
+  readSpot(plot.at);
 }
 
 // --- reading ------------------------------------------------------------------------------------
 
 // Say what a point holds, and ring it; without one, say how to read.
-function readSpot(spot, ring = true) {
+function readSpot(spot) {
   const { shown, scale, picture, reading } = plot;
   picture.querySelectorAll(".halo").forEach((old) => old.remove());
   const found = spot && shown.find((s) => s.m === spot.m && s.k === spot.k);
@@ -138,7 +134,7 @@ function readSpot(spot, ring = true) {
     reading.replaceChildren("Point at a budget, or walk with the arrow keys, to read it. Whiskers are 95 % intervals.");
   } else {
     reading.replaceChildren(html("b", {}, name(found)), html("span", {}, told(found)));
-    if (ring) picture.append(svg("circle", { class: "halo", cx: scale.x(found.x), cy: scale.y(found.y), r: 9 }));
+    picture.append(svg("circle", { class: "halo", cx: scale.x(found.x), cy: scale.y(found.y), r: 9 }));
   }
   picture.setAttribute("aria-label", `Accuracy against ${COSTS[plot.axis]}. ${reading.textContent}`
     + " All values stand in the table below.");
@@ -184,7 +180,7 @@ function methodChips() {
         drawPlot();
       } }),
       svg("svg", { width: 30, height: 14, "aria-hidden": "true" },
-        svg("path", { class: trackClass(m), d: "M1 7H29" }), spotMark(m, 15, 7)), method.name));
+        svg("path", { class: `track m${m % 6}`, d: "M1 7H29" }), spotMark(m, 15, 7)), method.name));
   });
   return box;
 }
@@ -200,7 +196,7 @@ function plotOptions() {
   plot.fit = () => { anytime.disabled = plot.axis !== "total_tokens"; };
   return html("fieldset", { class: "switch wanted" }, html("legend", {}, "Look of the plot"),
     html("label", {}, log, "log scale"),
-    has ? html("label", {}, anytime, "anytime curves, dotted (over total tokens)") : null);
+    has ? html("label", {}, anytime, "anytime curves, dashed (over total tokens)") : null);
 }
 
 function chooseAxis(axis) {

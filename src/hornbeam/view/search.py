@@ -106,7 +106,5 @@ def _reading(result: Mapping[str, Any]) -> list[str]:
             f"Differences are against {baseline}, question by question: a paired bootstrap interval"
             " in points, and the exact test of McNemar."
         )
-    told.append(
-        "Same pool, free: what greedier readings of the very same answers would have given."
-    )
+    told.append("Same pool, free: what simpler readings of the very same answers would have given.")
     return told

@@ -48,6 +48,7 @@ function showStep(box, wood) {
     html("h4", {}, "Numbers"),
     factList([...columns.map((name) => [words(name), short(valueOf(tree, i, name))]),
       ["mean log-prob", node.logprob === undefined ? "" : short(node.logprob)],
-      ["finish", node.finish], ["scope", node.scope], ["episode", node.episode ?? 0],
-      ["policy version", node.version ?? 0], ["prefix of", node.prefix]]));
+      ["finish", node.finish], ["scope", node.scope], ["prefix of", node.prefix],
+      ...(DATA.steps ? [["episode", node.episode ?? 0], ["policy version", node.version ?? 0]]
+        : [["chosen path", node.chosen ? "yes" : "no"]])]));
 }

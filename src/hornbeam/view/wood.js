@@ -146,9 +146,9 @@ function result(tree, i, place) {
   const told = svg("text", { class: "result", x: place.width - 4, y: y + 4 },
     node.error === undefined ? reward : "failed");
   const beside = place.width - (told.textContent ? ANSWER : 4);
-  const answer = node.answer === undefined || place.gutter <= ANSWER ? null
-    : svg("text", { class: "result answer", x: beside, y: y + 4 },
-      firstWords(DATA.texts[node.answer], told.textContent ? 9 : 16));
+  const room = Math.min(Math.floor((place.gutter - (told.textContent ? ANSWER : 4)) / 6.5), 16);
+  const answer = node.answer === undefined || room < 3 ? null
+    : svg("text", { class: "result answer", x: beside, y: y + 4 }, firstWords(DATA.texts[node.answer], room));
   const from = place.x(i) + PILL.width + 6;
   const to = place.width - place.gutter + 10;
   return [told, answer, to > from ? svg("line", { class: "lead", x1: from, x2: to, y1: y, y2: y }) : null];
@@ -208,11 +208,12 @@ function caption(tree, i, place) {
   let room = Math.floor((place.column - (forks ? FORK + 4 : 8)) / 6);
   const visits = valueOf(tree, i, "visits");
   const told = [visits === null ? "" : `${short(visits)}×`, severalAgents(tree) ? node.agent ?? "step" : ""];
-  for (const part of told.filter((one) => one)) {
-    const name = firstWords(part, Math.max(room, 8));
+  told.filter((part) => part).forEach((part, k) => {
+    if (k && room < 4) return; // visits stand, the name has no room
+    const name = firstWords(part, k ? room : Math.max(room, 8));
     text.append(svg("tspan", { class: "who" }, name), " ");
     room -= name.length + 2;
-  }
+  });
   const said = node.error ?? node.text;
   if (place.column >= 96 && room > 5 && said !== undefined) text.append(firstWords(DATA.texts[said], room));
   return text;
