@@ -116,6 +116,18 @@ def test_it_learns_its_trees(objective, lora):
         assert after["mse"] < 0.5 * after["variance"]
 
 
+def test_visits_weigh_targets():
+    tree = little([None, 0.1, 0.5, 0.3, -1.0, 0.2], [9, 4, 2, 0, 1, 3])
+    how = {"loss": "mse", "lr": 1e-9}
+    for by_visits, wanted in (
+        (True, (4 * 0.01 + 2 * 0.25 + 1 * 1 + 3 * 0.04) / 10),
+        (False, (0.01 + 0.25 + 0.09 + 1 + 0.04) / 5),
+    ):
+        model = worlds.value_model(std=0.0)  # z = 0, so the loss is the mean of q squared
+        (told,) = model.fit([tree], "q", FitSettings(by_visits=by_visits, **how))
+        assert told["loss"] == pytest.approx(wanted)
+
+
 def test_equal_seeds_give_equal_weights_and_other_seeds_others():
     def weights(seed):
         model = worlds.value_model(seed=seed)
