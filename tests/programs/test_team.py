@@ -219,6 +219,13 @@ TWO = agents(("solver", "1"), ("verifier", "2"))
             {"agents": TWO, "edges": [edge("solver > verifier"), edge("verifier > solver")]},
             "the cycle solver > verifier > solver has no bound: give `times`",
         ),
+        (
+            {
+                "agents": agents(("a", "1"), ("b", "2"), ("c", "3")),
+                "edges": [edge("a > b"), edge("b > c"), edge("c > a")],
+            },
+            "a > b > c",
+        ),
         ({"agents": TWO, "edges": [edge("solver > solver")]}, "the cycle solver > solver has no"),
         (
             {"agents": TWO, "edges": [edge("solver > verifier", times=2)]},

@@ -317,9 +317,14 @@ async def _values(folder: Path, file: Path) -> list:
     ("options", "message"),
     [
         ([], "give --predictions FILE, or --model DIR"),
-        (["--predictions", "a", "--model", "b"], "give --predictions FILE, or --model DIR"),
+        (["--predictions", "a", "--model", "b"], "--model has no use beside --predictions"),
+        (["--predictions", "a", "--threshold", "0"], "--threshold has no use"),
         (["--model", "{model}"], "name the items"),
         (["--model", "{model}", "--data", "{file}", "--tune", "mth"], "did you mean 'math'?"),
+        (
+            ["--model", "{model}", "--data", "{file}", "--tune", "math", "--threshold", "0.5"],
+            "--threshold has no use beside --tune",
+        ),
     ],
 )
 def test_options_that_do_not_fit(

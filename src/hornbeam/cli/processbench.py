@@ -54,8 +54,9 @@ def processbench_command(
         typer.Option("--tune", metavar="SPLIT", help="Choose the threshold on this split."),
     ] = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", help="A step of lower value is taken for wrong.")
-    ] = 0.0,
+        float | None,
+        typer.Option("--threshold", help="A step of lower value is taken for wrong [0]."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write the predictions of --model.")
     ] = None,
@@ -67,21 +68,24 @@ def processbench_command(
     null}. Where all lines tell final_answer_correct, figures grouped by it stand beside the
     official ones.
     """
-    if (predictions is None) == (model is None):
-        raise DataError("eval processbench: give --predictions FILE, or --model DIR with --data")
     result: dict[str, object] = {}
     if predictions is not None:
+        _unused(("--model", model), ("--data", data), ("--tune", tune), ("--out", out),
+                ("--threshold", threshold), beside="--predictions")  # fmt: skip
         items = read_predictions(predictions)
-    else:
-        assert model is not None
+    elif model is not None:
+        if tune is not None:
+            _unused(("--threshold", threshold), beside="--tune")
         solutions = [item for path in data or [] for item in read_solutions(path)]
         values = _values(model, solutions, tune)
         if tune is not None:
             threshold = _tuned(solutions, values, tune)
-        items = [_predicted(*pair, threshold) for pair in zip(solutions, values)]
-        result = {"threshold": threshold, "tuned_on": tune}
+        result = {"threshold": threshold or 0.0, "tuned_on": tune}
+        items = [_predicted(*pair, threshold or 0.0) for pair in zip(solutions, values)]
         if out is not None:
             write([_line(item) for item in items], out)
+    else:
+        raise DataError("eval processbench: give --predictions FILE, or --model DIR with --data")
     told = {
         name: by_split(items, how)
         for name, how in GROUPINGS.items()
@@ -93,6 +97,13 @@ def processbench_command(
         typer.echo(json.dumps(result | {name: _record(splits) for name, splits in told.items()}))
     else:
         _show(told, result)
+
+
+def _unused(*options: tuple[str, object], beside: str) -> None:
+    """An option that would mean nothing beside another is refused."""
+    for name, value in options:
+        if value is not None and value != []:
+            raise DataError(f"eval processbench: {name} has no use beside {beside}: leave it out")
 
 
 def _values(model: Path, solutions: Sequence[Solution], tune: str | None) -> Values:

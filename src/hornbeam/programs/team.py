@@ -137,7 +137,7 @@ class Team(Settings):
         try:
             follow = followers(self)
         except CycleError as error:
-            ring = " > ".join(error.args[1])
+            ring = " > ".join(reversed(error.args[1]))
             raise ValueError(
                 f"the cycle {ring} has no bound: give `times` to the edge that goes back"
             ) from error
