@@ -89,6 +89,12 @@ def test_the_verdict_where_nothing_cheaper_comes_near():
     assert verdict([("a", {"accuracy": 0.1}), ("b", {"accuracy": 0.2})]) == ["Best: b, 20.0 %."]
 
 
+def test_the_best_is_told_against_the_baseline():
+    best = point(0.5, 0.4, 0.6, 9, against={"difference": 0.11, "p": 0.0123})
+    said = "The best one against greedy, question by question: +11.0 points, McNemar p 0.012."
+    assert verdict([("sbs", best)], "greedy")[1:] == [said]
+
+
 def test_of_equals_the_cheaper_is_best():
     points = [("mcts", point(0.5, 0.4, 0.6, 900)), ("sbs", point(0.5, 0.4, 0.6, 100))]
     assert verdict(points)[0].startswith("Best: sbs,")
@@ -101,7 +107,7 @@ def test_the_table_holds_every_point_and_every_figure(text):
     assert heads == [
         "method", "accuracy", "Hit@5", "oracle", "gap", "difference", "McNemar p", "first",
         "majority", "best-of-n", "policy tokens", "prompt tokens", "scorer tokens", "total tokens",
-        "calls", "seconds", "all", "failed", "unanswered", "budget spent",
+        "calls", "seconds", "questions", "failed", "unanswered", "budget spent",
     ]  # fmt: skip
     assert "Against majority" in table and table.count("data-value") == 16 * 19 - 4 * 2
 

@@ -12,10 +12,11 @@ function searchName(search) {
   return search.label ? `${search.method}, ${search.label}` : search.method;
 }
 
-// Right, wrong, or not judged.
+// Right, wrong, or why neither.
 function verdictOf(search) {
   if (search.correct === true) return "right";
-  return search.correct === false ? "wrong" : "not judged";
+  if (search.correct === false) return "wrong";
+  return search.told ? "not judged" : "no answer";
 }
 
 function questionName(question, k) {
@@ -44,7 +45,7 @@ function chooseSearch(side, k) {
   side.search = search;
   side.select.value = k;
   const more = search.size > search.nodes.length ? ` (${search.nodes.length - 1} drawn)` : "";
-  const facts = [search.told ? `answer ${search.told}` : "no answer", verdictOf(search),
+  const facts = [search.told ? `answer ${search.told}` : "", verdictOf(search),
     search.tokens === null ? "" : `${short(search.tokens)} tokens`, `${short(search.size - 1)} nodes${more}`];
   side.told.replaceChildren(facts.filter((fact) => fact).join(" · "));
   side.wood.node = answerNode(search);

@@ -15,10 +15,23 @@ from typing import Any
 from hornbeam.view.data import Limits
 from hornbeam.view.page import notes, page, write_page
 from hornbeam.view.search_data import LIMITS, Point, number, search_data
-from hornbeam.view.search_table import Ranked, amount, points_of, search_table, share
+from hornbeam.view.search_table import (
+    Ranked,
+    amount,
+    in_points,
+    p_value,
+    points_of,
+    search_table,
+    share,
+)
 
 _SCRIPTS = ("page.js", "axes.js", "plot.js", "step.js", "wood.js", "search.js")
-_FREE = {"first": "first answer", "majority": "majority", "best": "best-of-n"}
+_FREE = {
+    "first": "first answer",
+    "majority": "majority",
+    "likelihood": "likelihood",
+    "best": "best-of-n",
+}
 
 
 def write_search(result: Mapping[str, Any], path: str | Path, limits: Limits = LIMITS) -> Path:
@@ -30,7 +43,7 @@ def search_page(result: Mapping[str, Any], limits: Limits = LIMITS) -> str:
     """The whole page."""
     packed = search_data(result, limits)
     left_out = packed.pop("left_out")
-    said = verdict(points_of(result))
+    said = verdict(points_of(result), str(result.get("baseline") or ""))
     return page(
         "search.html",
         ("page.css", "search.css"),
@@ -46,7 +59,7 @@ def search_page(result: Mapping[str, Any], limits: Limits = LIMITS) -> str:
     )
 
 
-def verdict(points: list[Ranked]) -> list[str]:
+def verdict(points: list[Ranked], baseline: str = "") -> list[str]:
     """Should one search at all? The best point, the cheapest that it does not clearly beat.
 
     Cheap is meant in total tokens a question, scorer's and prompt's included. An interval overlaps
@@ -67,6 +80,11 @@ def verdict(points: list[Ranked]) -> list[str]:
         said[0] += f" The cheapest whose interval overlaps it: {_told(cheap)}, {part}."
     else:
         said[0] += " No cheaper one has an interval that overlaps it."
+    against = best[1].get("against") or {}
+    change, chance = number(against, "difference"), number(against, "p")
+    if baseline and change is not None and chance is not None:
+        told = f"{in_points(change)} points, McNemar p {p_value(chance)}"
+        said.append(f"The best one against {baseline}, question by question: {told}.")
     free = best[1].get("free") or {}
     reads = [f"{name} {share(value)}" for key, name in _FREE.items()
              if (value := number(free, key)) is not None]  # fmt: skip

@@ -20,13 +20,14 @@ GROUPS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "Against {baseline}": (("against.difference", "difference", "against"),
                            ("against.p", "McNemar p", "p")),
     "Same pool, free": (("free.first", "first", "share"), ("free.majority", "majority", "share"),
+                        ("free.likelihood", "likelihood", "share"),
                         ("free.best", "best-of-n", "share")),
     "Cost a question": (("policy_tokens", "policy tokens", "amount"),
                         ("prompt_tokens", "prompt tokens", "amount"),
                         ("scorer_tokens", "scorer tokens", "amount"),
                         ("total_tokens", "total tokens", "amount"), ("calls", "calls", "amount"),
                         ("seconds", "seconds", "amount")),
-    "Questions": (("questions", "all", "amount"), ("failed", "failed", "amount"),
+    "Counts": (("questions", "questions", "amount"), ("failed", "failed", "amount"),
                   ("unanswered", "unanswered", "amount"), ("spent", "budget spent", "amount")),
 }  # fmt: skip
 
