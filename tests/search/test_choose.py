@@ -82,7 +82,8 @@ def test_weights_by_hand() -> None:
     assert path_weight(tree, 3, "value") == pytest.approx(0.8 * 0.9)
     assert path_weight(tree, 3, "none") == 0
     for z in (-3.0, -0.4, 0.0, 0.7, 5.0):
-        assert outcome_weight(math.tanh(z)) == pytest.approx(1 / (1 + math.exp(-z)))
+        sigmoid = 1 / (1 + math.exp(-z))
+        assert outcome_weight(2 * sigmoid - 1) == pytest.approx(sigmoid)
     assert [outcome_weight(v) for v in (None, -1.0, 1.0)] == [0, 0, 1]
     assert likelihood(tree, 2) == -4 and likelihood(tree, 2, mean=True) == pytest.approx(-4 / 3)
 

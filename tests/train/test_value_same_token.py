@@ -72,6 +72,7 @@ def losses(z):
         if i < j
         and tree.nodes[i].parent == tree.nodes[j].parent
         and tree.columns["q"][i] != tree.columns["q"][j]
+        and tree.nodes[i].tokens != tree.nodes[j].tokens
     ]
     probability = [(1 / (1 + math.exp(-x)), r) for x, r in ends]
     mse = [(math.tanh(x) - q) ** 2 for x, q in every]

@@ -22,18 +22,30 @@ def search_command(
     out: Out = None,
     model: Model = None,
     sets: Sets = None,
+    pool: Annotated[
+        Path | None, typer.Option("--pool", help="Only compare choices on these trees (offline).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Search the held-out tasks of RECIPE by its methods; accuracy against cost, as a page."""
     told, base, folder = _recipe(recipe, out, model, sets, "search")
     from hornbeam.run import Watch, plan
-    from hornbeam.run.readout import table
+    from hornbeam.run.pool import read_pool, search_pool
+    from hornbeam.run.readout import table, write_result
     from hornbeam.run.search import Search
 
     watch = Watch(_console(as_json))
-    job = Search(told, plan(told, base), folder, watch)
-    with stopped():
-        result, page = asyncio.run(job.go("hornbeam " + " ".join(sys.argv[1:])))
+    command = "hornbeam " + " ".join(sys.argv[1:])
+    if pool is not None:
+        if not pool.is_file():
+            raise DataError(f"{pool}: no such file: `hornbeam export` writes one")
+        with stopped():
+            result = asyncio.run(search_pool(told, read_pool(pool), watch, command))
+        page = write_result(result, folder)
+    else:
+        job = Search(told, plan(told, base), folder, watch)
+        with stopped():
+            result, page = asyncio.run(job.go(command))
     if as_json:
         typer.echo(json.dumps(result))
         return

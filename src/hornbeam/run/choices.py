@@ -114,10 +114,12 @@ class SearchChoice(Settings):
 class LabelChoice(Named):
     """The search that labels steps of the training tasks (MAS-MCTS, arXiv 2510.24803).
 
-    Trees whose root value is beyond +-`most` teach little and are left out; `tasks` is how many
-    tasks are searched (all by default).
+    Trees whose root value is beyond +-`most` teach little and are left out. `tasks` is how many
+    tasks are searched (all by default), after the first `skip`: of tasks whose demonstrations it
+    has seen a policy knows more than it will know later.
     """
 
     strategy: str = "mcts"
     most: float = Field(0.7, ge=0, le=1)
     tasks: int | None = Field(None, ge=1)
+    skip: int = Field(0, ge=0)

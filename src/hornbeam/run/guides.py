@@ -28,6 +28,8 @@ TAKES = {
 class Guides:
     """Guides by column. `columns` are those that will be needed; their models are loaded at once.
 
+    `tokenizer` is that of the model which grows the trees, None where that is not known.
+
     Raises `RecipeError` for what cannot be, `ModelError` for a model that is missing or was fitted
     on another tokenizer.
     """
@@ -79,7 +81,8 @@ class Guides:
                 raise ModelError(
                     f"guides.{column}: {name} is no fitted value model: fit one with `hornbeam fit`"
                 )
-            model.check(fingerprint(self._tokenizer))
+            if self._tokenizer is not None:
+                model.check(fingerprint(self._tokenizer))
             self._models[key] = model
         return self._models[key]
 

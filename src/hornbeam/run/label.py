@@ -37,7 +37,11 @@ class Label:
         if self.strategy.steps is not None:
             raise RecipeError("label.strategy: one that grows whole runs is wanted, as mcts")
         self.recipe, self.watch, self.path = recipe, watch, path
-        self.tasks = plan.train.tasks[: recipe.label.tasks]
+        self.tasks = plan.train.tasks[recipe.label.skip :][: recipe.label.tasks]
+        if not self.tasks:
+            raise RecipeError(
+                f"label.skip = {recipe.label.skip} leaves none of {len(plan.train.tasks)} tasks"
+            )
         self.forest = Forest(recipe, plan, path, watch)
 
     async def go(self) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hornbeam import stats
@@ -11,6 +13,7 @@ from hornbeam.ledger import Entry
 from hornbeam.run.recipe import Recipe
 from hornbeam.search.choose import Chooser, Same, candidates, choosers
 from hornbeam.tree import Tree
+from hornbeam.view.search import write_search
 
 FREE = ("first", "majority", "likelihood")  # read off any trees at no cost
 TEXT = 600  # characters of a step in the result
@@ -268,6 +271,15 @@ def _search(name: str, point: Point, number: int) -> Json:
         "tokens": reading.costs.total,
         "nodes": nodes,
     }
+
+
+def write_result(result: Json, folder: Path) -> Path:
+    """Write search.json and the page into a folder; returns the path of the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / ".search.json.part"
+    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    part.replace(folder / "search.json")
+    return write_search(result, folder / "search.html")
 
 
 def table(result: Json) -> str:

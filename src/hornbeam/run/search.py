@@ -19,7 +19,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,15 @@ from hornbeam.ledger import NO_BUDGET, Entry, Ledger
 from hornbeam.run.choices import MethodChoice
 from hornbeam.run.forest import Forest
 from hornbeam.run.guides import Guides
-from hornbeam.run.readout import Costs, Point, read_point, search_table, until
+from hornbeam.run.pool import judge_tree
+from hornbeam.run.readout import (
+    Costs,
+    Point,
+    read_point,
+    search_table,
+    until,
+    write_result,
+)
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
@@ -42,7 +50,6 @@ from hornbeam.search.choose import Chooser, choosers
 from hornbeam.settings import nearest
 from hornbeam.store import TreeKey
 from hornbeam.tree import Tree
-from hornbeam.view.search import write_search
 
 POOL = "pool"  # prefix of the stages of pools
 OWN = {"kept", "q", "visits"}  # columns that strategies make
@@ -127,7 +134,6 @@ class Search:
 
     async def go(self, command: str = "") -> tuple[dict[str, Any], Path]:
         """Search what was not searched yet; the result, and the path of its page."""
-        folder = self.forest.folder
         try:
             for stage in dict.fromkeys(job.stage for job in self.jobs if job.pooled):
                 await self._pool(stage, [job for job in self.jobs if job.stage == stage])
@@ -136,8 +142,7 @@ class Search:
                     await self._grow(job)
             points = [(job.method.name, self._point(job)) for job in self.jobs]
             result = search_table(self.recipe, points, command)
-            folder.write("search.json", json.dumps(result, indent=1) + "\n")
-            return result, write_search(result, folder.path / "search.html")
+            return result, write_result(result, self.forest.folder.path)
         finally:
             await self.guides.aclose()
             await self.forest.aclose()
@@ -186,13 +191,9 @@ class Search:
         guide, at_once = self.guides[column], self.recipe.run.at_once
 
         async def judge(key: TreeKey, tree: Tree) -> None:
-            opinions = tree.column(column)
-            for episode, nodes in _by_episode(tree).items():
-                said = await guide.judge(tree, nodes)
-                for i, value in zip(nodes, said.values, strict=True):
-                    opinions[i] = value
-                store.enter([Entry(str(key), episode, -1, f"scorer_tokens {column}", said.tokens)])
-            guide.forget(tree)
+            kind = f"scorer_tokens {column}"
+            for episode, tokens in (await judge_tree(guide, tree)).items():
+                store.enter([Entry(str(key), episode, -1, kind, tokens)])
             store.columns(key, tree.columns)
 
         began = time.perf_counter()
@@ -252,10 +253,3 @@ def _mine(entry: Entry, reads: Iterable[str]) -> bool:
     """Whether a method pays for an entry of a pool: not for guides that it does not read."""
     kind, _, column = entry.kind.partition(" ")
     return kind != "scorer_tokens" or column in reads
-
-
-def _by_episode(tree: Tree) -> Mapping[int, list[int]]:
-    out: dict[int, list[int]] = {}
-    for i, node in enumerate(tree.nodes[1:], 1):
-        out.setdefault(node.episode, []).append(i)
-    return out

@@ -152,10 +152,8 @@ def path_weight(tree: Tree, leaf: int, column: str) -> float:
 
 
 def outcome_weight(value: float | None) -> float:
-    """sigmoid(z) of a value v = tanh(z), which is 1/(1 + sqrt((1 - v)/(1 + v))); 0 for `None`."""
-    if value is None or value <= -1:
-        return 0.0
-    return 1 / (1 + math.sqrt(max(0.0, 1 - value) / (1 + value)))
+    """sigmoid(z) of a head fitted on outcomes, which tells v = 2 sigmoid(z) - 1; 0 for `None`."""
+    return 0.0 if value is None else max(0.0, (value + 1) / 2)
 
 
 def likelihood(tree: Tree, leaf: int, mean: bool = False) -> float:

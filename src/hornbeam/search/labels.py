@@ -49,6 +49,8 @@ def pairs(tree: Tree, most: int = 8) -> list[tuple[int, int]]:
             left, right = q[a], q[b]
             if left is None or right is None or left == right:
                 continue
+            if tree.nodes[a].tokens == tree.nodes[b].tokens:  # twins differ by chance alone
+                continue
             if visits is None or min(visits[a] or 0, visits[b] or 0) >= 1:
                 found.append((a, b) if left > right else (b, a))
     found.sort(key=lambda pair: [place(tree, i) for i in pair])

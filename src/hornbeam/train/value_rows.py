@@ -90,7 +90,7 @@ def targets(tree: Tree, column: str, how: FitSettings) -> list[Target]:
 
 
 def pairs(tree: Tree, column: str) -> list[tuple[int, int]]:
-    """All (better, worse) pairs of siblings whose targets differ and that were visited."""
+    """All (better, worse) pairs of siblings that say other things and whose targets differ."""
     given = _column(tree, column)
     visits = tree.columns.get(VISITS)
     out = []
@@ -102,7 +102,9 @@ def pairs(tree: Tree, column: str) -> list[tuple[int, int]]:
             if value is not None and seen and has_value(tree.nodes[i]):
                 known.append((i, value))
         for n, (i, a) in enumerate(known):
-            out += [(i, j) if a > b else (j, i) for j, b in known[:n] if a != b]
+            mine = tree.nodes[i].tokens  # twins say the same, and differ by chance alone
+            others = [(j, b) for j, b in known[:n] if a != b and tree.nodes[j].tokens != mine]
+            out += [(i, j) if a > b else (j, i) for j, b in others]
     return sorted(out)
 
 
