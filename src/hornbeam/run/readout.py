@@ -123,6 +123,7 @@ def read_point(
         "label": label,
         "questions": len(readings),
         "accuracy": accuracy,
+        "right": point.right,
         "low": low,
         "high": high,
         "hit_k": hit,

@@ -1,0 +1,142 @@
+"""A recipe's whole search job over several seeds: policy, labels, value models, searches.
+
+    python bench/search_seeds.py RECIPE --out DIR [--seeds 0 1 2] [--vary KEY={seed} ...]
+        [--set KEY=VALUE ...] [--json FILE]
+
+For every seed it runs `hornbeam train`, `label`, `fit` (once for each guide that is a fitted model:
+"prm" by regression on q, "orm" on outcomes) and `search` in DIR/SEED, all of which go on where they
+were stopped. Prints accuracy and costs of every point as means over seeds, and the difference to
+the baseline: over seeds (Student) and over all questions of all seeds (paired bootstrap).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from hornbeam import stats
+from hornbeam.cli.recipes import find
+from hornbeam.run.recipe import Recipe, load_recipe
+
+COSTS = ("policy_tokens", "prompt_tokens", "scorer_tokens", "total_tokens", "calls", "seconds")
+Json = dict[str, Any]
+
+
+def hornbeam(*words: str) -> None:
+    """Run a command; its output is ours."""
+    print("$ hornbeam " + " ".join(words), file=sys.stderr, flush=True)
+    subprocess.run([sys.executable, "-m", "hornbeam.cli.main", *words], check=True)
+
+
+def one_seed(recipe: str, told: Recipe, folder: Path, sets: list[str]) -> Json:
+    """All commands for one seed that were not finished yet; the search's result."""
+    options = [word for item in sets for word in ("--set", item)]
+    policy, labels = folder / "policy", folder / "labels"
+    began = time.perf_counter()
+    if not (policy / "final" / "config.json").is_file():
+        hornbeam("train", recipe, "--out", str(policy), *options)
+    model = ["--model", str(policy / "final")]
+    fitted = {c: g.kind for c, g in told.guides.items() if g.kind in ("prm", "orm")}
+    if fitted and not (labels / "trees.jsonl").is_file():
+        hornbeam("label", recipe, *model, "--out", str(labels), *options)
+    for column, kind in fitted.items():
+        if not (folder / column / "config.json").is_file():
+            how = ["--set", "fit.objective=outcome"] if kind == "orm" else []
+            trees = ["--trees", str(labels / "trees.jsonl")]
+            hornbeam("fit", recipe, *model, *trees, "--out", str(folder / column), *options, *how)
+    guides = [f"guides.{column}.model={folder / column}" for column in fitted]
+    more = [word for item in guides for word in ("--set", item)]
+    hornbeam("search", recipe, *model, "--out", str(folder / "search"), *options, *more)
+    result: Json = json.loads((folder / "search" / "search.json").read_text())
+    print(f"{folder.name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    return result
+
+
+def points(results: list[Json]) -> list[Json]:
+    """Every point over all seeds."""
+    out = []
+    last = {m["name"]: m["points"][-1] for m in results[0]["methods"]}
+    base = [m["points"][-1] for r in results for m in r["methods"] if m["name"] == r["baseline"]]
+    assert last[results[0]["baseline"]]["label"] == base[0]["label"]
+    for at, method in enumerate(results[0]["methods"]):
+        for number, first in enumerate(method["points"]):
+            rows = [r["methods"][at]["points"][number] for r in results]
+            apart = [row["accuracy"] - b["accuracy"] for row, b in zip(rows, base)]
+            ours = [value for row in rows for value in row["right"]]
+            theirs = [value for b in base for value in b["right"]]
+            out.append(
+                {
+                    "method": method["name"],
+                    "label": first["label"],
+                    "accuracy": statistics.mean(row["accuracy"] for row in rows),
+                    "by_seed": [row["accuracy"] for row in rows],
+                    "interval": stats.bootstrap(ours),
+                    **{kind: statistics.mean(row[kind] for row in rows) for kind in COSTS},
+                    "oracle": statistics.mean(row["oracle"] for row in rows),
+                    "difference": statistics.mean(apart),
+                    "over_questions": stats.paired_bootstrap(ours, theirs),
+                    "over_seeds": stats.student(apart) if len(apart) > 1 else None,
+                    "p": stats.mcnemar([v >= 1 for v in ours], [v >= 1 for v in theirs]),
+                }
+            )
+    return out
+
+
+def told(rows: list[Json], baseline: str) -> str:
+    """The points as a table."""
+    lines = [
+        f"{'method':18} {'':22} {'acc %':>6} {'by seed':>20} {'tokens':>7} {'policy':>7}"
+        f" {'scorer':>7} {'s':>6}  against {baseline}: 95 % over questions, over seeds"
+    ]
+    for row in rows:
+        low, high = (100 * x for x in row["over_questions"])
+        seeds = row["over_seeds"]
+        over = f" [{100 * seeds[0]:+.1f}, {100 * seeds[1]:+.1f}]" if seeds else ""
+        lines.append(
+            f"{row['method']:18} {row['label']:22} {100 * row['accuracy']:6.1f}"
+            f" {' '.join(f'{100 * a:.1f}' for a in row['by_seed']):>20}"
+            f" {row['total_tokens']:7.0f} {row['policy_tokens']:7.0f} {row['scorer_tokens']:7.0f}"
+            f" {row['seconds']:6.2f}  {100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]{over}"
+            f" p={row['p']:.2g}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--vary", nargs="*", default=["run.seed={seed}"], metavar="KEY={seed}")
+    parser.add_argument("--set", nargs="*", default=[], dest="sets", metavar="KEY=VALUE")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    results = []
+    for seed in args.seeds:
+        sets = [*args.sets, *(item.replace("{seed}", str(seed)) for item in args.vary)]
+        recipe = load_recipe(find(args.recipe), sets)
+        results.append(one_seed(args.recipe, recipe, args.out / str(seed), sets))
+    rows = points(results)
+    print(told(rows, results[0]["baseline"]))
+    if args.json:
+        about = {
+            "command": "python bench/search_seeds.py " + " ".join(sys.argv[1:]),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "seeds": args.seeds,
+            "questions_a_seed": len(results[0]["methods"][0]["points"][0]["right"]),
+            "baseline": results[0]["baseline"],
+            "points": rows,
+        }
+        args.json.write_text(json.dumps(about, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
