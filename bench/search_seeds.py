@@ -104,7 +104,8 @@ def told(rows: list[Json], baseline: str) -> str:
             f"{row['method']:18} {row['label']:22} {100 * row['accuracy']:6.1f}"
             f" {' '.join(f'{100 * a:.1f}' for a in row['by_seed']):>20}"
             f" {row['total_tokens']:7.0f} {row['policy_tokens']:7.0f} {row['scorer_tokens']:7.0f}"
-            f" {row['seconds']:6.2f}  {100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]{over}"
+            f" {row['seconds']:6.2f}  {100 * row['difference']:+.1f}"
+            f" [{low:+.1f}, {high:+.1f}]{over}"
             f" p={row['p']:.2g}"
         )
     return "\n".join(lines)

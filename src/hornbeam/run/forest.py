@@ -7,10 +7,13 @@ them.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hornbeam.grow import Grower
 from hornbeam.ledger import Budget, Entry, Ledger
@@ -22,6 +25,12 @@ from hornbeam.run.wire import Plan, World, load_policy, model_folder
 from hornbeam.store import Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
+
+
+def digest(what: Any) -> str:
+    """Six letters that tell settings apart."""
+    text = json.dumps(what, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
 
 
 class Forest:
@@ -49,23 +58,22 @@ class Forest:
         self,
         what: str,
         stage: str,
-        step: int,
         tasks: Sequence[Task],
         make: Callable[[], Grower],
         budget: Budget,
     ) -> None:
-        """Trees of the tasks under a stage and step, those that are not grown yet.
+        """Trees of the tasks under a stage, those that are not grown yet.
 
         A tree's seed hangs on the run's seed and the place of its task alone, so all methods draw
         the same where they ask the same.
         """
         before: dict[str, list[Entry]] = {}
-        for entry in self.store.entries(stage, step):
+        for entry in self.store.entries(stage):
             before.setdefault(entry.tree, []).append(entry)
-        stored = {key: self.store.read(key) for key in self.store.keys(stage, step)}
+        stored = {key: self.store.read(key) for key in self.store.keys(stage)}
         starts: list[tuple[TreeKey, Tree | Stored]] = []
         for number, task in enumerate(tasks):
-            key = TreeKey(stage, step, number)
+            key = TreeKey(stage, 0, number)
             seed = tree_seed(self.recipe.run.seed, TreeKey("search", 0, number))
             if key not in stored or not stored[key].done:
                 starts.append((key, stored.get(key, Tree(task.to_json(), seed=seed))))
@@ -86,7 +94,7 @@ class Forest:
             part = starts[first : first + at_once]
             began = time.perf_counter()
             await grower.grow_all(part, at_once)
-            self.add_seconds(f"{stage}/{step}", time.perf_counter() - began)
+            self.add_seconds(stage, time.perf_counter() - began)
             done += len(part)
             self.watch.step(done, "", f"{what}: {done}/{len(tasks)}")
         self.watch.end()
@@ -99,13 +107,13 @@ class Forest:
         """What was added up so far."""
         return float(self.store.get(f"seconds/{name}") or 0.0)
 
-    def trees(self, stage: str, step: int) -> dict[TreeKey, Tree]:
-        """The stored trees of a stage and step, in order."""
-        return {key: self.store.read(key).tree for key in self.store.keys(stage, step)}
+    def trees(self, stage: str) -> dict[TreeKey, Tree]:
+        """The stored trees of a stage, in order."""
+        return {key: self.store.read(key).tree for key in self.store.keys(stage)}
 
-    def costs(self, stage: str, step: int) -> dict[str, list[Entry]]:
-        """Ledger entries of every tree of a stage and step, by its name."""
-        out: dict[str, list[Entry]] = {str(key): [] for key in self.store.keys(stage, step)}
-        for entry in self.store.entries(stage, step):
+    def costs(self, stage: str) -> dict[str, list[Entry]]:
+        """Ledger entries of every tree of a stage, by its name."""
+        out: dict[str, list[Entry]] = {str(key): [] for key in self.store.keys(stage)}
+        for entry in self.store.entries(stage):
             out.setdefault(entry.tree, []).append(entry)
         return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Guides:
         for column, choice in recipe.guides.items():
             check_guide(column, choice, recipe)
         self._models: dict[str, Any] = {}
+        self.marks: dict[str, str] = {}  # column -> what tells its model from others
         self._tokenizer = tokenizer
         self._made = {column: self._make(column) for column in self.needed(columns)}
 
@@ -75,6 +77,7 @@ class Guides:
         name = self._choices[column].rest()["model"]
         folder = Path(name).expanduser() if Path(name).exists() else models.resolve(name)
         key = str(folder.resolve())
+        self.marks[column] = content(folder)
         if key not in self._models:
             model = ValueModel.load(folder)
             if not model.card.objective:
@@ -85,6 +88,19 @@ class Guides:
                 model.check(fingerprint(self._tokenizer))
             self._models[key] = model
         return self._models[key]
+
+
+def content(folder: Path) -> str:
+    """What tells a folder's weights from others: a digest of size, head and tail of the file."""
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        return ""
+    size, part = path.stat().st_size, 1 << 20
+    with path.open("rb") as stream:
+        told = hashlib.blake2b(stream.read(part), digest_size=8)
+        stream.seek(max(0, size - part))
+        told.update(stream.read(part) + str(size).encode())
+    return told.hexdigest()
 
 
 def check_guide(column: str, choice: GuideChoice, recipe: Recipe) -> None:

@@ -14,15 +14,13 @@ from typing import Any
 from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
-from hornbeam.run.forest import Forest
+from hornbeam.run.forest import Forest, digest
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
 from hornbeam.search import strategy
 from hornbeam.search.labels import informative, label
 from hornbeam.treefile import write_trees
-
-STAGE = "label"
 
 
 class Label:
@@ -42,19 +40,21 @@ class Label:
             raise RecipeError(
                 f"label.skip = {recipe.label.skip} leaves none of {len(plan.train.tasks)} tasks"
             )
+        how = [recipe.label.strategy, self.strategy.model_dump(), recipe.label.skip]
+        self.stage = f"label {digest(how)}"
         self.forest = Forest(recipe, plan, path, watch)
 
     async def go(self) -> dict[str, Any]:
         """Search what was not searched yet; how many trees were kept, what they hold and cost."""
         forest = self.forest
         try:
-            await forest.grow("labels", STAGE, 0, self.tasks, self._grower, NO_BUDGET)
-            trees = list(forest.trees(STAGE, 0).values())
+            await forest.grow("labels", self.stage, self.tasks, self._grower, NO_BUDGET)
+            trees = list(forest.trees(self.stage).values())[: len(self.tasks)]
             for tree in trees:
                 tree.columns.update(label(tree))
             kept = [tree for tree in trees if informative(tree, self.recipe.label.most)]
             write_trees(kept, self.path / "trees.jsonl")
-            costs, seconds = forest.store.totals(STAGE), forest.seconds(f"{STAGE}/0")
+            costs, seconds = forest.store.totals(self.stage), forest.seconds(self.stage)
         finally:
             await forest.aclose()
         return {

@@ -108,9 +108,9 @@ def read_point(
     prepare: Prepare,
     same: Same,
     k: int,
-    limited: bool = False,
+    spent: int = 0,
 ) -> Point:
-    """The figures of a point, means over its questions."""
+    """The figures of a point, means over its questions; `spent` of them ran out of budget."""
     readings = []
     for tree, cost in zip(map(prepare, trees), costs):
         readings.append(Reading(tree, ranked(tree, choose, same, k), cost))
@@ -139,9 +139,7 @@ def read_point(
         "anytime": anytime(readings, choose, same, prepare),
         "failed": sum(bool(tree.nodes[i].error) for tree, i in leaves),
         "unanswered": sum(not reading.ranked for reading in readings),
-        "spent": sum(not r.tree.nodes[i].done for r in readings for i in r.tree.leaves()[-1:])
-        if limited
-        else 0,
+        "spent": spent,
     }
     return point
 

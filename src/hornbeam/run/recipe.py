@@ -43,6 +43,7 @@ FREE = {
     | {"resume", "tensorboard"},
     "budget": {"tokens", "calls", "seconds"},
 }
+SEARCHED = {"guides", "search", "label", "fit"}  # what these grow is told apart by what they say
 
 
 class RunSettings(Settings):
@@ -163,6 +164,8 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     out = []
     for section in sorted(set(old) | set(new)):
         a, b = old.get(section), new.get(section)
+        if section in SEARCHED:
+            continue
         if isinstance(a, dict) and isinstance(b, dict):
             free = FREE.get(section, set())
             keys = sorted(set(a) | set(b))

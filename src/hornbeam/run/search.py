@@ -7,8 +7,8 @@ episodes that it would have grown. Guides judge a pool afterwards, and each meth
 reads.
 
 Trees and costs are in the run folder's database: what was searched is not searched again, and
-half-grown trees grow on. A tree stands under the stage of its method or pool, its step is the
-number of the point.
+half-grown trees grow on. A tree stands under a stage named after its method and a digest of all
+that its growth hangs on, so a method that was changed is searched anew, and the others are not.
 
 The gold answers are looked at for evaluation only: no strategy reads column "reward" here.
 """
@@ -16,13 +16,12 @@ The gold answers are looked at for evaluation only: no strategy reads column "re
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hornbeam.effects import Speaker
@@ -30,7 +29,7 @@ from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Entry, Ledger
 from hornbeam.run.choices import MethodChoice
-from hornbeam.run.forest import Forest
+from hornbeam.run.forest import Forest, digest
 from hornbeam.run.guides import Guides
 from hornbeam.run.pool import judge_tree
 from hornbeam.run.readout import (
@@ -45,7 +44,7 @@ from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
 from hornbeam.score.rules import answer_key
-from hornbeam.search import Independent, Strategy, strategy
+from hornbeam.search import Independent, Strategy, restore, strategy
 from hornbeam.search.choose import Chooser, choosers
 from hornbeam.settings import nearest
 from hornbeam.store import TreeKey
@@ -53,6 +52,7 @@ from hornbeam.tree import Tree
 
 POOL = "pool"  # prefix of the stages of pools
 OWN = {"kept", "q", "visits"}  # columns that strategies make
+NO_MARKS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,6 @@ class Job:
     choose: Chooser
     reads: tuple[str, ...]  # columns of guides
     stage: str
-    step: int
 
     @property
     def pooled(self) -> bool:
@@ -73,22 +72,29 @@ class Job:
         return self.stage.startswith(POOL)
 
 
-def jobs(recipe: Recipe) -> list[Job]:
-    """All points of all methods, checked. Raises `RecipeError` naming the method."""
+def jobs(recipe: Recipe, marks: Mapping[str, str] = NO_MARKS) -> list[Job]:
+    """All points of all methods, checked. Raises `RecipeError` naming the method.
+
+    `marks` tell one guide's model from another at the same place.
+    """
     if not recipe.search.methods:
         raise RecipeError("search.methods is empty: name one, as in [[search.methods]]")
     out = []
     for method in recipe.search.methods:
-        for step, (label, settings) in enumerate(method.points()):
+        for label, settings in method.points():
             try:
-                out.append(_job(recipe, method, label, step, settings))
+                out.append(_job(recipe, method, label, settings, marks))
             except RecipeError as error:
                 raise RecipeError(f"search method {method.name!r}: {error}") from error
     return out
 
 
 def _job(
-    recipe: Recipe, method: MethodChoice, label: str, step: int, settings: dict[str, Any]
+    recipe: Recipe,
+    method: MethodChoice,
+    label: str,
+    settings: dict[str, Any],
+    marks: Mapping[str, str],
 ) -> Job:
     how = strategy(method.strategy, **settings)
     if method.choose not in choosers:
@@ -109,11 +115,15 @@ def _job(
                 f"it reads column {column!r}, which no guide writes: add a table"
                 f" [guides.{column}] that says which model does"
             )
-    stage = method.name
+    sampling: list[Any] = [method.greedy, method.temperature]
     if isinstance(how, Independent) and method.budget == NO_BUDGET:
-        sampling = json.dumps([method.greedy, method.temperature])
-        stage, step = f"{POOL} {hashlib.blake2b(sampling.encode(), digest_size=3).hexdigest()}", 0
-    return Job(method, label, how, choose, reads, stage, step)
+        stage = f"{POOL} {digest(sampling)}"
+    else:
+        judged = [[c, recipe.guides[c].model_dump(), marks.get(c, "")] for c in reads]
+        budget = method.budget.model_dump()
+        grown = [*sampling, method.strategy, how.model_dump(), budget, judged]
+        stage = f"{method.name} {digest(grown)}"
+    return Job(method, label, how, choose, reads, stage)
 
 
 class Search:
@@ -128,6 +138,7 @@ class Search:
         try:
             columns = [column for job in self.jobs for column in job.reads]
             self.guides = Guides(recipe, columns, self.forest.tokenizer)
+            self.jobs = jobs(recipe, self.guides.marks)
         except BaseException:
             self.forest.store.close()
             raise
@@ -160,7 +171,6 @@ class Search:
         await self.forest.grow(
             f"{job.method.name} {job.label}".strip(),
             job.stage,
-            job.step,
             self.tasks,
             lambda: self._grower(job.method, job.strategy, self.guides.needed(job.reads)),
             job.method.budget,
@@ -173,7 +183,6 @@ class Search:
         await self.forest.grow(
             f"{most} samples a task ({names})",
             stage,
-            0,
             self.tasks,
             lambda: self._grower(readers[0].method, Independent(n=most), ()),
             NO_BUDGET,
@@ -184,11 +193,14 @@ class Search:
 
     async def _judge(self, stage: str, column: str) -> None:
         """A guide's opinions of a pool, episode by episode, so that each knows what it cost."""
-        store = self.forest.store
-        left = {k: t for k, t in self.forest.trees(stage, 0).items() if column not in t.columns}
+        store, guide, at_once = self.forest.store, self.guides[column], self.recipe.run.at_once
+        mark, name = self.guides.marks.get(column, ""), f"judged/{stage}/{column}"
+        again = store.get(name, mark) != mark  # by another model that stood at the same place
+        trees = self.forest.trees(stage).items()
+        left = {key: tree for key, tree in trees if again or column not in tree.columns}
         if not left:
             return
-        guide, at_once = self.guides[column], self.recipe.run.at_once
+        store.set(name, mark)
 
         async def judge(key: TreeKey, tree: Tree) -> None:
             kind = f"scorer_tokens {column}"
@@ -209,17 +221,14 @@ class Search:
 
     def _point(self, job: Job) -> Point:
         """What a job's trees say, and what they cost."""
-        found, costs = (
-            self.forest.trees(job.stage, job.step),
-            self.forest.costs(job.stage, job.step),
-        )
-        seconds = self.forest.seconds(f"{job.stage}/{job.step}")
-        trees = list(found.values())
+        found, costs = self.forest.trees(job.stage), self.forest.costs(job.stage)
+        seconds = self.forest.seconds(job.stage)
+        trees, how = list(found.values()), job.strategy
         if job.pooled:
-            most, n = max(len(tree.leaves()) for tree in trees), job.strategy.leaves()
+            most, n = max(len(tree.leaves()) for tree in trees), how.leaves()
             reads = self.guides.needed(job.reads)
             seconds += sum(self.forest.seconds(f"{job.stage}/{column}") for column in reads)
-            seconds *= min(1.0, n / most)
+            seconds *= min(1.0, n / most)  # its share of the pool's
             trees = [until(tree, n - 1) for tree in trees]
             for name, entries in costs.items():
                 costs[name] = [e for e in entries if e.episode < n and _mine(e, reads)]
@@ -229,10 +238,10 @@ class Search:
             job.choose,
             [Costs.of(costs[str(key)]) for key in found],
             seconds / len(trees),
-            prepare=partial(_with_columns, job.strategy),
+            prepare=partial(_with_columns, how),
             same=answer_key(self.recipe.reward.rule),
             k=self.recipe.search.k,
-            limited=job.method.budget != NO_BUDGET,
+            spent=sum(bool(how.ask(tree, restore(tree, how.steps))) for tree in trees),
         )
 
 
