@@ -13,6 +13,7 @@ from hornbeam.cli import models, recipes, runs, search
 from hornbeam.cli.credit import credit_command
 from hornbeam.cli.doctor import doctor_command
 from hornbeam.cli.processbench import processbench_command
+from hornbeam.cli.steps import steps_command
 from hornbeam.errors import HornbeamError
 
 
@@ -41,6 +42,7 @@ app.command("search")(search.search_command)
 app.command("label")(search.label_command)
 app.command("fit")(search.fit_command)
 app.command("credit")(credit_command)
+app.command("steps")(steps_command)
 app.command("view")(runs.view_command)
 app.command("export")(runs.export_command)
 app.command("doctor")(doctor_command)

@@ -1,0 +1,52 @@
+"""`hornbeam steps`: labelled trees to the step-label formats in use, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hornbeam.errors import DataError
+
+KINDS = "trl, math-shepherd or prm800k"
+
+
+def steps_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Trees, or rows of steps.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    to: Annotated[str | None, typer.Option("--to", help=f"Trees to rows: {KINDS}.")] = None,
+    kind: Annotated[str | None, typer.Option("--from", help=f"Rows to trees: {KINDS}.")] = None,
+    column: Annotated[str, typer.Option("--column", help="The labels' column.")] = "q",
+    model: Annotated[
+        str | None, typer.Option("--model", help="With --from: whose token ids the trees get.")
+    ] = None,
+) -> None:
+    """Write labelled trees as rows of steps (--to), or rows of steps as trees (--from)."""
+    from hornbeam.tasks.steplabels import read_steps, write_steps
+    from hornbeam.treefile import read_trees, write_trees
+
+    if (to is None) == (kind is None):
+        raise DataError(f"say --to or --from, and one of {KINDS}")
+    if not file.is_file():
+        raise DataError(f"{file}: no such file")
+    if kind is not None:
+        chat = _chat(model) if model else None
+        trees = read_steps(file, kind, column=column, chat=chat)  # type: ignore[arg-type]
+        typer.echo(f"{write_trees(trees, out)} trees: {out}")
+    else:
+        rows = write_steps(read_trees(file), out, to, column=column)  # type: ignore[arg-type]
+        typer.echo(f"{rows} rows: {out}")
+
+
+def _chat(model: str) -> Any:
+    """The chat of a model's tokenizer."""
+    from hornbeam import models
+    from hornbeam.chat import TemplateChat
+    from hornbeam.cli.runs import quiet
+
+    quiet()
+    from transformers import AutoTokenizer
+
+    folder = Path(model) if Path(model).exists() else models.resolve(model)
+    return TemplateChat(AutoTokenizer.from_pretrained(folder))
