@@ -106,13 +106,19 @@ def view_command(
         str | None, typer.Option("--tree", help="Print one tree, as train/12/0.")
     ] = None,
 ) -> None:
-    """Write the report page of a run anew, or print one of its trees."""
+    """Write the page of a run or a search anew, or print one of its trees."""
     from hornbeam.run.folder import report
     from hornbeam.store import Store, TreeKey
     from hornbeam.tree import canonical
     from hornbeam.view import tree_text
 
     with Store(run, read_only=True) as store:
+        if tree is None and (run / "search.json").is_file():
+            from hornbeam.view import write_search
+
+            result = json.loads((run / "search.json").read_text(encoding="utf-8"))
+            typer.echo(f"Report: {write_search(result, run / 'search.html')}")
+            return
         if tree is None:
             title = (store.get("recipe") or {}).get("run", {}).get("title") or run.resolve().name
             typer.echo(f"Report: {report(run, store, title, _chat(run))}")

@@ -47,6 +47,36 @@ def by_episode(tree: Tree) -> Mapping[int, list[int]]:
     return out
 
 
+def fresh_prompts(tree: Tree) -> dict[int, int]:
+    """Prompt tokens of each episode that neither it nor an earlier one had run before."""
+    seen: dict[tuple[int, int], int] = {}  # a trie: (its node, token) -> next node
+    fresh: dict[int, int] = {}
+    for i, node in enumerate(tree.nodes):
+        if not node.tokens:
+            continue
+        at, context = 0, tree.context(i)
+        for place, token in enumerate([*context, *node.tokens[:-1]]):
+            if (at, token) not in seen:
+                seen[at, token] = len(seen) + 1
+                fresh[node.episode] = fresh.get(node.episode, 0) + (place < len(context))
+            at = seen[at, token]
+    return fresh
+
+
+def share_prompts(entries: Sequence[Entry], fresh: Mapping[int, int]) -> list[Entry]:
+    """Ledger entries of a pool's tree, its computed prompt tokens given to episodes by `fresh`.
+
+    Which of several episodes computes a prefix that they share hangs on which comes first. Here it
+    is the first of them, so that n episodes cost what they would have cost alone.
+    """
+    kind = "prompt_tokens_computed"
+    if not fresh:
+        return list(entries)
+    each = sum(entry.amount for entry in entries if entry.kind == kind) / sum(fresh.values())
+    shared = [Entry(entries[0].tree, e, -1, kind, each * tokens) for e, tokens in fresh.items()]
+    return [*(entry for entry in entries if entry.kind != kind), *shared]
+
+
 def read_pool(path: Path) -> list[Tree]:
     """The trees of a file. Raises `DataError` where one holds no reward."""
     trees = list(read_trees(path))

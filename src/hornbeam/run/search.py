@@ -31,7 +31,7 @@ from hornbeam.ledger import NO_BUDGET, Entry, Ledger
 from hornbeam.run.choices import MethodChoice
 from hornbeam.run.forest import Forest, digest
 from hornbeam.run.guides import Guides
-from hornbeam.run.pool import judge_tree
+from hornbeam.run.pool import fresh_prompts, judge_tree, share_prompts
 from hornbeam.run.readout import (
     Costs,
     Point,
@@ -86,7 +86,10 @@ def jobs(recipe: Recipe, marks: Mapping[str, str] = NO_MARKS) -> list[Job]:
                 out.append(_job(recipe, method, label, settings, marks))
             except RecipeError as error:
                 raise RecipeError(f"search method {method.name!r}: {error}") from error
-    return out
+    most: dict[str, int] = {}
+    for job in out:
+        most[job.stage] = max(most.get(job.stage, 0), job.strategy.leaves())
+    return [replace(j, stage=f"{j.stage} {most[j.stage]}") if j.pooled else j for j in out]
 
 
 def _job(
@@ -134,6 +137,7 @@ class Search:
         if not plan.eval.tasks:
             raise RecipeError("tasks.eval is empty: name a source, as in [[tasks.eval]]")
         self.recipe, self.tasks, self.watch = recipe, plan.eval.tasks, watch
+        self.fresh: dict[str, dict[TreeKey, dict[int, int]]] = {}  # of pools
         self.forest = Forest(recipe, plan, path, watch)
         try:
             columns = [column for job in self.jobs for column in job.reads]
@@ -230,8 +234,9 @@ class Search:
             seconds += sum(self.forest.seconds(f"{job.stage}/{column}") for column in reads)
             seconds *= min(1.0, n / most)  # its share of the pool's
             trees = [until(tree, n - 1) for tree in trees]
-            for name, entries in costs.items():
-                costs[name] = [e for e in entries if e.episode < n and _mine(e, reads)]
+            for key, fresh in self._fresh_of(job.stage, found).items():
+                entries = share_prompts(costs[str(key)], fresh)
+                costs[str(key)] = [e for e in entries if e.episode < n and _mine(e, reads)]
         return read_point(
             job.label,
             trees,
@@ -243,6 +248,14 @@ class Search:
             k=self.recipe.search.k,
             spent=sum(bool(how.ask(tree, restore(tree, how.steps))) for tree in trees),
         )
+
+    def _fresh_of(
+        self, stage: str, trees: Mapping[TreeKey, Tree]
+    ) -> Mapping[TreeKey, Mapping[int, int]]:
+        """Fresh prompt tokens of a pool's episodes, counted once."""
+        if stage not in self.fresh:
+            self.fresh[stage] = {key: fresh_prompts(tree) for key, tree in trees.items()}
+        return self.fresh[stage]
 
 
 def _with_columns(how: Strategy, tree: Tree) -> Tree:
