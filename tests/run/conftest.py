@@ -1,0 +1,39 @@
+"""The tiny world that searches are tested in: warm-started, labelled and fitted once."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from hornbeam.run import Run, load_recipe, plan
+from hornbeam.run.fit import fit
+from hornbeam.run.label import Label
+from hornbeam.treefile import read_trees
+
+from .doors import RECIPE, Silent
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """`recipe`: its file; `policy`, `prm`: folders of models; what labels and fit told."""
+    folder = tmp_path_factory.mktemp("doors")
+    path = folder / "doors.toml"
+    prm, policy = folder / "prm", folder / "policy"
+    path.write_text(RECIPE.replace("PRM", str(prm)))
+    recipe = load_recipe(path)
+    asyncio.run(Run(recipe, plan(recipe, folder), policy, Silent()).go())
+    path.write_text(path.read_text().replace('name = "tiny"', f'name = "{policy / "final"}"'))
+    path.write_text(path.read_text().replace("options = {width = 32}\n", "", 1))
+    recipe = load_recipe(path)
+    labels = asyncio.run(Label(recipe, plan(recipe, folder), folder / "labels", Silent()).go())
+    trees = list(read_trees(folder / "labels" / "trees.jsonl"))
+    fitted = fit(recipe, trees, "q", prm, Silent())
+    return SimpleNamespace(
+        folder=folder,
+        recipe=path,
+        policy=policy / "final",
+        prm=prm,
+        labels=labels,
+        trees=trees,
+        fitted=fitted,
+    )

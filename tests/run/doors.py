@@ -1,0 +1,127 @@
+"""A very small tiny world for searches: its recipe, and helpers that several test files use."""
+
+import asyncio
+import json
+from io import StringIO
+
+from rich.console import Console
+
+from hornbeam.run import Watch, plan
+from hornbeam.run.recipe import Recipe, load_recipe
+from hornbeam.run.search import Search
+from hornbeam.store import Store
+
+RECIPE = """
+[run]
+steps = 0
+eval_start = false
+at_once = 4
+[model]
+name = "tiny"
+options = {width = 32}
+[agents.seeker]
+max_tokens = 4
+[program]
+name = "lookup"
+[tools.lookup]
+[[tasks.train]]
+source = "lookup"
+split = "train"
+count = 40
+options = {depth = 3, signs = 4, known = 0.75}
+[[tasks.eval]]
+source = "lookup"
+split = "test"
+count = 4
+options = {depth = 3, signs = 4, known = 0.75}
+[reward]
+rule = "exact"
+[sft]
+count = 40
+epochs = 14
+batch_size = 16
+lr = 5e-3
+[engine]
+max_batch = 32
+[label]
+simulations = 8
+children = 3
+most = 0.95
+tasks = 16
+skip = 2
+[fit]
+epochs = 4
+batch_size = 4
+lr = 2e-3
+[guides.value]
+kind = "prm"
+model = "PRM"
+[guides.orm]
+kind = "orm"
+model = "PRM"
+[guides.likelihood]
+kind = "likelihood"
+"""
+GREEDY = {"name": "greedy", "greedy": True, "n": 1}
+SINGLE = {"name": "single", "n": 1}
+BEAM = {"name": "beam", "strategy": "beam", "choose": "kept", "beams": 2, "width": 2}
+
+
+class Silent(Watch):
+    """A watch that keeps its lines."""
+
+    def __init__(self):
+        self.text = StringIO()
+        super().__init__(Console(file=self.text, width=200))
+
+
+def recipe_of(world, *methods, **sections):
+    """The recipe of the world with these methods to search by."""
+    told = load_recipe(world.recipe).model_dump(mode="json", by_alias=True)
+    told["search"] = {"methods": list(methods)}
+    for name, section in sections.items():
+        told[name] = {**told[name], **section}
+    return Recipe.model_validate(told)
+
+
+def search(world, path, *methods, **sections):
+    """The result of a search in a run folder."""
+    job = Search(recipe_of(world, *methods, **sections), plan_of(world), path, Silent())
+    result, page = asyncio.run(job.go("hornbeam search"))
+    assert json.loads((path / "search.json").read_text()) == json.loads(json.dumps(result))
+    assert page == path / "search.html" and page.stat().st_size > 5_000
+    return result
+
+
+def plan_of(world):
+    return plan(load_recipe(world.recipe), world.recipe.parent)
+
+
+def points(result):
+    """{(method, label): row} of a result."""
+    return {(m["name"], p["label"]): p for m in result["methods"] for p in m["points"]}
+
+
+def stored(path, name):
+    """(trees, entries by tree) of the one stage whose name begins so, read from the database."""
+    with Store(path, read_only=True) as store:
+        (stage,) = {key.stage for key in store.keys(None) if key.stage.startswith(name)}
+        keys = store.keys(stage)
+        trees = [store.read(key).tree for key in keys]
+        entries = {str(key): [] for key in keys}
+        for entry in store.entries(stage):
+            entries[entry.tree].append(entry)
+    return trees, list(entries.values())
+
+
+def stages(path):
+    """Stages of the trees in a database."""
+    with Store(path, read_only=True) as store:
+        return list(dict.fromkeys(key.stage for key in store.keys(None)))
+
+
+def plain(tree):
+    """A tree as data, cost of nothing in it."""
+    from hornbeam.treefile import to_json
+
+    return to_json(tree)
