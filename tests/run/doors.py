@@ -38,7 +38,7 @@ options = {depth = 3, signs = 4, known = 0.75}
 rule = "exact"
 [sft]
 count = 40
-epochs = 14
+epochs = 28
 batch_size = 16
 lr = 5e-3
 [engine]

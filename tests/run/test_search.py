@@ -2,15 +2,39 @@
 what a pool costs, labels, and the commands.
 """
 
+import asyncio
+import json
+import shutil
+import sys
 from collections import Counter
 
 import pytest
 
+from hornbeam.cli.main import main
+from hornbeam.engine.local import LocalEngine
 from hornbeam.ledger import TOKENS
+from hornbeam.run.label import Label
+from hornbeam.run.pool import read_pool, search_pool
+from hornbeam.run.recipe import load_recipe
+from hornbeam.store import Store, export
+from hornbeam.treefile import read_trees
 
-from .doors import BEAM, GREEDY, SINGLE, plain, points, search, stages, stored
+from .doors import (
+    BEAM,
+    GREEDY,
+    SINGLE,
+    Silent,
+    plain,
+    plan_of,
+    points,
+    recipe_of,
+    search,
+    stages,
+    stored,
+)
 
 MAJORITY = {"name": "majority", "choose": "majority", "sweep": {"n": [1, 2, 4]}}
+BEST = {"name": "best", "choose": "best", "n": 4}
 MCTS = {"name": "MCTS", "strategy": "mcts", "choose": "q", "children": 2, "simulations": 5}
 PARTICLES = {"name": "particles", "strategy": "particle", "choose": "kept", "particles": 3}
 
@@ -19,8 +43,7 @@ PARTICLES = {"name": "particles", "strategy": "particle", "choose": "kept", "par
 def grown(world, tmp_path_factory):
     """(result, run folder) of all kinds of methods."""
     path = tmp_path_factory.mktemp("grown") / "run"
-    best = {"name": "best", "choose": "best", "n": 4}
-    told = search(world, path, SINGLE, GREEDY, MAJORITY, best, BEAM, MCTS, PARTICLES)
+    told = search(world, path, SINGLE, GREEDY, MAJORITY, BEST, BEAM, MCTS, PARTICLES)
     return told, path
 
 
@@ -29,6 +52,12 @@ def answers(tree):
     ends = [i for i in tree.leaves() if tree.nodes[i].done and not tree.nodes[i].error]
     rows = [(tree.nodes[i].episode, tree.nodes[i].answer, tree.columns["reward"][i]) for i in ends]
     return sorted((row for row in rows if row[1] is not None), key=lambda row: row[0])
+
+
+def majority(said):
+    """The reward of the first answer that most gave; 0 without any."""
+    votes = Counter(answer for _, answer, _ in said)
+    return next((r for _, answer, r in said if votes[answer] == max(votes.values())), 0.0)
 
 
 def paid(entries, *kinds):
@@ -77,13 +106,7 @@ def test_the_answer_that_is_shown_is_the_one_that_is_counted(grown):
 def test_majority_is_a_recount_of_the_first_n_of_the_pool(grown):
     trees, _ = stored(grown[1], pool(grown[1], 4))
     for n in (1, 2, 4):
-        right = []
-        for tree in trees:
-            said = [row for row in answers(tree) if row[0] < n]
-            votes = Counter(answer for _, answer, _ in said).most_common()
-            top = [answer for answer, count in votes if count == votes[0][1]]
-            first = next((reward for _, answer, reward in said if answer == top[0]), 0.0)
-            right.append(first)
+        right = [majority([row for row in answers(tree) if row[0] < n]) for tree in trees]
         assert points(grown[0])["majority", f"n={n}"]["right"] == right
 
 
@@ -158,3 +181,211 @@ def test_a_pool_is_sampled_once_and_each_method_pays_for_the_guides_that_it_read
         assert best[figure] == vote[figure], figure
     assert vote["scorer_tokens"] == 0 < best["scorer_tokens"]
     assert best["total_tokens"] == vote["total_tokens"] + best["scorer_tokens"]
+
+
+def test_a_pool_from_a_file_gives_the_figures_of_the_search_that_grew_it(world, grown, tmp_path):
+    with Store(grown[1], read_only=True) as store:
+        export(store, tmp_path / "all.jsonl", pool(grown[1], 4))
+    recipe = recipe_of(world, SINGLE, MAJORITY, BEST, BEAM)
+    watch = Silent()
+    told = asyncio.run(search_pool(recipe, read_pool(tmp_path / "all.jsonl"), watch))
+    assert "beam: left out" in watch.text.getvalue()
+    rows = points(told)
+    assert set(rows) == {("single", ""), ("best", "")} | {("majority", f"n={n}") for n in (1, 2, 4)}
+    for key, row in rows.items():
+        grown_row = points(grown[0])[key]
+        for figure in ("right", "policy_tokens", "oracle", "hit_k", "free", "against"):
+            assert row[figure] == grown_row[figure], (key, figure)
+        assert row["prompt_tokens"] >= grown_row["prompt_tokens"] > 0  # questions share none here
+
+
+def test_a_pool_that_is_wanted_larger_is_not_read_short(world, tmp_path):
+    search(world, tmp_path / "run", SINGLE)
+    told = search(
+        world, tmp_path / "run", SINGLE, {"name": "majority", "choose": "majority", "n": 3}
+    )
+    trees, _ = stored(tmp_path / "run", pool(tmp_path / "run", 3))
+    assert [len(tree.leaves()) for tree in trees] == [3] * 4
+    policy = sum(len(node.tokens) for tree in trees for node in tree.nodes) / 4
+    assert points(told)["majority", ""]["policy_tokens"] == policy
+
+
+# --- stopped, and gone on ------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """What no handler of errors catches."""
+
+
+class Calls:
+    """Counts calls of an engine, and ends the process's work at call number `last`."""
+
+    def __init__(self, monkeypatch, last=None):
+        self.begun = self.ended = 0
+        real = LocalEngine.generate
+
+        async def generate(engine, request):
+            self.begun += 1
+            if self.begun == last:
+                raise Killed
+            said = await real(engine, request)
+            self.ended += 1
+            return said
+
+        monkeypatch.setattr(LocalEngine, "generate", generate)
+
+
+def assert_alike(tree, other):
+    """Equal trees; log-probs and values to the last bits, in which the batches show."""
+    mine, its = plain(tree), plain(other)
+    for a, b in zip(mine["nodes"], its["nodes"], strict=True):
+        assert a.pop("logprobs", []) == pytest.approx(b.pop("logprobs", []), abs=1e-5)
+    columns, others = mine.pop("columns"), its.pop("columns")
+    assert mine == its and columns.keys() == others.keys()
+    for name, column in columns.items():
+        assert column == pytest.approx(others[name], abs=1e-5), name
+
+
+@pytest.mark.parametrize("last", [1, 9, 30, 47])
+def test_a_killed_search_goes_on_to_the_same_trees_and_result(
+    world, tmp_path, monkeypatch, last, whole
+):
+    methods = (SINGLE, BEAM, MCTS)
+    with monkeypatch.context() as patch:
+        first = Calls(patch, last)
+        with pytest.raises(BaseException) as raised:
+            search(world, tmp_path / "run", *methods)
+        assert isinstance(raised.value, Killed | BaseExceptionGroup)
+    with monkeypatch.context() as patch:
+        then = Calls(patch)
+        told = search(world, tmp_path / "run", *methods)
+    all_calls, result, path = whole
+    flight = first.begun - first.ended
+    assert all_calls <= first.ended + then.ended <= all_calls + flight
+    assert stages(tmp_path / "run") == stages(path)
+    for stage in stages(path):
+        ours, theirs = stored(tmp_path / "run", stage), stored(path, stage)
+        for tree, found, other in zip(*ours, theirs[0], strict=True):
+            assert_alike(tree, other)
+            said = sum(len(node.tokens) for node in tree.nodes)
+            assert said <= paid(found, "sampled_tokens") <= said + 4 * flight
+    for key, row in points(result).items():
+        for figure in ("right", "hit_k", "oracle", "free"):
+            assert points(told)[key][figure] == row[figure]
+
+
+@pytest.fixture(scope="module")
+def whole(world, tmp_path_factory):
+    """(calls of the engine, result, run folder) of a search that was never stopped."""
+    path = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        calls = Calls(patch)
+        told = search(world, path, SINGLE, BEAM, MCTS)
+    return calls.begun, told, path
+
+
+def test_a_search_that_is_done_pays_for_nothing_again(world, tmp_path, monkeypatch, whole):
+    shutil.copytree(whole[2], tmp_path / "run")
+    calls = Calls(monkeypatch)
+    told = search(world, tmp_path / "run", SINGLE, BEAM, MCTS)
+    assert calls.begun == 0
+    assert told["methods"] == whole[1]["methods"]
+
+
+# --- budgets -------------------------------------------------------------------------------------
+
+
+def test_a_budget_ends_each_question_by_itself_and_keeps_the_best_answer(world, tmp_path):
+    free = {"name": "free", "choose": "majority", "n": 8}
+    tight = {**free, "name": "tight", "budget": {"tokens": 75}}
+    calls = {**MCTS, "name": "calls", "simulations": 30, "budget": {"calls": 25}}
+    rows = points(search(world, tmp_path / "run", free, tight, calls))
+    spent = 0
+    trees, entries = stored(tmp_path / "run", "tight ")
+    for tree, found in zip(trees, entries, strict=True):
+        assert paid(found, *TOKENS) <= 75
+        spent += len({node.episode for node in tree.nodes[1:] if node.done}) < 8
+    assert rows["tight", ""]["spent"] == spent >= 1
+    assert rows["free", ""]["spent"] == 0
+    right = [majority(answers(tree)) for tree in trees]
+    assert rows["tight", ""]["right"] == right
+    assert rows["tight", ""]["unanswered"] == sum(not answers(tree) for tree in trees)
+    for found in stored(tmp_path / "run", "calls ")[1]:
+        assert paid(found, "model_calls", "tool_calls", "scorer_calls") <= 25
+
+
+# --- labels --------------------------------------------------------------------------------------
+
+
+def label(world, path, **changes):
+    recipe = load_recipe(world.recipe)
+    choice = recipe.label.model_copy(update=changes)
+    job = Label(recipe.model_copy(update={"label": choice}), plan_of(world), path, Silent())
+    told = asyncio.run(job.go())
+    return told, list(read_trees(path / "trees.jsonl"))
+
+
+def test_labels_are_means_of_outcomes_of_tasks_that_are_in_doubt(world, tmp_path):
+    told, every = label(world, tmp_path / "every", tasks=6, skip=3, most=1.0)
+    tasks = plan_of(world).train.tasks
+    assert [tree.task["id"] for tree in every] == [task.id for task in tasks[3:9]]
+    assert told["searched"] == told["kept"] == 6
+    assert told["runs"] == sum(len(tree.leaves()) for tree in every)
+    for tree in every:
+        for i in range(len(tree)):
+            ends = [k for k in tree.leaves() if i in (0, *tree.path(k))]
+            r = [2 * tree.columns["reward"][k] - 1 for k in ends]
+            assert tree.columns["visits"][i] == len(r)
+            assert tree.columns["q"][i] == pytest.approx(sum(r) / len(r))
+    told, kept = label(world, tmp_path / "kept", tasks=6, skip=3, most=0.8)
+    doubtful = [plain(tree) for tree in every if abs(tree.columns["q"][0]) <= 0.8]
+    assert [plain(tree) for tree in kept] == doubtful
+    assert told["searched"] == 6 and told["kept"] == len(kept) < 6
+    steps = [v for tree in kept for v in tree.columns["q"][1:]]
+    assert told["labels"] == sum(v is not None for v in steps)
+
+
+# --- the commands --------------------------------------------------------------------------------
+
+
+def command(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["hornbeam", *map(str, words)])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    return capsys.readouterr().out
+
+
+def test_search_prints_a_table_or_json(world, tmp_path, monkeypatch, capsys):
+    recipe = tmp_path / "two.toml"
+    recipe.write_text(
+        world.recipe.read_text()
+        + '[[search.methods]]\nname = "single pass"\nn = 1\n'
+        + '[[search.methods]]\nname = "best"\nchoose = "best"\nsweep = {n = [2, 3]}\n'
+    )
+    given = ("search", recipe, "--out", tmp_path / "run", "--set", "tasks.eval.0.count=2")
+    lines = command(monkeypatch, capsys, *given).splitlines()
+    head = next(k for k, line in enumerate(lines) if line.startswith("method"))
+    assert [line.split("  ")[0] for line in lines[head + 1 : head + 4]] == [
+        "single pass",
+        "best",
+        "best",
+    ]
+    assert "against single pass" in lines[head] and "n=3" in lines[head + 3]
+    assert any(line.startswith("Report:") and "search.html" in line for line in lines)
+    told = json.loads(command(monkeypatch, capsys, *given, "--json"))
+    assert told == json.loads((tmp_path / "run" / "search.json").read_text())
+    assert told["command"].startswith("hornbeam search") and "--json" in told["command"]
+    assert [p["label"] for p in told["methods"][1]["points"]] == ["n=2", "n=3"]
+
+
+def test_label_and_fit_tell_what_they_made(world, tmp_path, monkeypatch, capsys):
+    given = ("--set", "label.tasks=6", "--set", "label.most=1.0", "--set", "fit.epochs=1")
+    told = command(monkeypatch, capsys, "label", world.recipe, "--out", tmp_path / "l", *given)
+    assert "6 tasks searched by" in told and "6 trees kept" in told
+    trees = tmp_path / "l" / "trees.jsonl"
+    words = ("fit", world.recipe, "--trees", trees, "--out", tmp_path / "prm", *given)
+    told = command(monkeypatch, capsys, *words)
+    assert "Fitted on" in told and "held out" in told
+    assert (tmp_path / "prm" / "value.json").is_file()

@@ -112,11 +112,15 @@ async def search_pool(
         raise RecipeError("none of the recipe's methods can be read off this pool")
     reads = {method.name: _columns(recipe, method, trees) for method, _, _ in found}
     paid = await _judge(recipe, [c for columns in reads.values() for c in columns], trees, watch)
+    fresh = [fresh_prompts(tree) for tree in trees]
     points: list[tuple[str, Point]] = []
     for method, label, n in found:
         mine = [column for column in reads[method.name] if column in paid]
         costs = [
-            Costs.of([*_sampled(tree, n), *(e for c in mine for e in paid[c][k] if e.episode < n)])
+            Costs.of(
+                [e for e in _sampled(tree, fresh[k]) if e.episode < n]
+                + [e for column in mine for e in paid[column][k] if e.episode < n]
+            )
             for k, tree in enumerate(trees)
         ]
         point = read_point(
@@ -167,16 +171,14 @@ async def _judge(
     return paid
 
 
-def _sampled(tree: Tree, n: int) -> list[Entry]:
-    """What sampling the first n episodes cost, as far as the tree tells: no prompt token twice."""
-    out: list[Entry] = []
+def _sampled(tree: Tree, fresh: Mapping[int, int]) -> list[Entry]:
+    """What sampling cost, as far as the tree tells: no prompt token is computed twice."""
+    out = [Entry("", e, -1, "prompt_tokens_computed", tokens) for e, tokens in fresh.items()]
     for node in tree.nodes[1:]:
-        if node.episode < n:
-            kinds: dict[str, Any] = {
-                "sampled_tokens": len(node.tokens),
-                "prompt_tokens_computed": len(node.prompt),
-                "model_calls": bool(node.tokens),
-                "tool_calls": len(node.calls),
-            }
-            out += [Entry("", node.episode, node.turn, kind, v) for kind, v in kinds.items()]
+        kinds: dict[str, Any] = {
+            "sampled_tokens": len(node.tokens),
+            "model_calls": bool(node.tokens),
+            "tool_calls": len(node.calls),
+        }
+        out += [Entry("", node.episode, node.turn, kind, v) for kind, v in kinds.items()]
     return out
