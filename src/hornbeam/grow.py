@@ -61,7 +61,8 @@ class Grower:
 
     `agents` says who speaks under which name. Without `scorer` no leaf is scored. Every `guide`
     judges each node that an episode grew before the strategy hears of it. With `ledgers` every tree
-    has one of its own, whose budget ends the growth of that tree and is no error.
+    has one of its own, whose budget ends the growth of that tree and is no error. `episodes` is how
+    many episodes of one tree may be in flight: one by one, a budget goes into whole answers first.
     """
 
     program: Program
@@ -74,6 +75,7 @@ class Grower:
     keeper: Keeper | None = None
     guides: Sequence[Guide] = ()
     ledgers: Callable[[TreeKey], Ledger] | None = None
+    episodes: int | None = None
 
     async def grow(self, key: TreeKey, start: Tree | Stored) -> Tree:
         """Grow one tree to its end and return it in canonical order.
@@ -186,8 +188,9 @@ class _Growth:
 
     def _ask(self, live: EpisodeEffects) -> None:
         """Start what the strategy wants, and stop what it wants no longer."""
-        strategy = self.grower.strategy
-        for fork in strategy.ask(self.tree, self.state):
+        strategy, most = self.grower.strategy, self.grower.episodes
+        room = None if most is None else max(0, most - len(self.running))
+        for fork in strategy.ask(self.tree, self.state)[:room]:
             self.state.asked[fork.episode] = fork.node
             self._start(fork, live)
         unwanted = strategy.drops(self.tree, self.state)

@@ -165,11 +165,12 @@ class Search:
     # --- growing -----------------------------------------------------------------------------
 
     def _grower(self, method: MethodChoice, how: Strategy, columns: Sequence[str]) -> Grower:
-        """A grower of this strategy under these guides."""
+        """A grower of this strategy under these guides; under a budget, an answer at a time."""
         grower = self.forest.world.grower(Ledger(), self.forest.store, greedy=method.greedy)
         agents = {name: _at(speaker, method) for name, speaker in grower.agents.items()}
         guides = [self.guides[column] for column in columns]
-        return replace(grower, agents=agents, strategy=how, guides=guides)
+        one_by_one = None if method.budget == NO_BUDGET else 1
+        return replace(grower, agents=agents, strategy=how, guides=guides, episodes=one_by_one)
 
     async def _grow(self, job: Job) -> None:
         await self.forest.grow(
