@@ -128,7 +128,10 @@ class EpisodeEffects:
         request = Request(
             context, how, self.seed(place), (*self.order, place.episode, place.turn, place.used)
         )
-        with self.ledger.reserve(tokens=len(context) + how.max_tokens, calls=1) as room:
+        most = len(context) + how.max_tokens
+        if self.ledger.budget.tokens is not None:
+            most -= engine.cached(context)
+        with self.ledger.reserve(tokens=most, calls=1) as room:
             self.leave()
             try:
                 done = await engine.generate(request)

@@ -88,3 +88,14 @@ def test_nothing_is_computed_below_what_is_run_again():
     compute(tree)
     check(short, ids([1, 2, 3]))
     check(long, ids([1, 2, 3, 4, 5, 6, 7]))
+
+
+def test_known_tells_what_is_computed_and_changes_nothing():
+    tree = PrefixTree(1000)
+    run, _ = tree.add(ids([1, 2, 3, 4]))
+    assert tree.known(ids([1, 2, 3, 4])) == 0  # pending
+    tree.fill(run, torch.zeros(2, 1, 1, 4, 1), torch.zeros(5))
+    assert tree.known(ids([1, 2, 3, 4, 5])) == 4
+    assert tree.known(ids([1, 2, 9])) == 2
+    assert tree.known(ids([7])) == 0
+    assert len(list(tree._runs())) == 1

@@ -104,6 +104,10 @@ class Engine(Protocol):
         """
         ...
 
+    def cached(self, prompt: array[int]) -> int:
+        """How many of the prompt's first tokens need not be computed, if it is asked next."""
+        ...
+
     async def load(self, version: int) -> None:
         """Speak with the weights of this version from the next request on."""
         ...

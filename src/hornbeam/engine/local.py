@@ -124,6 +124,10 @@ class LocalEngine:
             self._task = asyncio.create_task(self._serve())
         return await future
 
+    def cached(self, prompt: array[int]) -> int:
+        """How many of the prompt's first tokens the prefix tree holds."""
+        return self._prefixes.known(prompt)
+
     async def load(self, version: int) -> None:
         """The weights have changed: forget what the old ones computed, speak as `version`."""
         live = [job for job in self._waiting + self._running if not job.future.done()]

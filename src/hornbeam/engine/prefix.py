@@ -94,6 +94,20 @@ class PrefixTree:
             self.held += self.logits_cost
         self.pending.remove(run)
 
+    def known(self, tokens: array[int]) -> int:
+        """How many of the first tokens are computed already; nothing is changed."""
+        run, at = self.root, 0
+        while at < len(tokens):
+            below = run.children.get(tokens[at])
+            if below is None or below.kv is None:
+                break
+            shared = _shared(below.tokens, tokens[at : at + len(below.tokens)])
+            at += shared
+            if shared < len(below.tokens):
+                break
+            run = below
+        return at
+
     def give(self, tokens: array[int], kv: Tensor) -> None:
         """Keep the keys and values `kv` [2, layers, heads, tokens, dim] of a sequence."""
         run, at = self._walk(tokens)

@@ -113,6 +113,10 @@ class Scripted:
             raise EngineError(f"the script gave {len(logprobs)} log-probs for {len(tokens)} tokens")
         return logprobs
 
+    def cached(self, prompt: array[int]) -> int:
+        """None: there is no cache."""
+        return 0
+
     async def load(self, version: int) -> None:
         """Speak under this version from now on."""
         self.version = version
