@@ -78,6 +78,10 @@ class MethodChoice(Named):
     def _even(self) -> Self:
         if len({len(values) for values in self.sweep.values()}) > 1:
             raise ValueError("sweep: lists of one length are wanted, they go side by side")
+        if not all(self.sweep.values()):
+            raise ValueError(
+                "sweep: an empty list makes no point: give it a value, or leave it out"
+            )
         if "/" in self.name or not self.name.strip():
             raise ValueError("name: a name without '/' is wanted")
         return self

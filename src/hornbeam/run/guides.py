@@ -24,6 +24,7 @@ TAKES = {
     "sum": {"parts"},
     "product": {"parts"},
 }
+OPTIONS = {"over": ("path", "step"), "join": ("mean", "sum")}  # of the likelihood
 
 
 class Guides:
@@ -114,10 +115,15 @@ def check_guide(column: str, choice: GuideChoice, recipe: Recipe) -> None:
         raise RecipeError(f"{where}: column 'reward' is the outcome's; name the guide otherwise")
     if choice.kind in ("prm", "orm") and not isinstance(given.get("model"), str):
         raise RecipeError(f"{where}: model: the folder of a model made by `hornbeam fit` is wanted")
+    for key, known in OPTIONS.items():
+        if given.get(key, known[0]) not in known:
+            raise RecipeError(f"{where}: {key} = {given[key]!r}: {' or '.join(map(repr, known))}")
     if choice.kind in ("sum", "product"):
         parts = given.get("parts")
         if not isinstance(parts, dict) or not parts:
             raise RecipeError(f"{where}: parts: a table of columns and weights is wanted")
-        for part in parts:
+        for part, weight in parts.items():
+            if not isinstance(weight, int | float):
+                raise RecipeError(f"{where}: parts.{part} = {weight!r}: a number is wanted")
             if part not in recipe.guides or recipe.guides[part].kind in ("sum", "product"):
                 raise RecipeError(f"{where}: parts.{part}: no such plain guide in the recipe")

@@ -22,6 +22,7 @@ from hornbeam.score.base import Guide
 from hornbeam.score.rules import answer_key
 from hornbeam.search import Independent, strategy
 from hornbeam.search.choose import choosers
+from hornbeam.settings import nearest
 from hornbeam.tree import Tree
 from hornbeam.treefile import read_trees
 
@@ -140,7 +141,8 @@ async def search_pool(
 def _columns(recipe: Recipe, method: MethodChoice, trees: Sequence[Tree]) -> tuple[str, ...]:
     """The columns of guides that a method reads; each is in the pool or has a guide."""
     if method.choose not in choosers:
-        raise RecipeError(f"search method {method.name!r}: unknown choice {method.choose!r}")
+        hint = nearest(method.choose, choosers)
+        raise RecipeError(f"search method {method.name!r}: no choice {method.choose!r}: {hint}")
     columns = tuple(dict.fromkeys([*choosers[method.choose].reads, *method.guides]))
     for column in columns:
         if column not in recipe.guides and any(column not in tree.columns for tree in trees):
