@@ -126,6 +126,11 @@ def test_a_guide_that_was_fitted_on_another_tokenizer(hornbeam, world):
     goes_on(hornbeam)
 
 
+def test_a_device_that_is_not_there(hornbeam):
+    refused(hornbeam("search", ONE, "--set", "run.device=gpu"), "run.device", "'gpu'")
+    goes_on(hornbeam)
+
+
 def test_values_that_are_no_numbers(hornbeam, world):
     import torch
     from safetensors.torch import load_file, save_file

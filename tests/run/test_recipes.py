@@ -1,4 +1,6 @@
-"""Every recipe of the house runs end to end for two steps, with a tiny model and made tasks."""
+"""Recipes of the house: those that train run end to end for two steps, with a tiny model and made
+tasks; those that search make their points, programs and label searches.
+"""
 
 import asyncio
 import json
@@ -6,9 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from hornbeam.programs.presets import PRESETS
 from hornbeam.run import Run, Watch, load_recipe, plan
+from hornbeam.run.guides import check_guide
+from hornbeam.run.label import Label
+from hornbeam.run.search import jobs
+from hornbeam.search import Mcts
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+LOADED = {path: load_recipe(path) for path in RECIPES}
+TRAINED = [path for path, recipe in LOADED.items() if recipe.run.steps or recipe.sft]
+SEARCHED = [path for path, recipe in LOADED.items() if recipe.search.methods]
 SMALL = [
     "model.name=tiny",
     "run.steps=2",
@@ -20,7 +30,7 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
 def test_a_recipe_runs_two_steps_and_leaves_what_it_promises(path, tmp_path, monkeypatch):
     from transformers import AutoModelForCausalLM
 
@@ -37,12 +47,62 @@ def test_a_recipe_runs_two_steps_and_leaves_what_it_promises(path, tmp_path, mon
         assert row["failed"] == 0 and row["no_verdict"] == 0
         assert row["sampled_tokens"] > 0 and row["prompt_tokens_computed"] > 0
     looks = [row["stage"] for row in rows if row["kind"] == "eval"]
-    assert looks == ["start", "warm start", "train", "final"]
+    assert looks == [*(["start"] * recipe.run.eval_start), "warm start", "train", "final"]
     assert all(row["count"] == 3 for row in rows if row["kind"] == "eval")
     assert page == out / "report.html" and page.stat().st_size > 10_000
     model = AutoModelForCausalLM.from_pretrained(out / "final")
     assert all(weight.isfinite().all() for weight in model.parameters())
 
 
+@pytest.mark.parametrize("path", SEARCHED, ids=lambda path: path.stem)
+def test_a_recipe_that_searches_makes_its_points_and_programs(path, tmp_path, monkeypatch):
+    monkeypatch.delenv("HORNBEAM_DATA", raising=False)
+    recipe = LOADED[path]
+    made = plan(recipe, path.parent)
+    assert made.eval.tasks and len(made.train.tasks) > recipe.label.skip
+    assert (made.demonstration is None) == (recipe.sft is None)
+    points = jobs(recipe)
+    names = [(job.method.name, job.label) for job in points]
+    assert len(set(names)) == len(names)
+    assert {name for name, _ in names} >= {"greedy", "single pass", "majority", "beam"} or (
+        "masprm" in path.stem
+    )
+    for column, choice in recipe.guides.items():
+        check_guide(column, choice, recipe)
+        assert any(column in job.reads for job in points), column
+    sets = ["model.name=tiny", "run.device=cpu"]
+    search = Label(load_recipe(path, sets), made, tmp_path / "labels", Watch())
+    assert isinstance(search.strategy, Mcts) and search.strategy.rollout
+    asyncio.run(search.forest.aclose())
+
+
+@pytest.mark.parametrize("path", SEARCHED, ids=lambda path: path.stem)
+def test_the_head_of_a_recipe_that_searches_names_its_commands(path):
+    text = path.read_text(encoding="utf-8")
+    assert 60 <= len(text.splitlines()) <= 200
+    recipe = LOADED[path]
+    for command in ("label", "fit", "search", *(["train"] if recipe.sft else [])):
+        assert f"#   hornbeam {command} {path.stem} " in text
+    for choice in recipe.guides.values():
+        model = choice.rest().get("model")
+        assert model is None or f"--out {model}" in text.split("[run]")[0], model
+
+
+def test_the_team_of_the_paper_at_its_size_and_with_a_small_model():
+    large, small = (LOADED[path] for path in SEARCHED if "masprm" in path.stem)
+    large, small = (large, small) if large.model.name.startswith("Qwen") else (small, large)
+    for recipe, preset in ((large, "math"), (small, "arithmetic")):
+        assert recipe.program.rest() == {"preset": preset}
+        team = [agent["name"] for agent in PRESETS[preset]["agents"]]
+        assert list(recipe.agents) == team == ["reader", "planner", "solver", "verifier"]
+        reads = {job.method.name: job.reads for job in jobs(recipe)}
+        assert reads["beam, PRM and ORM"] == reads["MCTS, PRM and ORM"] == ("value", "orm")
+        assert reads["best of n, ORM"] == ("orm",) and reads["greedy"] == ()
+    told = {**large.label.rest(), "most": large.label.most}
+    assert told == {"simulations": 64, "children": 4, "c": 8.0, "patience": 24, "most": 0.7}
+    assert {(a.temperature, a.top_p) for a in large.agents.values()} == {(0.7, 0.95)}
+    assert large.lora is not None and large.optim.bf16 and large.run.device == "cuda"
+
+
 def test_there_are_recipes():
-    assert {path.stem for path in RECIPES} >= {"calculator", "tiny"}
+    assert {path.stem for path in RECIPES} >= {"calculator", "tiny", "masprm", "masprm_7b"}

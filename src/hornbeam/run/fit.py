@@ -11,6 +11,7 @@ from hornbeam import models
 from hornbeam.errors import DataError, StoreError
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
+from hornbeam.run.wire import device
 from hornbeam.tasks.word_problems import held_out
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_rows import targets
@@ -35,7 +36,13 @@ def fit(
     if not given:
         raise DataError(f"{len(usable)} trees are too few: all of their tasks are held out")
     folder = models.obtain(recipe.model.name, watch.say)
-    model = ValueModel.load(folder, optim=recipe.optim, lora=recipe.lora, seed=recipe.run.seed)
+    model = ValueModel.load(
+        folder,
+        optim=recipe.optim,
+        lora=recipe.lora,
+        seed=recipe.run.seed,
+        device=device(recipe),
+    )
     before = model.evaluate(kept_out, column, recipe.fit) if kept_out else {}
     updates = recipe.fit.epochs * -(-len(given) // recipe.fit.batch_size)
     watch.begin("fitting", updates)

@@ -42,7 +42,7 @@ class Guides:
             check_guide(column, choice, recipe)
         self._models: dict[str, Any] = {}
         self.marks: dict[str, str] = {}  # column -> what tells its model from others
-        self._tokenizer = tokenizer
+        self._tokenizer, self._device = tokenizer, recipe.run.device
         self._made = {column: self._make(column) for column in self.needed(columns)}
 
     def __getitem__(self, column: str) -> Guide:
@@ -80,7 +80,7 @@ class Guides:
         key = str(folder.resolve())
         self.marks[column] = content(folder)
         if key not in self._models:
-            model = ValueModel.load(folder)
+            model = ValueModel.load(folder, device=self._device)
             if not model.card.objective:
                 raise ModelError(
                     f"guides.{column}: {name} is no fitted value model: fit one with `hornbeam fit`"

@@ -40,7 +40,7 @@ from hornbeam.train.settings import (
 # What a resumed run may change: all else would make it another run.
 FREE = {
     "run": {"title", "steps", "eval_every", "checkpoint_every", "keep", "at_once", "threads"}
-    | {"resume", "tensorboard"},
+    | {"device", "resume", "tensorboard"},
     "budget": {"tokens", "calls", "seconds"},
 }
 SEARCHED = {"guides", "search", "label", "fit"}  # what these grow is told apart by what they say
@@ -65,6 +65,7 @@ class RunSettings(Settings):
     keep: int = Field(2, ge=1)  # checkpoints
     resume: Literal["keep", "exact"] = "keep"
     threads: int | None = Field(None, ge=1)  # of torch
+    device: str = "cpu"  # where weights lie, as torch names it: "cuda"
     tensorboard: bool = False
 
 

@@ -110,6 +110,19 @@ def bf16_is_slow(recipe: Recipe) -> bool:
     return recipe.optim.bf16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
+def device(recipe: Recipe) -> str:
+    """Where weights lie. Raises `RecipeError` where this machine has no such place."""
+    import torch
+
+    name = recipe.run.device
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        line = str(error).strip().partition("\n")[0]
+        raise RecipeError(f"run.device = {name!r} cannot be used here: {line}") from error
+    return name
+
+
 def load_policy(recipe: Recipe, folder: Path) -> Policy:
     """The policy with the recipe's loss, optimiser and adapters."""
     return Policy.load(
@@ -118,6 +131,7 @@ def load_policy(recipe: Recipe, folder: Path) -> Policy:
         optim=recipe.optim,
         lora=recipe.lora,
         seed=recipe.run.seed,
+        device=device(recipe),
     )
 
 
