@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from hornbeam.credit import methods
 from hornbeam.search import strategies
+from hornbeam.search.choose import choosers
+from hornbeam.train.settings import FitSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "methods.md").read_text(encoding="utf-8")
@@ -33,3 +36,9 @@ def test_every_setting_of_the_loss_is_named() -> None:
 
     missing = {name for name in LossSettings.model_fields if f"`{name}" not in PAGE}
     assert missing == set()
+
+
+def test_every_way_to_choose_and_every_objective_of_a_fit_is_named() -> None:
+    assert {name for name in choosers if f"`{name}`" not in PAGE} == set()
+    objectives = get_args(FitSettings.model_fields["objective"].annotation)
+    assert {name for name in objectives if f'`objective = "{name}"`' not in PAGE} == set()
