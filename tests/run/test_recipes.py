@@ -4,16 +4,21 @@ tasks; those that search make their points, programs and label searches.
 
 import asyncio
 import json
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from hornbeam.programs.presets import PRESETS
 from hornbeam.run import Run, Watch, load_recipe, plan
-from hornbeam.run.guides import check_guide
+from hornbeam.run.guides import TAKES, check_guide
 from hornbeam.run.label import Label
+from hornbeam.run.recipe import Recipe
 from hornbeam.run.search import jobs
-from hornbeam.search import Mcts
+from hornbeam.search import Mcts, strategies
+from hornbeam.search.choose import choosers
+from hornbeam.train.settings import FitSettings
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 LOADED = {path: load_recipe(path) for path in RECIPES}
@@ -102,6 +107,22 @@ def test_the_team_of_the_paper_at_its_size_and_with_a_small_model():
     assert told == {"simulations": 64, "children": 4, "c": 8.0, "patience": 24, "most": 0.7}
     assert {(a.temperature, a.top_p) for a in large.agents.values()} == {(0.7, 0.95)}
     assert large.lora is not None and large.optim.bf16 and large.run.device == "cuda"
+
+
+def test_the_page_on_search_holds():
+    text = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
+    told = tomllib.loads((RECIPES[0].parent / "search_tiny.toml").read_text(encoding="utf-8"))
+    for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL):
+        told |= tomllib.loads(block)
+    made = jobs(Recipe.model_validate(told))
+    assert [job.label for job in made][-2:] == ["beams=1, width=5", "beams=3, width=5"]
+    rows = dict(re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|", text, re.MULTILINE))
+    assert set(strategies) - {"branch"} <= set(rows)
+    for name in set(strategies) & set(rows):
+        assert set(re.findall(r"`(\w+)`", rows[name])) <= set(strategies[name].model_fields), name
+    assert {name for name in choosers if f"`{name.removeprefix('mean_')}`" not in text} == set()
+    assert {kind for kind in TAKES if f"`{kind}`" not in text} == set()
+    assert {name for name in FitSettings.model_fields if name in told["fit"]} == set(told["fit"])
 
 
 def test_there_are_recipes():
