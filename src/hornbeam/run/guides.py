@@ -10,6 +10,7 @@ from typing import Any
 from hornbeam import models
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.run.choices import GuideChoice
+from hornbeam.run.forest import digest
 from hornbeam.run.recipe import Recipe
 from hornbeam.score.base import Guide
 from hornbeam.score.ensemble import EnsembleGuide
@@ -41,7 +42,7 @@ class Guides:
         for column, choice in recipe.guides.items():
             check_guide(column, choice, recipe)
         self._models: dict[str, Any] = {}
-        self.marks: dict[str, str] = {}  # column -> what tells its model from others
+        self.marks: dict[str, str] = {}  # column -> what tells its models from others
         self._tokenizer, self._device = tokenizer, recipe.run.device
         self._made = {column: self._make(column) for column in self.needed(columns)}
 
@@ -67,7 +68,10 @@ class Guides:
         if choice.kind == "likelihood":
             return LikelihoodGuide(column, **choice.rest())
         if choice.kind in ("sum", "product"):
-            return EnsembleGuide(choice.rest()["parts"], column, choice.kind)
+            parts = choice.rest()["parts"]
+            told = [[self._choices[p].model_dump(), self.marks.get(p, "")] for p in parts]
+            self.marks[column] = digest(told)
+            return EnsembleGuide(parts, column, choice.kind)
         return ValueGuide(self._model(column), column, "steps" if choice.kind == "prm" else "ends")
 
     def _model(self, column: str) -> Any:

@@ -199,16 +199,14 @@ class Search:
     async def _judge(self, stage: str, column: str) -> None:
         """A guide's opinions of a pool, episode by episode, so that each knows what it cost."""
         store, guide, at_once = self.forest.store, self.guides[column], self.recipe.run.at_once
-        mark, name = self.guides.marks.get(column, ""), f"judged/{stage}/{column}"
-        again = store.get(name, mark) != mark  # by another model that stood at the same place
+        kind = self._paid(column)
+        judged = {entry.tree for entry in store.entries(stage) if entry.kind == kind}
         trees = self.forest.trees(stage).items()
-        left = {key: tree for key, tree in trees if again or column not in tree.columns}
+        left = {key: tree for key, tree in trees if str(key) not in judged}
         if not left:
             return
-        store.set(name, mark)
 
         async def judge(key: TreeKey, tree: Tree) -> None:
-            kind = f"scorer_tokens {column}"
             for episode, tokens in (await judge_tree(guide, tree)).items():
                 store.enter([Entry(str(key), episode, -1, kind, tokens)])
             store.columns(key, tree.columns)
@@ -220,7 +218,12 @@ class Search:
             await asyncio.gather(*(judge(*item) for item in items[first : first + at_once]))
             self.watch.step(min(first + at_once, len(items)), "")
         self.watch.end()
-        self.forest.add_seconds(f"{stage}/{column}", time.perf_counter() - began)
+        self.forest.add_seconds(f"{stage}/{kind}", time.perf_counter() - began)
+
+    def _paid(self, column: str) -> str:
+        """Under which kind a pool enters what a guide cost; another model is another guide."""
+        choice, mark = self.recipe.guides[column].model_dump(), self.guides.marks.get(column, "")
+        return f"scorer_tokens {column} {digest([choice, mark])}"
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -231,8 +234,8 @@ class Search:
         trees, how = list(found.values()), job.strategy
         if job.pooled:
             most, n = max(len(tree.leaves()) for tree in trees), how.leaves()
-            reads = self.guides.needed(job.reads)
-            seconds += sum(self.forest.seconds(f"{job.stage}/{column}") for column in reads)
+            reads = [self._paid(column) for column in self.guides.needed(job.reads)]
+            seconds += sum(self.forest.seconds(f"{job.stage}/{kind}") for kind in reads)
             seconds *= min(1.0, n / most)  # its share of the pool's
             trees = [until(tree, n - 1) for tree in trees]
             for key, fresh in self._fresh_of(job.stage, found).items():
@@ -274,5 +277,4 @@ def _at(speaker: Speaker, method: MethodChoice) -> Speaker:
 
 def _mine(entry: Entry, reads: Iterable[str]) -> bool:
     """Whether a method pays for an entry of a pool: not for guides that it does not read."""
-    kind, _, column = entry.kind.partition(" ")
-    return kind != "scorer_tokens" or column in reads
+    return not entry.kind.startswith("scorer_tokens") or entry.kind in reads
