@@ -155,6 +155,26 @@ def test_differences_are_those_to_the_baseline_question_by_question(grown):
             assert row["against"]["low"] <= apart <= row["against"]["high"]
 
 
+def test_values_steer_and_outcomes_choose(world, tmp_path):
+    beam, mcts = {**BEAM, "choose": "kept_orm"}, {**MCTS, "leaf": "orm"}
+    likely = {**BEAM, "name": "likely", "column": "likelihood", "choose": "likelihood"}
+    best, vote = {**BEST, "choose": "best_orm"}, {**BEST, "name": "vote", "choose": "orm_vote"}
+    told = search(world, tmp_path / "run", SINGLE, beam, mcts, likely, best, vote)
+    rows = points(told)
+    assert rows["likely", ""]["scorer_tokens"] == 0 < rows["beam", ""]["scorer_tokens"]
+    assert rows["best", ""]["scorer_tokens"] == rows["vote", ""]["scorer_tokens"] > 0
+    for name in ("beam", "MCTS"):
+        for tree in stored(tmp_path / "run", name)[0]:
+            for i, node in enumerate(tree.nodes):
+                step = bool(node.tokens) and not node.error
+                assert (tree.columns["value"][i] is not None) == step
+                assert (tree.columns["orm"][i] is not None) == (step and node.done)
+    for tree, right in zip(stored(tmp_path / "run", "pool ")[0], rows["best", ""]["right"]):
+        ends = [i for i in tree.leaves() if tree.nodes[i].done and not tree.nodes[i].error]
+        top = max(ends, key=lambda i: tree.columns["orm"][i])
+        assert right == tree.columns["reward"][top]
+
+
 # --- pools ---------------------------------------------------------------------------------------
 
 
@@ -343,6 +363,19 @@ def test_labels_are_means_of_outcomes_of_tasks_that_are_in_doubt(world, tmp_path
     assert told["searched"] == 6 and told["kept"] == len(kept) < 6
     steps = [v for tree in kept for v in tree.columns["q"][1:]]
     assert told["labels"] == sum(v is not None for v in steps)
+
+
+def test_a_killed_label_search_goes_on_to_the_same_labels(world, tmp_path, monkeypatch):
+    _, whole = label(world, tmp_path / "whole", tasks=4, most=1.0)
+    with monkeypatch.context() as patch:
+        Calls(patch, 25)
+        with pytest.raises(BaseException) as raised:
+            label(world, tmp_path / "run", tasks=4, most=1.0)
+        assert isinstance(raised.value, Killed | BaseExceptionGroup)
+    assert not (tmp_path / "run" / "trees.jsonl").exists()
+    _, trees = label(world, tmp_path / "run", tasks=4, most=1.0)
+    for tree, other in zip(trees, whole, strict=True):
+        assert_alike(tree, other)
 
 
 # --- the commands --------------------------------------------------------------------------------
