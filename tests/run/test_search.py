@@ -12,11 +12,12 @@ import pytest
 
 from hornbeam.cli.main import main
 from hornbeam.engine.local import LocalEngine
-from hornbeam.ledger import TOKENS
+from hornbeam.ledger import TOKENS, Entry
 from hornbeam.run.label import Label
-from hornbeam.run.pool import read_pool, search_pool
+from hornbeam.run.pool import fresh_prompts, read_pool, search_pool, share_prompts
 from hornbeam.run.recipe import load_recipe
 from hornbeam.store import Store, export
+from hornbeam.tree import Node, Tree, floats, ids
 from hornbeam.treefile import read_trees
 
 from .doors import (
@@ -101,6 +102,8 @@ def test_the_answer_that_is_shown_is_the_one_that_is_counted(grown):
             assert chosen and chosen[-1]["done"] and chosen[-1].get("answer", "") == told["answer"]
             assert told["correct"] == (told["answer"] == question["gold"])
             assert row["right"][number] == float(told["correct"])
+            if told["method"] == "single":  # one episode of a pool of four
+                assert chosen == told["nodes"][1:]
 
 
 def test_majority_is_a_recount_of_the_first_n_of_the_pool(grown):
@@ -176,6 +179,22 @@ def test_values_steer_and_outcomes_choose(world, tmp_path):
 
 
 # --- pools ---------------------------------------------------------------------------------------
+
+
+def test_fresh_prompt_tokens_by_hand():
+    tree = Tree({"id": "t"})
+    for episode, last in ((0, 4), (1, 5)):
+        at = 0
+        for step, (prompt, said) in enumerate((([1, 2, 3], [7, 8]), ([last], [9]))):
+            held = {"tokens": ids(said), "logprobs": floats([0] * len(said))}
+            at = tree.append(Node(at, prompt=ids(prompt), episode=episode, step=step, **held))
+    fresh = fresh_prompts(tree)
+    assert fresh == {0: 3 + 2, 1: 1}  # 1 2 3, then 8 4; of episode 1 only 5 is new
+    late = [Entry("t", e, 0, "prompt_tokens_computed", n) for e, n in ((0, 0), (1, 12))]
+    other = Entry("t", 1, 0, "sampled_tokens", 3)
+    told = {(e.episode, e.kind): e.amount for e in share_prompts([*late, other], fresh)}
+    computed = {(e, "prompt_tokens_computed"): n for e, n in ((0, 10), (1, 2))}
+    assert told == computed | {(1, "sampled_tokens"): 3}
 
 
 def test_a_part_of_a_pool_is_the_search_that_it_stands_for(world, grown, tmp_path):

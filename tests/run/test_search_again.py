@@ -49,6 +49,16 @@ def test_a_guide_whose_settings_changed_judges_anew(world, tmp_path):
         assert ours.columns["mix"] == pytest.approx(negative, abs=1e-5)
 
 
+def test_a_method_with_another_budget_or_setting_is_searched_anew(world, tmp_path):
+    tight = {**BEAM, "budget": {"tokens": 20}}
+    wide = {**BEAM, "budget": {"tokens": 2000}, "width": 3}
+    search(world, tmp_path / "run", tight)
+    again = search(world, tmp_path / "run", wide)
+    assert figures(again) == figures(search(world, tmp_path / "alone", wide))
+    again = search(world, tmp_path / "run", {**wide, "budget": {"tokens": 60}})
+    assert points(again)["beam", ""]["total_tokens"] <= 60
+
+
 def test_a_pool_that_was_judged_by_halves_is_judged_to_its_end(world, tmp_path, monkeypatch):
     from hornbeam.score.prm import ValueGuide
 
