@@ -227,6 +227,7 @@ def test_a_pool_from_a_file_gives_the_figures_of_the_search_that_grew_it(world, 
         export(store, tmp_path / "all.jsonl", pool(grown[1], 4))
     recipe = recipe_of(world, SINGLE, MAJORITY, BEST, BEAM)
     watch = Silent()
+    assert (grown[1] / "pool.jsonl").read_text() == (tmp_path / "all.jsonl").read_text()
     told = asyncio.run(search_pool(recipe, read_pool(tmp_path / "all.jsonl"), watch))
     assert "beam: left out" in watch.text.getvalue()
     rows = points(told)

@@ -47,7 +47,7 @@ from hornbeam.score.rules import answer_key
 from hornbeam.search import Independent, Strategy, restore, strategy
 from hornbeam.search.choose import Chooser, choosers
 from hornbeam.settings import nearest
-from hornbeam.store import TreeKey
+from hornbeam.store import TreeKey, export
 from hornbeam.tree import Tree
 
 POOL = "pool"  # prefix of the stages of pools
@@ -150,8 +150,12 @@ class Search:
     async def go(self, command: str = "") -> tuple[dict[str, Any], Path]:
         """Search what was not searched yet; the result, and the path of its page."""
         try:
-            for stage in dict.fromkeys(job.stage for job in self.jobs if job.pooled):
+            pools = dict.fromkeys(job.stage for job in self.jobs if job.pooled)
+            for stage in pools:
                 await self._pool(stage, [job for job in self.jobs if job.stage == stage])
+            if pools:  # the largest, for choices that are compared later
+                largest = max(pools, key=lambda stage: int(stage.rsplit(" ", 1)[1]))
+                export(self.forest.store, self.forest.folder.path / "pool.jsonl", largest)
             for job in self.jobs:
                 if not job.pooled:
                     await self._grow(job)
