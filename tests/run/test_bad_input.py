@@ -114,6 +114,22 @@ def test_task_files_that_cannot_be(hornbeam, text, words):
     assert code == 0, lines
 
 
+def test_a_run_does_not_go_on_with_other_tasks(hornbeam):
+    """The recipe is the same, what it finds is not: another data directory, say."""
+    rows = hornbeam.folder / "rows.jsonl"
+    rows.write_text('{"question": "start : coin", "answer": "start : coin"}\n')
+    plain = hornbeam.recipe.read_text()
+    lookup = 'source = "lookup"\nsplit = "train"\ncount = 20'
+    hornbeam.recipe.write_text(plain.replace(lookup, f'source = "jsonl"\npath = "{rows}"'))
+    code, lines, _ = hornbeam("run.steps=1")
+    assert code == 0, lines
+    rows.write_text('{"question": "start : ring", "answer": "start : ring"}\n')
+    refused(hornbeam("run.steps=2"), "other training tasks", "HORNBEAM_DATA")
+    rows.write_text('{"question": "start : coin", "answer": "start : coin"}\n')
+    code, lines, _ = hornbeam("run.steps=2")
+    assert code == 0, lines
+
+
 def test_a_program_file_that_does_not_import(hornbeam):
     agent = hornbeam.folder / "agent.py"
     agent.write_text("import hornbeam\nimport no_such_module\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from hornbeam.config import show
 from hornbeam.errors import StoreError
 from hornbeam.run.recipe import Recipe, differences
 from hornbeam.store import Store, TreeKey
+from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree, canonical
 from hornbeam.view import ReportData, write_report
 
@@ -54,6 +56,21 @@ class Folder:
         self.store.flush()
         self.write("recipe.toml", show(recipe))
         self._rewrite_metrics()
+
+    def hold_tasks(self, name: str, tasks: Sequence[Task]) -> None:
+        """Keep what tasks the run is about, or hold them against those that it began with.
+
+        The same recipe finds others where the data directory is not set, or another.
+        """
+        ids = json.dumps([[task.id, task.question] for task in tasks])
+        now = hashlib.blake2b(ids.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        before = self.store.get(f"tasks/{name}")
+        if before not in (None, now) and (self.store.keys() or self.store.metrics()):
+            raise StoreError(
+                f"{self.path}: this run began with other {name} tasks than are found now: set"
+                " HORNBEAM_DATA as it was, or choose another --out"
+            )
+        self.store.set(f"tasks/{name}", now)
 
     def write(self, name: str, text: str) -> None:
         """Write a small file whole or not at all."""

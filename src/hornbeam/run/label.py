@@ -43,6 +43,11 @@ class Label:
         how = [recipe.label.strategy, self.strategy.model_dump(), recipe.label.skip]
         self.stage = f"label {digest(how)}"
         self.forest = Forest(recipe, plan, path, watch)
+        try:
+            self.forest.folder.hold_tasks("training", plan.train.tasks)
+        except BaseException:
+            self.forest.store.close()
+            raise
 
     async def go(self) -> dict[str, Any]:
         """Search what was not searched yet; how many trees were kept, what they hold and cost."""

@@ -65,6 +65,8 @@ class Run:
         self.folder = Folder(path, recipe)
         self.store = self.folder.store
         try:
+            self.folder.hold_tasks("training", plan.train.tasks)
+            self.folder.hold_tasks("held-out", plan.eval.tasks)
             self.checkpoints = Checkpoints(path / "checkpoints", recipe.run.keep)
             self.base = model_folder(recipe, path / "model", watch.say)
             self.policy = load_policy(recipe, self.base)

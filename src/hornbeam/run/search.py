@@ -140,6 +140,7 @@ class Search:
         self.fresh: dict[str, dict[TreeKey, dict[int, int]]] = {}  # of pools
         self.forest = Forest(recipe, plan, path, watch)
         try:
+            self.forest.folder.hold_tasks("held-out", self.tasks)
             columns = [column for job in self.jobs for column in job.reads]
             self.guides = Guides(recipe, columns, self.forest.tokenizer)
             self.jobs = jobs(recipe, self.guides.marks)
