@@ -19,7 +19,7 @@ from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
 from hornbeam.search import strategy
-from hornbeam.search.labels import informative, label
+from hornbeam.search.labels import MAS_MCTS, informative, label
 from hornbeam.treefile import write_trees
 
 
@@ -29,8 +29,7 @@ class Label:
     def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
         settings = recipe.label.rest()
         if recipe.label.strategy == "mcts":
-            settings = {"simulations": 64, "children": 4, "c": 8.0, "patience": 24} | settings
-            settings["rollout"] = True
+            settings = {**MAS_MCTS.model_dump(exclude_unset=True), **settings, "rollout": True}
         self.strategy = strategy(recipe.label.strategy, **settings)
         if self.strategy.steps is not None:
             raise RecipeError("label.strategy: one that grows whole runs is wanted, as mcts")
@@ -73,6 +72,5 @@ class Label:
         }
 
     def _grower(self) -> Grower:
-        grower = self.forest.world.grower(Ledger(), self.forest.store)
-        agents = {name: replace(s, trained=False) for name, s in grower.agents.items()}
-        return replace(grower, agents=agents, strategy=self.strategy)
+        grower = self.forest.world.grower(Ledger(), self.forest.store, trained=False)
+        return replace(grower, strategy=self.strategy)

@@ -21,8 +21,7 @@ from hornbeam.run.watch import Watch
 from hornbeam.score.base import Guide
 from hornbeam.score.rules import answer_key
 from hornbeam.search import Independent, strategy
-from hornbeam.search.choose import choosers
-from hornbeam.settings import nearest
+from hornbeam.search.choose import chooser
 from hornbeam.tree import Tree
 from hornbeam.treefile import read_trees
 
@@ -127,7 +126,7 @@ async def search_pool(
         point = read_point(
             label,
             [until(tree, n - 1) for tree in trees],
-            choosers[method.choose],
+            chooser(method.choose),
             costs,
             0.0,
             prepare=lambda tree: tree,
@@ -140,10 +139,11 @@ async def search_pool(
 
 def _columns(recipe: Recipe, method: MethodChoice, trees: Sequence[Tree]) -> tuple[str, ...]:
     """The columns of guides that a method reads; each is in the pool or has a guide."""
-    if method.choose not in choosers:
-        hint = nearest(method.choose, choosers)
-        raise RecipeError(f"search method {method.name!r}: no choice {method.choose!r}: {hint}")
-    columns = tuple(dict.fromkeys([*choosers[method.choose].reads, *method.guides]))
+    try:
+        reads = chooser(method.choose).reads
+    except RecipeError as error:
+        raise RecipeError(f"search method {method.name!r}: {error}") from error
+    columns = tuple(dict.fromkeys([*reads, *method.guides]))
     for column in columns:
         if column not in recipe.guides and any(column not in tree.columns for tree in trees):
             raise RecipeError(

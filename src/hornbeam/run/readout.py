@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam import stats
-from hornbeam.ledger import Entry
+from hornbeam.ledger import CALLS, TOKENS, Entry
 from hornbeam.run.recipe import Recipe
 from hornbeam.search.choose import Chooser, Same, candidates, choosers
 from hornbeam.tree import Tree
+from hornbeam.view.page import write_page
 from hornbeam.view.search import write_search
 
 FREE = ("first", "majority", "likelihood")  # read off any trees at no cost
@@ -44,13 +45,13 @@ class Costs:
         for entry in entries:
             kind = entry.kind.partition(" ")[0]
             sums[kind] = sums.get(kind, 0.0) + entry.amount
-            if kind in ("sampled_tokens", "prompt_tokens_computed", "scorer_tokens"):
+            if kind in TOKENS:
                 episodes[entry.episode] = episodes.get(entry.episode, 0.0) + entry.amount
         return cls(
             sums.get("sampled_tokens", 0.0),
             sums.get("prompt_tokens_computed", 0.0),
             sums.get("scorer_tokens", 0.0),
-            sum(sums.get(kind, 0.0) for kind in ("model_calls", "tool_calls", "scorer_calls")),
+            sum(sums.get(kind, 0.0) for kind in CALLS),
             tuple(sorted(episodes.items())),
         )
 
@@ -73,9 +74,10 @@ class Reading:
         """What the chosen answer is worth; 0 where there is none."""
         return self.worth(self.ranked[0]) if self.ranked else 0.0
 
-    def hit(self, k: int) -> float:
-        """The worth of the best of the first k answers."""
-        return max((self.worth(leaf) for leaf in self.ranked[:k]), default=0.0)
+    @property
+    def worths(self) -> list[float]:
+        """What the ranked answers are worth."""
+        return [self.worth(leaf) for leaf in self.ranked]
 
     @property
     def oracle(self) -> float:
@@ -116,18 +118,17 @@ def read_point(
         readings.append(Reading(tree, ranked(tree, choose, same, k), cost))
     point = Point(label, readings, seconds)
     low, high = stats.bootstrap(point.right)
-    hit = _mean([reading.hit(k) for reading in readings])
-    accuracy = _mean(point.right)
+    hits = stats.hits([reading.worths for reading in readings], k)
     leaves = [(reading.tree, i) for reading in readings for i in reading.tree.leaves()]
     point.row = {
         "label": label,
         "questions": len(readings),
-        "accuracy": accuracy,
+        "accuracy": hits.hit_1,
         "right": point.right,
         "low": low,
         "high": high,
-        "hit_k": hit,
-        "gap": hit - accuracy,
+        "hit_k": hits.hit_k,
+        "gap": hits.gap,
         "oracle": _mean([reading.oracle for reading in readings]),
         "policy_tokens": _mean([reading.costs.policy for reading in readings]),
         "prompt_tokens": _mean([reading.costs.prompt for reading in readings]),
@@ -275,9 +276,7 @@ def _search(name: str, point: Point, number: int) -> Json:
 def write_result(result: Json, folder: Path) -> Path:
     """Write search.json and the page into a folder; returns the path of the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / ".search.json.part"
-    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / "search.json")
+    write_page(folder / "search.json", json.dumps(result, indent=1) + "\n")
     return write_search(result, folder / "search.html")
 
 

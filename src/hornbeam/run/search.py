@@ -45,8 +45,7 @@ from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
 from hornbeam.score.rules import answer_key
 from hornbeam.search import Independent, Strategy, restore, strategy
-from hornbeam.search.choose import Chooser, choosers
-from hornbeam.settings import nearest
+from hornbeam.search.choose import Chooser, chooser
 from hornbeam.store import TreeKey, export
 from hornbeam.tree import Tree
 
@@ -100,9 +99,7 @@ def _job(
     marks: Mapping[str, str],
 ) -> Job:
     how = strategy(method.strategy, **settings)
-    if method.choose not in choosers:
-        raise RecipeError(f"unknown choice {method.choose!r}: {nearest(method.choose, choosers)}")
-    choose = choosers[method.choose]
+    choose = chooser(method.choose)
     if "reward" in how.reads:
         raise RecipeError("it would steer by the gold answers, which a search may not see")
     for column in OWN.intersection(choose.reads).difference(how.makes):
@@ -171,7 +168,9 @@ class Search:
 
     def _grower(self, method: MethodChoice, how: Strategy, columns: Sequence[str]) -> Grower:
         """A grower of this strategy under these guides; under a budget, an answer at a time."""
-        grower = self.forest.world.grower(Ledger(), self.forest.store, greedy=method.greedy)
+        grower = self.forest.world.grower(
+            Ledger(), self.forest.store, greedy=method.greedy, trained=False
+        )
         agents = {name: _at(speaker, method) for name, speaker in grower.agents.items()}
         guides = [self.guides[column] for column in columns]
         one_by_one = None if method.budget == NO_BUDGET else 1
@@ -276,8 +275,7 @@ def _with_columns(how: Strategy, tree: Tree) -> Tree:
 def _at(speaker: Speaker, method: MethodChoice) -> Speaker:
     """A speaker as this method lets it sample."""
     temperature = method.temperature or speaker.sampling.temperature
-    sampling = replace(speaker.sampling, temperature=temperature)
-    return replace(speaker, sampling=sampling, trained=False)
+    return replace(speaker, sampling=replace(speaker.sampling, temperature=temperature))
 
 
 def _mine(entry: Entry, reads: Iterable[str]) -> bool:

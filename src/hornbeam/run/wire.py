@@ -157,10 +157,16 @@ class World:
         )
         return cls(recipe, plan, policy, engine, make_scorer(recipe.reward))
 
-    def grower(self, ledger: Ledger, keeper: Keeper | None, greedy: bool = False) -> Grower:
-        """A grower for training, or a greedy one of single episodes for evaluation."""
+    def grower(
+        self, ledger: Ledger, keeper: Keeper | None, greedy: bool = False, trained: bool = True
+    ) -> Grower:
+        """A grower for training, or a greedy one of single episodes for evaluation.
+
+        What a greedy one grows, or one that is not `trained`, is not trained on.
+        """
+        trained = trained and not greedy
         agents = {
-            name: Speaker(self.engine, agent.sampling(greedy), agent.segment, trained=not greedy)
+            name: Speaker(self.engine, agent.sampling(greedy), agent.segment, trained)
             for name, agent in self.recipe.agents.items()
         }
         return Grower(

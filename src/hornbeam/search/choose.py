@@ -42,9 +42,14 @@ def candidates(tree: Tree) -> list[int]:
 
 def choose(tree: Tree, name: str, same: Same = as_text) -> int | None:
     """The leaf that the chooser of that name takes; raises `RecipeError` if there is none such."""
+    return chooser(name).pick(tree, candidates(tree), same)
+
+
+def chooser(name: str) -> Chooser:
+    """The chooser of that name; raises `RecipeError` if there is none such."""
     if name not in choosers:
         raise RecipeError(f"unknown chooser {name!r}: {nearest(name, choosers)}")
-    return choosers[name].pick(tree, candidates(tree), same)
+    return choosers[name]
 
 
 # --- one leaf, one score --------------------------------------------------------------------------
