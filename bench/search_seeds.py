@@ -1,12 +1,13 @@
 """A recipe's whole search job over several seeds: policy, labels, value models, searches.
 
     python bench/search_seeds.py RECIPE --out DIR [--seeds 0 1 2] [--vary KEY={seed} ...]
-        [--set KEY=VALUE ...] [--json FILE]
+        [--set KEY=VALUE ...] [--json FILE] [--page FILE]
 
-For every seed it runs `hornbeam train`, `label`, `fit` (once for each guide that is a fitted model:
-"prm" by regression on q, "orm" on outcomes) and `search` in DIR/SEED, all of which go on where they
-were stopped. Prints accuracy and costs of every point as means over seeds, and the difference to
-the baseline: over seeds (Student) and over all questions of all seeds (paired bootstrap).
+For every seed it runs `hornbeam train`, `label`, `fit` (once for each model folder that guides
+name: by regression on q, or on outcomes where only an "orm" names it) and `search` in DIR/SEED, all
+of which go on where they were stopped. Prints accuracy and costs of every point as means over
+seeds, and the difference to the baseline: over seeds (Student) and over all questions of all seeds
+(paired bootstrap). The page is that of a search, over all questions of all seeds.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from typing import Any
 from hornbeam import stats
 from hornbeam.cli.recipes import find
 from hornbeam.run.recipe import Recipe, load_recipe
+from hornbeam.view.search import write_search
 
 COSTS = ("policy_tokens", "prompt_tokens", "scorer_tokens", "total_tokens", "calls", "seconds")
+SHARES = ("oracle", "hit_k", "gap")
 Json = dict[str, Any]
 
 
@@ -44,20 +47,52 @@ def one_seed(recipe: str, told: Recipe, folder: Path, sets: list[str]) -> Json:
     if not (policy / "final" / "config.json").is_file():
         hornbeam("train", recipe, "--out", str(policy), *options)
     model = ["--model", str(policy / "final")]
-    fitted = {c: g.kind for c, g in told.guides.items() if g.kind in ("prm", "orm")}
+    fitted = by_model(told)
     if fitted and not (labels / "trees.jsonl").is_file():
         hornbeam("label", recipe, *model, "--out", str(labels), *options)
-    for column, kind in fitted.items():
-        if not (folder / column / "config.json").is_file():
-            how = ["--set", "fit.objective=outcome"] if kind == "orm" else []
+    more: list[str] = []
+    for columns in fitted:
+        out = folder / columns[0]
+        if not (out / "config.json").is_file():
+            outcome = all(told.guides[column].kind == "orm" for column in columns)
+            how = ["--set", "fit.objective=outcome"] if outcome else []
             trees = ["--trees", str(labels / "trees.jsonl")]
-            hornbeam("fit", recipe, *model, *trees, "--out", str(folder / column), *options, *how)
-    guides = [f"guides.{column}.model={folder / column}" for column in fitted]
-    more = [word for item in guides for word in ("--set", item)]
+            hornbeam("fit", recipe, *model, *trees, "--out", str(out), *options, *how)
+        for column in columns:
+            more += ["--set", f"guides.{column}.model={out}"]
     hornbeam("search", recipe, *model, "--out", str(folder / "search"), *options, *more)
     result: Json = json.loads((folder / "search" / "search.json").read_text())
     print(f"{folder.name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     return result
+
+
+def by_model(recipe: Recipe) -> list[list[str]]:
+    """Columns of guides that are fitted models, those of one folder together."""
+    out: dict[str, list[str]] = {}
+    for column, guide in recipe.guides.items():
+        if guide.kind in ("prm", "orm"):
+            out.setdefault(str(guide.model_dump()["model"]), []).append(column)
+    return list(out.values())
+
+
+def whole(results: list[Json], rows: list[Json], command: str) -> Json:
+    """The result of one search over the questions of all seeds; trees are the first seed's."""
+    first = results[0]
+    methods: dict[str, list[Json]] = {m["name"]: [] for m in first["methods"]}
+    for row in rows:
+        against = dict(zip(("low", "high"), row["over_questions"]))
+        against |= {"difference": row["difference"], "p": row["p"]}
+        low, high = row["interval"]
+        named = row["method"] == first["baseline"]
+        methods[row["method"]].append(
+            {**row, "low": low, "high": high, "against": None if named else against}
+        )
+    return {
+        "title": f"{first['title']}: {len(results)} seeds",
+        "command": command,
+        **{name: first[name] for name in ("baseline", "k", "questions")},
+        "methods": [{"name": name, "points": found} for name, found in methods.items()],
+    }
 
 
 def points(results: list[Json]) -> list[Json]:
@@ -80,7 +115,8 @@ def points(results: list[Json]) -> list[Json]:
                     "by_seed": [row["accuracy"] for row in rows],
                     "interval": stats.bootstrap(ours),
                     **{kind: statistics.mean(row[kind] for row in rows) for kind in COSTS},
-                    "oracle": statistics.mean(row["oracle"] for row in rows),
+                    **{kind: statistics.mean(row[kind] for row in rows) for kind in SHARES},
+                    "questions": len(ours),
                     "difference": statistics.mean(apart),
                     "over_questions": stats.paired_bootstrap(ours, theirs),
                     "over_seeds": stats.student(apart) if len(apart) > 1 else None,
@@ -119,6 +155,7 @@ def main() -> None:
     parser.add_argument("--vary", nargs="*", default=["run.seed={seed}"], metavar="KEY={seed}")
     parser.add_argument("--set", nargs="*", default=[], dest="sets", metavar="KEY=VALUE")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--page", type=Path, help="the page of all seeds together")
     args = parser.parse_args()
     results = []
     for seed in args.seeds:
@@ -126,10 +163,13 @@ def main() -> None:
         recipe = load_recipe(find(args.recipe), sets)
         results.append(one_seed(args.recipe, recipe, args.out / str(seed), sets))
     rows = points(results)
+    command = "python bench/search_seeds.py " + " ".join(sys.argv[1:])
     print(told(rows, results[0]["baseline"]))
+    if args.page:
+        write_search(whole(results, rows, command), args.page)
     if args.json:
         about = {
-            "command": "python bench/search_seeds.py " + " ".join(sys.argv[1:]),
+            "command": command,
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "seeds": args.seeds,
             "questions_a_seed": len(results[0]["methods"][0]["points"][0]["right"]),

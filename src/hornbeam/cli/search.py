@@ -82,7 +82,7 @@ def fit_command(
     ] = None,
     sets: Sets = None,
 ) -> None:
-    """Fit a value head on labelled trees by the [fit] section of RECIPE."""
+    """Fit a value head on labelled trees by section fit of RECIPE."""
     told, _, _ = _recipe(recipe, out, model, sets, "fit")
     from hornbeam.run import Watch
     from hornbeam.run.fit import fit

@@ -148,8 +148,8 @@ class Run:
             self._learn(trees)
             self.ledger.enter(self._trainer_costs(step, self.told))
         await self._load()
-        if self.recipe.sft is not None and not trained:
-            await self._look("warm start", "warm start", 0)
+        if self.recipe.sft is not None and not trained and self.recipe.run.steps:
+            await self._look("warm start", "warm start", 0)  # without steps the last look says it
         if 0 < trained < self.recipe.run.steps and self._due(trained, self.recipe.run.eval_every):
             await self._look("train", "eval", trained)
         return trained
