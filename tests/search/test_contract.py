@@ -21,6 +21,7 @@ from hornbeam.search import (
     Independent,
     Mcts,
     Particle,
+    Rollouts,
     State,
     Strategy,
     Vote,
@@ -57,6 +58,10 @@ SETTLED = [  # these hang on nothing but the seed
     Mcts(rollout=True, simulations=20, children=2, c=8),
     Mcts(rollout=True, simulations=15, children=1, widen=0.5, parallel=4, merge=True),
     Mcts(rollout=True, simulations=30, children=4, parallel=2, patience=5),
+    Rollouts(rollouts=3),
+    Rollouts(trunks=2, rollouts=2, depth=2),
+    Rollouts(rollouts=5, adaptive=True, batch=2),
+    Rollouts(trunks=2, rollouts=4, adaptive=True, batch=1, settles="rel_ratio"),
 ]
 STRATEGIES = [*SETTLED, Vote(n=1), Vote(n=6), Vote(n=9, parallel=3)]
 few = settings(max_examples=20, deadline=None)

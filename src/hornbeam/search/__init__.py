@@ -8,6 +8,7 @@ from hornbeam.search.branch import Branch
 from hornbeam.search.independent import Independent
 from hornbeam.search.mcts import Mcts
 from hornbeam.search.particle import Particle
+from hornbeam.search.rollouts import Rollouts
 from hornbeam.search.vote import Vote
 from hornbeam.settings import build
 
@@ -19,6 +20,7 @@ strategies: dict[str, type[Strategy]] = {
     "dvts": Dvts,
     "particle": Particle,
     "mcts": Mcts,
+    "rollouts": Rollouts,
 }
 
 
@@ -35,6 +37,7 @@ __all__ = [
     "Independent",
     "Mcts",
     "Particle",
+    "Rollouts",
     "State",
     "Strategy",
     "Vote",

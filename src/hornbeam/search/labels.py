@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from random import Random
 
@@ -9,7 +11,7 @@ from hornbeam.credit.returns import counts, leaf_mean
 from hornbeam.errors import DataError
 from hornbeam.search.mcts import Mcts
 from hornbeam.search.values import place, worth
-from hornbeam.tree import Column, Tree
+from hornbeam.tree import Column, Tree, common_prefix, ids
 
 # The label search of MASPRM (arXiv 2510.24803): 64 runs, 4 children, c = 8.
 MAS_MCTS = Mcts(rollout=True, simulations=64, children=4, c=8.0, patience=24)
@@ -58,6 +60,33 @@ def pairs(tree: Tree, most: int = 8) -> list[tuple[int, int]]:
         drawn = Random(f"{tree.seed}:pairs").sample(range(len(found)), most)
         found = [found[k] for k in sorted(drawn)]
     return found
+
+
+def alone(tree: Tree) -> int:
+    """Tokens that a tree costs where every episode is sampled from its own prompt.
+
+    That is, for each: all that the model saw before its first token, and all that was sampled and
+    put in after that. Only what an agent's earlier asks in the same episode hold is not run again.
+    """
+    total = 0
+    held: dict[tuple[int, str], array[int]] = {}  # the newest sequence of an episode's agent
+    for i, node in enumerate(tree.nodes):
+        if not node.tokens:
+            continue
+        context, who = tree.context(i), (node.episode, node.agent)
+        total += len(context) - common_prefix(held.get(who, ids()), context) + len(node.tokens)
+        held[who] = tree.sequence(i)
+        if node.done:
+            del held[who]
+    return total
+
+
+def account(trees: Iterable[Tree], costs: Mapping[str, float]) -> dict[str, float]:
+    """Tokens that were computed (prompts and samples, by the ledger's sums), against `alone`."""
+    computed = costs.get("prompt_tokens_computed", 0) + costs.get("sampled_tokens", 0)
+    each = sum(alone(tree) for tree in trees)
+    ratio = each / computed if computed else 0.0
+    return {"tokens_computed": computed, "tokens_alone": each, "times_cheaper": ratio}
 
 
 def _labelled(tree: Tree) -> Column:
