@@ -21,6 +21,7 @@ from hornbeam.search import (
     Independent,
     Mcts,
     Particle,
+    Reset,
     Rollouts,
     State,
     Strategy,
@@ -62,6 +63,8 @@ SETTLED = [  # these hang on nothing but the seed
     Rollouts(trunks=2, rollouts=2, depth=2),
     Rollouts(rollouts=5, adaptive=True, batch=2),
     Rollouts(trunks=2, rollouts=4, adaptive=True, batch=1, settles="rel_ratio"),
+    Reset(),
+    Reset(attempts=2, threshold=0.5, depth=4),
 ]
 STRATEGIES = [*SETTLED, Vote(n=1), Vote(n=6), Vote(n=9, parallel=3)]
 few = settings(max_examples=20, deadline=None)

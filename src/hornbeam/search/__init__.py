@@ -8,6 +8,7 @@ from hornbeam.search.branch import Branch
 from hornbeam.search.independent import Independent
 from hornbeam.search.mcts import Mcts
 from hornbeam.search.particle import Particle
+from hornbeam.search.reset import Reset
 from hornbeam.search.rollouts import Rollouts
 from hornbeam.search.vote import Vote
 from hornbeam.settings import build
@@ -21,6 +22,7 @@ strategies: dict[str, type[Strategy]] = {
     "particle": Particle,
     "mcts": Mcts,
     "rollouts": Rollouts,
+    "reset": Reset,
 }
 
 
@@ -37,6 +39,7 @@ __all__ = [
     "Independent",
     "Mcts",
     "Particle",
+    "Reset",
     "Rollouts",
     "State",
     "Strategy",
