@@ -12,6 +12,7 @@ from typing import Any
 from hornbeam.errors import ProgramError
 from hornbeam.program import Program
 from hornbeam.programs.calls import React
+from hornbeam.programs.judge import Judge, judge, judge_demonstration
 from hornbeam.programs.load import load_module
 from hornbeam.programs.lookup import lookup, lookup_demonstration
 from hornbeam.programs.react import react, react_demonstration
@@ -40,6 +41,7 @@ programs: dict[str, Ready] = {
     "single": Ready(Single, single, single_demonstration),
     "react": Ready(React, react, react_demonstration),
     "team": Ready(Team, team, team_demonstration),
+    "judge": Ready(Judge, judge, judge_demonstration),
     "lookup": Ready(_Lookup, lambda settings: lookup, lambda settings: lookup_demonstration),
 }
 

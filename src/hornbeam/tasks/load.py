@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.settings import Settings, nearest
+from hornbeam.settings import Settings, build, nearest
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.families import (
     families,
@@ -28,6 +28,7 @@ from hornbeam.tasks.families import (
 )
 from hornbeam.tasks.generated import generators
 from hornbeam.tasks.hub import HubSilent, hub_rows
+from hornbeam.tasks.judge import JudgeOptions, judge_tasks
 from hornbeam.tasks.records import read_records
 
 FALLBACK_COUNT = 600  # tasks that a generator makes where all of a data set were asked for
@@ -37,12 +38,12 @@ class TaskSettings(Settings):
     """One source of tasks and which of them to take.
 
     `source` is a known data set (`families`), a generator (`generators`), "jsonl" (a file at
-    `path`) or "hub" (the data set `name`, `config` there). `seed` shuffles what is read, or seeds
-    what is made; then `skip` are left out and `count` taken (all there are, if not given, or 600
-    from a fallback). `fields` maps
-    `question`, `answer`, `id` and others to their names in the file. `max_operations` keeps tasks
-    whose gold expression has at most so many. `options` are settings of the generator: of the
-    source itself, or of `fallback`, which makes the tasks where they are nowhere to be had.
+    `path`), "judge" (labelled steps at `path`) or "hub" (the data set `name`, `config` there).
+    `seed` shuffles what is read, or seeds what is made; then `skip` are left out and `count` taken
+    (all there are, if not given, or 600 from a fallback). `fields` maps `question`, `answer`, `id`
+    and others to their names in the file. `max_operations` keeps tasks whose gold expression has at
+    most so many. `options` are settings of the source itself, or of the generator `fallback`, which
+    makes the tasks where they are nowhere to be had.
     """
 
     source: str
@@ -132,6 +133,8 @@ def data_directory(given: Path | None = None) -> Path | None:
 def _label(settings: TaskSettings) -> str:
     if settings.source == "jsonl":
         return str(settings.path)
+    if settings.source == "judge":
+        return f"{settings.path} {settings.split}"
     if settings.source == "hub":
         return f"{settings.name} {settings.split}"
     if settings.source == "reasoning_gym":
@@ -228,15 +231,26 @@ def _fall_back(settings: TaskSettings, reason: str) -> tuple[list[Task], str]:
 
 
 def _jsonl(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
-    """A file of one's own, where it is said to be or in the data directory."""
-    if not settings.path:
-        raise RecipeError("task source 'jsonl' wants `path`")
-    path = Path(settings.path).expanduser()
-    if not path.is_file() and data and (data / path).is_file():
-        path = data / path
+    """A file of one's own."""
+    path = _path(settings, data)
     prefix = path.name.split(".")[0]
     tasks = list(to_tasks(read_records(path), prefix, str(path), settings.fields))
     return _cut(tasks, settings, "from the file")
+
+
+def _judge(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
+    """Labelled steps, in an order of their own: it keeps both answers in balance."""
+    options = build("task source", {"judge": JudgeOptions}, "judge", settings.options)
+    found = judge_tasks(_path(settings, data), options, settings.split, settings.seed)
+    return _cut(found[0], settings.model_copy(update={"seed": None}), found[1])
+
+
+def _path(settings: TaskSettings, data: Path | None) -> Path:
+    """The file that is named, where it is said to be or in the data directory."""
+    if not settings.path:
+        raise RecipeError(f"task source {settings.source!r} wants `path`")
+    path = Path(settings.path).expanduser()
+    return data / path if not path.is_file() and data and (data / path).is_file() else path
 
 
 def _cut(tasks: list[Task], settings: TaskSettings, where: str) -> tuple[list[Task], str]:
@@ -263,5 +277,6 @@ sources: dict[str, Source] = {
     **dict.fromkeys(generators, Source(_generated, frozenset({"options"}))),
     "word_problems": Source(_generated, frozenset({"options", "max_operations"})),
     "jsonl": Source(_jsonl, frozenset({"path", "fields", "max_operations"})),
+    "judge": Source(_judge, frozenset({"path", "options"})),
     "hub": Source(_hub, frozenset({"name", "config", "fields", "max_operations", "fallback"})),
 }
