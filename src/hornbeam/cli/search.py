@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
+from hornbeam.cli.credit import assignments, write
 from hornbeam.cli.runs import RecipeArgument, Sets, quiet, stopped, threads
-from hornbeam.errors import DataError
+from hornbeam.errors import DataError, RecipeError
+from hornbeam.search.chunk_labels import apply, chunk_label, methods
+from hornbeam.treefile import from_json, json_line, read_records
 
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder [runs/NAME-COMMAND].")]
 Model = Annotated[str | None, typer.Option("--model", help="Weights [the recipe's].")]
@@ -54,10 +58,35 @@ def search_command(
 
 
 def label_command(
-    recipe: RecipeArgument, out: Out = None, model: Model = None, sets: Sets = None
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE|RULE", help=f"A recipe, or one of {', '.join(methods)}."),
+    ],
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="With a RULE: tree lines; - is stdin.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Run folder [runs/NAME-label]; with a RULE a file [stdout]."),
+    ] = None,
+    model: Model = None,
+    sets: Sets = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Label by this strategy: mcts or rollouts.")
+    ] = None,
 ) -> None:
-    """Search the training tasks of RECIPE for values of steps; writes trees with Q columns."""
-    told, base, folder = _recipe(recipe, out, model, sets, "label")
+    """Search the training tasks of RECIPE for values of steps; writes trees with Q columns.
+
+    With a RULE and a FILE only column "label" is added to trees that have column "q".
+    """
+    if file is not None or (recipe in methods and not Path(recipe).exists()):
+        if model is not None or method is not None:
+            raise RecipeError(f"hornbeam label {recipe} FILE reads a file: it takes no --model")
+        if file is None:
+            raise DataError(f"hornbeam label {recipe}: name the file of trees too")
+        write(labelled(recipe, sys.stdin if file == "-" else file, assignments(sets or [])), out)
+        return
+    told, base, folder = _recipe(recipe, out, model, [*_by(recipe, method), *(sets or [])], "label")
     from hornbeam.run import Watch, plan
     from hornbeam.run.label import Label
 
@@ -68,8 +97,45 @@ def label_command(
     watch.say(
         f"{result['searched']} tasks searched by {result['runs']} runs in {result['seconds']} s;"
         f" {result['kept']} trees kept, {result['labels']} steps labelled"
+        + (f", {result['unknown']} steps without a Q" if result["unknown"] else "")
+    )
+    if told.label.chunk_label:
+        rule = told.label.chunk_label
+        watch.say(f"By {rule} {result['good']} steps are good, {result['bad']} bad")
+    watch.say(
+        f"Tokens:  {result['tokens_computed']:,.0f} computed (prompts and samples); every run from"
+        f" its own prompt: {result['tokens_alone']:,.0f}, {result['times_cheaper']:.1f} times that"
     )
     watch.say(f"Trees:   {result['path']}")
+
+
+def labelled(rule: str, source: str | TextIO, thresholds: Mapping[str, Any]) -> list[str]:
+    """The lines of `source` with column "label" added by a rule; nothing else changes."""
+    chunk_label(rule, **thresholds)
+    lines = []
+    for where, record in read_records(source):
+        try:
+            tree = from_json(record)
+            apply(tree, rule, thresholds)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+        lines.append(json_line({**record, "columns": tree.columns}))
+    return lines
+
+
+def _by(recipe: str, method: str | None) -> list[str]:
+    """Changes that label by another strategy; the settings of the recipe's own then go."""
+    from hornbeam.cli.recipes import find
+    from hornbeam.run.recipe import load_recipe
+
+    if method is None:
+        return []
+    told = load_recipe(find(recipe)).label
+    if told.strategy == method:
+        return []
+    kept = {"tasks": told.tasks, "skip": told.skip}
+    changes = [f"label.{name}={value}" for name, value in kept.items() if value is not None]
+    return [f"label={{strategy={json.dumps(method)}}}", *changes]
 
 
 def fit_command(

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hornbeam.ledger import Budget
+from hornbeam.search.chunk_labels import chunk_label
 from hornbeam.settings import Settings
 
 
@@ -51,10 +52,11 @@ class GuideChoice(Named):
     """A guide, whose opinions stand in the column that the table is named after.
 
     `kind`: "prm" (a fitted value model reads every step), "orm" (it reads where an episode ended),
-    "likelihood" (of the policy itself), "sum" or "product" (of other guides).
+    "judge" (a model says in words whether a step is right), "likelihood" (of the policy itself),
+    "sum" or "product" (of other guides).
     """
 
-    kind: Literal["prm", "orm", "likelihood", "sum", "product"] = "prm"
+    kind: Literal["prm", "orm", "judge", "likelihood", "sum", "product"] = "prm"
 
 
 class MethodChoice(Named):
@@ -116,14 +118,38 @@ class SearchChoice(Settings):
 
 
 class LabelChoice(Named):
-    """The search that labels steps of the training tasks (MAS-MCTS, arXiv 2510.24803).
+    """The search that labels steps of the training tasks, by `strategy`.
 
-    Trees whose root value is beyond +-`most` teach little and are left out. `tasks` is how many
-    tasks are searched (all by default), after the first `skip`: of tasks whose demonstrations it
-    has seen a policy knows more than it will know later.
+    "mcts" is MAS-MCTS (arXiv 2510.24803), "rollouts" whole runs from every step of a few trunks
+    (StepWiser, arXiv 2508.19229). Trees whose root value in [-1, 1] (2 Q_0 - 1 for rollouts) is
+    beyond +-`most` teach little and are left out; 0.7 by default, with rollouts none is. `tasks` is
+    how many tasks are searched (all by default), after the first `skip`: of tasks whose
+    demonstrations it has seen a policy knows more than it will know later.
+
+    `chunk_label`, for rollouts, is the rule by which column "label" is written too, with its
+    `thresholds`; where rollouts are adaptive it is what they settle.
     """
 
     strategy: str = "mcts"
-    most: float = Field(0.7, ge=0, le=1)
+    most: float | None = Field(None, ge=0, le=1)
     tasks: int | None = Field(None, ge=1)
     skip: int = Field(0, ge=0)
+    chunk_label: str = ""
+    thresholds: dict[str, float] = {}
+
+    @model_validator(mode="after")
+    def _rule(self) -> Self:
+        if self.chunk_label:
+            chunk_label(self.chunk_label, **self.thresholds)
+            if self.strategy != "rollouts":
+                raise ValueError(
+                    "label.chunk_label goes by shares of rollouts: set label.strategy = 'rollouts'"
+                )
+        elif self.thresholds:
+            raise ValueError("label.thresholds are those of a rule: name it as label.chunk_label")
+        return self
+
+    @property
+    def bound(self) -> float:
+        """`most`, or what it is by default."""
+        return self.most if self.most is not None else 1.0 if self.strategy == "rollouts" else 0.7

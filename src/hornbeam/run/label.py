@@ -1,36 +1,42 @@
 """Labelling steps by search: a tree of runs for every training task, with the value of each step.
 
 The search goes by the gold answers (that is what labels are for). What is written are the trees
-with columns "visits" and "q"; a task whose root value is near certain teaches little and is left
-out, and counted.
+with columns "visits" and "q", and "label" where the recipe names a rule for it; a task whose root
+value is near certain may be left out, and is counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hornbeam.errors import RecipeError
+from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
-from hornbeam.run.forest import Forest, digest
+from hornbeam.run.folder import digest
+from hornbeam.run.forest import Forest
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
-from hornbeam.search import strategy
-from hornbeam.search.labels import MAS_MCTS, informative, label
-from hornbeam.treefile import write_trees
+from hornbeam.search import Rollouts, strategy
+from hornbeam.search.chunk_labels import apply
+from hornbeam.search.labels import MAS_MCTS, account, informative, label
+from hornbeam.tree import Tree
+from hornbeam.treefile import json_line, to_json
 
 
 class Label:
     """The label search of a recipe over its training tasks, in a run folder."""
 
     def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
-        settings = recipe.label.rest()
-        if recipe.label.strategy == "mcts":
+        choice, settings = recipe.label, recipe.label.rest()
+        if choice.strategy == "mcts":
             settings = {**MAS_MCTS.model_dump(exclude_unset=True), **settings, "rollout": True}
-        self.strategy = strategy(recipe.label.strategy, **settings)
+        if choice.chunk_label and settings.get("adaptive"):
+            settings |= {"settles": choice.chunk_label, "thresholds": choice.thresholds}
+        self.strategy = strategy(choice.strategy, **settings)
         if self.strategy.steps is not None:
             raise RecipeError("label.strategy: one that grows whole runs is wanted, as mcts")
         self.recipe, self.watch, self.path = recipe, watch, path
@@ -49,28 +55,65 @@ class Label:
             raise
 
     async def go(self) -> dict[str, Any]:
-        """Search what was not searched yet; how many trees were kept, what they hold and cost."""
-        forest = self.forest
+        """Search what was not searched yet; how many trees were kept, what they hold and cost.
+
+        Raises `ProgramError` where no run of any task has a reward: nothing is written then.
+        """
+        forest, count = self.forest, len(self.tasks)
         try:
             await forest.grow("labels", self.stage, self.tasks, self._grower, NO_BUDGET)
-            trees = list(forest.trees(self.stage).values())[: len(self.tasks)]
-            for tree in trees:
-                tree.columns.update(label(tree))
-            kept = [tree for tree in trees if informative(tree, self.recipe.label.most)]
-            write_trees(kept, self.path / "trees.jsonl")
+            found = dict(list(forest.trees(self.stage).items())[:count])
+            trees = list(found.values())
+            kept = self._labelled(trees)
+            lines = "".join(json_line(to_json(tree)) for tree in kept)
+            forest.folder.write("trees.jsonl", lines)
             costs, seconds = forest.store.totals(self.stage), forest.seconds(self.stage)
+            paid = forest.costs(self.stage)
         finally:
             await forest.aclose()
+        spent: dict[str, float] = {}
+        for entry in (entry for key in found for entry in paid[str(key)]):
+            spent[entry.kind] = spent.get(entry.kind, 0) + entry.amount
         return {
             "searched": len(trees),
             "kept": len(kept),
             "runs": sum(len(tree.leaves()) for tree in trees),
-            "labels": sum(v is not None for tree in kept for v in tree.columns["q"][1:]),
+            "labels": _count(kept, "q", lambda v: v is not None),
+            "unknown": _count(kept, "visits", lambda v: v == 0),
+            "good": _count(kept, "label", lambda v: v == 1),
+            "bad": _count(kept, "label", lambda v: v == -1),
             "seconds": round(seconds, 1),
             "costs": costs,
+            **account(trees, spent),
             "path": str(self.path / "trees.jsonl"),
         }
+
+    def _labelled(self, trees: Sequence[Tree]) -> list[Tree]:
+        """The trees that are kept, all their columns written."""
+        choice, shares = self.recipe.label, isinstance(self.strategy, Rollouts)
+        for tree in trees:
+            tree.columns.update(self.strategy.columns(tree) if shares else label(tree))
+            if choice.chunk_label:
+                apply(tree, choice.chunk_label, choice.thresholds)
+        values = [v for tree in trees for v in tree.columns["q"] if v is not None]
+        if not values:
+            errors = [tree.nodes[i].error for tree in trees for i in tree.leaves()]
+            raise ProgramError(
+                f"no run of {len(trees)} tasks has a reward, so there is nothing to label; the"
+                f" first of {len(errors)}: {next(filter(None, errors), 'no verdict')}"
+            )
+        if max(values) == min(values):
+            self.watch.warn(
+                f"every Q is {values[0]:g}: no label tells steps apart; easier or harder tasks"
+                " (or a warm start) are wanted"
+            )
+        return [tree for tree in trees if informative(tree, choice.bound, shares)]
 
     def _grower(self) -> Grower:
         grower = self.forest.world.grower(Ledger(), self.forest.store, trained=False)
         return replace(grower, strategy=self.strategy)
+
+
+def _count(trees: Sequence[Tree], column: str, wanted: Callable[[float | None], bool]) -> int:
+    """How many steps have an entry of this kind."""
+    return sum(wanted(v) for tree in trees for v in tree.columns.get(column, ())[1:])

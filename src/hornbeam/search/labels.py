@@ -32,10 +32,13 @@ def label(tree: Tree, reward: str = "reward") -> dict[str, Column]:
     return {"visits": visits, "q": leaf_mean(tree, outcome)}
 
 
-def informative(tree: Tree, most: float = 0.7) -> bool:
-    """Whether a labelled tree is kept: |Q of the task| <= `most`; never where Q is unknown."""
+def informative(tree: Tree, most: float = 0.7, shares: bool = False) -> bool:
+    """Whether a labelled tree is kept: |Q of the task| <= `most`; never where Q is unknown.
+
+    With `shares` Q is in [0, 1], and |2Q - 1| is meant.
+    """
     q = _labelled(tree)[0]
-    return q is not None and abs(q) <= most
+    return q is not None and abs(2 * q - 1 if shares else q) <= most
 
 
 def pairs(tree: Tree, most: int = 8) -> list[tuple[int, int]]:

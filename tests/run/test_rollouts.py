@@ -1,0 +1,176 @@
+"""Labels by rollouts on the tiny world: the run, the filter, the account, what is refused."""
+
+import asyncio
+import json
+import sys
+
+import pytest
+
+from hornbeam.cli.main import main
+from hornbeam.errors import ProgramError
+from hornbeam.ledger import TOKENS
+from hornbeam.run.choices import LabelChoice
+from hornbeam.run.label import Label
+from hornbeam.run.recipe import load_recipe
+from hornbeam.search.chunk_labels import apply
+from hornbeam.search.labels import alone
+from hornbeam.treefile import read_trees
+
+from .doors import Silent, plan_of, stored
+
+ROLLOUTS = {"strategy": "rollouts", "tasks": 4, "skip": 2, "trunks": 2, "rollouts": 4}
+
+
+def label(world, path, **changes):
+    """(what a label run told, its trees, what it said)."""
+    recipe, watch = load_recipe(world.recipe), Silent()
+    recipe = recipe.model_copy(update={"label": LabelChoice(**{**ROLLOUTS, **changes})})
+    told = asyncio.run(Label(recipe, plan_of(world), path, watch).go())
+    return told, list(read_trees(path / "trees.jsonl")), watch.text.getvalue()
+
+
+@pytest.fixture(scope="module")
+def run(world, tmp_path_factory):
+    """(what a label run told, its trees, its folder)."""
+    path = tmp_path_factory.mktemp("rollouts") / "run"
+    told, trees, _ = label(world, path, chunk_label="rel_ratio", thresholds={"gamma": 0.8})
+    return told, trees, path
+
+
+@pytest.fixture
+def hornbeam(monkeypatch, capsys):
+    """Runs a command; (exit code, stderr, stdout)."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["hornbeam", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return end.value.code or 0, said.err.strip(), said.out
+
+    return run
+
+
+def recount(tree, trunks=2):
+    """Q of the task and of the steps of trunks, from the tree's own edges."""
+    reward, ends, first = tree.columns["reward"], {}, {}
+    for i, node in enumerate(tree.nodes[1:], 1):
+        first.setdefault(node.episode, node.parent)
+        ends[node.episode] = i
+    out = {}
+    for i, node in enumerate(tree.nodes):
+        if node.done and node.episode < trunks and i:
+            out[i] = [reward[i]]
+        elif not i or node.episode < trunks:
+            out[i] = [reward[ends[e]] for e, at in first.items() if at == i and e >= trunks]
+    return {i: sum(found) / len(found) for i, found in out.items()}
+
+
+def test_every_step_of_a_trunk_has_the_mean_of_its_own_rollouts(run):
+    told, trees, _ = run
+    assert told["searched"] == told["kept"] == len(trees) == 4
+    for tree in trees:
+        known = {i: q for i, q in enumerate(tree.columns["q"]) if q is not None}
+        assert known == pytest.approx(recount(tree))
+        counts = {tree.columns["visits"][i] for i in known if not tree.nodes[i].done}
+        assert counts == {4.0}
+    steps = [q for tree in trees for q in tree.columns["q"][1:] if q is not None]
+    assert told["labels"] == len(steps) and sum(0 < q < 1 for q in steps) > 0
+    assert told["runs"] == sum(len(tree.leaves()) for tree in trees)
+
+
+def test_the_account_is_that_of_the_ledger(run):
+    told, _, path = run
+    stored_trees, entries = stored(path, "label")
+    paid = sum(e.amount for found in entries for e in found if e.kind in TOKENS)
+    assert told["tokens_computed"] == paid == sum(told["costs"].get(kind, 0) for kind in TOKENS)
+    assert told["tokens_alone"] == sum(alone(tree) for tree in stored_trees)
+    assert told["times_cheaper"] == told["tokens_alone"] / paid > 1
+
+
+def test_the_filter_gives_the_labels_of_the_run(run, hornbeam, tmp_path):
+    told, trees, path = run
+    labels = [tree.columns["label"] for tree in trees]
+    assert {v for column in labels for v in column} == {1, -1, None}
+    assert told["good"] == sum(column.count(1) for column in labels)
+    assert told["bad"] == sum(column.count(-1) for column in labels)
+    lines = [json.loads(line) for line in (path / "trees.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["columns"]["label"]
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    code, err, out = hornbeam("label", "rel_ratio", bare, "--set", "gamma=0.8")
+    assert (code, err) == (0, "")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [line["columns"].pop("label") for line in found] == labels
+    assert found == lines
+    code, _, out = hornbeam("label", "abs_q", bare, "--out", tmp_path / "labelled.jsonl")
+    assert (code, out) == (0, "")
+    for tree, other in zip(read_trees(tmp_path / "labelled.jsonl"), trees):
+        assert tree.columns["label"] == apply(other, "abs_q", {})
+
+
+def test_the_filter_writes_nothing_that_is_half(run, world, hornbeam, tmp_path):
+    path, out = run[2], tmp_path / "out.jsonl"
+    lines = (path / "trees.jsonl").read_text().splitlines()
+    broken = json.loads(lines[1])
+    del broken["columns"]["q"]
+    file = tmp_path / "trees.jsonl"
+    file.write_text(f"{lines[0]}\n{json.dumps(broken)}\n")
+    code, err, _ = hornbeam("label", "abs_q", file, "--out", out)
+    assert code == 2 and f"{file}, line 2" in err and 'no column "q"' in err
+    code, err, _ = hornbeam("label", "abs_q", world.folder / "labels" / "trees.jsonl", "--out", out)
+    assert code == 2 and "[0, 1]" in err and "[-1, 1]" in err and "--method rollouts" in err
+    refused = {
+        ("abs_q",): "name the file",
+        ("abs_g", file): "'abs_q'",
+        ("abs_q", file, "--set", "alpha=1"): "'alpha'",
+        ("rel_ratio", file, "--set", "gamma=nan"): "gamma",
+        ("abs_q", file, "--model", "m"): "--model",
+        ("abs_q", tmp_path / "none"): "cannot be read",
+    }
+    for words, told in refused.items():
+        code, err, _ = hornbeam("label", *words, "--out", out)
+        assert code == 2 and told in err and len(err.splitlines()) == 1, (words, err)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["trees.jsonl"]
+
+
+def test_the_command_labels_a_recipe_of_another_strategy(world, hornbeam, tmp_path):
+    sets = ["--set", "label.rollouts=2", "--set", "label.tasks=2"]
+    rule = ["--set", "label.chunk_label=abs_q", "--set", "label.adaptive=true"]
+    words = ["--method", "rollouts", *sets, *rule, "--out", tmp_path / "run"]
+    code, _, out = hornbeam("label", world.recipe, *words)
+    assert code == 0 and "By abs_q" in out and "times that" in out
+    trees = list(read_trees(tmp_path / "run" / "trees.jsonl"))
+    assert len(trees) == 2 and all(set(t.columns["label"]) <= {1, -1, None} for t in trees)
+    tasks = plan_of(world).train.tasks
+    assert [tree.task["id"] for tree in trees] == [task.id for task in tasks[2:4]]  # label.skip
+
+
+def test_tasks_that_are_settled_are_left_out_by_option(world, run, tmp_path):
+    roots = [tree.columns["q"][0] for tree in run[1]]
+    told, trees, _ = label(world, tmp_path / "run", most=0.5)
+    assert [tree.columns["q"][0] for tree in trees] == [q for q in roots if 0.25 <= q <= 0.75]
+    assert told["searched"] == 4 and told["kept"] == len(trees)
+
+
+def test_runs_without_any_reward_are_told_and_nothing_is_written(world, tmp_path):
+    recipe = load_recipe(world.recipe, ["limits.turns=1"])
+    recipe = recipe.model_copy(update={"label": LabelChoice(**ROLLOUTS)})
+    job = Label(recipe, plan_of(world), tmp_path / "run", Silent())
+    with pytest.raises(ProgramError, match=r"no run of 4 tasks has a reward.*limits\.turns"):
+        asyncio.run(job.go())
+    assert not (tmp_path / "run" / "trees.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ({"chunk_label": "abs_q", "strategy": "mcts"}, "label.strategy = 'rollouts'"),
+        ({"thresholds": {"gamma": 1.0}}, "label.chunk_label"),
+    ],
+)
+def test_rules_that_cannot_be(label, words):
+    with pytest.raises(ValueError, match=words):
+        LabelChoice(**{**ROLLOUTS, **label})
