@@ -13,7 +13,7 @@ def tree(parents: Sequence[int], rewards: dict[int, float], task: str = "q") -> 
     """A tree of bare parents (of nodes 1, 2, ...) with rewards at the nodes named."""
     nodes = [Node(parent) for parent in (-1, *parents)]
     reward: Column = [rewards.get(i) for i in range(len(nodes))]
-    return Tree({"id": task}, nodes, {"reward": reward})
+    return Tree({"id": task}, nodes, {"reward": reward, "value": [None] * len(nodes)})
 
 
 def renumbered(source: Tree, order: Sequence[int]) -> tuple[Tree, list[int]]:
@@ -39,6 +39,8 @@ def trees(draw: st.DrawFn, task: str = "q", gaps: bool = True, size: int = 14) -
         out.columns["reward"][leaf] = None if missing else draw(value)
     if all(out.columns["reward"][leaf] is None for leaf in leaves):
         out.columns["reward"][leaves[0]] = draw(value)
+    said = st.sampled_from([None, -1.0, -0.3, 0.0, 0.5, 1.0])
+    out.columns["value"] = [None, *(draw(said) for _ in out.nodes[1:])]
     return out
 
 

@@ -16,6 +16,7 @@ from math import sqrt
 import pytest
 
 from hornbeam.credit import credit
+from hornbeam.errors import DataError
 from hornbeam.tree import Tree
 from little_trees import tree
 
@@ -99,6 +100,26 @@ def test_value_backup() -> None:
     # V: 2: mean(1, 0) = 1/2   1: mean(1/2, 0) = 1/4   6: 1   0: mean(1/4, 1) = 5/8
     a = credited("value_backup").columns["advantage"]
     assert a == [None, 1 / 4 - 5 / 8, 1 / 2 - 1 / 4, 1 / 2, -1 / 2, -1 / 4, 1 - 5 / 8, 0]
+
+
+def test_shaped_by_progress_and_by_level() -> None:
+    # A of leaves 3, 4, 5, 7 (grpo, population): 1, -1, -1, 1; means below: 2: 0  1: -1/3  6: 1
+    out = hand()
+    out.columns["value"] = [None, 0.5, 0.0, 1.0, None, -0.5, -1.0, 0.0]
+    credit([out], "shaped", weight=0.1, std="population")
+    start = (0.5 - 1.0) / 2  # the task's value: the mean of its first steps'
+    progress = [0.5 - start, -0.5, 1.0, 0.0, -1.0, -1 - start, 1.0]
+    grpo = [-1 / 3, 0, 1, -1, -1, 1, 1]
+    expected = [a + 0.1 * p for a, p in zip(grpo, progress)]
+    assert out.columns["advantage"][1:] == pytest.approx(expected)
+    credit([out], "shaped", weight=0.1, std="population", progress=False)
+    expected = [a + 0.1 * (v or 0) for a, v in zip(grpo, out.columns["value"][1:])]
+    assert out.columns["advantage"][1:] == pytest.approx(expected)
+
+
+def test_shaped_says_which_column_is_missing() -> None:
+    with pytest.raises(DataError, match=r"no column 'judge'.*\[guides.judge\]"):
+        credit([hand()], "shaped", column="judge")
 
 
 def test_reinforce_pp_whitens_over_the_batch() -> None:

@@ -59,6 +59,8 @@ def tree(draw: random.Random, *, task: str = "q", nodes: int = 9) -> Tree:
         reward[leaf] = draw.choice([0.0, 1.0, 0.3, None]) if draw.random() < 0.9 else 0.5
     if all(value is None for value in reward):
         reward[out.leaves()[0]] = 1.0
+    guide = random.Random(len(out))  # a guide's opinions; the draws above stay what they were
+    out.columns["value"] = [None, *(guide.choice([None, -0.5, 0.0, 0.8]) for _ in out.nodes[1:])]
     return out
 
 

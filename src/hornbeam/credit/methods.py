@@ -15,8 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field
+
 from hornbeam.credit.baselines import Std, centred, equal, leave_one_out, scaled, standardised
 from hornbeam.credit.returns import child_mean, counts, leaf_mean, mean
+from hornbeam.errors import DataError
 from hornbeam.settings import Settings
 from hornbeam.tree import Column, Tree
 
@@ -31,7 +34,16 @@ class Leaf:
     reward: float
 
 
-class PathMethod(Settings, ABC):
+class CreditMethod(Settings, ABC):
+    """What both kinds have in common."""
+
+    @property
+    def reads(self) -> str:
+        """The column of a guide that it needs; "" where outcomes are enough."""
+        return ""
+
+
+class PathMethod(CreditMethod):
     """One advantage a leaf, in the shape of its groups."""
 
     @abstractmethod
@@ -39,7 +51,7 @@ class PathMethod(Settings, ABC):
         """One advantage for every leaf of every group of the batch."""
 
 
-class NodeMethod(Settings, ABC):
+class NodeMethod(CreditMethod):
     """One credit a node, from values at and above it."""
 
     @abstractmethod
@@ -171,6 +183,63 @@ class ValueBackup(NodeMethod):
         return [_against_parent(tree, values) for tree, values in zip(trees, columns)]
 
 
+class Shaped(NodeMethod):
+    """A(n) = mean_{i in L(n)} A_i + weight (v(n) - v(parent)), A_i the outcome's GRPO advantage.
+
+    v is what a guide says of a step (`column`): a judge or a value model as process reward. With
+    `progress` its change over the step counts (potential-based shaping, Ng et al. 1999; process
+    advantage, Setlur et al. 2024, arXiv 2410.08146), else v(n) itself. The task's v is the mean of
+    the first steps' that have an outcome below; a step of unknown v, or after one, has no share.
+    """
+
+    column: str = Field("value", min_length=1)
+    weight: float = 1.0
+    progress: bool = True
+    std: Std = "sample"
+
+    @property
+    def reads(self) -> str:
+        """The column of the guide that must judge what is grown."""
+        return self.column
+
+    def credits(self, trees: Sequence[Tree], outcomes: Sequence[Column]) -> list[Column]:
+        """The outcome's share, and what the guide adds at every step."""
+        rewards = [value for tree, out in zip(trees, outcomes) for value in _scored(tree, out)]
+        white = iter(standardised([value for value in rewards if value is not None], self.std))
+        columns, values = [], [self._values(tree) for tree in trees]
+        for tree, outcome in zip(trees, outcomes):
+            own: Column = [None] * len(tree)
+            for leaf in tree.leaves():
+                own[leaf] = None if outcome[leaf] is None else next(white)
+            columns.append(leaf_mean(tree, own))
+        first = [
+            value[c]
+            for tree, column, value in zip(trees, columns, values)
+            for c in tree.children(0)
+            if column[c] is not None
+        ]
+        for tree, column, value in zip(trees, columns, values):
+            column[0], value[0] = None, mean(first)
+            for i in range(1, len(tree)):
+                if column[i] is not None:
+                    column[i] = (column[i] or 0.0) + self.weight * self._share(tree, value, i)
+        return columns
+
+    def _values(self, tree: Tree) -> Column:
+        if self.column not in tree.columns:
+            raise DataError(
+                f"task {tree.task.get('id')!r}: no column {self.column!r} to shape by: name a guide"
+                f" of that name in the recipe, [guides.{self.column}]"
+            )
+        return [*tree.columns[self.column]]
+
+    def _share(self, tree: Tree, value: Column, i: int) -> float:
+        here, before = value[i], value[tree.nodes[i].parent]
+        if here is None or (self.progress and before is None):
+            return 0.0
+        return here - (before or 0.0) if self.progress else here
+
+
 def _scored(tree: Tree, outcome: Column) -> list[float | None]:
     return [outcome[leaf] for leaf in tree.leaves()]
 
@@ -198,4 +267,5 @@ methods: dict[str, type[PathMethod] | type[NodeMethod]] = {
     "tree_grpo": TreeGRPO,
     "tree_rl": TreeRL,
     "value_backup": ValueBackup,
+    "shaped": Shaped,
 }

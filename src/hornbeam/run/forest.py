@@ -7,13 +7,10 @@ them.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hornbeam.grow import Grower
 from hornbeam.ledger import Budget, Entry, Ledger
@@ -25,12 +22,6 @@ from hornbeam.run.wire import Plan, World, load_policy, model_folder
 from hornbeam.store import Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
-
-
-def digest(what: Any) -> str:
-    """Six letters that tell settings apart."""
-    text = json.dumps(what, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
 
 
 class Forest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 from hornbeam import models
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.run.choices import GuideChoice
-from hornbeam.run.forest import digest
+from hornbeam.run.folder import digest
+from hornbeam.run.judges import check_judge, content, judge_folder, judge_settings, load_judge
 from hornbeam.run.recipe import Recipe
 from hornbeam.score.base import Guide
 from hornbeam.score.ensemble import EnsembleGuide
+from hornbeam.score.judge import JudgeGuide, VerdictSettings
 from hornbeam.score.likelihood import LikelihoodGuide
 from hornbeam.score.prm import ValueGuide
 from hornbeam.settings import nearest
@@ -21,6 +22,7 @@ from hornbeam.settings import nearest
 TAKES = {
     "prm": {"model"},
     "orm": {"model"},
+    "judge": {"model", *VerdictSettings.model_fields},
     "likelihood": {"over", "join"},
     "sum": {"parts"},
     "product": {"parts"},
@@ -72,7 +74,19 @@ class Guides:
             told = [[self._choices[p].model_dump(), self.marks.get(p, "")] for p in parts]
             self.marks[column] = digest(told)
             return EnsembleGuide(parts, column, choice.kind)
+        if choice.kind == "judge":
+            return self._judge(column)
         return ValueGuide(self._model(column), column, "steps" if choice.kind == "prm" else "ends")
+
+    def _judge(self, column: str) -> JudgeGuide:
+        """A judge; guides of one folder share its engine."""
+        given = self._choices[column].rest()
+        folder = judge_folder(given.pop("model"))
+        settings, key = judge_settings(given, folder), f"judge {folder.resolve()}"
+        self.marks[column] = digest([content(folder), settings.model_dump()])
+        if key not in self._models:
+            self._models[key] = load_judge(folder, settings, column, self._device).engine
+        return JudgeGuide(self._models[key], settings, column)
 
     def _model(self, column: str) -> Any:
         """The fitted model of a guide; one folder is loaded once."""
@@ -95,19 +109,6 @@ class Guides:
         return self._models[key]
 
 
-def content(folder: Path) -> str:
-    """What tells a folder's weights from others: a digest of size, head and tail of the file."""
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        return ""
-    size, part = path.stat().st_size, 1 << 20
-    with path.open("rb") as stream:
-        told = hashlib.blake2b(stream.read(part), digest_size=8)
-        stream.seek(max(0, size - part))
-        told.update(stream.read(part) + str(size).encode())
-    return told.hexdigest()
-
-
 def check_guide(column: str, choice: GuideChoice, recipe: Recipe) -> None:
     """Raise `RecipeError` where a guide's table does not fit its kind."""
     given, takes = choice.rest(), TAKES[choice.kind]
@@ -119,6 +120,8 @@ def check_guide(column: str, choice: GuideChoice, recipe: Recipe) -> None:
         raise RecipeError(f"{where}: column 'reward' is the outcome's; name the guide otherwise")
     if choice.kind in ("prm", "orm") and not isinstance(given.get("model"), str):
         raise RecipeError(f"{where}: model: the folder of a model made by `hornbeam fit` is wanted")
+    if choice.kind == "judge":
+        check_judge(where, given)
     for key, known in OPTIONS.items():
         if given.get(key, known[0]) not in known:
             raise RecipeError(f"{where}: {key} = {given[key]!r}: {' or '.join(map(repr, known))}")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,7 +26,9 @@ from hornbeam.grow import Grower
 from hornbeam.ledger import Entry, Ledger
 from hornbeam.run.board import Board
 from hornbeam.run.folder import Folder
+from hornbeam.run.guides import Guides
 from hornbeam.run.recipe import Recipe
+from hornbeam.run.sftset import read_set
 from hornbeam.run.watch import Watch, train_line
 from hornbeam.run.wire import (
     Plan,
@@ -40,7 +43,10 @@ from hornbeam.store import LOST, Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
 
-COSTS = ("sampled_tokens", "prompt_tokens_computed", "prompt_tokens_cached", "tool_calls")
+COSTS = (
+    *("sampled_tokens", "prompt_tokens_computed", "prompt_tokens_cached", "tool_calls"),
+    "scorer_tokens",
+)
 
 
 def task_at(tasks: Sequence[Task], seed: int, place: int) -> Task:
@@ -67,10 +73,14 @@ class Run:
         try:
             self.folder.hold_tasks("training", plan.train.tasks)
             self.folder.hold_tasks("held-out", plan.eval.tasks)
+            self.shown = read_set(plan.shown) if plan.shown else None
             self.checkpoints = Checkpoints(path / "checkpoints", recipe.run.keep)
             self.base = model_folder(recipe, path / "model", watch.say)
             self.policy = load_policy(recipe, self.base)
             self.world = World.build(recipe, plan, self.policy)
+            reads = [plan.credit.reads] if plan.credit.reads else []
+            guides = Guides(recipe, reads, self.policy.tokenizer)
+            self.judges = [guides[column] for column in guides.needed(reads)]
         except BaseException:
             self.store.close()
             raise
@@ -82,7 +92,7 @@ class Run:
             for kind, amount in self.store.totals(stage).items():
                 spent[kind] = spent.get(kind, 0.0) + amount
         self.ledger = Ledger(recipe.budget, spent, sink=self.store.enter)
-        self.grower = self.world.grower(self.ledger, self.store)
+        self.grower = replace(self.world.grower(self.ledger, self.store), guides=self.judges)
         self.looks = Ledger(sink=self.store.enter)
         self.looker = self.world.grower(self.looks, self.store, greedy=True)
         self.rows = {
@@ -115,6 +125,8 @@ class Run:
         """Give back what is held."""
         if self.board:
             self.board.close()
+        for judge in self.judges:
+            await judge.aclose()
         await self.world.aclose()
         self.store.close()
 
@@ -159,13 +171,18 @@ class Run:
         return sum(kind == "train" for kind, _, _ in self.rows)
 
     def _warm_start(self) -> None:
-        """The supervised stage: demonstrations of the first tasks of the training split."""
-        stage = self.recipe.sft
-        assert stage is not None and self.plan.demonstration is not None
-        shown = demonstrations(self.plan.train.tasks, self.plan.demonstration, stage.count)
+        """The supervised stage: demonstrations of the first training tasks, or a set's answers."""
+        stage, demonstrate = self.recipe.sft, self.plan.demonstration
+        assert stage is not None
+        if self.shown is not None:
+            shown, what = self.shown[: stage.count], f"answers of {stage.data}"
+        else:
+            assert demonstrate is not None
+            shown = demonstrations(self.plan.train.tasks, demonstrate, stage.count)
+            what = "demonstrated tasks"
         given = [example for turns in shown for example in examples(turns, self.world.engine.chat)]
         total = -(-len(given) // stage.batch_size) * stage.epochs
-        self.watch.say(f"Warm start on the demonstrations of {len(shown)} tasks")
+        self.watch.say(f"Warm start on {len(shown)} {what}")
         self.watch.begin("warm start", total)
         for number, told in enumerate(self.policy.fit(given, stage)):
             self.ledger.enter(self._trainer_costs(-1, told))

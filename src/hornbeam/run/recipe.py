@@ -17,6 +17,7 @@ from hornbeam.engine.base import Sampling
 from hornbeam.ledger import Budget
 from hornbeam.program import Limits
 from hornbeam.run.choices import (
+    ChunkChoice,
     CreditChoice,
     GrowChoice,
     GuideChoice,
@@ -43,7 +44,13 @@ FREE = {
     | {"device", "resume", "tensorboard"},
     "budget": {"tokens", "calls", "seconds"},
 }
-SEARCHED = {"guides", "search", "label", "fit"}  # what these grow is told apart by what they say
+SEARCHED = {
+    "guides",
+    "search",
+    "label",
+    "fit",
+    "chunks",
+}  # what these grow is told apart by what they say
 
 
 class RunSettings(Settings):
@@ -103,8 +110,13 @@ class TaskChoice(Settings):
 
 
 class SftStage(SftSettings):
-    """A supervised warm start before the first step, on the first `count` tasks' demonstrations."""
+    """A supervised warm start before the first step, on the first `count` tasks' demonstrations.
 
+    Or on the first `count` answers of an SFT set, `data`: a file (beside the recipe, or from where
+    the command is given) as `hornbeam chunks` and `hornbeam select` write it.
+    """
+
+    data: str = ""
     count: int | None = Field(None, ge=1)
 
 
@@ -137,6 +149,7 @@ class Recipe(Settings):
     guides: dict[str, GuideChoice] = {}
     search: SearchChoice = SearchChoice()
     label: LabelChoice = LabelChoice()
+    chunks: ChunkChoice = ChunkChoice()
     fit: FitSettings = FitSettings()
 
     @model_validator(mode="after")
@@ -163,9 +176,10 @@ def load_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Keys at which two dumped recipes differ and may not ("loss.kl")."""
     out = []
+    shaped = "guides" if (new.get("credit") or {}).get("method") == "shaped" else ""
     for section in sorted(set(old) | set(new)):
         a, b = old.get(section), new.get(section)
-        if section in SEARCHED:
+        if section in SEARCHED and section != shaped:
             continue
         if isinstance(a, dict) and isinstance(b, dict):
             free = FREE.get(section, set())

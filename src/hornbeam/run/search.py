@@ -29,7 +29,8 @@ from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Entry, Ledger
 from hornbeam.run.choices import MethodChoice
-from hornbeam.run.forest import Forest, digest
+from hornbeam.run.folder import digest
+from hornbeam.run.forest import Forest
 from hornbeam.run.guides import Guides
 from hornbeam.run.pool import fresh_prompts, judge_tree, share_prompts
 from hornbeam.run.readout import (

@@ -43,6 +43,7 @@ class Plan:
     credit: Method
     train: Loaded
     eval: Loaded
+    shown: Path | None = None  # the SFT set in place of demonstrations
 
 
 def plan(recipe: Recipe, base: Path) -> Plan:
@@ -53,24 +54,32 @@ def plan(recipe: Recipe, base: Path) -> Plan:
     }
     if not recipe.tasks.train:
         raise RecipeError("tasks.train is empty: name a source, as in [[tasks.train]]")
-    if recipe.sft is not None and demonstration is None:
+    data = recipe.sft.data if recipe.sft is not None else ""
+    if recipe.sft is not None and demonstration is None and not data:
         raise RecipeError(
             f"[sft] needs demonstrations, and program {recipe.program.name!r} has none: leave the"
-            " section out, or give your file a function demonstration(task)"
+            " section out, set sft.data, or give your file a function demonstration(task)"
         )
     train = load_tasks(recipe.tasks.train)
     held_out = load_tasks(recipe.tasks.eval) if recipe.tasks.eval else Loaded([], [])
     check_apart(train.tasks, held_out.tasks)
     for task in [*train.tasks, *held_out.tasks]:
         check_task(recipe.reward.rule, task)
+    how = method(recipe.credit.method, **recipe.credit.rest())
+    if how.reads and how.reads not in recipe.guides:
+        raise RecipeError(
+            f"credit.column: no guide writes {how.reads!r}: add a table [guides.{how.reads}] that"
+            " says which model does"
+        )
     return Plan(
         program,
         demonstration,
         tools,
         strategy(recipe.grow.strategy, **recipe.grow.rest()),
-        method(recipe.credit.method, **recipe.credit.rest()),
+        how,
         train,
         held_out,
+        (base / data if (base / data).is_file() else Path(data)) if data else None,
     )
 
 
