@@ -1,17 +1,17 @@
-"""`hornbeam eval processbench`: a fitted value model, or predictions made elsewhere, in figures."""
+"""`hornbeam eval processbench`: a value model, a judge, or what others predicted."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hornbeam.cli.credit import write
-from hornbeam.cli.runs import quiet
+from hornbeam.cli.runs import quiet, stopped
 from hornbeam.errors import DataError, ModelError
 from hornbeam.score.processbench import (
     Figures,
@@ -34,32 +34,55 @@ TITLES = {
     "official": "Grouped by the first wrong step (official)",
     "by_final_answer": "Grouped by the final answer",
 }
+JUDGED = ("--data", "--count", "--threshold", "--out", "--device")
 Values = Sequence[Sequence[float | None]]
 
 
+File = Annotated[
+    Path | None,
+    typer.Option("--predictions", metavar="FILE", help="Score what was predicted elsewhere."),
+]
+Model = Annotated[
+    Path | None, typer.Option("--model", metavar="DIR", help="Score a fitted value model.")
+]
+Judge = Annotated[
+    str | None, typer.Option("--judge", metavar="DIR", help="Score a judge, step by step.")
+]
+Data = Annotated[
+    list[Path] | None,
+    typer.Option("--data", metavar="FILE", help="Items to judge, a file a split."),
+]
+Count = Annotated[
+    int | None, typer.Option("--count", min=1, help="Only so many items of each file.")
+]
+Tune = Annotated[
+    str | None, typer.Option("--tune", metavar="SPLIT", help="Choose the threshold on this split.")
+]
+Threshold = Annotated[
+    float | None, typer.Option("--threshold", help="A step of lower value is taken for wrong [0].")
+]
+Asked = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="How the judge is asked, as votes=3."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Predictions; a judge goes on with it [runs/processbench-DIR]."),
+]
+Device = Annotated[str | None, typer.Option("--device", help="Where weights lie, as cuda [cpu].")]
+
+
 def processbench_command(
-    predictions: Annotated[
-        Path | None,
-        typer.Option("--predictions", metavar="FILE", help="Score what was predicted elsewhere."),
-    ] = None,
-    model: Annotated[
-        Path | None, typer.Option("--model", metavar="DIR", help="Score a fitted value model.")
-    ] = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option("--data", metavar="FILE", help="Items for --model, a file a split."),
-    ] = None,
-    tune: Annotated[
-        str | None,
-        typer.Option("--tune", metavar="SPLIT", help="Choose the threshold on this split."),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option("--threshold", help="A step of lower value is taken for wrong [0]."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Also write the predictions of --model.")
-    ] = None,
+    predictions: File = None,
+    model: Model = None,
+    judge: Judge = None,
+    data: Data = None,
+    count: Count = None,
+    tune: Tune = None,
+    threshold: Threshold = None,
+    sets: Asked = None,
+    out: Out = None,
+    device: Device = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find the first wrong step, scored as ProcessBench does; null is never right.
@@ -68,24 +91,39 @@ def processbench_command(
     null}. Where all lines tell final_answer_correct, figures grouped by it stand beside the
     official ones.
     """
+    given: dict[str, object]
+    given = {"--predictions": predictions, "--model": model, "--judge": judge, "--data": data}
+    given |= {"--count": count, "--tune": tune, "--threshold": threshold, "--set": sets}
+    given |= {"--out": out, "--device": device}
     result: dict[str, object] = {}
     if predictions is not None:
-        _unused(("--model", model), ("--data", data), ("--tune", tune), ("--out", out),
-                ("--threshold", threshold), beside="--predictions")  # fmt: skip
+        _only(given, "--predictions")
         items = read_predictions(predictions)
+    elif judge is not None:
+        _only(given, "--judge", *JUDGED, "--set")
+        solutions = _solutions(data, count, None)
+        items, result = _judged(judge, solutions, sets, threshold, out, device, as_json)
     elif model is not None:
+        _only(given, "--model", *JUDGED, "--tune")
         if tune is not None:
-            _unused(("--threshold", threshold), beside="--tune")
-        solutions = [item for path in data or [] for item in read_solutions(path)]
-        values = _values(model, solutions, tune)
+            _only({"--threshold": threshold}, "--tune")
+        solutions = _solutions(data, count, tune)
+        values = _values(model, solutions, device)
         if tune is not None:
             threshold = _tuned(solutions, values, tune)
         result = {"threshold": threshold or 0.0, "tuned_on": tune}
         items = [_predicted(*pair, threshold or 0.0) for pair in zip(solutions, values)]
         if out is not None:
-            write([_line(item) for item in items], out)
+            write([json.dumps(item.to_json()) + "\n" for item in items], out)
     else:
-        raise DataError("eval processbench: give --predictions FILE, or --model DIR with --data")
+        raise DataError(
+            "eval processbench: give --predictions FILE, or --model DIR or --judge DIR with --data"
+        )
+    _tell(items, result, as_json)
+
+
+def _tell(items: Sequence[Prediction], result: dict[str, object], as_json: bool) -> None:
+    """Print the figures of all groupings that the items allow."""
     told = {
         name: by_split(items, how)
         for name, how in GROUPINGS.items()
@@ -99,26 +137,61 @@ def processbench_command(
         _show(told, result)
 
 
-def _unused(*options: tuple[str, object], beside: str) -> None:
+def _only(given: Mapping[str, object], beside: str, *fit: str) -> None:
     """An option that would mean nothing beside another is refused."""
-    for name, value in options:
-        if value is not None and value != []:
+    for name, value in given.items():
+        if value is not None and value != [] and name not in (beside, *fit):
             raise DataError(f"eval processbench: {name} has no use beside {beside}: leave it out")
 
 
-def _values(model: Path, solutions: Sequence[Solution], tune: str | None) -> Values:
-    """What a fitted model thinks of every step."""
+def _solutions(data: list[Path] | None, count: int | None, tune: str | None) -> list[Solution]:
+    """The items to judge."""
+    solutions = [item for path in data or [] for item in read_solutions(path)[:count]]
     if not solutions:
-        raise DataError("eval processbench --model: name the items, as in --data gsm8k.jsonl")
+        raise DataError("eval processbench: name the items, as in --data gsm8k.jsonl")
     splits = {item.split for item in solutions}
     if tune is not None and tune not in splits:
         raise DataError(f"--tune {tune}: no item of that split: {nearest(tune, splits)}")
+    return solutions
+
+
+def _judged(
+    name: str,
+    solutions: Sequence[Solution],
+    sets: list[str] | None,
+    threshold: float | None,
+    out: Path | None,
+    device: str | None,
+    as_json: bool,
+) -> tuple[list[Prediction], dict[str, object]]:
+    """What a judge says, and what it cost; the file of predictions grows item by item."""
+    from rich.console import Console
+
+    from hornbeam.config import override
+    from hornbeam.run.judges import judge_folder, judge_settings, predict_all
+    from hornbeam.run.watch import Watch
+
+    folder = judge_folder(name)
+    settings = judge_settings(override({}, sets or []), folder)
+    short = folder.resolve().parent.name if folder.name == "final" else folder.name
+    path = out or Path("runs") / f"processbench-{short}.jsonl"
+    quiet()
+    watch = Watch(Console(stderr=True)) if as_json else Watch()
+    with stopped():
+        items, tokens = asyncio.run(
+            predict_all(folder, settings, solutions, path, threshold or 0.0, watch, device or "cpu")
+        )
+    return items, {"judge_tokens": tokens, "predictions": str(path)}
+
+
+def _values(model: Path, solutions: Sequence[Solution], device: str | None) -> Values:
+    """What a fitted model thinks of every step."""
     quiet()
     from hornbeam.chat import TemplateChat
     from hornbeam.score.prm import ValueGuide
     from hornbeam.train.value import ValueModel
 
-    fitted = ValueModel.load(model)
+    fitted = ValueModel.load(model, device=device or "cpu")
     if not fitted.card.objective:
         raise ModelError(f"{model} is no fitted value model: fit one with `hornbeam fit`")
     chat = TemplateChat(fitted.tokenizer, str(model))
@@ -145,12 +218,6 @@ def _predicted(item: Solution, values: Sequence[float | None], threshold: float)
     return Prediction(item.id, item.split, item.label, said, item.correct)
 
 
-def _line(item: Prediction) -> str:
-    record = {"id": item.id, "split": item.split, "label": item.label}
-    told = {} if item.correct is None else {"final_answer_correct": item.correct}
-    return json.dumps({**record, "prediction": item.prediction, **told}) + "\n"
-
-
 def _record(splits: dict[str, Figures]) -> dict[str, object]:
     return {"splits": {n: s.to_json() for n, s in splits.items()}, "mean_f1": mean_f1(splits)}
 
@@ -159,6 +226,8 @@ def _show(told: dict[str, dict[str, Figures]], result: dict[str, object]) -> Non
     if "threshold" in result:
         on = f", chosen on {result['tuned_on']}" if result["tuned_on"] else ""
         typer.echo(f"A step below {result['threshold']:.4f} is taken for wrong{on}.\n")
+    if "judge_tokens" in result:
+        typer.echo(f"Judge tokens: {result['judge_tokens']:,}. {result['predictions']}\n")
     typer.echo("\n\n".join(_table(TITLES[name], splits) for name, splits in told.items()))
     if result["without_verdict"]:
         typer.echo(f"\n{result['without_verdict']} of {result['count']} items have no verdict.")

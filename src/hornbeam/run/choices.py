@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hornbeam.ledger import Budget
 from hornbeam.search.chunk_labels import chunk_label
+from hornbeam.segment import Segmenter
 from hornbeam.settings import Settings
 
 
@@ -153,3 +154,25 @@ class LabelChoice(Named):
     def bound(self) -> float:
         """`most`, or what it is by default."""
         return self.most if self.most is not None else 1.0 if self.strategy == "rollouts" else 0.7
+
+
+class ChunkChoice(Settings):
+    """How own answers are cut and wrapped for `hornbeam chunks` (StepWiser, arXiv 2508.19229).
+
+    Each of `tasks` training tasks (all by default), after the first `skip`, is answered `samples`
+    times. A chunk of fewer than `least` characters goes together with the next, the last with the
+    one before; `tags` stand around each.
+    """
+
+    samples: int = Field(4, ge=1)
+    tasks: int | None = Field(None, ge=1)
+    skip: int = Field(0, ge=0)
+    segment: Segmenter = Segmenter()
+    least: int = Field(0, ge=0)
+    tags: tuple[str, str] = ("<chunk>", "</chunk>")
+
+    @model_validator(mode="after")
+    def _tagged(self) -> Self:
+        if not all(tag.strip() for tag in self.tags) or self.tags[0] == self.tags[1]:
+            raise ValueError("chunks.tags: an opening and a closing tag are wanted, not alike")
+        return self

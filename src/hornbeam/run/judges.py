@@ -1,15 +1,22 @@
-"""Trained judges as guides: asked as the recipe that trained them asked."""
+"""Trained judges as guides, asked as the recipe that trained them asked; and on ProcessBench."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hornbeam import config, models
-from hornbeam.errors import RecipeError
-from hornbeam.score.judge import JudgeGuide, VerdictSettings
+from hornbeam.errors import DataError, RecipeError, StoreError
+from hornbeam.run.folder import digest
+from hornbeam.run.watch import Watch
+from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong
+from hornbeam.score.processbench import Prediction, Solution, read_predictions, step_tree
 from hornbeam.settings import build
+from hornbeam.tasks.records import read_records
 
 
 def judge_folder(name: str) -> Path:
@@ -56,6 +63,19 @@ def load_judge(
     return JudgeGuide(engine, settings, column)
 
 
+def content(folder: Path) -> str:
+    """What tells a folder's weights from others: a digest of size, head and tail of the file."""
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        return ""
+    size, part = path.stat().st_size, 1 << 20
+    with path.open("rb") as stream:
+        told = hashlib.blake2b(stream.read(part), digest_size=8)
+        stream.seek(max(0, size - part))
+        told.update(stream.read(part) + str(size).encode())
+    return told.hexdigest()
+
+
 def check_judge(where: str, given: Mapping[str, Any]) -> None:
     """Raise `RecipeError` where a guide's table is no judge's."""
     values = dict(given)
@@ -65,3 +85,95 @@ def check_judge(where: str, given: Mapping[str, Any]) -> None:
         judge_settings(values)
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from error
+
+
+# --- ProcessBench --------------------------------------------------------------------------------
+
+
+async def predict_all(
+    folder: Path,
+    settings: VerdictSettings,
+    items: Sequence[Solution],
+    out: Path,
+    threshold: float,
+    watch: Watch,
+    device: str = "cpu",
+    at_once: int = 64,
+) -> tuple[list[Prediction], int]:
+    """(predictions in the order of the items, judge tokens of all of them).
+
+    A prediction is appended to `out` as it comes, with what it cost; those that stand there are not
+    made again. Raises `DataError` where they are another judge's.
+    """
+    mark = digest([content(folder), settings.model_dump(), threshold])
+    known = _known(out, mark)
+    left = [item for item in items if (item.split, item.id) not in known]
+    if left:
+        watch.begin("judging", len(left))
+        guide = load_judge(folder, settings, device=device)
+        try:
+            await _predict(guide, left, out, mark, threshold, known, watch, at_once)
+        finally:
+            watch.end()
+            await guide.aclose()
+    found = [known[item.split, item.id] for item in items]
+    return [said for said, _ in found], sum(tokens for _, tokens in found)
+
+
+Known = dict[tuple[str, str], tuple[Prediction, int]]  # (split, id) -> prediction, tokens
+
+
+def _known(out: Path, mark: str) -> Known:
+    """What a file of predictions holds; a line that a crash left half-written is cut off."""
+    if not out.exists():
+        return {}
+    held = out.read_bytes()
+    whole = held.rfind(b"\n") + 1
+    if held[whole:].startswith(b'{"id"'):
+        with out.open("r+b") as stream:
+            stream.truncate(whole)
+        held = held[:whole]
+    if not held:
+        return {}
+    tokens = []
+    for number, row in read_records(out):
+        if row.get("judge") != mark:
+            raise DataError(
+                f"{out}, line {number}: the prediction of another judge, or of one that was asked"
+                " otherwise: choose another --out"
+            )
+        tokens.append(int(row.get("judge_tokens", 0)))
+    said = read_predictions(out)
+    return {(item.split, item.id): pair for item, pair in zip(said, zip(said, tokens))}
+
+
+async def _predict(
+    guide: JudgeGuide,
+    items: Sequence[Solution],
+    out: Path,
+    mark: str,
+    threshold: float,
+    known: Known,
+    watch: Watch,
+    at_once: int,
+) -> None:
+    """Judge items, so many at once, and keep each as it comes."""
+    waiting, before = iter(items), len(known)
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+    async def work() -> None:
+        for item in waiting:
+            tree = step_tree(item, guide.engine.chat)
+            wrong, tokens = await first_wrong(guide, tree, threshold)
+            said = Prediction(item.id, item.split, item.label, wrong, item.correct)
+            line = {**said.to_json(), "judge_tokens": tokens, "judge": mark}
+            try:
+                with out.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(line) + "\n")
+            except OSError as error:
+                raise StoreError(f"{out}: cannot be written: {error.strerror}") from error
+            known[item.split, item.id] = (said, tokens)
+            done = len(known) - before
+            watch.step(done, "", f"judged {done}/{len(items)}" * (done % 50 == 0))
+
+    await asyncio.gather(*(work() for _ in range(at_once)))

@@ -45,6 +45,12 @@ class Prediction:
         """Whether it names the very step, or rightly says that there is none."""
         return self.prediction == self.label
 
+    def to_json(self) -> dict[str, Any]:
+        """The line that `read_predictions` reads."""
+        told = {"id": self.id, "split": self.split, "label": self.label}
+        right = {} if self.correct is None else {"final_answer_correct": self.correct}
+        return {**told, "prediction": self.prediction, **right}
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:

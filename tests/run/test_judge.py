@@ -1,0 +1,205 @@
+"""A judge from labelled trees to its uses: trained by the loop, then a guide and a benchmark."""
+
+import asyncio
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from hornbeam.cli.main import app
+from hornbeam.errors import DataError, RecipeError
+from hornbeam.run import Run, load_recipe, plan
+from hornbeam.run.judges import judge_settings, trained
+from hornbeam.tasks.tiny import doors, lookup, lookup_tasks
+from hornbeam.tree import Call, Node, Tree, ids
+from hornbeam.treefile import write_trees
+
+from .doors import BEAM, Silent, recipe_of, search, stored
+
+RECIPE = """
+[run]
+steps = 1
+tasks = 4
+eval_start = false
+[model]
+name = "tiny"
+options = {width = 32}
+[agents.verdicts]
+max_tokens = 6
+[program]
+name = "judge"
+agent = "verdicts"
+preset = "tiny"
+[[tasks.train]]
+source = "judge"
+path = "LABELS"
+[[tasks.eval]]
+source = "judge"
+path = "LABELS"
+split = "test"
+[reward]
+rule = "exact"
+[grow]
+n = 4
+[sft]
+epochs = 6
+batch_size = 32
+lr = 8e-3
+"""
+
+
+def walks(tasks):
+    """One run of each task that goes wrong at one of its doors; steps before are right."""
+    for number, task in enumerate(tasks):
+        tree, note = Tree(task.to_json()), task.question
+        tree.column("label")
+        for step, gold in enumerate(task.data["gold"]):
+            wrong = number % 4 == step
+            door = {"left": "middle", "middle": "right", "right": "left"}[gold] if wrong else gold
+            key = doors(note)[door]
+            note = lookup(task, key)
+            call = Call("lookup", {"key": key}, note)
+            place = {"step": step, "finish": "stop", "calls": (call,)}
+            one = ids([1])
+            i = tree.append(Node(step, "seeker", prompt=one, tokens=one, text=door, **place))
+            tree.columns["label"][i] = -1 if wrong else 1
+            if wrong:
+                break
+        yield tree
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory):
+    """(folder of the trained judge's weights, rows of metrics)."""
+    folder = tmp_path_factory.mktemp("judge")
+    tasks = lookup_tasks("train", 120, depth=3, signs=6)
+    write_trees(walks(tasks), folder / "labels.jsonl")
+    path = folder / "judge.toml"
+    path.write_text(RECIPE.replace("LABELS", str(folder / "labels.jsonl")))
+    recipe = load_recipe(path)
+    asyncio.run(Run(recipe, plan(recipe, folder), folder / "run", Silent()).go())
+    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+    return folder / "run" / "final", list(map(json.loads, lines))
+
+
+def test_a_judge_is_trained_by_the_ordinary_loop(judge) -> None:
+    _, rows = judge
+    (warm, last) = [row for row in rows if row["kind"] == "eval"]
+    assert warm["stage"] == "warm start" and warm["no_verdict"] == warm["failed"] == 0
+    assert last["count"] >= 20 and last["accuracy"] > 0.4  # half of the verdicts are Positive
+
+
+def test_what_it_was_trained_with_is_what_it_is_asked_with(judge, tmp_path) -> None:
+    final, _ = judge
+    assert trained(final) == {"preset": "tiny", "max_tokens": 6}
+    settings = judge_settings({"cot": False}, final)
+    assert (settings.mark, settings.max_tokens, settings.cot) == ("{}", 6, False)
+    assert trained(tmp_path) == {}
+    with pytest.raises(RecipeError, match="no setting 'vote': did you mean 'votes'"):
+        judge_settings({"vote": 3})
+
+
+def test_a_judge_guides_a_search_and_is_paid(judge, world, tmp_path) -> None:
+    guides = {"verdict": {"kind": "judge", "model": str(judge[0]), "soft": True}}
+    result = search(world, tmp_path, {**BEAM, "column": "verdict"}, guides=guides)
+    trees, entries = stored(tmp_path, "beam")
+    values = [v for tree in trees for v in tree.columns["verdict"][1:] if v is not None]
+    assert values and all(-1 <= v <= 1 for v in values)
+    assert len({round(v, 6) for v in values}) > 3
+    paid = [sum(e.amount for e in each if e.kind == "scorer_tokens") for each in entries]
+    assert all(paid) and len(result["methods"]) == 1
+    again = search(world, tmp_path, {**BEAM, "column": "verdict"}, guides=guides)
+    assert again["methods"] == result["methods"]
+
+
+@pytest.mark.parametrize(
+    ("guide", "message"),
+    [
+        ({"kind": "judge"}, "guides.verdict: model: the folder of a judge"),
+        ({"kind": "judge", "model": "x", "vots": 2}, "'vots': did you mean 'votes'"),
+        ({"kind": "judge", "model": "x", "votes": 3, "temperature": 0}, "greedy verdicts"),
+        ({"kind": "judge", "model": "x", "prompt": "{chnk}"}, "{chnk}: did you mean 'chunk'"),
+    ],
+)
+def test_guides_that_cannot_be(world, tmp_path, guide, message) -> None:
+    from hornbeam.run.guides import Guides
+
+    with pytest.raises(RecipeError) as told:
+        Guides(recipe_of(world, guides={"verdict": guide}), ["verdict"], None)
+    assert message in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.fixture
+def items(tmp_path):
+    """A file of solutions whose first wrong step is known."""
+    rows = []
+    for number, tree in enumerate(walks(lookup_tasks("test", 9, depth=3, signs=6))):
+        labels = tree.columns["label"]
+        steps = [f"{node.text}\n{node.calls[0].result}" for node in tree.nodes[1:]]
+        wrong = labels.index(-1) - 1 if -1 in labels else -1
+        rows.append({"id": str(number), "problem": tree.task["question"], "steps": steps,
+                     "label": wrong, "final_answer_correct": wrong < 0})  # fmt: skip
+    path = tmp_path / "doors.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_processbench_with_a_judge_goes_on_where_it_was_stopped(judge, items, tmp_path) -> None:
+    out = tmp_path / "said" / "predictions.jsonl"
+    given = ["eval", "processbench", "--judge", str(judge[0]), "--data", str(items)]
+    command = [*given, "--out", str(out), "--json"]
+
+    def run(*more):
+        told = CliRunner().invoke(app, [*command, *more])
+        assert told.exit_code == 0, told.exception
+        return json.loads(told.stdout)
+
+    some = run("--count", "3")
+    first = out.read_text()
+    assert some["count"] == 3 == len(first.splitlines())
+    out.write_text(first + '{"id": "3", "spl')  # a crash in the middle of a line
+    result = run()
+    assert out.read_text().startswith(first) and len(out.read_text().splitlines()) == 9
+    assert result["count"] == 9 and result["judge_tokens"] > some["judge_tokens"] > 0
+    assert {"official", "by_final_answer"} <= set(result)
+    lines = list(map(json.loads, out.read_text().splitlines()))
+    assert result["judge_tokens"] == sum(line["judge_tokens"] for line in lines)
+    held = out.read_text()
+    assert run() == result and out.read_text() == held  # nothing is judged twice
+    fresh = tmp_path / "fresh.jsonl"
+    assert run("--out", str(fresh))["official"] == result["official"]
+    again = ["eval", "processbench", "--json", "--predictions", str(out)]
+    scored = json.loads(CliRunner().invoke(app, again).stdout)
+    assert scored["official"] == result["official"]
+    told = CliRunner().invoke(app, [*command, "--set", "votes=3"])
+    assert isinstance(told.exception, DataError)
+    assert "line 1: the prediction of another judge" in str(told.exception)
+    shown = CliRunner().invoke(app, command[:-1]).stdout
+    assert f"Judge tokens: {result['judge_tokens']:,}" in shown
+
+
+def test_verdicts_that_cannot_be_read_are_no_predictions(judge, items, tmp_path) -> None:
+    out = ["--out", str(tmp_path / "p.jsonl"), "--json"]
+    given = ["eval", "processbench", "--judge", str(judge[0]), "--data", str(items), *out]
+    told = json.loads(CliRunner().invoke(app, [*given, "--set", "max_tokens=1"]).stdout)
+    assert told["without_verdict"] == told["count"] == 9
+    assert told["official"]["splits"]["doors"]["error_accuracy"] == 0.0
+    stop = [*given[:-2], str(tmp_path / "q.jsonl"), "--set", "max_tokens=1"]
+    ended = CliRunner().invoke(app, [*stop, "--set", "stop_above=0.5", "--set", "at_least=4"])
+    assert "of 4 verdicts cannot be read" in str(ended.exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--judge", "{judge}"], "name the items"),
+        (["--judge", "{judge}", "--data", "x", "--tune", "y"], "--tune has no use beside --judge"),
+        (["--judge", "{judge}", "--model", "x"], "--model has no use beside --judge"),
+        (["--model", "x", "--set", "votes=3"], "--set has no use beside --model"),
+        (["--judge", "{judge}", "--data", "{items}", "--set", "vote=3"], "did you mean 'votes'"),
+    ],
+)
+def test_options_that_do_not_fit(judge, items, options, message) -> None:
+    given = [option.format(judge=judge[0], items=items) for option in options]
+    told = CliRunner().invoke(app, ["eval", "processbench", *given])
+    assert message in str(told.exception)
