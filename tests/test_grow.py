@@ -259,10 +259,10 @@ async def long(task, ep):
 
 
 def chunky(prompt, rng: Random):
-    return "".join(f"part {rng.randrange(9)}." for _ in range(4))
+    return "".join(f"part {rng.randrange(9)}.\n" for _ in range(4))
 
 
-@pytest.mark.parametrize("by", ["text", "regex", "tokens"])
+@pytest.mark.parametrize("by", ["text", "regex", "sentences", "tokens"])
 def test_chunks_of_one_answer_are_nodes(by):
     segment = Segmenter(by=by, text=(".",), regex=r"\.", tokens=10)
     how = Grower(long, {"walker": Speaker(Scripted(chunky), segment=segment)}, Independent(n=1))

@@ -94,7 +94,7 @@ class EpisodeEffects:
         if segment is None:
             done = await self._generate(speaker.engine, context, how, place)
             return [_piece(done)]
-        if place.pieces is None or segment.by == "regex":
+        if place.pieces is None or segment.whole:
             left = replace(how, max_tokens=max(1, how.max_tokens - place.used))
             done = await self._generate(speaker.engine, context, left, place)
             return _cut(done, segment, speaker.engine.chat)[: place.pieces]

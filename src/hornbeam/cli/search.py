@@ -32,7 +32,7 @@ def search_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Search the held-out tasks of RECIPE by its methods; accuracy against cost, as a page."""
-    told, base, folder = _recipe(recipe, out, model, sets, "search")
+    told, base, folder = told_recipe(recipe, out, model, sets, "search")
     from hornbeam.run import Watch, plan
     from hornbeam.run.pool import read_pool, search_pool
     from hornbeam.run.readout import table, write_result
@@ -86,7 +86,9 @@ def label_command(
             raise DataError(f"hornbeam label {recipe}: name the file of trees too")
         write(labelled(recipe, sys.stdin if file == "-" else file, assignments(sets or [])), out)
         return
-    told, base, folder = _recipe(recipe, out, model, [*_by(recipe, method), *(sets or [])], "label")
+    told, base, folder = told_recipe(
+        recipe, out, model, [*_by(recipe, method), *(sets or [])], "label"
+    )
     from hornbeam.run import Watch, plan
     from hornbeam.run.label import Label
 
@@ -149,7 +151,7 @@ def fit_command(
     sets: Sets = None,
 ) -> None:
     """Fit a value head on labelled trees by section fit of RECIPE."""
-    told, _, _ = _recipe(recipe, out, model, sets, "fit")
+    told, _, _ = told_recipe(recipe, out, model, sets, "fit")
     from hornbeam.run import Watch
     from hornbeam.run.fit import fit
     from hornbeam.treefile import read_trees
@@ -170,7 +172,7 @@ def fit_command(
     watch.say(f"Model:   {out}")
 
 
-def _recipe(
+def told_recipe(
     recipe: str, out: Path | None, model: str | None, sets: list[str] | None, command: str
 ) -> tuple[Any, Path, Path]:
     """(recipe with the model given, its folder, the run folder)."""

@@ -1,0 +1,85 @@
+"""`hornbeam chunks` and `hornbeam select`: SFT sets of the policy's own correct answers."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hornbeam.cli.credit import write
+from hornbeam.cli.runs import RecipeArgument, Sets, stopped
+from hornbeam.cli.search import Model, told_recipe
+from hornbeam.errors import DataError
+
+Out = Annotated[Path, typer.Option("--out", help="The set to write, JSON lines.")]
+
+
+def chunks_command(
+    recipe: RecipeArgument,
+    out: Out,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Run folder of the answers [runs/NAME-chunks].")
+    ] = None,
+    model: Model = None,
+    sets: Sets = None,
+) -> None:
+    """Answer the training tasks of RECIPE; write the correct answers cut into tagged chunks."""
+    told, base, folder = told_recipe(recipe, run, model, sets, "chunks")
+    from hornbeam.run import Watch, plan
+    from hornbeam.run.chunks import Chunks
+
+    watch = Watch()
+    job = Chunks(told, plan(told, base), folder, watch)
+    with stopped():
+        lines, counts = asyncio.run(job.go())
+    write(lines, out)
+    left = f"; {counts['left_out']} left out: not given back exactly" if counts["left_out"] else ""
+    watch.say(
+        f"{counts['correct']} of {counts['answers']} answers are correct, to {counts['tasks']}"
+        f" tasks{left}"
+    )
+    watch.say(f"Set:     {out} ({len(lines)} lines, {counts['chunks']} chunks)")
+
+
+def select_command(
+    trees: Annotated[Path, typer.Argument(metavar="TREES", help="Grown trees, JSON lines.")],
+    out: Out,
+    column: Annotated[
+        str | None, typer.Option("--column", help="Scores of steps, such as value.")
+    ] = None,
+    by: Annotated[
+        str, typer.Option("--by", help="score: the best mean score; outcome: a random one.")
+    ] = "score",
+    seed: Annotated[int, typer.Option("--seed", help="Of --by outcome.")] = 0,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="What the trees were grown by [recipe.toml beside TREES]."),
+    ] = None,
+    model: Model = None,
+    sets: Sets = None,
+) -> None:
+    """Choose one correct answer a task by the mean score of its steps, and write an SFT set."""
+    from hornbeam.run.select import choose, set_of
+    from hornbeam.treefile import read_trees
+
+    if by not in ("score", "outcome"):
+        raise DataError(f"--by {by}: score or outcome")
+    if by == "score" and column is None:
+        raise DataError("--by score needs --column, the scores of steps, such as value")
+    chosen, counts = choose(read_trees(trees), column, by, seed)
+    beside = trees.parent / "recipe.toml"
+    if recipe is None and not beside.is_file():
+        raise DataError(
+            f"{trees}: no recipe.toml beside it: say --recipe, whose program gives the prompts"
+        )
+    told, base, _ = told_recipe(recipe or str(beside), out, model, sets, "select")
+    lines = asyncio.run(set_of(told, base, chosen, typer.echo))
+    write(lines, out)
+    typer.echo(
+        f"{counts['chosen']} of {counts['answers']} correct answers chosen, one a task;"
+        f" {counts['unsolved']} tasks without one are left out"
+        + (f", {counts['unscored']} whose answers have no score too" if counts["unscored"] else "")
+    )
+    typer.echo(f"Set:     {out} ({len(lines)} lines)")

@@ -1,0 +1,146 @@
+"""Self-segmentation: an SFT set of the policy's own correct answers, cut into chunks (StepWiser).
+
+Training tasks are answered, correct answers are kept, cut by rules and wrapped in tags. What does
+not give the very answer back when the tags are taken out is left out, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hornbeam.chat import Chat
+from hornbeam.errors import DataError, RecipeError
+from hornbeam.grow import Grower
+from hornbeam.ledger import NO_BUDGET, Ledger
+from hornbeam.program import Reply
+from hornbeam.run.forest import Forest
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.sftset import set_line
+from hornbeam.run.transcript import transcript
+from hornbeam.run.watch import Watch
+from hornbeam.run.wire import Plan
+from hornbeam.search import Independent
+from hornbeam.segment import Segmenter
+from hornbeam.tree import Tree
+
+
+def correct(tree: Tree) -> list[int]:
+    """Leaves whose answer has the whole reward, 1, in order of episode."""
+    reward = tree.columns.get("reward") or [None] * len(tree)
+    found = [i for i in tree.leaves() if tree.nodes[i].done and not tree.nodes[i].error]
+    return sorted((i for i in found if (reward[i] or 0) >= 1), key=lambda i: tree.nodes[i].episode)
+
+
+def ends(reply: Reply, segment: Segmenter, chat: Chat) -> list[int]:
+    """Where an answer's chunks end, in characters of its text; never inside a character."""
+    if segment.by != "tokens":
+        return segment.ends(reply.text)
+    heads = [chat.decode(reply.tokens[:n]) for n in segment.cuts(reply.tokens, chat)]
+    return [len(head) for head in heads if reply.text.startswith(head)]
+
+
+def pieces(text: str, at: Sequence[int], least: int = 0) -> list[str]:
+    """The text cut at these places; what has fewer than `least` characters goes with the next.
+
+    White space around a piece does not count; what is left at the end goes with the last piece.
+    """
+    out: list[str] = []
+    start = 0
+    for end in [*at, len(text)]:
+        if len(text[start:end].strip()) >= max(1, least):
+            out.append(text[start:end])
+            start = end
+    if out:
+        out[-1] += text[start:]
+    return out or [text]
+
+
+def wrapped(parts: Sequence[str], tags: tuple[str, str]) -> str:
+    """Each part in tags; white space at its end stands behind the closing one."""
+    bodies = [(part.rstrip(), part[len(part.rstrip()) :]) for part in parts]
+    return "".join(f"{tags[0]}{body}{tags[1]}{space}" for body, space in bodies)
+
+
+def unwrapped(text: str, tags: tuple[str, str]) -> str:
+    """The text without tags."""
+    return text.replace(tags[0], "").replace(tags[1], "")
+
+
+class Chunks:
+    """The self-segmentation of a recipe over its training tasks, in a run folder."""
+
+    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
+        self.recipe, self.choice, self.program = recipe, recipe.chunks, plan.program
+        self.tasks = plan.train.tasks[self.choice.skip :][: self.choice.tasks]
+        if not self.tasks:
+            raise RecipeError(
+                f"chunks.skip = {self.choice.skip} leaves none of {len(plan.train.tasks)} tasks"
+            )
+        self.stage = f"chunks {self.choice.samples} {self.choice.skip}"
+        self.forest = Forest(recipe, plan, path, watch)
+        try:
+            self.forest.folder.hold_tasks("training", plan.train.tasks)
+        except BaseException:
+            self.forest.store.close()
+            raise
+
+    async def go(self) -> tuple[list[str], dict[str, Any]]:
+        """Sample what was not sampled yet; the lines of the set, and counts.
+
+        Raises `DataError` where no answer is left.
+        """
+        forest = self.forest
+        try:
+            await forest.grow("answers", self.stage, self.tasks, self._grower, NO_BUDGET)
+            trees = list(forest.trees(self.stage).values())[: len(self.tasks)]
+            found = [(tree, leaf) for tree in trees for leaf in correct(tree)]
+            chunked = [await self._chunked(tree, leaf) for tree, leaf in found]
+            costs = forest.store.totals(self.stage)
+        finally:
+            await forest.aclose()
+        kept = [said for said in chunked if said]
+        answers = sum(len(tree.leaves()) for tree in trees)
+        if not kept:
+            raise DataError(
+                f"of {answers} answers {len(found)} are correct, and none of these could be cut:"
+                " nothing is written; easier tasks, more chunks.samples or other chunks.tags"
+            )
+        return [line for said in kept for line, _ in said], {
+            "answers": answers,
+            "correct": len(found),
+            "left_out": len(chunked) - len(kept),
+            "tasks": sum(bool(correct(tree)) for tree in trees),
+            "chunks": sum(count for said in kept for _, count in said),
+            "costs": costs,
+        }
+
+    async def _chunked(self, tree: Tree, leaf: int) -> list[tuple[str, int]]:
+        """(line, chunks) of each ask of an answer; empty where one of them is not given back.
+
+        What the agent said before stands in later messages as it is trained to say it: in tags.
+        """
+        chat, choice = self.forest.world.engine.chat, self.choice
+        turns = await transcript(self.program, self.recipe.limits, chat, tree, leaf)
+        said: dict[str, str] = {}
+        out = []
+        for messages, reply in turns:
+            parts = pieces(reply.text, ends(reply, choice.segment, chat), choice.least)
+            text = wrapped(parts, choice.tags)
+            if not reply.text.strip() or unwrapped(text, choice.tags) != reply.text:
+                return []
+            told = [
+                {**m, "content": said.get(m["content"], m["content"])}
+                if m["role"] == "assistant"
+                else m
+                for m in messages
+            ]
+            out.append((set_line(told, text), len(parts)))
+            said[reply.text] = text
+        return out
+
+    def _grower(self) -> Grower:
+        grower = self.forest.world.grower(Ledger(), self.forest.store, trained=False)
+        return replace(grower, strategy=Independent(n=self.choice.samples))
