@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -105,17 +106,17 @@ class Grower:
             for number, (key, start) in waiting:
                 grown[number] = await self.grow(key, start)
 
-        for turnstile in self.turnstiles():
-            turnstile.enter()
         try:
-            async with asyncio.TaskGroup() as group:
-                try:
-                    for _ in range(at_once):
-                        group.create_task(work())
-                    await asyncio.sleep(0)
-                finally:
-                    for turnstile in self.turnstiles():
-                        turnstile.leave()
+            with ExitStack() as sessions:
+                for turnstile in self.turnstiles():
+                    sessions.enter_context(turnstile.session())
+                async with asyncio.TaskGroup() as group:
+                    with ExitStack() as busy:
+                        for turnstile in self.turnstiles():
+                            busy.enter_context(turnstile.busy())
+                        for _ in range(at_once):
+                            group.create_task(work())
+                        await asyncio.sleep(0)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return [grown[number] for number in sorted(grown)]

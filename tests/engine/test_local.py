@@ -391,6 +391,30 @@ def test_cancelled_requests_leave_the_batch():
     )
 
 
+def test_rows_are_kept_while_more_may_come_and_given_back_after():
+    engine = LocalEngine(llama(), Chat())
+
+    def held():
+        return [group.slots.rows for group in engine._groups]
+
+    async def scene():
+        how = Sampling(max_tokens=4)
+        with engine.turnstile.session():
+            for prompt in PROMPTS[:3]:  # longer ones into the rows that others left
+                await engine.generate(Request(prompt, how))
+                while engine._task is not None:
+                    await asyncio.sleep(0)
+                assert any(held())
+            again = (await engine.generate(Request(PROMPTS[3], Sampling(max_tokens=20)))).tokens
+        while engine._task is not None:
+            await asyncio.sleep(0)
+        assert not any(held())
+        return again
+
+    fresh = run(LocalEngine(llama(), Chat()), Request(PROMPTS[3], Sampling(max_tokens=20)))[0]
+    assert asyncio.run(scene()) == fresh.tokens
+
+
 def test_load_and_close_with_requests_in_flight():
     engine = LocalEngine(llama(), Chat())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -57,12 +57,29 @@ class Completion:
 
 
 class Turnstile:
-    """Counts clients that are busy elsewhere; `quiet` waits until none is."""
+    """Counts clients that are busy elsewhere; `quiet` waits until none is.
 
-    def __init__(self) -> None:
+    While a session is open more requests will come, so working memory is worth keeping; `at_rest`
+    is called when the last one ends.
+    """
+
+    def __init__(self, at_rest: Callable[[], None] = lambda: None) -> None:
         self._busy = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._at_rest = at_rest
+        self.sessions = 0
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Requests may come for the length of a block."""
+        self.sessions += 1
+        try:
+            yield
+        finally:
+            self.sessions -= 1
+            if not self.sessions:
+                self._at_rest()
 
     def enter(self) -> None:
         """One more client is busy outside the engine."""

@@ -96,7 +96,7 @@ class LocalEngine:
         self.settings = settings
         self.deterministic = deterministic
         self.version = 0
-        self.turnstile = Turnstile()
+        self.turnstile = Turnstile(self._rest)
         self._network = Network(model)
         self._prefixes = PrefixTree(settings.cache_tokens, self._network.logits_cost)
         bounds = widths(self._network.context)
@@ -171,8 +171,8 @@ class LocalEngine:
                     self._drop_cancelled()
                     self._admit()
                     self._round()
-            for group in self._groups:
-                group.slots.clear()  # gives its memory to whoever trains now
+            if not self.turnstile.sessions:
+                self._rest()
         except BaseException as error:
             self._fail(EngineError(f"sampling failed: {type(error).__name__}: {error}"), error)
             self._forget()
@@ -331,6 +331,12 @@ class LocalEngine:
         for group in self._groups:
             group.jobs.clear()
             group.slots.clear()
+
+    def _rest(self) -> None:
+        """Give the rows' memory to whoever trains now; rows that still run keep theirs."""
+        for group in self._groups:
+            if not group.jobs:
+                group.slots.clear()
 
     async def _stopped(self) -> None:
         """Wait until the task has ended, which it does once no request is left."""

@@ -35,6 +35,11 @@ class Slots:
         self.lengths: list[int] = []
         self._kv: Tensor | None = None
 
+    @property
+    def rows(self) -> int:
+        """How many rows there is memory for."""
+        return 0 if self._kv is None else int(self._kv.shape[2])
+
     def join(self, paths: Sequence[Sequence[Run]]) -> None:
         """New last rows that hold the sequences of these paths."""
         sizes = [path[-1].start + len(path[-1].tokens) for path in paths]
