@@ -10,6 +10,8 @@ from hornbeam.cli.main import app
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.judges import judge_settings, trained
+from hornbeam.run.loop import measure
+from hornbeam.score.rules import RewardSettings, RuleScorer
 from hornbeam.tasks.tiny import doors, lookup, lookup_tasks
 from hornbeam.tree import Call, Node, Tree, ids
 from hornbeam.treefile import write_trees
@@ -87,6 +89,22 @@ def test_a_judge_is_trained_by_the_ordinary_loop(judge) -> None:
     (warm, last) = [row for row in rows if row["kind"] == "eval"]
     assert warm["stage"] == "warm start" and warm["no_verdict"] == warm["failed"] == 0
     assert last["count"] >= 20 and last["accuracy"] > 0.4  # half of the verdicts are Positive
+    (step,) = [row for row in rows if row["kind"] == "train"]
+    assert 0 <= step["unanswered"] < step["leaves"] == 16
+
+
+def test_an_unreadable_verdict_counts_as_wrong_and_is_told() -> None:
+    """Four runs of a judge by hand: right, wrong, unreadable, failed."""
+    tree = Tree({"id": "a/1", "question": "?", "answer": "Positive"})
+    one = ids([1])
+    for n, answer in enumerate(["Positive", "Negative", None, None]):
+        error = "it fell" * (n == 3)
+        tree.append(Node(0, "judge", tokens=one, episode=n, done=True, answer=answer, error=error))
+    scorer = RuleScorer(RewardSettings(rule="exact"))
+    tree.columns["reward"] = [None, *asyncio.run(scorer.score(tree, [1, 2, 3, 4]))]
+    assert tree.columns["reward"] == [None, 1.0, 0.0, 0.0, None]
+    told = {"accuracy": 0.25, "count": 4, "failed": 1, "no_verdict": 0, "unanswered": 1}
+    assert measure([tree]) == told
 
 
 def test_what_it_was_trained_with_is_what_it_is_asked_with(judge, tmp_path) -> None:

@@ -273,6 +273,7 @@ class Run:
             "leaves": len(leaves),
             "failed": failed,
             "no_verdict": len(leaves) - len(rewards) - failed,
+            "unanswered": unanswered(trees),
             "mixed_groups": groups.mixed,
             "unmixed_groups": groups.unmixed,
             **self.told,
@@ -334,4 +335,11 @@ def measure(trees: Sequence[Tree]) -> dict[str, Any]:
         "count": len(rewards),
         "failed": failed,
         "no_verdict": sum(r is None for r in rewards) - failed,
+        "unanswered": unanswered(trees),
     }
+
+
+def unanswered(trees: Sequence[Tree]) -> int:
+    """Runs that ended without an answer and count as wrong: a judge's unreadable verdicts, say."""
+    ends = (tree.nodes[i] for tree in trees for i in tree.leaves())
+    return sum(node.done and not node.error and node.answer is None for node in ends)
