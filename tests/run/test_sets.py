@@ -259,6 +259,9 @@ def test_wrong_sets_and_sources_are_one_line(world, hornbeam, tmp_path):
     assert code == 2 and "chunks.skip" in err
     code, err, _ = hornbeam("chunks", world.recipe, *words, "--set", 'chunks.tags=["<c>", "<c>"]')
     assert code == 2 and "chunks.tags" in err
+    few = ["--set", "limits.turns=1", "--set", "chunks.tasks=2"]
+    code, err, _ = hornbeam("chunks", world.recipe, *words, *few)
+    assert code == 2 and "of 8 answers 0 are correct" in err
     assert not out.exists()
 
 

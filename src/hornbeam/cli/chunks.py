@@ -35,7 +35,11 @@ def chunks_command(
     with stopped():
         lines, counts = asyncio.run(job.go())
     write(lines, out)
-    left = f"; {counts['left_out']} left out: not given back exactly" if counts["left_out"] else ""
+    left = (
+        f"; {counts['left_out']} left out: cut short, or with tags in them"
+        if counts["left_out"]
+        else ""
+    )
     watch.say(
         f"{counts['correct']} of {counts['answers']} answers are correct, to {counts['tasks']}"
         f" tasks{left}"

@@ -1,7 +1,8 @@
 """Self-segmentation: an SFT set of the policy's own correct answers, cut into chunks (StepWiser).
 
 Training tasks are answered, correct answers are kept, cut by rules and wrapped in tags. What does
-not give the very answer back when the tags are taken out is left out, and counted.
+not give the very answer back when the tags are taken out (it held a tag) is left out and counted,
+and so is an answer that broke off at its last token: it would be taught to end there.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class Chunks:
         }
 
     async def _chunked(self, tree: Tree, leaf: int) -> list[tuple[str, int]]:
-        """(line, chunks) of each ask of an answer; empty where one of them is not given back.
+        """(line, chunks) of each ask of an answer; empty where one of them is to be left out.
 
         What the agent said before stands in later messages as it is trained to say it: in tags.
         """
@@ -129,7 +130,8 @@ class Chunks:
         for messages, reply in turns:
             parts = pieces(reply.text, ends(reply, choice.segment, chat), choice.least)
             text = wrapped(parts, choice.tags)
-            if not reply.text.strip() or unwrapped(text, choice.tags) != reply.text:
+            whole = reply.finish == "stop" and reply.text.strip()
+            if not whole or unwrapped(text, choice.tags) != reply.text:
                 return []
             told = [
                 {**m, "content": said.get(m["content"], m["content"])}

@@ -35,6 +35,8 @@ class Label:
         if choice.strategy == "mcts":
             settings = {**MAS_MCTS.model_dump(exclude_unset=True), **settings, "rollout": True}
         if choice.chunk_label and settings.get("adaptive"):
+            if "settles" in settings:
+                raise RecipeError("label.settles: leave it out, label.chunk_label says it")
             settings |= {"settles": choice.chunk_label, "thresholds": choice.thresholds}
         self.strategy = strategy(choice.strategy, **settings)
         if self.strategy.steps is not None:
