@@ -393,26 +393,24 @@ def test_cancelled_requests_leave_the_batch():
 
 def test_rows_are_kept_while_more_may_come_and_given_back_after():
     engine = LocalEngine(llama(), Chat())
+    last = Request(PROMPTS[3], Sampling(max_tokens=20))
 
     def held():
-        return [group.slots.rows for group in engine._groups]
+        return any(group.slots.rows for group in engine._groups)
 
     async def scene():
-        how = Sampling(max_tokens=4)
         with engine.turnstile.session():
             for prompt in PROMPTS[:3]:  # longer ones into the rows that others left
-                await engine.generate(Request(prompt, how))
+                await engine.generate(Request(prompt, Sampling(max_tokens=4)))
                 while engine._task is not None:
                     await asyncio.sleep(0)
-                assert any(held())
-            again = (await engine.generate(Request(PROMPTS[3], Sampling(max_tokens=20)))).tokens
-        while engine._task is not None:
-            await asyncio.sleep(0)
-        assert not any(held())
-        return again
+                assert held()
+            again = await engine.generate(last)
+        await engine._stopped()
+        return again.tokens
 
-    fresh = run(LocalEngine(llama(), Chat()), Request(PROMPTS[3], Sampling(max_tokens=20)))[0]
-    assert asyncio.run(scene()) == fresh.tokens
+    assert asyncio.run(scene()) == run(LocalEngine(llama(), Chat()), last)[0].tokens
+    assert not held()
 
 
 def test_load_and_close_with_requests_in_flight():
