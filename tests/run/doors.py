@@ -10,6 +10,8 @@ from hornbeam.run import Watch, plan
 from hornbeam.run.recipe import Recipe, load_recipe
 from hornbeam.run.search import Search
 from hornbeam.store import Store
+from hornbeam.tasks.tiny import doors, lookup
+from hornbeam.tree import Call, Node, Tree, ids
 
 RECIPE = """
 [run]
@@ -125,3 +127,23 @@ def plain(tree):
     from hornbeam.treefile import to_json
 
     return to_json(tree)
+
+
+def walks(tasks):
+    """One run of each task that goes wrong at one of its doors; steps before are right."""
+    for number, task in enumerate(tasks):
+        tree, note = Tree(task.to_json()), task.question
+        tree.column("label")
+        for step, gold in enumerate(task.data["gold"]):
+            wrong = number % 4 == step
+            door = {"left": "middle", "middle": "right", "right": "left"}[gold] if wrong else gold
+            key = doors(note)[door]
+            note = lookup(task, key)
+            call = Call("lookup", {"key": key}, note)
+            place = {"step": step, "finish": "stop", "calls": (call,)}
+            one = ids([1])
+            i = tree.append(Node(step, "seeker", prompt=one, tokens=one, text=door, **place))
+            tree.columns["label"][i] = -1 if wrong else 1
+            if wrong:
+                break
+        yield tree

@@ -12,11 +12,11 @@ from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.judges import judge_settings, trained
 from hornbeam.run.loop import measure
 from hornbeam.score.rules import RewardSettings, RuleScorer
-from hornbeam.tasks.tiny import doors, lookup, lookup_tasks
-from hornbeam.tree import Call, Node, Tree, ids
+from hornbeam.tasks.tiny import lookup_tasks
+from hornbeam.tree import Node, Tree, ids
 from hornbeam.treefile import write_trees
 
-from .doors import BEAM, Silent, recipe_of, search, stored
+from .doors import BEAM, Silent, recipe_of, search, stored, walks
 
 RECIPE = """
 [run]
@@ -48,26 +48,6 @@ epochs = 6
 batch_size = 32
 lr = 8e-3
 """
-
-
-def walks(tasks):
-    """One run of each task that goes wrong at one of its doors; steps before are right."""
-    for number, task in enumerate(tasks):
-        tree, note = Tree(task.to_json()), task.question
-        tree.column("label")
-        for step, gold in enumerate(task.data["gold"]):
-            wrong = number % 4 == step
-            door = {"left": "middle", "middle": "right", "right": "left"}[gold] if wrong else gold
-            key = doors(note)[door]
-            note = lookup(task, key)
-            call = Call("lookup", {"key": key}, note)
-            place = {"step": step, "finish": "stop", "calls": (call,)}
-            one = ids([1])
-            i = tree.append(Node(step, "seeker", prompt=one, tokens=one, text=door, **place))
-            tree.columns["label"][i] = -1 if wrong else 1
-            if wrong:
-                break
-        yield tree
 
 
 @pytest.fixture(scope="module")

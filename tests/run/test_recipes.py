@@ -16,13 +16,18 @@ from hornbeam.run.guides import TAKES, check_guide
 from hornbeam.run.label import Label
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.search import jobs
-from hornbeam.search import Mcts, strategies
+from hornbeam.search import Rollouts, strategies
 from hornbeam.search.choose import choosers
+from hornbeam.tasks.tiny import lookup_tasks
 from hornbeam.train.settings import FitSettings
+from hornbeam.treefile import write_trees
+
+from .doors import walks
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 LOADED = {path: load_recipe(path) for path in RECIPES}
-TRAINED = [path for path, recipe in LOADED.items() if recipe.run.steps or recipe.sft]
+JUDGES = [path for path, recipe in LOADED.items() if recipe.program.name == "judge"]
+TRAINED = [p for p, r in LOADED.items() if (r.run.steps or r.sft) and p not in JUDGES]
 SEARCHED = [path for path, recipe in LOADED.items() if recipe.search.methods]
 SMALL = [
     "model.name=tiny",
@@ -59,6 +64,18 @@ def test_a_recipe_runs_two_steps_and_leaves_what_it_promises(path, tmp_path, mon
     assert all(weight.isfinite().all() for weight in model.parameters())
 
 
+@pytest.mark.parametrize("path", JUDGES, ids=lambda path: path.stem)
+def test_a_judge_is_trained_on_labelled_steps(path, tmp_path):
+    labels = tmp_path / "labels.jsonl"
+    write_trees(walks(lookup_tasks("train", 60)), labels)
+    paths = [f"tasks.{part}.0.path={labels}" for part in ("train", "eval")]
+    recipe = load_recipe(path, [*SMALL, *paths])
+    asyncio.run(Run(recipe, plan(recipe, path.parent), tmp_path / "run", Watch()).go())
+    rows = [json.loads(r) for r in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    trained = [row for row in rows if row["kind"] == "train"]
+    assert [row["leaves"] for row in trained] == [8, 8] and not any(r["failed"] for r in trained)
+
+
 @pytest.mark.parametrize("path", SEARCHED, ids=lambda path: path.stem)
 def test_a_recipe_that_searches_makes_its_points_and_programs(path, tmp_path, monkeypatch):
     monkeypatch.delenv("HORNBEAM_DATA", raising=False)
@@ -77,7 +94,7 @@ def test_a_recipe_that_searches_makes_its_points_and_programs(path, tmp_path, mo
         assert any(column in job.reads for job in points), column
     sets = ["model.name=tiny", "run.device=cpu"]
     search = Label(load_recipe(path, sets), made, tmp_path / "labels", Watch())
-    assert isinstance(search.strategy, Mcts) and search.strategy.rollout
+    assert isinstance(search.strategy, Rollouts) or search.strategy.rollout
     asyncio.run(search.forest.aclose())
 
 
@@ -86,11 +103,12 @@ def test_the_head_of_a_recipe_that_searches_names_its_commands(path):
     text = path.read_text(encoding="utf-8")
     assert 60 <= len(text.splitlines()) <= 200
     recipe = LOADED[path]
-    for command in ("label", "fit", "search", *(["train"] if recipe.sft else [])):
+    fits = any(choice.kind in ("prm", "orm") for choice in recipe.guides.values())
+    for command in ("label", "search", *["fit"] * fits, *["train"] * bool(recipe.sft)):
         assert f"#   hornbeam {command} {path.stem} " in text
     for choice in recipe.guides.values():
-        model = choice.rest().get("model")
-        assert model is None or f"--out {model}" in text.split("[run]")[0], model
+        model = choice.rest().get("model", "").removesuffix("/final")
+        assert not model or f"--out {model}" in text.split("[run]")[0], model
 
 
 def test_the_team_of_the_paper_at_its_size_and_with_a_small_model():

@@ -9,7 +9,8 @@ from hornbeam.errors import RecipeError, StoreError
 from hornbeam.run import Run, plan
 from hornbeam.run.recipe import load_recipe
 from hornbeam.store import Store
-from run.doors import Silent
+
+from .doors import Silent
 
 SHAPED = ["run.steps=1", "run.tasks=3", "credit.method=shaped", "grow.n=4"]
 
