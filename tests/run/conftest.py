@@ -1,10 +1,12 @@
 """The tiny world that searches are tested in: warm-started, labelled and fitted once."""
 
 import asyncio
+import sys
 from types import SimpleNamespace
 
 import pytest
 
+from hornbeam.cli.main import main
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.fit import fit
 from hornbeam.run.label import Label
@@ -37,3 +39,18 @@ def world(tmp_path_factory):
         trees=trees,
         fitted=fitted,
     )
+
+
+@pytest.fixture
+def hornbeam(monkeypatch, capsys):
+    """Runs a command; (exit code, stderr, stdout)."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["hornbeam", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return end.value.code or 0, said.err.strip(), said.out
+
+    return run

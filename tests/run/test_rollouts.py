@@ -2,11 +2,9 @@
 
 import asyncio
 import json
-import sys
 
 import pytest
 
-from hornbeam.cli.main import main
 from hornbeam.errors import ProgramError
 from hornbeam.ledger import TOKENS
 from hornbeam.run.choices import LabelChoice
@@ -35,21 +33,6 @@ def run(world, tmp_path_factory):
     path = tmp_path_factory.mktemp("rollouts") / "run"
     told, trees, _ = label(world, path, chunk_label="rel_ratio", thresholds={"gamma": 0.8})
     return told, trees, path
-
-
-@pytest.fixture
-def hornbeam(monkeypatch, capsys):
-    """Runs a command; (exit code, stderr, stdout)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["hornbeam", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return end.value.code or 0, said.err.strip(), said.out
-
-    return run
 
 
 def recount(tree, trunks=2):

@@ -2,12 +2,10 @@
 
 import asyncio
 import json
-import sys
 
 import pytest
 
 from hornbeam.chat import ByteChat, assistant, system, user
-from hornbeam.cli.main import main
 from hornbeam.effects import Speaker
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import DataError
@@ -211,21 +209,6 @@ def test_a_wrong_line_of_a_set_is_named(tmp_path, record, told):
 
 
 # --- the commands, on the tiny world -------------------------------------------------------------
-
-
-@pytest.fixture
-def hornbeam(monkeypatch, capsys):
-    """Runs a command; (exit code, stderr, stdout)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["hornbeam", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return end.value.code or 0, said.err.strip(), said.out
-
-    return run
 
 
 def test_own_answers_are_cut_and_trained_on(world, hornbeam, tmp_path):

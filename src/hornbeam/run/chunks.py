@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.chat import Chat
-from hornbeam.errors import DataError, RecipeError
+from hornbeam.errors import DataError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
 from hornbeam.program import Reply
-from hornbeam.run.forest import Forest
+from hornbeam.run.forest import Forest, part
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import set_line
 from hornbeam.run.transcript import transcript
@@ -75,18 +75,9 @@ class Chunks:
 
     def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
         self.recipe, self.choice, self.program = recipe, recipe.chunks, plan.program
-        self.tasks = plan.train.tasks[self.choice.skip :][: self.choice.tasks]
-        if not self.tasks:
-            raise RecipeError(
-                f"chunks.skip = {self.choice.skip} leaves none of {len(plan.train.tasks)} tasks"
-            )
+        self.tasks = part(plan.train.tasks, self.choice.skip, self.choice.tasks, "chunks")
         self.stage = f"chunks {self.choice.samples} {self.choice.skip}"
-        self.forest = Forest(recipe, plan, path, watch)
-        try:
-            self.forest.folder.hold_tasks("training", plan.train.tasks)
-        except BaseException:
-            self.forest.store.close()
-            raise
+        self.forest = Forest(recipe, plan, path, watch, "training")
 
     async def go(self) -> tuple[list[str], dict[str, Any]]:
         """Sample what was not sampled yet; the lines of the set, and counts.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import Budget, Entry, Ledger
 from hornbeam.run.folder import Folder
@@ -24,14 +25,26 @@ from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
 
 
-class Forest:
-    """A run folder, a world to grow in, and whoever watches. Raises as its parts do."""
+def part(tasks: Sequence[Task], skip: int, count: int | None, section: str) -> list[Task]:
+    """`count` tasks (all, if None) after the first `skip`; `RecipeError` where none is left."""
+    chosen = list(tasks[skip:][:count])
+    if not chosen:
+        raise RecipeError(f"{section}.skip = {skip} leaves none of {len(tasks)} tasks")
+    return chosen
 
-    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
+
+class Forest:
+    """A run folder, a world to grow in, and whoever watches. Raises as its parts do.
+
+    The run is about the `kind` of tasks that is named, "training" or "held-out", for good.
+    """
+
+    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch, kind: str) -> None:
         self.recipe, self.plan, self.watch = recipe, plan, watch
         self.folder = Folder(path, recipe)
         self.store = self.folder.store
         try:
+            self.folder.hold_tasks(kind, (plan.train if kind == "training" else plan.eval).tasks)
             policy = load_policy(recipe, model_folder(recipe, path / "model", watch.say))
             self.tokenizer = policy.tokenizer
             self.world = World.build(recipe, plan, policy)

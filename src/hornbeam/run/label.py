@@ -16,7 +16,7 @@ from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
 from hornbeam.run.folder import digest
-from hornbeam.run.forest import Forest
+from hornbeam.run.forest import Forest, part
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
@@ -42,19 +42,10 @@ class Label:
         if self.strategy.steps is not None:
             raise RecipeError("label.strategy: one that grows whole runs is wanted, as mcts")
         self.recipe, self.watch, self.path = recipe, watch, path
-        self.tasks = plan.train.tasks[recipe.label.skip :][: recipe.label.tasks]
-        if not self.tasks:
-            raise RecipeError(
-                f"label.skip = {recipe.label.skip} leaves none of {len(plan.train.tasks)} tasks"
-            )
+        self.tasks = part(plan.train.tasks, choice.skip, choice.tasks, "label")
         how = [recipe.label.strategy, self.strategy.model_dump(), recipe.label.skip]
         self.stage = f"label {digest(how)}"
-        self.forest = Forest(recipe, plan, path, watch)
-        try:
-            self.forest.folder.hold_tasks("training", plan.train.tasks)
-        except BaseException:
-            self.forest.store.close()
-            raise
+        self.forest = Forest(recipe, plan, path, watch, "training")
 
     async def go(self) -> dict[str, Any]:
         """Search what was not searched yet; how many trees were kept, what they hold and cost.

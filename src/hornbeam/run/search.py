@@ -136,9 +136,8 @@ class Search:
             raise RecipeError("tasks.eval is empty: name a source, as in [[tasks.eval]]")
         self.recipe, self.tasks, self.watch = recipe, plan.eval.tasks, watch
         self.fresh: dict[str, dict[TreeKey, dict[int, int]]] = {}  # of pools
-        self.forest = Forest(recipe, plan, path, watch)
+        self.forest = Forest(recipe, plan, path, watch, "held-out")
         try:
-            self.forest.folder.hold_tasks("held-out", self.tasks)
             columns = [column for job in self.jobs for column in job.reads]
             self.guides = Guides(recipe, columns, self.forest.tokenizer)
             self.jobs = jobs(recipe, self.guides.marks)

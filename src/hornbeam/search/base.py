@@ -11,6 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import Field
+
 from hornbeam.settings import Settings
 from hornbeam.tree import Column, Tree
 
@@ -89,3 +91,24 @@ class Strategy(Settings):
     def columns(self, tree: Tree) -> dict[str, Column]:
         """What it thinks of a grown tree, by column: "kept", "visits", "q". Nothing by default."""
         return {}
+
+
+class Stepwise(Strategy):
+    """Grows one node an episode, steered by a column of values, and marks the nodes it kept."""
+
+    column: str = Field("value", min_length=1)
+
+    @property
+    def steps(self) -> int | None:
+        """One node an episode."""
+        return 1
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The column of values."""
+        return (self.column,)
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """What was kept last."""
+        return ("kept",)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from hornbeam.search.base import Fork, State, Strategy, restore
+from hornbeam.search.base import Fork, State, Stepwise, restore
 from hornbeam.search.values import best
 from hornbeam.tree import Column, Tree
 
@@ -29,27 +29,11 @@ class _Beams:
     told: int = 0  # how many of the forks, from the first on, have come back
 
 
-class _Levels(Strategy):
+class _Levels(Stepwise):
     """What both have in common: `searches` of `kept` beams each, `width` new steps a beam."""
 
     width: int = Field(5, ge=1)
     depth: int = Field(32, ge=1)
-    column: str = Field("value", min_length=1)
-
-    @property
-    def steps(self) -> int | None:
-        """One node an episode."""
-        return 1
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The column of values."""
-        return (self.column,)
-
-    @property
-    def makes(self) -> tuple[str, ...]:
-        """What was kept last."""
-        return ("kept",)
 
     @abstractmethod
     def _sizes(self) -> tuple[int, int]:

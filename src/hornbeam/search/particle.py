@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hornbeam.search.base import Fork, State, Strategy, restore
+from hornbeam.search.base import Fork, State, Stepwise, restore
 from hornbeam.search.values import failed, worth
 from hornbeam.tree import Column, Tree
 
@@ -26,7 +26,7 @@ class _Cloud:
     told: int = 0
 
 
-class Particle(Strategy):
+class Particle(Stepwise):
     """`particles` runs, one step each, then as many drawn anew among them by weight; and again.
 
     The weight of a run is its newest value v (`column`, in [-1, 1]) as a probability p = (v + 1)/2:
@@ -40,22 +40,6 @@ class Particle(Strategy):
     temperature: float = Field(1.0, gt=0)
     resample: Literal["multinomial", "systematic"] = "multinomial"
     depth: int = Field(32, ge=1)
-    column: str = Field("value", min_length=1)
-
-    @property
-    def steps(self) -> int | None:
-        """One node an episode."""
-        return 1
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The column of values."""
-        return (self.column,)
-
-    @property
-    def makes(self) -> tuple[str, ...]:
-        """What was kept last."""
-        return ("kept",)
 
     def leaves(self) -> int:
         """The most episodes a grown tree can have: every particle, at every step."""

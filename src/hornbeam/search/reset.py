@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from hornbeam.search.base import Fork, State, Strategy, restore
+from hornbeam.search.base import Fork, State, Stepwise, restore
 from hornbeam.search.values import best, worth
 from hornbeam.tree import Column, Tree
 
@@ -23,7 +23,7 @@ class _Way:
     ended: bool = False
 
 
-class Reset(Strategy):
+class Reset(Stepwise):
     """Accept a step when `column` is above `threshold`, else draw it again (METHODS 5).
 
     After `attempts` draws the one of the highest value stays; a step without a value is never
@@ -34,22 +34,6 @@ class Reset(Strategy):
     attempts: int = Field(5, ge=1)
     threshold: float = 0.0
     depth: int = Field(64, ge=1)
-    column: str = Field("value", min_length=1)
-
-    @property
-    def steps(self) -> int | None:
-        """One node an episode."""
-        return 1
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The column of verdicts."""
-        return (self.column,)
-
-    @property
-    def makes(self) -> tuple[str, ...]:
-        """The steps that stayed."""
-        return ("kept",)
 
     def leaves(self) -> int:
         """The most episodes a grown tree can have: every step drawn so often as it may be."""
