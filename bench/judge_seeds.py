@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam import stats
-from hornbeam.run.judges import judge_settings, load_judge
-from hornbeam.score.judge import first_wrong
+from hornbeam.run.judges import judge_engine, judge_settings
+from hornbeam.score.judge import JudgeGuide, first_wrong
 from hornbeam.score.processbench import Prediction, figures, official
 from hornbeam.tasks.word_problems import held_out
 from hornbeam.tree import Tree
@@ -63,7 +63,7 @@ def solution(tree: Tree) -> tuple[Tree, int]:
 
 async def judged(folder: Path, trees: list[Tree]) -> Json:
     """F1 of a judge on held-out solutions, and what it read and said."""
-    guide = load_judge(folder, judge_settings({}, folder))
+    guide = JudgeGuide(judge_engine(folder), judge_settings({}, folder))
     items, tokens = [], 0
     try:
         for number, tree in enumerate(trees):

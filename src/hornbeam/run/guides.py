@@ -10,7 +10,7 @@ from hornbeam import models
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.run.choices import GuideChoice
 from hornbeam.run.folder import digest
-from hornbeam.run.judges import check_judge, content, judge_folder, judge_settings, load_judge
+from hornbeam.run.judges import check_judge, content, judge_engine, judge_folder, judge_settings
 from hornbeam.run.recipe import Recipe
 from hornbeam.score.base import Guide
 from hornbeam.score.ensemble import EnsembleGuide
@@ -85,7 +85,7 @@ class Guides:
         settings, key = judge_settings(given, folder), f"judge {folder.resolve()}"
         self.marks[column] = digest([content(folder), settings.model_dump()])
         if key not in self._models:
-            self._models[key] = load_judge(folder, settings, column, self._device).engine
+            self._models[key] = judge_engine(folder, self._device)
         return JudgeGuide(self._models[key], settings, column)
 
     def _model(self, column: str) -> Any:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hornbeam import config, models
 from hornbeam.errors import DataError, RecipeError, StoreError
@@ -17,6 +17,9 @@ from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong
 from hornbeam.score.processbench import Prediction, Solution, read_predictions, step_tree
 from hornbeam.settings import build
 from hornbeam.tasks.records import read_records
+
+if TYPE_CHECKING:
+    from hornbeam.engine.local import LocalEngine
 
 
 def judge_folder(name: str) -> Path:
@@ -49,18 +52,15 @@ def trained(folder: Path) -> dict[str, Any]:
     return {**{k: agent[k] for k in ("max_tokens",) if k in agent}, **program}
 
 
-def load_judge(
-    folder: Path, settings: VerdictSettings, column: str = "judge", device: str = "cpu"
-) -> JudgeGuide:
-    """The guide with an engine of its own. Raises `ModelError` where the model is unfit."""
+def judge_engine(folder: Path, device: str = "cpu") -> LocalEngine:
+    """What samples a judge's verdicts. Raises `ModelError` where the model is unfit."""
     from hornbeam.chat import TemplateChat
     from hornbeam.engine.local import LocalEngine
     from hornbeam.train import weights
 
     model, tokenizer = weights.load(folder)
     chat = TemplateChat(tokenizer, str(folder))
-    engine = LocalEngine(model.to(device).eval(), chat, deterministic=True)
-    return JudgeGuide(engine, settings, column)
+    return LocalEngine(model.to(device).eval(), chat, deterministic=True)
 
 
 def content(folder: Path) -> str:
@@ -110,7 +110,7 @@ async def predict_all(
     left = [item for item in items if (item.split, item.id) not in known]
     if left:
         watch.begin("judging", len(left))
-        guide = load_judge(folder, settings, device=device)
+        guide = JudgeGuide(judge_engine(folder, device), settings)
         try:
             await _predict(guide, left, out, mark, threshold, known, watch, at_once)
         finally:
