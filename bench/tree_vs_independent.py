@@ -66,12 +66,13 @@ class Side:
 
     def __init__(self, seed: int, arm: str, folder: Path) -> None:
         from hornbeam.ledger import Ledger
-        from hornbeam.run import World, load_policy, load_recipe, model_folder, plan
+        from hornbeam.run import World, load_policies, load_recipe, plan
 
         self.recipe = load_recipe(RECIPE, sets(seed, arm))
         self.plan = plan(self.recipe, RECIPE.parent)
-        self.policy = load_policy(self.recipe, model_folder(self.recipe, folder / "model", print))
-        self.world = World.build(self.recipe, self.plan, self.policy)
+        policies = load_policies(self.recipe, folder / "model", print)
+        self.world = World.build(self.recipe, self.plan, policies)
+        self.policy = next(iter(policies)).policy
         self.spent, self.looked = Ledger(), Ledger()
         self.grower = self.world.grower(self.spent, None)
         self.looker = self.world.grower(self.looked, None, greedy=True)
@@ -107,7 +108,7 @@ class Side:
         from hornbeam.store import TreeKey
         from hornbeam.tree import Tree
 
-        await self.world.engine.load(self.policy.version)
+        await self.world.policies.load()
         keys = [TreeKey(stage, step, number) for number in range(len(tasks))]
         seed = self.recipe.run.seed
         starts = [(k, Tree(t.to_json(), seed=tree_seed(seed, k))) for k, t in zip(keys, tasks)]
@@ -120,7 +121,7 @@ class Side:
         stage, demonstrate = self.recipe.sft, self.plan.demonstration
         assert stage is not None and demonstrate is not None
         shown = demonstrations(self.plan.train.tasks, demonstrate, stage.count)
-        chat = self.world.engine.chat
+        chat = next(iter(self.world.policies)).engine.chat
         for _ in self.policy.fit([e for turns in shown for e in examples(turns, chat)], stage):
             pass
 

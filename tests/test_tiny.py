@@ -7,7 +7,7 @@ import torch
 
 from hornbeam.credit import credit, mixed
 from hornbeam.ledger import Ledger
-from hornbeam.run import Recipe, World, load_policy, model_folder, plan
+from hornbeam.run import Policies, Recipe, World, load_policies, plan
 from hornbeam.run.wire import demonstrations, examples
 from hornbeam.store import TreeKey
 from hornbeam.train.pack import packs, unique
@@ -64,8 +64,8 @@ def made():
 def warm(made, tmp_path_factory):
     """(folder of the warm-started weights, losses on the way there)."""
     folder = tmp_path_factory.mktemp("tiny")
-    policy = load_policy(RECIPE, model_folder(RECIPE, folder / "model", print))
-    chat = World.build(RECIPE, made, policy).engine.chat
+    (member,) = load_policies(RECIPE, folder / "model", print)
+    policy, chat = member.policy, member.engine.chat
     shown = demonstrations(made.train.tasks, made.demonstration, RECIPE.sft.count)
     given = [example for turns in shown for example in examples(turns, chat)]
     losses = [told["loss"] for told in policy.fit(given, RECIPE.sft)]
@@ -91,8 +91,9 @@ def test_the_warm_start_follows_the_golden_curve(warm):
 
 
 def test_grow_score_credit_pack_step_load_and_grow_again(made, warm, tmp_path):
-    policy = load_policy(RECIPE, warm[0])
-    world, ledger = World.build(RECIPE, made, policy), Ledger()
+    (member,) = policies = Policies(RECIPE, {"": warm[0]})
+    policy = member.policy
+    world, ledger = World.build(RECIPE, made, policies), Ledger()
     tasks = made.train.tasks[:8]
 
     trees = grow(world, ledger, 0, tasks)
@@ -120,14 +121,13 @@ def test_grow_score_credit_pack_step_load_and_grow_again(made, warm, tmp_path):
     after = policy.weights()
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
-    asyncio.run(world.engine.load(policy.version))
+    asyncio.run(policies.load())
     again = grow(world, ledger, 1, tasks)
     assert {node.version for tree in again for node in tree.nodes[1:]} == {policy.version}
     asyncio.run(world.aclose())
 
     policy.save(tmp_path / "final")
-    kept = load_policy(RECIPE, tmp_path / "final")
-    other = World.build(RECIPE, made, kept)
+    other = World.build(RECIPE, made, Policies(RECIPE, {"": tmp_path / "final"}))
     same = grow(other, Ledger(), 1, tasks)
     asyncio.run(other.aclose())
     words = [[node.text for node in tree.nodes] for tree in same]

@@ -82,7 +82,7 @@ def test_the_verdict_is_the_answer(grow) -> None:
 
 def test_what_is_shown() -> None:
     _, show = make_program("judge", {"cot": False})
-    ((messages, said),) = show(TASK)
+    ((messages, said, _),) = show(TASK)
     assert said == r"\boxed{Negative}"
     assert messages == judge_messages(Judge(cot=False), TASK.question, *DATA.values())
     _, show = make_program("judge", {"analysis": "I check {chunk}"})
@@ -104,7 +104,7 @@ def test_the_tiny_model_can_spell_it_all() -> None:
     task = Task("w", "start : left k01 middle k02 right k05 ash", "Positive",
                 {"history": f"right\n{note}", "chunk": "middle"})  # fmt: skip
     _, show = make_program("judge", {"preset": "tiny"})
-    ((messages, said),) = show(task)
+    ((messages, said, _),) = show(task)
     assert said == "oak middle +"
     assert words.convert_ids_to_tokens(list(chat.encode(said))) == [
         "▁oak",
@@ -117,7 +117,7 @@ def test_the_tiny_model_can_spell_it_all() -> None:
     assert messages[0]["content"].endswith(f"ash right {note} : middle")
     assert chat.decode(chat.encode(said)) == said
     first = Task("w", task.question, "Negative", {"history": "", "chunk": "left"})
-    ((messages, said),) = show(first)
+    ((messages, said, _),) = show(first)
     assert (messages[0]["content"], said) == (f"{task.question} : left", "ash left -")
 
 

@@ -39,7 +39,7 @@ def test_single(grow) -> None:
     assert prompts(tree) == ["system: Be brief.user: 3 boxes of 12?assistant: "]
     assert ends(grow(program, TASK, "no idea")) == [(None, "")]
     assert show is not None
-    ((before, gold),) = show(TASK)
+    ((before, gold, _),) = show(TASK)
     assert (CHAT.decode(CHAT.render(before)), gold) == (prompts(tree)[0], "36")
 
 
@@ -47,7 +47,7 @@ def test_what_single_can_show() -> None:
     _, show = make_program("single", {"answer": r"#### (.*)"})
     assert show is not None
     task = Task("t", "2+2?", ["4", "four"], {"solution": "2 and 2 is 4\n#### 4"})
-    assert show(task) == [([user("2+2?")], "2 and 2 is 4\n#### 4")]
+    assert show(task) == [([user("2+2?")], "2 and 2 is 4\n#### 4", "solver")]
     with pytest.raises(DataError, match="task t has neither an answer nor"):
         show(Task("t", "2+2?"))
     with pytest.raises(DataError, match="finds none in '4'"):
@@ -124,9 +124,9 @@ def test_gold_texts_reproduce_the_messages_of_the_demonstration(grow, answer: st
     program, show = make_program("react", {"answer": answer, "examples": [["1+1?", "ANSWER[2]"]]})
     assert show is not None
     turns = show(TASK)
-    tree = grow(program, TASK, [gold for _, gold in turns])
-    assert prompts(tree) == [CHAT.decode(CHAT.render(before)) for before, _ in turns]
-    assert [node.text for node in tree.nodes[1:]] == [gold for _, gold in turns]
+    tree = grow(program, TASK, [gold for _, gold, _ in turns])
+    assert prompts(tree) == [CHAT.decode(CHAT.render(before)) for before, _, _ in turns]
+    assert [node.text for node in tree.nodes[1:]] == [gold for _, gold, _ in turns]
     assert ends(tree) == [("36", "")]
 
 
@@ -136,8 +136,8 @@ def test_gold_texts_reproduce_the_ids_of_the_demonstration(grow) -> None:
     program, show = make_program("react")
     assert show is not None
     turns = show(TASK)
-    tree = grow(program, TASK, Scripted([gold for _, gold in turns], chat))
-    assert [tree.context(i) for i in (1, 2)] == [chat.render(before) for before, _ in turns]
+    tree = grow(program, TASK, Scripted([gold for _, gold, _ in turns], chat))
+    assert [tree.context(i) for i in (1, 2)] == [chat.render(before) for before, _, _ in turns]
     assert ends(tree) == [("36", "")]
 
 
@@ -149,11 +149,11 @@ def test_the_demonstration_of_the_tiny_world(grow) -> None:
         tree = grow(
             program,
             task,
-            [gold for _, gold in turns],
+            [gold for _, gold, _ in turns],
             names=("seeker",),
             tools={"lookup": inline(look_up)},
         )
-        assert prompts(tree) == [CHAT.decode(CHAT.render(before)) for before, _ in turns]
+        assert prompts(tree) == [CHAT.decode(CHAT.render(before)) for before, _, _ in turns]
         ((answer, error),) = ends(tree)
         assert (answer == task.answer, error) == (turns_right(task), "")
 

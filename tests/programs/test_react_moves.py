@@ -61,8 +61,8 @@ def test_a_demonstration_by_hand() -> None:
     assert show is not None
     before = [user("1+1?"), assistant("ANSWER[2]"), user("3 boxes of 12?")]
     assert show(Task("t", "3 boxes of 12?", "36", {"expression": "12 * 3"})) == [
-        (before, "CALC[12 * 3]"),
-        ([*before, assistant("CALC[12 * 3]"), user("= 36")], "ANSWER[36]"),
+        (before, "CALC[12 * 3]", "solver"),
+        ([*before, assistant("CALC[12 * 3]"), user("= 36")], "ANSWER[36]", "solver"),
     ]
 
 

@@ -324,8 +324,8 @@ def test_gold_messages_lead_to_the_right_answer(grow, task: Task) -> None:
     chat = TemplateChat(tokenizer(), "tiny")
     program, show = make_program("team", {"preset": "arithmetic"})
     turns = show(task)
-    tree = grow(program, task, Scripted([gold for _, gold in turns], chat), RPSV)
-    assert [tree.context(i) for i in range(1, 5)] == [chat.render(before) for before, _ in turns]
+    tree = grow(program, task, Scripted([gold for _, gold, _ in turns], chat), RPSV)
+    assert [tree.context(i) for i in range(1, 5)] == [chat.render(before) for before, _, _ in turns]
     assert answer(tree) == (task.answer, "")
 
 

@@ -23,6 +23,7 @@ from hornbeam.tree import Node, Tree, ids
 from hornbeam.treefile import read_trees, write_trees
 
 TAGS = ("<chunk>", "</chunk>")
+CHATS = dict.fromkeys(("planner", "solver"), ByteChat())
 
 
 # --- cutting -------------------------------------------------------------------------------------
@@ -150,9 +151,7 @@ def grown(program=team):
 def test_a_stored_path_tells_what_was_asked_and_said():
     tree = grown()
     for leaf in tree.leaves():
-        (first, plan), (second, last) = asyncio.run(
-            transcript(team, Limits(), ByteChat(), tree, leaf)
-        )
+        (first, plan), (second, last) = asyncio.run(transcript(team, Limits(), CHATS, tree, leaf))
         assert first == [user("Plan?")]
         said = [tree.nodes[i].text for i in tree.path(leaf)]
         assert plan.text + last.text == "".join(said) and len(said) >= 4
@@ -173,7 +172,7 @@ async def more(task, ep):
 def test_another_program_does_not_go_the_way_of_the_tree(program):
     tree = grown()
     with pytest.raises(DataError, match=r"task .q.: .*grown by this recipe"):
-        asyncio.run(transcript(program, Limits(), ByteChat(), tree, tree.leaves()[0]))
+        asyncio.run(transcript(program, Limits(), CHATS, tree, tree.leaves()[0]))
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -184,8 +183,9 @@ GOOD = {"messages": [user("Why?")], "text": "So."}
 def test_a_set_is_read_as_it_was_written(tmp_path):
     path = tmp_path / "set.jsonl"
     messages = [system("Be brief."), user("Why?")]
-    path.write_text(set_line(messages, "So é.") + set_line([user("a")], "b"))
-    assert read_set(path) == [[(messages, "So é.")], [([user("a")], "b")]]
+    so, b = (Reply(text, ids(), "stop", "solver") for text in ("So é.", "b"))
+    path.write_text(set_line(messages, so) + set_line([user("a")], b, "c"))
+    assert read_set(path) == [[(messages, "So é.", "solver")], [([user("a")], "c", "solver")]]
 
 
 @pytest.mark.parametrize(
@@ -194,6 +194,7 @@ def test_a_set_is_read_as_it_was_written(tmp_path):
         ({"messages": []}, "keys 'messages' and 'text'"),
         ({**GOOD, "answer": 3}, "'answer'"),
         ({**GOOD, "text": ""}, "'text'"),
+        ({**GOOD, "agent": 3}, "'agent'"),
         ({**GOOD, "messages": []}, "at least one"),
         ({**GOOD, "messages": ["Why?"]}, "message 0"),
         ({**GOOD, "messages": [user("a"), {"role": "usr", "content": "b"}]}, "role 'usr'"),
@@ -218,7 +219,7 @@ def test_own_answers_are_cut_and_trained_on(world, hornbeam, tmp_path):
     assert code == 0 and f"{out} (" in said
     told = read_set(out)
     assert f"({len(told)} lines" in said
-    for ((messages, text),) in told:
+    for ((messages, text, _),) in told:
         assert text.startswith("<chunk>") and "<chunk>" not in unwrapped(text, TAGS)
         earlier = [m["content"] for m in messages if m["role"] == "assistant"]
         assert all(content.startswith("<chunk>") for content in earlier)
@@ -255,7 +256,7 @@ def test_the_best_of_labelled_answers_become_a_set(world, hornbeam, tmp_path):
     assert code == 0 and "one a task" in said
     chosen, counts = choose(read_trees(trees), "q")
     asks = [tree.nodes[i].text for tree, leaf in chosen for i in tree.path(leaf)]
-    assert [text for ((_, text),) in read_set(out)] == asks
+    assert [turn.text for (turn,) in read_set(out)] == asks
     assert f"{counts['unsolved']} tasks without one" in said
     equal = tmp_path / "equal.jsonl"
     words = ["--column", "q", "--by", "outcome", "--recipe", world.recipe]

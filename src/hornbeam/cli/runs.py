@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from hornbeam.errors import RecipeError, StoreError
 
@@ -121,7 +122,7 @@ def view_command(
             return
         if tree is None:
             title = (store.get("recipe") or {}).get("run", {}).get("title") or run.resolve().name
-            typer.echo(f"Report: {report(run, store, title, _chat(run))}")
+            typer.echo(f"Report: {report(run, store, title, _chats(run, store))}")
             return
         stage, _, rest = tree.partition("/")
         numbers = rest.split("/")
@@ -147,16 +148,26 @@ def export_command(
     typer.echo(f"{count} trees: {path}")
 
 
-def _chat(run: Path) -> Any:
-    """The chat of a run's final weights, where they are there."""
-    if not (run / "final" / "tokenizer_config.json").is_file():
-        return None
-    quiet()
-    from transformers import AutoTokenizer
+def _chats(run: Path, store: Any) -> dict[str, Any]:
+    """The chats of the agents of a run by its final weights, where they are there."""
+    from hornbeam.run.recipe import Recipe
 
-    from hornbeam.chat import TemplateChat
+    found: dict[str, Any] = {}
+    try:
+        recipe = Recipe.model_validate(store.get("recipe") or {})
+    except ValidationError:  # of an earlier version: its page goes without prompts
+        return found
+    for name in recipe.names:
+        folder = run / "final" / name
+        if (folder / "tokenizer_config.json").is_file():
+            quiet()
+            from transformers import AutoTokenizer
 
-    return TemplateChat(AutoTokenizer.from_pretrained(run / "final"))
+            from hornbeam.chat import TemplateChat
+
+            chat = TemplateChat(AutoTokenizer.from_pretrained(folder))
+            found |= dict.fromkeys(recipe.of(name).agents, chat)
+    return found
 
 
 @contextmanager

@@ -180,8 +180,8 @@ def told_recipe(
     from hornbeam.run.recipe import load_recipe
 
     path = find(recipe)
-    changes = [*(sets or []), *([f"model.name={json.dumps(model)}"] if model else [])]
-    told = load_recipe(path, changes)
+    told = load_recipe(path, sets or [])
+    told = told.with_weights(model) if model else told
     quiet()
     threads(told.run.threads)
     return told, path.parent, out or Path("runs") / f"{path.stem}-{command}"

@@ -20,7 +20,7 @@ from pydantic import model_validator
 from hornbeam.chat import Message, system, user
 from hornbeam.errors import DataError, ProgramError
 from hornbeam.program import Episode, Program
-from hornbeam.programs.talk import Demonstration
+from hornbeam.programs.talk import Demonstration, Turn
 from hornbeam.settings import Settings, nearest
 from hornbeam.tasks.base import Task
 
@@ -190,7 +190,7 @@ def judge(settings: Judge) -> Program:
 def judge_demonstration(settings: Judge) -> Demonstration:
     """Says the right verdict, with `cot` behind an analysis."""
 
-    def turns(task: Task) -> list[tuple[list[Message], str]]:
+    def turns(task: Task) -> list[Turn]:
         parts = _parts(task, DataError)
         if task.answer not in ANSWERS.values():
             raise DataError(f"task {task.id}: its answer is neither 'Positive' nor 'Negative'")
@@ -203,7 +203,7 @@ def judge_demonstration(settings: Judge) -> Demonstration:
                     " set program.analysis, or program.cot = false"
                 )
             said = f"{given}{' ' if settings.flat else chr(10)}{said}"
-        return [(judge_messages(settings, *parts), said)]
+        return [Turn(judge_messages(settings, *parts), said, settings.agent)]
 
     return turns
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hornbeam.chat import Message, assistant, user
 from hornbeam.program import Episode
+from hornbeam.programs.talk import Turn
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.tiny import doors
 from hornbeam.tasks.tiny import lookup as lookup_note
@@ -26,12 +27,12 @@ async def lookup(task: Task, ep: Episode) -> str:
     return note
 
 
-def lookup_demonstration(task: Task) -> list[tuple[list[Message], str]]:
+def lookup_demonstration(task: Task) -> list[Turn]:
     """What a demonstrator says who knows a part of the rule and guesses the rest."""
     messages: list[Message] = [user(task.question)]
     note, turns = task.question, []
     for door in task.data["demonstration"]:
-        turns.append((list(messages), door))
+        turns.append(Turn(list(messages), door, "seeker"))
         note = lookup_note(task, doors(note)[door])
         messages += [assistant(door), user(note)]
     return turns

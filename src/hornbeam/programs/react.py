@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from hornbeam.chat import Message, assistant, user
+from hornbeam.chat import assistant, user
 from hornbeam.errors import DataError, ToolError
 from hornbeam.program import Episode, Program
 from hornbeam.programs.calls import React, hint, observe, read_move
-from hornbeam.programs.talk import Demonstration, opening
+from hornbeam.programs.talk import Demonstration, Turn, opening
 from hornbeam.tasks.base import Task
 from hornbeam.tools.calculator import calculate
 
@@ -51,7 +51,7 @@ def react_demonstration(settings: React) -> Demonstration | None:
     if name is None:
         return None
 
-    def turns(task: Task) -> list[tuple[list[Message], str]]:
+    def turns(task: Task) -> list[Turn]:
         expression = task.data.get("expression")
         if not expression:
             raise DataError(f"task {task.id} has no data.expression to make a demonstration from")
@@ -61,6 +61,7 @@ def react_demonstration(settings: React) -> Demonstration | None:
         before = opening(settings.system, settings.examples, task.question)
         call = f"{name}[{expression}]"
         then = [*before, assistant(call), user(observe(settings, result))]
-        return [(before, call), (then, settings.answer.replace("{}", result))]
+        said = [(before, call), (then, settings.answer.replace("{}", result))]
+        return [Turn(messages, text, settings.agent) for messages, text in said]
 
     return turns

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from hornbeam.chat import Message
 from hornbeam.errors import DataError
 from hornbeam.program import Episode, Program
-from hornbeam.programs.talk import Answer, Demonstration, Example, opening, read_answer
+from hornbeam.programs.talk import (
+    Answer,
+    Demonstration,
+    Example,
+    Turn,
+    opening,
+    read_answer,
+)
 from hornbeam.settings import Settings
 from hornbeam.tasks.base import Task
 
@@ -35,13 +41,14 @@ def single(settings: Single) -> Program:
 def single_demonstration(settings: Single) -> Demonstration:
     """Says the task's worked solution where it has one, else its answer."""
 
-    def turns(task: Task) -> list[tuple[list[Message], str]]:
+    def turns(task: Task) -> list[Turn]:
         accepted = task.answer[0] if isinstance(task.answer, list) and task.answer else task.answer
         gold = task.data.get("solution") or accepted
         if gold is None:
             raise DataError(f"task {task.id} has neither an answer nor data.solution to show")
         if read_answer(settings.answer, str(gold)) is None:
             raise DataError(f"task {task.id}: answer = {settings.answer!r} finds none in {gold!r}")
-        return [(opening(settings.system, settings.examples, task.question), str(gold))]
+        messages = opening(settings.system, settings.examples, task.question)
+        return [Turn(messages, str(gold), settings.agent)]
 
     return turns

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator
 
 from hornbeam.chat import Message, assistant, system, user
 from hornbeam.tasks.base import Task
 
-Demonstration = Callable[[Task], list[tuple[list[Message], str]]]
-"""A task's gold conversation: (messages before, what to say) for each ask of the program.
 
-Raises `DataError` for a task that holds none.
-"""
+class Turn(NamedTuple):
+    """One ask of a demonstration: the messages before, what to say, and who says it."""
+
+    messages: list[Message]
+    text: str
+    agent: str = ""  # "": where only one policy learns, it need not be told
+
+
+Demonstration = Callable[[Task], list[Turn]]
+"""A task's gold conversation, ask by ask. Raises `DataError` for a task that holds none."""
 
 _NUMBER = re.compile(r"(?<![\d.])-?\d[\d,]*(?:\.\d+)?")
 

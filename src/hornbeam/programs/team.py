@@ -26,7 +26,7 @@ from hornbeam.program import Episode, Program
 from hornbeam.programs.calls import React, ToolName, read_move
 from hornbeam.programs.presets import PRESETS, worked
 from hornbeam.programs.react import use_tool
-from hornbeam.programs.talk import Answer, Demonstration, read_answer
+from hornbeam.programs.talk import Answer, Demonstration, Turn, read_answer
 from hornbeam.settings import Settings, nearest
 from hornbeam.tasks.base import Task
 
@@ -249,7 +249,7 @@ def team_demonstration(settings: Team) -> Demonstration | None:
     if settings.preset != "arithmetic" or not same or any(a.tools for a in settings.agents):
         return None
 
-    def turns(task: Task) -> list[tuple[list[Message], str]]:
+    def turns(task: Task) -> list[Turn]:
         expression = task.data.get("expression")
         if not expression:
             raise DataError(f"task {task.id} has no data.expression to make a demonstration from")
@@ -257,6 +257,7 @@ def team_demonstration(settings: Team) -> Demonstration | None:
             gold = worked(expression)
         except ArithmeticProblem as problem:
             raise DataError(f"task {task.id}, data.expression: {problem}") from problem
-        return [(opening(settings, a, task, gold), gold[a.name]) for a in settings.agents]
+        said = [(opening(settings, a, task, gold), a.name) for a in settings.agents]
+        return [Turn(messages, gold[name], name) for messages, name in said]
 
     return turns

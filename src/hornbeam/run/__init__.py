@@ -2,18 +2,20 @@
 
 from hornbeam.run.folder import Folder, report
 from hornbeam.run.loop import Run, measure
+from hornbeam.run.policies import Policies
 from hornbeam.run.recipe import Recipe, load_recipe
 from hornbeam.run.watch import Watch
-from hornbeam.run.wire import Plan, World, load_policy, model_folder, plan
+from hornbeam.run.wire import Plan, World, load_policies, model_folder, plan
 
 __all__ = [
     "Folder",
     "Plan",
+    "Policies",
     "Recipe",
     "Run",
     "Watch",
     "World",
-    "load_policy",
+    "load_policies",
     "load_recipe",
     "measure",
     "model_folder",

@@ -114,12 +114,13 @@ class Chunks:
 
         What the agent said before stands in later messages as it is trained to say it: in tags.
         """
-        chat, choice = self.forest.world.engine.chat, self.choice
-        turns = await transcript(self.program, self.recipe.limits, chat, tree, leaf)
+        chats, choice = self.forest.world.policies.chats, self.choice
+        turns = await transcript(self.program, self.recipe.limits, chats, tree, leaf)
         said: dict[str, str] = {}
         out = []
         for messages, reply in turns:
-            parts = pieces(reply.text, ends(reply, choice.segment, chat), choice.least)
+            cuts = ends(reply, choice.segment, chats[reply.agent])
+            parts = pieces(reply.text, cuts, choice.least)
             text = wrapped(parts, choice.tags)
             whole = reply.finish == "stop" and reply.text.strip()
             if not whole or unwrapped(text, choice.tags) != reply.text:
@@ -130,7 +131,7 @@ class Chunks:
                 else m
                 for m in messages
             ]
-            out.append((set_line(told, text), len(parts)))
+            out.append((set_line(told, reply, text), len(parts)))
             said[reply.text] = text
         return out
 

@@ -32,24 +32,25 @@ def estimate(recipe: Recipe, base: Path) -> str:
         f" = {run.steps * run.tasks * leaves:,} episodes, at most {asks} asks each",
         f"sampled tokens: at most {sampled:,} in training ({asks} asks of {longest} tokens each)"
         f" and {held:,} in {looks} evaluations; usually a small part of it",
-        _memory(recipe),
+        *(_memory(recipe.of(name), name) for name in recipe.names),
     ]
     return show(recipe) + "\n" + "\n".join(f"# {line}" for line in lines)
 
 
-def _memory(recipe: Recipe) -> str:
+def _memory(recipe: Recipe, name: str) -> str:
     """Weights, gradients, AdamW's moments and the reference, in bytes."""
+    memory = f"memory of policy {name}" if name else "memory"
     if recipe.model.name == "tiny":
-        return "memory: a tiny model, next to nothing"
+        return f"{memory}: a tiny model, next to nothing"
     try:
         folder = models.resolve(recipe.model.name)
     except ModelError:
-        return "memory: the model is not on this machine yet, so its size is not known"
+        return f"{memory}: the model is not on this machine yet, so its size is not known"
     count = parameters(folder)
     trained = 0.02 if recipe.lora else 1.0
     size = count * 4 * (1 + trained * (3 + bool(recipe.loss.kl)))
     return (
-        f"memory: about {size / 2**30:.1f} GiB for {count / 1e6:,.0f} M parameters (weights,"
+        f"{memory}: about {size / 2**30:.1f} GiB for {count / 1e6:,.0f} M parameters (weights,"
         " gradients, moments), besides activations and prefixes"
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 from hornbeam.ledger import Ledger
 from hornbeam.run.loop import measure, tree_seed
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.wire import Plan, World, load_policy, model_folder
+from hornbeam.run.wire import Plan, World, load_policies
 from hornbeam.store import TreeKey
 from hornbeam.tree import Tree
 
@@ -19,11 +19,10 @@ async def evaluate(
 ) -> tuple[list[Tree], dict[str, Any]]:
     """(grown trees, measures and costs) of a model on the held-out tasks."""
     if model is not None:
-        changed = recipe.model.model_copy(update={"name": model})
-        recipe = recipe.model_copy(update={"model": changed})
+        recipe = recipe.with_weights(model)
     with tempfile.TemporaryDirectory() as scratch:
-        policy = load_policy(recipe, model_folder(recipe, Path(scratch), lambda text: None))
-        world = World.build(recipe, plan, policy)
+        policies = load_policies(recipe, Path(scratch), lambda text: None)
+        world = World.build(recipe, plan, policies)
         ledger = Ledger(recipe.budget)
         try:
             keys = [TreeKey("eval", 0, number) for number in range(len(plan.eval.tasks))]

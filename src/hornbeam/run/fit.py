@@ -9,9 +9,9 @@ from typing import Any
 
 from hornbeam import models
 from hornbeam.errors import DataError, StoreError
+from hornbeam.run.policies import device
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
-from hornbeam.run.wire import device
 from hornbeam.tasks.word_problems import held_out
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_rows import targets

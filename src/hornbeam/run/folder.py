@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hornbeam.chat import Chat
@@ -18,6 +19,7 @@ from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree, canonical
 from hornbeam.view import ReportData, write_report
 
+NO_CHATS: Mapping[str, Chat] = MappingProxyType({})
 STAGES = ("train", "start", "warm start", "eval")  # of trees in the store
 
 
@@ -106,9 +108,9 @@ class Folder:
 
     # --- the report --------------------------------------------------------------------------
 
-    def report(self, chat: Chat | None = None) -> Path:
+    def report(self, chats: Mapping[str, Chat] = NO_CHATS) -> Path:
         """Write the report page from what the database holds."""
-        return report(self.path, self.store, self.recipe.run.title or self.path.name, chat)
+        return report(self.path, self.store, self.recipe.run.title or self.path.name, chats)
 
 
 class StoredTrees(Mapping[int, Sequence[Tree]]):
@@ -139,10 +141,11 @@ class StoredTrees(Mapping[int, Sequence[Tree]]):
         return len(self._places)
 
 
-def report(path: Path, store: Store, title: str, chat: Chat | None = None) -> Path:
-    """Write `report.html` of a run folder; prompts are shown where their chat is at hand."""
+def report(path: Path, store: Store, title: str, chats: Mapping[str, Chat] = NO_CHATS) -> Path:
+    """Write `report.html` of a run folder; prompts are shown of agents whose chat is at hand."""
 
     def prompts(tree: Tree, i: int) -> str:
+        chat = chats.get(tree.nodes[i].agent)
         return chat.decode(tree.nodes[i].prompt) if chat else ""
 
     recipe = path / "recipe.toml"
@@ -152,6 +155,6 @@ def report(path: Path, store: Store, title: str, chat: Chat | None = None) -> Pa
         metrics=store.metrics(),
         costs=store.totals(),
         trees=StoredTrees(store),
-        prompts=prompts if chat else None,
+        prompts=prompts if chats else None,
     )
     return write_report(path / "report.html", data)

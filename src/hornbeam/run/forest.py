@@ -19,7 +19,7 @@ from hornbeam.run.folder import Folder
 from hornbeam.run.loop import tree_seed
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
-from hornbeam.run.wire import Plan, World, load_policy, model_folder
+from hornbeam.run.wire import Plan, World, load_policies
 from hornbeam.store import Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
@@ -45,9 +45,8 @@ class Forest:
         self.store = self.folder.store
         try:
             self.folder.hold_tasks(kind, (plan.train if kind == "training" else plan.eval).tasks)
-            policy = load_policy(recipe, model_folder(recipe, path / "model", watch.say))
-            self.tokenizer = policy.tokenizer
-            self.world = World.build(recipe, plan, policy)
+            policies = load_policies(recipe, path / "model", watch.say)
+            self.world = World.build(recipe, plan, policies)
         except BaseException:
             self.store.close()
             raise
@@ -93,7 +92,7 @@ class Forest:
         grower = replace(make(), ledgers=ledger)
         done, at_once = len(tasks) - len(starts), self.recipe.run.at_once
         self.watch.begin(what, len(tasks), done)
-        await self.world.engine.load(self.world.engine.version)  # no prefix is kept from before
+        await self.world.policies.load()  # no prefix is kept from before
         for first in range(0, len(starts), at_once):
             part = starts[first : first + at_once]
             began = time.perf_counter()

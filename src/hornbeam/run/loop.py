@@ -24,10 +24,12 @@ from hornbeam.credit import credit, mixed
 from hornbeam.errors import BudgetSpent, ProgramError
 from hornbeam.grow import Grower
 from hornbeam.ledger import Entry, Ledger
+from hornbeam.programs.talk import Turn
 from hornbeam.run.board import Board
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
-from hornbeam.run.recipe import Recipe
+from hornbeam.run.policies import Member
+from hornbeam.run.recipe import Recipe, SftStage
 from hornbeam.run.sftset import read_set
 from hornbeam.run.watch import Watch, train_line
 from hornbeam.run.wire import (
@@ -36,8 +38,8 @@ from hornbeam.run.wire import (
     bf16_is_slow,
     demonstrations,
     examples,
-    load_policy,
-    model_folder,
+    load_policies,
+    spoken,
 )
 from hornbeam.store import LOST, Stored, TreeKey
 from hornbeam.tasks.base import Task
@@ -75,11 +77,10 @@ class Run:
             self.folder.hold_tasks("held-out", plan.eval.tasks)
             self.shown = read_set(plan.shown) if plan.shown else None
             self.checkpoints = Checkpoints(path / "checkpoints", recipe.run.keep)
-            self.base = model_folder(recipe, path / "model", watch.say)
-            self.policy = load_policy(recipe, self.base)
-            self.world = World.build(recipe, plan, self.policy)
+            self.policies = load_policies(recipe, path / "model", watch.say)
+            self.world = World.build(recipe, plan, self.policies)
             reads = [plan.credit.reads] if plan.credit.reads else []
-            guides = Guides(recipe, reads, self.policy.tokenizer)
+            guides = Guides(recipe, reads, self.policies.tokenizer if reads else None)
             self.judges = [guides[column] for column in guides.needed(reads)]
         except BaseException:
             self.store.close()
@@ -115,8 +116,8 @@ class Run:
                 steps = self._trained()
             self._checkpoint(steps)
             await self._look("final", "eval", steps)
-            self.policy.save(self.folder.path / "final")
-            return self.folder.report(self.world.engine.chat)
+            self.policies.save(self.folder.path / "final")
+            return self.folder.report(self.policies.chats)
         finally:
             self.watch.end()
             await self.close()
@@ -136,17 +137,17 @@ class Run:
         """Restore the last checkpoint, or do what comes before step 0; returns the steps done."""
         found = self.checkpoints.latest()
         if found is not None:
-            self.policy.load_state(found.path)
-            await self._load()
+            self.policies.load_states(found.path)
+            await self.policies.load()
             self.watch.say(f"Going on from the checkpoint after step {found.step}")
             return await self._again(found.step)
-        await self._load()
+        await self.policies.load()
         if self.recipe.run.eval_start:
             await self._look("start", "start", 0)
         if self.recipe.sft is not None:
             self._warm_start()
-            await self._load()
-            self.policy.set_reference()
+            await self.policies.load()
+            self.policies.set_references()
             self._checkpoint(0)
         return await self._again(0)
 
@@ -157,9 +158,9 @@ class Run:
             self.watch.say(f"Training steps {done + 1} to {trained} again on their stored trees")
         for step in range(done, trained):
             trees = [self.store.read(key).tree for key in self.store.keys("train", step)]
-            self._learn(trees)
+            self._learn(trees, step)
             self.ledger.enter(self._trainer_costs(step, self.told))
-        await self._load()
+        await self.policies.load()
         if self.recipe.sft is not None and not trained and self.recipe.run.steps:
             await self._look("warm start", "warm start", 0)  # without steps the last look says it
         if 0 < trained < self.recipe.run.steps and self._due(trained, self.recipe.run.eval_every):
@@ -180,14 +181,22 @@ class Run:
             assert demonstrate is not None
             shown = demonstrations(self.plan.train.tasks, demonstrate, stage.count)
             what = "demonstrated tasks"
-        given = [example for turns in shown for example in examples(turns, self.world.engine.chat)]
-        total = -(-len(given) // stage.batch_size) * stage.epochs
         self.watch.say(f"Warm start on {len(shown)} {what}")
-        self.watch.begin("warm start", total)
-        for number, told in enumerate(self.policy.fit(given, stage)):
+        for member in self.policies:
+            self._show(member, shown, stage)
+
+    def _show(self, member: Member, shown: Sequence[Sequence[Turn]], stage: SftStage) -> None:
+        """The supervised stage of one policy, on what its agents are shown to say."""
+        chat, alone = member.engine.chat, len(self.policies) == 1
+        said = [spoken(turns, member, alone) for turns in shown]
+        given = [example for turns in said for example in examples(turns, chat)]
+        total = -(-len(given) // stage.batch_size) * stage.epochs
+        self.watch.begin(f"warm start {member.name}".strip(), total)
+        for number, told in enumerate(member.policy.fit(given, stage)):
             self.ledger.enter(self._trainer_costs(-1, told))
-            row = {"kind": "sft", "step": number, "seconds": self.ledger.seconds, **told}
-            self._metric(row)
+            where = {"kind": "sft", "stage": member.name, "step": number}
+            row = {key: value for key, value in where.items() if value != ""}
+            self._metric({**row, "seconds": self.ledger.seconds, **told})
             self.watch.step(number + 1, f"loss {told['loss']:.3f}")
         self.watch.end()
 
@@ -199,11 +208,11 @@ class Run:
         self.ledger.take()
         trees = await self._grow(step)
         grown = time.perf_counter()
-        self._learn(trees)
+        self._learn(trees, step)
         self.ledger.enter(self._trainer_costs(step, self.told))
         for key, tree in zip(self.store.keys("train", step), trees):
             self.store.columns(key, tree.columns)
-        await self._load()
+        await self.policies.load()
         row = self._row(step, trees, grown - began, time.perf_counter() - grown)
         self._metric(row)
         self.watch.step(step + 1, *train_line(row, self.recipe.run.steps))
@@ -237,7 +246,7 @@ class Run:
         self.store.flush()
         return [trees[key] for key in keys]
 
-    def _learn(self, trees: Sequence[Tree]) -> None:
+    def _learn(self, trees: Sequence[Tree], step: int) -> None:
         """Credit the trees and step on those that have a scored leaf."""
         scored = [tree for tree in trees if any(v is not None for v in tree.columns["reward"])]
         if not scored:
@@ -247,7 +256,7 @@ class Run:
                 f" {next(filter(None, errors), 'the checker gave no verdict')}"
             )
         credit(scored, self.plan.credit)
-        self.told = self.policy.step(scored)
+        self.told = self.policies.step(scored, step)
 
     def _trainer_costs(self, step: int, told: dict[str, float]) -> list[Entry]:
         where = f"train/{step}"
@@ -289,38 +298,30 @@ class Run:
         tasks = self.plan.eval.tasks
         if not tasks or ("eval", stage, step) in self.rows:
             return
-        await self._load()
+        await self.policies.load()
         keys = [TreeKey(trees, step, number) for number in range(len(tasks))]
         grown = await self._grow_keys(self.looker, keys, tasks)
-        await self._load()
+        await self.policies.load()
         row = {"kind": "eval", "stage": stage, "step": step, **measure(grown)}
         self._metric({**row, "seconds": round(self.ledger.seconds, 3)})
         after = {"start": "before training", "warm start": "after the warm start"}
         told = after.get(stage, f"after {step} steps")
         share, count = row["accuracy"], row["count"]
         self.watch.say(f"Held-out accuracy {told}: {100 * share:.1f} % of {count}", "bold")
-        self.folder.report(self.world.engine.chat)
+        self.folder.report(self.policies.chats)
 
     def _checkpoint(self, step: int) -> None:
         found = self.checkpoints.latest()
         if found is not None and found.step >= step:
             return
-
-        def save(path: Path) -> None:
-            self.policy.save(path)
-            self.policy.save_state(path)
-
-        self.checkpoints.write(step, save, {"step": step, "version": self.policy.version})
+        told = {"step": step, "version": self.policies.versions}
+        self.checkpoints.write(step, self.policies.save_states, told)
 
     def _metric(self, row: dict[str, Any]) -> None:
         self.rows[row["kind"], str(row.get("stage", "")), row.get("step", -1)] = row
         self.folder.metric(row)
         if self.board:
             self.board.add(row)
-
-    async def _load(self) -> None:
-        """Let the engine speak with the present weights, nothing kept from before."""
-        await self.world.engine.load(self.policy.version)
 
     def _due(self, step: int, every: int) -> bool:
         return bool(every) and step % every == 0

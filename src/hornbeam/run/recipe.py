@@ -6,9 +6,9 @@ thing's own settings beside the name; those are checked by whoever makes it, bef
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -28,7 +28,7 @@ from hornbeam.run.choices import (
 )
 from hornbeam.score.rules import RewardSettings
 from hornbeam.segment import Segmenter
-from hornbeam.settings import Settings
+from hornbeam.settings import Settings, build, nearest
 from hornbeam.tasks.load import TaskSettings
 from hornbeam.train.settings import (
     FitSettings,
@@ -37,6 +37,8 @@ from hornbeam.train.settings import (
     OptimSettings,
     SftSettings,
 )
+
+S = TypeVar("S", bound=Settings)
 
 # What a resumed run may change: all else would make it another run.
 FREE = {
@@ -85,9 +87,13 @@ class ModelSettings(Settings):
     name: str = "smollm2-135m"
     options: dict[str, int] = {}
 
+    def other(self, name: str) -> ModelSettings:
+        """The settings of another model; options stay where that is a tiny one too."""
+        return ModelSettings(name=name, options=self.options if name == self.name else {})
+
 
 class AgentSettings(Settings):
-    """How an agent samples while trees grow; evaluation is greedy."""
+    """How an agent samples while trees grow, and with which policy; evaluation is greedy."""
 
     max_tokens: int = Field(256, ge=1)
     temperature: float = Field(1.0, gt=0)
@@ -95,11 +101,37 @@ class AgentSettings(Settings):
     top_k: int = Field(0, ge=0)
     stop: tuple[str, ...] = ()
     segment: Segmenter | None = None
+    policy: str = ""  # its table in [policies], where there are several
 
     def sampling(self, greedy: bool = False) -> Sampling:
         """As the engine wants it."""
         temperature = 0.0 if greedy else self.temperature
         return Sampling(self.max_tokens, temperature, self.top_p, self.top_k, self.stop)
+
+
+class PolicySettings(Settings):
+    """One of several sets of weights; what is not said here is as the recipe has it for all.
+
+    It learns at the steps where step % `every` is `phase`; never without `train`.
+    """
+
+    model: str = ""
+    lora: LoraSettings | None = None
+    loss: dict[str, Any] = {}
+    optim: dict[str, Any] = {}
+    train: bool = True
+    every: int = Field(1, ge=1)
+    phase: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _turn(self) -> Self:
+        if self.phase >= self.every:
+            raise ValueError(f"phase = {self.phase} never comes: below every = {self.every}")
+        return self
+
+    def due(self, step: int) -> bool:
+        """Whether it learns at this step."""
+        return self.train and step % self.every == self.phase
 
 
 class TaskChoice(Settings):
@@ -133,6 +165,7 @@ class Recipe(Settings):
     run: RunSettings = RunSettings()
     model: ModelSettings = ModelSettings()
     lora: LoraSettings | None = None
+    policies: dict[str, PolicySettings] = {}
     agents: dict[str, AgentSettings] = {"solver": AgentSettings()}
     program: ProgramChoice = ProgramChoice()
     tools: dict[str, ToolChoice] = {}
@@ -154,17 +187,71 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
-        if len({agent.temperature for agent in self.agents.values()}) > 1:
-            raise ValueError("all agents of one policy must sample at one temperature")
         if not self.agents:
             raise ValueError("agents: name at least one, as [agents.solver]")
+        for name, agent in self.agents.items():
+            self._check_policy(name, agent.policy)
+        for name in self.names:
+            part = self.of(name)
+            if not part.agents:
+                raise ValueError(
+                    f"policies.{name}: no agent speaks with it: give one policy = {name!r}"
+                )
+            if len({agent.temperature for agent in part.agents.values()}) > 1:
+                raise ValueError("all agents of one policy must sample at one temperature")
         return self
+
+    def _check_policy(self, agent: str, name: str) -> None:
+        if name and name not in self.policies:
+            known = nearest(name, self.policies) if self.policies else "there is no [policies]"
+            raise ValueError(f"agents.{agent}: policy = {name!r}: {known}")
+        if not name and len(self.policies) > 1:
+            listed = " or ".join(map(repr, self.policies))
+            raise ValueError(f"agents.{agent}: no policy: set policy = {listed}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The policies; one without a name where the recipe has no [policies]."""
+        return tuple(self.policies) or ("",)
+
+    def policy_of(self, agent: str) -> str:
+        """The policy that speaks for an agent."""
+        return self.agents[agent].policy or self.names[0]
+
+    def with_weights(self, model: str) -> Recipe:
+        """The recipe with the weights of a known model or folder; of several, each by its name."""
+        folders = {name: Path(model) / name for name in self.policies}
+        several = bool(folders) and all(folder.is_dir() for folder in folders.values())
+        own = {name: str(folder) if several else "" for name, folder in folders.items()}
+        common = self.model if several else self.model.other(model)
+        kept = {n: p.model_copy(update={"model": own[n]}) for n, p in self.policies.items()}
+        return self.model_copy(update={"model": common, "policies": kept})
+
+    def of(self, policy: str) -> Recipe:
+        """The recipe as one policy sees it: its own agents, model, adapters, loss and optimiser."""
+        if policy not in self.policies:
+            return self
+        own = self.policies[policy]
+        agents = {n: a for n, a in self.agents.items() if self.policy_of(n) == policy}
+        model = self.model.other(own.model) if own.model else self.model
+        loss = _over(f"policies.{policy}.loss", self.loss, own.loss)
+        optim = _over(f"policies.{policy}.optim", self.optim, own.optim)
+        told = {"agents": agents, "model": model, "lora": own.lora or self.lora, "policies": {}}
+        return self.model_copy(update={**told, "loss": loss, "optim": optim})
 
     @property
     def trained_loss(self) -> LossSettings:
         """The loss at the temperature of sampling, whatever the recipe says there."""
         temperature = next(iter(self.agents.values())).temperature
         return self.loss.model_copy(update={"temperature": temperature})
+
+
+def _over(where: str, common: S, own: Mapping[str, Any]) -> S:
+    """Settings with some of their keys changed. `RecipeError` names the key that cannot be."""
+    if not own:
+        return common
+    kind = type(common)
+    return build("table", {where: kind}, where, {**common.model_dump(), **own})
 
 
 def load_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:

@@ -139,7 +139,7 @@ class Search:
         self.forest = Forest(recipe, plan, path, watch, "held-out")
         try:
             columns = [column for job in self.jobs for column in job.reads]
-            self.guides = Guides(recipe, columns, self.forest.tokenizer)
+            self.guides = Guides(recipe, columns, self.forest.world.policies.tokenizer)
             self.jobs = jobs(recipe, self.guides.marks)
         except BaseException:
             self.forest.store.close()

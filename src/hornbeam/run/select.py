@@ -12,14 +12,14 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hornbeam.chat import TemplateChat
+from hornbeam.chat import Chat, TemplateChat
 from hornbeam.errors import DataError
 from hornbeam.programs import make_program
 from hornbeam.run.chunks import correct
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import set_line
 from hornbeam.run.transcript import transcript
-from hornbeam.run.wire import Say, model_folder
+from hornbeam.run.wire import Say, model_folders
 from hornbeam.tree import Tree
 
 Chosen = tuple[Tree, int]
@@ -78,12 +78,14 @@ async def set_of(recipe: Recipe, base: Path, chosen: Sequence[Chosen], say: Say)
     from transformers import AutoTokenizer
 
     program, _ = make_program(recipe.program.name, recipe.program.rest(), base)
+    chats: dict[str, Chat] = {}
     with TemporaryDirectory() as scratch:
-        folder = model_folder(recipe, Path(scratch) / "model", say)
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    chat = TemplateChat(tokenizer, recipe.model.name)
+        for name, folder in model_folders(recipe, Path(scratch) / "model", say).items():
+            tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            part = recipe.of(name)
+            chats |= dict.fromkeys(part.agents, TemplateChat(tokenizer, part.model.name))
     lines = []
     for tree, leaf in chosen:
-        turns = await transcript(program, recipe.limits, chat, tree, leaf)
-        lines += [set_line(messages, reply.text) for messages, reply in turns]
+        turns = await transcript(program, recipe.limits, chats, tree, leaf)
+        lines += [set_line(messages, reply) for messages, reply in turns]
     return lines

@@ -17,6 +17,7 @@ from hornbeam.driver import Driver
 from hornbeam.errors import DataError, ProgramError
 from hornbeam.live import Piece, Place
 from hornbeam.program import Limits, Program, Reply
+from hornbeam.settings import nearest
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Node, Tree
 
@@ -24,10 +25,11 @@ Turn = tuple[list[Message], Reply]
 
 
 async def transcript(
-    program: Program, limits: Limits, chat: Chat, tree: Tree, leaf: int
+    program: Program, limits: Limits, chats: Mapping[str, Chat], tree: Tree, leaf: int
 ) -> list[Turn]:
     """(messages before, reply) of every ask on the path to a leaf where an episode ended.
 
+    `chats` are those of the agents.
     Raises `DataError` where the program does not go that path: it is another one, or changed.
     """
     indices = [0, *tree.path(leaf)]
@@ -36,7 +38,7 @@ async def transcript(
         program,
         Task.from_json(tree.task),
         [tree.nodes[i] for i in indices],
-        _Recorded(chat),
+        _Recorded(chats),
         contexts=lambda k: tree.context(indices[k]),
         commit=lambda node, context: ends.append(node),
         limits=limits,
@@ -74,10 +76,12 @@ class _Listener(Driver):
 class _Recorded:
     """A world in which nothing is sampled and no tool runs."""
 
-    chat_: Chat
+    chats: Mapping[str, Chat]
 
     def chat(self, agent: str) -> Chat:
-        return self.chat_
+        if agent not in self.chats:
+            raise ProgramError(f"no agent {agent!r} in the recipe: {nearest(agent, self.chats)}")
+        return self.chats[agent]
 
     def seed(self, place: Place) -> int:
         return 0

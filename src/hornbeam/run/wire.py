@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam import models
-from hornbeam.chat import Chat, Message, TemplateChat, end_of_answer
+from hornbeam.chat import Chat, end_of_answer
 from hornbeam.credit import Method, method
 from hornbeam.effects import Speaker
-from hornbeam.engine.local import LocalEngine, LocalSettings
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.grow import Grower, Keeper
 from hornbeam.ledger import Ledger
 from hornbeam.program import Program
 from hornbeam.programs import Demonstration, make_program
 from hornbeam.programs.load import load_module
+from hornbeam.programs.talk import Turn
+from hornbeam.run.policies import Member, Policies
 from hornbeam.run.recipe import Recipe
 from hornbeam.score.rules import RuleScorer, check_task, make_scorer
 from hornbeam.search import Independent, Strategy, strategy
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.load import Loaded, check_apart, load_tasks
 from hornbeam.tools import make_tool
-from hornbeam.train.policy import Policy
 from hornbeam.train.sft import Example
 from hornbeam.workers.local import LocalWorkers
 
@@ -119,52 +119,34 @@ def bf16_is_slow(recipe: Recipe) -> bool:
     return recipe.optim.bf16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def device(recipe: Recipe) -> str:
-    """Where weights lie. Raises `RecipeError` where this machine has no such place."""
-    import torch
-
-    name = recipe.run.device
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        line = str(error).strip().partition("\n")[0]
-        raise RecipeError(f"run.device = {name!r} cannot be used here: {line}") from error
-    return name
+def load_policies(recipe: Recipe, folder: Path, say: Say) -> Policies:
+    """The policies with their losses, optimisers and adapters; `folder` is for tiny models."""
+    return Policies(recipe, model_folders(recipe, folder, say))
 
 
-def load_policy(recipe: Recipe, folder: Path) -> Policy:
-    """The policy with the recipe's loss, optimiser and adapters."""
-    return Policy.load(
-        folder,
-        loss=recipe.trained_loss,
-        optim=recipe.optim,
-        lora=recipe.lora,
-        seed=recipe.run.seed,
-        device=device(recipe),
-    )
+def model_folders(recipe: Recipe, folder: Path, say: Say) -> dict[str, Path]:
+    """Where the model of each policy lies; those without one of their own share the recipe's."""
+    out = {}
+    for name in recipe.names:
+        own = recipe.policies[name].model if name in recipe.policies else ""
+        place = folder.with_name(f"{folder.name}-{name}") if own else folder
+        out[name] = model_folder(recipe.of(name), place, say)
+    return out
 
 
 @dataclass(slots=True)
 class World:
-    """Policy, engine and scorer of a run, and growers that share them."""
+    """Policies and scorer of a run, and growers that share them."""
 
     recipe: Recipe
     plan: Plan
-    policy: Policy
-    engine: LocalEngine
+    policies: Policies
     scorer: RuleScorer
 
     @classmethod
-    def build(cls, recipe: Recipe, plan: Plan, policy: Policy) -> World:
-        """The engine samples from the policy's own weights."""
-        chat = TemplateChat(policy.tokenizer, recipe.model.name)
-        engine = LocalEngine(
-            policy.model,
-            chat,
-            LocalSettings(**recipe.engine.model_dump()),
-            deterministic=recipe.run.resume == "exact",
-        )
-        return cls(recipe, plan, policy, engine, make_scorer(recipe.reward))
+    def build(cls, recipe: Recipe, plan: Plan, policies: Policies) -> World:
+        """A world in which agents speak with these policies."""
+        return cls(recipe, plan, policies, make_scorer(recipe.reward))
 
     def grower(
         self, ledger: Ledger, keeper: Keeper | None, greedy: bool = False, trained: bool = True
@@ -175,7 +157,9 @@ class World:
         """
         trained = trained and not greedy
         agents = {
-            name: Speaker(self.engine, agent.sampling(greedy), agent.segment, trained)
+            name: Speaker(
+                self.policies.of(name).engine, agent.sampling(greedy), agent.segment, trained
+            )
             for name, agent in self.recipe.agents.items()
         }
         return Grower(
@@ -190,25 +174,22 @@ class World:
         )
 
     async def aclose(self) -> None:
-        """Give back what engine and scorer hold."""
-        await self.engine.aclose()
+        """Give back what engines and scorer hold."""
+        await self.policies.aclose()
         await self.scorer.aclose()
-
-
-Turns = list[tuple[list[Message], str]]
 
 
 def demonstrations(
     tasks: Sequence[Task], demonstration: Demonstration, count: int | None
-) -> list[Turns]:
+) -> list[list[Turn]]:
     """Gold conversations of the first `count` tasks that have one. `DataError` where none has."""
-    shown: list[Turns] = []
+    shown: list[list[Turn]] = []
     missing: DataError | None = None
     for task in tasks:
         if count is not None and len(shown) == count:
             break
         try:
-            shown.append(demonstration(task))
+            shown.append([Turn(*turn) for turn in demonstration(task)])
         except DataError as error:
             missing = error
     if not shown and missing is not None:
@@ -216,7 +197,21 @@ def demonstrations(
     return shown
 
 
-def examples(turns: Turns, chat: Chat) -> list[Example]:
+def spoken(turns: Sequence[Turn], member: Member, alone: bool) -> list[Turn]:
+    """The turns of a demonstration that a policy is to say; all of them where it is `alone`.
+
+    Raises `DataError` where it is not told who says a turn.
+    """
+    for turn in turns:
+        if not alone and not turn.agent:
+            raise DataError(
+                "[sft]: with several policies a demonstration must name the agent of each turn,"
+                ' as (messages, text, "main"), a line of sft.data as "agent"'
+            )
+    return [turn for turn in turns if alone or turn.agent in member.agents]
+
+
+def examples(turns: Sequence[Turn], chat: Chat) -> list[Example]:
     """A demonstration as ids: what the agent says is trained, its end token included.
 
     One example as long as each prompt goes on from the one before, else several.
@@ -225,7 +220,7 @@ def examples(turns: Turns, chat: Chat) -> list[Example]:
     out: list[Example] = []
     said: dict[str, list[int]] = {}
     held: list[int] = []
-    for messages, text in turns:
+    for messages, text, _ in turns:
         context = list(chat.render(messages, said))
         answer = [*chat.encode(text), end]
         if out and context[: len(held)] == held:

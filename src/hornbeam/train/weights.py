@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from pathlib import Path
@@ -44,6 +45,12 @@ def fits(model: Any, tokenizer: Any, name: str) -> None:
             f"{name}: tokenizer and model disagree: {ids} ids, {rows} embeddings; take the"
             " tokenizer that came with the model, or resize the model's embeddings"
         )
+
+
+def twin(model: Any) -> Any:
+    """The same model as modules of their own on the same weights: no memory but for the shells."""
+    shared = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
 
 
 def add_lora(model: Any, lora: LoraSettings, seed: int, task: str | None = "CAUSAL_LM") -> Any:

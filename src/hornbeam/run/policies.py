@@ -1,0 +1,193 @@
+"""The policies of a run: sets of weights that learn from the same trees, each with its engine.
+
+A recipe without [policies] has one, without a name, and its files lie where those of a single
+model lie; several lie in folders by their names. Which policy learns from a node is said by the
+node's agent. Policies with adapters on the same model share the weights below them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hornbeam.chat import Chat, TemplateChat
+from hornbeam.engine.local import LocalEngine, LocalSettings
+from hornbeam.errors import RecipeError
+from hornbeam.run.recipe import PolicySettings, Recipe
+from hornbeam.train import weights
+from hornbeam.train.policy import Policy
+from hornbeam.train.rows import all_nodes
+from hornbeam.tree import Node, Tree
+
+SUMS = ("tokens_flat", "tokens_unique", "tokens_trained", "updates", "skipped_updates")
+
+
+@dataclass(slots=True)
+class Member:
+    """One policy: its weights, the engine that samples from them, the agents it speaks for."""
+
+    name: str
+    policy: Policy
+    engine: LocalEngine
+    agents: frozenset[str]
+    settings: PolicySettings
+
+    def speaks(self, node: Node) -> bool:
+        """Whether a node was said with these weights."""
+        return node.agent in self.agents
+
+    async def load(self) -> None:
+        """Let the engine speak with the present weights, nothing kept from before."""
+        await self.engine.load(self.policy.version)
+
+    def at(self, folder: Path) -> Path:
+        """Its own place in a folder of all policies."""
+        return folder / self.name if self.name else folder
+
+
+class Policies:
+    """All policies of a recipe, read from `folders` by name."""
+
+    def __init__(self, recipe: Recipe, folders: Mapping[str, Path]) -> None:
+        self.members: list[Member] = []
+        bases: dict[Path, tuple[Any, Any]] = {}
+        for name in recipe.names:
+            part, folder = recipe.of(name), folders[name]
+            policy = _load(part, folder, bases)
+            engine = LocalEngine(
+                policy.model,
+                TemplateChat(policy.tokenizer, part.model.name),
+                LocalSettings(**recipe.engine.model_dump()),
+                deterministic=recipe.run.resume == "exact",
+            )
+            settings = recipe.policies.get(name, PolicySettings())
+            self.members.append(Member(name, policy, engine, frozenset(part.agents), settings))
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self.members)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def of(self, agent: str) -> Member:
+        """The policy that speaks for an agent."""
+        return next(member for member in self.members if agent in member.agents)
+
+    @property
+    def chats(self) -> dict[str, Chat]:
+        """The chat of every agent."""
+        return {agent: member.engine.chat for member in self for agent in member.agents}
+
+    @property
+    def tokenizer(self) -> Any:
+        """The one tokenizer of all. `RecipeError` where they differ: then no guide can read all."""
+        from hornbeam.train.value_files import fingerprint
+
+        found = [member.policy.tokenizer for member in self]
+        if len(found) > 1 and len({fingerprint(tokenizer) for tokenizer in found}) > 1:
+            names = ", ".join(member.name for member in self)
+            raise RecipeError(f"guides read one vocabulary, and policies {names} have several")
+        return found[0]
+
+    # --- learning --------------------------------------------------------------------------------
+
+    def step(self, trees: Sequence[Tree], step: int) -> dict[str, float]:
+        """Every policy whose turn it is learns from its own nodes; what that did.
+
+        With several, sums of tokens and updates and means of the rest over those that learned, and
+        each one's own figures under NAME/key.
+        """
+        if len(self) == 1 and not self.members[0].name:
+            return self.members[0].policy.step(trees, trains=all_nodes)
+        told = {
+            member.name: member.policy.step(trees, trains=member.speaks)
+            for member in self
+            if member.settings.due(step)
+        }
+        own = {f"{name}/{key}": v for name, each in told.items() for key, v in each.items()}
+        return {**self._joined(list(told.values())), **own}
+
+    def _joined(self, told: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        keys = told[0] if told else dict.fromkeys((*SUMS, "loss"))
+        moved = [each for each in told if each["updates"]]
+        return {
+            key: sum(each[key] for each in told)
+            if key in SUMS
+            else sum(each[key] for each in moved) / max(1, len(moved))
+            for key in keys
+        }
+
+    def set_references(self) -> None:
+        """Hold the present weights as the references of the KL."""
+        for member in self:
+            member.policy.set_reference()
+
+    async def load(self) -> None:
+        """Let all engines speak with the present weights."""
+        for member in self:
+            await member.load()
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Write the weights in Hugging Face layout, several in folders by name."""
+        for member in self:
+            member.policy.save(member.at(folder))
+
+    def save_states(self, folder: Path) -> None:
+        """Write weights and all that the next step depends on."""
+        for member in self:
+            member.policy.save(member.at(folder))
+            member.policy.save_state(member.at(folder))
+
+    def load_states(self, folder: Path) -> None:
+        """Go on from what `save_states` wrote."""
+        for member in self:
+            member.policy.load_state(member.at(folder))
+
+    @property
+    def versions(self) -> int | dict[str, int]:
+        """The version of the weights, or of each policy by name."""
+        if len(self) == 1 and not self.members[0].name:
+            return self.members[0].policy.version
+        return {member.name: member.policy.version for member in self}
+
+    async def aclose(self) -> None:
+        """Give back what the engines hold."""
+        for member in self:
+            await member.engine.aclose()
+
+
+def _load(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> Policy:
+    """A policy of a folder; with adapters it stands on weights that others may share."""
+    if recipe.lora is None:
+        model, tokenizer = weights.load(folder)
+    else:
+        key = folder.resolve()
+        if key not in bases:
+            bases[key] = weights.load(folder)
+        model, tokenizer = weights.twin(bases[key][0]), bases[key][1]
+    return Policy(
+        model.to(device(recipe)),
+        tokenizer,
+        loss=recipe.trained_loss,
+        optim=recipe.optim,
+        lora=recipe.lora,
+        seed=recipe.run.seed,
+        name=str(folder),
+    )
+
+
+def device(recipe: Recipe) -> str:
+    """Where weights lie. Raises `RecipeError` where this machine has no such place."""
+    import torch
+
+    name = recipe.run.device
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        line = str(error).strip().partition("\n")[0]
+        raise RecipeError(f"run.device = {name!r} cannot be used here: {line}") from error
+    return name
