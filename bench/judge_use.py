@@ -1,0 +1,152 @@
+"""What judges of the tiny world are worth: chunk-reset in search, and choosing what to train on.
+
+    python bench/judge_use.py --out DIR [--seeds 0 1 2 3 4] [--judges rl sft ...] [--json FILE]
+
+DIR is what bench/judge_seeds.py made: a policy and its judges for every seed. For every judge it
+runs the searches of recipe reset_tiny on held-out questions (all tokens counted, the judge's too),
+and holds chunk-reset against the single pass and against the majority vote that costs at least as
+much. Then the policy answers 300 other tasks 16 times each; of every task's correct answers one is
+chosen, by the mean of the judge's verdicts on its steps or by the outcome alone, and the policy is
+trained on either set, which are of one size. All of it goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from judge_seeds import hornbeam, options
+from search_seeds import points, told
+
+from hornbeam import stats
+
+Json = dict[str, Any]
+TASKS, SAMPLES = 300, 16
+
+
+def seeded(seed: int) -> list[str]:
+    """The world and the tasks of a seed."""
+    world = [f"tasks.{part}.0.options={{world={seed}}}" for part in ("train", "eval")]
+    return options(f"run.seed={seed}", *world, *(f"tasks.{p}.0.seed={seed}" for p in TASKED))
+
+
+TASKED = ("train", "eval")
+
+
+def search(folder: Path, seed: int, judge: str) -> Json:
+    """The searches of the recipe under one judge."""
+    out = folder / f"search_{judge}"
+    model = options(f"guides.value.model={folder / judge / 'final'}")
+    policy = ["--model", str(folder / "policy" / "final")]
+    hornbeam("search", "reset_tiny", *policy, "--out", str(out), *seeded(seed), *model)
+    found: Json = json.loads((out / "search.json").read_text())
+    return found
+
+
+def selection(folder: Path, seed: int, judge: str) -> Json:
+    """Accuracy after training on answers chosen by the judge, and by the outcome alone."""
+    pool, policy = folder / f"pool_{judge}", folder / "policy" / "final"
+    way = [{"name": "single pass"}, {"name": "judged", "choose": "prm_vote", "n": SAMPLES}]
+    methods = ", ".join(
+        "{" + ", ".join(f"{k} = {json.dumps(v)}" for k, v in each.items()) + "}" for each in way
+    )
+    sets = options(
+        *("tasks.train.0.count=1000", "tasks.eval.0.split=train", "tasks.eval.0.skip=1000"),
+        *(f"tasks.eval.0.count={TASKS}", f"search.methods=[{methods}]"),
+        f"guides.value.model={folder / judge / 'final'}",
+    )
+    model = ["--model", str(policy)]
+    if not (pool / "pool.jsonl").is_file():
+        hornbeam("search", "reset_tiny", *model, "--out", str(pool), *seeded(seed), *sets)
+    out: Json = {}
+    for how in ("score", "outcome"):
+        file, run = pool / f"{how}.jsonl", pool / how
+        if not (run / "final" / "config.json").is_file():
+            by = ["--by", how, "--column", "value", "--recipe", "reset_tiny", *model]
+            hornbeam("select", str(pool / "pool.jsonl"), *by, "--out", str(file))
+            data = options(f"sft.data={file}", f"model.name={policy}", "sft.epochs=4")
+            hornbeam("train", "reset_tiny", "--out", str(run), *seeded(seed), *data)
+        rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
+        out[how] = 100 * rows[-1]["accuracy"]
+        out[f"{how}_answers"] = len(file.read_text().splitlines())
+    rows = [json.loads(r) for r in (folder / "policy" / "metrics.jsonl").read_text().splitlines()]
+    return {**out, "before": 100 * rows[-1]["accuracy"]}
+
+
+def control(rows: list[Json], cost: float) -> Json:
+    """The cheapest majority vote that costs at least as much, else the dearest."""
+    votes = [row for row in rows if row["method"] == "majority"]
+    dearer = [row for row in votes if row["total_tokens"] >= cost]
+    return min(dearer or votes, key=lambda row: abs(row["total_tokens"] - cost))
+
+
+def against(row: Json, other: Json) -> Json:
+    """The difference in accuracy by seed, in points, with its interval over seeds."""
+    apart = [100 * (a - b) for a, b in zip(row["by_seed"], other["by_seed"])]
+    return {
+        "label": f"{other['method']} {other['label']}".strip(),
+        "tokens": other["total_tokens"],
+        "difference": statistics.mean(apart),
+        "by_seed": apart,
+        "interval": stats.student(apart) if len(apart) > 1 and any(apart) else None,
+    }
+
+
+def spread(values: list[float]) -> Json:
+    """Mean and interval over seeds of a difference."""
+    interval = stats.student(values) if len(values) > 1 and any(values) else None
+    return {"difference": statistics.mean(values), "by_seed": values, "interval": interval}
+
+
+def line(name: str, what: Json) -> str:
+    """A difference as text."""
+    low, high = what["interval"] or (float("nan"), float("nan"))
+    return f"  {name}: {what['difference']:+.1f} points over seeds [{low:+.1f}, {high:+.1f}]"
+
+
+def one_judge(args: argparse.Namespace, judge: str) -> Json:
+    """Both uses of one judge over all seeds."""
+    folders = [(args.out / str(seed), seed) for seed in args.seeds]
+    rows = points([search(folder, seed, judge) for folder, seed in folders])
+    print(f"--- {judge}\n{told(rows, 'single pass')}")
+    resets = []
+    for row in (row for row in rows if row["method"] == "chunk-reset"):
+        vote = against(row, control(rows, row["total_tokens"]))
+        print(line(f"{row['method']} {row['label']} against {vote['label']}", vote))
+        resets.append({"label": row["label"], "tokens": row["total_tokens"], "majority": vote})
+    chosen = [selection(folder, seed, judge) for folder, seed in folders]
+    gains = {
+        "score_to_outcome": spread([row["score"] - row["outcome"] for row in chosen]),
+        "outcome_to_before": spread([row["outcome"] - row["before"] for row in chosen]),
+    }
+    for name, gain in gains.items():
+        print(line(f"selection, {name.replace('_', ' ')}", gain))
+    return {"points": rows, "resets": resets, "selection": chosen, **gains}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--judges", nargs="+", default=["rl", "sft"])
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    found = {judge: one_judge(args, judge) for judge in args.judges}
+    if args.json:
+        about = {
+            "command": "python bench/judge_use.py " + " ".join(sys.argv[1:]),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "seeds": args.seeds,
+            "judges": found,
+        }
+        args.json.write_text(json.dumps(about, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
