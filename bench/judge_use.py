@@ -5,9 +5,13 @@
 DIR is what bench/judge_seeds.py made: a policy and its judges for every seed. For every judge it
 runs the searches of recipe reset_tiny on held-out questions (all tokens counted, the judge's too),
 and holds chunk-reset against the single pass and against the majority vote that costs at least as
-much. Then the policy answers 300 other tasks 16 times each; of every task's correct answers one is
-chosen, by the mean of the judge's verdicts on its steps or by the outcome alone, and the policy is
-trained on either set, which are of one size. All of it goes on where it was stopped.
+much.
+
+Selection needs answers that are right for a wrong reason. In a world where a quarter of the wrong
+ends hold the treasure all the same, steps are labelled and a judge is trained (SFT); the policy
+answers 100 other tasks 16 times each; of every task's correct answers one is chosen, by the mean of
+the judge's verdicts on its steps or by the outcome alone, and the policy is trained on either set.
+Both are held out where no end is lucky. All of it goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -21,22 +25,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from judge_seeds import hornbeam, options
+from hornbeam import stats
+from judge_seeds import JUDGES, hornbeam, options
 from search_seeds import points, told
 
-from hornbeam import stats
-
 Json = dict[str, Any]
-TASKS, SAMPLES = 300, 16
+TASKS, SAMPLES, LUCKY = 100, 16, 0.25  # of the selection
 
 
-def seeded(seed: int) -> list[str]:
-    """The world and the tasks of a seed."""
-    world = [f"tasks.{part}.0.options={{world={seed}}}" for part in ("train", "eval")]
-    return options(f"run.seed={seed}", *world, *(f"tasks.{p}.0.seed={seed}" for p in TASKED))
-
-
-TASKED = ("train", "eval")
+def seeded(seed: int, lucky: float = 0.0) -> list[str]:
+    """The world and the tasks of a seed; what is held out is never lucky."""
+    worlds = {"train": f"{{world={seed}, lucky={lucky}}}", "eval": f"{{world={seed}}}"}
+    sets = [f"tasks.{part}.0.options={world}" for part, world in worlds.items()]
+    return options(f"run.seed={seed}", *sets, *(f"tasks.{p}.0.seed={seed}" for p in worlds))
 
 
 def search(folder: Path, seed: int, judge: str) -> Json:
@@ -49,34 +50,50 @@ def search(folder: Path, seed: int, judge: str) -> Json:
     return found
 
 
-def selection(folder: Path, seed: int, judge: str) -> Json:
-    """Accuracy after training on answers chosen by the judge, and by the outcome alone."""
-    pool, policy = folder / f"pool_{judge}", folder / "policy" / "final"
-    way = [{"name": "single pass"}, {"name": "judged", "choose": "prm_vote", "n": SAMPLES}]
-    methods = ", ".join(
-        "{" + ", ".join(f"{k} = {json.dumps(v)}" for k, v in each.items()) + "}" for each in way
-    )
-    sets = options(
-        *("tasks.train.0.count=1000", "tasks.eval.0.split=train", "tasks.eval.0.skip=1000"),
-        *(f"tasks.eval.0.count={TASKS}", f"search.methods=[{methods}]"),
-        f"guides.value.model={folder / judge / 'final'}",
-    )
-    model = ["--model", str(policy)]
-    if not (pool / "pool.jsonl").is_file():
-        hornbeam("search", "reset_tiny", *model, "--out", str(pool), *seeded(seed), *sets)
+def selection(folder: Path, seed: int) -> Json:
+    """Accuracy after training on answers that a judge chose, and on any correct ones."""
+    home, model = folder / "lucky", ["--model", str(folder / "policy" / "final")]
+    world, labels, judge = seeded(seed, LUCKY), home / "rollouts", home / "judge"
+    if not (labels / "trees.jsonl").is_file():
+        how = options("label.chunk_label=rel_ratio", "label.rollouts=16")
+        hornbeam("label", "reset_tiny", *model, "--out", str(labels), *world, *how)
+    if not (judge / "final" / "config.json").is_file():
+        paths = [f"tasks.{p}.0.path={labels / 'trees.jsonl'}" for p in ("train", "eval")]
+        start = f"model.name={folder / 'policy' / 'final'}"
+        sets = options(f"run.seed={seed}", start, *paths, *JUDGES["sft"])
+        hornbeam("train", "judge_tiny", "--out", str(judge), *sets)
+    if not (home / "pool" / "pool.jsonl").is_file():
+        hornbeam("search", "reset_tiny", *model, "--out", str(home / "pool"), *world, *pool(judge))
     out: Json = {}
-    for how in ("score", "outcome"):
-        file, run = pool / f"{how}.jsonl", pool / how
+    for by in ("score", "outcome"):
+        file, run = home / f"{by}.jsonl", home / by
         if not (run / "final" / "config.json").is_file():
-            by = ["--by", how, "--column", "value", "--recipe", "reset_tiny", *model]
-            hornbeam("select", str(pool / "pool.jsonl"), *by, "--out", str(file))
-            data = options(f"sft.data={file}", f"model.name={policy}", "sft.epochs=4")
+            told = ["--by", by, "--column", "value", "--recipe", "reset_tiny", *model]
+            hornbeam("select", str(home / "pool" / "pool.jsonl"), *told, "--out", str(file))
+            data = options(f"sft.data={file}", f"model.name={model[1]}", "sft.count=100000")
             hornbeam("train", "reset_tiny", "--out", str(run), *seeded(seed), *data)
-        rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
-        out[how] = 100 * rows[-1]["accuracy"]
-        out[f"{how}_answers"] = len(file.read_text().splitlines())
-    rows = [json.loads(r) for r in (folder / "policy" / "metrics.jsonl").read_text().splitlines()]
-    return {**out, "before": 100 * rows[-1]["accuracy"]}
+        out[by] = last_accuracy(run)
+        out[f"{by}_lines"] = len(file.read_text().splitlines())
+    return {**out, "before": last_accuracy(folder / "policy")}
+
+
+def pool(judge: Path) -> list[str]:
+    """Answers to tasks that nothing was learned from, and what the judge says of their steps."""
+    ways = [{"name": "single pass"}, {"name": "judged", "choose": "prm_vote", "n": SAMPLES}]
+    methods = ", ".join(
+        "{" + ", ".join(f"{k} = {json.dumps(v)}" for k, v in way.items()) + "}" for way in ways
+    )
+    return options(
+        *("tasks.train.0.count=1", "tasks.eval.0.split=train", "tasks.eval.0.skip=1000"),
+        *(f"tasks.eval.0.count={TASKS}", f"tasks.eval.0.options.lucky={LUCKY}"),
+        *(f"search.methods=[{methods}]", f"guides.value.model={judge / 'final'}"),
+    )
+
+
+def last_accuracy(run: Path) -> float:
+    """Held-out accuracy at the end of a run, in percent."""
+    rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
+    return 100 * float(rows[-1]["accuracy"])
 
 
 def control(rows: list[Json], cost: float) -> Json:
@@ -111,7 +128,7 @@ def line(name: str, what: Json) -> str:
 
 
 def one_judge(args: argparse.Namespace, judge: str) -> Json:
-    """Both uses of one judge over all seeds."""
+    """The searches under one judge over all seeds."""
     folders = [(args.out / str(seed), seed) for seed in args.seeds]
     rows = points([search(folder, seed, judge) for folder, seed in folders])
     print(f"--- {judge}\n{told(rows, 'single pass')}")
@@ -120,14 +137,21 @@ def one_judge(args: argparse.Namespace, judge: str) -> Json:
         vote = against(row, control(rows, row["total_tokens"]))
         print(line(f"{row['method']} {row['label']} against {vote['label']}", vote))
         resets.append({"label": row["label"], "tokens": row["total_tokens"], "majority": vote})
-    chosen = [selection(folder, seed, judge) for folder, seed in folders]
+    return {"points": rows, "resets": resets}
+
+
+def selections(args: argparse.Namespace) -> Json:
+    """Selection over all seeds."""
+    chosen = [selection(args.out / str(seed), seed) for seed in args.seeds]
     gains = {
         "score_to_outcome": spread([row["score"] - row["outcome"] for row in chosen]),
         "outcome_to_before": spread([row["outcome"] - row["before"] for row in chosen]),
     }
+    for row in chosen:
+        print({key: round(value, 1) for key, value in row.items()})
     for name, gain in gains.items():
         print(line(f"selection, {name.replace('_', ' ')}", gain))
-    return {"points": rows, "resets": resets, "selection": chosen, **gains}
+    return {"selection": chosen, **gains}
 
 
 def main() -> None:
@@ -138,12 +162,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     found = {judge: one_judge(args, judge) for judge in args.judges}
+    chosen = selections(args)
     if args.json:
         about = {
             "command": "python bench/judge_use.py " + " ".join(sys.argv[1:]),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "seeds": args.seeds,
             "judges": found,
+            **chosen,
         }
         args.json.write_text(json.dumps(about, indent=1) + "\n")
 

@@ -51,6 +51,14 @@ def test_equal_arguments_give_equal_tasks_and_seeds_differ():
     assert rule(8, 0) != rule(8, 1)
 
 
+def test_some_wrong_ends_are_lucky():
+    plain, lucky = (lookup_tasks(count=200, lucky=share) for share in (0.0, 0.25))
+    held = [sum(note == t.answer for note in t.data["rooms"].values()) for t in (*plain, *lucky)]
+    assert set(held[:200]) == {1}  # one way alone is right
+    assert sum(held[200:]) / 200 == pytest.approx(1 + 3 * 0.25, abs=0.15)
+    assert lookup_tasks(count=9) == lookup_tasks(count=9, lucky=0.0)
+
+
 @pytest.mark.parametrize("world", [1000, 1001, 1002])
 def test_demonstrations_succeed_as_often_as_the_formula_says(world):
     tasks = lookup_tasks("train", 1500, seed=world, world=world)

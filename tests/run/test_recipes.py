@@ -69,7 +69,8 @@ def test_a_judge_is_trained_on_labelled_steps(path, tmp_path):
     labels = tmp_path / "labels.jsonl"
     write_trees(walks(lookup_tasks("train", 60)), labels)
     paths = [f"tasks.{part}.0.path={labels}" for part in ("train", "eval")]
-    recipe = load_recipe(path, [*SMALL, *paths])
+    cpu = ["run.device=cpu", "optim.bf16=false", "agents.judge.max_tokens=8", "engine={}"]
+    recipe = load_recipe(path, [*SMALL, *paths, *cpu])
     asyncio.run(Run(recipe, plan(recipe, path.parent), tmp_path / "run", Watch()).go())
     rows = [json.loads(r) for r in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     trained = [row for row in rows if row["kind"] == "train"]

@@ -46,15 +46,17 @@ def lookup_tasks(
     signs: int = 12,
     known: float = 0.75,
     world: int = 0,
+    lucky: float = 0.0,
 ) -> list[Task]:
     """`count` different tasks of `depth` choices, equal for equal arguments.
 
     `world` seeds the rule for the `signs`, and about which share `known` demonstrations are right.
-    `answer` is the treasure; `data` holds `rooms` (key -> note), `gold` (the right doors) and
+    Each wrong end holds the treasure all the same with probability `lucky`: then some right answers
+    were reached the wrong way, and the outcome alone does not tell which. `answer` is the treasure; `data` holds `rooms` (key -> note), `gold` (the right doors) and
     `demonstration` (the doors a demonstrator takes). The signs on the right way and the first note
     decide whether a task belongs to train or test, whatever the seed, so the two share neither.
     """
-    _check(split, depth, signs, known)
+    _check(split, depth, signs, known, lucky)
     right = rule(signs, world)
     habits = demonstrator(right, known, world)
     rng = Random(f"lookup/{split}/{seed}/{depth}/{signs}/{world}")
@@ -66,7 +68,7 @@ def lookup_tasks(
             name = "-".join(way)
             if name in seen or held_out(name) != (split == "test"):
                 continue
-            task = _task(way, right, habits, rng)
+            task = _task(way, right, habits, rng, lucky)
             if held_out(task.question) == (split == "test"):
                 break
         else:
@@ -76,13 +78,14 @@ def lookup_tasks(
     return tasks
 
 
-def _check(split: str, depth: int, signs: int, known: float) -> None:
+def _check(split: str, depth: int, signs: int, known: float, lucky: float) -> None:
     if split not in ("train", "test"):
         raise DataError(f"lookup tasks have the splits train and test, not {split!r}")
     bounds: dict[str, tuple[float, int, int]] = {
         "depth": (depth, 1, len(KEYS) // ROOMS),
         "signs": (signs, 1, len(SIGNS)),
         "known": (known, 0, 1),
+        "lucky": (lucky, 0, 1),
     }
     for name, (value, low, high) in bounds.items():
         if not low <= value <= high:
@@ -112,13 +115,18 @@ def demonstrator(right: Mapping[str, str], known: float, world: int = 0) -> Habi
     return habits
 
 
-def _task(way: Sequence[str], right: Mapping[str, str], habits: Habits, rng: Random) -> Task:
+def _task(
+    way: Sequence[str], right: Mapping[str, str], habits: Habits, rng: Random, lucky: float
+) -> Task:
     """A task with its rooms: one layer of rooms a choice, the first of each on the right way."""
     signs = sorted(right)
     keys = rng.sample(KEYS, len(way) * ROOMS)
     layers = [keys[at : at + ROOMS] for at in range(0, len(keys), ROOMS)]
     treasures = rng.sample(TREASURES, ROOMS)
-    rooms = dict(zip(layers[-1], treasures))
+    ends = treasures
+    if lucky:  # nothing is drawn without it, so that tasks stay what they were
+        ends = [treasure if rng.random() >= lucky else treasures[0] for treasure in treasures]
+    rooms = dict(zip(layers[-1], ends))
     for sign, above, below in zip(way[1:], layers, layers[1:]):
         rooms[above[0]] = _note(sign, right[sign], below, rng)
         for key in above[1:]:
