@@ -52,9 +52,10 @@ def lookup_tasks(
 
     `world` seeds the rule for the `signs`, and about which share `known` demonstrations are right.
     Each wrong end holds the treasure all the same with probability `lucky`: then some right answers
-    were reached the wrong way, and the outcome alone does not tell which. `answer` is the treasure; `data` holds `rooms` (key -> note), `gold` (the right doors) and
-    `demonstration` (the doors a demonstrator takes). The signs on the right way and the first note
-    decide whether a task belongs to train or test, whatever the seed, so the two share neither.
+    were reached the wrong way, and the outcome alone does not tell which. `answer` is the treasure;
+    `data` holds `rooms` (key -> note), `gold` (the right doors) and `demonstration` (the doors a
+    demonstrator takes). The signs on the right way and the first note decide whether a task belongs
+    to train or test, whatever the seed, so the two share neither.
     """
     _check(split, depth, signs, known, lucky)
     right = rule(signs, world)
