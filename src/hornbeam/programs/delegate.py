@@ -1,10 +1,8 @@
 """A main agent that plans and answers, and sub-agents with tools that find out what it asks.
 
-main hears   Were Ann and Bob born in the same town?
-main says    ASK[Where was Ann born?] ASK[Where was Bob born?]
-two subs     SEARCH[Ann born] ... Answer[Ely]     SEARCH[Bob born] ... Answer[Rye]     (at once)
-main hears   Result: Ely   Result: Rye
-main says    Answer[no]
+main       ASK[Where was Ann born?] ASK[Where was Bob born?]
+two subs   SEARCH[Ann born] ... Answer[Ely]     SEARCH[Bob born] ... Answer[Rye]     (at once)
+main       Answer[not in the same town]
 
 Every sub-question is a delegation: a scope of its own, in which agent `sub.agent` speaks.
 """
@@ -62,7 +60,7 @@ class Delegate(Settings):
 
 def delegate(settings: Delegate) -> Program:
     """The program: returns the main agent's answer, or None when its turns are used up."""
-    sub = react(settings.sub)
+    sub, most = react(settings.sub), settings.at_once
 
     async def find(task: Task, ep: Episode, question: str) -> str:
         try:
@@ -79,11 +77,10 @@ def delegate(settings: Delegate) -> Program:
             if name == "answer":
                 return inside
             asked = asks(settings, reply.text) if name else []
-            most = settings.at_once
             told = await asyncio.gather(*(find(task, ep, each) for each in asked[:most]))
             told += [f"error: at most {most} questions at once"] * (len(asked) > most)
-            text = "\n".join(told) or hint(settings.moves)
-            messages += [assistant(reply.text), user(text)]
+            said = "\n".join(told) or hint(settings.moves)
+            messages += [assistant(reply.text), user(said)]
         return None
 
     return run
