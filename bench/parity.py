@@ -76,7 +76,7 @@ def cases(quick: bool) -> Iterator[dict[str, Any]]:
 
 def compare(case: dict[str, Any], seed: int) -> dict[str, float]:
     """Errors of loss and gradients, packed and padded, against the plain reference."""
-    trees = worlds.forest(seed)
+    trees = worlds.forest(seed, scopes=case["credit"] == "m_grpo")
     credit(trees, case["credit"])
     how = LossSettings(
         ratio=case["ratio"], aggregation=case["aggregation"], constant=7,

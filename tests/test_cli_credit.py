@@ -49,6 +49,24 @@ def test_bare_parents_and_a_reward_column(file: Path) -> None:
     assert two["advantage"] == [None, -0.5]
 
 
+def test_delegations_are_credited_by_scope(tmp_path: Path) -> None:
+    # two rollouts of one delegation each, at node 1; the main agent speaks at node 2
+    file = tmp_path / "t.jsonl"
+    lines = [json.loads(line([0, 1], [None, sub, main])) for sub, main in ((1, 0), (0, 1))]
+    for record in lines:
+        record["nodes"][1]["scope"] = "s.1"
+    file.write_text("".join(json.dumps(record) + "\n" for record in lines))
+    for align in ("weight", "resample"):
+        done = run(
+            "m_grpo", file, "--set", f"align={align}", "--set", "d=2", "--set", "std=population"
+        )
+        one, two = (json.loads(text)["columns"] for text in done.stdout.splitlines())
+        assert one["advantage"] == [None, 1.0, -1.0] and two["advantage"] == [None, -1.0, 1.0]
+        assert one["mass"] == two["mass"] == [None, 2.0, None]
+    told = run("m_grpo", file, "--set", "d=0")
+    assert told.exit_code == 2 and "d = 0" in told.stderr
+
+
 def test_stdin_and_out_say_the_same(file: Path, tmp_path: Path) -> None:
     plain = run("tree_grpo", file, "--set", "std=population", "--set", "mode=intra")
     piped = run("tree_grpo", "-", "--set", "std=population", "--set", "mode=intra", stdin=ONE + TWO)

@@ -30,10 +30,12 @@ def grow() -> Grow:
         names: tuple[str, ...] = ("solver",),
         strategy: Strategy = Independent(n=1),
         tools: Mapping[str, Callable] = {"calculator": calculate},
+        start: Tree | None = None,
     ) -> Tree:
         engine = say if isinstance(say, Scripted) else Scripted(say)
         agents = {name: Speaker(engine) for name in names}
         grower = Grower(program, agents, strategy, tools=LocalWorkers(tools))
-        return asyncio.run(grower.grow(TreeKey("train", 0, 0), Tree(task.to_json(), seed=1)))
+        fresh = start or Tree(task.to_json(), seed=1)
+        return asyncio.run(grower.grow(TreeKey("train", 0, 0), fresh))
 
     return once

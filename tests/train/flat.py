@@ -32,27 +32,24 @@ def loss(
 
     The size is the sum over leaves of |what the leaf adds|: what rounding is relative to.
     """
-    leaves = []
-    for t, tree in enumerate(trees):
-        for leaf in tree.leaves():
-            path = [i for i in tree.path(leaf) if len(tree.nodes[i].tokens)]
-            if tree.columns["advantage"][leaf] is not None and path:
-                leaves.append((t, leaf, path))
+    leaves = [(t, *each) for t, tree in enumerate(trees) for each in trajectories(tree)]
     lengths = [sum(len(trees[t].nodes[i].tokens) for i in path) for t, _, path in leaves]
+    mass = [_mass(trees[t], end) for t, end, _ in leaves]
+    tokens, copies = sum(m * n for m, n in zip(mass, lengths)), sum(mass)
     total, size, clipped = torch.zeros(()), 0.0, 0
     node = cache(lambda t, i: _node(model, reference, trees[t], i, how))  # pure, only slow
-    for (t, leaf, path), length in zip(leaves, lengths):
+    for (t, leaf, path), length, m in zip(leaves, lengths, mass):
         advantage = trees[t].columns["advantage"]
         before = float(total.detach())
         weight = {
-            "token_mean": 1 / sum(lengths),
-            "sequence_mean": 1 / (len(leaves) * length),
-            "constant": 1 / (len(leaves) * how.constant),
+            "token_mean": m / tokens,
+            "sequence_mean": m / (copies * length),
+            "constant": m / (copies * how.constant),
         }[how.aggregation]
         terms = [node(t, i) for i in path]
         whole = torch.cat([new - old for new, old, *_ in terms]).mean()
         for i, (new, old, engine, k3, entropy) in zip(path, terms):
-            own = advantage[i]
+            own = None if "mass" in trees[t].columns else advantage[i]
             a = advantage[leaf] if own is None else own
             ratio = _ratio(how.ratio, new, old, whole)
             objective = _objective(how, ratio, new, a)
@@ -63,6 +60,26 @@ def loss(
             clipped += int(out.sum()) if a else 0
         size += abs(float(total.detach()) - before)
     return total, size, clipped
+
+
+def trajectories(tree: Tree) -> list[tuple[int, list[int]]]:
+    """(end, nodes that spoke) of every leaf's path; with mass the main agent's and delegations."""
+    out = []
+    for end, advantage in enumerate(tree.columns["advantage"]):
+        scope, leaf = tree.nodes[end].scope, end > 0 and tree.is_leaf(end)
+        own = {scope, ""} if leaf else {scope}
+        path = [i for i in tree.path(end) if len(tree.nodes[i].tokens)]
+        if "mass" in tree.columns:
+            path = [i for i in path if tree.nodes[i].scope in own]
+        counts = leaf or ("mass" in tree.columns and scope)
+        if advantage is not None and counts and path and _mass(tree, end):
+            out.append((end, path))
+    return out
+
+
+def _mass(tree: Tree, end: int) -> float:
+    mass = tree.columns["mass"][end] if "mass" in tree.columns else None
+    return 1.0 if mass is None else mass
 
 
 def _node(model: Any, reference: Any, tree: Tree, i: int, how: LossSettings) -> tuple[Tensor, ...]:

@@ -79,6 +79,77 @@ def test_trains_keeps_what_the_policy_said():
     assert sum(len(r.segments) for r in rows.rows) == 2
 
 
+def interleaved():
+    """Main 1, s.1 at 2 and 4, t.1 at 3, main 5: three trajectories on one path."""
+    tree = Tree({"id": "q"})
+    scopes = ["", "s.1", "t.1", "s.1", ""]
+    for i, (scope, tokens) in enumerate(zip(scopes, ([3], [4, 5], [6], [7], [8, 9]))):
+        tree.append(node(i, [1], tokens, scope=scope, agent=scope[:1] or "main"))
+    tree.columns |= {
+        "advantage": [None, None, None, 0.5, -1.0, 2.0],
+        "mass": [None, None, None, 2.0, 3.0, None],
+    }
+    return tree
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_delegations_are_trained_with_their_own_advantage_times_mass(share):
+    """Token mean: main 3 tokens once, s.1 3 tokens 3 times, t.1 1 token twice: 14 in all."""
+    rows = collect([interleaved()], share=share)
+    got = {
+        tuple(r.ids[s.start : s.start + len(s.old)].tolist()): (s.plus, s.minus, s.weight)
+        for r in rows.rows
+        for s in r.segments
+    }
+    main, s1, t1 = (2 / 14, 0, 1 / 14), (0, -3 / 14, 3 / 14), (1 / 14, 0, 2 / 14)
+    for tokens, sums in {(3,): main, (4, 5): s1, (6,): t1, (7,): s1, (8, 9): main}.items():
+        assert got[tokens] == pytest.approx(sums), tokens
+    assert (rows.leaves, rows.trained, len(rows.rows)) == (3, 7, 1 if share else 3)
+
+
+def test_a_sequence_is_a_trajectory():
+    rows = collect([interleaved()], aggregation="sequence_mean", pairs=True)
+    held = {}
+    for trajectory, segment, value in rows.pairs:
+        held.setdefault(trajectory, []).append((segment, value))
+    # copies: 1 + 3 + 2 = 6; t.1 has one token, the others three
+    assert [[s for s, _ in pairs] for pairs in held.values()] == [[2], [1, 3], [0, 4]]
+    assert [pairs[0][1] for pairs in held.values()] == pytest.approx([1 / 6, -1 / 6, 1 / 9])
+
+
+def test_mass_counts_as_so_many_copies():
+    twice, once = interleaved(), [interleaved(), interleaved()]
+    twice.columns["mass"] = [None, None, None, 2.0, 2.0, None]
+    for tree in once:
+        tree.columns["mass"] = [None] * 6
+    kinds = {"aggregation": "constant", "trains": lambda n: n.agent != "main"}
+    (one,), two = collect([twice], **kinds).rows, collect(once, **kinds).rows
+    for k, segment in enumerate(one.segments):
+        assert segment.plus == pytest.approx(sum(row.segments[k].plus for row in two))
+        assert segment.weight == pytest.approx(sum(row.segments[k].weight for row in two))
+
+
+def test_without_mass_or_advantage_a_delegation_does_not_train():
+    tree = interleaved()
+    tree.columns["mass"][4], tree.columns["advantage"][3] = 0.0, None
+    (row,) = collect([tree]).rows
+    assert [s.start for s in row.segments] == [1, 10]
+
+
+def test_branches_below_a_delegation_train_it_once_with_its_mass():
+    tree = interleaved()
+    tree.append(node(4, [1], [9, 9], agent="main"))
+    tree.columns["advantage"][6] = -2.0
+    tree.columns["mass"] = [None, None, None, 2.0, 6.0, None, None]
+    rows = collect([tree], aggregation="constant", constant=1)  # copies 1 + 1 + 6 + 2
+    row = max(rows.rows, key=lambda row: len(row.segments))  # the other holds node 5 alone
+    assert [(s.plus, s.minus, s.weight) for s in row.segments[:2]] == [
+        pytest.approx((0.2, -0.2, 0.2)),
+        pytest.approx((0, -0.6, 0.6)),
+    ]
+    assert rows.leaves == 4
+
+
 def test_zeros_are_left_out_where_nothing_needs_them():
     tree = little()
     tree.columns["advantage"] = [None, None, 0.0, None, 0.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -64,7 +65,19 @@ def tree(draw: random.Random, *, task: str = "q", nodes: int = 9) -> Tree:
     return out
 
 
-def forest(seed: int, *, tasks: int = 2, each: int = 2) -> list[Tree]:
-    """Random trees of some tasks."""
+def forest(seed: int, *, tasks: int = 2, each: int = 2, scopes: bool = False) -> list[Tree]:
+    """Random trees of some tasks; with `scopes` many of their nodes belong to delegations."""
     draw = random.Random(seed)
-    return [tree(draw, task=f"q{t}") for t in range(tasks) for _ in range(each)]
+    trees = [tree(draw, task=f"q{t}") for t in range(tasks) for _ in range(each)]
+    return [delegated(draw, t) for t in trees] if scopes else trees
+
+
+def delegated(draw: random.Random, plain: Tree) -> Tree:
+    """The same tree with nodes in scopes at random, and rewards at those nodes too."""
+    scopes = ["", *(draw.choice(["", "s.1", "s.2", "s.2/t.1"]) for _ in plain.nodes[1:])]
+    nodes = [replace(node, scope=scope) for node, scope in zip(plain.nodes, scopes)]
+    reward = plain.columns["reward"]
+    for i, scope in enumerate(scopes):
+        if scope and not plain.is_leaf(i):
+            reward[i] = draw.choice([0.0, 1.0, 0.3, 0.7, None])
+    return Tree(plain.task, nodes, plain.columns)

@@ -4,7 +4,7 @@ A method is a named pair of them; `credit` writes what it says into columns. No 
 """
 
 from hornbeam.credit.apply import Mixed, by_task, credit, method, mixed, outcome
-from hornbeam.credit.methods import Leaf, Method, NodeMethod, PathMethod, methods
+from hornbeam.credit.methods import Leaf, Method, NodeMethod, PathMethod, ScopeMethod, methods
 
 __all__ = [
     "Leaf",
@@ -12,6 +12,7 @@ __all__ = [
     "Mixed",
     "NodeMethod",
     "PathMethod",
+    "ScopeMethod",
     "by_task",
     "credit",
     "method",

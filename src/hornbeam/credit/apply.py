@@ -1,10 +1,13 @@
 """Credit over trees: group them by task, call a method, write the columns.
 
 Columns written, one entry a node: `advantage` (leaf: its path's; node methods write inner nodes
-too), `advantage_pos` and `advantage_neg` (sums of max(A, 0) and min(A, 0) over the leaves below,
-unweighted), `leaves` (how many leaves below carry an advantage).
+too, scope methods the ends of delegations), `advantage_pos` and `advantage_neg` (sums of max(A, 0)
+and min(A, 0) over the leaves below, unweighted), `leaves` (how many leaves below carry an
+advantage). Scope methods alone write `mass`; where it stands, a delegation's nodes are trained with
+the advantage at its end.
 
-Read: column `reward` at leaves. A leaf without reward (a failed episode) counts nowhere.
+Read: column `reward` at leaves, by scope methods at the ends of delegations too. A leaf without
+reward (a failed episode) counts nowhere.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hornbeam.credit.baselines import equal
-from hornbeam.credit.methods import Leaf, Method, NodeMethod, PathMethod, methods
+from hornbeam.credit.methods import Leaf, Method, NodeMethod, PathMethod, ScopeMethod, methods
 from hornbeam.credit.returns import below, counts
+from hornbeam.credit.scoped import sums
 from hornbeam.errors import DataError
 from hornbeam.settings import build
 from hornbeam.tree import Column, Tree
@@ -41,11 +45,14 @@ def credit(trees: Sequence[Tree], how: str | Method, /, **settings: Any) -> None
     try:
         if isinstance(chosen, NodeMethod):
             written = _by_node(trees, outs, groups, chosen)
+        elif isinstance(chosen, ScopeMethod):
+            written = _by_scope(trees, outs, groups, chosen)
         else:
             written = _by_path(trees, outs, groups, chosen)
     except OverflowError as error:
         raise DataError("column 'reward': values too large to add; scale them down") from error
     for tree, columns in zip(trees, written):
+        tree.columns.pop("mass", None)  # another method's would be read with this one's advantage
         tree.columns.update(columns)
 
 
@@ -60,7 +67,8 @@ def by_task(trees: Sequence[Tree]) -> dict[str, list[int]]:
 def outcome(tree: Tree) -> Column:
     """The reward at each leaf that has one, `None` elsewhere; entries at inner nodes are not read.
 
-    Raises `DataError` where there is no column `reward`, or one that speaks at inner nodes only.
+    Raises `DataError` where there is no column `reward`, or one that speaks at inner nodes of the
+    main agent only.
     """
     name = tree.task.get("id")
     if "reward" not in tree.columns:
@@ -72,7 +80,8 @@ def outcome(tree: Tree) -> Column:
         if value is not None and not math.isfinite(value):
             raise DataError(f"task {name!r}, node {leaf}: reward {value!r} is not a finite number")
         out[leaf] = value
-    astray = next((i for i, value in enumerate(reward) if value is not None), None)
+    inner = ((i, value) for i, value in enumerate(reward) if not tree.nodes[i].scope)
+    astray = next((i for i, value in inner if value is not None), None)
     if astray is not None and all(value is None for value in out):
         raise DataError(
             f"task {name!r}: node {astray} has a 'reward' but no leaf has: put it there"
@@ -124,6 +133,19 @@ def _by_node(
                 "advantage_neg": [n * min(a or 0.0, 0.0) for n, a in zip(many, own)],
                 "leaves": [*many],
             }
+    return written
+
+
+def _by_scope(
+    trees: Sequence[Tree], outs: Sequence[Column], groups: list[list[int]], how: ScopeMethod
+) -> list[dict[str, Column]]:
+    """The columns of a scope method: one advantage a delegation and one a leaf."""
+    written: list[dict[str, Column]] = [{} for _ in trees]
+    for group in groups:
+        columns = how.credits([trees[t] for t in group], [outs[t] for t in group])
+        for t, (advantage, mass) in zip(group, columns):
+            own = {"advantage": advantage, **sums(trees[t], outs[t], advantage)}
+            written[t] = {**own, "mass": mass}
     return written
 
 

@@ -51,3 +51,26 @@ def leave_one_out(rewards: Sequence[float]) -> list[float]:
     """A_i = R_i - mean of the others = n/(n-1) (R_i - mean(R)); 0 for a set of one."""
     n = len(rewards)
     return [n / (n - 1) * value for value in centred(rewards)] if n > 1 else [0.0] * n
+
+
+def weighted(
+    rewards: Sequence[float], weights: Sequence[float], std: Std = "sample"
+) -> list[float]:
+    """A_i = (R_i - m) / s, m = sum w R / sum w, s^2 = sum w (R - m)^2 / N; 0 where all are equal.
+
+    N = sum w for the population, sum w - (sum w^2) / (sum w) for the sample: the unbiased one for
+    weights that say how much, not how often. Neither hangs on the scale of the weights, which are
+    positive, and equal ones give `standardised`.
+    """
+    if equal(rewards):
+        return [0.0] * len(rewards)
+    most = max(weights)
+    share = [weight / most for weight in weights]
+    total = math.fsum(share)
+    mean = math.fsum(w * reward for w, reward in zip(share, rewards)) / total
+    apart = [reward - mean for reward in rewards]
+    scale = max(map(abs, apart))
+    unit = [value / scale for value in apart]
+    over = total - math.fsum(w * w for w in share) / total if std == "sample" else total
+    spread = math.sqrt(math.fsum(w * value * value for w, value in zip(share, unit)) / over)
+    return [value / spread for value in unit]

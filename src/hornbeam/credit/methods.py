@@ -1,7 +1,8 @@
 """Credit methods by name: each a pair of moves, up the tree and against whom, with its paper.
 
-Two kinds. A *path method* gives every scored leaf one advantage, which all steps of its path share.
-A *node method* gives every step a credit of its own from the values of tree nodes.
+Three kinds. A *path method* gives every scored leaf one advantage, which all steps of its path
+share. A *node method* gives every step a credit of its own from the values of tree nodes. A *scope
+method* gives one to every delegation and one to the main agent (see scoped).
 
 Left out: clips, ratios and aggregation, which belong to the loss (DAPO, GSPO and CISPO take their
 advantages from `grpo`).
@@ -13,12 +14,22 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Literal
 
 from pydantic import Field
 
-from hornbeam.credit.baselines import Std, centred, equal, leave_one_out, scaled, standardised
+from hornbeam.credit.baselines import (
+    Std,
+    centred,
+    equal,
+    leave_one_out,
+    scaled,
+    standardised,
+    weighted,
+)
 from hornbeam.credit.returns import child_mean, counts, leaf_mean, mean
+from hornbeam.credit.scoped import aligned, rollouts
 from hornbeam.errors import DataError
 from hornbeam.settings import Settings
 from hornbeam.tree import Column, Tree
@@ -59,7 +70,20 @@ class NodeMethod(CreditMethod):
         """One column for every tree of a group; `None` at the task and where nothing is known."""
 
 
-Method = PathMethod | NodeMethod
+class ScopeMethod(CreditMethod):
+    """One advantage a delegation, at its end, and one for the main agent, at the leaf."""
+
+    @abstractmethod
+    def credits(
+        self, trees: Sequence[Tree], outcomes: Sequence[Column]
+    ) -> list[tuple[Column, Column]]:
+        """(advantage, mass) for every tree of a group; `None` elsewhere, and a mass of None is 1.
+
+        Mass says how often a delegation counts when it is trained, all rollouts that hold it added.
+        """
+
+
+Method = PathMethod | NodeMethod | ScopeMethod
 
 
 def _rewards(leaves: Sequence[Leaf]) -> list[float]:
@@ -240,6 +264,63 @@ class Shaped(NodeMethod):
         return here - (before or 0.0) if self.progress else here
 
 
+class MGRPO(ScopeMethod):
+    """A_M = (R_M - mean)/std over rollouts; A_S = (R_S - mean)/std over delegations, aligned to d.
+
+    Hong et al. 2025, M-GRPO, arXiv 2511.13288. A rollout is a scored leaf; one with d_k > 0
+    delegations that have a reward counts as d of them: `align` = "weight" gives each the weight
+    d/d_k in mean, std and mass, "resample" duplicates or drops at random as the paper does (drawn
+    by `seed` and the task). `normalise` = "agent": the delegations of each agent are aligned and
+    set against one another; "global": all, the main agent's rollouts too, are one set.
+    """
+
+    align: Literal["weight", "resample"] = "weight"
+    d: int = Field(8, ge=1)
+    normalise: Literal["agent", "global"] = "agent"
+    std: Std = "sample"
+    seed: int = 0
+
+    def credits(
+        self, trees: Sequence[Tree], outcomes: Sequence[Column]
+    ) -> list[tuple[Column, Column]]:
+        """Standardised within sets; mass is the sum of the weights of a delegation's copies."""
+        sets = self._sets(trees, outcomes)
+        out: list[tuple[Column, Column]] = [([None] * len(t), [None] * len(t)) for t in trees]
+        masses: dict[tuple[int, int], list[float]] = {}
+        for copies in sets.values():
+            values = weighted([c[2] for c in copies], [c[3] for c in copies], self.std)
+            for (t, i, _, weight), value in zip(copies, values):
+                out[t][0][i] = value
+                masses.setdefault((t, i), []).append(weight)
+        for (t, i), weights in masses.items():
+            if not trees[t].is_leaf(i):
+                out[t][1][i] = math.fsum(weights)
+        return out
+
+    def _sets(
+        self, trees: Sequence[Tree], outcomes: Sequence[Column]
+    ) -> dict[str | None, list[tuple[int, int, float, float]]]:
+        """Copies (tree, node, reward, weight) that are set against one another; None is the main's.
+
+        With "global" that is the only set.
+        """
+        rng = Random(f"m_grpo:{self.seed}:{trees[0].task['id']!r}")
+        sets: dict[str | None, list[tuple[int, int, float, float]]] = {}
+        for t, (tree, outcome) in enumerate(zip(trees, outcomes)):
+            for leaf, ends in rollouts(tree, outcome):
+                sets.setdefault(None, []).append((t, leaf, outcome[leaf] or 0.0, 1.0))
+                agents: dict[str | None, list[int]] = {}
+                for end in ends:
+                    name = tree.nodes[end].agent if self.normalise == "agent" else None
+                    agents.setdefault(name, []).append(end)
+                for name, own in agents.items():
+                    copies = aligned(len(own), self.d, rng if self.align == "resample" else None)
+                    for end, weights in zip(own, copies):
+                        reward = tree.columns["reward"][end] or 0.0
+                        sets.setdefault(name, []).extend((t, end, reward, w) for w in weights)
+        return sets
+
+
 def _scored(tree: Tree, outcome: Column) -> list[float | None]:
     return [outcome[leaf] for leaf in tree.leaves()]
 
@@ -259,7 +340,7 @@ def _against_parent(tree: Tree, values: Column) -> Column:
     return column
 
 
-methods: dict[str, type[PathMethod] | type[NodeMethod]] = {
+methods: dict[str, type[PathMethod] | type[NodeMethod] | type[ScopeMethod]] = {
     "grpo": GRPO,
     "rloo": RLOO,
     "dr_grpo": DrGRPO,
@@ -268,4 +349,5 @@ methods: dict[str, type[PathMethod] | type[NodeMethod]] = {
     "tree_rl": TreeRL,
     "value_backup": ValueBackup,
     "shaped": Shaped,
+    "m_grpo": MGRPO,
 }

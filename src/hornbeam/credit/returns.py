@@ -14,17 +14,24 @@ from hornbeam.tree import Column, Tree, fold_up
 _ONE = 1 << 1074  # a float is a whole number of 2^-1074, so integers add floats exactly
 
 
+def exact(value: float) -> int:
+    """The value as a whole number, in which sums lose nothing."""
+    above, under = value.as_integer_ratio()
+    return above * (_ONE // under)
+
+
+def rounded(whole: int) -> float:
+    """The float nearest to a sum of `exact` values."""
+    return whole / _ONE
+
+
 def below(tree: Tree, amount: Column) -> list[float]:
     """Sum of the entries at the leaves below each node (at a leaf its own): sum_{i in L(n)} x_i.
 
     `None` counts as nothing. Linear in nodes, rounded once as `math.fsum` rounds.
     """
-
-    def exact(leaf: int) -> int:
-        above, under = (amount[leaf] or 0.0).as_integer_ratio()
-        return above * (_ONE // under)
-
-    return [whole / _ONE for whole in fold_up(tree, exact, lambda _, parts: sum(parts))]
+    whole = fold_up(tree, lambda leaf: exact(amount[leaf] or 0.0), lambda _, parts: sum(parts))
+    return [rounded(each) for each in whole]
 
 
 def counts(tree: Tree, outcome: Column) -> list[int]:

@@ -12,6 +12,8 @@ from typing import Any
 from hornbeam.errors import ProgramError
 from hornbeam.program import Program
 from hornbeam.programs.calls import React
+from hornbeam.programs.delegate import Delegate, delegate, delegate_demonstration
+from hornbeam.programs.errand import Errand, errand, errand_demonstration
 from hornbeam.programs.judge import Judge, judge, judge_demonstration
 from hornbeam.programs.load import load_module
 from hornbeam.programs.lookup import lookup, lookup_demonstration
@@ -42,6 +44,8 @@ programs: dict[str, Ready] = {
     "react": Ready(React, react, react_demonstration),
     "team": Ready(Team, team, team_demonstration),
     "judge": Ready(Judge, judge, judge_demonstration),
+    "delegate": Ready(Delegate, delegate, delegate_demonstration),
+    "errand": Ready(Errand, errand, errand_demonstration),
     "lookup": Ready(_Lookup, lambda settings: lookup, lambda settings: lookup_demonstration),
 }
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from hornbeam.errors import ScoreError
+from hornbeam.programs.talk import Answer
 from hornbeam.score.normalise import (
     exact_match,
     last_number,
@@ -34,6 +35,28 @@ RuleName = Literal["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym"]
 Rule = Callable[[str, str], float]
 
 
+class DelegationReward(Settings):
+    """What delegations and the main agent are rewarded for, as weights (M-GRPO, arXiv 2511.13288).
+
+    A delegation: `format` for a whole reply in which `answer` finds something, `correct` for the
+    main agent's outcome, `expert` for what it found: by `rule` its answer ("reply") or the last
+    result of its tools ("result"), whichever it `reads`, against the task's `data[gold]` (by
+    default its answer); or by the guide that writes `column`. The main agent: `main_format` for an
+    answer that was not cut off, `main_correct` for the outcome.
+    """
+
+    format: float = Field(0.1, ge=0)
+    correct: float = Field(0.4, ge=0)
+    expert: float = Field(0.5, ge=0)
+    main_format: float = Field(0.1, ge=0)
+    main_correct: float = Field(0.9, ge=0)
+    answer: Answer = ""
+    rule: Literal["contains", "exact", "numeric", "em", "f1"] = "contains"
+    reads: Literal["reply", "result"] = "reply"
+    gold: str = ""
+    column: str = ""
+
+
 class RewardSettings(Settings):
     r"""How outcomes are judged.
 
@@ -42,6 +65,7 @@ class RewardSettings(Settings):
     `format` is a regular expression searched for in all that was said on the way to the answer
     (turns joined by line ends, `.` matches those too); where it is not found `format_penalty` is
     taken off. Third-party checkers run in `workers` processes, `seconds` at most for one answer.
+    `delegation`, where given, makes the rewards that credit reads out of outcomes (`delegation`).
     """
 
     rule: RuleName = "numeric"
@@ -49,6 +73,7 @@ class RewardSettings(Settings):
     format_penalty: float = Field(0.2, ge=0)
     seconds: float = Field(5.0, gt=0)
     workers: int = Field(1, gt=0)
+    delegation: DelegationReward | None = None
 
     @field_validator("format")
     @classmethod

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hornbeam.errors import DataError
+from hornbeam.tasks.hops import hop_passages
 from hornbeam.tasks.load import data_directory
 from hornbeam.tasks.records import read_records
 
@@ -27,7 +28,11 @@ def load_passages(corpus: str | Path, data: Path | None = None) -> list[Passage]
 
     `data` is the data directory, else `HORNBEAM_DATA`. Raises `DataError` where there are none.
     """
-    path = _find(corpus, data_directory(data))
+    path = find_passages(corpus, data)
+    if path is None:
+        where = data_directory(data)
+        told = f"and {where} holds no corpus of that name" if where else "HORNBEAM_DATA is not set"
+        raise DataError(f"{corpus}: no such file of passages, {told}")
     passages = []
     seen: set[str] = set()
     for number, record in read_records(path):
@@ -42,14 +47,18 @@ def load_passages(corpus: str | Path, data: Path | None = None) -> list[Passage]
     return passages
 
 
-def _find(corpus: str | Path, data: Path | None) -> Path:
-    path = Path(corpus).expanduser()
+def find_passages(corpus: str | Path, data: Path | None = None) -> Path | None:
+    """The file of passages that is meant, if it is there."""
+    path, data = Path(corpus).expanduser(), data_directory(data)
     if path.is_file():
         return path
     name = _SHARED.get(str(corpus), str(corpus))
     folders = [data / name / "corpus.jsonl.gz", data / name / "corpus.jsonl"] if data else []
-    found = next((path for path in folders if path.is_file()), None)
-    if found is None:
-        where = f"and {data} holds no corpus of that name" if data else "HORNBEAM_DATA is not set"
-        raise DataError(f"{corpus}: no such file of passages, {where}")
-    return found
+    return next((path for path in folders if path.is_file()), None)
+
+
+def made_passages(name: str) -> list[Passage]:
+    """The passages that go with the tasks of a generator. Raises `DataError` for others."""
+    if name != "hops":
+        raise DataError(f"no generator {name!r} makes passages: 'hops' does")
+    return [Passage(title, title, text) for title, text in hop_passages().items()]

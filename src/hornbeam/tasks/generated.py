@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.settings import nearest
 from hornbeam.tasks.base import Task
+from hornbeam.tasks.hops import hop_tasks
 from hornbeam.tasks.word_problems import held_out, word_problems
 
 TRIES = 200  # draws for one task before it is said that no more can be made
@@ -89,8 +91,24 @@ def _lookup(split: str, count: int, seed: int = 0, **options: Any) -> list[Task]
         raise RecipeError(f"lookup: {error}") from error
 
 
+def _errand(split: str, count: int, seed: int = 0, **options: Any) -> list[Task]:
+    """Tasks of the tiny world, with the notes on the right way as `data["way"]`."""
+    from hornbeam.tasks.tiny import way
+
+    tasks = _lookup(split, count, seed, **options)
+    return [replace(task, data={**task.data, "way": way(task)}) for task in tasks]
+
+
+def _hops(split: str, count: int, seed: int = 0, **options: Any) -> list[Task]:
+    if options:
+        raise RecipeError(f"hops take no options, {sorted(options)} given")
+    return hop_tasks(split, count, seed)
+
+
 generators: dict[str, Generator] = {
     "word_problems": _word_problems,
     "reasoning_gym": reasoning_gym_tasks,
     "lookup": _lookup,
+    "errand": _errand,
+    "hops": _hops,
 }

@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from hornbeam.errors import ToolError
-from hornbeam.tasks.corpus import Passage, load_passages
+from hornbeam.tasks.base import Task
+from hornbeam.tasks.corpus import Passage, find_passages, load_passages, made_passages
 from hornbeam.tools.base import Tool, ToolSettings
 
 MAX_QUERY = 1000  # characters of a query that are read
@@ -67,13 +68,29 @@ def _bm25s() -> Any:
 class RetrievalSettings(ToolSettings):
     """`corpus` is a file of passages, or a question set of the data directory ("hotpotqa").
 
-    `data` is the data directory, else `HORNBEAM_DATA`.
+    `data` is the data directory, else `HORNBEAM_DATA`. Tasks that the generator `fallback` made
+    ("hops") are answered out of its passages instead, and then `corpus` may be missing.
     """
 
     corpus: str
     k: int = Field(3, gt=0)
     data: Path | None = None
+    fallback: str = ""
 
     def make(self) -> Tool:
         """The tool, its index built."""
-        return Retrieval(load_passages(self.corpus, self.data), self.k)
+        if not self.fallback:
+            return Retrieval(load_passages(self.corpus, self.data), self.k)
+        made = Retrieval(made_passages(self.fallback), self.k)
+        there = find_passages(self.corpus, self.data) is not None
+        read = Retrieval(load_passages(self.corpus, self.data), self.k) if there else None
+
+        def search(task: Task, query: str) -> str:
+            """The best passages of the corpus that the task goes with."""
+            if task.data.get("corpus") == self.fallback:
+                return made(query)
+            if read is None:
+                raise ToolError(f"retrieval: the passages of {self.corpus!r} are not here")
+            return read(query)
+
+        return search

@@ -10,6 +10,12 @@ segment carries (METHODS 0.1)
     plus = sum_i w_i max(A_i(n), 0)     minus = sum_i w_i min(A_i(n), 0)     weight = sum_i w_i
 
 over the leaves i below n. Leaves without an advantage do not train.
+
+Where a scope method wrote (column `mass`, see credit.scoped), a path is several *trajectories*: the
+main agent's, with the advantage of the leaf, and every delegation, with that at its end. Each
+counts `mass` times (None: once), in w and in the sums that make it, as so many copies of it would;
+it is what the loss calls a leaf, its trained tokens the sequence of a sequence ratio. Elsewhere a
+trajectory is the path to a leaf.
 """
 
 from __future__ import annotations
@@ -57,7 +63,8 @@ class Rows:
     """All rows of a batch. Segments are numbered through the rows in order.
 
     `pairs` are (leaf, segment, w_i A_i): what sequence ratios need. `flat` and `trained` count the
-    tokens that one row for every leaf would hold, and those of them that are trained.
+    tokens that one row for every leaf would hold, and those of them that are trained. Read
+    "trajectory" for "leaf" where there are delegations.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -70,23 +77,36 @@ class Rows:
 
 @dataclass(slots=True)
 class _Credit:
-    """One tree's leaves that train: advantage, trained tokens on the path, weight."""
+    """One tree's trajectories that train, by where they end: trained tokens, mass, weight."""
 
     tree: Tree
     trained: list[bool]  # a node
     advantage: Column
-    tokens: dict[int, int]  # leaf -> |o_i|
+    mass: Column | None  # None: no delegation is a trajectory of its own
+    tokens: dict[int, int] = field(default_factory=dict)  # end -> |o_i|
     weights: dict[int, float] = field(default_factory=dict)
 
-    def path(self, leaf: int) -> list[int]:
-        """The trained nodes on the way to a leaf."""
-        return [i for i in self.tree.path(leaf) if self.trained[i]]
+    def path(self, end: int) -> list[int]:
+        """The trained nodes of the trajectory that ends there."""
+        path = [i for i in self.tree.path(end) if self.trained[i]]
+        if self.mass is None:
+            return path
+        nodes, here = self.tree.nodes, {self.tree.nodes[end].scope}
+        if self.tree.is_leaf(end):
+            here.add("")
+        return [i for i in path if nodes[i].scope in here]
 
-    def gives(self, leaf: int, i: int) -> float:
-        """w_i A_i(n): what the leaf says of node i on its path, times its weight."""
-        own = self.advantage[leaf] if self.tree.is_leaf(i) else self.advantage[i]
-        chosen = self.advantage[leaf] if own is None else own
-        return self.weights[leaf] * (chosen or 0.0)
+    def counts(self, end: int) -> float:
+        """How many copies of it the trajectory stands for."""
+        mass = self.mass[end] if self.mass is not None else None
+        return 1.0 if mass is None else mass
+
+    def gives(self, end: int, i: int) -> float:
+        """w_i A_i(n): what the trajectory says of its node i, times its weight."""
+        inner = self.mass is None and not self.tree.is_leaf(i)
+        own = self.advantage[i] if inner else self.advantage[end]
+        chosen = self.advantage[end] if own is None else own
+        return self.weights[end] * (chosen or 0.0)
 
 
 def collect(
@@ -106,14 +126,15 @@ def collect(
     whose sums are both zero are left out: they move nothing but KL and entropy.
     """
     credits = [_credit(tree, trains) for tree in trees]
-    lengths = [n for credit in credits for n in credit.tokens.values()]
-    out = Rows(trained=sum(lengths))
+    held = [(credit.counts(end), n) for credit in credits for end, n in credit.tokens.items()]
+    total, copies = sum(mass * n for mass, n in held), sum(mass for mass, _ in held)
+    out = Rows(trained=sum(n for _, n in held))
     for credit in credits:
         credit.weights = {
-            leaf: weight(aggregation, n, out.trained, len(lengths), constant)
-            for leaf, n in credit.tokens.items()
+            end: credit.counts(end) * weight(aggregation, n, total, copies, constant)
+            for end, n in credit.tokens.items()
         }
-        sums = _sums(credit)
+        sums = _sums(credit) if credit.mass is None else _scoped_sums(credit)
         moves = any(plus or minus for plus, minus, _ in sums)
         if keep_zeros or moves:
             add = _add_shared if share else _add_flat
@@ -127,7 +148,9 @@ def collect(
     return out
 
 
-def weight(aggregation: Aggregation, tokens: int, total: int, leaves: int, constant: int) -> float:
+def weight(
+    aggregation: Aggregation, tokens: int, total: float, leaves: float, constant: int
+) -> float:
     """The weight w_i of each token of a leaf with `tokens` trained tokens.
 
     token_mean 1 / sum_j |o_j| (DAPO), sequence_mean 1 / (G |o_i|) (GRPO), constant 1 / (G C)
@@ -145,11 +168,36 @@ def _credit(tree: Tree, trains: Trains) -> _Credit:
             f"the tree of task {tree.task.get('id')!r} has no column 'advantage': credit it first"
         )
     trained = [bool(node.tokens) and i > 0 and trains(node) for i, node in enumerate(tree.nodes)]
+    mass = tree.columns.get("mass")
+    if mass is not None and any(node.scope for node in tree.nodes):
+        return _scoped(_Credit(tree, trained, advantage, mass))
     above = [0] * len(tree)
     for i, node in enumerate(tree.nodes):
         above[i] = (above[node.parent] if i else 0) + len(node.tokens) * trained[i]
     tokens = {i: above[i] for i in tree.leaves() if advantage[i] is not None and above[i]}
-    return _Credit(tree, trained, advantage, tokens)
+    return _Credit(tree, trained, advantage, None, tokens)
+
+
+def _scoped(credit: _Credit) -> _Credit:
+    """With the trained tokens of the main agent's trajectories and of the delegations."""
+    tree = credit.tree
+    for i in range(1, len(tree)):
+        known = credit.advantage[i] is not None and credit.counts(i) > 0
+        if known and (tree.is_leaf(i) or tree.nodes[i].scope):
+            tokens = sum(len(tree.nodes[n].tokens) for n in credit.path(i))
+            credit.tokens |= {i: tokens} if tokens else {}
+    return credit
+
+
+def _scoped_sums(credit: _Credit) -> list[tuple[float, float, float]]:
+    """(plus, minus, weight) of every node, trajectory by trajectory."""
+    sums = [(0.0, 0.0, 0.0)] * len(credit.tree)
+    for end, w in credit.weights.items():
+        a = credit.advantage[end] or 0.0
+        for i in credit.path(end):
+            plus, minus, weight = sums[i]
+            sums[i] = (plus + w * max(a, 0.0), minus + w * min(a, 0.0), weight + w)
+    return sums
 
 
 def _sums(credit: _Credit) -> list[tuple[float, float, float]]:

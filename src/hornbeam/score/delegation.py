@@ -1,0 +1,109 @@
+"""Rewards of delegations and of the main agent, once all leaves of a tree are scored.
+
+    R_M = main_format + main_correct * correct                        at the leaf
+    R_S = format + correct * correct_main + expert * found            at the end of a delegation
+
+each 0 where its format is bad (Hong et al. 2025, M-GRPO, arXiv 2511.13288). `correct` is what the
+scorer said of the leaf, `correct_main` its mean over the scored leaves of whose path the delegation
+is one, `found` what a rule or a guide says of what the delegation came to.
+"""
+
+from __future__ import annotations
+
+import json
+from statistics import fmean
+
+from hornbeam.credit.scoped import walk
+from hornbeam.errors import DataError
+from hornbeam.programs.talk import read_answer
+from hornbeam.score.normalise import normalise
+from hornbeam.score.rules import DelegationReward, answer_text, rules
+from hornbeam.tree import Column, Tree
+
+
+def scope_rewards(tree: Tree, how: DelegationReward) -> dict[str, Column]:
+    """Columns `reward` (see the head) and `outcome` (what the scorer said), for a scored tree.
+
+    A tree that has `outcome` already is read there, so that twice is once. Delegations without a
+    scored leaf below, or of which the guide has no opinion, get no reward. Raises `DataError` where
+    the task or the tree lacks what the settings name.
+    """
+    outcome = [*tree.columns.get("outcome", tree.columns["reward"])]
+    reward: Column = [None] * len(tree)
+    below: dict[int, list[float]] = {}
+    for leaf, last in walk(tree):
+        correct, node = outcome[leaf], tree.nodes[leaf]
+        if correct is None or not tree.is_leaf(leaf):
+            continue
+        good = node.finish in ("stop", "end") and answer_text(node.answer) is not None
+        reward[leaf] = how.main_format + how.main_correct * correct if good else 0.0
+        for scope, end in last.items():
+            if scope not in ("", node.scope):
+                below.setdefault(end, []).append(correct)
+    for end, correct_main in below.items():
+        reward[end] = _reward(tree, end, fmean(correct_main), how)
+    return {"outcome": outcome, "reward": reward}
+
+
+def _reward(tree: Tree, end: int, correct_main: float, how: DelegationReward) -> float | None:
+    """R_S; None where it is not known."""
+    answer = read_answer(how.answer, reply(tree, end))
+    if tree.nodes[end].finish != "stop" or answer is None:
+        return 0.0
+    found = _opinion(tree, end, how) if how.column else _found(tree, end, answer, how)
+    return None if found is None else how.format + how.correct * correct_main + how.expert * found
+
+
+def _opinion(tree: Tree, end: int, how: DelegationReward) -> float | None:
+    """The guide's value V in [-1, 1] as (V + 1)/2."""
+    if how.column not in tree.columns:
+        raise DataError(
+            f"task {tree.task.get('id')!r}: no column {how.column!r} for reward.delegation.column"
+        )
+    value = tree.columns[how.column][end]
+    return None if value is None else (value + 1) / 2
+
+
+def _found(tree: Tree, end: int, answer: str, how: DelegationReward) -> float:
+    """The best that the rule says of the answer, or of the last result, against what is wanted."""
+    if not how.expert:
+        return 0.0
+    data = tree.task.get("data") or {}
+    wanted = data.get(how.gold) if how.gold else tree.task.get("answer")
+    accepted = [str(w) for w in (wanted if isinstance(wanted, list) else [wanted]) if w is not None]
+    if not accepted:
+        raise DataError(
+            f"task {tree.task.get('id')!r}: no {f'data.{how.gold}' if how.gold else 'answer'} to"
+            " hold a delegation's answer against; set reward.delegation.gold, or expert = 0"
+        )
+    text = answer if how.reads == "reply" else last_result(tree, end)
+    rule = contains if how.rule == "contains" else rules[how.rule]
+    return max(rule(text, each) for each in accepted)
+
+
+def contains(text: str, accepted: str) -> float:
+    """1 where the accepted words stand in the text one after the other, normalised as for SQuAD."""
+    words = normalise(accepted)
+    return float(bool(words) and f" {words} " in f" {normalise(text)} ")
+
+
+def reply(tree: Tree, end: int) -> str:
+    """What was said in the ask that ends there, chunks as one."""
+    text, above = tree.nodes[end].text, tree.nodes[end].parent
+    while tree.nodes[above].finish == "chunk":
+        text, above = tree.nodes[above].text + text, tree.nodes[above].parent
+    return text
+
+
+def last_result(tree: Tree, end: int) -> str:
+    """What the last tool call of the delegation that ends there gave, "" if it made none.
+
+    A call that came back after another delegation had spoken stands with that one's node.
+    """
+    scope = tree.nodes[end].scope
+    for i in reversed([0, *tree.path(end)]):
+        for call in reversed(tree.nodes[i].calls):
+            if call.scope == scope:
+                plain = isinstance(call.result, str)
+                return call.result if plain else json.dumps(call.result, ensure_ascii=False)
+    return ""
