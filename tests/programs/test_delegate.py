@@ -167,12 +167,12 @@ def test_sub_questions_of_a_reply() -> None:
 def test_a_demonstration_is_what_the_program_would_hear(grow) -> None:
     program, show = make_program("delegate", {"sub": SUB})
     turns = show(TASK)
-    says = {CHAT.decode(CHAT.render(before)): said for before, said in turns}
+    says = {CHAT.decode(CHAT.render(before)): said for before, said, _ in turns}
     assert len(says) == 6
     tree = grow(
         program, TASK, lambda prompt, rng: says[prompt], names=NAMES, tools={"search": find}
     )
-    assert sorted(node.text for node in tree.nodes[1:]) == sorted(said for _, said in turns)
+    assert sorted(node.text for node in tree.nodes[1:]) == sorted(said for _, said, _ in turns)
     assert tree.nodes[-1].answer == "no"
     with pytest.raises(DataError, match=r"task t has no data\.plan"):
         show(Task("t", "?"))
@@ -233,8 +233,8 @@ def test_the_demonstration_of_an_errand_is_what_the_program_would_hear(walk) -> 
     _, show = make_program("errand")
     for task in lookup_tasks(count=5, seed=8):
         turns = show(task)
-        tree = walk(task, [said for _, said in turns])
+        tree = walk(task, [said for _, said, _ in turns])
         heard = [CHAT.decode(tree.context(i)) for i in range(1, len(tree))]
-        assert heard == [CHAT.decode(CHAT.render(before)) for before, _ in turns]
-        assert [said for _, said in turns] == task.data["demonstration"][: len(turns)]
+        assert heard == [CHAT.decode(CHAT.render(before)) for before, _, _ in turns]
+        assert [said for _, said, _ in turns] == task.data["demonstration"][: len(turns)]
         assert not doors(tree.nodes[-1].answer)

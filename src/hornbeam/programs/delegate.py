@@ -16,12 +16,12 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from hornbeam.chat import Message, assistant, user
+from hornbeam.chat import assistant, user
 from hornbeam.errors import DataError, PromptTooLong
 from hornbeam.program import Episode, Program
 from hornbeam.programs.calls import React, ToolName, hint, observe, read_move
 from hornbeam.programs.react import react
-from hornbeam.programs.talk import Demonstration, Example, opening
+from hornbeam.programs.talk import Demonstration, Example, Turn, opening
 from hornbeam.settings import Settings
 from hornbeam.tasks.base import Task
 
@@ -99,22 +99,24 @@ def delegate_demonstration(settings: Delegate) -> Demonstration:
     """
     sub, name = settings.sub, next(iter(settings.sub.tools), "")
 
-    def turns(task: Task) -> list[tuple[list[Message], str]]:
+    def turns(task: Task) -> list[Turn]:
         if "plan" not in task.data:
             raise DataError(f"task {task.id} has no data.plan to make a demonstration from")
         messages = opening(settings.system, settings.examples, task.question)
-        out: list[tuple[list[Message], str]] = []
+        out: list[Turn] = []
         for steps in task.data["plan"]:
             said = " ".join(f"{settings.ask}[{step['question']}]" for step in steps)
-            out.append(([*messages], said))
+            out.append(Turn([*messages], said, settings.agent))
             for step in steps:
                 before = opening(sub.system, sub.examples, step["question"])
                 call = f"{name}[{step['query']}]"
                 then = [*before, assistant(call), user(observe(sub, step["found"]))]
-                out += [(before, call), (then, sub.answer.replace("{}", step["answer"]))]
+                done = sub.answer.replace("{}", step["answer"])
+                out += [Turn(before, call, sub.agent), Turn(then, done, sub.agent)]
             told = "\n".join(observe(settings.moves, step["answer"]) for step in steps)
             messages += [assistant(said), user(told)]
         gold = task.answer[0] if isinstance(task.answer, list) else task.answer
-        return [*out, (messages, settings.answer.replace("{}", str(gold)))]
+        last = settings.answer.replace("{}", str(gold))
+        return [*out, Turn(messages, last, settings.agent)]
 
     return turns

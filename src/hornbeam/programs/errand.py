@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from hornbeam.chat import Message, assistant, user
+from hornbeam.chat import assistant, user
 from hornbeam.program import Episode, Program
-from hornbeam.programs.talk import Demonstration
+from hornbeam.programs.talk import Demonstration, Turn
 from hornbeam.settings import Settings
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.tiny import SIGNS, doors
@@ -68,24 +68,22 @@ def errand(settings: Errand) -> Program:
 def errand_demonstration(settings: Errand) -> Demonstration:
     """What two demonstrators say who know a part of the rule and guess the rest."""
 
-    def turns(task: Task) -> list[tuple[list[Message], str]]:
+    def turns(task: Task) -> list[Turn]:
         taken = iter(task.data["demonstration"])
-        out: list[tuple[list[Message], str]] = []
+        out: list[Turn] = []
         note, messages = task.question, [user(task.question)]
         while doors(note):
             door, note = _through(task, note, taken)
-            out.append(([*messages], door))
+            out.append(Turn([*messages], door, settings.agent))
             note = sought(task, note, taken, out)
             messages += [assistant(door), user(note)]
         return out
 
-    def sought(
-        task: Task, note: str, taken: Iterator[str], out: list[tuple[list[Message], str]]
-    ) -> str:
+    def sought(task: Task, note: str, taken: Iterator[str], out: list[Turn]) -> str:
         messages = [user(note)]
         while doors(note):
             door, note = _through(task, note, taken)
-            out.append(([*messages], door))
+            out.append(Turn([*messages], door, settings.sub))
             if settings.reports(note):
                 break
             messages += [assistant(door), user(note)]

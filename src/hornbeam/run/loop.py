@@ -39,8 +39,10 @@ from hornbeam.run.wire import (
     demonstrations,
     examples,
     load_policies,
+    needed_columns,
     spoken,
 )
+from hornbeam.score import scope_rewards
 from hornbeam.store import LOST, Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
@@ -79,7 +81,7 @@ class Run:
             self.checkpoints = Checkpoints(path / "checkpoints", recipe.run.keep)
             self.policies = load_policies(recipe, path / "model", watch.say)
             self.world = World.build(recipe, plan, self.policies)
-            reads = [plan.credit.reads] if plan.credit.reads else []
+            reads = needed_columns(recipe, plan.credit)
             guides = Guides(recipe, reads, self.policies.tokenizer if reads else None)
             self.judges = [guides[column] for column in guides.needed(reads)]
         except BaseException:
@@ -255,6 +257,9 @@ class Run:
                 f"no run of a whole step was scored ({len(errors)} runs); the first:"
                 f" {next(filter(None, errors), 'the checker gave no verdict')}"
             )
+        if (how := self.recipe.reward.delegation) is not None:
+            for tree in scored:
+                tree.columns.update(scope_rewards(tree, how))
         credit(scored, self.plan.credit)
         self.told = self.policies.step(scored, step)
 

@@ -66,11 +66,13 @@ def plan(recipe: Recipe, base: Path) -> Plan:
     for task in [*train.tasks, *held_out.tasks]:
         check_task(recipe.reward.rule, task)
     how = method(recipe.credit.method, **recipe.credit.rest())
-    if how.reads and how.reads not in recipe.guides:
-        raise RecipeError(
-            f"credit.column: no guide writes {how.reads!r}: add a table [guides.{how.reads}] that"
-            " says which model does"
-        )
+    for column in needed_columns(recipe, how):
+        if column not in recipe.guides:
+            where = "credit" if column == how.reads else "reward.delegation"
+            raise RecipeError(
+                f"{where}.column: no guide writes {column!r}: add a table [guides.{column}] that"
+                " says which model does"
+            )
     return Plan(
         program,
         demonstration,
@@ -81,6 +83,12 @@ def plan(recipe: Recipe, base: Path) -> Plan:
         held_out,
         (base / data if (base / data).is_file() else Path(data)) if data else None,
     )
+
+
+def needed_columns(recipe: Recipe, credit: Method) -> list[str]:
+    """Columns of guides that credit and rewards read while a run trains, each once."""
+    told = recipe.reward.delegation
+    return list(dict.fromkeys(c for c in (credit.reads, told.column if told else "") if c))
 
 
 def _tool(name: str, use: str, settings: dict[str, Any], base: Path) -> Callable[..., Any]:
