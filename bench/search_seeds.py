@@ -1,13 +1,14 @@
 """A recipe's whole search job over several seeds: policy, labels, value models, searches.
 
     python bench/search_seeds.py RECIPE --out DIR [--seeds 0 1 2] [--vary KEY={seed} ...]
-        [--set KEY=VALUE ...] [--json FILE] [--page FILE]
+        [--set KEY=VALUE ...] [--collect] [--json FILE] [--page FILE]
 
 For every seed it runs `hornbeam train`, `label`, `fit` (once for each model folder that guides
 name: by regression on q, or on outcomes where only an "orm" names it) and `search` in DIR/SEED, all
 of which go on where they were stopped. Prints accuracy and costs of every point as means over
 seeds, and the difference to the baseline: over seeds (Student) and over all questions of all seeds
-(paired bootstrap). The page is that of a search, over all questions of all seeds.
+(paired bootstrap). With --collect it runs nothing and reads the searches that are there, the points
+that all of them have. The page is that of a search, over all questions of all seeds.
 """
 
 from __future__ import annotations
@@ -64,6 +65,20 @@ def one_seed(recipe: str, told: Recipe, folder: Path, sets: list[str]) -> Json:
     result: Json = json.loads((folder / "search" / "search.json").read_text())
     print(f"{folder.name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
     return result
+
+
+def collect(folders: list[Path]) -> list[Json]:
+    """The results of searches that were run, with the points that all of them have."""
+    results: list[Json] = [json.loads((f / "search" / "search.json").read_text()) for f in folders]
+    held = [{(m["name"], p["label"]) for m in r["methods"] for p in m["points"]} for r in results]
+    shared = set.intersection(*held)
+    for result in results:
+        for method in result["methods"]:
+            method["points"] = [
+                point for point in method["points"] if (method["name"], point["label"]) in shared
+            ]
+        result["methods"] = [method for method in result["methods"] if method["points"]]
+    return results
 
 
 def by_model(recipe: Recipe) -> list[list[str]]:
@@ -154,11 +169,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--vary", nargs="*", default=["run.seed={seed}"], metavar="KEY={seed}")
     parser.add_argument("--set", nargs="*", default=[], dest="sets", metavar="KEY=VALUE")
+    parser.add_argument("--collect", action="store_true", help="run nothing, read what is there")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--page", type=Path, help="the page of all seeds together")
     args = parser.parse_args()
-    results = []
-    for seed in args.seeds:
+    results = collect([args.out / str(seed) for seed in args.seeds]) if args.collect else []
+    for seed in args.seeds if not args.collect else ():
         sets = [*args.sets, *(item.replace("{seed}", str(seed)) for item in args.vary)]
         recipe = load_recipe(find(args.recipe), sets)
         results.append(one_seed(args.recipe, recipe, args.out / str(seed), sets))
@@ -172,7 +188,7 @@ def main() -> None:
             "command": command,
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "seeds": args.seeds,
-            "questions_a_seed": len(results[0]["methods"][0]["points"][0]["right"]),
+            "questions_a_seed": [len(r["methods"][0]["points"][0]["right"]) for r in results],
             "baseline": results[0]["baseline"],
             "points": rows,
         }
