@@ -35,7 +35,8 @@ TASKS, SAMPLES, LUCKY = 100, 16, 0.25  # of the selection
 
 def seeded(seed: int, lucky: float = 0.0) -> list[str]:
     """The world and the tasks of a seed; what is held out is never lucky."""
-    worlds = {"train": f"{{world={seed}, lucky={lucky}}}", "eval": f"{{world={seed}}}"}
+    learned = f"{{world={seed}, lucky={lucky}}}" if lucky else f"{{world={seed}}}"
+    worlds = {"train": learned, "eval": f"{{world={seed}}}"}
     sets = [f"tasks.{part}.0.options={world}" for part, world in worlds.items()]
     return options(f"run.seed={seed}", *sets, *(f"tasks.{p}.0.seed={seed}" for p in worlds))
 
