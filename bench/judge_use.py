@@ -43,7 +43,7 @@ def seeded(seed: int, lucky: float = 0.0) -> list[str]:
 
 def search(folder: Path, seed: int, judge: str) -> Json:
     """The searches of the recipe under one judge."""
-    out = folder / f"search_{judge}"
+    out = folder / ("search" if judge == "rl" else f"search_{judge}")  # judge_seeds ran that one
     model = options(f"guides.value.model={folder / judge / 'final'}")
     policy = ["--model", str(folder / "policy" / "final")]
     hornbeam("search", "reset_tiny", *policy, "--out", str(out), *seeded(seed), *model)
