@@ -10,56 +10,17 @@ advantages from `grpo`).
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
+from hornbeam.credit.anchored import PVPO, Anchor
+from hornbeam.credit.base import Leaf, NodeMethod, PathMethod
 from hornbeam.credit.baselines import Std, centred, equal, leave_one_out, scaled, standardised
 from hornbeam.credit.returns import child_mean, counts, leaf_mean, mean
 from hornbeam.errors import DataError
-from hornbeam.settings import Settings
 from hornbeam.tree import Column, Tree
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """One scored leaf: which tree of its group, which node, below which trunk, its outcome."""
-
-    tree: int
-    node: int
-    trunk: int
-    reward: float
-
-
-class CreditMethod(Settings, ABC):
-    """What both kinds have in common."""
-
-    @property
-    def reads(self) -> str:
-        """The column of a guide that it needs; "" where outcomes are enough."""
-        return ""
-
-
-class PathMethod(CreditMethod):
-    """One advantage a leaf, in the shape of its groups."""
-
-    @abstractmethod
-    def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
-        """One advantage for every leaf of every group of the batch."""
-
-
-class NodeMethod(CreditMethod):
-    """One credit a node, from values at and above it."""
-
-    @abstractmethod
-    def credits(self, trees: Sequence[Tree], outcomes: Sequence[Column]) -> list[Column]:
-        """One column for every tree of a group; `None` at the task and where nothing is known."""
-
-
-Method = PathMethod | NodeMethod
 
 
 def _rewards(leaves: Sequence[Leaf]) -> list[float]:
@@ -268,4 +229,6 @@ methods: dict[str, type[PathMethod] | type[NodeMethod]] = {
     "tree_rl": TreeRL,
     "value_backup": ValueBackup,
     "shaped": Shaped,
+    "pvpo": PVPO,
+    "anchor": Anchor,
 }
