@@ -71,6 +71,11 @@ def plan(recipe: Recipe, base: Path) -> Plan:
             f"credit.column: no guide writes {how.reads!r}: add a table [guides.{how.reads}] that"
             " says which model does"
         )
+    if how.anchored and recipe.anchor is None:
+        raise RecipeError(
+            f"credit {recipe.credit.method!r} reads a prior of each task: add a section [anchor],"
+            " and run `hornbeam anchor` before training"
+        )
     return Plan(
         program,
         demonstration,
