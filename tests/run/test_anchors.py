@@ -148,9 +148,9 @@ def test_more_runs_are_added_to_those_there_and_other_settings_are_other_anchors
     few = anchor(folder, place, "anchor.rollouts=1")
     more = anchor(folder, place)
     assert more["fresh"] == 14 and few["mark"] == more["mark"] == anchors["mark"]
-    same = ("solved", "mixed", "unsolved", "mean", "anchor_tokens")
+    same = ("solved", "mixed", "unsolved", "mean")
     assert [more[k] for k in same] == pytest.approx([anchors[k] for k in same])
-    assert few["tokens"] + more["tokens"] == more["anchor_tokens"]
+    assert few["tokens"] + more["tokens"] == more["anchor_tokens"] >= anchors["anchor_tokens"]
     for change in ("agents.player.temperature=0.5", "run.seed=3", "limits.turns=9"):
         told = recipe_of(folder, change, place)
         job = Anchors(told, plan(told, folder), Silent())
@@ -284,9 +284,11 @@ def test_priority_draws_by_what_is_not_settled():
 
 def test_training_without_anchors_says_what_to_do(folder, anchors, tmp_path):
     missing = r"14 of 14 training tasks have no runs of this model.*hornbeam anchor"
-    for sets in ([f"anchor.store={tmp_path / 'none'}"], ["run.seed=9"], ["anchor.rollouts=9"]):
+    for out, change in enumerate(
+        (f"anchor.store={tmp_path / 'none'}", "run.seed=9", "anchor.rollouts=9")
+    ):
         with pytest.raises(StoreError, match=missing):
-            train(folder, tmp_path / "run", *sets)
+            train(folder, tmp_path / str(out), change)
     other = [f"anchor.teacher={folder / 'teacher'}", "agents.player.top_k=3"]
     with pytest.raises(StoreError, match="of this model"):
         train(folder, tmp_path / "run", *other)
@@ -360,7 +362,7 @@ def test_the_recipe_that_ships_goes_by_the_commands_of_its_head(tmp_path, hornbe
     sets = [word for each in small for word in ("--set", each)]
     for number, command in enumerate(commands[:4]):
         steps = ["--set", "run.steps=2"] * (number > 1)
-        code, err, out = hornbeam(*command, *sets, *steps)
+        code, err, _ = hornbeam(*command, *sets, *steps)
         assert (code, err) == (0, ""), command
     assert "24 tasks: " in hornbeam(*commands[1], *sets)[2]
     (row,) = rows(tmp_path / "runs" / "anchored" / "pvpo", "anchor")

@@ -50,7 +50,7 @@ def by_hand(tree: Tree) -> tuple[float, list[torch.Tensor]]:
         ratio = torch.exp(logp - old)
         loss = loss - (ADVANTAGE[leaf] * ratio).sum() / 6
     loss.backward()
-    return float(loss), [q.grad for q in model.parameters()]
+    return float(loss.detach()), [q.grad for q in model.parameters()]
 
 
 @pytest.mark.parametrize("packed", [True, False])

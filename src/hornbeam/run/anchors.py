@@ -39,13 +39,19 @@ from hornbeam.tree import Tree
 
 
 def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path) -> str:
-    """What tells anchors apart: weights, program and tools (files too), agents, limits, rewards."""
+    """What tells anchors apart: weights, chat, program and tools, agents, limits, rewards."""
     told = recipe.model_dump(mode="json")
     sections = {name: told[name] for name in ("program", "tools", "agents", "limits", "reward")}
     for name in ("seconds", "workers"):  # of the checker: how long it may take, not what it says
         sections["reward"].pop(name)
     weights = content(folder) or str(folder.resolve())
-    return mark_of([weights, sections, *_sources(plan)])
+    return mark_of([weights, _chat(folder), sections, *_sources(plan)])
+
+
+def _chat(folder: Path) -> list[str]:
+    """The files of a model's folder that say how it is talked to."""
+    names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+    return [(folder / name).read_text("utf-8") for name in names if (folder / name).is_file()]
 
 
 def _sources(plan: Plan) -> list[str]:
