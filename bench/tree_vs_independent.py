@@ -86,7 +86,7 @@ class Side:
         """Grow, credit, train: one step of the recipe on the next tasks."""
         from hornbeam.credit import credit
         from hornbeam.ledger import Entry
-        from hornbeam.run.loop import task_at
+        from hornbeam.run.order import task_at
 
         run, tasks = self.recipe.run, self.plan.train.tasks
         chosen = [task_at(tasks, run.seed, number * run.tasks + n) for n in range(run.tasks)]
@@ -104,7 +104,7 @@ class Side:
 
     async def grow(self, grower: Any, stage: str, step: int, tasks: Sequence[Any]) -> list[Any]:
         """Trees of these tasks by the present weights, no prefix kept from before."""
-        from hornbeam.run.loop import tree_seed
+        from hornbeam.run.order import tree_seed
         from hornbeam.store import TreeKey
         from hornbeam.tree import Tree
 

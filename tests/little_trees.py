@@ -13,7 +13,9 @@ def tree(parents: Sequence[int], rewards: dict[int, float], task: str = "q") -> 
     """A tree of bare parents (of nodes 1, 2, ...) with rewards at the nodes named."""
     nodes = [Node(parent) for parent in (-1, *parents)]
     reward: Column = [rewards.get(i) for i in range(len(nodes))]
-    return Tree({"id": task}, nodes, {"reward": reward, "value": [None] * len(nodes)})
+    prior: Column = [0.25, *([None] * len(parents))]
+    columns = {"reward": reward, "value": [None] * len(nodes), "prior": prior}
+    return Tree({"id": task}, nodes, columns)
 
 
 def renumbered(source: Tree, order: Sequence[int]) -> tuple[Tree, list[int]]:

@@ -26,6 +26,7 @@ from hornbeam.errors import DataError
 T = TypeVar("T")
 Column = list[float | None]
 
+INJECTED = -1  # version of a node that was put in, a teacher's, not grown by the policy
 NEAR = 8  # ancestors of one agent that a new node's ids are looked for in
 
 
@@ -72,7 +73,7 @@ class Node:
     logprobs: array[float] = field(default_factory=floats)
     text: str = ""
     calls: tuple[Call, ...] = ()
-    version: int = 0  # of the policy that spoke
+    version: int = 0  # of the policy that spoke; or INJECTED
     finish: str = ""  # stop, length, chunk (goes on below), error, too long, end (no ask), ready
     episode: int = 0  # which episode grew it
     step: int = 0  # its place among the nodes of that episode

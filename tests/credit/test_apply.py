@@ -50,7 +50,7 @@ def test_a_tree_that_was_never_scored_is_an_error_and_nothing_is_written() -> No
     del bare.columns["reward"]
     with pytest.raises(DataError, match="task 'b': no column 'reward'"):
         credit([good, bare], "grpo")
-    assert set(good.columns) == {"reward", "value"}
+    assert set(good.columns) == {"reward", "value", "prior"}
 
 
 @pytest.mark.parametrize("name", sorted(methods))

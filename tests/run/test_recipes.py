@@ -27,7 +27,8 @@ from .doors import walks
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 LOADED = {path: load_recipe(path) for path in RECIPES}
 JUDGES = [path for path, recipe in LOADED.items() if recipe.program.name == "judge"]
-TRAINED = [p for p, r in LOADED.items() if (r.run.steps or r.sft) and p not in JUDGES]
+ANCHORED = [path for path, recipe in LOADED.items() if recipe.anchor]  # in test_anchors
+TRAINED = [p for p, r in LOADED.items() if (r.run.steps or r.sft) and p not in JUDGES + ANCHORED]
 SEARCHED = [path for path, recipe in LOADED.items() if recipe.search.methods]
 SMALL = [
     "model.name=tiny",

@@ -62,6 +62,7 @@ def tree(draw: random.Random, *, task: str = "q", nodes: int = 9) -> Tree:
         reward[out.leaves()[0]] = 1.0
     guide = random.Random(len(out))  # a guide's opinions; the draws above stay what they were
     out.columns["value"] = [None, *(guide.choice([None, -0.5, 0.0, 0.8]) for _ in out.nodes[1:])]
+    out.columns["prior"] = [0.4, *([None] * (len(out) - 1))]
     return out
 
 

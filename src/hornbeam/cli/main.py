@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from hornbeam.cli import models, recipes, runs, search
+from hornbeam.cli.anchor import anchor_command
 from hornbeam.cli.chunks import chunks_command, select_command
 from hornbeam.cli.credit import credit_command
 from hornbeam.cli.doctor import doctor_command
@@ -41,6 +42,7 @@ app.command("eval")(runs.eval_command)
 app.command("eval processbench")(processbench_command)
 app.command("search")(search.search_command)
 app.command("label")(search.label_command)
+app.command("anchor")(anchor_command)
 app.command("fit")(search.fit_command)
 app.command("chunks")(chunks_command)
 app.command("select")(select_command)

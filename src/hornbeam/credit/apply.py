@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hornbeam.credit.base import Leaf, Method, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.credit.baselines import equal
-from hornbeam.credit.methods import Leaf, Method, NodeMethod, PathMethod, ScopeMethod, methods
+from hornbeam.credit.methods import methods
 from hornbeam.credit.returns import below, counts
 from hornbeam.credit.scoped import sums
 from hornbeam.errors import DataError
@@ -42,6 +43,8 @@ def credit(trees: Sequence[Tree], how: str | Method, /, **settings: Any) -> None
     chosen = method(how, **settings) if isinstance(how, str) else how
     outs = [outcome(tree) for tree in trees]
     groups = list(by_task(trees).values())
+    for group in groups:
+        chosen.check([trees[t] for t in group])
     try:
         if isinstance(chosen, NodeMethod):
             written = _by_node(trees, outs, groups, chosen)
@@ -115,7 +118,9 @@ def _leaves(index: int, tree: Tree, out: Column) -> list[Leaf]:
     for i, node in enumerate(tree.nodes):
         if node.parent > 0:
             trunk[i] = trunk[node.parent]
-    return [Leaf(index, i, trunk[i], reward) for i, reward in enumerate(out) if reward is not None]
+    prior = tree.columns.get("prior", [None])[0]
+    scored = [(i, reward) for i, reward in enumerate(out) if reward is not None]
+    return [Leaf(index, i, trunk[i], reward, prior) for i, reward in scored]
 
 
 def _by_node(

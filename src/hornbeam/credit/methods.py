@@ -11,14 +11,14 @@ advantages from `grpo`).
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
 from pydantic import Field
 
+from hornbeam.credit.anchored import PVPO, Anchor
+from hornbeam.credit.base import Leaf, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.credit.baselines import (
     Std,
     centred,
@@ -31,59 +31,7 @@ from hornbeam.credit.baselines import (
 from hornbeam.credit.returns import child_mean, counts, leaf_mean, mean
 from hornbeam.credit.scoped import aligned, rollouts
 from hornbeam.errors import DataError
-from hornbeam.settings import Settings
 from hornbeam.tree import Column, Tree
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """One scored leaf: which tree of its group, which node, below which trunk, its outcome."""
-
-    tree: int
-    node: int
-    trunk: int
-    reward: float
-
-
-class CreditMethod(Settings, ABC):
-    """What both kinds have in common."""
-
-    @property
-    def reads(self) -> str:
-        """The column of a guide that it needs; "" where outcomes are enough."""
-        return ""
-
-
-class PathMethod(CreditMethod):
-    """One advantage a leaf, in the shape of its groups."""
-
-    @abstractmethod
-    def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
-        """One advantage for every leaf of every group of the batch."""
-
-
-class NodeMethod(CreditMethod):
-    """One credit a node, from values at and above it."""
-
-    @abstractmethod
-    def credits(self, trees: Sequence[Tree], outcomes: Sequence[Column]) -> list[Column]:
-        """One column for every tree of a group; `None` at the task and where nothing is known."""
-
-
-class ScopeMethod(CreditMethod):
-    """One advantage a delegation, at its end, and one for the main agent, at the leaf."""
-
-    @abstractmethod
-    def credits(
-        self, trees: Sequence[Tree], outcomes: Sequence[Column]
-    ) -> list[tuple[Column, Column]]:
-        """(advantage, mass) for every tree of a group; `None` elsewhere, and a mass of None is 1.
-
-        Mass says how often a delegation counts when it is trained, all rollouts that hold it added.
-        """
-
-
-Method = PathMethod | NodeMethod | ScopeMethod
 
 
 def _rewards(leaves: Sequence[Leaf]) -> list[float]:
@@ -350,4 +298,6 @@ methods: dict[str, type[PathMethod] | type[NodeMethod] | type[ScopeMethod]] = {
     "value_backup": ValueBackup,
     "shaped": Shaped,
     "m_grpo": MGRPO,
+    "pvpo": PVPO,
+    "anchor": Anchor,
 }

@@ -118,6 +118,40 @@ class SearchChoice(Settings):
         return self
 
 
+class AnchorChoice(Settings):
+    """What is known of a task beforehand: runs of a reference policy (PVPO, arXiv 2508.21104).
+
+    `model` is that policy (a folder or a known model; the recipe's own by default), `rollouts` how
+    many runs of each training task it makes, at least; they are kept in `store`, a folder or URL
+    that runs share. A run with a reward of `solved` or more solves its task. Tasks that no run
+    solved are tried by a `teacher` (a folder or a known model), until it solves them or after
+    `attempts` runs; its run then takes the place of one that training would grow.
+
+    Training uses them with a credit that reads a prior; with others only if told to `inject`. After
+    `refresh` steps (0: never) a task's anchor is estimated again by the present policy when the
+    task comes. With a `tracker` the prior follows the outcomes, that being its decay. `sample` says
+    how tasks are drawn: in shuffled epochs, or by sqrt(v (1 - v)) + `floor`, v being the prior.
+    """
+
+    store: str = Field("runs/anchors", min_length=1)
+    model: str = ""
+    rollouts: int = Field(8, ge=1)
+    solved: float = 1.0
+    teacher: str = ""
+    attempts: int = Field(8, ge=1)
+    inject: bool = False
+    refresh: int = Field(0, ge=0)
+    tracker: float | None = Field(None, ge=0, lt=1)
+    sample: Literal["uniform", "priority"] = "uniform"
+    floor: float = Field(0.05, gt=0)
+
+    @model_validator(mode="after")
+    def _taught(self) -> Self:
+        if self.inject and not self.teacher:
+            raise ValueError("anchor.inject: nobody's runs to inject: name anchor.teacher")
+        return self
+
+
 class LabelChoice(Named):
     """The search that labels steps of the training tasks, by `strategy`.
 

@@ -126,7 +126,7 @@ class StoredTrees(Mapping[int, Sequence[Tree]]):
         for key in store.keys(None):
             if key.stage == "train":
                 self._places.setdefault(key.step, []).append(key)
-            else:
+            elif key.stage in STAGES:
                 looks.setdefault((STAGES.index(key.stage), key.step), []).append(key)
         for number, (_, keys) in enumerate(sorted(looks.items(), reverse=True), 1):
             self._places[-number] = keys

@@ -8,7 +8,7 @@ them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import Budget, Entry, Ledger
 from hornbeam.run.folder import Folder
-from hornbeam.run.loop import tree_seed
+from hornbeam.run.order import tree_seed
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan, World, load_policies
-from hornbeam.store import Stored, TreeKey
+from hornbeam.store import Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
 
@@ -33,23 +33,14 @@ def part(tasks: Sequence[Task], skip: int, count: int | None, section: str) -> l
     return chosen
 
 
-class Forest:
-    """A run folder, a world to grow in, and whoever watches. Raises as its parts do.
+Grown = tuple[TreeKey, Tree, Mapping[str, float]]  # what it cost in all, by kind
 
-    The run is about the `kind` of tasks that is named, "training" or "held-out", for good.
-    """
 
-    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch, kind: str) -> None:
-        self.recipe, self.plan, self.watch = recipe, plan, watch
-        self.folder = Folder(path, recipe)
-        self.store = self.folder.store
-        try:
-            self.folder.hold_tasks(kind, (plan.train if kind == "training" else plan.eval).tasks)
-            policies = load_policies(recipe, path / "model", watch.say)
-            self.world = World.build(recipe, plan, policies)
-        except BaseException:
-            self.store.close()
-            raise
+class Ground:
+    """A store, a world to grow in, and whoever watches."""
+
+    def __init__(self, recipe: Recipe, store: Store, world: World, watch: Watch) -> None:
+        self.recipe, self.store, self.world, self.watch = recipe, store, world, watch
 
     async def aclose(self) -> None:
         """Give back what is held."""
@@ -57,49 +48,44 @@ class Forest:
         await self.world.aclose()
         self.store.close()
 
-    async def grow(
+    async def grow_on(
         self,
         what: str,
         stage: str,
-        tasks: Sequence[Task],
+        starts: Sequence[tuple[TreeKey, Tree | Stored]],
+        of: int,
         make: Callable[[], Grower],
         budget: Budget,
+        kept: Callable[[Sequence[Grown]], None] = lambda grown: None,
     ) -> None:
-        """Trees of the tasks under a stage, those that are not grown yet.
-
-        A tree's seed hangs on the run's seed and the place of its task alone, so all methods draw
-        the same where they ask the same.
-        """
+        """Trees of a stage from where they start, the last of `of` trees; `kept` hears of them."""
+        if not starts:
+            return
         before: dict[str, list[Entry]] = {}
         for entry in self.store.entries(stage):
             before.setdefault(entry.tree, []).append(entry)
-        stored = {key: self.store.read(key) for key in self.store.keys(stage)}
-        starts: list[tuple[TreeKey, Tree | Stored]] = []
-        for number, task in enumerate(tasks):
-            key = TreeKey(stage, 0, number)
-            seed = tree_seed(self.recipe.run.seed, TreeKey("search", 0, number))
-            if key not in stored or not stored[key].done:
-                starts.append((key, stored.get(key, Tree(task.to_json(), seed=seed))))
-        if not starts:
-            return
+        ledgers: dict[TreeKey, Ledger] = {}
 
         def ledger(key: TreeKey) -> Ledger:
             spent: dict[str, float] = {}
             for entry in before.get(str(key), ()):
                 spent[entry.kind] = spent.get(entry.kind, 0) + entry.amount
-            return Ledger(budget, spent, sink=self.store.enter)
+            ledgers[key] = Ledger(budget, spent, sink=self.store.enter)
+            return ledgers[key]
 
         grower = replace(make(), ledgers=ledger)
-        done, at_once = len(tasks) - len(starts), self.recipe.run.at_once
-        self.watch.begin(what, len(tasks), done)
+        done, at_once = of - len(starts), self.recipe.run.at_once
+        self.watch.begin(what, of, done)
         await self.world.policies.load()  # no prefix is kept from before
         for first in range(0, len(starts), at_once):
             part = starts[first : first + at_once]
             began = time.perf_counter()
-            await grower.grow_all(part, at_once)
+            grown = await grower.grow_all(part, at_once)
             self.add_seconds(stage, time.perf_counter() - began)
+            keys = [key for key, _ in part]
+            kept([(key, tree, ledgers[key].totals) for key, tree in zip(keys, grown)])
             done += len(part)
-            self.watch.step(done, "", f"{what}: {done}/{len(tasks)}")
+            self.watch.step(done, "", f"{what}: {done}/{of}")
         self.watch.end()
 
     def add_seconds(self, name: str, seconds: float) -> None:
@@ -120,3 +106,43 @@ class Forest:
         for entry in self.store.entries(stage):
             out.setdefault(entry.tree, []).append(entry)
         return out
+
+
+class Forest(Ground):
+    """A ground with a run folder. Raises as its parts do.
+
+    The run is about the `kind` of tasks that is named, "training" or "held-out", for good.
+    """
+
+    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch, kind: str) -> None:
+        self.folder, self.plan = Folder(path, recipe), plan
+        store = self.folder.store
+        try:
+            self.folder.hold_tasks(kind, (plan.train if kind == "training" else plan.eval).tasks)
+            policies = load_policies(recipe, path / "model", watch.say)
+            super().__init__(recipe, store, World.build(recipe, plan, policies), watch)
+        except BaseException:
+            store.close()
+            raise
+
+    async def grow(
+        self,
+        what: str,
+        stage: str,
+        tasks: Sequence[Task],
+        make: Callable[[], Grower],
+        budget: Budget,
+    ) -> None:
+        """Trees of the tasks under a stage, those that are not grown yet.
+
+        A tree's seed hangs on the run's seed and the place of its task alone, so all methods draw
+        the same where they ask the same.
+        """
+        stored = {key: self.store.read(key) for key in self.store.keys(stage)}
+        starts: list[tuple[TreeKey, Tree | Stored]] = []
+        for number, task in enumerate(tasks):
+            key = TreeKey(stage, 0, number)
+            seed = tree_seed(self.recipe.run.seed, TreeKey("search", 0, number))
+            if key not in stored or not stored[key].done:
+                starts.append((key, stored.get(key, Tree(task.to_json(), seed=seed))))
+        await self.grow_on(what, stage, starts, len(tasks), make, budget)

@@ -11,12 +11,10 @@ the last bits of what it samples.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from hornbeam.checkpoint import Checkpoints
@@ -25,9 +23,11 @@ from hornbeam.errors import BudgetSpent, ProgramError
 from hornbeam.grow import Grower
 from hornbeam.ledger import Entry, Ledger
 from hornbeam.programs.talk import Turn
+from hornbeam.run.anchored import STAGE, Anchored, own_rewards, wanted
 from hornbeam.run.board import Board
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
+from hornbeam.run.order import task_at, tree_seed
 from hornbeam.run.policies import Member
 from hornbeam.run.recipe import Recipe, SftStage
 from hornbeam.run.sftset import read_set
@@ -39,10 +39,12 @@ from hornbeam.run.wire import (
     demonstrations,
     examples,
     load_policies,
+    model_folders,
     needed_columns,
     spoken,
 )
 from hornbeam.score import scope_rewards
+from hornbeam.search import Independent
 from hornbeam.store import LOST, Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
@@ -51,20 +53,6 @@ COSTS = (
     *("sampled_tokens", "prompt_tokens_computed", "prompt_tokens_cached", "tool_calls"),
     "scorer_tokens",
 )
-
-
-def task_at(tasks: Sequence[Task], seed: int, place: int) -> Task:
-    """The task at a place of the endless order in which every epoch is shuffled anew."""
-    epoch, at = divmod(place, len(tasks))
-    order = list(range(len(tasks)))
-    Random(f"{seed}:epoch:{epoch}").shuffle(order)
-    return tasks[order[at]]
-
-
-def tree_seed(seed: int, key: TreeKey) -> int:
-    """The seed of a tree: 63 bits of a digest of the run's seed and the tree's key."""
-    digest = hashlib.blake2b(f"{seed}/{key}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
 
 
 class Run:
@@ -84,6 +72,9 @@ class Run:
             reads = needed_columns(recipe, plan.credit)
             guides = Guides(recipe, reads, self.policies.tokenizer if reads else None)
             self.judges = [guides[column] for column in guides.needed(reads)]
+            told = wanted(recipe, plan)
+            (base, *_) = model_folders(recipe, path / "model", watch.say).values()
+            self.anchors = Anchored(recipe, plan, base, self.store) if told else None
         except BaseException:
             self.store.close()
             raise
@@ -91,7 +82,7 @@ class Run:
             watch.warn("this processor has no bfloat16: set optim.bf16 = false, it is far faster")
         self.board = Board(path / "tensorboard") if recipe.run.tensorboard else None
         spent: dict[str, float] = {}
-        for stage in ("train", LOST, ""):
+        for stage in ("train", STAGE, LOST, ""):
             for kind, amount in self.store.totals(stage).items():
                 spent[kind] = spent.get(kind, 0.0) + amount
         self.ledger = Ledger(recipe.budget, spent, sink=self.store.enter)
@@ -106,6 +97,8 @@ class Run:
         """Run to the end, or until the budget is spent; returns the path of the report."""
         steps = self.recipe.run.steps
         try:
+            if self.anchors and ("anchor", "", -1) not in self.rows:
+                self._tell(self.anchors)
             done = await self._begin()
             self.watch.begin("training", steps, done)
             try:
@@ -214,6 +207,8 @@ class Run:
         self.ledger.enter(self._trainer_costs(step, self.told))
         for key, tree in zip(self.store.keys("train", step), trees):
             self.store.columns(key, tree.columns)
+        if self.anchors:
+            self.anchors.learned(step, trees)
         await self.policies.load()
         row = self._row(step, trees, grown - began, time.perf_counter() - grown)
         self._metric(row)
@@ -225,8 +220,29 @@ class Run:
         """The trees of a step: those that are grown already, and the rest grown now."""
         run, tasks = self.recipe.run, self.plan.train.tasks
         keys = [TreeKey("train", step, number) for number in range(run.tasks)]
-        chosen = [task_at(tasks, run.seed, step * run.tasks + key.number) for key in keys]
+        if self.anchors:
+            chosen = await self.anchors.coming(step, self._renew)
+        else:
+            chosen = [task_at(tasks, run.seed, step * run.tasks + key.number) for key in keys]
         return await self._grow_keys(self.grower, keys, chosen)
+
+    def _tell(self, anchors: Anchored) -> None:
+        """Count once what the anchors cost that this run builds on."""
+        row = {"kind": "anchor", "tasks": len(anchors.tasks), **anchors.row}
+        self.ledger.enter([Entry("", -1, -1, "anchor_tokens", row["anchor_tokens"])])
+        self._metric(row)
+        self.watch.say(
+            f"Anchors: {row['tasks']} tasks are kept ({row['mixed']} mixed, {row['taught']} by the"
+            f" teacher), {row['solved']} solved ones dropped; {row['anchor_tokens']:,.0f} tokens"
+        )
+
+    async def _renew(self, keys: list[TreeKey], tasks: list[Task]) -> list[Tree]:
+        """Independent runs of the present policy, by which anchors are estimated again."""
+        assert self.recipe.anchor is not None
+        how = Independent(n=self.recipe.anchor.rollouts)
+        grown = await self._grow_keys(replace(self.grower, strategy=how, guides=()), keys, tasks)
+        await self.policies.load()
+        return grown
 
     async def _grow_keys(
         self, grower: Grower, keys: Sequence[TreeKey], tasks: Sequence[Task]
@@ -242,6 +258,8 @@ class Run:
         for key, task in zip(keys, tasks):
             if key not in trees:
                 fresh = Tree(task.to_json(), seed=tree_seed(run.seed, key))
+                if self.anchors and key.stage == "train":
+                    fresh = self.anchors.start(fresh)
                 starts.append((key, stored.get(key, fresh)))
         grown = await grower.grow_all(starts, run.at_once)
         trees.update({key: tree for (key, _), tree in zip(starts, grown)})
@@ -272,9 +290,9 @@ class Run:
         """The metrics of a step; costs are what was paid since the step began."""
         costs, groups = self.ledger.take(), mixed(trees)
         leaves = [(tree, i) for tree in trees for i in tree.leaves()]
-        rewards = [r for tree, i in leaves if (r := tree.columns["reward"][i]) is not None]
+        rewards = [reward for tree in trees for reward in own_rewards(tree)]
         failed = sum(bool(tree.nodes[i].error) for tree, i in leaves)
-        if not groups.mixed:
+        if not groups.mixed and not self.plan.credit.anchored:
             self.watch.warn(
                 f"step {step + 1}: all {groups.unmixed} groups have equal rewards: nothing to"
                 " learn from; easier or harder tasks, or more leaves a tree, give mixed ones"
@@ -283,10 +301,10 @@ class Run:
             "kind": "train",
             "step": step,
             "seconds": round(self.ledger.seconds, 3),
-            "reward": sum(rewards) / len(rewards),
+            "reward": sum(rewards) / max(1, len(rewards)),
             "leaves": len(leaves),
             "failed": failed,
-            "no_verdict": len(leaves) - len(rewards) - failed,
+            "no_verdict": sum(t.columns["reward"][i] is None for t, i in leaves) - failed,
             "unanswered": unanswered(trees),
             "mixed_groups": groups.mixed,
             "unmixed_groups": groups.unmixed,

@@ -17,6 +17,7 @@ from hornbeam.engine.base import Sampling
 from hornbeam.ledger import Budget
 from hornbeam.program import Limits
 from hornbeam.run.choices import (
+    AnchorChoice,
     ChunkChoice,
     CreditChoice,
     GrowChoice,
@@ -45,6 +46,7 @@ FREE = {
     "run": {"title", "steps", "eval_every", "checkpoint_every", "keep", "at_once", "threads"}
     | {"device", "resume", "tensorboard"},
     "budget": {"tokens", "calls", "seconds"},
+    "anchor": {"store"},  # a run keeps the anchors that it began with
 }
 SEARCHED = {
     "guides",
@@ -174,6 +176,7 @@ class Recipe(Settings):
     reward: RewardSettings = RewardSettings()
     grow: GrowChoice = GrowChoice()
     credit: CreditChoice = CreditChoice()
+    anchor: AnchorChoice | None = None
     loss: LossSettings = LossSettings()
     optim: OptimSettings = OptimSettings()
     sft: SftStage | None = None

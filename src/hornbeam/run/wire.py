@@ -73,6 +73,11 @@ def plan(recipe: Recipe, base: Path) -> Plan:
                 f"{where}.column: no guide writes {column!r}: add a table [guides.{column}] that"
                 " says which model does"
             )
+    if how.anchored and recipe.anchor is None:
+        raise RecipeError(
+            f"credit {recipe.credit.method!r} reads a prior of each task: add a section [anchor],"
+            " and run `hornbeam anchor` before training"
+        )
     return Plan(
         program,
         demonstration,

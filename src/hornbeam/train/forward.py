@@ -6,7 +6,7 @@ pass; the chunks beyond are computed again there, so that memory does not grow w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -51,6 +51,17 @@ def log_probs(
             else:
                 parts.append(run(*given))
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+
+
+def score(
+    model: Any, context: Sequence[int], tokens: Sequence[int], temperature: float
+) -> list[float]:
+    """Log pi of given tokens after a context, one plain forward pass, as an engine would tell."""
+    ids = torch.tensor([[*context, *tokens]], device=next(model.parameters()).device)
+    with torch.no_grad():
+        logits = model(input_ids=ids, use_cache=False).logits[0, len(context) - 1 : -1].float()
+    every = torch.log_softmax(logits / temperature, -1)
+    return [float(p) for p in every.gather(1, ids[0, len(context) :, None])[:, 0]]
 
 
 def head(model: Any) -> Callable[[Tensor], Tensor]:

@@ -47,6 +47,7 @@ class Pack:
     plus: Tensor  # [S]
     minus: Tensor  # [S]
     weight: Tensor  # [S]
+    held: Tensor  # [S] whether `old` is the ratio's denominator whatever the loss says
     leaf: Tensor  # [P]
     pair: Tensor  # [P] segment
     value: Tensor  # [P] w_i A_i
@@ -226,6 +227,7 @@ def _pack(
     """Targets of the group's segments on its layout, ordered by source."""
     source, token, old, number = [], [], [], []
     sums: list[tuple[float, float, float]] = []
+    held: list[bool] = []
     by_leaf: list[tuple[int, int, float]] = []
     for k, places in zip(group, layout.places):
         for n, segment in enumerate(rows.rows[k].segments):
@@ -236,6 +238,7 @@ def _pack(
             number.append(np.full(len(segment.old), len(sums)))
             by_leaf += [(leaf, len(sums), v) for leaf, v in pairs.get(int(first[k]) + n, ())]
             sums.append((segment.plus, segment.minus, segment.weight))
+            held.append(segment.held)
     sources, slot = np.unique(np.concatenate(source), return_inverse=True)
     order = np.argsort(slot, kind="stable")
     plus, minus, weight = np.asarray(sums, np.float32).T
@@ -258,6 +261,7 @@ def _pack(
         plus=put(plus, torch.float32),
         minus=put(minus, torch.float32),
         weight=put(weight, torch.float32),
+        held=put(held, torch.bool),
         leaf=put(leaf),
         pair=put(pair),
         value=put(value, torch.float32),

@@ -157,7 +157,7 @@ class Policy:
         """The constants of a step: old and reference log-probs, importance weights.
 
         With one update in the step (`once`) the trainer's old log-probs are those of that update's
-        own forward pass, so none is spent on them.
+        own forward pass, so none is spent on them. What was injected keeps its stored ones.
         """
         for n, pack in enumerate(batch.packs):
             fixed = batch.fixed[n]
@@ -165,8 +165,9 @@ class Policy:
                 with self._as_reference():
                     fixed.reference = self._constant(pack)
             if self.loss.old == "trainer":
-                needed = not once or self.loss.truncate is not None
-                fixed.old = self._constant(pack) if needed else None
+                held = pack.held[pack.segment]
+                needed = not once or self.loss.truncate is not None or bool(held.any())
+                fixed.old = self._constant(pack).where(~held, pack.old) if needed else None
                 if self.loss.truncate is not None and fixed.old is not None:
                     fixed.mass = losses.importance(fixed.old, pack.old, self.loss.truncate)
 

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hornbeam.errors import DataError
-from hornbeam.tree import Column, Node, Tree
+from hornbeam.tree import INJECTED, Column, Node, Tree
 
 Trains = Callable[[Node], bool]
 Aggregation = Literal["token_mean", "sequence_mean", "constant"]
@@ -41,13 +41,17 @@ def all_nodes(node: Node) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Sampled tokens of one node: `start` in the row, `old` the engine's log-probs of them."""
+    """Sampled tokens of one node: `start` in the row, `old` the engine's log-probs of them.
+
+    `held`: those are the ratio's denominator whatever the loss says, for another policy spoke.
+    """
 
     start: int
     old: NDArray[np.float32]
     plus: float
     minus: float
     weight: float
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +267,8 @@ def _add_rows(
                 )
             numbers[i] = out.segments
             out.segments += 1
-            segments.append(Segment(start, np.asarray(node.logprobs, np.float32), *says[i]))
+            old = np.asarray(node.logprobs, np.float32)
+            segments.append(Segment(start, old, *says[i], node.version == INJECTED))
         out.rows.append(Row(np.asarray(tree.sequence(last), np.int32), tuple(segments)))
     return numbers
 

@@ -1,0 +1,44 @@
+"""`hornbeam anchor`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated
+
+import typer
+
+from hornbeam.cli.runs import RecipeArgument, Sets, stopped
+from hornbeam.cli.search import told_recipe
+
+
+def anchor_command(
+    recipe: RecipeArgument,
+    model: Annotated[
+        str | None, typer.Option("--model", help="The reference policy [anchor.model].")
+    ] = None,
+    sets: Sets = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Run the reference policy on the training tasks of RECIPE: what it can and what that cost."""
+    named = [f"anchor.model={json.dumps(model)}"] if model else []
+    told, base, _ = told_recipe(recipe, None, None, [*(sets or []), *named], "anchor")
+    from rich.console import Console
+
+    from hornbeam.run import Watch, plan
+    from hornbeam.run.anchors import Anchors
+
+    watch = Watch(Console(stderr=as_json))
+    job = Anchors(told, plan(told, base), watch)
+    with stopped():
+        result = asyncio.run(job.go())
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    by_teacher = f" ({result['taught']} by the teacher)" if told.anchor.teacher else ""
+    watch.say(
+        f"{result['tasks']} tasks: {result['solved']} solved, {result['mixed']} mixed,"
+        f" {result['unsolved']} unsolved{by_teacher}; mean reward {result['mean']:.3f};"
+        f" {result['tokens']:,.0f} tokens now, {result['anchor_tokens']:,.0f} in all"
+    )
+    watch.say(f"Anchors: {result['store']}")

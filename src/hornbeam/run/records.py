@@ -1,0 +1,67 @@
+"""What is kept of a policy's runs of one task, and the marks that tell tasks and policies apart."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hornbeam.ledger import TOKENS
+from hornbeam.tasks.base import Task
+from hornbeam.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Rewards of a reference's runs of one task, in order (`None`: failed); what they cost."""
+
+    number: int  # of the tree that holds the runs
+    rewards: tuple[float | None, ...] = ()
+    costs: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: Any) -> Record | None:
+        """The record that stands in a store, if one does."""
+        return None if data is None else cls(data["number"], (*data["rewards"],), data["costs"])
+
+    @property
+    def mean(self) -> float:
+        """V_sta: the mean reward of the runs that have one; 0 where none has."""
+        known = [reward for reward in self.rewards if reward is not None]
+        return math.fsum(known) / len(known) if known else 0.0
+
+    @property
+    def tokens(self) -> float:
+        """What the runs cost: sampled tokens, and prompt tokens that were computed."""
+        return sum(self.costs.get(kind, 0) for kind in TOKENS)
+
+    def accuracy(self, solved: float) -> float:
+        """The share of runs with a reward of `solved` or more; a failed run solves nothing."""
+        good = sum(reward is not None and reward >= solved for reward in self.rewards)
+        return good / len(self.rewards) if self.rewards else 0.0
+
+    def kind(self, solved: float) -> str:
+        """What the runs make of the task: "solved" (all do), "mixed", or "unsolved" (none)."""
+        share = self.accuracy(solved)
+        return "solved" if share == 1 else "mixed" if share else "unsolved"
+
+
+def mark_of(what: Any) -> str:
+    """Sixteen letters that tell things apart, equal on every machine."""
+    text = json.dumps(what, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def mark_of_task(task: Task) -> str:
+    """What tells a task from others: all that stands in it."""
+    return mark_of(task.to_json())
+
+
+def rewards_of(tree: Tree) -> tuple[float | None, ...]:
+    """The reward of every run of a tree, in order; `None` where it failed."""
+    reward = tree.columns.get("reward", [None] * len(tree))
+    ends = {tree.nodes[leaf].episode: reward[leaf] for leaf in tree.leaves()}
+    return tuple(ends[episode] for episode in sorted(ends))
