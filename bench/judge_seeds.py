@@ -120,11 +120,9 @@ def main() -> None:
         apart = [row[name]["f1"] - row["rl"]["f1"] for row in rows]
         interval = stats.student(apart) if len(rows) > 1 and any(apart) else None
         table[name] = {"f1": statistics.mean(f1), "by_seed": f1, "to_rl": interval}
-        told = f" {statistics.mean(apart):+.1f} [{interval[0]:+.1f}, {interval[1]:+.1f}]"
-        print(
-            f"{name:12} {statistics.mean(f1):6.1f}  {' '.join(f'{v:.1f}' for v in f1)}"
-            + (told if interval else "")
-        )
+        low, high = interval or (0.0, 0.0)
+        told = f" {statistics.mean(apart):+.1f} [{low:+.1f}, {high:+.1f}]" if interval else ""
+        print(f"{name:12} {statistics.mean(f1):6.1f}  {' '.join(f'{v:.1f}' for v in f1)}{told}")
     if args.json:
         about = {
             "command": "python bench/judge_seeds.py " + " ".join(sys.argv[1:]),

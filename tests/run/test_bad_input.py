@@ -10,6 +10,7 @@ import pytest
 
 from hornbeam import checkpoint
 from hornbeam.cli.main import main
+from hornbeam.store import Store
 
 RECIPE = """
 [run]
@@ -128,6 +129,24 @@ def test_a_run_does_not_go_on_with_other_tasks(hornbeam):
     rows.write_text('{"question": "start : coin", "answer": "start : coin"}\n')
     code, lines, _ = hornbeam("run.steps=2")
     assert code == 0, lines
+
+
+def test_a_run_goes_on_under_a_version_that_knows_more_keys(hornbeam):
+    """What an older version kept of the recipe lacks keys; they had the defaults they have now."""
+    assert hornbeam("run.steps=1")[0] == 0
+    with Store(hornbeam.folder / "run") as store:
+        told = store.get("recipe")
+        for section, key in (("agents", "seeker"), ("sft", None), ("loss", "clip_high")):
+            if key == "seeker":
+                del told[section][key]["policy"]
+            elif key is None:
+                told.pop(section)
+            else:
+                del told[section][key]
+        store.set("recipe", told)
+    code, lines, _ = hornbeam("run.steps=2")
+    assert code == 0, lines
+    refused(hornbeam("run.steps=2", "loss.clip_high=0.3"), "another recipe", "loss.clip_high")
 
 
 def test_a_program_file_that_does_not_import(hornbeam):

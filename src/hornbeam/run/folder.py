@@ -54,7 +54,7 @@ class Folder:
         now = recipe.model_dump(mode="json")
         before = self.store.get("recipe")
         if before is not None and (self.store.keys() or self.store.metrics()):
-            changed = differences(before, now)
+            changed = differences(_filled(before), now)
             if changed:
                 raise StoreError(
                     f"{self.path}: this run began with another recipe ({', '.join(changed[:3])}"
@@ -111,6 +111,14 @@ class Folder:
     def report(self, chats: Mapping[str, Chat] = NO_CHATS) -> Path:
         """Write the report page from what the database holds."""
         return report(self.path, self.store, self.recipe.run.title or self.path.name, chats)
+
+
+def _filled(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A stored recipe with the keys that it knew nothing of, at their defaults."""
+    try:
+        return Recipe.model_validate(recipe).model_dump(mode="json")
+    except ValueError:  # it has a key that is no more: what differs will be told
+        return recipe
 
 
 class StoredTrees(Mapping[int, Sequence[Tree]]):
