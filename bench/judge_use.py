@@ -1,6 +1,7 @@
 """What judges of the tiny world are worth: chunk-reset in search, and choosing what to train on.
 
-    python bench/judge_use.py --out DIR [--seeds 0 1 2 3 4] [--judges rl sft ...] [--json FILE]
+    python bench/judge_use.py --out DIR [--seeds 0 1 2 3 4] [--judges rl sft ...]
+        [--selection SEED ...] [--json FILE]
 
 DIR is what bench/judge_seeds.py made: a policy and its judges for every seed. For every judge it
 runs the searches of recipe reset_tiny on held-out questions (all tokens counted, the judge's too),
@@ -143,7 +144,7 @@ def one_judge(args: argparse.Namespace, judge: str) -> Json:
 
 def selections(args: argparse.Namespace) -> Json:
     """Selection over all seeds."""
-    chosen = [selection(args.out / str(seed), seed) for seed in args.seeds]
+    chosen = [selection(args.out / str(seed), seed) for seed in args.selection or args.seeds]
     gains = {
         "score_to_outcome": spread([row["score"] - row["outcome"] for row in chosen]),
         "outcome_to_before": spread([row["outcome"] - row["before"] for row in chosen]),
@@ -160,6 +161,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--judges", nargs="+", default=["rl", "sft"])
+    parser.add_argument("--selection", type=int, nargs="+", help="seeds of it [all]")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     found = {judge: one_judge(args, judge) for judge in args.judges}
