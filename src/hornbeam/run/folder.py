@@ -30,16 +30,19 @@ def digest(what: Any) -> str:
 
 
 class Folder:
-    """The files of a run beside its database; whoever opens it may write."""
+    """The files of a run beside its database; whoever opens it may write.
 
-    def __init__(self, path: Path, recipe: Recipe) -> None:
+    With a `store` they are those of one process of several that share it.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, store: Store | None = None) -> None:
         self.path, self.recipe = path, recipe
-        self.fresh = not (path / "run.db").exists()
+        self.fresh = store is None and not (path / "run.db").exists()
         if self.fresh and path.is_dir() and any(path.iterdir()):
             raise StoreError(
                 f"{path} is not empty and holds no run: choose another --out, or empty it"
             )
-        self.store = Store(path)
+        self.store = store or Store(path)
         try:
             self._settle(recipe)
         except BaseException:
