@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hornbeam.shared import MEMBERS, SharedStore
-from hornbeam.tables import SCHEMA, TREES, TreeKey, at
+from hornbeam.tables import METRICS, SCHEMA, TREES, TreeKey, at
 
 _text, _int = sa.Text, sa.Integer
 _TREE = ("stage", "step", "number")
@@ -107,8 +107,11 @@ class Desk:
             sa.exists()
             .where(MEMBERS.c.policy == CLAIMS.c.policy, MEMBERS.c.session == CLAIMS.c.session)
             .where(MEMBERS.c.owner != "", MEMBERS.c.policy != self.policy)
+            .correlate(CLAIMS)
         )
-        wanted = list(keys)
+        columns = [CLAIMS.c[name] for name in _TREE]
+        taken = {TreeKey(*row) for row in self.store.ask(sa.select(*columns).where(held))}
+        wanted = [key for key in keys if key not in taken]
 
         def take(db: sa.Connection) -> list[TreeKey]:
             got: list[TreeKey] = []
@@ -177,6 +180,16 @@ class Desk:
         values = {"policy": self.policy, "step": step, "version": version, "data": json.dumps(row)}
         self.store.later(sa.insert(TRAINED).values(values))
         self.store.flush()
+
+    def versions(self) -> list[int]:
+        """The versions of this policy's weights after each step, in order."""
+        query = sa.select(TRAINED.c.version).where(TRAINED.c.policy == self.policy)
+        return [row.version for row in self.store.ask(query.order_by(TRAINED.c.step))]
+
+    def told(self, since: int) -> set[int]:
+        """Steps of which a row of metrics is there."""
+        query = sa.select(METRICS.c.step).where(METRICS.c.kind == "train", METRICS.c.step >= since)
+        return {row.step for row in self.store.ask(query)}
 
     def trained(self, policy: str | None = None, since: int = 0) -> dict[int, Trained]:
         """What a policy (this one) learned from, by step."""

@@ -51,6 +51,12 @@ class Seat:
 
     def take(self) -> None:
         """Take the seat, or wait until it is free. `StoreError` where somebody sits on it."""
+        while not self._sit():
+            pass  # somebody else came or went meanwhile
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+
+    def _sit(self) -> bool:
         found = self._look()
         if found is not None and found.owner:
             self._wait(found)
@@ -70,10 +76,9 @@ class Seat:
             return bool(db.execute(sa.update(MEMBERS).where(here).values(**told)).rowcount)
 
         if not self.store.write_once(sit):
-            raise self._taken(self._look())
+            return False
         self.store.session = Session(self.policy, number)
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-        self._thread.start()
+        return True
 
     def give_back(self) -> None:
         """Leave the seat to whoever comes next."""
@@ -104,7 +109,7 @@ class Seat:
 
     def _wait(self, row: Any) -> None:
         """Until whoever sits there is dead; `StoreError` where it is not."""
-        if row.host == host() and not _runs(int(row.owner.rpartition(":")[2])):
+        if surely_dead(row):
             return
         end, told = time.monotonic() + self.lease, False
         while (left := end - time.monotonic()) > 0:
@@ -158,19 +163,19 @@ class Seat:
             )
 
 
-def _runs(pid: int) -> bool:
-    """Whether a process of this machine runs; one whose parent has not looked yet does not."""
+def surely_dead(row: Any) -> bool:
+    """Whether who holds a seat is a process of this machine that is no more."""
+    if row.host != host():
+        return False
+    pid = int(row.owner.rpartition(":")[2])
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
         with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
+            return stat.read().rpartition(")")[2].split()[0] == "Z"  # its parent has not looked yet
+    except ProcessLookupError:
         return True
+    except OSError:
+        return False
 
 
 def seats(store: SharedStore) -> list[Any]:

@@ -28,7 +28,7 @@ from hornbeam.engine.base import Engine
 from hornbeam.engine.desk import LATEST, SOONEST, Clerk, DeskEngine
 from hornbeam.errors import RecipeError, StoreError
 from hornbeam.grow import Grower
-from hornbeam.members import Seat, seats
+from hornbeam.members import Seat, seats, surely_dead
 from hornbeam.run.loop import COSTS, Run, task_at, tree_seed
 from hornbeam.run.policies import Policies, member
 from hornbeam.run.recipe import Recipe, differences
@@ -145,6 +145,7 @@ class Trainer(Run):
                 await self._look("final", "eval", steps)
             self.policies.save(self.path / "final")
             self._tell_steps()
+            self.folder.rewrite_metrics()
             return self.folder.report(self.policies.chats)
         finally:
             self.watch.end()
@@ -251,12 +252,12 @@ class Trainer(Run):
 
     def _trained(self) -> int:
         """How many steps this policy has learned from."""
-        return len(self.desk.trained())
+        return len(self.desk.versions())
 
     def _learn(self, trees: Sequence[Tree], step: int) -> None:
         """Credit the trees and learn from the own nodes, whose age is measured."""
         super()._learn(trees, step)
-        versions = [t.version for at, t in self.desk.trained().items() if at < step]
+        versions = self.desk.versions()[:step]
         own = next(iter(self.policies))
         ages = [
             step - sum(version <= node.version for version in versions)
@@ -278,7 +279,7 @@ class Trainer(Run):
     def _tell_steps(self) -> None:
         """The rows of steps from which all policies have learned and of which none is told yet."""
         trained = {name: self.desk.trained(name, self.told_to) for name in self.recipe.names}
-        told = {row["step"] for row in self.store.metrics() if row["kind"] == "train"}
+        told = self.desk.told(self.told_to)
         while all(self.told_to in each for each in trained.values()):
             if self.told_to not in told:
                 rows = {name: each[self.told_to].row for name, each in trained.items()}
@@ -290,12 +291,13 @@ class Trainer(Run):
         out = dict(rows[self.name])
         for name, row in rows.items():
             out |= {key: value for key, value in row.items() if key.startswith(f"{name}/")}
-        due = {name for name in rows if self.recipe.policies[name].due(out["step"])}
-        told = [
-            {k.partition("/")[2]: v for k, v in rows[name].items() if k.startswith(f"{name}/")}
-            for name in sorted(due, key=self.recipe.names.index)
+        own = [
+            {key.removeprefix(f"{name}/"): row[key] for key in row if key.startswith(f"{name}/")}
+            for name in self.recipe.names
+            if self.recipe.policies[name].due(out["step"]) and (row := rows[name])
         ]
-        out |= self.policies.joined([{k: v for k, v in t.items() if "staleness" not in k} for t in told])
+        told = [{k: v for k, v in each.items() if "staleness" not in k} for each in own]
+        out |= self.policies.joined(told)
         out |= {kind: sum(row[kind] for row in rows.values()) for kind in COSTS}
         return out | {
             k: max(r[k] for r in rows.values()) for k in ("seconds_grow", "seconds_train")
@@ -309,7 +311,8 @@ def _phase(stage: str, step: int) -> int:
 
 def _agree(store: SharedStore, recipe: Recipe, policy: str) -> None:
     """`StoreError` where others train by another recipe."""
-    others = [row for row in seats(store) if row.owner and row.policy != policy]
+    rows = [row for row in seats(store) if row.owner and row.policy != policy]
+    others = [row for row in rows if not surely_dead(row)]
     before, now = store.get("recipe"), recipe.model_dump(mode="json")
     if not others or before is None:
         return

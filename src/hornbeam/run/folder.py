@@ -66,7 +66,7 @@ class Folder:
         self.store.set("recipe", now)
         self.store.flush()
         self.write("recipe.toml", show(recipe))
-        self._rewrite_metrics()
+        self.rewrite_metrics()
 
     def hold_tasks(self, name: str, tasks: Sequence[Task]) -> None:
         """Keep what tasks the run is about, or hold them against those that it began with.
@@ -104,8 +104,8 @@ class Folder:
         except OSError as error:
             raise StoreError(f"metrics.jsonl: cannot be written: {error}") from error
 
-    def _rewrite_metrics(self) -> None:
-        """What a killed run left half-written is written again from the database."""
+    def rewrite_metrics(self) -> None:
+        """Write metrics.jsonl again from the database: a killed run left it half-written."""
         rows = self.store.metrics()
         self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
