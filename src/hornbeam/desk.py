@@ -102,7 +102,7 @@ class Desk:
 
     def claim(self, keys: Iterable[TreeKey], most: int) -> list[TreeKey]:
         """At most so many of these trees, from now on to be grown here and nowhere else."""
-        session = self.store.session
+        mine = {"policy": self.policy, "session": self.store.session.number}
         held = (
             sa.exists()
             .where(MEMBERS.c.policy == CLAIMS.c.policy, MEMBERS.c.session == CLAIMS.c.session)
@@ -118,13 +118,10 @@ class Desk:
             for key in wanted:
                 if len(got) == most:
                     break
-                row = {**key._asdict(), "policy": session.policy, "session": session.number}
-                insert = self._insert(CLAIMS).values(row)
-                mine = {"policy": session.policy, "session": session.number}
-                claim = insert.on_conflict_do_update(
-                    index_elements=list(CLAIMS.primary_key), set_=mine, where=~held
-                )
-                if db.execute(claim).rowcount == 1:
+                insert = self._insert(CLAIMS).values({**key._asdict(), **mine})
+                new = db.execute(insert.on_conflict_do_nothing())
+                again = sa.update(CLAIMS).where(at(CLAIMS, *key), ~held).values(mine)
+                if new.rowcount == 1 or db.execute(again).rowcount == 1:
                     done = db.execute(sa.select(TREES.c.done).where(at(TREES, *key))).scalar()
                     got += [] if done else [key]
             return got

@@ -73,7 +73,7 @@ class Clerk:
             "seed": request.seed,
         }
         self._desk.ask(which, policy, self._need(which.stage, which.step), data)
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._out[which] = future
         self._news.set()
         try:
@@ -125,10 +125,9 @@ class Clerk:
             if "error" in answer:
                 future.set_exception(ERRORS[answer["error"]](answer["text"]))
             else:
-                lists = {"tokens": ids, "logprobs": floats}
-                future.set_result(
-                    Completion(**{k: lists[k](v) if k in lists else v for k, v in answer.items()})
-                )
+                answer["tokens"] = ids(answer["tokens"])
+                answer["logprobs"] = floats(answer["logprobs"])
+                future.set_result(Completion(**answer))
         return heard
 
     def _begin(self) -> int:
