@@ -35,9 +35,9 @@ def trainer(place):
     """Makes (store, desk, seat, lines) of the trainer of a policy."""
     made = []
 
-    def make(policy, lease=LEASE, where=place):
+    def make(policy, lease=LEASE):
         lines = []
-        store = SharedStore(where, lines.append)
+        store = SharedStore(place, lines.append)
         seat = Seat(store, policy, lease, lines.append)
         made.append((store, seat))
         seat.take()
@@ -288,8 +288,9 @@ def test_a_database_that_is_locked_for_a_while_is_waited_for(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
 def test_a_server_that_goes_away_is_waited_for(postgres, trainer):
-    store, _, seat, lines = trainer("main", LEASE, postgres.database())
+    store, _, seat, lines = trainer("main")
     store.set("a", 1)
     postgres.stop()
     timer = threading.Timer(3 * LEASE, postgres.start)
