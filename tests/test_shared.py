@@ -229,7 +229,7 @@ def test_a_step_is_trained_once(trainer):
     main.train(0, 7, {"loss": 0.5})
     sub.train(0, 3, {"loss": 1.0})
     assert main.trained()[0] == (7, {"loss": 0.5}) and main.trained("sub")[0].version == 3
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="unique|UNIQUE"):
         main.train(0, 8, {"loss": 0.25})
     main.store._ops.clear()
     assert main.trained()[0].version == 7 and main.trained(since=1) == {}

@@ -111,7 +111,8 @@ class SharedStore(Store):
                     self._pass(db)
                 yield db
         except (SQLAlchemyError, sqlite3.Error) as error:
-            kind = Away if passing(error) or "already exists" in str(error) else StoreError
+            raced = self._patience == AT_OPENING and "already exists" in str(error)  # for tables
+            kind = Away if raced or passing(error) else StoreError
             raise kind(f"{self.place}: {told(error)}") from error
 
     def _mine(self) -> sa.ColumnElement[bool]:
