@@ -8,3 +8,17 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+import pytest
+
+from postgres import Server, why_not
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A private PostgreSQL server; skips where there can be none."""
+    if why_not():
+        pytest.skip(why_not())
+    server = Server()
+    yield server
+    server.close()

@@ -1,4 +1,4 @@
-"""A folder held by one process at a time.
+"""A folder held by one process at a time, or by several that all hold it `shared`.
 
 A POSIX record lock: the system gives it back when the process ends, however it ends, and forked
 workers that outlive it do not keep it.
@@ -7,7 +7,7 @@ workers that outlive it do not keep it.
 from __future__ import annotations
 
 import os
-from fcntl import LOCK_EX, LOCK_NB, lockf
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, lockf
 from pathlib import Path
 
 from hornbeam.errors import StoreError
@@ -18,7 +18,7 @@ _held: set[Path] = set()  # locks of this process, which the system would grant 
 class FolderLock:
     """Holds a folder, which is made where it is missing, until `release`. Raises `StoreError`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shared: bool = False) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._path = folder.resolve() / "lock"
@@ -28,9 +28,10 @@ class FolderLock:
         except OSError as error:
             raise StoreError(f"{folder}: cannot be opened: {error.strerror or error}") from error
         try:
-            lockf(self._file, LOCK_EX | LOCK_NB)
-            os.ftruncate(self._file, 0)
-            os.write(self._file, f"{os.getpid()}\n".encode())
+            lockf(self._file, (LOCK_SH if shared else LOCK_EX) | LOCK_NB)
+            if not shared:
+                os.ftruncate(self._file, 0)
+                os.write(self._file, f"{os.getpid()}\n".encode())
         except (BlockingIOError, PermissionError) as error:
             owner = os.read(self._file, 20).decode().strip()
             os.close(self._file)

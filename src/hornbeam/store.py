@@ -13,7 +13,7 @@ replayed call is not paid and must not be entered, so a resumed run counts nothi
 that a crash made necessary again is counted again, for it was paid again. `forget` moves the cost
 of a forgotten step to stage "lost" instead of dropping it.
 
-Left out: weights (checkpoint), what trees mean (tree), several writers of one SQLite run.
+Left out: weights (checkpoint), what trees mean (tree), several writers of one run (shared).
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ class Store:
         self._rows = 0
         if "://" in self.place:
             self._engine = open_url(self.place)
+            self.place = str(self._engine.url)  # without its password
         else:
             self._engine = self._open_folder(Path(place))
         try:
@@ -239,23 +240,24 @@ class Store:
         with self._begin() as db:
             return [TreeKey(*row) for row in db.execute(found)]
 
-    def forget(self, stage: str, step: int) -> None:
-        """Drop the trees and metrics of a step, so that it can be grown again from its seeds.
+    def forget(self, stage: str, step: int, number: int | None = None) -> None:
+        """Drop the trees and metrics of a step (or one tree), to be grown again from the seeds.
 
         What they cost was paid all the same: it moves to stage "lost".
         """
         self.flush()
         with self._begin() as db:
             for table in (TREES, NODES, OPINIONS):
-                db.execute(sa.delete(table).where(at(table, stage, step)))
-            here = (METRICS.c.kind == stage) & (METRICS.c.step == step)
-            db.execute(sa.delete(METRICS).where(here))
+                db.execute(sa.delete(table).where(at(table, stage, step, number)))
+            if number is None:
+                here = (METRICS.c.kind == stage) & (METRICS.c.step == step)
+                db.execute(sa.delete(METRICS).where(here))
             names = [c.name for c in LEDGER.c]
             moved = [sa.literal(LOST), *(LEDGER.c[name] for name in names[1:])]
-            rows = sa.select(*moved).where(at(LEDGER, stage, step))
+            rows = sa.select(*moved).where(at(LEDGER, stage, step, number))
             insert = self._upsert["costs"]
             db.execute(insert.from_select(names, rows))
-            db.execute(sa.delete(LEDGER).where(at(LEDGER, stage, step)))
+            db.execute(sa.delete(LEDGER).where(at(LEDGER, stage, step, number)))
 
     # --- metrics, ledger, meta ---------------------------------------------------------------
 

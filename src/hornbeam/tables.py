@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from hornbeam.errors import StoreError
@@ -196,12 +196,15 @@ def cost_row(where: tuple[str, int, int, str], amount: float) -> dict[str, Any]:
     }
 
 
-def open_file(path: Path, read_only: bool) -> sa.Engine:
-    """The SQLite database in a file: one connection, WAL, safe when the process is killed."""
+def open_file(path: Path, read_only: bool, patience: float = 10) -> sa.Engine:
+    """The SQLite database in a file: one connection, WAL, safe when the process is killed.
+
+    `patience`: seconds to wait while others write.
+    """
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
 
     def connect() -> sqlite3.Connection:
-        db = sqlite3.connect(uri, uri=True, timeout=10)
+        db = sqlite3.connect(uri, uri=True, timeout=patience)
         if not read_only:
             db.execute("pragma journal_mode=wal")
             db.execute("pragma synchronous=normal")
@@ -213,9 +216,12 @@ def open_file(path: Path, read_only: bool) -> sa.Engine:
 def open_url(url: str) -> sa.Engine:
     """The database at a URL."""
     try:
-        backend = sa.make_url(url).get_backend_name()
+        found = sa.make_url(url)
+        backend = found.get_backend_name()
         upserts(backend)  # refuses a database that we do not know before its driver is looked for
-        return sa.create_engine(url)
+        if found.drivername == "postgresql":
+            found = found.set(drivername="postgresql+psycopg")
+        return sa.create_engine(found)
     except ImportError as error:
         raise StoreError(f"{error}: install the driver of {backend} (psycopg, say)") from error
     except SQLAlchemyError as error:
@@ -223,6 +229,7 @@ def open_url(url: str) -> sa.Engine:
 
 
 _REMEDIES = {
+    "No space left": "the disk of the database is full: free some space and start again",
     "full": "the disk is full: free some space and start again, the run goes on where it was",
     "locked": "another process holds the database: stop it and start again",
     "readonly": "it is read-only: change its permissions or name another folder",
@@ -237,3 +244,17 @@ def told(error: Exception) -> str:
     text = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     found = next((remedy for sign, remedy in _REMEDIES.items() if sign in text), "")
     return f"{found} ({text})" if found else text
+
+
+_PASSING = ("08", "40", "57P", "55P03")  # classes of SQLSTATE: connection, deadlock, shutdown, lock
+
+
+def passing(error: Exception) -> bool:
+    """Whether a database error may be over when the same is tried again."""
+    if not isinstance(error, (OperationalError, InterfaceError, sqlite3.OperationalError)):
+        return False
+    orig = getattr(error, "orig", None) or error
+    if isinstance(orig, sqlite3.Error):
+        return any(sign in str(orig) for sign in ("locked", "busy"))
+    state = getattr(orig, "sqlstate", None)  # none: no word came from the server
+    return state is None or state.startswith(_PASSING)

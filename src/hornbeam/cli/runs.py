@@ -32,13 +32,23 @@ def train_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved recipe and an estimate; stop.")
     ] = False,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", help="Train this policy only, beside processes for the others."),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", metavar="URL", help="Database that they share [DIR/run.db]."),
+    ] = None,
 ) -> None:
     """Train by RECIPE: grow, credit, step, until done; goes on where it was stopped."""
     from hornbeam.cli.recipes import find
     from hornbeam.run.recipe import load_recipe
 
     path = find(recipe)
-    told = load_recipe(path, sets or [])
+    told = load_recipe(path, [*(sets or []), *([f"run.store={store}"] if store else [])])
+    if told.run.store and policy is None:
+        raise RecipeError("run.store is what several processes share: name a --policy, or unset it")
     folder = out or Path("runs") / path.stem
     if dry_run:
         from hornbeam.run.estimate import estimate
@@ -55,10 +65,15 @@ def train_command(
     for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
         watch.say(source)
     threads(told.run.threads)
-    run = Run(told, made, folder, watch)
     with stopped():
+        if policy is None:
+            run = Run(told, made, folder, watch)
+        else:
+            from hornbeam.run.decoupled import Trainer
+
+            run = Trainer(told, made, folder, watch, policy)
         page = asyncio.run(run.go())
-    watch.say(f"Weights: {folder / 'final'}")
+    watch.say(f"Weights: {folder / 'final' / (policy or '')}")
     watch.say(f"Report:  {page}")
 
 

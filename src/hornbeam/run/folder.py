@@ -30,16 +30,19 @@ def digest(what: Any) -> str:
 
 
 class Folder:
-    """The files of a run beside its database; whoever opens it may write."""
+    """The files of a run beside its database; whoever opens it may write.
 
-    def __init__(self, path: Path, recipe: Recipe) -> None:
+    With a `store` they are those of one process of several that share it.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, store: Store | None = None) -> None:
         self.path, self.recipe = path, recipe
-        self.fresh = not (path / "run.db").exists()
+        self.fresh = store is None and not (path / "run.db").exists()
         if self.fresh and path.is_dir() and any(path.iterdir()):
             raise StoreError(
                 f"{path} is not empty and holds no run: choose another --out, or empty it"
             )
-        self.store = Store(path)
+        self.store = store or Store(path)
         try:
             self._settle(recipe)
         except BaseException:
@@ -63,7 +66,7 @@ class Folder:
         self.store.set("recipe", now)
         self.store.flush()
         self.write("recipe.toml", show(recipe))
-        self._rewrite_metrics()
+        self.rewrite_metrics()
 
     def hold_tasks(self, name: str, tasks: Sequence[Task]) -> None:
         """Keep what tasks the run is about, or hold them against those that it began with.
@@ -101,8 +104,8 @@ class Folder:
         except OSError as error:
             raise StoreError(f"metrics.jsonl: cannot be written: {error}") from error
 
-    def _rewrite_metrics(self) -> None:
-        """What a killed run left half-written is written again from the database."""
+    def rewrite_metrics(self) -> None:
+        """Write metrics.jsonl again from the database: a killed run left it half-written."""
         rows = self.store.metrics()
         self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 

@@ -12,7 +12,7 @@ the last bits of what it samples.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,13 @@ from hornbeam.run.board import Board
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
 from hornbeam.run.order import task_at, tree_seed
-from hornbeam.run.policies import Member
+from hornbeam.run.policies import Member, Policies
 from hornbeam.run.recipe import Recipe, SftStage
 from hornbeam.run.sftset import read_set
 from hornbeam.run.watch import Watch, train_line
 from hornbeam.run.wire import (
     Plan,
+    Say,
     World,
     bf16_is_slow,
     demonstrations,
@@ -45,7 +46,7 @@ from hornbeam.run.wire import (
 )
 from hornbeam.score import scope_rewards
 from hornbeam.search import Independent
-from hornbeam.store import LOST, Stored, TreeKey
+from hornbeam.store import LOST, Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
 
@@ -58,16 +59,24 @@ COSTS = (
 class Run:
     """One training run in its folder. `go` runs what is left of it."""
 
-    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        plan: Plan,
+        path: Path,
+        watch: Watch,
+        store: Store | None = None,
+        load: Callable[[Recipe, Path, Say], Policies] = load_policies,
+    ) -> None:
         self.recipe, self.plan, self.watch = recipe, plan, watch
-        self.folder = Folder(path, recipe)
+        self.folder = Folder(path, recipe, store)
         self.store = self.folder.store
         try:
             self.folder.hold_tasks("training", plan.train.tasks)
             self.folder.hold_tasks("held-out", plan.eval.tasks)
             self.shown = read_set(plan.shown) if plan.shown else None
             self.checkpoints = Checkpoints(path / "checkpoints", recipe.run.keep)
-            self.policies = load_policies(recipe, path / "model", watch.say)
+            self.policies = load(recipe, path / "model", watch.say)
             self.world = World.build(recipe, plan, self.policies)
             reads = needed_columns(recipe, plan.credit)
             guides = Guides(recipe, reads, self.policies.tokenizer if reads else None)

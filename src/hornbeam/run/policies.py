@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.chat import Chat, TemplateChat
+from hornbeam.engine.base import Engine
 from hornbeam.engine.local import LocalEngine, LocalSettings
 from hornbeam.errors import RecipeError
 from hornbeam.run.recipe import PolicySettings, Recipe
@@ -54,16 +55,7 @@ class Policies:
         self.members: list[Member] = []
         bases: dict[Path, tuple[Any, Any]] = {}
         for name in recipe.names:
-            part, folder = recipe.of(name), folders[name]
-            policy = _load(part, folder, bases)
-            engine = LocalEngine(
-                policy.model,
-                TemplateChat(policy.tokenizer, part.model.name),
-                LocalSettings(**recipe.engine.model_dump()),
-                deterministic=recipe.run.resume == "exact",
-            )
-            settings = recipe.policies.get(name, PolicySettings())
-            self.members.append(Member(name, policy, engine, frozenset(part.agents), settings))
+            self.members.append(member(recipe, name, folders[name], bases))
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self.members)
@@ -107,9 +99,11 @@ class Policies:
             if member.settings.due(step)
         }
         own = {f"{name}/{key}": v for name, each in told.items() for key, v in each.items()}
-        return {**self._joined(list(told.values())), **own}
+        return {**self.joined(list(told.values())), **own}
 
-    def _joined(self, told: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    @staticmethod
+    def joined(told: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """Sums of tokens and updates, and means of the rest over those that learned."""
         keys = told[0] if told else dict.fromkeys((*SUMS, "loss"))
         moved = [each for each in told if each["updates"]]
         return {
@@ -123,6 +117,10 @@ class Policies:
         """Hold the present weights as the references of the KL."""
         for member in self:
             member.policy.set_reference()
+
+    def engine(self, agent: str) -> Engine:
+        """What answers for an agent."""
+        return self.of(agent).engine
 
     async def load(self) -> None:
         """Let all engines speak with the present weights."""
@@ -158,6 +156,20 @@ class Policies:
         """Give back what the engines hold."""
         for member in self:
             await member.engine.aclose()
+
+
+def member(recipe: Recipe, name: str, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> Member:
+    """The policy of a name with its engine; `bases` are the weights that adapters share."""
+    part = recipe.of(name)
+    policy = _load(part, folder, bases)
+    engine = LocalEngine(
+        policy.model,
+        TemplateChat(policy.tokenizer, part.model.name),
+        LocalSettings(**recipe.engine.model_dump()),
+        deterministic=recipe.run.resume == "exact",
+    )
+    settings = recipe.policies.get(name, PolicySettings())
+    return Member(name, policy, engine, frozenset(part.agents), settings)
 
 
 def _load(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> Policy:

@@ -44,7 +44,7 @@ S = TypeVar("S", bound=Settings)
 # What a resumed run may change: all else would make it another run.
 FREE = {
     "run": {"title", "steps", "eval_every", "checkpoint_every", "keep", "at_once", "threads"}
-    | {"device", "resume", "tensorboard"},
+    | {"device", "resume", "tensorboard", "store", "lease"},
     "budget": {"tokens", "calls", "seconds"},
     "anchor": {"store"},  # a run keeps the anchors that it began with
 }
@@ -63,6 +63,10 @@ class RunSettings(Settings):
     `resume` says what becomes of an interrupted step: "keep" grows its half-grown trees on, with
     every finished call kept; "exact" grows the step again from its seeds, so that the run ends with
     the very weights of one that was never stopped (batches are then formed by order, not arrival).
+
+    Of runs whose policies are trained by processes of their own: `store` is the database that they
+    share (a URL; "": the run folder's), `behind` how many steps a policy may be behind the step
+    whose trees it speaks in, `lease` the seconds of silence after which a process is given up.
     """
 
     title: str = ""
@@ -78,6 +82,9 @@ class RunSettings(Settings):
     threads: int | None = Field(None, ge=1)  # of torch
     device: str = "cpu"  # where weights lie, as torch names it: "cuda"
     tensorboard: bool = False
+    store: str = ""
+    behind: int = Field(0, ge=0)
+    lease: float = Field(15.0, ge=0.5)
 
 
 class ModelSettings(Settings):

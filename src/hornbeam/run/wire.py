@@ -171,7 +171,7 @@ class World:
         trained = trained and not greedy
         agents = {
             name: Speaker(
-                self.policies.of(name).engine, agent.sampling(greedy), agent.segment, trained
+                self.policies.engine(name), agent.sampling(greedy), agent.segment, trained
             )
             for name, agent in self.recipe.agents.items()
         }

@@ -1,0 +1,150 @@
+"""Two policies trained by two processes that share only the store."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hornbeam.errors import RecipeError
+from hornbeam.run.decoupled import check_apart
+from hornbeam.shared import SharedStore
+from hornbeam.store import TreeKey
+
+from .test_policies import duet, go, metrics, same, weights  # noqa: F401
+
+LEASE = 10
+pytestmark = pytest.mark.timeout(600)  # processes of their own, each of which imports torch
+EXACT = ("run.resume=exact", "engine={max_batch=1, cache_tokens=0}")
+
+
+class Side:
+    """`hornbeam train duet.toml --policy NAME` in a process of its own."""
+
+    def __init__(self, folder, name, *sets, store=None, log=""):
+        self.log = folder / f"{log or name}.log"
+        command = [sys.executable, "-m", "hornbeam.cli.main", "train", str(folder / "duet.toml")]
+        command += ["--out", str(folder / "run"), "--policy", name]
+        command += [word for each in (*sets, f"run.lease={LEASE}") for word in ("--set", each)]
+        command += ["--store", store] if store else []
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def end(self):
+        """Its exit code and what it said."""
+        return self.process.wait(), self.log.read_text()
+
+
+@pytest.fixture
+def sides(tmp_path):
+    """Starts sides; those that still run at the end are killed."""
+    started = []
+
+    def start(name, *sets, **more):
+        started.append(Side(tmp_path, name, *sets, **more))
+        return started[-1]
+
+    yield start
+    for side in started:
+        side.process.kill()
+        side.process.wait()
+
+
+def until(side, what):
+    while not what():
+        assert side.process.poll() is None, side.log.read_text()
+        time.sleep(0.02)
+
+
+def equal(tmp_path, whole):
+    return all(
+        same(whole[name], weights(tmp_path / "run" / "final" / name)) for name in ("even", "odd")
+    )
+
+
+def test_in_lockstep_two_processes_learn_what_a_joint_run_learns(duet, tmp_path, sides):  # noqa: F811
+    made = duet(*EXACT)
+    both = [sides(name, *EXACT) for name in ("even", "odd")]
+    whole = go(made, tmp_path / "joint")
+    for side in both:
+        code, said = side.end()
+        assert code == 0, said
+    assert equal(tmp_path, whole)
+    joint, apart = metrics(tmp_path / "joint"), metrics(tmp_path / "run" / "even")
+    for kind in ("train", "eval"):
+        kept = [
+            {
+                (row["stage"] if kind == "eval" else "", row["step"]): {
+                    key: value
+                    for key, value in row.items()
+                    if not key.startswith("seconds") and "staleness" not in key
+                }
+                for row in rows
+                if row["kind"] == kind
+            }
+            for rows in (joint, apart)
+        ]
+        assert kept[0] == kept[1] and kept[0]
+    assert {row["even/staleness_most"] for row in apart if row["kind"] == "train"} == {0.0}
+    assert (tmp_path / "run" / "even" / "report.html").stat().st_size > 5_000
+
+
+def test_a_killed_process_goes_on_and_nothing_is_trained_twice(duet, tmp_path, sides, postgres):  # noqa: F811
+    url = postgres.database()
+    made = duet(*EXACT)
+    even, odd = (sides(name, *EXACT, store=url) for name in ("even", "odd"))
+    store = SharedStore(url, print)
+
+    def growing():
+        return any(store.read(key).tree.nodes[1:] for key in store.keys("train", 1))
+
+    until(even, lambda: bool(store.keys("train", 1)) and growing())
+    even.process.send_signal(signal.SIGKILL)
+    even.process.wait()
+    second = sides("odd", *EXACT, store=url, log="second")
+    even = sides("even", *EXACT, store=url)
+    code, said = second.end()
+    assert code == 2 and "policy 'odd' is trained by" in said.splitlines()[-1], said
+    for side in (even, odd):
+        code, said = side.end()
+        assert code == 0, said
+    assert equal(tmp_path, go(made, tmp_path / "joint"))
+    keys = [TreeKey("train", step, number) for step in range(2) for number in range(4)]
+    assert store.keys("train") == keys and all(store.read(key).done for key in keys)
+    assert [row["step"] for row in store.metrics() if row["kind"] == "train"] == [0, 1]
+    store.close()
+
+
+def test_behind_lets_older_weights_speak_and_says_so(duet, tmp_path, sides):  # noqa: F811
+    sets = ("run.behind=1", "run.steps=3")
+    both = [sides(name, *sets) for name in ("even", "odd")]
+    for side in both:
+        code, said = side.end()
+        assert code == 0, said
+        assert "set loss.old" in said
+    rows = [row for row in metrics(tmp_path / "run" / "odd") if row["kind"] == "train"]
+    assert [row["step"] for row in rows] == [0, 1, 2]
+    ages = [row[f"{name}/staleness_most"] for row in rows for name in ("even", "odd")]
+    assert all(0 <= age <= 1 for age in ages)
+    assert json.dumps(rows)
+
+
+@pytest.mark.parametrize(
+    ("sets", "policy", "told"),
+    [
+        ([], "evn", "--policy evn: the recipe's policies are even, odd"),
+        (["budget.tokens=9"], "even", "[budget] is kept by one process"),
+        (["run.resume=exact"], "even", "set engine.max_batch = 1 and engine.cache_tokens = 0"),
+    ],
+)
+def test_what_cannot_be_trained_apart_is_one_line(duet, sets, policy, told):  # noqa: F811
+    with pytest.raises(RecipeError) as error:
+        check_apart(duet(*sets)[0], policy)
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_shared_store_needs_a_policy(duet, tmp_path, hornbeam):  # noqa: F811
+    code, said, _ = hornbeam("train", tmp_path / "duet.toml", "--store", "postgresql://host/run")
+    assert code == 2 and "name a --policy" in said
