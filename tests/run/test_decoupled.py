@@ -15,7 +15,7 @@ from hornbeam.store import TreeKey
 
 from .test_policies import duet, go, metrics, same, weights  # noqa: F401
 
-LEASE = 10
+LEASE = 30
 pytestmark = pytest.mark.timeout(600)  # processes of their own, each of which imports torch
 EXACT = ("run.resume=exact", "engine={max_batch=1, cache_tokens=0}")
 
