@@ -95,26 +95,24 @@ def test_a_killed_process_goes_on_and_nothing_is_trained_twice(duet, tmp_path, s
     url = postgres.database()
     made = duet(*EXACT)
     even, odd = (sides(name, *EXACT, store=url) for name in ("even", "odd"))
-    store = SharedStore(url, print)
+    with SharedStore(url, print) as store:
 
-    def growing():
-        return any(store.read(key).tree.nodes[1:] for key in store.keys("train", 1))
+        def growing():
+            return any(store.read(key).tree.nodes[1:] for key in store.keys("train", 1))
 
-    until(even, lambda: bool(store.keys("train", 1)) and growing())
-    even.process.send_signal(signal.SIGKILL)
-    even.process.wait()
-    second = sides("odd", *EXACT, store=url, log="second")
-    even = sides("even", *EXACT, store=url)
-    code, said = second.end()
-    assert code == 2 and "policy 'odd' is trained by" in said.splitlines()[-1], said
-    for side in (even, odd):
-        code, said = side.end()
-        assert code == 0, said
-    assert equal(tmp_path, go(made, tmp_path / "joint"))
-    keys = [TreeKey("train", step, number) for step in range(2) for number in range(4)]
-    assert store.keys("train") == keys and all(store.read(key).done for key in keys)
-    assert [row["step"] for row in store.metrics() if row["kind"] == "train"] == [0, 1]
-    store.close()
+        until(even, lambda: bool(store.keys("train", 1)) and growing())
+        even.process.send_signal(signal.SIGKILL)
+        even.process.wait()
+        code, said = sides("odd", *EXACT, store=url, log="second").end()  # odd waits for even
+        assert code == 2 and "policy 'odd' is trained by" in said.splitlines()[-1], said
+        even = sides("even", *EXACT, store=url)
+        for side in (even, odd):
+            code, said = side.end()
+            assert code == 0, said
+        assert equal(tmp_path, go(made, tmp_path / "joint"))
+        keys = [TreeKey("train", step, number) for step in range(2) for number in range(4)]
+        assert store.keys("train") == keys and all(store.read(key).done for key in keys)
+        assert [row["step"] for row in store.metrics() if row["kind"] == "train"] == [0, 1]
 
 
 def test_behind_lets_older_weights_speak_and_says_so(duet, tmp_path, sides):  # noqa: F811
