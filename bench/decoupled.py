@@ -130,12 +130,14 @@ def calls(store: Store) -> tuple[Counter[tuple[str, int, int]], Counter[tuple[st
     """Model calls that were paid, and those that nodes hold, by tree, episode and turn."""
     paid: Counter[tuple[str, int, int]] = Counter()
     held: Counter[tuple[str, int, int]] = Counter()
-    for entry in store.entries():
-        if entry.kind == "model_calls":
-            paid[entry.tree, entry.episode, entry.turn] += int(entry.amount)
     for key in store.keys():  # noqa: SIM118
         for node in store.read(key).tree.nodes[1:]:
             held[str(key), node.episode, node.turn] += node.finish != "end"
+    for (
+        entry
+    ) in store.entries():  # last: the other trainer may go on meanwhile
+        if entry.kind == "model_calls":
+            paid[entry.tree, entry.episode, entry.turn] += int(entry.amount)
     return paid, +held
 
 
