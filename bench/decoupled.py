@@ -133,9 +133,7 @@ def calls(store: Store) -> tuple[Counter[tuple[str, int, int]], Counter[tuple[st
     for key in store.keys():  # noqa: SIM118
         for node in store.read(key).tree.nodes[1:]:
             held[str(key), node.episode, node.turn] += node.finish != "end"
-    for (
-        entry
-    ) in store.entries():  # last: the other trainer may go on meanwhile
+    for entry in store.entries():  # last: the other trainer may go on meanwhile
         if entry.kind == "model_calls":
             paid[entry.tree, entry.episode, entry.turn] += int(entry.amount)
     return paid, +held
