@@ -13,18 +13,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from hornbeam.shared import MEMBERS, SharedStore
-from hornbeam.tables import METRICS, SCHEMA, TREES, TreeKey, at
+from hornbeam.tables import METRICS, SCHEMA, TREES, TreeKey, at, inserter, keyed
 
 _text, _int = sa.Text, sa.Integer
 _TREE = ("stage", "step", "number")
 
 
 def _key() -> list[sa.Column[Any]]:
-    kinds = zip(_TREE, (_text, _int, _int))
-    return [sa.Column(name, kind, primary_key=True, autoincrement=False) for name, kind in kinds]
+    return [*keyed(_text, _TREE[0]), *keyed(_int, *_TREE[1:])]
 
 
 CLAIMS = sa.Table(
@@ -38,10 +36,7 @@ ASKS = sa.Table(
     "asks",
     SCHEMA,
     *_key(),
-    *(
-        sa.Column(name, _int, primary_key=True, autoincrement=False)
-        for name in ("episode", "turn", "used")
-    ),
+    *keyed(_int, "episode", "turn", "used"),
     sa.Column("policy", _text, nullable=False),  # that is asked
     sa.Column("asker", _text, nullable=False),
     sa.Column("need", _int, nullable=False),  # steps that it must have learned from
@@ -51,8 +46,8 @@ ASKS = sa.Table(
 TRAINED = sa.Table(
     "trained",
     SCHEMA,
-    sa.Column("policy", _text, primary_key=True),
-    sa.Column("step", _int, primary_key=True, autoincrement=False),
+    *keyed(_text, "policy"),
+    *keyed(_int, "step"),
     sa.Column("version", _int, nullable=False),  # of the weights after it
     sa.Column("data", _text, nullable=False),  # the row of metrics
 )
@@ -84,8 +79,7 @@ class Desk:
 
     def __init__(self, store: SharedStore, policy: str) -> None:
         self.store, self.policy = store, policy
-        inserts: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-        self._insert = inserts[store.dialect]
+        self._insert = inserter(store.dialect)
 
     # --- trees -------------------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ class Seat:
     def take(self) -> None:
         """Take the seat, or wait until it is free. `StoreError` where somebody sits on it."""
         while not self._sit():
-            pass  # somebody else came or went meanwhile
+            continue  # it changed hands meanwhile: look again, and wait or refuse as it stands
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
 

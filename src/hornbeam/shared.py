@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from hornbeam.errors import StoreError
 from hornbeam.lock import FolderLock
 from hornbeam.store import Store, Stored, TreeKey
-from hornbeam.tables import METRICS, SCHEMA, open_file, open_url, passing, told
+from hornbeam.tables import METRICS, SCHEMA, keyed, open_file, open_url, passing, told
 from hornbeam.tree import Tree
 
 PATIENCE = 600.0  # seconds that a database may be away
@@ -32,7 +32,7 @@ T = TypeVar("T")
 MEMBERS = sa.Table(
     "members",
     SCHEMA,
-    sa.Column("policy", sa.Text, primary_key=True),
+    *keyed(sa.Text, "policy"),
     sa.Column("session", sa.Integer, nullable=False),  # one more whenever the seat changes hands
     sa.Column("owner", sa.Text, nullable=False),  # HOST:PID, "" where nobody sits
     sa.Column("host", sa.Text, nullable=False),  # where that PID means something

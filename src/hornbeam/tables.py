@@ -39,16 +39,17 @@ SCHEMA = sa.MetaData()
 _text, _int = sa.Text, sa.Integer
 
 
-def _key(kind: Any, *names: str) -> list[sa.Column[Any]]:
+def keyed(kind: Any, *names: str) -> list[sa.Column[Any]]:
+    """Columns of a primary key."""
     return [sa.Column(name, kind, primary_key=True, autoincrement=False) for name in names]
 
 
-META = sa.Table("meta", SCHEMA, *_key(_text, "name"), sa.Column("value", _text, nullable=False))
+META = sa.Table("meta", SCHEMA, *keyed(_text, "name"), sa.Column("value", _text, nullable=False))
 TREES = sa.Table(
     "trees",
     SCHEMA,
-    *_key(_text, "stage"),
-    *_key(_int, "step", "number"),
+    *keyed(_text, "stage"),
+    *keyed(_int, "step", "number"),
     sa.Column("task", _text, nullable=False),
     sa.Column("seed", _text, nullable=False),  # as JSON: seeds may pass 64 bits
     sa.Column("done", sa.Boolean, nullable=False),
@@ -57,8 +58,8 @@ TREES = sa.Table(
 NODES = sa.Table(
     "nodes",
     SCHEMA,
-    *_key(_text, "stage"),
-    *_key(_int, "step", "number", "episode", "node_step"),
+    *keyed(_text, "stage"),
+    *keyed(_int, "step", "number", "episode", "node_step"),
     sa.Column("place", _int),  # index in the tree; null while its calls are still coming
     sa.Column("parent_episode", _int),
     sa.Column("parent_step", _int),
@@ -69,35 +70,41 @@ NODES = sa.Table(
 OPINIONS = sa.Table(  # of guides, while a tree grows; its columns take their place when it is grown
     "opinions",
     SCHEMA,
-    *_key(_text, "stage"),
-    *_key(_int, "step", "number", "episode", "node_step"),
-    *_key(_text, "name"),
+    *keyed(_text, "stage"),
+    *keyed(_int, "step", "number", "episode", "node_step"),
+    *keyed(_text, "name"),
     sa.Column("value", sa.Double, nullable=False),
 )
 METRICS = sa.Table(
     "metrics",
     SCHEMA,
-    *_key(_text, "kind", "stage"),
-    *_key(_int, "step"),
+    *keyed(_text, "kind", "stage"),
+    *keyed(_int, "step"),
     sa.Column("place", _int, nullable=False),
     sa.Column("data", _text, nullable=False),
 )
 LEDGER = sa.Table(
     "ledger",
     SCHEMA,
-    *_key(_text, "stage"),
-    *_key(_int, "step", "number", "episode", "turn"),
-    *_key(_text, "kind"),
+    *keyed(_text, "stage"),
+    *keyed(_int, "step", "number", "episode", "turn"),
+    *keyed(_text, "kind"),
     sa.Column("amount", sa.Double, nullable=False),
     sqlite_with_rowid=False,
 )
 
 
-def upserts(dialect: str) -> dict[str, Any]:
-    """Inserts that replace what stands there, or add to it (costs)."""
+def inserter(dialect: str) -> Any:
+    """The insert of a database that can say what to do where a row is there already."""
     inserts: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
     if dialect not in inserts:
         raise StoreError(f"no store on {dialect}: use a folder, or a postgresql:// URL")
+    return inserts[dialect]
+
+
+def upserts(dialect: str) -> dict[str, Any]:
+    """Inserts that replace what stands there, or add to it (costs)."""
+    new_row = inserter(dialect)
     out = {}
     for name, table, values in (
         ("meta", META, ("value",)),
@@ -106,7 +113,7 @@ def upserts(dialect: str) -> dict[str, Any]:
         ("opinions", OPINIONS, ("value",)),
         ("costs", LEDGER, ("amount",)),
     ):
-        insert = inserts[dialect](table)
+        insert = new_row(table)
         new = {value: insert.excluded[value] for value in values}
         if table is LEDGER:
             new = {"amount": LEDGER.c.amount + insert.excluded.amount}

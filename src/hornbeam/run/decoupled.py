@@ -38,7 +38,6 @@ from hornbeam.run.wire import Plan, Say, model_folders
 from hornbeam.shared import SharedStore
 from hornbeam.store import Stored, TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.train.value_files import fingerprint
 from hornbeam.tree import Tree
 
 SAME = ("steps", "eval_every", "eval_start", "resume")  # what processes of one run agree on
@@ -76,12 +75,9 @@ class Apart(Policies):
         return {**super().chats, **{agent: engine.chat for agent, engine in self.away.items()}}
 
     @property
-    def tokenizer(self) -> Any:
-        """The one tokenizer of all policies."""
-        if len({fingerprint(tokenizer) for tokenizer in self._tokenizers.values()}) > 1:
-            names = ", ".join(self._tokenizers)
-            raise RecipeError(f"guides read one vocabulary, and policies {names} have several")
-        return self.own.policy.tokenizer
+    def tokenizers(self) -> dict[str, Any]:
+        """The tokenizer of every policy by name, the own one first."""
+        return self._tokenizers
 
 
 def check_apart(recipe: Recipe, policy: str) -> None:

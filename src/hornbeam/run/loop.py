@@ -81,9 +81,10 @@ class Run:
             reads = needed_columns(recipe, plan.credit)
             guides = Guides(recipe, reads, self.policies.tokenizer if reads else None)
             self.judges = [guides[column] for column in guides.needed(reads)]
-            told = wanted(recipe, plan)
-            (base, *_) = model_folders(recipe, path / "model", watch.say).values()
-            self.anchors = Anchored(recipe, plan, base, self.store) if told else None
+            self.anchors = None
+            if wanted(recipe, plan):
+                (base, *_) = model_folders(recipe, path / "model", watch.say).values()
+                self.anchors = Anchored(recipe, plan, base, self.store)
         except BaseException:
             self.store.close()
             raise

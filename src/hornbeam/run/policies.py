@@ -77,11 +77,16 @@ class Policies:
         """The one tokenizer of all. `RecipeError` where they differ: then no guide can read all."""
         from hornbeam.train.value_files import fingerprint
 
-        found = [member.policy.tokenizer for member in self]
-        if len(found) > 1 and len({fingerprint(tokenizer) for tokenizer in found}) > 1:
-            names = ", ".join(member.name for member in self)
+        found = self.tokenizers
+        if len(found) > 1 and len({fingerprint(tokenizer) for tokenizer in found.values()}) > 1:
+            names = ", ".join(found)
             raise RecipeError(f"guides read one vocabulary, and policies {names} have several")
-        return found[0]
+        return next(iter(found.values()))
+
+    @property
+    def tokenizers(self) -> dict[str, Any]:
+        """The tokenizer of every policy by name."""
+        return {member.name: member.policy.tokenizer for member in self}
 
     # --- learning --------------------------------------------------------------------------------
 
