@@ -115,6 +115,16 @@ def test_resampling_fills_up_and_drops_to_d() -> None:
     assert len(drawn) == 4  # each of the four was left out
 
 
+def test_without_alignment_every_delegation_counts_once() -> None:
+    trees = [chain(1, 1, 0, 0, 0), chain(0, 1), chain(1)]
+    credit(trees, "m_grpo", align="none", d=3, std="population")
+    assert trees[0].columns["mass"][2:6] == [1, 1, 1, 1] and trees[1].columns["mass"][2] == 1
+    # 1, 0, 0, 0, 1: mean 0.4, s^2 = 0.24
+    up, down = 0.6 / 0.24**0.5, -0.4 / 0.24**0.5
+    assert trees[0].columns["advantage"][2:6] == pytest.approx([up, down, down, down])
+    assert trees[1].columns["advantage"][2] == pytest.approx(up)
+
+
 def test_tasks_are_resampled_apart() -> None:
     many = [chain(1, *[0.5] * 9, task=f"q{n}") for n in range(12)]
     credit(many, "m_grpo", align="resample")

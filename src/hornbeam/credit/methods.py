@@ -218,11 +218,11 @@ class MGRPO(ScopeMethod):
     Hong et al. 2025, M-GRPO, arXiv 2511.13288. A rollout is a scored leaf; one with d_k > 0
     delegations that have a reward counts as d of them: `align` = "weight" gives each the weight
     d/d_k in mean, std and mass, "resample" duplicates or drops at random as the paper does (drawn
-    by `seed` and the task). `normalise` = "agent": the delegations of each agent are aligned and
+    by `seed` and the task), "none" lets every delegation count once. `normalise` = "agent": the delegations of each agent are aligned and
     set against one another; "global": all, the main agent's rollouts too, are one set.
     """
 
-    align: Literal["weight", "resample"] = "weight"
+    align: Literal["weight", "resample", "none"] = "weight"
     d: int = Field(8, ge=1)
     normalise: Literal["agent", "global"] = "agent"
     std: Std = "sample"
@@ -262,7 +262,8 @@ class MGRPO(ScopeMethod):
                     name = tree.nodes[end].agent if self.normalise == "agent" else None
                     agents.setdefault(name, []).append(end)
                 for name, own in agents.items():
-                    copies = aligned(len(own), self.d, rng if self.align == "resample" else None)
+                    d = len(own) if self.align == "none" else self.d
+                    copies = aligned(len(own), d, rng if self.align == "resample" else None)
                     for end, weights in zip(own, copies):
                         reward = tree.columns["reward"][end] or 0.0
                         sets.setdefault(name, []).extend((t, end, reward, w) for w in weights)
