@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.score.delegation import contains, last_result, scope_rewards
+from hornbeam.score.delegation import contains, delegation_figures, last_result, scope_rewards
 from hornbeam.score.rules import DelegationReward
 from hornbeam.settings import build
 from hornbeam.tree import Call, Node, Tree
@@ -45,6 +45,23 @@ def changed(i: int, **values) -> Tree:
 def test_the_weights_of_the_paper_by_hand() -> None:
     # half of the leaves below are right; the town stands in the reply
     assert rewards(tree()) == pytest.approx([None] * 3 + [0.1 + 0.4 * 0.5 + 0.5, 0.1, 1.0])
+
+
+def test_figures_count_formats_and_delegations() -> None:
+    told = delegation_figures([tree()], PAPER)
+    assert told == {
+        "format": 1.0,
+        "delegation_format": 1.0,  # one, though both leaves share it
+        "delegations": 1.0,
+        "delegations_99": 1.0,
+    }
+    cut = changed(3, finish="length")
+    none = Tree(cut.task, [Node(-1), said(0, "", "hm", done=True)], {"reward": [None, 0.0]})
+    told = delegation_figures([tree(), cut, none], PAPER)
+    assert told["format"] == pytest.approx(4 / 5) and told["delegation_format"] == 0.5
+    assert told["delegations"] == pytest.approx(4 / 5) and told["delegations_99"] == 1
+    assert delegation_figures([], PAPER) == {}
+    assert delegation_figures([none], PAPER)["delegation_format"] == 0.0
 
 
 def test_outcomes_are_kept_and_twice_is_once() -> None:

@@ -218,8 +218,9 @@ class MGRPO(ScopeMethod):
     Hong et al. 2025, M-GRPO, arXiv 2511.13288. A rollout is a scored leaf; one with d_k > 0
     delegations that have a reward counts as d of them: `align` = "weight" gives each the weight
     d/d_k in mean, std and mass, "resample" duplicates or drops at random as the paper does (drawn
-    by `seed` and the task), "none" lets every delegation count once. `normalise` = "agent": the delegations of each agent are aligned and
-    set against one another; "global": all, the main agent's rollouts too, are one set.
+    by `seed` and the task), "none" lets every delegation count once. `normalise` = "agent": the
+    delegations of each agent are aligned and set against one another; "global": all, the main
+    agent's rollouts too, are one set.
     """
 
     align: Literal["weight", "resample", "none"] = "weight"

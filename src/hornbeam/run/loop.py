@@ -44,7 +44,7 @@ from hornbeam.run.wire import (
     needed_columns,
     spoken,
 )
-from hornbeam.score import scope_rewards
+from hornbeam.score import delegation_figures, scope_rewards
 from hornbeam.search import Independent
 from hornbeam.store import LOST, Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
@@ -316,6 +316,7 @@ class Run:
             "failed": failed,
             "no_verdict": sum(t.columns["reward"][i] is None for t, i in leaves) - failed,
             "unanswered": unanswered(trees),
+            **self._delegated(trees),
             "mixed_groups": groups.mixed,
             "unmixed_groups": groups.unmixed,
             **self.told,
@@ -323,6 +324,10 @@ class Run:
             "seconds_grow": round(grow, 3),
             "seconds_train": round(train, 3),
         }
+
+    def _delegated(self, trees: Sequence[Tree]) -> dict[str, float]:
+        how = self.recipe.reward.delegation
+        return {} if how is None else delegation_figures(trees, how)
 
     # --- evaluation, keeping -----------------------------------------------------------------
 
@@ -336,6 +341,7 @@ class Run:
         grown = await self._grow_keys(self.looker, keys, tasks)
         await self.policies.load()
         row = {"kind": "eval", "stage": stage, "step": step, **measure(grown)}
+        row.update(self._delegated(grown))
         self._metric({**row, "seconds": round(self.ledger.seconds, 3)})
         after = {"start": "before training", "warm start": "after the warm start"}
         told = after.get(stage, f"after {step} steps")

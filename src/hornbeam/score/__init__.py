@@ -1,7 +1,7 @@
 """Scorers: each fills one column of a tree, at the nodes it is asked about."""
 
 from hornbeam.score.base import Scorer
-from hornbeam.score.delegation import scope_rewards
+from hornbeam.score.delegation import delegation_figures, scope_rewards
 from hornbeam.score.rules import (
     DelegationReward,
     RewardSettings,
@@ -17,6 +17,7 @@ __all__ = [
     "RuleScorer",
     "Scorer",
     "check_task",
+    "delegation_figures",
     "make_scorer",
     "rules",
     "scope_rewards",

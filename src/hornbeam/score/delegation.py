@@ -11,6 +11,8 @@ is one, `found` what a rule or a guide says of what the delegation came to.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from statistics import fmean
 
 from hornbeam.credit.scoped import walk
@@ -35,7 +37,7 @@ def scope_rewards(tree: Tree, how: DelegationReward) -> dict[str, Column]:
         correct, node = outcome[leaf], tree.nodes[leaf]
         if correct is None or not tree.is_leaf(leaf):
             continue
-        good = node.finish in ("stop", "end") and answer_text(node.answer) is not None
+        good = _answered(tree, leaf)
         reward[leaf] = how.main_format + how.main_correct * correct if good else 0.0
         for scope, end in last.items():
             if scope not in ("", node.scope):
@@ -45,10 +47,50 @@ def scope_rewards(tree: Tree, how: DelegationReward) -> dict[str, Column]:
     return {"outcome": outcome, "reward": reward}
 
 
+def delegation_figures(trees: Sequence[Tree], how: DelegationReward) -> dict[str, float]:
+    """What the trees say of format and of delegating, for the metrics of a step.
+
+    `format`: share of ended rollouts whose answer can be read; `delegation_format`: the same of
+    delegations (each once, however many leaves share it); `delegations`: mean d_k over rollouts;
+    `delegations_99`: the least d with P(d_k <= d) >= 0.99, which M-GRPO takes for its d.
+    """
+    main: list[bool] = []
+    many: list[int] = []
+    sub: dict[tuple[int, int], bool] = {}
+    for number, tree in enumerate(trees):
+        for leaf, last in walk(tree):
+            if not tree.is_leaf(leaf):
+                continue
+            main.append(_answered(tree, leaf))
+            ends = [end for name, end in last.items() if name not in ("", tree.nodes[leaf].scope)]
+            many.append(len(ends))
+            sub.update({(number, end): _replied(tree, end, how) is not None for end in ends})
+    if not many:
+        return {}
+    return {
+        "format": fmean(main),
+        "delegation_format": fmean(sub.values()) if sub else 0.0,
+        "delegations": fmean(many),
+        "delegations_99": float(sorted(many)[math.ceil(0.99 * len(many)) - 1]),
+    }
+
+
+def _answered(tree: Tree, leaf: int) -> bool:
+    """Whether the rollout that ends there was not cut off and has an answer."""
+    node = tree.nodes[leaf]
+    return node.finish in ("stop", "end") and answer_text(node.answer) is not None
+
+
+def _replied(tree: Tree, end: int, how: DelegationReward) -> str | None:
+    """The answer of the delegation that ends there; None where it was cut off or has none."""
+    whole = tree.nodes[end].finish == "stop"
+    return read_answer(how.answer, reply(tree, end)) if whole else None
+
+
 def _reward(tree: Tree, end: int, correct_main: float, how: DelegationReward) -> float | None:
     """R_S; None where it is not known."""
-    answer = read_answer(how.answer, reply(tree, end))
-    if tree.nodes[end].finish != "stop" or answer is None:
+    answer = _replied(tree, end, how)
+    if answer is None:
         return 0.0
     found = _opinion(tree, end, how) if how.column else _found(tree, end, answer, how)
     return None if found is None else how.format + how.correct * correct_main + how.expert * found
