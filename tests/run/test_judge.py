@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from hornbeam.cli.main import app
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.run import Run, load_recipe, plan
+from hornbeam.run.figures import measure
 from hornbeam.run.judges import judge_settings, trained
-from hornbeam.run.loop import measure
 from hornbeam.score.rules import RewardSettings, RuleScorer
 from hornbeam.tasks.tiny import lookup_tasks
 from hornbeam.tree import Node, Tree, ids

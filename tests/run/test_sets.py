@@ -12,7 +12,7 @@ from hornbeam.errors import DataError
 from hornbeam.grow import Grower
 from hornbeam.program import Limits, Reply
 from hornbeam.run.chunks import correct, ends, pieces, unwrapped, wrapped
-from hornbeam.run.select import choose, mean_score
+from hornbeam.run.select import Where, choose, mean_score
 from hornbeam.run.sftset import read_set, set_line
 from hornbeam.run.transcript import transcript
 from hornbeam.search import Branch
@@ -122,6 +122,35 @@ def test_where_there_is_nothing_to_choose_it_is_told():
         choose([answers("a", (0.1, 1.0))], "valeu")
     with pytest.raises(DataError, match="of 1 tasks 0 have a correct answer"):
         choose([answers("a", (0.1, 0.0))], "value")
+
+
+def test_all_that_meets_every_condition_is_chosen():
+    trees = [answers("a", (0.9, 0.0), (0.1, 1.0), (None, 1.0)), answers("b", (0.8, 0.5))]
+
+    def kept(*texts, **more):
+        chosen, counts = choose(trees, None, "all", wheres=[*map(Where.of, texts)], **more)
+        return [(tree.task["id"], leaf) for tree, leaf in chosen], counts
+
+    assert kept("reward > 0.2")[0] == [("a", 3), ("a", 4), ("b", 2)]
+    assert kept("reward>0.2", "value<=0.5")[0] == [("a", 3)]  # without an entry: not met
+    assert kept("value==0.9")[0] == [("a", 2)]
+    assert kept("turns<=1", "tokens<1")[0] == [("a", 2), ("a", 3), ("a", 4), ("b", 2)]
+    assert kept("reward>=1")[1] == {
+        "tasks": 2,
+        "chosen": 2,
+        "unsolved": 1,
+        "unscored": 0,
+        "answers": 2,
+    }
+    one, _ = choose(trees, "value", wheres=[Where.of("reward>=0")])
+    assert [leaf for _, leaf in one] == [2, 2]  # one a task, the best of those that meet it
+    with pytest.raises(DataError, match="0 have an answer that meets"):
+        kept("reward>7")
+    with pytest.raises(DataError, match="no column 'worth'"):
+        kept("worth>0")
+    for text in ("reward", "reward=1", "reward>many", ""):
+        with pytest.raises(DataError, match="--where"):
+            Where.of(text)
 
 
 # --- messages of a stored path -------------------------------------------------------------------
@@ -258,6 +287,9 @@ def test_the_best_of_labelled_answers_become_a_set(world, hornbeam, tmp_path):
     asks = [tree.nodes[i].text for tree, leaf in chosen for i in tree.path(leaf)]
     assert [turn.text for (turn,) in read_set(out)] == asks
     assert f"{counts['unsolved']} tasks without one" in said
+    words = ["--by", "all", "--where", "reward<1", "--out", tmp_path / "wrong.jsonl"]
+    code, _, said = hornbeam("select", trees, *words)
+    assert code == 0 and "matching answers chosen;" in said and read_set(tmp_path / "wrong.jsonl")
     equal = tmp_path / "equal.jsonl"
     words = ["--column", "q", "--by", "outcome", "--recipe", world.recipe]
     code, _, again = hornbeam("select", trees, *words, "--out", equal)

@@ -54,8 +54,12 @@ def select_command(
         str | None, typer.Option("--column", help="Scores of steps, such as value.")
     ] = None,
     by: Annotated[
-        str, typer.Option("--by", help="score: the best mean score; outcome: a random one.")
+        str, typer.Option("--by", help="Of a task: the best score, a random outcome, or all.")
     ] = "score",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help='Instead of reward 1: a leaf\'s column, turns or tokens, "reward>=0.5".'),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of --by outcome.")] = 0,
     recipe: Annotated[
         str | None,
@@ -64,15 +68,15 @@ def select_command(
     model: Model = None,
     sets: Sets = None,
 ) -> None:
-    """Choose one correct answer a task by the mean score of its steps, and write an SFT set."""
-    from hornbeam.run.select import choose, set_of
+    """Choose correct answers, one a task by the mean score of its steps, and write an SFT set."""
+    from hornbeam.run.select import Where, choose, set_of
     from hornbeam.treefile import read_trees
 
-    if by not in ("score", "outcome"):
-        raise DataError(f"--by {by}: score or outcome")
+    if by not in ("score", "outcome", "all"):
+        raise DataError(f"--by {by}: score, outcome or all")
     if by == "score" and column is None:
         raise DataError("--by score needs --column, the scores of steps, such as value")
-    chosen, counts = choose(read_trees(trees), column, by, seed)
+    chosen, counts = choose(read_trees(trees), column, by, seed, [*map(Where.of, where or ())])
     beside = trees.parent / "recipe.toml"
     if recipe is None and not beside.is_file():
         raise DataError(
@@ -82,8 +86,9 @@ def select_command(
     lines = asyncio.run(set_of(told, base, chosen, typer.echo))
     write(lines, out)
     typer.echo(
-        f"{counts['chosen']} of {counts['answers']} correct answers chosen, one a task;"
-        f" {counts['unsolved']} tasks without one are left out"
+        f"{counts['chosen']} of {counts['answers']} {'matching' if where else 'correct'} answers"
+        f" chosen{'' if by == 'all' else ', one a task'}; {counts['unsolved']} tasks without one"
+        " are left out"
         + (f", {counts['unscored']} whose answers have no score too" if counts["unscored"] else "")
     )
     typer.echo(f"Set:     {out} ({len(lines)} lines)")

@@ -30,7 +30,7 @@ from hornbeam.treefile import from_json, to_json
 
 STAGE = "anchor"  # of the trees by which a run estimates anchors again
 
-Renew = Callable[[list[TreeKey], list[Task]], Awaitable[list[Tree]]]  # whole runs by the policy
+Renew = Callable[[list[TreeKey], list[Task], int], Awaitable[list[Tree]]]  # whole runs, so many
 
 
 class Prior(NamedTuple):
@@ -127,7 +127,7 @@ class Anchored:
         old = {n: task for n, task in named.items() if every and step - self._now[n].step >= every}
         if old:
             keys = [TreeKey(STAGE, step, number) for number in range(len(old))]
-            for name, tree in zip(old, await renew(keys, list(old.values()))):
+            for name, tree in zip(old, await renew(keys, list(old.values()), self.how.rollouts)):
                 value = Record(0, rewards_of(tree)).mean
                 self._now[name] = self._renewed[name] = Prior(value, 0, step)
         return chosen

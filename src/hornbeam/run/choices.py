@@ -5,6 +5,7 @@ What stands beside the name is checked by whoever makes the thing, before anythi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -188,6 +189,36 @@ class LabelChoice(Named):
     def bound(self) -> float:
         """`most`, or what it is by default."""
         return self.most if self.most is not None else 1.0 if self.strategy == "rollouts" else 0.7
+
+
+class StageChoice(Settings):
+    """A part of a run: what is trained on from step `begin` on.
+
+    As it begins the present policy runs every training task `rollouts` times; the tasks stay of
+    which a share from `least` to `most` of the runs is right, with a reward of `solved` or more.
+    Without `rollouts` all come.
+    """
+
+    begin: int = Field(0, ge=0)
+    least: float = Field(0.0, ge=0, le=1)
+    most: float = Field(1.0, ge=0, le=1)
+    rollouts: int = Field(0, ge=0)
+    solved: float = 1.0
+
+    @model_validator(mode="after")
+    def _sound(self) -> StageChoice:
+        if self.least > self.most:
+            raise ValueError(f"least = {self.least} is above most = {self.most}")
+        if not self.rollouts and (self.least > 0 or self.most < 1):
+            raise ValueError("least and most need rollouts, by which tasks are measured")
+        return self
+
+
+def check_stages(stages: Sequence[StageChoice]) -> None:
+    """`ValueError` for stages that do not follow one another from step 0 on."""
+    begins = [stage.begin for stage in stages]
+    if stages and (begins[0] != 0 or sorted(set(begins)) != begins):
+        raise ValueError(f"stages: begin = {begins}: the first at 0, each later than the last")
 
 
 class ChunkChoice(Settings):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.ledger import Ledger
-from hornbeam.run.loop import measure
+from hornbeam.run.figures import measure
 from hornbeam.run.order import tree_seed
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.wire import Plan, World, load_policies

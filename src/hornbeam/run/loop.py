@@ -18,19 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.checkpoint import Checkpoints
-from hornbeam.credit import credit, mixed
+from hornbeam.credit import credit
 from hornbeam.errors import BudgetSpent, ProgramError
 from hornbeam.grow import Grower
 from hornbeam.ledger import Entry, Ledger
 from hornbeam.programs.talk import Turn
-from hornbeam.run.anchored import STAGE, Anchored, own_rewards, wanted
+from hornbeam.run.anchored import STAGE, Anchored, wanted
 from hornbeam.run.board import Board
+from hornbeam.run.figures import grown_figures, measure
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
 from hornbeam.run.order import task_at, tree_seed
 from hornbeam.run.policies import Member, Policies
 from hornbeam.run.recipe import Recipe, SftStage
 from hornbeam.run.sftset import read_set
+from hornbeam.run.stages import STAGE as MEASURED
+from hornbeam.run.stages import Curriculum
 from hornbeam.run.watch import Watch, train_line
 from hornbeam.run.wire import (
     Plan,
@@ -44,7 +47,7 @@ from hornbeam.run.wire import (
     needed_columns,
     spoken,
 )
-from hornbeam.score import delegation_figures, scope_rewards
+from hornbeam.score import scope_rewards
 from hornbeam.search import Independent
 from hornbeam.store import LOST, Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
@@ -90,9 +93,11 @@ class Run:
             raise
         if bf16_is_slow(recipe):
             watch.warn("this processor has no bfloat16: set optim.bf16 = false, it is far faster")
+        stages, train = recipe.stages, plan.train.tasks
+        self.curriculum = Curriculum(stages, train, self.store, self._metric) if stages else None
         self.board = Board(path / "tensorboard") if recipe.run.tensorboard else None
         spent: dict[str, float] = {}
-        for stage in ("train", STAGE, LOST, ""):
+        for stage in ("train", STAGE, MEASURED, LOST, ""):
             for kind, amount in self.store.totals(stage).items():
                 spent[kind] = spent.get(kind, 0.0) + amount
         self.ledger = Ledger(recipe.budget, spent, sink=self.store.enter)
@@ -228,12 +233,15 @@ class Run:
 
     async def _grow(self, step: int) -> list[Tree]:
         """The trees of a step: those that are grown already, and the rest grown now."""
-        run, tasks = self.recipe.run, self.plan.train.tasks
+        run, tasks, begin = self.recipe.run, self.plan.train.tasks, 0
         keys = [TreeKey("train", step, number) for number in range(run.tasks)]
+        if self.curriculum:
+            begin, tasks = await self.curriculum.tasks(step, self._runs)
         if self.anchors:
-            chosen = await self.anchors.coming(step, self._renew)
+            chosen = await self.anchors.coming(step, self._runs)
         else:
-            chosen = [task_at(tasks, run.seed, step * run.tasks + key.number) for key in keys]
+            first = (step - begin) * run.tasks
+            chosen = [task_at(tasks, run.seed, first + key.number) for key in keys]
         return await self._grow_keys(self.grower, keys, chosen)
 
     def _tell(self, anchors: Anchored) -> None:
@@ -246,11 +254,10 @@ class Run:
             f" teacher), {row['solved']} solved ones dropped; {row['anchor_tokens']:,.0f} tokens"
         )
 
-    async def _renew(self, keys: list[TreeKey], tasks: list[Task]) -> list[Tree]:
-        """Independent runs of the present policy, by which anchors are estimated again."""
-        assert self.recipe.anchor is not None
-        how = Independent(n=self.recipe.anchor.rollouts)
-        grown = await self._grow_keys(replace(self.grower, strategy=how, guides=()), keys, tasks)
+    async def _runs(self, keys: list[TreeKey], tasks: list[Task], rollouts: int) -> list[Tree]:
+        """Independent runs of the present policy, by which tasks are measured."""
+        how = replace(self.grower, strategy=Independent(n=rollouts), guides=())
+        grown = await self._grow_keys(how, keys, tasks)
         await self.policies.load()
         return grown
 
@@ -298,36 +305,24 @@ class Run:
 
     def _row(self, step: int, trees: Sequence[Tree], grow: float, train: float) -> dict[str, Any]:
         """The metrics of a step; costs are what was paid since the step began."""
-        costs, groups = self.ledger.take(), mixed(trees)
-        leaves = [(tree, i) for tree in trees for i in tree.leaves()]
-        rewards = [reward for tree in trees for reward in own_rewards(tree)]
-        failed = sum(bool(tree.nodes[i].error) for tree, i in leaves)
-        if not groups.mixed and not self.plan.credit.anchored:
+        costs = self.ledger.take()
+        figures = grown_figures(trees, self.recipe.reward.delegation)
+        if not figures["mixed_groups"] and not self.plan.credit.anchored:
             self.watch.warn(
-                f"step {step + 1}: all {groups.unmixed} groups have equal rewards: nothing to"
-                " learn from; easier or harder tasks, or more leaves a tree, give mixed ones"
+                f"step {step + 1}: all {figures['unmixed_groups']} groups have equal rewards:"
+                " nothing to learn from; easier or harder tasks, or more leaves a tree, give mixed"
+                " ones"
             )
         return {
             "kind": "train",
             "step": step,
             "seconds": round(self.ledger.seconds, 3),
-            "reward": sum(rewards) / max(1, len(rewards)),
-            "leaves": len(leaves),
-            "failed": failed,
-            "no_verdict": sum(t.columns["reward"][i] is None for t, i in leaves) - failed,
-            "unanswered": unanswered(trees),
-            **self._delegated(trees),
-            "mixed_groups": groups.mixed,
-            "unmixed_groups": groups.unmixed,
+            **figures,
             **self.told,
             **{kind: costs.get(kind, 0) for kind in COSTS},
             "seconds_grow": round(grow, 3),
             "seconds_train": round(train, 3),
         }
-
-    def _delegated(self, trees: Sequence[Tree]) -> dict[str, float]:
-        how = self.recipe.reward.delegation
-        return {} if how is None else delegation_figures(trees, how)
 
     # --- evaluation, keeping -----------------------------------------------------------------
 
@@ -340,13 +335,13 @@ class Run:
         keys = [TreeKey(trees, step, number) for number in range(len(tasks))]
         grown = await self._grow_keys(self.looker, keys, tasks)
         await self.policies.load()
-        row = {"kind": "eval", "stage": stage, "step": step, **measure(grown)}
-        row.update(self._delegated(grown))
+        told = measure(grown, self.recipe.reward.delegation)
+        row = {"kind": "eval", "stage": stage, "step": step, **told}
         self._metric({**row, "seconds": round(self.ledger.seconds, 3)})
         after = {"start": "before training", "warm start": "after the warm start"}
-        told = after.get(stage, f"after {step} steps")
+        when = after.get(stage, f"after {step} steps")
         share, count = row["accuracy"], row["count"]
-        self.watch.say(f"Held-out accuracy {told}: {100 * share:.1f} % of {count}", "bold")
+        self.watch.say(f"Held-out accuracy {when}: {100 * share:.1f} % of {count}", "bold")
         self.folder.report(self.policies.chats)
 
     def _checkpoint(self, step: int) -> None:
@@ -364,22 +359,3 @@ class Run:
 
     def _due(self, step: int, every: int) -> bool:
         return bool(every) and step % every == 0
-
-
-def measure(trees: Sequence[Tree]) -> dict[str, Any]:
-    """Accuracy over all tasks: mean reward of the leaves, a failed one counted as unsolved."""
-    rewards = [tree.columns["reward"][i] for tree in trees for i in tree.leaves()]
-    failed = sum(bool(tree.nodes[i].error) for tree in trees for i in tree.leaves())
-    return {
-        "accuracy": sum(r for r in rewards if r is not None) / len(rewards),
-        "count": len(rewards),
-        "failed": failed,
-        "no_verdict": sum(r is None for r in rewards) - failed,
-        "unanswered": unanswered(trees),
-    }
-
-
-def unanswered(trees: Sequence[Tree]) -> int:
-    """Runs that ended without an answer and count as wrong: a judge's unreadable verdicts, say."""
-    ends = (tree.nodes[i] for tree in trees for i in tree.leaves())
-    return sum(node.done and not node.error and node.answer is None for node in ends)

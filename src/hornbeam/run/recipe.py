@@ -25,7 +25,9 @@ from hornbeam.run.choices import (
     LabelChoice,
     ProgramChoice,
     SearchChoice,
+    StageChoice,
     ToolChoice,
+    check_stages,
 )
 from hornbeam.score.rules import RewardSettings
 from hornbeam.segment import Segmenter
@@ -180,6 +182,7 @@ class Recipe(Settings):
     tools: dict[str, ToolChoice] = {}
     limits: Limits = Limits()
     tasks: TaskChoice = TaskChoice()
+    stages: tuple[StageChoice, ...] = ()
     reward: RewardSettings = RewardSettings()
     grow: GrowChoice = GrowChoice()
     credit: CreditChoice = CreditChoice()
@@ -199,6 +202,11 @@ class Recipe(Settings):
     def _fit(self) -> Self:
         if not self.agents:
             raise ValueError("agents: name at least one, as [agents.solver]")
+        check_stages(self.stages)
+        if self.stages and self.anchor is not None:
+            raise ValueError(
+                "stages and anchor: anchors choose the tasks themselves, leave one out"
+            )
         for name, agent in self.agents.items():
             self._check_policy(name, agent.policy)
         for name in self.names:

@@ -1,16 +1,18 @@
 """Data selection: of each task's correct answers the one whose steps are judged best (StepWiser).
 
-Or one at random, for a set of equal size that looks at outcomes only.
+Or one at random, for a set of equal size that looks at outcomes only; or all that meet conditions.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
+from operator import eq, ge, gt, le, lt
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.errors import DataError
@@ -23,6 +25,7 @@ from hornbeam.run.wire import Say, model_folders
 from hornbeam.tree import Tree
 
 Chosen = tuple[Tree, int]
+SIGNS = {">=": ge, "<=": le, ">": gt, "<": lt, "==": eq}
 
 
 def mean_score(tree: Tree, leaf: int, column: str) -> float | None:
@@ -31,14 +34,54 @@ def mean_score(tree: Tree, leaf: int, column: str) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def choose(
-    trees: Iterable[Tree], column: str | None, by: str = "score", seed: int = 0
-) -> tuple[list[Chosen], dict[str, int]]:
-    """(tree, leaf) of one correct answer a task, and how many tasks there were of each kind.
+class Where(NamedTuple):
+    """A condition on an answer: `what` is a column at its leaf, "turns" or "tokens" (sampled)."""
 
-    By "score" the one of highest mean of `column` over its steps, the first of equals; by "outcome"
-    one drawn from the seed. Answers without any score are passed over where a column is named, so
-    both choose for the same tasks. Raises `DataError` where a tree has no such column.
+    what: str
+    sign: str
+    bound: float
+
+    @classmethod
+    def of(cls, text: str) -> Where:
+        """The condition that a text such as "reward>=0.5" says. Raises `DataError`."""
+        found = re.fullmatch(r"\s*(\w+)\s*(>=|<=|==|>|<)\s*(\S+)\s*", text)
+        try:
+            if found:
+                return cls(found[1], found[2], float(found[3]))
+        except ValueError:
+            pass
+        raise DataError(f'--where {text!r}: a column, >= <= > < or ==, and a number: "reward>=1"')
+
+    def holds(self, tree: Tree, leaf: int) -> bool:
+        """Whether an answer meets it; one without an entry does not."""
+        value = self._value(tree, leaf)
+        return value is not None and SIGNS[self.sign](value, self.bound)
+
+    def _value(self, tree: Tree, leaf: int) -> float | None:
+        if self.what == "turns":
+            return tree.nodes[leaf].turn + 1
+        if self.what == "tokens":
+            return sum(len(tree.nodes[i].tokens) for i in tree.path(leaf))
+        if self.what not in tree.columns:
+            name = tree.task.get("id")
+            raise DataError(f"the tree of task {name!r} has no column {self.what!r}")
+        return tree.columns[self.what][leaf]
+
+
+def choose(
+    trees: Iterable[Tree],
+    column: str | None,
+    by: str = "score",
+    seed: int = 0,
+    wheres: Sequence[Where] = (),
+) -> tuple[list[Chosen], dict[str, int]]:
+    """(tree, leaf) of the answers that are chosen, and how many tasks there were of each kind.
+
+    Chosen from are correct answers (reward 1), or those that meet all `wheres`. By "score" the one
+    of each task with the highest mean of `column` over its steps, the first of equals; by "outcome"
+    one drawn from the seed; by "all" every one. Answers without any score are passed over where a
+    column is named, so that score and outcome choose for the same tasks. Raises `DataError` where a
+    tree has no such column.
     """
     tasks: dict[str, list[tuple[Chosen, float]]] = {}
     solved = set()
@@ -47,14 +90,16 @@ def choose(
         if column is not None and column not in tree.columns:
             raise DataError(f"the tree of task {name!r} has no column {column!r}")
         answers = tasks.setdefault(name, [])
-        for leaf in correct(tree):
+        for leaf in met(tree, wheres) if wheres else correct(tree):
             solved.add(name)
             score = 0.0 if column is None else mean_score(tree, leaf, column)
             if score is not None:
                 answers.append(((tree, leaf), score))
     chosen = []
     for name, answers in tasks.items():
-        if answers and by == "outcome":
+        if by == "all":
+            chosen += [answer for answer, _ in answers]
+        elif answers and by == "outcome":
             chosen.append(Random(f"{seed}:{name}").choice(answers)[0])
         elif answers:
             chosen.append(max(answers, key=lambda answer: answer[1])[0])  # the first of equals
@@ -62,15 +107,22 @@ def choose(
         "tasks": len(tasks),
         "chosen": len(chosen),
         "unsolved": len(tasks) - len(solved),
-        "unscored": len(solved) - len(chosen),
+        "unscored": len(solved) - sum(map(bool, tasks.values())),
         "answers": sum(map(len, tasks.values())),
     }
     if not chosen:
+        wanted = "an answer that meets --where" if wheres else "a correct answer (reward 1)"
         raise DataError(
-            f"of {len(tasks)} tasks {len(solved)} have a correct answer (reward 1), and none has a"
-            " score: nothing to choose from"
+            f"of {len(tasks)} tasks {len(solved)} have {wanted}, and none has a score: nothing to"
+            " choose from"
         )
     return chosen, counts
+
+
+def met(tree: Tree, wheres: Sequence[Where]) -> list[int]:
+    """The leaves of whole answers, failed ones left out, that meet every condition."""
+    ends = [i for i in tree.leaves() if tree.nodes[i].done and not tree.nodes[i].error]
+    return [leaf for leaf in ends if all(where.holds(tree, leaf) for where in wheres)]
 
 
 async def set_of(recipe: Recipe, base: Path, chosen: Sequence[Chosen], say: Say) -> list[str]:

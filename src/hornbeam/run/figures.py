@@ -1,0 +1,55 @@
+"""Figures of grown trees, for rows of metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hornbeam.credit import mixed
+from hornbeam.run.anchored import own_rewards
+from hornbeam.score import delegation_figures
+from hornbeam.score.rules import DelegationReward
+from hornbeam.tree import Tree
+
+
+def grown_figures(trees: Sequence[Tree], delegation: DelegationReward | None) -> dict[str, Any]:
+    """What a step's trees came to: mean reward of the policy's own runs, and counts of leaves."""
+    groups = mixed(trees)
+    leaves = [(tree, i) for tree in trees for i in tree.leaves()]
+    rewards = [reward for tree in trees for reward in own_rewards(tree)]
+    failed = sum(bool(tree.nodes[i].error) for tree, i in leaves)
+    return {
+        "reward": sum(rewards) / max(1, len(rewards)),
+        "leaves": len(leaves),
+        "failed": failed,
+        "no_verdict": sum(t.columns["reward"][i] is None for t, i in leaves) - failed,
+        "unanswered": unanswered(trees),
+        **delegated(trees, delegation),
+        "mixed_groups": groups.mixed,
+        "unmixed_groups": groups.unmixed,
+    }
+
+
+def measure(trees: Sequence[Tree], delegation: DelegationReward | None = None) -> dict[str, Any]:
+    """Accuracy over all tasks: mean reward of the leaves, a failed one counted as unsolved."""
+    rewards = [tree.columns["reward"][i] for tree in trees for i in tree.leaves()]
+    failed = sum(bool(tree.nodes[i].error) for tree in trees for i in tree.leaves())
+    return {
+        "accuracy": sum(r for r in rewards if r is not None) / len(rewards),
+        "count": len(rewards),
+        "failed": failed,
+        "no_verdict": sum(r is None for r in rewards) - failed,
+        "unanswered": unanswered(trees),
+        **delegated(trees, delegation),
+    }
+
+
+def delegated(trees: Sequence[Tree], how: DelegationReward | None) -> dict[str, float]:
+    """Formats and numbers of delegations, where the recipe rewards them."""
+    return {} if how is None else delegation_figures(trees, how)
+
+
+def unanswered(trees: Sequence[Tree]) -> int:
+    """Runs that ended without an answer and count as wrong: a judge's unreadable verdicts, say."""
+    ends = (tree.nodes[i] for tree in trees for i in tree.leaves())
+    return sum(node.done and not node.error and node.answer is None for node in ends)
