@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hornbeam.chat import Chat
 from hornbeam.tree import floats, ids
+
+Weights = Callable[[], Iterable[tuple[str, Any]]]  # (name, tensor) of the trainer's weights now
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""The local engine: samples in this process, from the very weights that are being trained.
+"""The local engine: samples in this process, from the weights that are trained or a copy of them.
 
 A prefix is run once and kept in a prefix tree; requests join and leave a running batch; what was
 sampled stays in the tree, so that the next turn runs only its own new tokens. One asyncio task
 does the work and gives way to others between rounds; it lives only while there are requests.
 
-Left out: copies of the weights (bfloat16, quantised), several devices, fork of a running request.
+Left out: copies in another format (bfloat16, quantised), several devices, fork of a running
+request.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from hornbeam.chat import Chat
-from hornbeam.engine.base import Completion, Request, Turnstile
+from hornbeam.engine.base import Completion, Request, Turnstile, Weights
 from hornbeam.engine.network import Network, batches
 from hornbeam.engine.prefix import PrefixTree, Run
 from hornbeam.engine.sampling import pick, uniforms
@@ -82,6 +83,9 @@ class LocalEngine:
 
     With `deterministic`, requests are admitted and rounds run only while no client is busy on the
     turnstile, in the order of `Request.order`, so that equal submissions give equal bits.
+
+    With `weights` the model is a copy, which `load` brings up to date by parameter names: it lets
+    what is running end, holds back what waits, and goes on with the new weights.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class LocalEngine:
         settings: LocalSettings = DEFAULT,
         *,
         deterministic: bool = False,
+        weights: Weights | None = None,
     ) -> None:
         self.chat = chat
         self.settings = settings
@@ -98,6 +103,10 @@ class LocalEngine:
         self.version = 0
         self.turnstile = Turnstile(self._rest)
         self._network = Network(model)
+        self._model, self._weights = model, weights
+        self._loaded = False
+        self._held = 0  # loads that wait for what is running
+        self._free = asyncio.Event()
         self._prefixes = PrefixTree(settings.cache_tokens, self._network.logits_cost)
         bounds = widths(self._network.context)
         self._groups = [_Group(Slots(self._network, bound)) for bound in bounds]
@@ -130,12 +139,35 @@ class LocalEngine:
 
     async def load(self, version: int) -> None:
         """The weights have changed: forget what the old ones computed, speak as `version`."""
+        if self._weights is not None:
+            await self._copy(self._weights, version)
+            return
         live = [job for job in self._waiting + self._running if not job.future.done()]
         if live:
             raise EngineError(f"load while {len(live)} requests are in flight: await them first")
         await self._stopped()
         self._forget()
         self.version = version
+
+    async def _copy(self, weights: Weights, version: int) -> None:
+        """Take up the trainer's weights between two answers."""
+        if version == self.version and self._loaded:
+            return
+        self._held += 1
+        self._free.clear()
+        try:
+            while self._running:
+                await asyncio.sleep(0)
+            own = dict(self._model.named_parameters())
+            with torch.no_grad():
+                for name, value in weights():
+                    own[name].copy_(value)
+            self._prefixes.clear()
+            self.version, self._loaded = version, True
+        finally:
+            self._held -= 1
+            if not self._held:
+                self._free.set()
 
     async def aclose(self) -> None:
         """Fail what is in flight, end the task, give the memory back."""
@@ -169,7 +201,10 @@ class LocalEngine:
                 while self._waiting or self._running:
                     await self._settle()
                     self._drop_cancelled()
-                    self._admit()
+                    if not self._held:
+                        self._admit()
+                    elif not self._running:
+                        await self._free.wait()
                     self._round()
             if not self.turnstile.sessions:
                 self._rest()

@@ -11,6 +11,7 @@ the last bits of what it samples.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from hornbeam.errors import BudgetSpent, ProgramError
 from hornbeam.grow import Grower
 from hornbeam.ledger import Entry, Ledger
 from hornbeam.programs.talk import Turn
+from hornbeam.run.ahead import Ahead, check_ahead, drop_stale, staleness
 from hornbeam.run.anchored import STAGE, Anchored, wanted
 from hornbeam.run.board import Board
 from hornbeam.run.figures import grown_figures, measure
@@ -71,6 +73,8 @@ class Run:
         store: Store | None = None,
         load: Callable[[Recipe, Path, Say], Policies] = load_policies,
     ) -> None:
+        if recipe.run.behind and store is None:
+            check_ahead(recipe)
         self.recipe, self.plan, self.watch = recipe, plan, watch
         self.folder = Folder(path, recipe, store)
         self.store = self.folder.store
@@ -95,6 +99,10 @@ class Run:
             watch.warn("this processor has no bfloat16: set optim.bf16 = false, it is far faster")
         stages, train = recipe.stages, plan.train.tasks
         self.curriculum = Curriculum(stages, train, self.store, self._metric) if stages else None
+        run, self.ahead = recipe.run, None
+        if run.behind and store is None:
+            self._warn_of_age()
+            self.ahead = Ahead(self._grow, run.steps, run.behind)
         self.board = Board(path / "tensorboard") if recipe.run.tensorboard else None
         spent: dict[str, float] = {}
         for stage in ("train", STAGE, MEASURED, LOST, ""):
@@ -130,6 +138,8 @@ class Run:
             return self.folder.report(self.policies.chats)
         finally:
             self.watch.end()
+            if self.ahead:
+                await self.ahead.aclose()
             await self.close()
 
     async def close(self) -> None:
@@ -215,17 +225,27 @@ class Run:
     async def _step(self, step: int) -> None:
         """Grow, credit, train, load; keep what came of it."""
         began = time.perf_counter()
-        self.ledger.take()
-        trees = await self._grow(step)
-        grown = time.perf_counter()
-        self._learn(trees, step)
+        if self.ahead:  # what was paid since the last row is in this one
+            trees = await self.ahead.trees(step)
+            grown = time.perf_counter()
+            await asyncio.to_thread(self._learn, trees, step)
+        else:
+            self.ledger.take()
+            trees = await self._grow(step)
+            grown = time.perf_counter()
+            self._learn(trees, step)
         self.ledger.enter(self._trainer_costs(step, self.told))
         for key, tree in zip(self.store.keys("train", step), trees):
             self.store.columns(key, tree.columns)
         if self.anchors:
             self.anchors.learned(step, trees)
         await self.policies.load()
-        row = self._row(step, trees, grown - began, time.perf_counter() - grown)
+        trained = time.perf_counter() - grown
+        idle = self.ahead.take() if self.ahead else (trained, grown - began)
+        row = self._row(step, trees, grown - began, trained)
+        row |= dict(
+            zip(("seconds_engine_idle", "seconds_trainer_idle"), (round(s, 3) for s in idle))
+        )
         self._metric(row)
         self.watch.step(step + 1, *train_line(row, self.recipe.run.steps))
         if self._due(step + 1, self.recipe.run.checkpoint_every):
@@ -285,6 +305,10 @@ class Run:
 
     def _learn(self, trees: Sequence[Tree], step: int) -> None:
         """Credit the trees and step on those that have a scored leaf."""
+        aged: dict[str, float] = {}
+        if self.recipe.run.behind:
+            stale = drop_stale(trees, self.policies, self.recipe.run.behind)
+            aged = {"stale": stale, "age": staleness(trees, self.policies)}
         scored = [tree for tree in trees if any(v is not None for v in tree.columns["reward"])]
         if not scored:
             errors = [tree.nodes[i].error for tree in trees for i in tree.leaves()]
@@ -296,7 +320,15 @@ class Run:
             for tree in scored:
                 tree.columns.update(scope_rewards(tree, how))
         credit(scored, self.plan.credit)
-        self.told = self.policies.step(scored, step)
+        self.told = {**self.policies.step(scored, step), **aged}
+
+    def _warn_of_age(self) -> None:
+        """Say so where nothing weighs that other weights spoke than those that learn."""
+        if any(member.policy.loss.truncate is None for member in self.policies):
+            self.watch.warn(
+                f"run.behind = {self.recipe.run.behind}: older weights may have spoken, and no loss"
+                ' weighs that: set loss.old = "trainer" and loss.truncate'
+            )
 
     def _trainer_costs(self, step: int, told: dict[str, float]) -> list[Entry]:
         where = f"train/{step}"

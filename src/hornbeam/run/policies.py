@@ -8,6 +8,7 @@ node's agent. Policies with adapters on the same model share the weights below t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ class Policies:
         self.members: list[Member] = []
         bases: dict[Path, tuple[Any, Any]] = {}
         for name in recipe.names:
-            self.members.append(member(recipe, name, folders[name], bases))
+            copied = recipe.run.behind > 0
+            self.members.append(member(recipe, name, folders[name], bases, copied))
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self.members)
@@ -163,15 +165,25 @@ class Policies:
             await member.engine.aclose()
 
 
-def member(recipe: Recipe, name: str, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> Member:
-    """The policy of a name with its engine; `bases` are the weights that adapters share."""
+def member(
+    recipe: Recipe,
+    name: str,
+    folder: Path,
+    bases: dict[Path, tuple[Any, Any]],
+    copied: bool = False,
+) -> Member:
+    """The policy of a name with its engine; `bases` are the weights that adapters share.
+
+    With `copied` the engine has weights of its own, so that it samples while the policy trains.
+    """
     part = recipe.of(name)
     policy = _load(part, folder, bases)
     engine = LocalEngine(
-        policy.model,
+        deepcopy(policy.model) if copied else policy.model,
         TemplateChat(policy.tokenizer, part.model.name),
         LocalSettings(**recipe.engine.model_dump()),
         deterministic=recipe.run.resume == "exact",
+        weights=policy.model.named_parameters if copied else None,
     )
     settings = recipe.policies.get(name, PolicySettings())
     return Member(name, policy, engine, frozenset(part.agents), settings)

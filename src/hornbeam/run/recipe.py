@@ -66,9 +66,12 @@ class RunSettings(Settings):
     every finished call kept; "exact" grows the step again from its seeds, so that the run ends with
     the very weights of one that was never stopped (batches are then formed by order, not arrival).
 
+    `behind` is how many steps a policy may be behind the step whose trees it speaks in: above 0
+    trees of the steps to come grow while the policy trains, on a copy of its weights.
+
     Of runs whose policies are trained by processes of their own: `store` is the database that they
-    share (a URL; "": the run folder's), `behind` how many steps a policy may be behind the step
-    whose trees it speaks in, `lease` the seconds of silence after which a process is given up.
+    share (a URL; "": the run folder's), `lease` the seconds of silence after which a process is
+    given up.
     """
 
     title: str = ""
