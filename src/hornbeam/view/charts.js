@@ -18,6 +18,8 @@ const PANELS = [
     keys: ["sampled_tokens", "prompt_tokens_computed", "prompt_tokens_cached"] },
   { title: "Tokens of a step: training", kind: "train", keys: ["tokens_unique", "tokens_flat"] },
   { title: "Seconds of a step", kind: "train", keys: ["seconds_grow", "seconds_train"] },
+  { title: "Seconds of a step: idle", kind: "train",
+    keys: ["seconds_engine_idle", "seconds_trainer_idle"] },
   { title: "Warm start: loss", kind: "sft", keys: ["loss"], smooth: true },
 ];
 
