@@ -14,8 +14,9 @@ Prints, as means over seeds with the paired difference to the baseline (Student'
 held-out greedy accuracy at `budget` total tokens and its mean height up to there, both from the
 curve with straight lines between looks; the score at the end; the share of the baseline's last
 score that is reached at `share` of the baseline's whole cost, with and without the anchors' cost;
-tokens and steps until a look first shows `score`; variance of the advantages; and the roughness of
-the reward, the standard deviation of its change from step to step over sqrt(2).
+tokens and steps until a look first shows `score`; variance of the advantages; the roughness of the
+reward, the standard deviation of its change from step to step over sqrt(2); wall time of the steps,
+shares of it in which engine and trainer idle, and the age of what was trained on, in versions.
 `--json` writes all figures, and the mean curves as a picture beside them.
 """
 
@@ -44,6 +45,8 @@ from hornbeam.store import Store
 
 KINDS = ("sampled_tokens", "prompt_tokens_computed", "tokens_unique")
 COLOURS = ("#1b7837", "#762a83", "#d95f02", "#2166ac", "#b2182b", "#666666", "#8c6d31", "#01a0a0")
+IDLE = ("engine", "trainer")
+WATCHED = ("wall_seconds", "engine_idle", "trainer_idle", "age", "stale")
 Json = dict[str, Any]
 Curve = list[tuple[float, float]]
 
@@ -132,6 +135,8 @@ def figures(run: Path) -> Json:
     curve = [(spent[step], looks[step]) for step in sorted(looks)]
     rewards = [row["reward"] for row in steps]
     changes = [b - a for a, b in pairwise(rewards)]
+    wall = sum(row["seconds_grow"] + row["seconds_train"] for row in steps)
+    idle = {who: sum(row.get(f"seconds_{who}_idle", 0) for row in steps) for who in IDLE}
     return {
         "steps": len(steps),
         "at_steps": sorted(looks),
@@ -142,6 +147,10 @@ def figures(run: Path) -> Json:
         "final": curve[-1][1],
         "advantage_variance": advantage_variance(run),
         "roughness": statistics.pstdev(changes) / 2**0.5,
+        "wall_seconds": wall,
+        **{f"{who}_idle": seconds / wall for who, seconds in idle.items()},
+        "age": statistics.mean(row.get("age", 0.0) for row in steps),
+        "stale": sum(row.get("stale", 0) for row in steps),
         "rewards": rewards,
     }
 
@@ -193,8 +202,7 @@ def told_of(one: Json, base: Json, how: Arms) -> Json:
         "share_without_anchors": at(free(one), part) / base["final"],
         "tokens_to_score": None if first is None else curve[first][0],
         "steps_to_score": None if first is None else one["at_steps"][first],
-        "advantage_variance": one["advantage_variance"],
-        "roughness": one["roughness"],
+        **{key: one[key] for key in ("advantage_variance", "roughness", *WATCHED)},
         "anchor_tokens": one["anchor_tokens"],
     }
 
@@ -222,6 +230,7 @@ def say(found: Json, how: Arms) -> str:
     """The table on the screen."""
     shown = {"at_budget": 100, "height": 100, "final": 100, "share": 100}
     shown |= {"share_without_anchors": 100, "advantage_variance": 1, "roughness": 1}
+    shown |= {"wall_seconds": 1, "engine_idle": 100, "trainer_idle": 100, "age": 1}
     lines = [f"{how.title}; budget {how.budget:,} total tokens; baseline: {how.baseline}"]
     for figure, times in shown.items():
         lines.append(f"\n{figure}")

@@ -1,4 +1,4 @@
-"""The local engine on a copy of the weights, which it takes up anew while requests are in flight."""
+"""The local engine on a copy of the weights, taken up anew while requests are in flight."""
 
 import asyncio
 
