@@ -119,7 +119,7 @@ AttentionInterface.register(FLEX, packed_attention)
 
 
 def choose(how: str, model: Any) -> str:
-    """ "flex" or "mask" for `optim.attention`; "auto" is flex where it can train, on a GPU."""
+    """What `optim.attention` comes to, "flex" or "mask"; "auto" is flex on a GPU."""
     weight = model.get_input_embeddings().weight
     if how == "flex" and weight.device.type == "cpu":
         raise ModelError('optim.attention = "flex" cannot train on a CPU: set "auto" or "mask"')
