@@ -75,5 +75,8 @@ def test_what_cannot_be_demonstrated_is_told() -> None:
         DataError, match=r"task t, data\.expression = '1/0': error: division by zero"
     ):
         show(Task("t", "?", None, {"expression": "1/0"}))
-    without = React(tools={"SEARCH": ToolName(tool="search", argument="query")})
-    assert react_demonstration(without) is None
+    search = react_demonstration(React(tools={"SEARCH": ToolName(tool="search", argument="query")}))
+    assert search is not None
+    with pytest.raises(DataError, match=r"task t has no data\.plan"):
+        search(Task("t", "?", None, {"expression": "1 + 1"}))
+    assert react_demonstration(React(tools={})) is None

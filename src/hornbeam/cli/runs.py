@@ -32,6 +32,11 @@ def train_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved recipe and an estimate; stop.")
     ] = False,
+    gpu: Annotated[str, typer.Option("--gpu", help="Of a dry run: this GPU, as h100.")] = "",
+    gpus: Annotated[int, typer.Option("--gpus", help="Of a dry run: so many [1, 8, 64].")] = 0,
+    episode: Annotated[
+        int | None, typer.Option("--episode", help="Of a dry run: tokens of an episode.")
+    ] = None,
     policy: Annotated[
         str | None,
         typer.Option("--policy", help="Train this policy only, beside processes for the others."),
@@ -53,7 +58,7 @@ def train_command(
     if dry_run:
         from hornbeam.run.estimate import estimate
 
-        typer.echo(estimate(told, path.parent))
+        typer.echo(estimate(told, path.parent, gpu, gpus, episode))
         return
     if not resume and folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} exists: choose another --out, or leave --no-resume out")

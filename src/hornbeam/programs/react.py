@@ -46,22 +46,44 @@ async def use_tool(settings: React, ep: Episode, name: str, inside: str) -> str:
 
 
 def react_demonstration(settings: React) -> Demonstration | None:
-    """One call with the task's `data["expression"]`, then its result; None without a calculator."""
+    """One call with the task's `data["expression"]`, then its result; without a calculator a plan.
+
+    Of `data["plan"]` (see `delegate_demonstration`) the first tool is called with every query, one
+    after the other. None without tools.
+    """
     name = next((n for n, use in settings.tools.items() if use.tool == "calculator"), None)
-    if name is None:
+    first = next(iter(settings.tools), None)
+    if first is None:
         return None
 
     def turns(task: Task) -> list[Turn]:
-        expression = task.data.get("expression")
-        if not expression:
-            raise DataError(f"task {task.id} has no data.expression to make a demonstration from")
-        result = calculate(expression)
-        if result.startswith("error:"):
-            raise DataError(f"task {task.id}, data.expression = {expression!r}: {result}")
-        before = opening(settings.system, settings.examples, task.question)
-        call = f"{name}[{expression}]"
-        then = [*before, assistant(call), user(observe(settings, result))]
-        said = [(before, call), (then, settings.answer.replace("{}", result))]
-        return [Turn(messages, text, settings.agent) for messages, text in said]
+        moves, result = _sum(task) if name else _plan(task)
+        messages = opening(settings.system, settings.examples, task.question)
+        out: list[Turn] = []
+        for inside, found in moves:
+            call = f"{name or first}[{inside}]"
+            out.append(Turn([*messages], call, settings.agent))
+            messages += [assistant(call), user(observe(settings, found))]
+        return [*out, Turn(messages, settings.answer.replace("{}", result), settings.agent)]
 
     return turns
+
+
+def _sum(task: Task) -> tuple[list[tuple[str, str]], str]:
+    """(what goes into the tool and what it says, the answer) of the task's expression."""
+    expression = task.data.get("expression")
+    if not expression:
+        raise DataError(f"task {task.id} has no data.expression to make a demonstration from")
+    result = calculate(expression)
+    if result.startswith("error:"):
+        raise DataError(f"task {task.id}, data.expression = {expression!r}: {result}")
+    return [(expression, result)], result
+
+
+def _plan(task: Task) -> tuple[list[tuple[str, str]], str]:
+    """The same of the task's plan."""
+    if "plan" not in task.data:
+        raise DataError(f"task {task.id} has no data.plan to make a demonstration from")
+    gold = task.answer[0] if isinstance(task.answer, list) else task.answer
+    steps = [step for together in task.data["plan"] for step in together]
+    return [(step["query"], step["found"]) for step in steps], str(gold)

@@ -2,7 +2,8 @@
 
 Key j is visible to query i iff j <= i and i < end(j), and with a sliding window of w positions iff
 also position(i) - position(j) < w. Queries run in blocks; a block sees only the keys that one of
-its queries sees, so the cost is that of the paths, not of the square of the pack.
+its queries sees, so the cost is that of the paths, not of the square of the pack. On a GPU flex
+attention does the same in tiles (`flex`); `choose` says which it is.
 
 A model trains packed when it hands its attention to the registry, knows places by position ids
 alone and carries no state from token to token. `check` tries it on a small trie instead of keeping
@@ -22,8 +23,10 @@ from torch.nn import functional as F
 from transformers import AttentionInterface
 
 from hornbeam.errors import ModelError
+from hornbeam.train import flex
 
-NAME = "hornbeam_packed"
+NAME, FLEX = "hornbeam_packed", "hornbeam_flex"  # what the registry calls the two ways
+LEAST = 16  # size of a head from which flex attention has kernels
 BLOCK = 256  # queries that share one set of keys
 
 
@@ -75,7 +78,7 @@ def packed_attention(
     scaling: float | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
-    visible: Sees | None = None,
+    visible: Sees | flex.Tiles | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """Attention of one pack; heads first, [1, heads, N, size], out [1, N, heads, size]. No dropout.
@@ -87,6 +90,8 @@ def packed_attention(
     unknown = [k for k in ("s_aux", "position_bias") if others.get(k) is not None]
     if unknown:
         raise ModelError(f"its attention needs {unknown[0]!r}")
+    if isinstance(visible, flex.Tiles):
+        return flex.attend(query, key, value, visible, scaling, softcap, sliding_window), None
     groups = query.shape[1] // key.shape[1]
     out = []
     for queries, keys, mask in visible.blocks(sliding_window):
@@ -110,23 +115,55 @@ def _capped(
 
 
 AttentionInterface.register(NAME, packed_attention)
+AttentionInterface.register(FLEX, packed_attention)
+
+
+def choose(how: str, model: Any) -> str:
+    """What `optim.attention` comes to, "flex" or "mask"; "auto" is flex on a GPU."""
+    weight = model.get_input_embeddings().weight
+    if how == "flex" and weight.device.type == "cpu":
+        raise ModelError('optim.attention = "flex" cannot train on a CPU: set "auto" or "mask"')
+    if how != "auto":
+        return how
+    config = model.config.get_text_config()
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return "flex" if weight.device.type == "cuda" and size >= LEAST else "mask"
+
+
+def inputs(model: Any, ids: Tensor, position: Tensor, end: Tensor) -> dict[str, Any]:
+    """What the body is given for one pack, `ids` and `position` [1, N], `end` [N].
+
+    Under flex attention the pack is padded: hidden states behind the N-th mean nothing.
+    """
+    visible: Sees | flex.Tiles
+    if model.config._attn_implementation == FLEX:
+        ids, position, end = flex.padded(ids, position, end)
+        visible = flex.Tiles(position[0], end)
+    else:
+        visible = Visible(position[0], end)
+    return {"input_ids": ids, "position_ids": position, "visible": visible, "use_cache": False}
 
 
 @contextmanager
-def packed(model: Any) -> Iterator[None]:
-    """The model attends by `packed_attention` inside this block, and as before after it."""
+def packed(model: Any, how: str = "mask") -> Iterator[None]:
+    """The model attends by `packed_attention` inside this block, and as before after it.
+
+    `how` is what `choose` said.
+    """
     before = model.config._attn_implementation
-    model.config._attn_implementation = NAME
+    model.config._attn_implementation = FLEX if how == "flex" else NAME
     try:
         yield
     finally:
         model.config._attn_implementation = before
 
 
-def check(model: Any, name: str) -> None:
+def check(model: Any, name: str, how: str = "mask") -> None:
     """Raise `ModelError`, naming the model, unless a small trie gives what its rows give."""
     tail = f"{name} cannot train packed"
     remedy = "set optim.packed = false to train it one row a leaf"
+    if how == "flex":
+        remedy = f'set optim.attention = "mask" to do without flex attention, or {remedy[4:]}'
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ()) - {
         "full_attention",
@@ -135,7 +172,7 @@ def check(model: Any, name: str) -> None:
     if kinds:
         raise ModelError(f"{tail}: it has layers of kind {', '.join(sorted(kinds))}; {remedy}")
     try:
-        apart, windows = _apart(model)
+        apart, windows = _apart(model, how)
     except (TypeError, ValueError, RuntimeError, AttributeError, ModelError) as error:
         raise ModelError(f"{tail}: {str(error).splitlines()[0]}; {remedy}") from error
     slides = "sliding_attention" in (getattr(config, "layer_types", None) or ())
@@ -145,7 +182,7 @@ def check(model: Any, name: str) -> None:
         raise ModelError(f"{tail}: a small trie gives other values than its rows do; {remedy}")
 
 
-def _apart(model: Any) -> tuple[float, set[int | None]]:
+def _apart(model: Any, how: str) -> tuple[float, set[int | None]]:
     """Largest relative difference of hidden states between a trie and its rows; windows seen."""
     device = model.get_input_embeddings().weight.device
     size = model.get_input_embeddings().weight.shape[0]
@@ -154,15 +191,18 @@ def _apart(model: Any) -> tuple[float, set[int | None]]:
     a, b, c = len(trunk), len(trunk + left), len(trunk + left + right)
     position = torch.tensor([*range(b), *range(a, a + len(right))], device=device)
     end = torch.tensor([c] * a + [b] * len(left) + [c] * len(right), device=device)
-    visible = Visible(position, end)
 
-    def run(ids: list[int], **more: Any) -> Tensor:
-        given = torch.tensor([ids], device=device)
-        out: Tensor = model.base_model(input_ids=given, use_cache=False, **more).last_hidden_state
+    def run(**given: Any) -> Tensor:
+        out: Tensor = model.base_model(**given).last_hidden_state
         return out[0]
 
+    def row(ids: list[int]) -> Tensor:
+        return run(input_ids=torch.tensor([ids], device=device), use_cache=False)
+
     with torch.no_grad():
-        rows = torch.cat([run(trunk + left), run(trunk + right)[a:]])
-        with packed(model):
-            trie = run(trunk + left + right, position_ids=position[None], visible=visible)
-    return float((trie - rows).abs().max() / rows.abs().max()), set(visible.seen)
+        rows = torch.cat([row(trunk + left), row(trunk + right)[a:]])
+        with packed(model, how):
+            ids = torch.tensor([trunk + left + right], device=device)
+            given = inputs(model, ids, position[None], end)
+            trie = run(**given)[:c]
+    return float((trie - rows).abs().max() / rows.abs().max()), set(given["visible"].seen)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -42,9 +43,9 @@ def log_probs(
         run = partial(_chunk, head(model), temperature, entropy)
         vocabulary = model.config.get_text_config().vocab_size
         parts = []
-        for start in range(0, len(pack.sources), CHUNK):
-            span = pack.slot.new_tensor([start, start + CHUNK])
-            a, b = torch.searchsorted(pack.slot, span).tolist()
+        starts = torch.arange(0, len(pack.sources) + CHUNK, CHUNK, device=pack.slot.device)
+        cuts = torch.searchsorted(pack.slot, starts).tolist()  # the one wait for the device
+        for start, (a, b) in zip(range(0, len(pack.sources), CHUNK), pairwise(cuts)):
             given = hidden[start : start + CHUNK], pack.slot[a:b] - start, pack.token[a:b]
             if torch.is_grad_enabled() and (start + CHUNK) * vocabulary > HELD:
                 parts.append(checkpoint(run, *given, use_reentrant=False, preserve_rng_state=False))
@@ -61,7 +62,8 @@ def score(
     with torch.no_grad():
         logits = model(input_ids=ids, use_cache=False).logits[0, len(context) - 1 : -1].float()
     every = torch.log_softmax(logits / temperature, -1)
-    return [float(p) for p in every.gather(1, ids[0, len(context) :, None])[:, 0]]
+    told: list[float] = every.gather(1, ids[0, len(context) :, None])[:, 0].tolist()
+    return told
 
 
 def head(model: Any) -> Callable[[Tensor], Tensor]:
@@ -83,7 +85,7 @@ def head(model: Any) -> Callable[[Tensor], Tensor]:
 
 
 def hidden_states(model: Any, pack: Pack | Reading) -> Tensor:
-    """The body's last hidden states, flattened to [tokens, size]."""
+    """The body's last hidden states, flattened to [tokens, size]; there may be more behind them."""
     if pack.end is None:
         out = model.base_model(
             input_ids=pack.ids,
@@ -92,12 +94,8 @@ def hidden_states(model: Any, pack: Pack | Reading) -> Tensor:
             use_cache=False,
         )
     else:
-        out = model.base_model(
-            input_ids=pack.ids,
-            position_ids=pack.position,
-            visible=attention.Visible(pack.position[0], pack.end),
-            use_cache=False,
-        )
+        given = attention.inputs(model, pack.ids, pack.position, pack.end)
+        out = model.base_model(**given)
     hidden: Tensor = out.last_hidden_state
     return hidden.flatten(0, 1)
 

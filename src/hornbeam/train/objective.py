@@ -33,10 +33,11 @@ def objective(
     entropy: Tensor,
     fixed: Fixed,
     leaf_log_ratio: Tensor | None = None,
-) -> tuple[Tensor, dict[str, tuple[float, int]]]:
+) -> tuple[Tensor, dict[str, tuple[Tensor, int]]]:
     """(loss, what happened): clip or CISPO + kl k3 - entropy H, weighted by aggregation.
 
-    `leaf_log_ratio` is needed by sequence ratios only. What happened is told as (sum, count).
+    `leaf_log_ratio` is needed by sequence ratios only. What happened is told as (sum, count), the
+    sums as tensors: to read one makes the machine wait for its device.
     """
     old = logp.detach() if fixed.old is None else fixed.old
     mass = torch.ones_like(logp) if fixed.mass is None else fixed.mass
@@ -54,16 +55,16 @@ def objective(
     else:
         loss = losses.cispo_loss(units, how.clip_low, how.clip_high)
     weight = pack.weight[pack.segment]
-    told = {"entropy": (float(entropy.detach().sum()), len(entropy))}
+    told = {"entropy": (entropy.detach().sum(), len(entropy))}
     if how.entropy:
         loss = loss - how.entropy * (weight * entropy).sum()
     if fixed.reference is not None:
         apart = losses.k3(logp, fixed.reference)
         loss = loss + how.kl * (weight * apart).sum()
-        told["kl"] = (float(apart.detach().sum()), len(apart))
+        told["kl"] = (apart.detach().sum(), len(apart))
     cut = losses.clipped(units, how.clip_low, how.clip_high)
-    told["clip_fraction"] = (float(cut.sum()), len(cut))
-    told["ratio_mean"] = (float(units.ratio().detach().sum()), len(cut))
+    told["clip_fraction"] = (cut.float().sum(), len(cut))
+    told["ratio_mean"] = (units.ratio().detach().sum(), len(cut))
     return loss, told
 
 

@@ -6,7 +6,7 @@ equal trees give equal weights, bit for bit, on one machine with the same number
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +56,9 @@ class Policy:
         name = name or type(model).__name__
         if not forward.check_head(model):
             raise ModelError(f"{name}: its head is more than a linear layer; it cannot be trained")
-        if optim.packed:
-            attention.check(model, name)
+        self._attention = attention.choose(optim.attention, model) if optim.packed else ""
+        if self._attention:
+            attention.check(model, name, self._attention)
         weights.without_dropout(model)
         model.eval()
         self.causal = model
@@ -187,7 +188,7 @@ class Policy:
     def _backward(self, batch: Batch, told: _Told) -> float:
         """The loss of a batch; its gradients, added up over the packs, lie on the parameters."""
         self._optimiser.zero()
-        total = 0.0
+        found = []
         ratios = self._leaf_ratios(batch) if self._ratios_first(batch) else None
         for pack, fixed in zip(batch.packs, batch.fixed):
             logp, entropy = self._log_probs(pack)
@@ -196,9 +197,9 @@ class Policy:
                 ratios = leaf_log_ratios([pack], [logp], [old], batch.leaves)
             loss, what = objective(self.loss, pack, logp, entropy, fixed, ratios)
             loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+            found.append(loss.detach())
             told.add(what)
-        return total
+        return float(sum(torch.stack(found).tolist()))
 
     def _ratios_first(self, batch: Batch) -> bool:
         """Whether a leaf's ratio needs tokens of several packs, so a pass before the gradient."""
@@ -212,7 +213,8 @@ class Policy:
     @contextmanager
     def _training(self) -> Iterator[None]:
         """In training mode (which only turns activation checkpointing on), then back."""
-        attend = attention.packed(self.causal) if self.optim.packed else nullcontext()
+        how = self._attention
+        attend = attention.packed(self.causal, how) if how else nullcontext()
         self.model.train()
         try:
             with attend:
@@ -244,7 +246,8 @@ class Policy:
             before = optimiser.updates
             lr = optimiser.rate()
             with self._training():
-                loss = sum(self._likelihood(pack) for pack in self._packs(rows))
+                found = [self._likelihood(pack) for pack in self._packs(rows)]
+            loss = float(sum(torch.stack(found).tolist()))
             norm = optimiser.apply(loss)
             self.version += optimiser.updates - before
             yield {
@@ -258,11 +261,11 @@ class Policy:
                 "tokens_trained": float(rows.trained),
             }
 
-    def _likelihood(self, pack: Pack) -> float:
+    def _likelihood(self, pack: Pack) -> Tensor:
         logp, _ = forward.log_probs(self.causal, pack, bf16=self.optim.bf16)
         loss = -(pack.weight[pack.segment] * logp).sum()
         loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
+        return loss.detach()
 
     # --- reference, weights, state ---------------------------------------------------------------
 
@@ -322,18 +325,23 @@ class Policy:
 
 
 class _Told:
-    """Sums and counts of what happened in a step, by name."""
+    """What happened in a step: sums and counts by name. Tensors wait, to be read all at once."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, tuple[float, int]] = {}
+        self.told: list[tuple[str, float | Tensor, int]] = []
 
-    def add(self, more: dict[str, tuple[float, int]]) -> None:
-        for name, (value, count) in more.items():
-            old = self.sums.get(name, (0.0, 0))
-            self.sums[name] = (old[0] + value, old[1] + count)
+    def add(self, more: Mapping[str, tuple[float | Tensor, int]]) -> None:
+        self.told += [(name, value, count) for name, (value, count) in more.items()]
 
     def means(self, *names: str) -> dict[str, float]:
-        got: Iterable[tuple[str, tuple[float, int]]] = (
-            (name, self.sums.get(name, (0.0, 0))) for name in names
-        )
-        return {name: value / count if count else 0.0 for name, (value, count) in got}
+        waiting = [value for _, value, _ in self.told if isinstance(value, Tensor)]
+        read = iter(torch.stack(waiting).tolist() if waiting else ())
+        sums: dict[str, tuple[float, int]] = {}
+        for name, value, count in self.told:
+            total, many = sums.get(name, (0.0, 0))
+            sums[name] = (
+                total + (next(read) if isinstance(value, Tensor) else value),
+                many + count,
+            )
+        got = {name: sums.get(name, (0.0, 0)) for name in names}
+        return {name: value / count if count else 0.0 for name, (value, count) in got.items()}

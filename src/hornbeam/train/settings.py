@@ -48,6 +48,9 @@ class OptimSettings(Settings):
     """AdamW and how a batch is cut. One `step` makes `epochs` x `minibatches` updates.
 
     `max_pack_tokens` bounds what one forward pass holds; a longer single row is run whole.
+    `attention` over packs: flex attention, masks, or "auto": flex on a GPU, masks elsewhere. `bf16`
+    computes in bfloat16; weights, gradients and moments stay in float32. `checkpointing` keeps the
+    inputs of layers only, and computes the rest again on the way back.
     """
 
     lr: float = Field(1e-6, gt=0)
@@ -59,6 +62,7 @@ class OptimSettings(Settings):
     epochs: int = Field(1, gt=0)
     max_pack_tokens: int = Field(4096, gt=0)
     packed: bool = True
+    attention: Literal["auto", "mask", "flex"] = "auto"
     bf16: bool = False
     checkpointing: bool = False
 

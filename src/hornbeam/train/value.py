@@ -64,8 +64,9 @@ class ValueModel:
         self.model, self.body = model, model.base_model
         self.tokenizer, self.optim, self.seed = tokenizer, optim, seed
         self.card = card or value_files.Card(base=Path(self.name).name)
-        if optim.packed:
-            attention.check(self.body, self.name)
+        self._attention = attention.choose(optim.attention, self.body) if optim.packed else ""
+        if self._attention:
+            attention.check(self.body, self.name, self._attention)
         weights.without_dropout(model)
         model.eval()
         if lora:
@@ -160,7 +161,8 @@ class ValueModel:
     @contextmanager
     def _training(self) -> Iterator[None]:
         """In training mode (which only turns activation checkpointing on), then back."""
-        attend = attention.packed(self.body) if self.optim.packed else nullcontext()
+        how = self._attention
+        attend = attention.packed(self.body, how) if how else nullcontext()
         self.model.train(torch.is_grad_enabled())
         try:
             with attend:

@@ -81,10 +81,13 @@ def without_dropout(model: Any) -> None:
 
 
 def checkpoint_activations(model: Any) -> None:
-    """Keep only the layers' inputs in the forward pass and compute the rest again."""
+    """Keep only the layers' inputs in the forward pass and compute the rest again.
+
+    No state of random numbers is kept: there is no dropout.
+    """
     old = "gradient_checkpointing_enable"  # what earlier releases of transformers 5 call it
     enable = getattr(model, "activation_checkpointing_enable", None) or getattr(model, old)
-    enable({"use_reentrant": False})
+    enable({"use_reentrant": False, "preserve_rng_state": False})
 
 
 def merged(causal: Any) -> dict[str, Tensor]:

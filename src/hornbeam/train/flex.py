@@ -1,0 +1,131 @@
+"""Attention over a packed trie by flex attention, for GPUs: memory linear in the pack.
+
+The mask is a grid of tiles, `BLOCK` queries by `BLOCK` keys: tiles that nobody sees are left out,
+those that are seen whole need no mask, and the rest ask token by token. Which is which follows from
+the least and the greatest `end` of a tile, so nothing of the square of the pack is ever held.
+
+A kernel is compiled for a length. Packs are padded to one of few lengths (`room`), so that packs of
+any length share some kernels. Source: Dong et al. 2024, arXiv 2412.05496.
+
+Left out: a backward pass on a CPU, which torch does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+BLOCK = 128  # queries, and keys, of a tile
+STEPS = 8  # lengths of packs between one power of two and the next
+KERNELS = 256  # compiled for lengths, windows, with and without gradient; beyond it would run slow
+
+
+@dataclass(slots=True)
+class Tiles:
+    """Who sees whom in a pack: `position` and `end`, shape [P], P as `room` gives it."""
+
+    position: Tensor
+    end: Tensor
+    seen: dict[int | None, BlockMask] = field(default_factory=dict)
+
+    def mask(self, window: int | None) -> BlockMask:
+        """The mask of a pass; made once for each window."""
+        if window not in self.seen:
+            self.seen[window] = self._mask(window)
+        return self.seen[window]
+
+    def _mask(self, window: int | None) -> BlockMask:
+        position, end = self.position, self.end
+        first = torch.arange(0, len(end), BLOCK, device=end.device)
+        ends, places = end.view(-1, BLOCK), position.view(-1, BLOCK)
+        earlier = first < first[:, None]  # [queries' tile, keys' tile]
+        some = earlier & (ends.amax(1) > first[:, None])
+        whole = earlier & (ends.amin(1) >= first[:, None] + BLOCK)
+        if window is not None:
+            some &= places.amin(1)[:, None] - places.amax(1) < window
+            whole &= places.amax(1)[:, None] - places.amin(1) < window
+        some |= torch.eye(len(first), dtype=torch.bool, device=end.device)
+
+        def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            visible = (key <= query) & (query < end[key])
+            if window is not None:
+                visible = visible & (position[query] - position[key] < window)
+            return visible
+
+        return BlockMask.from_kv_blocks(
+            *_listed(some & ~whole),
+            *_listed(whole),
+            BLOCK_SIZE=BLOCK,
+            mask_mod=sees,
+            seq_lengths=(len(end), len(end)),
+        )
+
+
+def _listed(tiles: Tensor) -> tuple[Tensor, Tensor]:
+    """(how many tiles each row has, which: those first), int32 [1, 1, rows] and [.., columns]."""
+    order = torch.argsort(tiles.int(), dim=-1, descending=True, stable=True)
+    return tiles.sum(-1, dtype=torch.int32)[None, None], order.to(torch.int32)[None, None]
+
+
+def room(tokens: int) -> int:
+    """The least length that packs come in and that holds so many tokens; an eighth more at most.
+
+    (Of short packs, a tile more at most.)
+    """
+    step = max(BLOCK, 2 ** (max(tokens, 1).bit_length() - 1) // STEPS)
+    return -(-tokens // step) * step
+
+
+def padded(ids: Tensor, position: Tensor, end: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`ids` and `position` [1, N], `end` [N], with tokens behind them that see themselves alone."""
+    size = len(end)
+    more = room(size) - size
+    own = torch.arange(size + 1, size + more + 1, device=end.device)
+    return F.pad(ids, (0, more)), F.pad(position, (0, more)), torch.cat([end, own])
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    tiles: Tiles,
+    scaling: float | None,
+    softcap: float | None,
+    window: int | None,
+) -> Tensor:
+    """Attention of one padded pack; heads first, [1, heads, P, size], out [1, P, heads, size]."""
+
+    def capped(score: Tensor, *_: Tensor) -> Tensor:
+        assert softcap is not None
+        return torch.tanh(score / softcap) * softcap
+
+    kind = query.device.type
+    if torch.is_autocast_enabled(kind):  # rotary embeddings leave queries and keys in float32
+        query, key, value = (t.to(torch.get_autocast_dtype(kind)) for t in (query, key, value))
+    run = flex_attention if kind == "cpu" else compiled()
+    out: Tensor = run(
+        query,
+        key,
+        value,
+        score_mod=None if softcap is None else capped,
+        block_mask=tiles.mask(window),
+        scale=scaling,
+        enable_gqa=True,
+    )
+    return out.transpose(1, 2).contiguous()
+
+
+@cache
+def compiled(backend: str = "inductor") -> Callable[..., Any]:
+    """Flex attention compiled for each length, and never run uncompiled without a word."""
+    run: Callable[..., Any] = torch.compile(
+        flex_attention, backend=backend, dynamic=False, fullgraph=True, recompile_limit=KERNELS
+    )
+    return run
