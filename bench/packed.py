@@ -1,7 +1,7 @@
 """Packed against flat training step over sharing ratios and lengths, beside the matmul rate.
 
     python bench/packed.py [--size tiny|small|0.5b|1.5b] [--sharing 2 4 8 16] [--lengths 2048 ..]
-                           [--repeats N] [--json F]
+                           [--repeats N] [--peaks] [--json F]
 
 A load is a question that 2 s answers share, so that rows of L tokens hold s times the tokens of
 their trie, which has 2 L. A step is loss, backward, clip and AdamW of the same credited tree; both
@@ -11,7 +11,8 @@ norms are checked to agree. What is told of a cell:
     share of the ratio    (flat seconds / packed seconds) / s: 1 where packing saves all it can
     share of the matmul   operations of the packed step (forward, backward, attention; nothing that
                           is computed again) / seconds, over the rate of a matmul measured here
-    peak                  memory of one step: of the GPU, or of a process of its own on a CPU
+    peak                  memory of one step: of the GPU; on a CPU that of a process of its own
+                          (--peaks)
 
 On a GPU: bfloat16, flex attention, activation checkpointing, a model of 0.5b and lengths of 2k to
 32k. On a CPU: float32, masks, a tiny model, short lengths; the other cells are told as not
@@ -128,7 +129,9 @@ def clock() -> float:
     return time.perf_counter()
 
 
-def cell(size: str, sharing: int, length: int, repeats: int, rate: float) -> dict[str, Any]:
+def cell(
+    size: str, sharing: int, length: int, repeats: int, rate: float, watched: bool
+) -> dict[str, Any]:
     """Times of both variants in turn; the first turn makes gradients, moments and kernels."""
     tree = load(sharing, length)
     made = policies(size, length)
@@ -158,7 +161,7 @@ def cell(size: str, sharing: int, length: int, repeats: int, rate: float) -> dic
         "flat_over_packed": spread(ratios),
         "share_of_ratio": spread([r / sharing for r in ratios]),
         "share_of_matmul": spread([work / s / rate for s in told["packed"]]),
-        "peak_mib": peaks or {v: peak(v, size, sharing, length) for v in VARIANTS},
+        "peak_mib": {v: peak(v, size, sharing, length) for v in VARIANTS} if watched else peaks,
     }
 
 
@@ -181,7 +184,7 @@ def line(row: dict[str, Any]) -> str:
     def three(key: str) -> str:
         return "{median:.2f} ({min:.2f} to {max:.2f})".format(**row[key])
 
-    memory = " / ".join(f"{row['peak_mib'][v]:,}" for v in VARIANTS)
+    memory = " / ".join(f"{size:,}" for size in row["peak_mib"].values())
     return (
         f"{row['length']:>7} {row['sharing']:>4} {packed:>9.3f} {flat:>9.3f}"
         f"   {three('share_of_ratio'):24} {three('share_of_matmul'):24} {memory}"
@@ -196,6 +199,7 @@ def main() -> None:
     lengths = [2048, 4096, 8192, 16384, 32768] if gpu else [128, 256]
     parser.add_argument("--lengths", type=int, nargs="+", default=lengths)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peaks", action="store_true", help="on a CPU peak memory, too: slow")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--one", choices=VARIANTS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -216,7 +220,8 @@ def main() -> None:
     for length in args.lengths:
         for sharing in args.sharing:
             try:
-                rows.append(cell(args.size, sharing, length, args.repeats, rate))
+                watched = args.peaks and not gpu
+                rows.append(cell(args.size, sharing, length, args.repeats, rate, watched))
                 print(line(rows[-1]), flush=True)
             except torch.OutOfMemoryError:
                 missing.append((sharing, length, "does not fit in this GPU's memory"))

@@ -97,6 +97,9 @@ def _machines(
     step = _step(recipe, strategy, episode)
     for name, (job, adapters) in found.items():
         yield from _memory(name, replace(job, flex=job.flex and not cpu), adapters, machine, counts)
+        if not job.local:
+            cache = getattr(recipe.engine, "cache_gib", 0.0) * sizes.GIB
+            yield _beside(replace(job, gpus=counts[-1]), cache, machine)
     if len(found) > 1:
         room = sizes.ROOM * machine.memory
         jobs = [replace(job, gpus=counts[-1]) for job, _ in found.values()]
@@ -187,6 +190,7 @@ def _job(recipe: Recipe, form: sizes.Shape, adapters: int, episode: int) -> size
         longest=episode,
         cache=getattr(engine, "cache_tokens", 0),
         local=getattr(engine, "kind", "local") == "local",
+        split=getattr(engine, "devices", 1),
     )
 
 
@@ -251,12 +255,18 @@ def _memory(
                 f"DOES NOT FIT on {one.gpus}: {need / sizes.GIB:,.0f} GiB of"
                 f" {room / sizes.GIB:,.0f} there are; take {what}"
             )
-    if not job.local:
-        copy = 2 * job.shape.total / sizes.GIB
-        yield (
-            f"beside it the engine: a copy of {copy:,.1f} GiB in bfloat16, and"
-            f" {2 * job.shape.kept / 1024:,.0f} KiB of keys and values a token"
-        )
+
+
+def _beside(job: sizes.Job, cache: float, machine: sizes.Machine) -> str:
+    """An engine that holds a copy of the weights, on devices of its own or on the same."""
+    own = sizes.engine(job, cache)
+    both = sizes.most(job) + own <= sizes.ROOM * machine.memory
+    tokens = cache * job.split / (2 * job.shape.kept)
+    fits = "it fits" if both else "it DOES NOT FIT: give it devices of its own"
+    return (
+        f"the engine: {own / sizes.GIB:,.1f} GiB on each of {job.split}, with keys and values of"
+        f" {tokens:,.0f} tokens; on the devices that train {fits}"
+    )
 
 
 def _times(

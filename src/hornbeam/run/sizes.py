@@ -86,6 +86,7 @@ class Job:
     longest: int = 1024  # tokens of an episode
     cache: int = 0  # tokens of prefixes kept
     local: bool = True  # the engine samples from the weights that are trained
+    split: int = 1  # devices that share a copy of the weights, where the engine has its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,11 @@ def passing(job: Job) -> dict[str, float]:
 def sampling(job: Job) -> dict[str, float]:
     """Bytes on each device while the local engine samples."""
     return {"keys and values": 4.0 * job.rows * job.longest * job.shape.kept} if job.local else {}
+
+
+def engine(job: Job, cache: float) -> float:
+    """Bytes on each device of an engine with a copy in bfloat16 and `cache` bytes of prefixes."""
+    return 2 * job.shape.total / job.split + cache
 
 
 def most(job: Job) -> float:
@@ -187,12 +193,13 @@ def seconds(job: Job, step: Step, machine: Machine, share: float = SHARE) -> tup
     for all devices if it is the local one.
     """
     trained = operations(job, step) / (job.gpus * machine.rate * share)
-    engines = 1 if job.local else job.gpus
+    engines = 1 if job.local else max(1, job.gpus // job.split)
     width = 4 if job.local else 2
     rounds = step.sampled / (engines * job.rows)
     read = width * (job.shape.total + job.rows * job.longest / 2 * job.shape.kept)
     work = 2 * job.rows * (job.shape.body + job.shape.head) / machine.rate
-    return rounds * max(read / machine.bandwidth, work) / share, trained
+    devices = 1 if job.local else job.split
+    return rounds * max(read / machine.bandwidth, work) / share / devices, trained
 
 
 CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
