@@ -127,8 +127,10 @@ def _model(name: str) -> Any:
     except ModelError:
         if size not in QWEN or not name.startswith("Qwen/Qwen2.5-"):
             raise
-        keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-        keys += ("num_key_value_heads", "vocab_size", "tie_word_embeddings")
+        keys = (
+            *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+            *("num_key_value_heads", "vocab_size", "tie_word_embeddings"),
+        )
         config = AutoConfig.for_model("qwen2", **dict(zip(keys, QWEN[size])))
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{name}: its config.json cannot be read: {error}") from error
@@ -243,7 +245,7 @@ def _memory(
     tables: list[Mapping[str, float]] = []
     for one in jobs:
         tables.append({**sizes.held(one), **sizes.passing(one), **sizes.sampling(one)})
-    for key in tables[-1] | tables[0]:
+    for key in {**tables[-1], **tables[0]}:
         yield _row(key, [_gib(table.get(key, 0.0)) for table in tables])
     needs = [sizes.most(one) for one in jobs]
     yield _row("at most at a time", [_gib(need) for need in needs])
