@@ -87,6 +87,8 @@ def check_apart(recipe: Recipe, policy: str) -> None:
         raise RecipeError(f"--policy {policy}: the recipe's policies are {known}")
     if any(value is not None for value in recipe.budget.model_dump().values()):
         raise RecipeError("[budget] is kept by one process: leave it out with --policy")
+    if recipe.workers.kind != "local":
+        raise RecipeError('workers.kind = "ray" with --policy: its trees grow beside the trainer')
     engine = recipe.engine
     if recipe.run.resume == "exact" and (engine.max_batch > 1 or engine.cache_tokens):
         raise RecipeError(

@@ -25,6 +25,7 @@ from hornbeam.ledger import Entry, Ledger
 from hornbeam.programs.talk import Turn
 from hornbeam.run.anchored import STAGE, Anchored, own_rewards, wanted
 from hornbeam.run.board import Board
+from hornbeam.run.crew import fleet_of
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
 from hornbeam.run.order import task_at, tree_seed
@@ -70,13 +71,16 @@ class Run:
     ) -> None:
         self.recipe, self.plan, self.watch = recipe, plan, watch
         self.folder = Folder(path, recipe, store)
-        self.store = self.folder.store
+        self.store, self.fleet = self.folder.store, None
         try:
             self.folder.hold_tasks("training", plan.train.tasks)
             self.folder.hold_tasks("held-out", plan.eval.tasks)
             self.shown = read_set(plan.shown) if plan.shown else None
             self.checkpoints = Checkpoints(path / "checkpoints", recipe.run.keep)
-            self.policies = load(recipe, path / "model", watch.say)
+            self.fleet = fleet_of(recipe, plan, path / "model", watch.say)  # None: trees grow here
+            self.policies = (
+                self.fleet.policies if self.fleet else load(recipe, path / "model", watch.say)
+            )
             self.world = World.build(recipe, plan, self.policies)
             reads = needed_columns(recipe, plan.credit)
             guides = Guides(recipe, reads, self.policies.tokenizer if reads else None)
@@ -86,6 +90,8 @@ class Run:
                 (base, *_) = model_folders(recipe, path / "model", watch.say).values()
                 self.anchors = Anchored(recipe, plan, base, self.store)
         except BaseException:
+            if self.fleet:
+                self.fleet.close()
             self.store.close()
             raise
         if bf16_is_slow(recipe):
@@ -99,6 +105,8 @@ class Run:
         self.grower = replace(self.world.grower(self.ledger, self.store), guides=self.judges)
         self.looks = Ledger(sink=self.store.enter)
         self.looker = self.world.grower(self.looks, self.store, greedy=True)
+        if self.fleet:
+            self.grower, self.looker = self.fleet.crew(self.grower), self.fleet.crew(self.looker)
         self.rows = {
             (r["kind"], str(r.get("stage", "")), r.get("step", -1)): r for r in self.store.metrics()
         }
@@ -134,6 +142,8 @@ class Run:
         for judge in self.judges:
             await judge.aclose()
         await self.world.aclose()
+        if self.fleet:
+            self.fleet.close()
         self.store.close()
 
     # --- before the first step ---------------------------------------------------------------

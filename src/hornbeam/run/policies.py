@@ -7,7 +7,7 @@ node's agent. Policies with adapters on the same model share the weights below t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from hornbeam.train.policy import Policy
 from hornbeam.train.rows import all_nodes
 from hornbeam.tree import Node, Tree
 
+Voice = Callable[[Recipe, str, Any, Any], Engine]  # of a policy's name, model and tokenizer
+
 SUMS = ("tokens_flat", "tokens_unique", "tokens_trained", "updates", "skipped_updates")
 
 
@@ -31,7 +33,7 @@ class Member:
 
     name: str
     policy: Policy
-    engine: LocalEngine
+    engine: Engine
     agents: frozenset[str]
     settings: PolicySettings
 
@@ -49,13 +51,15 @@ class Member:
 
 
 class Policies:
-    """All policies of a recipe, read from `folders` by name."""
+    """All policies of a recipe, read from `folders` by name; `voice` makes their engines."""
 
-    def __init__(self, recipe: Recipe, folders: Mapping[str, Path]) -> None:
+    def __init__(
+        self, recipe: Recipe, folders: Mapping[str, Path], voice: Voice | None = None
+    ) -> None:
         self.members: list[Member] = []
         bases: dict[Path, tuple[Any, Any]] = {}
         for name in recipe.names:
-            self.members.append(member(recipe, name, folders[name], bases))
+            self.members.append(member(recipe, name, folders[name], bases, voice))
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self.members)
@@ -163,29 +167,34 @@ class Policies:
             await member.engine.aclose()
 
 
-def member(recipe: Recipe, name: str, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> Member:
-    """The policy of a name with its engine; `bases` are the weights that adapters share."""
-    part = recipe.of(name)
-    policy = _load(part, folder, bases)
-    engine = LocalEngine(
-        policy.model,
-        TemplateChat(policy.tokenizer, part.model.name),
+def engine_of(recipe: Recipe, name: str, model: Any, tokenizer: Any) -> Engine:
+    """What samples for the agents of a policy; the one place that makes it."""
+    return LocalEngine(
+        model,
+        TemplateChat(tokenizer, recipe.of(name).model.name),
         LocalSettings(**recipe.engine.model_dump()),
         deterministic=recipe.run.resume == "exact",
     )
+
+
+def member(
+    recipe: Recipe,
+    name: str,
+    folder: Path,
+    bases: dict[Path, tuple[Any, Any]],
+    voice: Voice | None = None,
+) -> Member:
+    """The policy of a name with its engine; `bases` are the weights that adapters share."""
+    part = recipe.of(name)
+    policy = _load(part, folder, bases)
+    engine = (voice or engine_of)(recipe, name, policy.model, policy.tokenizer)
     settings = recipe.policies.get(name, PolicySettings())
     return Member(name, policy, engine, frozenset(part.agents), settings)
 
 
 def _load(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> Policy:
     """A policy of a folder; with adapters it stands on weights that others may share."""
-    if recipe.lora is None:
-        model, tokenizer = weights.load(folder)
-    else:
-        key = folder.resolve()
-        if key not in bases:
-            bases[key] = weights.load(folder)
-        model, tokenizer = weights.twin(bases[key][0]), bases[key][1]
+    model, tokenizer = base_of(recipe, folder, bases)
     return Policy(
         model.to(device(recipe)),
         tokenizer,
@@ -195,6 +204,16 @@ def _load(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> P
         seed=recipe.run.seed,
         name=str(folder),
     )
+
+
+def base_of(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> tuple[Any, Any]:
+    """(model, tokenizer) of a folder; what is to carry adapters shares its weights in `bases`."""
+    if recipe.lora is None:
+        return weights.load(folder)
+    key = folder.resolve()
+    if key not in bases:
+        bases[key] = weights.load(folder)
+    return weights.twin(bases[key][0]), bases[key][1]
 
 
 def device(recipe: Recipe) -> str:
