@@ -20,6 +20,7 @@ from hornbeam.ledger import Budget, Ledger
 from hornbeam.run import Policies, Run, World, load_recipe, plan
 from hornbeam.run.crew import Fleet, How, Station
 from hornbeam.run.decoupled import check_apart
+from hornbeam.run.judges import content
 from hornbeam.run.order import tree_seed
 from hornbeam.run.wire import model_folders
 from hornbeam.store import Store, TreeKey
@@ -217,8 +218,7 @@ def test_a_station_speaks_with_the_adapters_it_is_sent(made, tmp_path):
         return told
 
     async def grow():
-        mark = {"": (folders[""], "")}
-        there = Station(recipe, what.base, mark)
+        there = Station(recipe, what.base, {"": (folders[""], content(folders[""]))})
         key, start = starts(both, 1)[0]
         tree, entries = await there.grow(key, start, How.of(grower), {"": (1, 3, coming())})
         await member.engine.load(3)
@@ -231,6 +231,8 @@ def test_a_station_speaks_with_the_adapters_it_is_sent(made, tmp_path):
     for entry in entries:
         paid[entry.kind] += entry.amount
     assert paid == totals
+    with pytest.raises(HornbeamError, match="other weights than the driver's"):
+        Station(recipe, what.base, {"": (folders[""], "another")})
     with pytest.raises(HornbeamError, match="weights of another model"):
         weights.take(member.policy.model, {"x": next(iter(told.values()))})
 

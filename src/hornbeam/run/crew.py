@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hornbeam.chat import TemplateChat
+from hornbeam.chat import Chat, TemplateChat
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Completion, Engine, Request, Sampling, Turnstile
 from hornbeam.errors import BudgetSpent, EngineError, ModelError, RecipeError
@@ -78,17 +78,12 @@ class Voice:
 
     def __init__(self, engine: Engine, model: Any) -> None:
         self.engine, self.model, self.sent = engine, model, 0
-        self.chat, self.turnstile = engine.chat, engine.turnstile
+        self.chat, self.turnstile, self.version = engine.chat, engine.turnstile, engine.version
         self._flying = 0
         self._open, self._idle = asyncio.Event(), asyncio.Event()
         self._open.set()
         self._idle.set()
         self._loading = asyncio.Lock()
-
-    @property
-    def version(self) -> int:
-        """Of the weights that speak."""
-        return self.engine.version
 
     async def generate(self, request: Request) -> Completion:
         """Sample one completion, by weights that do not change meanwhile."""
@@ -122,7 +117,7 @@ class Voice:
                 if values is not None:
                     weights.take(self.model, values)
                 await self.engine.load(version)
-                self.sent = sent
+                self.sent, self.version = sent, version
             finally:
                 self._open.set()
 
@@ -211,7 +206,7 @@ def _found(recipe: Recipe, folders: Folders, scratch: Path) -> dict[str, Path]:
 class Afar:
     """Stands in the driver for a policy's engines in the actors: `load` sends them the weights."""
 
-    def __init__(self, chat: TemplateChat, send: Callable[[int], Awaitable[None]]) -> None:
+    def __init__(self, chat: Chat, send: Callable[[int], Awaitable[None]]) -> None:
         self.chat, self._send = chat, send
         self.version, self.turnstile = 0, Turnstile()
 
