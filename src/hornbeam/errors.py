@@ -10,6 +10,7 @@ HornbeamError
 │   └── PromptTooLong  the prompt and one token do not fit the context window
 ├── ToolError          a tool failed, hung or is not known
 ├── ScoreError         a scorer could not judge (time-outs of the checker are counted, not raised)
+├── WorkerError        workers elsewhere: out of reach, or they died too often
 ├── BudgetSpent        the budget does not allow the next call
 └── StoreError         a run folder: damaged, of another recipe, disk full
 """
@@ -53,6 +54,10 @@ class ToolError(HornbeamError):
 
 class ScoreError(HornbeamError):
     """A scorer that could not judge."""
+
+
+class WorkerError(HornbeamError):
+    """Workers elsewhere that cannot be reached, or died too often."""
 
 
 class BudgetSpent(HornbeamError):

@@ -45,13 +45,27 @@ def train_command(
         str | None,
         typer.Option("--store", metavar="URL", help="Database that they share [DIR/run.db]."),
     ] = None,
+    workers: Annotated[
+        str | None, typer.Option("--workers", metavar="KIND", help="local, or ray: a cluster's.")
+    ] = None,
+    growers: Annotated[
+        int | None, typer.Option("--growers", help="Ray actors that grow trees.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="Ray's: auto, HOST:6379 [a cluster of its own].")
+    ] = None,
 ) -> None:
     """Train by RECIPE: grow, credit, step, until done; goes on where it was stopped."""
     from hornbeam.cli.recipes import find
     from hornbeam.run.recipe import load_recipe
 
     path = find(recipe)
-    told = load_recipe(path, [*(sets or []), *([f"run.store={store}"] if store else [])])
+    options = {"run.store": store, "workers.kind": workers, "workers.growers": growers}
+    options["workers.address"] = address
+    given = [f"{key}={value}" for key, value in options.items() if value is not None]
+    told = load_recipe(path, [*(sets or []), *given])
+    if told.workers.kind == "local" and (growers or address):
+        raise RecipeError("--growers and --address are Ray's: add --workers ray")
     if told.run.store and policy is None:
         raise RecipeError("run.store is what several processes share: name a --policy, or unset it")
     folder = out or Path("runs") / path.stem

@@ -35,6 +35,15 @@ def check_ahead(recipe: Recipe) -> None:
         )
 
 
+def warn_of_age(policies: Policies, behind: int, warn: Callable[[str], None]) -> None:
+    """Say so where nothing weighs that other weights spoke than those that learn."""
+    if any(member.policy.loss.truncate is None for member in policies):
+        warn(
+            f"run.behind = {behind}: older weights may have spoken, and no loss weighs that: set"
+            ' loss.old = "trainer" and loss.truncate'
+        )
+
+
 class Ahead:
     """The trees of a run's steps, at most `behind` steps ahead of training.
 

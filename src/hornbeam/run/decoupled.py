@@ -89,6 +89,8 @@ def check_apart(recipe: Recipe, policy: str) -> None:
         raise RecipeError("[budget] is kept by one process: leave it out with --policy")
     if recipe.stages:
         raise RecipeError("[[stages]] are measured by one process: leave them out with --policy")
+    if recipe.workers.kind != "local":
+        raise RecipeError('workers.kind = "ray" with --policy: its trees grow beside the trainer')
     engine = recipe.engine
     if recipe.run.resume == "exact" and (engine.max_batch > 1 or engine.cache_tokens):
         raise RecipeError(

@@ -24,9 +24,10 @@ from hornbeam.errors import BudgetSpent, ProgramError
 from hornbeam.grow import Grower
 from hornbeam.ledger import Entry, Ledger
 from hornbeam.programs.talk import Turn
-from hornbeam.run.ahead import Ahead, check_ahead, drop_stale, staleness
+from hornbeam.run.ahead import Ahead, check_ahead, drop_stale, staleness, warn_of_age
 from hornbeam.run.anchored import STAGE, Anchored, wanted
 from hornbeam.run.board import Board
+from hornbeam.run.crew import fleet_of
 from hornbeam.run.figures import grown_figures, measure
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
@@ -77,13 +78,16 @@ class Run:
             check_ahead(recipe)
         self.recipe, self.plan, self.watch = recipe, plan, watch
         self.folder = Folder(path, recipe, store)
-        self.store = self.folder.store
+        self.store, self.fleet = self.folder.store, None
         try:
             self.folder.hold_tasks("training", plan.train.tasks)
             self.folder.hold_tasks("held-out", plan.eval.tasks)
             self.shown = read_set(plan.shown) if plan.shown else None
             self.checkpoints = Checkpoints(path / "checkpoints", recipe.run.keep)
-            self.policies = load(recipe, path / "model", watch.say)
+            self.fleet = fleet_of(recipe, plan, path / "model", watch.say)  # None: trees grow here
+            self.policies = (
+                self.fleet.policies if self.fleet else load(recipe, path / "model", watch.say)
+            )
             self.world = World.build(recipe, plan, self.policies)
             reads = needed_columns(recipe, plan.credit)
             guides = Guides(recipe, reads, self.policies.tokenizer if reads else None)
@@ -93,6 +97,8 @@ class Run:
                 (base, *_) = model_folders(recipe, path / "model", watch.say).values()
                 self.anchors = Anchored(recipe, plan, base, self.store)
         except BaseException:
+            if self.fleet:
+                self.fleet.close()
             self.store.close()
             raise
         if bf16_is_slow(recipe):
@@ -101,7 +107,7 @@ class Run:
         self.curriculum = Curriculum(stages, train, self.store, self._metric) if stages else None
         run, self.ahead = recipe.run, None
         if run.behind and store is None:
-            self._warn_of_age()
+            warn_of_age(self.policies, run.behind, watch.warn)
             self.ahead = Ahead(self._grow, run.steps, run.behind)
         self.board = Board(path / "tensorboard") if recipe.run.tensorboard else None
         spent: dict[str, float] = {}
@@ -112,6 +118,8 @@ class Run:
         self.grower = replace(self.world.grower(self.ledger, self.store), guides=self.judges)
         self.looks = Ledger(sink=self.store.enter)
         self.looker = self.world.grower(self.looks, self.store, greedy=True)
+        if self.fleet:
+            self.grower, self.looker = self.fleet.crew(self.grower), self.fleet.crew(self.looker)
         self.rows = {
             (r["kind"], str(r.get("stage", "")), r.get("step", -1)): r for r in self.store.metrics()
         }
@@ -149,6 +157,8 @@ class Run:
         for judge in self.judges:
             await judge.aclose()
         await self.world.aclose()
+        if self.fleet:
+            self.fleet.close()
         self.store.close()
 
     # --- before the first step ---------------------------------------------------------------
@@ -321,14 +331,6 @@ class Run:
                 tree.columns.update(scope_rewards(tree, how))
         credit(scored, self.plan.credit)
         self.told = {**self.policies.step(scored, step), **aged}
-
-    def _warn_of_age(self) -> None:
-        """Say so where nothing weighs that other weights spoke than those that learn."""
-        if any(member.policy.loss.truncate is None for member in self.policies):
-            self.watch.warn(
-                f"run.behind = {self.recipe.run.behind}: older weights may have spoken, and no loss"
-                ' weighs that: set loss.old = "trainer" and loss.truncate'
-            )
 
     def _trainer_costs(self, step: int, told: dict[str, float]) -> list[Entry]:
         where = f"train/{step}"

@@ -7,9 +7,10 @@ node's agent. Policies with adapters on the same model share the weights below t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from hornbeam.train.policy import Policy
 from hornbeam.train.rows import all_nodes
 from hornbeam.tree import Node, Tree
 
+Voice = Callable[[Recipe, str, Any, Any], Engine]  # of a policy's name, model and tokenizer
+
 SUMS = ("tokens_flat", "tokens_unique", "tokens_trained", "updates", "skipped_updates")
 
 
@@ -32,7 +35,7 @@ class Member:
 
     name: str
     policy: Policy
-    engine: LocalEngine
+    engine: Engine
     agents: frozenset[str]
     settings: PolicySettings
 
@@ -50,14 +53,16 @@ class Member:
 
 
 class Policies:
-    """All policies of a recipe, read from `folders` by name."""
+    """All policies of a recipe, read from `folders` by name; `voice` makes their engines."""
 
-    def __init__(self, recipe: Recipe, folders: Mapping[str, Path]) -> None:
+    def __init__(
+        self, recipe: Recipe, folders: Mapping[str, Path], voice: Voice | None = None
+    ) -> None:
         self.members: list[Member] = []
         bases: dict[Path, tuple[Any, Any]] = {}
         for name in recipe.names:
             copied = recipe.run.behind > 0
-            self.members.append(member(recipe, name, folders[name], bases, copied))
+            self.members.append(member(recipe, name, folders[name], bases, voice, copied))
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self.members)
@@ -165,39 +170,42 @@ class Policies:
             await member.engine.aclose()
 
 
+def engine_of(
+    recipe: Recipe, name: str, model: Any, tokenizer: Any, copied: bool = False
+) -> Engine:
+    """What samples for the agents of a policy; the one place that makes it.
+
+    With `copied` it has weights of its own, so that it samples while the model trains.
+    """
+    return LocalEngine(
+        deepcopy(model) if copied else model,
+        TemplateChat(tokenizer, recipe.of(name).model.name),
+        LocalSettings(**recipe.engine.model_dump()),
+        deterministic=recipe.run.resume == "exact",
+        weights=model.named_parameters if copied else None,
+    )
+
+
 def member(
     recipe: Recipe,
     name: str,
     folder: Path,
     bases: dict[Path, tuple[Any, Any]],
+    voice: Voice | None = None,
     copied: bool = False,
 ) -> Member:
-    """The policy of a name with its engine; `bases` are the weights that adapters share.
-
-    With `copied` the engine has weights of its own, so that it samples while the policy trains.
-    """
+    """The policy of a name with its engine; `bases` are the weights that adapters share."""
     part = recipe.of(name)
     policy = _load(part, folder, bases)
-    engine = LocalEngine(
-        deepcopy(policy.model) if copied else policy.model,
-        TemplateChat(policy.tokenizer, part.model.name),
-        LocalSettings(**recipe.engine.model_dump()),
-        deterministic=recipe.run.resume == "exact",
-        weights=policy.model.named_parameters if copied else None,
-    )
+    make = voice or partial(engine_of, copied=copied)
+    engine = make(recipe, name, policy.model, policy.tokenizer)
     settings = recipe.policies.get(name, PolicySettings())
     return Member(name, policy, engine, frozenset(part.agents), settings)
 
 
 def _load(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> Policy:
     """A policy of a folder; with adapters it stands on weights that others may share."""
-    if recipe.lora is None:
-        model, tokenizer = weights.load(folder)
-    else:
-        key = folder.resolve()
-        if key not in bases:
-            bases[key] = weights.load(folder)
-        model, tokenizer = weights.twin(bases[key][0]), bases[key][1]
+    model, tokenizer = base_of(recipe, folder, bases)
     return Policy(
         model.to(device(recipe)),
         tokenizer,
@@ -207,6 +215,16 @@ def _load(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> P
         seed=recipe.run.seed,
         name=str(folder),
     )
+
+
+def base_of(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> tuple[Any, Any]:
+    """(model, tokenizer) of a folder; what is to carry adapters shares its weights in `bases`."""
+    if recipe.lora is None:
+        return weights.load(folder)
+    key = folder.resolve()
+    if key not in bases:
+        bases[key] = weights.load(folder)
+    return weights.twin(bases[key][0]), bases[key][1]
 
 
 def device(recipe: Recipe) -> str:

@@ -40,6 +40,7 @@ from hornbeam.train.settings import (
     OptimSettings,
     SftSettings,
 )
+from hornbeam.workers.ray import Cluster
 
 S = TypeVar("S", bound=Settings)
 
@@ -48,6 +49,7 @@ FREE = {
     "run": {"title", "steps", "eval_every", "checkpoint_every", "keep", "at_once", "threads"}
     | {"device", "resume", "tensorboard", "store", "lease"},
     "budget": {"tokens", "calls", "seconds"},
+    "workers": {"kind", "growers", "address", "cpus", "gpus"},
     "anchor": {"store"},  # a run keeps the anchors that it began with
 }
 SEARCHED = {
@@ -173,6 +175,12 @@ class EngineSettings(Settings):
     cache_tokens: int = Field(32768, ge=0)
 
 
+class WorkerSettings(Cluster):
+    """Who grows trees: this process, or actors on a Ray cluster, each with weights of its own."""
+
+    kind: Literal["local", "ray"] = "local"
+
+
 class Recipe(Settings):
     """All sections of a recipe."""
 
@@ -195,6 +203,7 @@ class Recipe(Settings):
     sft: SftStage | None = None
     budget: Budget = Budget()
     engine: EngineSettings = EngineSettings()
+    workers: WorkerSettings = WorkerSettings()
     guides: dict[str, GuideChoice] = {}
     search: SearchChoice = SearchChoice()
     label: LabelChoice = LabelChoice()

@@ -44,14 +44,13 @@ class Plan:
     train: Loaded
     eval: Loaded
     shown: Path | None = None  # the SFT set in place of demonstrations
+    base: Path = Path()  # where the recipe's own files lie
 
 
 def plan(recipe: Recipe, base: Path) -> Plan:
     """Make all that is cheap to make. Raises `RecipeError`, `ProgramError` or `DataError`."""
     program, demonstration = make_program(recipe.program.name, recipe.program.rest(), base)
-    tools = {
-        name: _tool(name, choice.use, choice.rest(), base) for name, choice in recipe.tools.items()
-    }
+    tools = make_tools(recipe, base)
     if not recipe.tasks.train:
         raise RecipeError("tasks.train is empty: name a source, as in [[tasks.train]]")
     data = recipe.sft.data if recipe.sft is not None else ""
@@ -87,6 +86,7 @@ def plan(recipe: Recipe, base: Path) -> Plan:
         train,
         held_out,
         (base / data if (base / data).is_file() else Path(data)) if data else None,
+        base.resolve(),
     )
 
 
@@ -94,6 +94,11 @@ def needed_columns(recipe: Recipe, credit: Method) -> list[str]:
     """Columns of guides that credit and rewards read while a run trains, each once."""
     told = recipe.reward.delegation
     return list(dict.fromkeys(c for c in (credit.reads, told.column if told else "") if c))
+
+
+def make_tools(recipe: Recipe, base: Path) -> dict[str, Callable[..., Any]]:
+    """The tools of a recipe by name, its own files beside it in `base`."""
+    return {n: _tool(n, choice.use, choice.rest(), base) for n, choice in recipe.tools.items()}
 
 
 def _tool(name: str, use: str, settings: dict[str, Any], base: Path) -> Callable[..., Any]:

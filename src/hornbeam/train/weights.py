@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,25 @@ def checkpoint_activations(model: Any) -> None:
     old = "gradient_checkpointing_enable"  # what earlier releases of transformers 5 call it
     enable = getattr(model, "activation_checkpointing_enable", None) or getattr(model, old)
     enable({"use_reentrant": False, "preserve_rng_state": False})
+
+
+def trained(model: Any) -> dict[str, Any]:
+    """What learns of a model, by its own names: float32 arrays that may share its memory."""
+    return {
+        name: parameter.detach().float().cpu().numpy()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def take(model: Any, values: Mapping[str, Any]) -> None:
+    """Write what `trained` told of a model into its like. `ModelError` where that is another."""
+    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if {n: tuple(p.shape) for n, p in own.items()} != {n: v.shape for n, v in values.items()}:
+        raise ModelError("weights of another model, or of other adapters, were sent to a copy")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(torch.tensor(values[name]))
 
 
 def merged(causal: Any) -> dict[str, Tensor]:

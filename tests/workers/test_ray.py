@@ -1,0 +1,309 @@
+"""Trees grown by actors of a real Ray cluster on this machine, one started for the whole file."""
+
+import asyncio
+import importlib.util
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+# Set before ray is imported: its warnings of things to come, and what it sends home.
+os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+from hornbeam.errors import BudgetSpent, HornbeamError, RecipeError, WorkerError
+from hornbeam.ledger import Budget, Ledger
+from hornbeam.run import Policies, Run, World, load_recipe, plan
+from hornbeam.run.crew import Fleet, How, Station
+from hornbeam.run.decoupled import check_apart
+from hornbeam.run.judges import content
+from hornbeam.run.order import tree_seed
+from hornbeam.run.wire import model_folders
+from hornbeam.store import Store, TreeKey
+from hornbeam.train import weights
+from hornbeam.tree import Tree
+from hornbeam.treefile import to_json
+from hornbeam.workers.ray import Cluster, RayActors
+from run.doors import Silent
+
+here = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="ray is not installed: hornbeam[ray]"
+)
+pytestmark = [
+    pytest.mark.timeout(600),  # processes of their own, each of which imports torch
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # pipes that Ray leaves open
+]
+RECIPE = """
+run = {steps = 2, tasks = 6, eval_every = 0, eval_start = false, checkpoint_every = 1}
+model = {name = "tiny", options = {width = 32}}
+agents = {seeker = {max_tokens = 4}}
+program = {name = "lookup"}
+tools = {lookup = {use = "tools.py:look"}}
+reward = {rule = "exact"}
+grow = {strategy = "branch", trunks = 2, nodes = 2, rounds = 1}
+optim = {lr = 6e-4}
+sft = {count = 40, epochs = 8, lr = 5e-3, batch_size = 8}
+engine = {max_batch = 1, cache_tokens = 0}  # answers hang on nothing but the request
+[[tasks.train]]
+source = "lookup"
+count = 60
+options = {depth = 2}
+[[tasks.eval]]
+source = "lookup"
+split = "test"
+count = 4
+options = {depth = 2}
+"""
+TOOLS = """
+import os, pathlib, signal, time
+from hornbeam.tasks.tiny import lookup
+
+HERE = pathlib.Path(__file__).parent
+
+
+def look(task, key):
+    with (HERE / "calls").open("a") as log:
+        log.write(f"{os.getpid()} {task.id} {key}\\n")
+    if (HERE / "deadly").exists():
+        (HERE / "deadly").unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if (HERE / "slow").exists():
+        time.sleep(0.05)
+    if key.endswith("7"):
+        raise ValueError("the door is stuck")
+    return lookup(task, key)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of two CPUs on this machine."""
+    first = RayActors(Cluster(), dict, print)
+    yield first
+    first.close()
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Makes (recipe, plan) with changes, in a folder of its own."""
+    (tmp_path / "tools.py").write_text(TOOLS)
+    (tmp_path / "doors.toml").write_text(RECIPE)
+
+    def make(*sets):
+        recipe = load_recipe(tmp_path / "doors.toml", sets)
+        return recipe, plan(recipe, tmp_path)
+
+    return make
+
+
+RAY = ("workers.kind=ray", "workers.growers=2")
+
+
+def go(made, folder):
+    """Run to the end: what was said, all trees, the ledger's sums, the final weights."""
+    watch = Silent()
+    asyncio.run(Run(*made, folder, watch).go())
+    with Store(folder, read_only=True) as store:
+        trees = {str(key): store.read(key) for key in store.keys(None)}
+        costs = store.totals()
+    model, _ = weights.load(folder / "final")
+    plain = {key: to_json(left.tree) for key, left in trees.items() if left.done}
+    assert len(plain) == len(trees)
+    kept = {kind: costs[kind] for kind in costs if "seconds" not in kind}
+    return watch.text.getvalue(), plain, kept, model.state_dict()
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@here
+def test_actors_grow_what_one_process_grows_though_one_is_killed(cluster, made, tmp_path):
+    _, trees, costs, final = go(made(), tmp_path / "alone")
+    calls = [c for t in trees.values() for n in t["nodes"] for c in n.get("calls", ())]
+    assert "ValueError: the door is stuck" in {call.get("error") for call in calls}
+    (tmp_path / "calls").unlink()
+    (tmp_path / "deadly").touch()
+    said, grown, paid, ended = go(made(*RAY), tmp_path / "crew")
+    assert not (tmp_path / "deadly").exists() and "An actor died, its jobs are done again" in said
+    pids = {line.split()[0] for line in (tmp_path / "calls").read_text().splitlines()}
+    assert len(pids) >= 2 and str(os.getpid()) not in pids
+    assert grown == trees and paid == costs
+    assert same(final, ended)
+
+
+@here
+def test_a_run_left_half_grown_goes_on_in_actors(cluster, made, tmp_path):
+    _, trees, _, final = go(made(), tmp_path / "alone")
+    asyncio.run(Run(*made("budget.calls=75"), tmp_path / "run", Silent()).go())
+    with Store(tmp_path / "run", read_only=True) as store:
+        left = [store.read(key) for key in store.keys("train")]
+    assert any(len(each.tree) > 1 and not each.done for each in left)
+    _, grown, _, ended = go(made("workers.kind=ray", "workers.growers=1"), tmp_path / "run")
+    assert {key: grown[key] for key in trees} == trees and same(final, ended)
+
+
+def starts(made, count):
+    recipe, what = made
+    keys = [TreeKey("train", 0, number) for number in range(count)]
+    tasks = what.train.tasks
+    return [(k, Tree(t.to_json(), seed=tree_seed(recipe.run.seed, k))) for k, t in zip(keys, tasks)]
+
+
+@here
+def test_weights_change_under_way_and_a_budget_ends_the_handing_out(cluster, made, tmp_path):
+    recipe, what = both = made("workers.kind=ray", "workers.growers=1", "engine.max_batch=8")
+    folders = model_folders(recipe, tmp_path / "model", print)
+    fleet = Fleet(recipe, what.base, folders, print)
+    (member,) = fleet.policies
+    world = World.build(recipe, what, fleet.policies)
+    (tmp_path / "slow").touch()
+
+    async def under_way(folder):
+        with Store(folder) as store:
+            crew = fleet.crew(world.grower(Ledger(sink=store.enter), store))
+            await fleet.policies.load()
+            growing = asyncio.create_task(crew.grow_all(starts(both, 6), 6))
+            while not (tmp_path / "calls").exists():
+                await asyncio.sleep(0.01)
+            with torch.no_grad():
+                for parameter in member.policy.model.parameters():
+                    parameter.mul_(1.01)
+            member.policy.version = 1
+            await fleet.policies.load()
+            return await growing
+
+    try:
+        trees = asyncio.run(under_way(tmp_path / "one"))
+        found = [[n.version for n in tree.nodes[1:] if n.tokens] for tree in trees]
+        assert {0, 1} == {version for each in found for version in each}
+        for tree in trees:
+            for i, node in enumerate(tree.nodes):
+                above = tree.nodes[node.parent] if i else node
+                assert not node.tokens or node.version >= above.version
+
+        async def spend(store):
+            ledger = Ledger(Budget(calls=20), sink=store.enter)
+            await fleet.crew(world.grower(ledger, store)).grow_all(starts(both, 6), 2)
+
+        with Store(tmp_path / "two") as store:
+            with pytest.raises(BudgetSpent, match=r"budget\.calls"):
+                asyncio.run(spend(store))
+            kept = [store.read(key) for key in store.keys("train")]
+            assert 2 <= len(kept) < 6 and all(left.done for left in kept)
+            calls = store.totals()
+            assert calls["model_calls"] + calls["tool_calls"] >= 20
+    finally:
+        fleet.close()
+
+
+def test_a_station_speaks_with_the_adapters_it_is_sent(made, tmp_path):
+    recipe, what = both = made("lora={rank=2}", "workers.kind=ray")
+    folders = model_folders(recipe, tmp_path / "model", print)
+    policies = Policies(recipe, folders)
+    (member,) = policies
+    with torch.no_grad():
+        for parameter in member.policy.model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.3)
+    grower = World.build(recipe, what, policies).grower(Ledger(), None)
+    told = weights.trained(member.policy.model)
+    assert told and all("lora" in name for name in told)
+
+    async def coming():
+        return told
+
+    async def grow():
+        there = Station(recipe, what.base, {"": (folders[""], content(folders[""]))})
+        key, start = starts(both, 1)[0]
+        tree, entries = await there.grow(key, start, How.of(grower), {"": (1, 3, coming())})
+        await member.engine.load(3)
+        return tree, entries, await grower.grow(*starts(both, 1)[0])
+
+    tree, entries, own = asyncio.run(grow())
+    assert to_json(tree) == to_json(own) and {n.version for n in tree.nodes if n.tokens} == {3}
+    totals = {kind: amount for kind, amount in grower.ledger.totals.items() if kind != "seconds"}
+    paid = dict.fromkeys(totals, 0)
+    for entry in entries:
+        paid[entry.kind] += entry.amount
+    assert paid == totals
+    with pytest.raises(HornbeamError, match="other weights than the driver's"):
+        Station(recipe, what.base, {"": (folders[""], "another")})
+    with pytest.raises(HornbeamError, match="weights of another model"):
+        weights.take(member.policy.model, {"x": next(iter(told.values()))})
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("127.0.0.1:1", "nobody answers at 127.0.0.1:1 (Connect"),
+        ("ray://127.0.0.1:1", "nobody answers at ray://127.0.0.1:1"),
+        ("cluster", "'cluster' is no Ray address: auto, HOST:6379 or ray://HOST:10001"),
+    ],
+)
+@here
+def test_a_bad_address_is_told_at_once(address, told):
+    began = time.monotonic()
+    with pytest.raises(WorkerError) as error:
+        RayActors(Cluster(address=address), dict, print)
+    assert told in str(error.value) and "\n" not in str(error.value)
+    assert time.monotonic() - began < 20
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RecipeError, match=r"pip install 'hornbeam\[ray\]'"):
+        RayActors(Cluster(), dict, print)
+
+
+def test_what_actors_cannot_promise_is_refused(made, tmp_path):
+    exact = ("run.resume=exact", "engine={}", *RAY)
+    recipe, what = made(*exact)
+    with pytest.raises(RecipeError, match=r"set engine.max_batch = 1 and engine.cache_tokens = 0"):
+        Fleet(recipe, what.base, {}, print)
+    with pytest.raises(RecipeError, match=r"its trees grow beside the trainer"):
+        check_apart(made("policies={a={}}", *RAY)[0], "a")
+
+
+@here
+@pytest.mark.timeout(600)
+def test_an_actor_that_dies_at_every_try_ends_the_work_in_one_line(cluster):
+    class Deadly:
+        async def work(self):
+            os._exit(1)
+
+    said = []
+    actors = RayActors(Cluster(growers=1), Deadly, said.append)
+
+    async def work():
+        await actors.each("work", [1], 1, lambda job: (), lambda job, result: None)
+
+    with pytest.raises(WorkerError, match="3 actors died at one job") as error:
+        asyncio.run(work())
+    actors.close()
+    assert "\n" not in str(error.value) and len(said) == 3
+
+
+def test_the_manifest_has_the_shape_of_a_ray_cluster():
+    docs = Path(__file__).parents[2] / "docs"
+    made = yaml.safe_load((docs / "kuberay.yaml").read_text())
+    assert (made["apiVersion"], made["kind"]) == ("ray.io/v1", "RayCluster")
+    spec = made["spec"]
+    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
+    assert f"ray=={spec['rayVersion']}\n" in (docs.parent / "constraints.txt").read_text()
+    images = set()
+    for group in groups:
+        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
+        images.add(container["image"])
+        mounts = {mount["name"] for mount in container["volumeMounts"]}
+        assert mounts == {volume["name"] for volume in pod["volumes"]}
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    (workers,) = spec["workerGroupSpecs"]
+    assert workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
+    assert workers["groupName"] and len(images) == 1
