@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from hornbeam.errors import RecipeError, StoreError
+
+if TYPE_CHECKING:
+    from hornbeam.run.recipe import Recipe
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe: file or name.")]
 Sets = Annotated[
@@ -57,15 +60,11 @@ def train_command(
 ) -> None:
     """Train by RECIPE: grow, credit, step, until done; goes on where it was stopped."""
     from hornbeam.cli.recipes import find
-    from hornbeam.run.recipe import load_recipe
 
     path = find(recipe)
     options = {"run.store": store, "workers.kind": workers, "workers.growers": growers}
     options["workers.address"] = address
-    given = [f"{key}={value}" for key, value in options.items() if value is not None]
-    told = load_recipe(path, [*(sets or []), *given])
-    if told.workers.kind == "local" and (growers or address):
-        raise RecipeError("--growers and --address are Ray's: add --workers ray")
+    told = _told(path, options, sets)
     if told.run.store and policy is None:
         raise RecipeError("run.store is what several processes share: name a --policy, or unset it")
     folder = out or Path("runs") / path.stem
@@ -76,11 +75,28 @@ def train_command(
         return
     if not resume and folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} exists: choose another --out, or leave --no-resume out")
+    _train(told, path.parent, folder, policy)
+
+
+def _told(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> Recipe:
+    """The recipe with its changes, and with those that options of the command make."""
+    from hornbeam.run.recipe import load_recipe
+
+    given = [f"{key}={value}" for key, value in options.items() if value is not None]
+    told = load_recipe(path, [*(sets or []), *given])
+    asked = options.get("workers.growers") or options.get("workers.address")
+    if told.workers.kind == "local" and asked:
+        raise RecipeError("--growers and --address are Ray's: add --workers ray")
+    return told
+
+
+def _train(told: Recipe, base: Path, folder: Path, policy: str | None) -> None:
+    """Run a recipe, or its part of one policy, to the end."""
     quiet()
     from hornbeam.run import Run, Watch, plan
 
     watch = Watch()
-    made = plan(told, path.parent)
+    made = plan(told, base)
     for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
         watch.say(source)
     threads(told.run.threads)

@@ -110,11 +110,7 @@ class Run:
             warn_of_age(self.policies, run.behind, watch.warn)
             self.ahead = Ahead(self._grow, run.steps, run.behind)
         self.board = Board(path / "tensorboard") if recipe.run.tensorboard else None
-        spent: dict[str, float] = {}
-        for stage in ("train", STAGE, MEASURED, LOST, ""):
-            for kind, amount in self.store.totals(stage).items():
-                spent[kind] = spent.get(kind, 0.0) + amount
-        self.ledger = Ledger(recipe.budget, spent, sink=self.store.enter)
+        self.ledger = Ledger(recipe.budget, self._spent(), sink=self.store.enter)
         self.grower = replace(self.world.grower(self.ledger, self.store), guides=self.judges)
         self.looks = Ledger(sink=self.store.enter)
         self.looker = self.world.grower(self.looks, self.store, greedy=True)
@@ -123,6 +119,14 @@ class Run:
         self.rows = {
             (r["kind"], str(r.get("stage", "")), r.get("step", -1)): r for r in self.store.metrics()
         }
+
+    def _spent(self) -> dict[str, float]:
+        """What earlier parts of the run paid."""
+        spent: dict[str, float] = {}
+        for stage in ("train", STAGE, MEASURED, LOST, ""):
+            for kind, amount in self.store.totals(stage).items():
+                spent[kind] = spent.get(kind, 0.0) + amount
+        return spent
 
     async def go(self) -> Path:
         """Run to the end, or until the budget is spent; returns the path of the report."""
