@@ -83,11 +83,11 @@ def _machines(
             continue
         try:
             made = _model(part.model.name)
-        except ModelError as error:
+            form, adapters = shape(made), _adapters(made, part.lora or LoraSettings())
+        except (ModelError, AttributeError) as error:  # a model without heads, say
             yield f"{place}memory and time are not known: {error}"
             continue
-        adapters = _adapters(made, part.lora or LoraSettings())
-        found[name] = _job(part, shape(made), adapters, episode), adapters
+        found[name] = _job(part, form, adapters, episode), adapters
     if not found:
         return
     device = recipe.run.device
@@ -186,7 +186,7 @@ def _job(recipe: Recipe, form: sizes.Shape, adapters: int, episode: int) -> size
         reference=loss.kl > 0,
         again=(loss.kl > 0) + (loss.old == "trainer" and several),
         epochs=optim.epochs,
-        rows=min(getattr(engine, "max_batch", 64), recipe.run.at_once * 8),
+        rows=getattr(engine, "max_batch", 64),
         longest=episode,
         cache=getattr(engine, "cache_tokens", 0),
         local=getattr(engine, "kind", "local") == "local",
@@ -196,11 +196,12 @@ def _job(recipe: Recipe, form: sizes.Shape, adapters: int, episode: int) -> size
 
 def _step(recipe: Recipe, strategy: Strategy, episode: int) -> sizes.Step:
     """Tokens of a step: a branch from a step drawn evenly shares half of its trunk."""
-    flat = recipe.run.tasks * strategy.leaves() * episode
+    episodes = recipe.run.tasks * strategy.leaves()
+    flat = episodes * episode
     if isinstance(strategy, Branch):
         more = strategy.rounds * strategy.nodes
         flat = round(flat * (1 + more / 2) / (1 + more))
-    return sizes.Step(flat, flat)
+    return sizes.Step(flat, flat, episodes)
 
 
 def this_cpu(bf16: bool) -> sizes.Machine:
