@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,8 @@ def _model(name: str) -> Any:
     except ModelError:
         if size not in QWEN or not name.startswith("Qwen/Qwen2.5-"):
             raise
-        keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-        keys += ("num_key_value_heads", "vocab_size", "tie_word_embeddings")
+        keys = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"]
+        keys += ["num_key_value_heads", "vocab_size", "tie_word_embeddings"]
         config = AutoConfig.for_model("qwen2", **dict(zip(keys, QWEN[size])))
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{name}: its config.json cannot be read: {error}") from error
@@ -241,9 +241,7 @@ def _memory(
         f" GiB on each {machine.name} ({machine.memory / 1e9:,.0f} GB), weights sharded over"
     )
     yield _row("", [f"{count:,}" for count in counts])
-    tables: list[Mapping[str, float]] = []
-    for one in jobs:
-        tables.append({**sizes.held(one), **sizes.passing(one), **sizes.sampling(one)})
+    tables = [sizes.held(j) | sizes.passing(j) | sizes.sampling(j) for j in jobs]
     for key in tables[-1] | tables[0]:
         yield _row(key, [_gib(table.get(key, 0.0)) for table in tables])
     needs = [sizes.most(one) for one in jobs]

@@ -158,6 +158,7 @@ def activations(job: Job) -> float:
     """
     s = job.shape
     query, kv = s.heads * s.dim, s.kv_heads * s.dim
+    attended: float
     if job.bf16:
         norms, width = 2 * (4 + 4 + 2) * s.hidden, 2
     else:
