@@ -2,17 +2,17 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from typer.testing import CliRunner
 
-from hornbeam.cli.main import app
 from hornbeam.config import override, parse, read_toml
 from hornbeam.credit import method
 from hornbeam.errors import RecipeError
 from hornbeam.programs import make_program
-from hornbeam.run import load_recipe, plan
+from hornbeam.run import estimate, load_recipe, plan
 from hornbeam.run.recipe import Recipe
+from hornbeam.search import strategy
 from hornbeam.tasks.hops import hop_tasks
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -55,27 +55,24 @@ def test_a_recipe_for_gpus_loads_whole(name):
 
 
 @pytest.mark.parametrize("name", GPUS)
-def test_the_arithmetic_in_a_head_is_what_a_dry_run_prints(name, tmp_path, monkeypatch):
-    monkeypatch.delenv("HORNBEAM_DATA", raising=False)
-    (command,) = re.findall(r"#   hornbeam (train \w+ --dry-run .*)", head(name))
-    path = RECIPES / f"{name}.toml"
-    small = ["--set", "tasks.train.0.source=word_problems", "--set", "tasks.train.0.count=9"]
-    small += ["--set", "tasks.eval.0.source=word_problems", "--set", "tasks.eval.0.count=9"]
-    if read_toml(path)["tasks"]["train"][0]["source"] != "hub":
-        small = ["--set", "tasks.train.0.count=40", "--set", "tasks.eval.0.count=9"]
-    else:
-        small += ["--set", "tasks.train.0.name=", "--set", "tasks.train.0.fields={}"]
-    try:
-        load_recipe(path)
-    except RecipeError as error:
-        pytest.skip(f"this build has local engines and workers alone: {error}")
-    done = CliRunner().invoke(app, [*command.split(), *small])
-    assert done.exit_code == 0, done.output
-    told = re.sub(r"[\s,]+", " ", done.output)
-    figures = re.findall(r"#     (.+?): +(\d[\d.,]*)", head(name))
-    assert len(figures) >= 4
-    for row, figure in figures:
-        assert re.search(rf"# {re.escape(row)} .*?{re.escape(figure.replace(',', ''))}", told), row
+def test_the_arithmetic_in_a_head_is_what_a_dry_run_prints(name):
+    recipe, data = without_engines(name)
+    engine = SimpleNamespace(**{"max_batch": 256} | data["engine"])
+    recipe = recipe.model_copy(update={"engine": engine})
+    (told,) = re.findall(
+        rf"hornbeam train {name} --dry-run --gpu (\w+) --gpus (\d+) --episode (\d+)", head(name)
+    )
+    grown = strategy(recipe.grow.strategy, **recipe.grow.rest())
+    lines = list(estimate._machines(recipe, grown, told[0], int(told[1]), int(told[2])))
+    assert int(told[1]) == GPUS[name] and not any("NOT FIT" in line for line in lines)
+    printed = {line[:30].strip(): line[30:].strip() for line in lines if line[:2] == "  "}
+    figures = dict(re.findall(r"#     (.+?): +([\d.]+)", head(name)))
+    assert set(figures) >= {"at most at a time", "growing", "training"}
+    assert {row: printed[row] for row in figures} == figures
+    (trained,) = [
+        re.search(r"trains at most ([\d,]+) tokens", x)[1] for x in lines if "trains" in x
+    ]
+    assert f"a step of {trained} tokens" in head(name)
 
 
 def test_word_problems_against_anchors_on_a_cpu(monkeypatch):

@@ -57,6 +57,8 @@ def test_operations_and_seconds_by_hand():
     grown, trained = sizes.seconds(JOB, step, slow, share=0.5)
     assert trained == (6 * dense + 3 * square) / 5e3
     assert grown == pytest.approx(40 / 3 * (2 * 3 * 1300 / 1e4) / 0.5)
+    few = sizes.seconds(JOB, replace(step, episodes=2), slow, share=0.5)[0]
+    assert few == pytest.approx(40 / 2 * (2 * 2 * 1300 / 1e4) / 0.5)
     narrow = replace(slow, rate=1e12, bandwidth=1e4)
     read = 4 * (1300 + 3 * 25 * 20)
     assert sizes.seconds(JOB, step, narrow, 0.5)[0] == pytest.approx(40 / 3 * read / 1e4 / 0.5)

@@ -71,6 +71,7 @@ def train_command(
     if dry_run:
         from hornbeam.run.estimate import estimate
 
+        threads(told.run.threads)
         typer.echo(estimate(told, path.parent, gpu, gpus, episode))
         return
     if not resume and folder.exists() and any(folder.iterdir()):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,11 +83,11 @@ def _machines(
             continue
         try:
             made = _model(part.model.name)
-        except ModelError as error:
+            form, adapters = shape(made), _adapters(made, part.lora or LoraSettings())
+        except (ModelError, AttributeError) as error:  # a model without heads, say
             yield f"{place}memory and time are not known: {error}"
             continue
-        adapters = _adapters(made, part.lora or LoraSettings())
-        found[name] = _job(part, shape(made), adapters, episode), adapters
+        found[name] = _job(part, form, adapters, episode), adapters
     if not found:
         return
     device = recipe.run.device
@@ -127,10 +127,8 @@ def _model(name: str) -> Any:
     except ModelError:
         if size not in QWEN or not name.startswith("Qwen/Qwen2.5-"):
             raise
-        keys = (
-            *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
-            *("num_key_value_heads", "vocab_size", "tie_word_embeddings"),
-        )
+        keys = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"]
+        keys += ["num_key_value_heads", "vocab_size", "tie_word_embeddings"]
         config = AutoConfig.for_model("qwen2", **dict(zip(keys, QWEN[size])))
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{name}: its config.json cannot be read: {error}") from error
@@ -188,7 +186,7 @@ def _job(recipe: Recipe, form: sizes.Shape, adapters: int, episode: int) -> size
         reference=loss.kl > 0,
         again=(loss.kl > 0) + (loss.old == "trainer" and several),
         epochs=optim.epochs,
-        rows=min(getattr(engine, "max_batch", 64), recipe.run.at_once * 8),
+        rows=getattr(engine, "max_batch", 64),
         longest=episode,
         cache=getattr(engine, "cache_tokens", 0),
         local=getattr(engine, "kind", "local") == "local",
@@ -198,11 +196,12 @@ def _job(recipe: Recipe, form: sizes.Shape, adapters: int, episode: int) -> size
 
 def _step(recipe: Recipe, strategy: Strategy, episode: int) -> sizes.Step:
     """Tokens of a step: a branch from a step drawn evenly shares half of its trunk."""
-    flat = recipe.run.tasks * strategy.leaves() * episode
+    episodes = recipe.run.tasks * strategy.leaves()
+    flat = episodes * episode
     if isinstance(strategy, Branch):
         more = strategy.rounds * strategy.nodes
         flat = round(flat * (1 + more / 2) / (1 + more))
-    return sizes.Step(flat, flat)
+    return sizes.Step(flat, flat, episodes)
 
 
 def this_cpu(bf16: bool) -> sizes.Machine:
@@ -242,10 +241,8 @@ def _memory(
         f" GiB on each {machine.name} ({machine.memory / 1e9:,.0f} GB), weights sharded over"
     )
     yield _row("", [f"{count:,}" for count in counts])
-    tables: list[Mapping[str, float]] = []
-    for one in jobs:
-        tables.append({**sizes.held(one), **sizes.passing(one), **sizes.sampling(one)})
-    for key in {**tables[-1], **tables[0]}:
+    tables = [sizes.held(j) | sizes.passing(j) | sizes.sampling(j) for j in jobs]
+    for key in tables[-1] | tables[0]:
         yield _row(key, [_gib(table.get(key, 0.0)) for table in tables])
     needs = [sizes.most(one) for one in jobs]
     yield _row("at most at a time", [_gib(need) for need in needs])

@@ -13,6 +13,7 @@ Left out: mixtures of experts, whose weights do not all work on a token; fragmen
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,6 +96,7 @@ class Step:
 
     unique: float
     sampled: float
+    episodes: float = math.inf  # that may sample at once
 
 
 def held(job: Job) -> dict[str, float]:
@@ -156,6 +158,7 @@ def activations(job: Job) -> float:
     """
     s = job.shape
     query, kv = s.heads * s.dim, s.kv_heads * s.dim
+    attended: float
     if job.bf16:
         norms, width = 2 * (4 + 4 + 2) * s.hidden, 2
     else:
@@ -197,9 +200,10 @@ def seconds(job: Job, step: Step, machine: Machine, share: float = SHARE) -> tup
     trained = operations(job, step) / (job.gpus * machine.rate * share)
     engines = 1 if job.local else max(1, job.gpus // job.split)
     width = 4 if job.local else 2
-    rounds = step.sampled / (engines * job.rows)
-    read = width * (job.shape.total + job.rows * job.longest / 2 * job.shape.kept)
-    work = 2 * job.rows * (job.shape.body + job.shape.head) / machine.rate
+    rows = min(job.rows, step.episodes / engines)
+    rounds = step.sampled / (engines * rows)
+    read = width * (job.shape.total + rows * job.longest / 2 * job.shape.kept)
+    work = 2 * rows * (job.shape.body + job.shape.head) / machine.rate
     devices = 1 if job.local else job.split
     return rounds * max(read / machine.bandwidth, work) / share / devices, trained
 

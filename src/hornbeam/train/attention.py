@@ -120,14 +120,15 @@ AttentionInterface.register(FLEX, packed_attention)
 
 def choose(how: str, model: Any) -> str:
     """What `optim.attention` comes to, "flex" or "mask"; "auto" is flex on a GPU."""
-    weight = model.get_input_embeddings().weight
-    if how == "flex" and weight.device.type == "cpu":
+    kind = model.get_input_embeddings().weight.device.type
+    if how == "flex" and kind == "cpu":
         raise ModelError('optim.attention = "flex" cannot train on a CPU: set "auto" or "mask"')
-    if how != "auto":
-        return how
+    if how != "auto" or kind != "cuda":
+        return "mask" if how == "auto" else how
     config = model.config.get_text_config()
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return "flex" if weight.device.type == "cuda" and size >= LEAST else "mask"
+    heads = getattr(config, "num_attention_heads", None) or config.hidden_size
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return "flex" if size >= LEAST else "mask"
 
 
 def inputs(model: Any, ids: Tensor, position: Tensor, end: Tensor) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def room(tokens: int) -> int:
 
     (Of short packs, a tile more at most.)
     """
-    step = max(BLOCK, (1 << max(tokens, 1).bit_length() - 1) // STEPS)
+    step = max(BLOCK, (1 << tokens.bit_length() >> 1) // STEPS)
     return -(-tokens // step) * step
 
 
@@ -109,8 +109,7 @@ def attend(
     kind = query.device.type
     if torch.is_autocast_enabled(kind):  # rotary embeddings leave queries and keys in float32
         query, key, value = (t.to(torch.get_autocast_dtype(kind)) for t in (query, key, value))
-    plain: Any = flex_attention
-    run = plain if kind == "cpu" else compiled()
+    run: Callable[..., Any] = flex_attention if kind == "cpu" else compiled()
     out: Tensor = run(
         query,
         key,
@@ -126,8 +125,12 @@ def attend(
 @cache
 def compiled(backend: str = "inductor") -> Callable[..., Any]:
     """Flex attention compiled for each length, and never run uncompiled without a word."""
-    make: Any = torch.compile  # its types do not know of the limit
-    run: Callable[..., Any] = make(
-        flex_attention, backend=backend, dynamic=False, fullgraph=True, recompile_limit=KERNELS
-    )
-    return run
+    import torch._dynamo  # slow to import
+
+    run = torch.compile(flex_attention, backend=backend, dynamic=False, fullgraph=True)
+
+    def limited(*args: Any, **more: Any) -> Any:
+        with torch._dynamo.config.patch(recompile_limit=KERNELS):  # it is 8
+            return run(*args, **more)
+
+    return limited
