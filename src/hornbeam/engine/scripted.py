@@ -88,22 +88,11 @@ class Scripted:
         """(ids, finish): up to an end token, a stop string or the room, whichever comes first."""
         ends = [tokens.index(end) for end in self.chat.ends if end in tokens]
         tokens = tokens[: min(ends)] if ends else tokens[:]
-        length = self._stop_at(tokens, stop)
+        length = stop_at(self.chat, tokens, stop)
         if length is None:
             tokens.append(self._end)
             length = len(tokens)
         return tokens[: min(length, room)], "stop" if length <= room else "length"
-
-    def _stop_at(self, tokens: array[int], stop: Sequence[str]) -> int | None:
-        """How many ids there are up to the one that completes a stop string."""
-
-        def stops(length: int) -> bool:
-            text = self.chat.decode(tokens[:length])
-            return any(s in text for s in stop)
-
-        if not stop or not stops(len(tokens)):
-            return None
-        return bisect_left(range(len(tokens)), True, key=stops)
 
     def _logprobs(self, prompt: str, tokens: array[int]) -> array[float]:
         if not callable(self._logprob):
@@ -123,6 +112,18 @@ class Scripted:
 
     async def aclose(self) -> None:
         """Nothing is held."""
+
+
+def stop_at(chat: Chat, tokens: array[int], stop: Sequence[str]) -> int | None:
+    """How many ids there are up to the one that completes a stop string; None without one."""
+
+    def stops(length: int) -> bool:
+        text = chat.decode(tokens[:length])
+        return any(s in text for s in stop)
+
+    if not stop or not stops(len(tokens)):
+        return None
+    return bisect_left(range(len(tokens)), True, key=stops)
 
 
 def _speaker(say: Say | Mapping[str, str] | Sequence[str]) -> Say:
