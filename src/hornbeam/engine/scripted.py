@@ -74,6 +74,8 @@ class Scripted:
 
     def _room(self, request: Request) -> int:
         """How many tokens may be sampled."""
+        if not len(request.prompt) or request.sampling.max_tokens < 1:
+            raise EngineError("a request needs a prompt and max_tokens of at least 1")
         if self._context is None:
             return request.sampling.max_tokens
         room = self._context - len(request.prompt)

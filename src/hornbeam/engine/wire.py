@@ -114,6 +114,7 @@ class Wire:
         self._slots = asyncio.Semaphore(most)
         self._http = httpx2.AsyncClient(
             headers=self._headers,
+            verify=self.settings.url.startswith("https"),  # certificates are slow to read
             timeout=httpx2.Timeout(timeout, connect=min(10, timeout), pool=None),
             limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
         )

@@ -1,4 +1,4 @@
-"""A small server with the /completions of OpenAI on loopback, around any engine, that can misbehave.
+"""A small server with the /completions of OpenAI on loopback, around any engine; can misbehave.
 
 It answers in the form of vLLM, from a thread of its own; `Manners` are what other servers do
 otherwise, `failures` what the next requests meet instead of an answer.
@@ -7,14 +7,10 @@ otherwise, `failures` what the next requests meet instead of an answer.
 import asyncio
 import json
 import threading
-from array import array
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import torch
-
 from hornbeam.engine.base import Request, Sampling
-from hornbeam.engine.sampling import truncate
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tree import ids
 
@@ -34,17 +30,18 @@ class Manners:
     keeps_end: bool = True
     tokenize: bool = True
     shift: int = 0  # of all ids: another vocabulary
-    restarts: bool = False  # forgets what the assistant has said
+    restarts: str = ""  # forgets what stands after this: what the assistant has said
     wraps: bool = False  # puts a template around the prompt
     seeded: bool = True
     key: str = ""
     slow: float = 0.0
-    window: int = 0  # named by /models, 0: not named
+    window: int = 0  # 0: none of its own
+    tells_window: bool = True
 
 
 @dataclass
 class LittleServer:
-    """`async with`-less: `start`, then `stop`; may be started again on the same port."""
+    """`start`, then `stop`, or a block; started again it has the same port."""
 
     engine: object
     model: object = None  # where log-probs are of another scale
@@ -135,7 +132,7 @@ class LittleServer:
         if how.key and headers.get("authorization") != f"Bearer {how.key}":
             return 401, {}, {"error": {"message": "Unauthorized"}}
         if path == "/v1/models":
-            row = {"max_model_len": how.window} if how.window else {}
+            row = {"max_model_len": how.window} if how.window and how.tells_window else {}
             return 200, {}, {"data": [{"id": name, **row} for name in how.served]}
         if path == "/tokenize" and how.tokenize:
             return 200, {}, {"tokens": self._there(self.engine.chat.encode(body["prompt"]))}
@@ -161,7 +158,7 @@ class LittleServer:
         if how.wraps:
             prompt = chat.render([{"role": "user", "content": chat.spell(prompt)}])
         if how.restarts:
-            begin = chat.encode("<assistant>")
+            begin = chat.encode(how.restarts)
             at = max(i for i in range(len(prompt)) if prompt[i : i + len(begin)] == begin)
             prompt = prompt[: at + len(begin)]
         return prompt
@@ -209,10 +206,14 @@ class LittleServer:
         told = [f"token_id:{t}" if how.old_ids else f"<{t}>" for t in tokens]
         return {"tokens": told, "token_logprobs": found, "top_logprobs": None}
 
-    @torch.no_grad()
     def _of_scale(self, prompt, tokens, sampling):
+        import torch
+
+        from hornbeam.engine.sampling import truncate
+
         rows = torch.tensor([[*prompt, *tokens]])
-        logits = self.model(input_ids=rows).logits[0, len(prompt) - 1 : -1].float()
+        with torch.no_grad():
+            logits = self.model(input_ids=rows).logits[0, len(prompt) - 1 : -1].float()
         if self.manners.scale == "cut" and sampling.temperature:
             probs = (logits / sampling.temperature).softmax(-1)
             top_k = torch.full((len(probs),), sampling.top_k or probs.shape[1])
@@ -221,21 +222,20 @@ class LittleServer:
         return logits.log_softmax(-1).gather(1, torch.tensor(list(tokens))[:, None])[:, 0].tolist()
 
 
-def tiny_world(folder, seed=0):
+def tiny_world(folder, context=160):
     """(model, chat) of a tiny model whose next tokens are far from equally likely."""
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from hornbeam import tiny
     from hornbeam.chat import TemplateChat
+    from hornbeam.models import quiet
 
-    tiny.make(folder, seed, width=32, layers=2, heads=4)
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tiny.make(folder, width=16, layers=1, heads=2)
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(folder, max_position_embeddings=context)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() > 1:
                 weight.mul_(12)
-    return model, TemplateChat(AutoTokenizer.from_pretrained(folder))
-
-
-def same(a: array, b: array) -> bool:
-    return list(a) == list(b)
+    return model.eval(), TemplateChat(AutoTokenizer.from_pretrained(folder))
