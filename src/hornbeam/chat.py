@@ -54,6 +54,10 @@ class Chat(Protocol):
         """Text of ids, special tokens left out."""
         ...
 
+    def spell(self, tokens: Sequence[int]) -> str:
+        """Text of ids, special tokens written out: a prompt for who takes no ids."""
+        ...
+
     def fingerprint(self) -> str:
         """A digest that differs when vocabulary or template differ."""
         ...
@@ -130,6 +134,10 @@ class TemplateChat:
         """Text of ids, special tokens left out."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
+    def spell(self, tokens: Sequence[int]) -> str:
+        """Text of ids, special tokens written out: a prompt for who takes no ids."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
+
     def fingerprint(self) -> str:
         """A digest that differs when vocabulary or template differ."""
         vocabulary = sorted(self.tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -162,6 +170,10 @@ class ByteChat:
     def decode(self, tokens: Sequence[int]) -> str:
         """The bytes' text, zeros left out."""
         return bytes(list(tokens)).replace(b"\0", b"").decode("utf-8", errors="replace")
+
+    def spell(self, tokens: Sequence[int]) -> str:
+        """The bytes' text, zeros and all."""
+        return bytes(list(tokens)).decode("utf-8", errors="replace")
 
     def fingerprint(self) -> str:
         """Always the same."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hornbeam.chat import Chat
+from hornbeam.errors import EngineError
 from hornbeam.tree import floats, ids
 
 Weights = Callable[[], Iterable[tuple[str, Any]]]  # (name, tensor) of the trainer's weights now
@@ -134,3 +135,13 @@ class Engine(Protocol):
     async def aclose(self) -> None:
         """End what runs and give back what is held."""
         ...
+
+
+def check_trainable(engine: Engine, sampling: Sampling) -> None:
+    """Raise `EngineError` where what an engine says, sampled like this, is for search only.
+
+    Engines that may be so have `only_search(sampling)`: why, or "" where it can be trained on.
+    """
+    only_search: Callable[[Sampling], str] | None = getattr(engine, "only_search", None)
+    if only_search is not None and (why := only_search(sampling)):
+        raise EngineError(f"what this engine says is for search only: {why}")

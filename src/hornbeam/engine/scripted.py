@@ -74,6 +74,8 @@ class Scripted:
 
     def _room(self, request: Request) -> int:
         """How many tokens may be sampled."""
+        if not len(request.prompt) or request.sampling.max_tokens < 1:
+            raise EngineError("a request needs a prompt and max_tokens of at least 1")
         if self._context is None:
             return request.sampling.max_tokens
         room = self._context - len(request.prompt)
@@ -88,22 +90,11 @@ class Scripted:
         """(ids, finish): up to an end token, a stop string or the room, whichever comes first."""
         ends = [tokens.index(end) for end in self.chat.ends if end in tokens]
         tokens = tokens[: min(ends)] if ends else tokens[:]
-        length = self._stop_at(tokens, stop)
+        length = stop_at(self.chat, tokens, stop)
         if length is None:
             tokens.append(self._end)
             length = len(tokens)
         return tokens[: min(length, room)], "stop" if length <= room else "length"
-
-    def _stop_at(self, tokens: array[int], stop: Sequence[str]) -> int | None:
-        """How many ids there are up to the one that completes a stop string."""
-
-        def stops(length: int) -> bool:
-            text = self.chat.decode(tokens[:length])
-            return any(s in text for s in stop)
-
-        if not stop or not stops(len(tokens)):
-            return None
-        return bisect_left(range(len(tokens)), True, key=stops)
 
     def _logprobs(self, prompt: str, tokens: array[int]) -> array[float]:
         if not callable(self._logprob):
@@ -123,6 +114,18 @@ class Scripted:
 
     async def aclose(self) -> None:
         """Nothing is held."""
+
+
+def stop_at(chat: Chat, tokens: array[int], stop: Sequence[str]) -> int | None:
+    """How many ids there are up to the one that completes a stop string; None without one."""
+
+    def stops(length: int) -> bool:
+        text = chat.decode(tokens[:length])
+        return any(s in text for s in stop)
+
+    if not stop or not stops(len(tokens)):
+        return None
+    return bisect_left(range(len(tokens)), True, key=stops)
 
 
 def _speaker(say: Say | Mapping[str, str] | Sequence[str]) -> Say:

@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 from hornbeam.credit import by_task
 from hornbeam.credit.anchored import Tracked, track
 from hornbeam.errors import DataError, StoreError
-from hornbeam.run.anchors import mark_of_reference, reference_mark, settings
-from hornbeam.run.judges import judge_folder
+from hornbeam.run.anchors import reference_mark, settings, teacher_mark
 from hornbeam.run.order import task_at
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.records import Record, mark_of_task, rewards_of
@@ -77,8 +76,8 @@ class Anchored:
     def _read(self, plan: Plan, base: Path) -> dict[str, Any]:
         """Priors of the tasks that are kept, runs of the teacher, and a row that tells of both."""
         mark = reference_mark(self.recipe, plan, base)
-        teacher = judge_folder(self.how.teacher) if self.how.teacher else None
-        pair = f"{mark}/{mark_of_reference(self.recipe, plan, teacher)}" if teacher else ""
+        teacher = teacher_mark(self.recipe, plan, base)
+        pair = f"{mark}/{teacher}" if teacher else ""
         place, tasks = self.how.store, {mark_of_task(task): task for task in plan.train.tasks}
         if "://" not in place and not (Path(place) / "run.db").is_file():
             raise self._missing(len(tasks), len(tasks), "model")

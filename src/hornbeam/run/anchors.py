@@ -20,16 +20,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hornbeam.engine.base import Engine
-from hornbeam.errors import ProgramError, RecipeError
+from hornbeam.engine.base import Engine, check_trainable
+from hornbeam.errors import EngineError, ProgramError, RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, TOKENS, Ledger
 from hornbeam.run.choices import AnchorChoice
 from hornbeam.run.forest import Ground, Grown
-from hornbeam.run.judges import content, judge_engine, judge_folder
+from hornbeam.run.judges import content, judge_folder
 from hornbeam.run.recipe import ModelSettings, Recipe
 from hornbeam.run.records import Record, mark_of, mark_of_task, rewards_of
 from hornbeam.run.taught import School, Taught
+from hornbeam.run.teacher import endpoint, teacher_engine
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan, World, load_policies, model_folder
 from hornbeam.search import Independent
@@ -38,13 +39,16 @@ from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
 
 
-def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path) -> str:
-    """What tells anchors apart: weights, chat, program and tools, agents, limits, rewards."""
+def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path, served: Sequence[str] = ()) -> str:
+    """What tells anchors apart: weights, chat, program and tools, agents, limits, rewards.
+
+    Of weights that a server holds, `served` are its address and its name for them.
+    """
     told = recipe.model_dump(mode="json")
     sections = {name: told[name] for name in ("program", "tools", "agents", "limits", "reward")}
     for name in ("seconds", "workers"):  # of the checker: how long it may take, not what it says
         sections["reward"].pop(name)
-    weights = content(folder) or str(folder.resolve())
+    weights = list(served) or content(folder) or str(folder.resolve())
     return mark_of([weights, _chat(folder), sections, *_sources(plan)])
 
 
@@ -92,8 +96,23 @@ def reference(recipe: Recipe) -> Recipe:
 
 def reference_mark(recipe: Recipe, plan: Plan, base: Path) -> str:
     """The mark of the recipe's reference policy; `base` is the folder of the recipe's own model."""
+    return mark_of_reference(recipe, plan, _own(settings(recipe), base))
+
+
+def teacher_mark(recipe: Recipe, plan: Plan, base: Path) -> str:
+    """The mark of the recipe's teacher, "" where it has none; `base` as in `reference_mark`."""
     how = settings(recipe)
-    return mark_of_reference(recipe, plan, judge_folder(how.model) if how.model else base)
+    if not how.teacher:
+        return ""
+    server = endpoint(how)
+    if server is None:
+        return mark_of_reference(recipe, plan, judge_folder(how.teacher))
+    folder = judge_folder(server.tokenizer) if server.tokenizer else _own(how, base)
+    return mark_of_reference(recipe, plan, folder, (server.root, server.model))
+
+
+def _own(how: AnchorChoice, base: Path) -> Path:
+    return judge_folder(how.model) if how.model else base
 
 
 class Reference:
@@ -174,16 +193,17 @@ class Anchors:
     def __init__(self, recipe: Recipe, plan: Plan, watch: Watch) -> None:
         self.how, self.plan, self.watch = settings(recipe), plan, watch
         self.recipe = reference(recipe)
-        self.teacher = judge_folder(self.how.teacher) if self.how.teacher else None
+        endpoint(self.how)  # refused before anything is opened
         self.tasks = list({mark_of_task(task): task for task in plan.train.tasks}.values())
         self.store = Store(self.how.store)
         try:
             with tempfile.TemporaryDirectory() as made:  # a tiny model, made from nothing
                 folder = model_folder(self.recipe, Path(made) / "model", watch.say)
                 self.mark = mark_of_reference(recipe, plan, folder)
+                self.teacher = teacher_mark(recipe, plan, folder)
                 policies = load_policies(self.recipe, Path(made) / "model", watch.say)
             (member,) = policies
-            self.policy = member.policy
+            self.policy, self.chat = member.policy, member.engine.chat
             self.world = World.build(self.recipe, plan, policies)
             self.ground = Ground(self.recipe, self.store, self.world, watch)
         except BaseException:
@@ -221,10 +241,9 @@ class Anchors:
 
     def _stages(self) -> tuple[str, ...]:
         """The stages of the store in which the teacher's runs and their retelling are."""
-        if self.teacher is None:
+        if not self.teacher:
             return ()
-        mark = mark_of_reference(self.recipe, self.plan, self.teacher)
-        return f"anchor {mark}", f"taught {self.mark} {mark}"
+        return f"anchor {self.teacher}", f"taught {self.mark} {self.teacher}"
 
     def _tokens(self, stage: str) -> float:
         costs = self.store.totals(stage)
@@ -240,22 +259,33 @@ class Anchors:
 
     async def _teach(self, tasks: Sequence[Task]) -> list[Taught]:
         """The teacher's runs of tasks, one after the other until one solves; what is learned."""
-        assert self.teacher is not None
-        mark, solved = mark_of_reference(self.recipe, self.plan, self.teacher), self.how.solved
-        engine = judge_engine(self.teacher, self.recipe.run.device)
+        solved = self.how.solved
+        engine = teacher_engine(self.how, self.chat, self.recipe.run.device, self.watch.say)
         try:
+            await engine.load(engine.version)
             make = partial(self._grower, engine=engine)
-            other = Reference(self.ground, mark, solved, make)
+            other = Reference(self.ground, self.teacher, solved, make)
             left = list(tasks)
             for attempt in range(1, self.how.attempts + 1):
                 left = [task for task in left if not other.record(task).accuracy(solved)]
                 if left:
                     await other.run(f"the teacher's run {attempt}", left, attempt)
-            school = School(self.ground, self.policy.causal, partial(self._grower, 1))
-            name = f"{self.mark}/{mark}"
+            make_one, exact = partial(self._grower, 1), self._exact(engine)
+            school = School(self.ground, self.policy.causal, make_one, exact)
+            name = f"{self.mark}/{self.teacher}"
             return [
                 await school.teach(name, task, other.stage, other.record(task), engine.chat, solved)
                 for task in tasks
             ]
         finally:
             await engine.aclose()
+
+    def _exact(self, engine: Engine) -> bool:
+        """Whether the engine tells ids and log-probs that can be learned from."""
+        try:
+            for agent in self.recipe.agents.values():
+                check_trainable(engine, agent.sampling())
+        except EngineError as error:
+            self.watch.say(f"The teacher's words are scored by the policy: {error}")
+            return False
+        return True

@@ -125,8 +125,9 @@ class AnchorChoice(Settings):
     `model` is that policy (a folder or a known model; the recipe's own by default), `rollouts` how
     many runs of each training task it makes, at least; they are kept in `store`, a folder or URL
     that runs share. A run with a reward of `solved` or more solves its task. Tasks that no run
-    solved are tried by a `teacher` (a folder or a known model), until it solves them or after
-    `attempts` runs; its run then takes the place of one that training would grow.
+    solved are tried by a `teacher` (a folder, a known model, or the address of a server, asked as
+    the settings of the http engine in `endpoint` say), until it solves them or after `attempts`
+    runs; its run then takes the place of one that training would grow.
 
     Training uses them with a credit that reads a prior; with others only if told to `inject`. After
     `refresh` steps (0: never) a task's anchor is estimated again by the present policy when the
@@ -139,6 +140,7 @@ class AnchorChoice(Settings):
     rollouts: int = Field(8, ge=1)
     solved: float = 1.0
     teacher: str = ""
+    endpoint: dict[str, Any] = {}
     attempts: int = Field(8, ge=1)
     inject: bool = False
     refresh: int = Field(0, ge=0)

@@ -163,9 +163,7 @@ def activations(job: Job) -> float:
         norms, width = 2 * (4 + 4 + 2) * s.hidden, 2
     else:
         norms, width = 2 * (4 + 4 + 4) * s.hidden, 4
-    attended: float = width * (
-        3 * query + 2 * kv
-    )  # queries, keys, values, what came out, twice laid out
+    attended = width * (3 * query + 2 * kv)  # queries, keys, values, what came out, twice laid out
     if not job.flex:  # each block of queries keeps its keys and values, a copy for every head
         attended += width * 2 * query * (job.pack / BLOCK + 1) / 2
     layer = norms + attended + width * 4 * s.inner  # gate, its activation, up, their product

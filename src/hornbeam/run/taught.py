@@ -63,11 +63,15 @@ def alone(tree: Tree, leaf: int) -> Tree:
 
 @dataclass(frozen=True, slots=True)
 class School:
-    """Where a policy is taught: its own ground, its weights, what grows one run of it."""
+    """Where a policy is taught: its own ground, its weights, what grows one run of it.
+
+    `exact` says whether the teacher's ids and log-probs are what was sampled.
+    """
 
     ground: Ground
     model: Any
     make: Callable[[], Grower]
+    exact: bool = True
 
     async def teach(
         self, name: str, task: Task, stage: str, record: Record, chat: Chat, solved: float
@@ -87,7 +91,8 @@ class School:
             good = [i for i in tree.leaves() if (r := reward[i]) is not None and r >= solved]
             run = alone(tree, min(good, key=lambda i: tree.nodes[i].episode))
             agents = self.make().agents.values()
-            if all(agent.engine.chat.fingerprint() == chat.fingerprint() for agent in agents):
+            own = (agent.engine.chat.fingerprint() for agent in agents)
+            if self.exact and all(mark == chat.fingerprint() for mark in own):
                 out = replace(out, tree=run, scored_by="teacher")
             else:
                 out = await self._retold(name, task, run, chat, solved, out, record.number)

@@ -1,0 +1,218 @@
+"""Requests to one HTTP server: so many at once, paced, tried again, counted.
+
+A server that is down, overloaded or restarting is waited for; what it says of the request itself
+(any other status) goes back to who asked. The key comes from the environment and is never told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from itertools import count
+from random import uniform
+from time import monotonic, time
+from typing import Any
+
+import httpx2
+from pydantic import Field
+
+from hornbeam.errors import EngineError
+from hornbeam.settings import Settings
+
+FIRST, LONGEST = 0.5, 30.0  # seconds between two tries, before jitter
+FEW = 5.0  # seconds
+AGAIN = {408, 409, 425, 429}  # and all from 500 on
+
+
+class HttpSettings(Settings):
+    """Where a server is and how it is asked. Times in seconds, 0 is no bound on rates and context.
+
+    `url` ends where "/completions" would follow. `model` is a name that it serves ("": the only
+    one). `tokenizer`, a folder or known model, is that of the served model ("": the recipe's).
+    `key_env` names the variable of the environment that holds the key. `timeout` is that of one
+    try, `deadline` of a request with all its tries, `patience` how long a server may be down or
+    refuse. Prices are per million tokens.
+    """
+
+    url: str = Field(pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$")
+    model: str = ""
+    tokenizer: str = ""
+    key_env: str = ""
+    concurrency: int = Field(64, ge=1)
+    requests_minute: float = Field(0, ge=0)
+    tokens_minute: float = Field(0, ge=0)
+    timeout: float = Field(600, gt=0)
+    patience: float = Field(120, ge=0)
+    deadline: float = Field(3600, gt=0)
+    context: int = Field(0, ge=0)
+    prompt_price: float = Field(0, ge=0)
+    sampled_price: float = Field(0, ge=0)
+
+    @property
+    def root(self) -> str:
+        """`url` without a slash at its end."""
+        return self.url.rstrip("/")
+
+
+class Refused(EngineError):
+    """A request that the server does not take as it is."""
+
+
+@dataclass(slots=True)
+class Account:
+    """What was asked of a server, the probe and what was cut off included."""
+
+    requests: int = 0  # tries included
+    retries: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0  # of them
+    sampled_tokens: int = 0
+
+    def cost(self, settings: HttpSettings) -> float:
+        """What all of it costs by the settings' prices."""
+        prompt, sampled = settings.prompt_price, settings.sampled_price
+        return (self.prompt_tokens * prompt + self.sampled_tokens * sampled) / 1e6
+
+
+class Pace:
+    """Lets so much a minute through, evenly; 0 is no bound."""
+
+    def __init__(self, minute: float) -> None:
+        self._seconds = 60 / minute if minute else 0.0
+        self._free = 0.0
+
+    async def take(self, amount: float) -> None:
+        """Wait for the turn of so much."""
+        at = max(monotonic(), self._free)
+        self._free = at + amount * self._seconds
+        if (wait := at - monotonic()) > 0:
+            await asyncio.sleep(wait)
+
+    def give(self, amount: float) -> None:
+        """So much was not used."""
+        self._free -= amount * self._seconds
+
+
+class Wire:
+    """One server. `say` is told when it is waited for and when it answers again."""
+
+    def __init__(self, settings: HttpSettings, say: Callable[[str], None]) -> None:
+        self.settings, self.account, self._say = settings, Account(), say
+        self.tokens = Pace(settings.tokens_minute)
+        self._requests = Pace(settings.requests_minute)
+        self._headers = {"Authorization": f"Bearer {_key(settings)}"} if settings.key_env else {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._down = 0.0  # since when it is waited for
+
+    def _open(self) -> None:
+        """Connections belong to an event loop; a new one gets its own."""
+        self._loop = asyncio.get_running_loop()
+        most, timeout = self.settings.concurrency, self.settings.timeout
+        self._slots = asyncio.Semaphore(most)
+        self._http = httpx2.AsyncClient(
+            headers=self._headers,
+            verify=self.settings.url.startswith("https"),  # certificates are slow to read
+            timeout=httpx2.Timeout(timeout, connect=min(10, timeout), pool=None),
+            limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
+        )
+
+    async def call(self, url: str, body: Any = None, tokens: int = 0) -> tuple[int, Any]:
+        """(status, answer) of a POST, or a GET without a body; `tokens` is what it may use.
+
+        Raises `EngineError` when patience or deadline are over, or the key is refused.
+        """
+        if self._loop is not asyncio.get_running_loop():
+            self._open()
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self.settings.deadline):
+                    status, answer = await self._tried(url, body, tokens)
+            except TimeoutError:
+                within = f"within deadline = {self.settings.deadline:g} s"
+                raise EngineError(f"{url}: no answer {within}") from None
+        if status in (401, 403):
+            env = self.settings.key_env
+            what = f"the key in {env}" if env else "a request without a key: name its key_env"
+            raise EngineError(f"{url}: the server refuses {what} ({status})")
+        return status, answer
+
+    async def _tried(self, url: str, body: Any, tokens: int) -> tuple[int, Any]:
+        wait, since = FIRST, 0.0
+        for tries in count(1):
+            await self._requests.take(1)
+            await self.tokens.take(tokens)
+            self.account.requests += 1
+            status, answer, trouble, asked = await self._once(url, body)
+            if not trouble:
+                self._answers()
+                return status, answer
+            self.tokens.give(tokens)
+            since = since or monotonic()
+            left = since + self.settings.patience - monotonic()
+            if left <= 0 or asked > left:
+                told = f", and asks for {asked:g} s" if asked else ""
+                raise EngineError(
+                    f"{url}: {trouble}{told}; {tries} tries, patience ="
+                    f" {self.settings.patience:g} s: see that the server is up, or be more patient"
+                )
+            if status != 429 or asked > FEW:  # to be told to go slower is no news
+                self._waits(url, trouble)
+            self.account.retries += 1
+            await asyncio.sleep(min(left, max(asked, wait * uniform(0.5, 1.5))))
+            wait = min(2 * wait, LONGEST)
+        raise AssertionError
+
+    async def _once(self, url: str, body: Any) -> tuple[int, Any, str, float]:
+        """(status, answer, what is wrong with the server or "", seconds that it asks to wait)."""
+        try:
+            response = await self._http.request("GET" if body is None else "POST", url, json=body)
+        except httpx2.InvalidURL as error:
+            raise EngineError(f"{url}: no such address can be: {error}") from error
+        except httpx2.HTTPError as error:
+            return 0, None, f"{type(error).__name__} {error}".strip(), 0.0
+        if response.status_code in AGAIN or response.status_code >= 500:
+            asked = _seconds(response.headers.get("retry-after", ""))
+            return response.status_code, None, f"the server answers {response.status_code}", asked
+        try:
+            return response.status_code, response.json(), "", 0.0
+        except ValueError:
+            return response.status_code, response.text, "", 0.0
+
+    def _waits(self, url: str, trouble: str) -> None:
+        if not self._down:
+            self._down = monotonic()
+            self._say(f"{url}: {trouble}; waiting up to {self.settings.patience:g} s")
+
+    def _answers(self) -> None:
+        if self._down:
+            waited, self._down = monotonic() - self._down, 0.0
+            self._say(f"{self.settings.root}: answers again after {waited:.1f} s")
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._loop is asyncio.get_running_loop():
+            await self._http.aclose()
+            self._loop = None
+
+
+def _key(settings: HttpSettings) -> str:
+    """The key. Raises `EngineError` where the environment has none."""
+    key = os.environ.get(settings.key_env, "").strip()
+    if not key or not key.isascii():
+        raise EngineError(f"{settings.root}: the key is looked for in {settings.key_env}: set it")
+    return key
+
+
+def _seconds(told: str) -> float:
+    """What a Retry-After header asks for: seconds, or a date."""
+    try:
+        return max(0.0, float(told))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(told).timestamp() - time())
+    except (TypeError, ValueError):
+        return 0.0

@@ -1,0 +1,241 @@
+"""A small server with the /completions of OpenAI on loopback, around any engine; can misbehave.
+
+It answers in the form of vLLM, from a thread of its own; `Manners` are what other servers do
+otherwise, `failures` what the next requests meet instead of an answer.
+"""
+
+import asyncio
+import json
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from hornbeam.engine.base import Request, Sampling
+from hornbeam.errors import EngineError, PromptTooLong
+from hornbeam.tree import ids
+
+
+@dataclass
+class Manners:
+    served: tuple = ("tiny",)
+    chat_only: bool = False
+    takes_ids: bool = True
+    gives_ids: bool = True
+    old_ids: bool = False  # as "token_id:7" among the log-probs
+    llama: bool = False  # log-probs and ids as llama.cpp tells them
+    logprobs: bool = True
+    scale: str = "whole"
+    extras: bool = True  # else they are refused
+    keeps_stop: bool = True
+    keeps_end: bool = True
+    tokenize: bool = True
+    shift: int = 0  # of all ids: another vocabulary
+    restarts: str = ""  # forgets what stands after this: what the assistant has said
+    wraps: bool = False  # puts a template around the prompt
+    seeded: bool = True
+    key: str = ""
+    slow: float = 0.0
+    window: int = 0  # 0: none of its own
+    tells_window: bool = True
+
+
+@dataclass
+class LittleServer:
+    """`start`, then `stop`, or a block; started again it has the same port."""
+
+    engine: object
+    model: object = None  # where log-probs are of another scale
+    manners: Manners = field(default_factory=Manners)
+    failures: list = field(default_factory=list)  # (status, headers) or "drop"
+    seen: list = field(default_factory=list)  # bodies of completions
+    aborted: int = 0
+    port: int = 0
+
+    def start(self):
+        ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)))
+        self._thread.start()
+        assert ready.wait(20)
+        return self
+
+    def stop(self):
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def _serve(self, ready):
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        self._lines = set()
+        server = await asyncio.start_server(self._line, "127.0.0.1", self.port)
+        self.port = server.sockets[0].getsockname()[1]
+        ready.set()
+        await self._over.wait()
+        server.close()
+        for task in list(self._lines):
+            task.cancel()
+        await asyncio.gather(*self._lines, return_exceptions=True)
+        await self.engine.load(self.engine.version)  # nothing is left in flight
+
+    async def _line(self, reader, writer):
+        """One connection: requests one after the other."""
+        self._lines.add(asyncio.current_task())
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                _, path, _ = head[0].split()
+                pairs = (line.split(": ", 1) for line in head[1:] if line)
+                headers = {name.lower(): value for name, value in pairs}
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                if not await self._turn(path, headers, body, reader, writer):
+                    break
+        writer.close()
+        self._lines.discard(asyncio.current_task())
+
+    async def _turn(self, path, headers, body, reader, writer):
+        work = asyncio.ensure_future(self._answer(path, headers, json.loads(body or "{}")))
+        gone = asyncio.ensure_future(reader.read(1))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                self.aborted += 1
+                return False
+            status, more, answer = work.result()
+        finally:
+            work.cancel()
+            gone.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+        if not status:
+            return False
+        told = json.dumps(answer).encode()
+        lines = [f"HTTP/1.1 {status} OK", f"content-length: {len(told)}"]
+        lines += ["content-type: application/json", *(f"{k}: {v}" for k, v in more.items())]
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + told)
+        await writer.drain()
+        return True
+
+    async def _answer(self, path, headers, body):
+        """(status, headers, answer); status 0 drops the connection."""
+        how = self.manners
+        if self.failures and path.endswith("/completions"):
+            failure = self.failures.pop(0)
+            return (0, {}, None) if failure == "drop" else (*failure, {"error": "later"})
+        if how.key and headers.get("authorization") != f"Bearer {how.key}":
+            return 401, {}, {"error": {"message": "Unauthorized"}}
+        if path == "/v1/models":
+            row = {"max_model_len": how.window} if how.window and how.tells_window else {}
+            return 200, {}, {"data": [{"id": name, **row} for name in how.served]}
+        if path == "/tokenize" and how.tokenize:
+            return 200, {}, {"tokens": self._there(self.engine.chat.encode(body["prompt"]))}
+        if path != "/v1/completions" or how.chat_only:
+            return 404, {}, {"detail": "Not Found"}
+        self.seen.append(body)
+        await asyncio.sleep(how.slow)
+        try:
+            return 200, {}, await self._complete(body)
+        except PromptTooLong as error:
+            return 400, {}, {"error": {"message": str(error), "code": 400}}
+        except (EngineError, ValueError) as error:
+            return 400, {}, {"error": {"message": str(error)}}
+
+    def _there(self, tokens):
+        return [token + self.manners.shift for token in tokens]
+
+    def _prompt(self, body):
+        given, how, chat = body["prompt"], self.manners, self.engine.chat
+        if not isinstance(given, str) and not how.takes_ids:
+            raise ValueError("prompt: a string is wanted")
+        prompt = chat.encode(given) if isinstance(given, str) else ids(given)
+        if how.wraps:
+            prompt = chat.render([{"role": "user", "content": chat.spell(prompt)}])
+        if how.restarts:
+            begin = chat.encode(how.restarts)
+            at = max(i for i in range(len(prompt)) if prompt[i : i + len(begin)] == begin)
+            prompt = prompt[: at + len(begin)]
+        return prompt
+
+    async def _complete(self, body):
+        how, chat = self.manners, self.engine.chat
+        plain = {"model", "prompt", "max_tokens", "temperature", "top_p", "seed", "stop"}
+        plain |= {"presence_penalty", "frequency_penalty", "logprobs"}
+        if not how.extras and (odd := body.keys() - plain):
+            raise ValueError(f"Unrecognized request argument supplied: {min(odd)}")
+        prompt, most = self._prompt(body), body["max_tokens"]
+        if how.window and len(prompt) + most > how.window:
+            raise PromptTooLong(
+                f"This model's maximum context length is {how.window} tokens. However, you"
+                f" requested {most} output tokens and your prompt contains {len(prompt)}"
+            )
+        top_k = max(0, body.get("top_k", 0))
+        stop = tuple(body.get("stop", ()))
+        sampling = Sampling(most, body["temperature"], body["top_p"], top_k, stop)
+        seed = body["seed"] if how.seeded else len(self.seen)
+        done = await self.engine.generate(Request(prompt, sampling, seed))
+        tokens, text = done.tokens, done.text
+        cut = next((s for s in stop if s in text), None)
+        if cut and not (how.keeps_stop and body.get("include_stop_str_in_output")):
+            text = text[: text.index(cut)]
+        if not how.keeps_end and tokens[-1] in chat.ends:
+            tokens = tokens[:-1]
+        choice = {"index": 0, "text": text, "finish_reason": done.finish}
+        if body.get("return_token_ids") and how.gives_ids:
+            choice["token_ids"] = self._there(tokens)
+            choice["prompt_token_ids"] = self._there(prompt)
+        if "logprobs" in body and how.logprobs:
+            choice["logprobs"] = self._logprobs(prompt, tokens, done, sampling)
+        usage = {"prompt_tokens": len(prompt), "completion_tokens": len(done.tokens)}
+        usage["prompt_tokens_details"] = {"cached_tokens": done.cached}
+        return {"object": "text_completion", "choices": [choice], "usage": usage}
+
+    def _logprobs(self, prompt, tokens, done, sampling):
+        how = self.manners
+        found = list(done.logprobs)[: len(tokens)]
+        if how.scale != "whole":
+            found = self._of_scale(prompt, tokens, sampling)
+        if how.llama:
+            return {"content": [{"id": t, "logprob": p} for t, p in zip(tokens, found)]}
+        told = [f"token_id:{t}" if how.old_ids else f"<{t}>" for t in tokens]
+        return {"tokens": told, "token_logprobs": found, "top_logprobs": None}
+
+    def _of_scale(self, prompt, tokens, sampling):
+        import torch
+
+        from hornbeam.engine.sampling import truncate
+
+        rows = torch.tensor([[*prompt, *tokens]])
+        with torch.no_grad():
+            logits = self.model(input_ids=rows).logits[0, len(prompt) - 1 : -1].float()
+        if self.manners.scale == "cut" and sampling.temperature:
+            probs = (logits / sampling.temperature).softmax(-1)
+            top_k = torch.full((len(probs),), sampling.top_k or probs.shape[1])
+            probs = truncate(probs, top_k, torch.full((len(probs),), sampling.top_p))
+            logits = (probs / probs.sum(-1, keepdim=True)).log()
+        return logits.log_softmax(-1).gather(1, torch.tensor(list(tokens))[:, None])[:, 0].tolist()
+
+
+def tiny_world(folder, context=160):
+    """(model, chat) of a tiny model whose next tokens are far from equally likely."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from hornbeam import tiny
+    from hornbeam.chat import TemplateChat
+    from hornbeam.models import quiet
+
+    tiny.make(folder, width=16, layers=1, heads=2)
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(folder, max_position_embeddings=context)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.mul_(12)
+    return model.eval(), TemplateChat(AutoTokenizer.from_pretrained(folder))
