@@ -10,6 +10,7 @@ HornbeamError
 │   └── PromptTooLong  the prompt and one token do not fit the context window
 ├── ToolError          a tool failed, hung or is not known
 ├── ScoreError         a scorer could not judge (time-outs of the checker are counted, not raised)
+├── RankError          processes that train one policy together: one is lost, or they do not fit
 ├── BudgetSpent        the budget does not allow the next call
 └── StoreError         a run folder: damaged, of another recipe, disk full
 """
@@ -53,6 +54,10 @@ class ToolError(HornbeamError):
 
 class ScoreError(HornbeamError):
     """A scorer that could not judge."""
+
+
+class RankError(HornbeamError):
+    """Processes that train one policy together and cannot go on."""
 
 
 class BudgetSpent(HornbeamError):

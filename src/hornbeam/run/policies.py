@@ -19,6 +19,7 @@ from hornbeam.errors import RecipeError
 from hornbeam.run.recipe import PolicySettings, Recipe
 from hornbeam.train import weights
 from hornbeam.train.policy import Policy
+from hornbeam.train.ranks import Ranks
 from hornbeam.train.rows import all_nodes
 from hornbeam.tree import Node, Tree
 
@@ -49,13 +50,15 @@ class Member:
 
 
 class Policies:
-    """All policies of a recipe, read from `folders` by name."""
+    """All policies of a recipe, read from `folders` by name; sharded where there are `ranks`."""
 
-    def __init__(self, recipe: Recipe, folders: Mapping[str, Path]) -> None:
+    def __init__(
+        self, recipe: Recipe, folders: Mapping[str, Path], ranks: Ranks | None = None
+    ) -> None:
         self.members: list[Member] = []
         bases: dict[Path, tuple[Any, Any]] = {}
         for name in recipe.names:
-            self.members.append(member(recipe, name, folders[name], bases))
+            self.members.append(member(recipe, name, folders[name], bases, ranks))
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self.members)
@@ -163,12 +166,18 @@ class Policies:
             await member.engine.aclose()
 
 
-def member(recipe: Recipe, name: str, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> Member:
+def member(
+    recipe: Recipe,
+    name: str,
+    folder: Path,
+    bases: dict[Path, tuple[Any, Any]],
+    ranks: Ranks | None = None,
+) -> Member:
     """The policy of a name with its engine; `bases` are the weights that adapters share."""
     part = recipe.of(name)
-    policy = _load(part, folder, bases)
+    policy = load_policy(part, folder, bases, ranks)
     engine = LocalEngine(
-        policy.model,
+        policy.whole,
         TemplateChat(policy.tokenizer, part.model.name),
         LocalSettings(**recipe.engine.model_dump()),
         deterministic=recipe.run.resume == "exact",
@@ -177,7 +186,12 @@ def member(recipe: Recipe, name: str, folder: Path, bases: dict[Path, tuple[Any,
     return Member(name, policy, engine, frozenset(part.agents), settings)
 
 
-def _load(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> Policy:
+def load_policy(
+    recipe: Recipe,
+    folder: Path,
+    bases: dict[Path, tuple[Any, Any]],
+    ranks: Ranks | None = None,
+) -> Policy:
     """A policy of a folder; with adapters it stands on weights that others may share."""
     if recipe.lora is None:
         model, tokenizer = weights.load(folder)
@@ -186,15 +200,19 @@ def _load(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> P
         if key not in bases:
             bases[key] = weights.load(folder)
         model, tokenizer = weights.twin(bases[key][0]), bases[key][1]
-    return Policy(
-        model.to(device(recipe)),
-        tokenizer,
-        loss=recipe.trained_loss,
-        optim=recipe.optim,
-        lora=recipe.lora,
-        seed=recipe.run.seed,
-        name=str(folder),
-    )
+    where = device(recipe)
+    more: dict[str, Any] = {
+        "loss": recipe.trained_loss,
+        "optim": recipe.optim,
+        "lora": recipe.lora,
+        "seed": recipe.run.seed,
+        "name": str(folder),
+    }
+    if ranks is None:
+        return Policy(model.to(where), tokenizer, **more)
+    from hornbeam.train.sharded import ShardedPolicy
+
+    return ShardedPolicy(model, tokenizer, ranks=ranks, **more)
 
 
 def device(recipe: Recipe) -> str:

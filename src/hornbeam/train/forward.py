@@ -42,7 +42,7 @@ def log_probs(
         run = partial(_chunk, head(model), temperature, entropy)
         vocabulary = model.config.get_text_config().vocab_size
         parts = []
-        for start in range(0, len(pack.sources), CHUNK):
+        for start in range(0, max(1, len(pack.sources)), CHUNK):
             span = pack.slot.new_tensor([start, start + CHUNK])
             a, b = torch.searchsorted(pack.slot, span).tolist()
             given = hidden[start : start + CHUNK], pack.slot[a:b] - start, pack.token[a:b]
