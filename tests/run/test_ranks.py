@@ -11,6 +11,7 @@ import pytest
 
 from hornbeam.store import Store
 
+pytestmark = pytest.mark.timeout(600)  # processes of their own, each of which imports torch
 RECIPE = """
 [run]
 steps = 400
@@ -75,7 +76,7 @@ def test_a_killed_rank_ends_the_run_in_one_line_and_one_process_goes_on(tmp_path
             assert run.poll() is None, run.communicate()
             time.sleep(0.1)
         os.kill(rank(run.pid, 1), signal.SIGKILL)
-        out, err = run.communicate(timeout=100)
+        out, err = run.communicate(timeout=600)
     finally:
         run.kill()
     assert run.returncode == 2
@@ -84,7 +85,7 @@ def test_a_killed_rank_ends_the_run_in_one_line_and_one_process_goes_on(tmp_path
     with Store(tmp_path / "run", read_only=True) as store:
         done = len([row for row in store.metrics() if row["kind"] == "train"])
     alone = start(tmp_path, "--set", f"run.steps={done + 1}")
-    out, err = alone.communicate(timeout=100)
+    out, err = alone.communicate(timeout=600)
     assert alone.returncode == 0, err
     assert "Going on from the checkpoint after step" in out
     with Store(tmp_path / "run", read_only=True) as store:

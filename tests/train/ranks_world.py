@@ -134,7 +134,7 @@ def free_port():
         return free.getsockname()[1]
 
 
-def spawn(ranks, *given, patience=110):
+def spawn(ranks, *given, patience=600):
     """Run this file in so many processes; their exit codes."""
     port = free_port()
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}

@@ -17,6 +17,7 @@ from hornbeam.train.sharded import balance, idle, spread
 from train import ranks_world, worlds
 from train.ranks_world import CASES, GO_ON, read
 
+pytestmark = pytest.mark.timeout(600)  # processes of their own, each of which imports torch
 CLOSE = 1e-5
 EXACT = [case for case in CASES if case != "bf16"]
 

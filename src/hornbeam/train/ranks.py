@@ -88,7 +88,7 @@ class Ranks:
             raise
         except (RuntimeError, ValueError) as error:
             raise RankError(
-                f"the ranks cannot {what}: {line(error)}; if one of them was lost, start all"
+                f"the ranks cannot {what}: {_why(error)}; if one of them was lost, start all"
                 " again: the run goes on from its last checkpoint"
             ) from error
 
@@ -97,6 +97,14 @@ class Ranks:
         if self.leads:
             self.share(None)
         dist.destroy_process_group()
+
+
+def _why(error: Exception) -> str:
+    """The error's first line, or what gloo means by it."""
+    why = line(error)
+    if "/gloo/" not in why:
+        return why
+    return "waited too long for another" if "Timed out" in why else "connection to another lost"
 
 
 def world_size() -> int:
