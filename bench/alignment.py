@@ -34,7 +34,7 @@ from hornbeam.credit import credit
 from hornbeam.run import load_policies, load_recipe
 from hornbeam.run.policies import Member
 from hornbeam.store import Store
-from hornbeam.train.policy import _Told
+from hornbeam.train.told import Told
 from hornbeam.tree import Tree
 
 BATCHES, TASKS, DRAWS = 32, 8, 8
@@ -73,7 +73,7 @@ def gradient(member: Member, trees: list[Tree]) -> torch.Tensor:
     policy = member.policy
     with policy._training():
         for batch in policy._batches(list(policy._parts(trees, member.speaks))):
-            policy._backward(batch, _Told())
+            policy._backward(batch, Told())
     parts = [
         (torch.zeros_like(p) if p.grad is None else p.grad).flatten().double()
         for p in policy._named.values()

@@ -28,9 +28,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from hornbeam.credit import credit, methods
-from hornbeam.train.policy import Policy, _Told
+from hornbeam.train.policy import Policy
 from hornbeam.train.rows import all_nodes
 from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings
+from hornbeam.train.told import Told
 from train import flat, worlds
 
 TOLERANCE = 1e-5
@@ -113,7 +114,7 @@ def _policy(case: dict[str, Any], how: LossSettings, optim: OptimSettings, seed:
 def _gradients(policy: Policy, trees: list[Any]) -> dict[str, Any]:
     with policy._training():
         batches = policy._batches(list(policy._parts(trees, all_nodes)))
-        got: dict[str, Any] = {"": sum(policy._backward(batch, _Told()) for batch in batches)}
+        got: dict[str, Any] = {"": sum(policy._backward(batch, Told()) for batch in batches)}
     return got | {n: p.grad for n, p in policy._named.items()}
 
 

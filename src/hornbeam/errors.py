@@ -11,6 +11,7 @@ HornbeamError
 ├── ToolError          a tool failed, hung or is not known
 ├── ScoreError         a scorer could not judge (time-outs of the checker are counted, not raised)
 ├── WorkerError        workers elsewhere: out of reach, or they died too often
+├── RankError          processes that train one policy together: one is lost, or they do not fit
 ├── BudgetSpent        the budget does not allow the next call
 └── StoreError         a run folder: damaged, of another recipe, disk full
 """
@@ -58,6 +59,10 @@ class ScoreError(HornbeamError):
 
 class WorkerError(HornbeamError):
     """Workers elsewhere that cannot be reached, or died too often."""
+
+
+class RankError(HornbeamError):
+    """Processes that train one policy together and cannot go on."""
 
 
 class BudgetSpent(HornbeamError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,9 @@ def train_command(
     address: Annotated[
         str | None, typer.Option("--address", help="Ray's: auto, HOST:6379 [a cluster of its own].")
     ] = None,
+    ranks: Annotated[
+        int, typer.Option("--ranks", min=1, help="Shard the weights over so many processes.")
+    ] = 1,
 ) -> None:
     """Train by RECIPE: grow, credit, step, until done; goes on where it was stopped."""
     from hornbeam.cli.recipes import find
@@ -76,7 +80,17 @@ def train_command(
         return
     if not resume and folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} exists: choose another --out, or leave --no-resume out")
-    _train(told, path.parent, folder, policy)
+    quiet()
+    from hornbeam.run.ranks import follow, launch, ranked
+
+    if ranks > 1 and launch(sys.argv[1:], ranks):
+        return
+    with stopped(), ranked(told) as group:
+        threads(told.run.threads)
+        if group is None or group.leads:
+            _train(told, path.parent, folder, policy, group)
+        else:
+            follow(told, group)
 
 
 def _told(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> Recipe:
@@ -91,24 +105,22 @@ def _told(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> Re
     return told
 
 
-def _train(told: Recipe, base: Path, folder: Path, policy: str | None) -> None:
-    """Run a recipe, or its part of one policy, to the end."""
-    quiet()
-    from hornbeam.run import Run, Watch, plan
+def _train(told: Recipe, base: Path, folder: Path, policy: str | None, group: Any) -> None:
+    """Run the loop in this process; with a group, over its ranks."""
+    from hornbeam.run import Run, Watch, load_policies, plan
+    from hornbeam.run.ranks import lead
 
     watch = Watch()
     made = plan(told, base)
     for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
         watch.say(source)
-    threads(told.run.threads)
-    with stopped():
-        if policy is None:
-            run = Run(told, made, folder, watch)
-        else:
-            from hornbeam.run.decoupled import Trainer
+    if policy is None:
+        run = Run(told, made, folder, watch, load=load_policies if group is None else lead(group))
+    else:
+        from hornbeam.run.decoupled import Trainer
 
-            run = Trainer(told, made, folder, watch, policy)
-        page = asyncio.run(run.go())
+        run = Trainer(told, made, folder, watch, policy, group)
+    page = asyncio.run(run.go())
     watch.say(f"Weights: {folder / 'final' / (policy or '')}")
     watch.say(f"Report:  {page}")
 

@@ -33,9 +33,9 @@ from hornbeam.program import Limits
 from hornbeam.programs import make_program
 from hornbeam.run.guides import Guides
 from hornbeam.run.judges import content
-from hornbeam.run.policies import Policies, base_of, device, engine_of
+from hornbeam.run.policies import base_of, device, engine_of
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.wire import Plan, Say, make_tools, model_folders
+from hornbeam.run.wire import Load, Plan, Say, make_tools, model_folders
 from hornbeam.score.rules import make_scorer
 from hornbeam.search import Strategy
 from hornbeam.segment import Segmenter
@@ -233,7 +233,7 @@ class Fleet:
     Raises `RecipeError` for a recipe that cannot be grown so, and what `RayActors` raises.
     """
 
-    def __init__(self, recipe: Recipe, base: Path, folders: Mapping[str, Path], say: Say) -> None:
+    def __init__(self, recipe: Recipe, base: Path, folder: Path, say: Say, load: Load) -> None:
         engine = recipe.engine
         if recipe.run.resume == "exact" and (engine.max_batch > 1 or engine.cache_tokens):
             raise RecipeError(
@@ -241,10 +241,11 @@ class Fleet:
                 " hangs on arrival; set engine.max_batch = 1 and engine.cache_tokens = 0, or"
                 ' run.resume = "keep"'
             )
+        folders = model_folders(recipe, folder, say)
         marked = {name: (path.resolve(), content(path)) for name, path in folders.items()}
         self.actors = RayActors(recipe.workers, partial(Station, recipe, base, marked), say)
         self.present: dict[str, tuple[int, int, Any]] = {}
-        self.policies = Policies(recipe, folders, self._voice)
+        self.policies = load(recipe, folder, say, self._voice)
 
     def _voice(self, recipe: Recipe, name: str, model: Any, tokenizer: Any) -> Afar:
         chat = TemplateChat(tokenizer, recipe.of(name).model.name)
@@ -268,11 +269,11 @@ class Fleet:
         self.actors.close()
 
 
-def fleet_of(recipe: Recipe, plan: Plan, folder: Path, say: Say) -> Fleet | None:
+def fleet_of(recipe: Recipe, plan: Plan, folder: Path, say: Say, load: Load) -> Fleet | None:
     """The actors that a recipe asks for; `folder` is for tiny models. None: trees grow here."""
     if recipe.workers.kind == "local":
         return None
-    return Fleet(recipe, plan.base, model_folders(recipe, folder, say), say)
+    return Fleet(recipe, plan.base, folder, say, load)
 
 
 @dataclass(slots=True)

@@ -31,13 +31,14 @@ from hornbeam.grow import Grower
 from hornbeam.members import Seat, seats, surely_dead
 from hornbeam.run.loop import COSTS, Run
 from hornbeam.run.order import task_at, tree_seed
-from hornbeam.run.policies import Policies, member
+from hornbeam.run.policies import Policies, Voice, member
 from hornbeam.run.recipe import Recipe, differences
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan, Say, model_folders
 from hornbeam.shared import SharedStore
 from hornbeam.store import Stored, TreeKey
 from hornbeam.tasks.base import Task
+from hornbeam.train.ranks import Ranks
 from hornbeam.tree import Tree
 
 SAME = ("steps", "eval_every", "eval_start", "resume")  # what processes of one run agree on
@@ -46,10 +47,17 @@ SAME = ("steps", "eval_every", "eval_start", "resume")  # what processes of one 
 class Apart(Policies):
     """One policy of a recipe in this process, the others by name and chat."""
 
-    def __init__(self, recipe: Recipe, folders: dict[str, Path], name: str, clerk: Clerk) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        folders: dict[str, Path],
+        name: str,
+        clerk: Clerk,
+        ranks: Ranks | None = None,
+    ) -> None:
         from transformers import AutoTokenizer
 
-        self.own = member(recipe, name, folders[name], {})
+        self.own = member(recipe, name, folders[name], {}, ranks=ranks)
         self.members = [self.own]
         self.away: dict[str, DeskEngine] = {}  # by agent
         self._tokenizers = {name: self.own.policy.tokenizer}
@@ -102,7 +110,15 @@ def check_apart(recipe: Recipe, policy: str) -> None:
 class Trainer(Run):
     """The run of one policy, in the folder `path` / policy; final weights in `path` / final."""
 
-    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch, policy: str) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        plan: Plan,
+        path: Path,
+        watch: Watch,
+        policy: str,
+        ranks: Ranks | None = None,
+    ) -> None:
         check_apart(recipe, policy)
         self.path, self.name = path, policy
         store = SharedStore(recipe.run.store or path, watch.say)
@@ -116,8 +132,11 @@ class Trainer(Run):
             _agree(store, recipe, policy)
             (path / policy).mkdir(parents=True, exist_ok=True)
 
-            def load(recipe: Recipe, folder: Path, say: Say) -> Apart:
-                return Apart(recipe, model_folders(recipe, folder, say), policy, self.clerk)
+            def load(recipe: Recipe, folder: Path, say: Say, voice: Voice | None) -> Apart:
+                folders = model_folders(recipe, folder, say)
+                if ranks is not None:
+                    ranks.share({policy: folders[policy]})
+                return Apart(recipe, folders, policy, self.clerk, ranks)
 
             super().__init__(recipe, plan, path / policy, watch, store, load)
         except BaseException:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,15 @@ from hornbeam.run.figures import grown_figures, measure
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
 from hornbeam.run.order import task_at, tree_seed
-from hornbeam.run.policies import Member, Policies
+from hornbeam.run.policies import Member
 from hornbeam.run.recipe import Recipe, SftStage
 from hornbeam.run.sftset import read_set
 from hornbeam.run.stages import STAGE as MEASURED
 from hornbeam.run.stages import Curriculum
 from hornbeam.run.watch import Watch, train_line
 from hornbeam.run.wire import (
+    Load,
     Plan,
-    Say,
     World,
     bf16_is_slow,
     demonstrations,
@@ -72,7 +72,7 @@ class Run:
         path: Path,
         watch: Watch,
         store: Store | None = None,
-        load: Callable[[Recipe, Path, Say], Policies] = load_policies,
+        load: Load = load_policies,
     ) -> None:
         if recipe.run.behind and store is None:
             check_ahead(recipe)
@@ -84,9 +84,9 @@ class Run:
             self.folder.hold_tasks("held-out", plan.eval.tasks)
             self.shown = read_set(plan.shown) if plan.shown else None
             self.checkpoints = Checkpoints(path / "checkpoints", recipe.run.keep)
-            self.fleet = fleet_of(recipe, plan, path / "model", watch.say)  # None: trees grow here
+            self.fleet = fleet_of(recipe, plan, path / "model", watch.say, load)
             self.policies = (
-                self.fleet.policies if self.fleet else load(recipe, path / "model", watch.say)
+                self.fleet.policies if self.fleet else load(recipe, path / "model", watch.say, None)
             )
             self.world = World.build(recipe, plan, self.policies)
             reads = needed_columns(recipe, plan.credit)

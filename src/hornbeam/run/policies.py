@@ -21,6 +21,7 @@ from hornbeam.errors import RecipeError
 from hornbeam.run.recipe import PolicySettings, Recipe
 from hornbeam.train import weights
 from hornbeam.train.policy import Policy
+from hornbeam.train.ranks import Ranks
 from hornbeam.train.rows import all_nodes
 from hornbeam.tree import Node, Tree
 
@@ -53,16 +54,23 @@ class Member:
 
 
 class Policies:
-    """All policies of a recipe, read from `folders` by name; `voice` makes their engines."""
+    """All policies of a recipe, read from `folders` by name; sharded where there are `ranks`.
+
+    `voice` makes their engines.
+    """
 
     def __init__(
-        self, recipe: Recipe, folders: Mapping[str, Path], voice: Voice | None = None
+        self,
+        recipe: Recipe,
+        folders: Mapping[str, Path],
+        voice: Voice | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.members: list[Member] = []
         bases: dict[Path, tuple[Any, Any]] = {}
         for name in recipe.names:
             copied = recipe.run.behind > 0
-            self.members.append(member(recipe, name, folders[name], bases, voice, copied))
+            self.members.append(member(recipe, name, folders[name], bases, voice, ranks, copied))
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self.members)
@@ -192,29 +200,39 @@ def member(
     folder: Path,
     bases: dict[Path, tuple[Any, Any]],
     voice: Voice | None = None,
+    ranks: Ranks | None = None,
     copied: bool = False,
 ) -> Member:
     """The policy of a name with its engine; `bases` are the weights that adapters share."""
     part = recipe.of(name)
-    policy = _load(part, folder, bases)
+    policy = load_policy(part, folder, bases, ranks)
     make = voice or partial(engine_of, copied=copied)
-    engine = make(recipe, name, policy.model, policy.tokenizer)
+    engine = make(recipe, name, policy.whole, policy.tokenizer)
     settings = recipe.policies.get(name, PolicySettings())
     return Member(name, policy, engine, frozenset(part.agents), settings)
 
 
-def _load(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> Policy:
+def load_policy(
+    recipe: Recipe,
+    folder: Path,
+    bases: dict[Path, tuple[Any, Any]],
+    ranks: Ranks | None = None,
+) -> Policy:
     """A policy of a folder; with adapters it stands on weights that others may share."""
     model, tokenizer = base_of(recipe, folder, bases)
-    return Policy(
-        model.to(device(recipe)),
-        tokenizer,
-        loss=recipe.trained_loss,
-        optim=recipe.optim,
-        lora=recipe.lora,
-        seed=recipe.run.seed,
-        name=str(folder),
-    )
+    where = device(recipe)
+    more: dict[str, Any] = {
+        "loss": recipe.trained_loss,
+        "optim": recipe.optim,
+        "lora": recipe.lora,
+        "seed": recipe.run.seed,
+        "name": str(folder),
+    }
+    if ranks is None:
+        return Policy(model.to(where), tokenizer, **more)
+    from hornbeam.train.sharded import ShardedPolicy
+
+    return ShardedPolicy(model, tokenizer, ranks=ranks, **more)
 
 
 def base_of(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> tuple[Any, Any]:

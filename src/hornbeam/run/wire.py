@@ -19,7 +19,7 @@ from hornbeam.program import Program
 from hornbeam.programs import Demonstration, make_program
 from hornbeam.programs.load import load_module
 from hornbeam.programs.talk import Turn
-from hornbeam.run.policies import Member, Policies
+from hornbeam.run.policies import Member, Policies, Voice
 from hornbeam.run.recipe import Recipe
 from hornbeam.score.rules import RuleScorer, check_task, make_scorer
 from hornbeam.search import Independent, Strategy, strategy
@@ -30,6 +30,7 @@ from hornbeam.train.sft import Example
 from hornbeam.workers.local import LocalWorkers
 
 Say = Callable[[str], None]
+Load = Callable[[Recipe, Path, Say, Voice | None], Policies]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +138,9 @@ def bf16_is_slow(recipe: Recipe) -> bool:
     return recipe.optim.bf16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def load_policies(recipe: Recipe, folder: Path, say: Say) -> Policies:
+def load_policies(recipe: Recipe, folder: Path, say: Say, voice: Voice | None = None) -> Policies:
     """The policies with their losses, optimisers and adapters; `folder` is for tiny models."""
-    return Policies(recipe, model_folders(recipe, folder, say))
+    return Policies(recipe, model_folders(recipe, folder, say), voice)
 
 
 def model_folders(recipe: Recipe, folder: Path, say: Say) -> dict[str, Path]:

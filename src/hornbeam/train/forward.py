@@ -43,9 +43,9 @@ def log_probs(
         run = partial(_chunk, head(model), temperature, entropy)
         vocabulary = model.config.get_text_config().vocab_size
         parts = []
-        starts = torch.arange(0, len(pack.sources) + CHUNK, CHUNK, device=pack.slot.device)
+        starts = torch.arange(0, max(1, len(pack.sources)) + CHUNK, CHUNK, device=pack.slot.device)
         cuts = torch.searchsorted(pack.slot, starts).tolist()  # the one wait for the device
-        for start, (a, b) in zip(range(0, len(pack.sources), CHUNK), pairwise(cuts)):
+        for start, (a, b) in zip(starts.tolist(), pairwise(cuts)):
             given = hidden[start : start + CHUNK], pack.slot[a:b] - start, pack.token[a:b]
             if torch.is_grad_enabled() and (start + CHUNK) * vocabulary > HELD:
                 parts.append(checkpoint(run, *given, use_reentrant=False, preserve_rng_state=False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,9 +69,16 @@ def objective(
 
 
 def leaf_log_ratios(
-    packs: Sequence[Pack], logps: Sequence[Tensor], olds: Sequence[Tensor], leaves: int
+    packs: Sequence[Pack],
+    logps: Sequence[Tensor],
+    olds: Sequence[Tensor],
+    leaves: int,
+    over_ranks: Callable[[Tensor], Tensor] = torch.Tensor.detach,
 ) -> Tensor:
-    """Log s_i = mean over all trained tokens of leaf i of log(pi/pi_old), shape [leaves]."""
+    """Log s_i = mean over all trained tokens of leaf i of log(pi/pi_old), shape [leaves].
+
+    `over_ranks` adds up what every process has of it.
+    """
     total = torch.zeros(leaves, device=logps[0].device)
     count = torch.zeros_like(total)
     for pack, logp, old in zip(packs, logps, olds):
@@ -80,4 +87,4 @@ def leaf_log_ratios(
         tokens = zero.index_add(0, pack.segment, torch.ones_like(logp))
         total.index_add_(0, pack.leaf, apart[pack.pair])
         count.index_add_(0, pack.leaf, tokens[pack.pair])
-    return total / count.clamp(min=1)
+    return over_ranks(total) / over_ranks(count).clamp(min=1)

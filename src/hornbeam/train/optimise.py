@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 Parameters = Sequence[torch.nn.Parameter]
 
@@ -47,6 +48,8 @@ class Optimiser:
         """
         grads = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
         size = float(norm)
         if math.isfinite(loss) and math.isfinite(size):
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.max_grad_norm, norm)

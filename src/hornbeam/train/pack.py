@@ -13,7 +13,7 @@ S segments, P (leaf, segment) pairs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -112,16 +112,43 @@ def unique(rows: Rows) -> int:
     return sum(len(row.ids) for row in rows.rows) - shared
 
 
-def packs(rows: Rows, max_tokens: int, *, packed: bool, device: str = "cpu") -> list[Pack]:
-    """Packs of at most `max_tokens` tokens (a longer row runs alone), tries or padded rows."""
+def packs(
+    rows: Rows,
+    max_tokens: int,
+    *,
+    packed: bool,
+    device: str = "cpu",
+    groups: Iterable[Sequence[int]] | None = None,
+) -> list[Pack]:
+    """Packs of at most `max_tokens` tokens (a longer row runs alone), tries or padded rows.
+
+    `groups` says which rows each pack holds, where that is known from `cuts`.
+    """
     first = np.cumsum([0, *(len(row.segments) for row in rows.rows)])
-    groups = _tries(rows.rows, max_tokens) if packed else _padded(rows.rows, max_tokens)
+    if groups is None:
+        groups = _tries(rows.rows, max_tokens) if packed else _padded(rows.rows, max_tokens)
     pairs = _pairs_by_segment(rows)
     out = []
     for group in groups:
         layout = _trie(rows.rows, group) if packed else _grid(rows.rows, group)
         out.append(_pack(rows, group, layout, first, pairs, device))
     return out
+
+
+def cuts(rows: Rows, max_tokens: int, *, packed: bool) -> list[tuple[int, list[int]]]:
+    """(tokens that are run, rows) of each pack that `packs` makes."""
+    all_rows = rows.rows
+    if not packed:
+        groups = _padded(all_rows, max_tokens)
+        return [(len(all_rows[group[0]].ids) * len(group), group) for group in groups]
+    return [
+        (
+            sum(len(all_rows[k].ids) for k in group)
+            - sum(_shared(all_rows[a], all_rows[b]) for a, b in pairwise(group)),
+            group,
+        )
+        for group in _tries(all_rows, max_tokens)
+    ]
 
 
 def _sorted(rows: Sequence[Row]) -> list[int]:

@@ -6,7 +6,7 @@ equal trees give equal weights, bit for bit, on one machine with the same number
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from hornbeam.train.optimise import Optimiser
 from hornbeam.train.pack import Pack, packs, unique
 from hornbeam.train.rows import Rows, Trains, all_nodes, collect
 from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
+from hornbeam.train.told import Told
 from hornbeam.tree import Tree
 
 LOSS = LossSettings()
@@ -68,6 +69,7 @@ class Policy:
         self.version = 0
         if optim.checkpointing:
             weights.checkpoint_activations(model)
+        self._lay_out()
         self._named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         self._optimiser = Optimiser(
             list(self._named.values()),
@@ -77,8 +79,9 @@ class Policy:
             betas=optim.betas,
             max_grad_norm=optim.max_grad_norm,
         )
+        self._fitting: Optimiser | None = None
         self._reference: dict[str, Tensor] = {}
-        self.set_reference()
+        self._hold_reference()
 
     @classmethod
     def load(
@@ -98,6 +101,27 @@ class Policy:
             model.to(device), tokenizer, loss=loss, optim=optim, lora=lora, seed=seed, name=name
         )
 
+    # --- what is otherwise in a policy of several processes (see sharded) ------------------------
+
+    @property
+    def whole(self) -> Any:
+        """The model with all of its present weights, for engines in this process."""
+        return self.model
+
+    def _lay_out(self) -> None:
+        """Place the weights before they are listed: all of them stay where they are."""
+
+    def _part(self, whole: Tensor, like: Tensor) -> Tensor:
+        """What this process holds of a tensor: all of it, where the parameter lies."""
+        return whole.to(like.device)
+
+    def _over_ranks(self, values: Tensor) -> Tensor:
+        """Sums over all processes: there is one."""
+        return values
+
+    def _forward(self, pack: Pack, **how: Any) -> tuple[Tensor, Tensor]:
+        return forward.log_probs(self.causal, pack, bf16=self.optim.bf16, **how)
+
     # --- learning from credited trees ------------------------------------------------------------
 
     def step(self, trees: Sequence[Tree], *, trains: Trains = all_nodes) -> dict[str, float]:
@@ -106,8 +130,10 @@ class Policy:
         Where nothing can train (all advantages zero, neither KL nor entropy) it makes no update
         and says so: `updates` is 0. Raises `DataError` for trees that were not credited.
         """
-        parts = list(self._parts(trees, trains))
-        told = _Told()
+        return self._learn(list(self._parts(trees, trains)))
+
+    def _learn(self, parts: Sequence[Rows]) -> dict[str, float]:
+        told = Told()
         before = self._optimiser.updates, self._optimiser.skipped
         with self._training():
             batches = self._batches(parts)
@@ -117,6 +143,7 @@ class Policy:
                     loss = self._backward(batch, told)
                     norm = self._optimiser.apply(loss)
                     told.add({"loss": (loss, 1), "grad_norm": (norm, 1), "lr": (rate, 1)})
+        told.join(self._over_ranks)
         updates = self._optimiser.updates - before[0]
         self.version += updates > 0
         return {
@@ -167,7 +194,8 @@ class Policy:
                     fixed.reference = self._constant(pack)
             if self.loss.old == "trainer":
                 held = pack.held[pack.segment]
-                needed = not once or self.loss.truncate is not None or bool(held.any())
+                some = bool(self._over_ranks(held.any().float()))
+                needed = not once or self.loss.truncate is not None or some
                 fixed.old = self._constant(pack).where(~held, pack.old) if needed else None
                 if self.loss.truncate is not None and fixed.old is not None:
                     fixed.mass = losses.importance(fixed.old, pack.old, self.loss.truncate)
@@ -177,15 +205,9 @@ class Policy:
             return self._log_probs(pack)[0]
 
     def _log_probs(self, pack: Pack) -> tuple[Tensor, Tensor]:
-        return forward.log_probs(
-            self.causal,
-            pack,
-            bf16=self.optim.bf16,
-            entropy=self.loss.entropy > 0,
-            temperature=self.loss.temperature,
-        )
+        return self._forward(pack, entropy=self.loss.entropy > 0, temperature=self.loss.temperature)
 
-    def _backward(self, batch: Batch, told: _Told) -> float:
+    def _backward(self, batch: Batch, told: Told) -> float:
         """The loss of a batch; its gradients, added up over the packs, lie on the parameters."""
         self._optimiser.zero()
         found = []
@@ -199,7 +221,12 @@ class Policy:
             loss.backward()  # type: ignore[no-untyped-call]
             found.append(loss.detach())
             told.add(what)
-        return float(sum(torch.stack(found).tolist()))
+        return self._total(found)
+
+    def _total(self, found: Sequence[Tensor]) -> float:
+        """The sum of the losses of all packs, of all ranks."""
+        loss = float(sum(torch.stack([*found]).tolist()))
+        return float(self._over_ranks(torch.tensor(loss, dtype=torch.float64)))
 
     def _ratios_first(self, batch: Batch) -> bool:
         """Whether a leaf's ratio needs tokens of several packs, so a pass before the gradient."""
@@ -208,7 +235,7 @@ class Policy:
     def _leaf_ratios(self, batch: Batch) -> Tensor:
         logps = [self._constant(pack) for pack in batch.packs]
         olds = [p if f.old is None else f.old for p, f in zip(logps, batch.fixed)]
-        return leaf_log_ratios(batch.packs, logps, olds, batch.leaves)
+        return leaf_log_ratios(batch.packs, logps, olds, batch.leaves, self._over_ranks)
 
     @contextmanager
     def _training(self) -> Iterator[None]:
@@ -231,38 +258,48 @@ class Policy:
 
         It has an optimiser of its own, so what follows starts afresh.
         """
-        optimiser = Optimiser(
+        self._begin_fit(settings)
+        for batch in sft.batches(
+            given, epochs=settings.epochs, size=settings.batch_size, seed=self.seed
+        ):
+            rows = sft.rows(batch)
+            if rows.rows:
+                yield self._fit(rows)
+        self._end_fit()
+
+    def _begin_fit(self, settings: SftSettings) -> None:
+        self._fitting = Optimiser(
             list(self._named.values()),
             lr=settings.lr,
             warmup_steps=settings.warmup_steps,
             max_grad_norm=self.optim.max_grad_norm,
         )
-        for batch in sft.batches(
-            given, epochs=settings.epochs, size=settings.batch_size, seed=self.seed
-        ):
-            rows = sft.rows(batch)
-            if not rows.rows:
-                continue
-            before = optimiser.updates
-            lr = optimiser.rate()
-            with self._training():
-                found = [self._likelihood(pack) for pack in self._packs(rows)]
-            loss = float(sum(torch.stack(found).tolist()))
-            norm = optimiser.apply(loss)
-            self.version += optimiser.updates - before
-            yield {
-                "loss": loss,
-                "grad_norm": norm,
-                "lr": lr,
-                "updates": float(optimiser.updates - before),
-                "skipped_updates": float(before + 1 - optimiser.updates),
-                "tokens_flat": float(rows.flat),
-                "tokens_unique": float(unique(rows)),
-                "tokens_trained": float(rows.trained),
-            }
+
+    def _fit(self, rows: Rows) -> dict[str, float]:
+        optimiser = self._fitting
+        assert optimiser is not None
+        before = optimiser.updates
+        lr = optimiser.rate()
+        with self._training():
+            loss = self._total([self._likelihood(pack) for pack in self._packs(rows)])
+        norm = optimiser.apply(loss)
+        self.version += optimiser.updates - before
+        return {
+            "loss": loss,
+            "grad_norm": norm,
+            "lr": lr,
+            "updates": float(optimiser.updates - before),
+            "skipped_updates": float(before + 1 - optimiser.updates),
+            "tokens_flat": float(rows.flat),
+            "tokens_unique": float(unique(rows)),
+            "tokens_trained": float(rows.trained),
+        }
+
+    def _end_fit(self) -> None:
+        self._fitting = None
 
     def _likelihood(self, pack: Pack) -> Tensor:
-        logp, _ = forward.log_probs(self.causal, pack, bf16=self.optim.bf16)
+        logp, _ = self._forward(pack)
         loss = -(pack.weight[pack.segment] * logp).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
@@ -271,6 +308,9 @@ class Policy:
 
     def set_reference(self) -> None:
         """Hold the present weights as the KL's reference (only where there is a KL)."""
+        self._hold_reference()
+
+    def _hold_reference(self) -> None:
         if self.loss.kl:
             self._reference = {n: p.detach().clone() for n, p in self._named.items()}
 
@@ -289,59 +329,47 @@ class Policy:
 
     def weights(self) -> dict[str, Tensor]:
         """The weights by their Hugging Face names, adapters merged in."""
-        return weights.merged(self.causal)
+        return weights.merged(weights.base(self.whole))
 
     def save(self, folder: str | Path) -> None:
         """Write Hugging Face layout; adapters are merged, and kept beside it under `adapter/`."""
-        weights.save(self.causal, self.tokenizer, Path(folder))
-        if self.model is not self.causal:
-            self.model.save_pretrained(Path(folder) / "adapter")
+        causal = weights.base(self.whole)
+        weights.save(causal, self.tokenizer, Path(folder))
+        if self.whole is not causal:
+            self.whole.save_pretrained(Path(folder) / "adapter")
 
     def save_state(self, folder: str | Path) -> None:
         """Write all that the next step depends on, exactly."""
-        state = {
+        weights.write_state(self._state(), Path(folder) / STATE)
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "version": self.version,
             "parameters": {n: p.detach() for n, p in self._named.items()},
             "reference": self._reference,
             "optimiser": self._optimiser.state_dict(),
             "rng": torch.get_rng_state(),
         }
-        weights.write_state(state, Path(folder) / STATE)
 
     def load_state(self, folder: str | Path) -> None:
         """Go on from what `save_state` wrote, bit for bit."""
-        path = Path(folder) / STATE
-        state = weights.read_state(path)
+        self._take(self._read(Path(folder) / STATE))
+
+    def _read(self, path: Path, *, mmap: bool = False) -> dict[str, Any]:
+        """The state that a file holds. `StoreError` where it is that of another policy."""
+        state = weights.read_state(path, mmap=mmap)
         kept = {n: t.shape for n, t in state["parameters"].items()}
         if kept != {n: p.shape for n, p in self._named.items()}:
             raise StoreError(f"{path}: holds the state of another model or other adapters")
+        return state
+
+    def _take(self, state: dict[str, Any]) -> None:
         with torch.no_grad():
             for name, parameter in self._named.items():
-                parameter.copy_(state["parameters"][name])
-        self._reference = state["reference"] or self._reference
+                parameter.copy_(self._part(state["parameters"][name], parameter))
+        if state["reference"]:
+            named = self._named
+            self._reference = {n: self._part(t, named[n]) for n, t in state["reference"].items()}
         self._optimiser.load_state_dict(state["optimiser"])
         self.version = state["version"]
         torch.set_rng_state(state["rng"])
-
-
-class _Told:
-    """What happened in a step: sums and counts by name. Tensors wait, to be read all at once."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, float | Tensor, int]] = []
-
-    def add(self, more: Mapping[str, tuple[float | Tensor, int]]) -> None:
-        self.told += [(name, value, count) for name, (value, count) in more.items()]
-
-    def means(self, *names: str) -> dict[str, float]:
-        waiting = [value for _, value, _ in self.told if isinstance(value, Tensor)]
-        read = iter(torch.stack(waiting).tolist() if waiting else ())
-        sums: dict[str, tuple[float, int]] = {}
-        for name, value, count in self.told:
-            total, many = sums.get(name, (0.0, 0))
-            sums[name] = (
-                total + (next(read) if isinstance(value, Tensor) else value),
-                many + count,
-            )
-        got = {name: sums.get(name, (0.0, 0)) for name in names}
-        return {name: value / count if count else 0.0 for name, (value, count) in got.items()}

@@ -110,6 +110,11 @@ def take(model: Any, values: Mapping[str, Any]) -> None:
             parameter.copy_(torch.tensor(values[name]))
 
 
+def base(model: Any) -> Any:
+    """The causal LM itself, below what peft wraps around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def merged(causal: Any) -> dict[str, Tensor]:
     """The weights by their Hugging Face names, adapters added in; the model stays as it is."""
     deltas = {
@@ -148,10 +153,10 @@ def write_state(state: dict[str, Any], path: Path) -> None:
         raise StoreError(f"{path}: cannot be written: {line(error)}; free space?") from error
 
 
-def read_state(path: Path) -> dict[str, Any]:
+def read_state(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     """What `write_state` wrote; `StoreError` where there is none or it is damaged."""
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # a damaged pickle raises anything
         raise StoreError(f"{path}: no readable trainer state: {line(error)}") from error
     return state

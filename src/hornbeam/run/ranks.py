@@ -1,0 +1,104 @@
+"""One run over several processes: rank 0 runs the loop, the others take its steps with it.
+
+`hornbeam train RECIPE --ranks N` starts them on this machine; over several machines torchrun does
+(docs/cluster.md). Torch's elastic agent starts, watches and ends them: where one dies all end, and
+the same command goes on from the last checkpoint. What it says of that is left to our one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hornbeam.errors import RankError
+from hornbeam.run.policies import Policies, Voice, load_policy
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.wire import Load, Say, model_folders
+from hornbeam.train.ranks import Ranks, world_size
+
+GRACE = 3.0  # seconds: who watches the ranks knows better which was lost, and ends the others
+
+
+def launch(arguments: Sequence[str], count: int) -> bool:
+    """Run this command in `count` processes to its end; False where this is one of them.
+
+    Raises `RankError` where one is killed; an exit code of its own is passed on, as it said why.
+    """
+    if world_size() > 1:
+        return False
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    cores = os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
+    try:
+        with TemporaryDirectory() as logs:
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=count,
+                run_id=str(os.getpid()),
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",
+                local_addr="127.0.0.1",
+                max_restarts=0,
+                logs_specs=DefaultLogsSpecs(logs),
+            )
+            elastic_launch(config, sys.executable)("-m", "hornbeam.cli.main", *arguments)
+    except SignalException as signal:
+        raise SystemExit(130) from signal
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode > 0:
+            raise SystemExit(failure.exitcode) from error
+        raise RankError(
+            f"rank {rank} of {count} was killed (signal {-failure.exitcode}; 9 is often a lack of"
+            " memory): the same command goes on from the last checkpoint"
+        ) from error
+    return True
+
+
+@contextmanager
+def ranked(recipe: Recipe) -> Iterator[Ranks | None]:
+    """This process's place among those that were started together; None where it is alone."""
+    if world_size() == 1:
+        yield None
+        return
+    try:
+        ranks = Ranks(recipe.run.device)
+        yield ranks
+    except RankError:
+        time.sleep(GRACE)
+        raise
+    ranks.close()
+
+
+def lead(ranks: Ranks) -> Load:
+    """How rank 0 loads policies: it makes or finds the models, then all load them."""
+
+    def load(recipe: Recipe, folder: Path, say: Say, voice: Voice | None = None) -> Policies:
+        folders = model_folders(recipe, folder, say)
+        ranks.share(folders)
+        return Policies(recipe, folders, voice, ranks)
+
+    return load
+
+
+def follow(recipe: Recipe, ranks: Ranks) -> None:
+    """Load the policies that rank 0 has found, and take part in what it does with them."""
+    folders = ranks.share()
+    try:
+        bases: dict[Path, tuple[object, object]] = {}
+        for name, folder in folders.items():
+            load_policy(recipe.of(name), folder, bases, ranks)
+        ranks.serve()
+    except KeyboardInterrupt:  # rank 0 says so
+        raise SystemExit(130) from None
