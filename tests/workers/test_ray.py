@@ -22,7 +22,7 @@ from hornbeam.run.crew import Fleet, How, Station
 from hornbeam.run.decoupled import check_apart
 from hornbeam.run.judges import content
 from hornbeam.run.order import tree_seed
-from hornbeam.run.wire import model_folders
+from hornbeam.run.wire import demonstrations, examples, model_folders
 from hornbeam.store import Store, TreeKey
 from hornbeam.train import weights
 from hornbeam.tree import Tree
@@ -162,6 +162,10 @@ def test_weights_change_under_way_and_a_budget_ends_the_handing_out(cluster, mad
     (member,) = fleet.policies
     world = World.build(recipe, what, fleet.policies)
     (tmp_path / "slow").touch()
+    shown = demonstrations(what.train.tasks, what.demonstration, 40)
+    given = [one for turns in shown for one in examples(turns, member.engine.chat)]
+    assert list(member.policy.fit(given, recipe.sft))
+    before = member.policy.version
 
     async def under_way(folder):
         with Store(folder) as store:
@@ -169,18 +173,19 @@ def test_weights_change_under_way_and_a_budget_ends_the_handing_out(cluster, mad
             await fleet.policies.load()
             growing = asyncio.create_task(crew.grow_all(starts(both, 6), 6))
             while not (tmp_path / "calls").exists():
+                assert not growing.done()
                 await asyncio.sleep(0.01)
             with torch.no_grad():
                 for parameter in member.policy.model.parameters():
                     parameter.mul_(1.01)
-            member.policy.version = 1
+            member.policy.version += 1
             await fleet.policies.load()
             return await growing
 
     try:
         trees = asyncio.run(under_way(tmp_path / "one"))
         found = [[n.version for n in tree.nodes[1:] if n.tokens] for tree in trees]
-        assert {0, 1} == {version for each in found for version in each}
+        assert {before, before + 1} == {version for each in found for version in each}
         for tree in trees:
             for i, node in enumerate(tree.nodes):
                 above = tree.nodes[node.parent] if i else node

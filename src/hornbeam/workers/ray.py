@@ -25,7 +25,7 @@ from hornbeam.settings import Settings
 J = TypeVar("J")
 DEATHS = 3  # of actors under one job, or before one has ever worked: then it is given up
 STARTS = 3  # tries to start a cluster here: Ray gives its own processes few seconds to come up
-PATIENCE = 20.0  # seconds without room for an actor after which that is told
+PATIENCE = 30.0  # seconds without room for an actor after which that is told
 REACH = 5.0  # seconds in which an address must answer
 BEAT, MISSES = 5.0, 6  # seconds between looks at the cluster, and how many it may miss
 
