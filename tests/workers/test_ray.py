@@ -17,7 +17,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 from hornbeam.errors import BudgetSpent, HornbeamError, RecipeError, WorkerError
 from hornbeam.ledger import Budget, Ledger
-from hornbeam.run import Policies, Run, World, load_recipe, plan
+from hornbeam.run import Policies, Run, World, load_policies, load_recipe, plan
 from hornbeam.run.crew import Fleet, How, Station
 from hornbeam.run.decoupled import check_apart
 from hornbeam.run.judges import content
@@ -157,8 +157,8 @@ def starts(made, count):
 @here
 def test_weights_change_under_way_and_a_budget_ends_the_handing_out(cluster, made, tmp_path):
     recipe, what = both = made("workers.kind=ray", "workers.growers=1", "engine.max_batch=8")
-    folders = model_folders(recipe, tmp_path / "model", print)
-    fleet = Fleet(recipe, what.base, folders, print)
+    model_folders(recipe, tmp_path / "model", print)
+    fleet = Fleet(recipe, what.base, tmp_path / "model", print, load_policies)
     (member,) = fleet.policies
     world = World.build(recipe, what, fleet.policies)
     (tmp_path / "slow").touch()
@@ -269,7 +269,7 @@ def test_what_actors_cannot_promise_is_refused(made, tmp_path):
     exact = ("run.resume=exact", "engine={}", *RAY)
     recipe, what = made(*exact)
     with pytest.raises(RecipeError, match=r"set engine.max_batch = 1 and engine.cache_tokens = 0"):
-        Fleet(recipe, what.base, {}, print)
+        Fleet(recipe, what.base, tmp_path, print, load_policies)
     with pytest.raises(RecipeError, match=r"its trees grow beside the trainer"):
         check_apart(made("policies={a={}}", *RAY)[0], "a")
 

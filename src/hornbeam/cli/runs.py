@@ -80,6 +80,11 @@ def train_command(
         return
     if not resume and folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} exists: choose another --out, or leave --no-resume out")
+    _start(told, path.parent, folder, policy, ranks)
+
+
+def _start(told: Recipe, base: Path, folder: Path, policy: str | None, ranks: int) -> None:
+    """Train in this process, or with others: the first runs the loop, the others follow."""
     quiet()
     from hornbeam.run.ranks import follow, launch, ranked
 
@@ -88,7 +93,7 @@ def train_command(
     with stopped(), ranked(told) as group:
         threads(told.run.threads)
         if group is None or group.leads:
-            _train(told, path.parent, folder, policy, group)
+            _train(told, base, folder, policy, group)
         else:
             follow(told, group)
 

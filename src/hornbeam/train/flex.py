@@ -109,8 +109,7 @@ def attend(
     kind = query.device.type
     if torch.is_autocast_enabled(kind):  # rotary embeddings leave queries and keys in float32
         query, key, value = (t.to(torch.get_autocast_dtype(kind)) for t in (query, key, value))
-    plain: Any = flex_attention
-    run = plain if kind == "cpu" else compiled()
+    run: Any = flex_attention if kind == "cpu" else compiled()
     out: Tensor = run(
         query,
         key,
