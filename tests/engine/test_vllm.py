@@ -32,7 +32,7 @@ HERE = importlib.util.find_spec("vllm") is not None
 needs_vllm = pytest.mark.skipif(not HERE, reason="vLLM is not installed: run .ci/vllm")
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # vLLM's own, and those of what it imports
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(1200),
 ]
 SHAPE = {"width": 128, "heads": 4}  # heads of 32: the least that vLLM knows on a CPU
 SMALL = VllmSettings(dtype="float32", cache_gib=0.125, context=512, max_batch=16)
@@ -56,7 +56,7 @@ class Trainer:
         return partial(score, self.model, temperature=1.0)
 
     def change(self, seed):
-        """Other weights, far enough from the old ones to say other words."""
+        """Other weights, far enough from the old ones to be told apart."""
         torch.manual_seed(seed)
         with torch.no_grad():
             for parameter in self.model.parameters():
@@ -92,12 +92,14 @@ def ask(engine, *requests):
     return asyncio.run(all_of_them())
 
 
-def as_the_trainer(trainer, engine, count=8):
-    """Whether greedy answers are the trainer's, token by token."""
-    requests = [Request(p, GREEDY) for p in trainer.prompts(count)]
-    ours = ask(engine, *requests)
-    theirs = ask(LocalEngine(trainer.model, trainer.chat), *requests)
-    return [a.tokens for a in ours] == [b.tokens for b in theirs]
+def gap(trainer, engine):
+    """The most that log-probs of what the engine samples are from the trainer's."""
+    requests = [Request(p, Sampling(12), seed=n) for n, p in enumerate(trainer.prompts(4))]
+    gaps = [0.0]
+    for request, answer in zip(requests, ask(engine, *requests)):
+        theirs = trainer.probe(request.prompt, answer.tokens)
+        gaps += [abs(a - b) for a, b in zip(answer.logprobs, theirs, strict=True)]
+    return max(gaps)
 
 
 @pytest.mark.skipif(HERE, reason="vLLM is installed")
@@ -163,18 +165,17 @@ def test_equal_seeds_sample_equally_whoever_is_beside(trainer, engine):
 @needs_vllm
 def test_an_end_token_and_a_stop_string_are_kept(trainer, engine, monkeypatch):
     prompt = trainer.prompts(1)[0]
-    free = ask(engine, Request(prompt, GREEDY))[0]
-    local = LocalEngine(trainer.model, trainer.chat)
-    token = next(t for n, t in enumerate(free.tokens) if n and t not in free.tokens[:n])
-    word = trainer.chat.decode([free.tokens[0], token])[len(trainer.chat.decode(free.tokens[:1])) :]
-    stopped = Request(prompt, Sampling(24, 0, stop=(word, "never said")))
-    ours, theirs = ask(engine, stopped)[0], ask(local, stopped)[0]
-    assert ours.tokens == theirs.tokens and ours.tokens[-1] in free.tokens
-    assert (ours.text, ours.finish) == (theirs.text, "stop") and ours.text.endswith(word)
-    monkeypatch.setattr(trainer.chat, "ends", frozenset({token}))
-    ended = ask(engine, Request(prompt, GREEDY))[0]
-    assert ended.tokens == free.tokens[: free.tokens.index(token) + 1] and ended.finish == "stop"
-    assert len(ended.logprobs) == len(ended.tokens)
+    free = ask(engine, Request(prompt, Sampling(24), seed=3))[0]
+    texts = [trainer.chat.decode([token]) for token in free.tokens]
+    first = next(n for n, text in enumerate(texts) if n and text.isalnum() and text.isascii()) + 1
+    cut = ask(engine, Request(prompt, Sampling(24, stop=("never said", texts[first - 1])), seed=3))
+    assert (cut[0].tokens, cut[0].finish) == (free.tokens[:first], "stop")
+    assert cut[0].text == trainer.chat.decode(free.tokens[:first])
+    assert len(cut[0].logprobs) == first
+    monkeypatch.setattr(trainer.chat, "ends", frozenset({free.tokens[9]}))
+    ended = ask(engine, Request(prompt, Sampling(24), seed=3))[0]
+    assert ended.tokens == free.tokens[: free.tokens.index(free.tokens[9]) + 1]
+    assert (len(ended.logprobs), ended.finish) == (len(ended.tokens), "stop")
 
 
 @needs_vllm
@@ -185,7 +186,7 @@ def test_what_cannot_be_answered_is_refused_in_one_line(trainer, engine):
     assert ask(engine, Request(long[:-1], GREEDY))[0].finish == "length"
     with pytest.raises(EngineError, match="ids outside"):
         ask(engine, Request(ids([10**6]), GREEDY))
-    with pytest.raises(EngineError, match="at 0 or at"):
+    with pytest.raises(EngineError, match="temperature 0 or"):
         ask(engine, Request(long[:4], Sampling(temperature=0.001)))
     with pytest.raises(EngineError, match="max_tokens"):
         ask(engine, Request(ids(), GREEDY))
@@ -193,7 +194,7 @@ def test_what_cannot_be_answered_is_refused_in_one_line(trainer, engine):
 
 @needs_vllm
 def test_a_prefix_is_computed_once_and_forgotten_with_the_weights(trainer, engine):
-    prompt = ids(trainer.chat.encode("seven " * 100))
+    prompt = ids(range(5, 105))
     first, second = (ask(engine, Request(prompt, GREEDY))[0] for _ in range(2))
     assert (first.cached, first.computed) == (0, len(prompt))
     assert second.cached == (len(prompt) - 1) // 32 * 32 > 0
@@ -204,11 +205,11 @@ def test_a_prefix_is_computed_once_and_forgotten_with_the_weights(trainer, engin
 
 @needs_vllm
 def test_load_takes_the_present_weights(trainer, engine):
-    assert as_the_trainer(trainer, engine)
+    assert gap(trainer, engine) < 1e-4
     trainer.change(1)
-    assert not as_the_trainer(trainer, engine)
+    assert gap(trainer, engine) > 0.02
     asyncio.run(engine.load(4))
-    assert as_the_trainer(trainer, engine)
+    assert gap(trainer, engine) < 1e-4
     assert ask(engine, Request(trainer.prompts(1)[0], GREEDY))[0].version == engine.version == 4
     assert engine.gap < 1e-4
 
@@ -224,10 +225,10 @@ def test_requests_in_flight_are_finished_or_asked_again(trainer, engine, monkeyp
 
     async def work():
         before = [asyncio.create_task(engine.generate(r)) for r in long]
-        await asyncio.sleep(0.2)
-        assert not any(task.done() for task in before)
+        while engine.in_flight < 3:
+            await asyncio.sleep(0)
         load = asyncio.create_task(engine.load(engine.version + 1))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.01)
         after = asyncio.create_task(engine.generate(long[0]))
         return await load, await asyncio.gather(*before), await after
 
@@ -245,15 +246,18 @@ def test_a_cancelled_request_leaves_vllm(trainer, engine, monkeypatch):
 
     async def work():
         task = asyncio.create_task(engine.generate(Request(trainer.prompts(1)[0], Sampling(400))))
-        await asyncio.sleep(0.2)
+        while not engine.in_flight:
+            await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await engine.load(engine.version)  # waits until none is in flight
+        for _ in range(200):
+            if not engine.in_flight:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError("vLLM goes on")
 
-    start = time.perf_counter()
     asyncio.run(work())
-    assert time.perf_counter() - start < 5
 
 
 @needs_vllm
@@ -289,14 +293,14 @@ def test_adapters_alone_are_taken_under_a_new_id(tmp_path):
         probe=trainer.probe,
     )
     try:
-        assert as_the_trainer(trainer, engine)
+        assert gap(trainer, engine) < 1e-4
         for version in (1, 2):
             for name, weight in adapted.named_parameters():
                 if "lora_B" in name:
                     torch.nn.init.normal_(weight, std=0.3)
-            assert not as_the_trainer(trainer, engine)
+            assert gap(trainer, engine) > 0.02
             asyncio.run(engine.load(version))
-            assert as_the_trainer(trainer, engine)
+            assert gap(trainer, engine) < 1e-3
     finally:
         asyncio.run(engine.aclose())
 
@@ -314,13 +318,13 @@ def test_a_server_is_updated_in_place_from_a_folder(tmp_path):
     )
     try:
         until_up(server, url)
-        prompt = list(trainer.prompts(1)[0])
-        assert post(url, prompt, trainer.folder) == greedy(trainer, prompt)
+        prompt = trainer.prompts(1)[0]
+        assert server_gap(trainer, url, prompt) < 1e-4
         trainer.change(3)
-        assert post(url, prompt, trainer.folder) != greedy(trainer, prompt)
+        assert server_gap(trainer, url, prompt) > 0.02
         weights.save(trainer.model, None, tmp_path / "step-1")
-        assert update_server(url, tmp_path / "step-1", 1) < 30
-        assert post(url, prompt, trainer.folder) == greedy(trainer, prompt)
+        update_server(url, tmp_path / "step-1", 1)
+        assert server_gap(trainer, url, prompt) < 1e-4
         with pytest.raises(EngineError, match="collective_rpc: 500"):
             update_server(url, tmp_path, 2)
     finally:
@@ -341,13 +345,14 @@ def until_up(server, url):
     raise AssertionError("the server does not start")
 
 
-def post(url, prompt, model):
-    """Token ids of a greedy answer of the server."""
+def server_gap(trainer, url, prompt):
+    """The same of a server's greedy answer."""
     body = {
-        "model": str(model),
-        "prompt": prompt,
+        "model": str(trainer.folder),
+        "prompt": list(prompt),
         "max_tokens": 16,
         "temperature": 0,
+        "logprobs": 0,
         "ignore_eos": True,
         "return_token_ids": True,
     }
@@ -355,15 +360,10 @@ def post(url, prompt, model):
         f"{url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request) as answer:
-        return json.load(answer)["choices"][0]["token_ids"]
-
-
-def greedy(trainer, prompt):
-    out = list(prompt)
-    for _ in range(16):
-        with torch.no_grad():
-            out.append(int(trainer.model(torch.tensor([out])).logits[0, -1].argmax()))
-    return out[len(prompt) :]
+        said = json.load(answer)["choices"][0]
+    theirs = trainer.probe(prompt, said["token_ids"])
+    ours = said["logprobs"]["token_logprobs"]
+    return max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
 
 
 @needs_vllm
@@ -371,8 +371,10 @@ def test_vllm_ends_with_the_process_that_started_it(tmp_path):
     trainer = Trainer(tmp_path / "model")
     code = (
         "import sys, time, hornbeam.engine.vllm as v\n"
-        "v.VllmEngine(sys.argv[1], None, v.VllmSettings(dtype='float32', cache_gib=0.125,"
-        " context=512))\nprint('up', flush=True)\ntime.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    v.VllmEngine(sys.argv[1], None, v.VllmSettings(dtype='float32', cache_gib=0.125))\n"
+        "    print('up', flush=True)\n"
+        "    time.sleep(600)\n"
     )
     path = tmp_path / "starts.py"
     path.write_text(code)

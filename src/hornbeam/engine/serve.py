@@ -23,6 +23,7 @@ def serve_command(
     of friends only: who reaches its port can change its weights.
     """
     options = {
+        "model": model,
         "host": host,
         "port": port,
         "dtype": settings.dtype,
@@ -35,7 +36,7 @@ def serve_command(
     }
     if settings.context:
         options["max-model-len"] = settings.context
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model)]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]  # what `serve` starts
     command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return command if settings.compiled else [*command, "--enforce-eager"]
 

@@ -155,6 +155,11 @@ class VllmEngine:
         """None that are known of here: vLLM tells only afterwards."""
         return 0
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests vLLM works on."""
+        return 0 if self._llm is None else int(self._llm.get_num_unfinished_requests())
+
     async def _ask(self, prompt: array[int], params: Any) -> tuple[Any, int]:
         """(vLLM's answer, the version that spoke it); what a load broke off is asked again."""
         while True:
@@ -240,7 +245,7 @@ class VllmEngine:
                 await self._take_adapter(folder, version)
             elif self._weights is not None:
                 await self._llm.collective_rpc("hornbeam_load", args=(folder.name,))
-            await self._check(version)  # it reads no cache
+            await self._check(version)  # vLLM reads no cache for it
             if not await self._llm.reset_prefix_cache():
                 raise EngineError("vLLM keeps its prefix cache: something still runs there")
             self.version = version
@@ -295,8 +300,7 @@ class VllmEngine:
 
     async def score(self, context: array[int], tokens: array[int]) -> list[float]:
         """Log-probs of given tokens after a context, at temperature 1 (on the engine's loop)."""
-        params = _params(Sampling(max_tokens=1, temperature=0), 1, 0, self.chat)
-        params.prompt_logprobs = 0
+        params = _params(Sampling(temperature=0), 1, 0, self.chat, prompt_logprobs=0)
         output = await self._sample(context + tokens, params)
         told = output.prompt_logprobs[len(context) :]
         return [step[token].logprob for token, step in zip(tokens, told)]
@@ -308,11 +312,12 @@ class VllmEngine:
         self._dead = self._dead or "the engine is closed: make a new one"
         await asyncio.to_thread(self._llm.shutdown)
         self._loop.close()
+        self._llm = None  # it ends itself once more when it goes
         if self._lora:
             self._lora[1].cleanup()
 
 
-def _params(sampling: Sampling, limit: int, seed: int, chat: Chat) -> Any:
+def _params(sampling: Sampling, limit: int, seed: int, chat: Chat, **more: Any) -> Any:
     """What vLLM calls a way to sample. Text is made only where a stop string is looked for."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -330,6 +335,7 @@ def _params(sampling: Sampling, limit: int, seed: int, chat: Chat) -> Any:
         logprobs=0,  # of the sampled token alone
         detokenize=bool(sampling.stop),
         output_kind=RequestOutputKind.FINAL_ONLY,
+        **more,
     )
 
 
@@ -365,6 +371,7 @@ async def _start(model: Path, settings: VllmSettings, seed: int) -> Any:
             enable_lora=settings.lora_rank > 0,
             max_lora_rank=rank,
             disable_log_stats=True,
+            use_tqdm_on_load=False,
         )
         llm = AsyncLLM.from_engine_args(args)
         await llm.collective_rpc("hornbeam_start", args=(os.getpid(),))
