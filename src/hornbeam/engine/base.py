@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hornbeam.chat import Chat
-from hornbeam.errors import EngineError
+from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tree import floats, ids
 
-Weights = Callable[[], Iterable[tuple[str, Any]]]  # (name, tensor) of the trainer's weights now
+# What engines with a copy of the weights take: (Hugging Face name, tensor) of the present ones.
+Weights = Callable[[], Iterable[tuple[str, Any]]]
+# The trainer's log-probs of tokens after a context, at temperature 1.
+Probe = Callable[[Sequence[int], Sequence[int]], Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,23 @@ class Completion:
     version: int = 0
     computed: int = 0
     cached: int = 0
+
+
+def room(request: Request, vocabulary: int, context: int) -> int:
+    """How many tokens a request may sample; raises for what no model can answer."""
+    size = len(request.prompt)
+    if not size or request.sampling.max_tokens < 1:
+        raise EngineError("a request needs a prompt and max_tokens of at least 1")
+    if min(request.prompt) < 0 or max(request.prompt) >= vocabulary:
+        raise EngineError(
+            f"the prompt has ids outside the model's {vocabulary}: model and tokenizer disagree"
+        )
+    if size >= context:
+        raise PromptTooLong(
+            f"a prompt of {size} tokens leaves no room in the model's context of {context}:"
+            " shorten it, or limit turns"
+        )
+    return min(request.sampling.max_tokens, context - size)
 
 
 class Turnstile:

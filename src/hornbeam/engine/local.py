@@ -20,12 +20,12 @@ from pydantic import Field
 from torch import Tensor
 
 from hornbeam.chat import Chat
-from hornbeam.engine.base import Completion, Request, Turnstile, Weights
+from hornbeam.engine.base import Completion, Request, Turnstile, Weights, room
 from hornbeam.engine.network import Network, batches
 from hornbeam.engine.prefix import PrefixTree, Run
 from hornbeam.engine.sampling import pick, uniforms
 from hornbeam.engine.slots import Slots, widths
-from hornbeam.errors import EngineError, PromptTooLong
+from hornbeam.errors import EngineError
 from hornbeam.settings import Settings
 from hornbeam.tree import floats, ids
 
@@ -124,7 +124,7 @@ class LocalEngine:
         """Sample one completion. Raises `PromptTooLong`, and `EngineError` for the rest."""
         if self._closed:
             raise EngineError("the engine is closed: make a new one")
-        limit = self._limit(request)
+        limit = room(request, self._network.vocabulary, self._network.context)
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         draws = uniforms(request.seed, limit)
         self._waiting.append(_Job(request, future, self._arrivals, limit, draws))
@@ -175,23 +175,6 @@ class LocalEngine:
         self._fail(EngineError("the engine was closed while this request was in flight"))
         await self._stopped()
         self._forget()
-
-    def _limit(self, request: Request) -> int:
-        """How many tokens the request may sample; refuses what cannot be answered."""
-        size, context = len(request.prompt), self._network.context
-        if not size or request.sampling.max_tokens < 1:
-            raise EngineError("a request needs a prompt and max_tokens of at least 1")
-        if min(request.prompt) < 0 or max(request.prompt) >= self._network.vocabulary:
-            raise EngineError(
-                f"the prompt has ids outside the model's {self._network.vocabulary}: model and"
-                " tokenizer disagree"
-            )
-        if size >= context:
-            raise PromptTooLong(
-                f"a prompt of {size} tokens leaves no room in the model's context of {context}:"
-                " shorten it, or limit turns"
-            )
-        return min(request.sampling.max_tokens, context - size)
 
     async def _serve(self) -> None:
         """Rounds until nothing is left to do; an error reaches all who wait."""

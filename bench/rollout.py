@@ -1,0 +1,175 @@
+"""Trees per minute with each engine: the same tasks, the same program, the same weights.
+
+    OMP_NUM_THREADS=1 python bench/rollout.py [--trees 8] [--arms local,vllm] [--json FILE]
+
+Grows the trees of a recipe's first tasks (recipes/calculator.toml: react with a calculator, six
+trunks and a branch each) and prints trees a minute, sampled tokens a second, and how many prompt
+tokens were computed for one that is unique: distinct prefixes over all asks, less those that were
+sampled and so stood in the cache. Engines sample differently from equal seeds, so trees differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import platform
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hornbeam import config, models, tiny
+from hornbeam.chat import Chat, TemplateChat
+from hornbeam.effects import Speaker
+from hornbeam.engine.base import Completion, Engine, Request
+from hornbeam.engine.local import LocalEngine, LocalSettings
+from hornbeam.engine.vllm import VllmEngine, VllmSettings
+from hornbeam.grow import Grower
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.wire import Plan, plan
+from hornbeam.store import TreeKey
+from hornbeam.train import weights
+from hornbeam.tree import Tree
+from hornbeam.workers.local import LocalWorkers
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+TINY = {"width": 128, "heads": 4}
+
+
+@dataclass
+class Counting:
+    """An engine, and a count of what passed it."""
+
+    inner: Engine
+    prefixes: set[int] = field(default_factory=set)
+    sampled: set[int] = field(default_factory=set)
+    totals: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def generate(self, request: Request) -> Completion:
+        """What the engine says."""
+        answer = await self.inner.generate(request)
+        seen = hashes(request.prompt + answer.tokens)
+        size = len(request.prompt)
+        self.prefixes.update(seen[:size])
+        self.sampled.update(seen[size:-1])  # the last one is sampled, not fed
+        more = (1, len(answer.tokens), size, answer.computed)
+        for kind, amount in zip(KINDS, more):
+            self.totals[kind] += amount
+        return answer
+
+
+KINDS = ("requests", "sampled", "prompt", "computed")
+
+
+def hashes(tokens: array[int]) -> list[int]:
+    """One number for every prefix."""
+    out, state = [], 0
+    for token in tokens:
+        state = hash((state, token))
+        out.append(state)
+    return out
+
+
+@dataclass(frozen=True)
+class World:
+    """What all arms share."""
+
+    recipe: Recipe
+    plan: Plan
+    folder: Path
+    model: Any
+    chat: Chat
+
+
+def local(world: World) -> Engine:
+    settings = LocalSettings(max_batch=world.recipe.engine.max_batch)
+    return LocalEngine(world.model, world.chat, settings)
+
+
+def vllm(world: World) -> Engine:
+    batch = world.recipe.engine.max_batch
+    settings = VllmSettings(dtype="float32", cache_gib=1, context=1024, max_batch=batch)
+    return VllmEngine(world.folder, world.chat, settings)
+
+
+ARMS: dict[str, Callable[[World], Engine]] = {"local": local, "vllm": vllm}
+
+
+async def measure(world: World, engine: Engine, trees: int) -> dict[str, Any]:
+    counting = Counting(engine)
+    agents = {
+        name: Speaker(counting, agent.sampling(), agent.segment)
+        for name, agent in world.recipe.agents.items()
+    }
+    grower = Grower(
+        world.plan.program,
+        agents,
+        world.plan.strategy,
+        tools=LocalWorkers(world.plan.tools, world.recipe.limits.tool_seconds),
+        limits=world.recipe.limits,
+    )
+    tasks = world.plan.train.tasks[:trees]
+    starts = [
+        (TreeKey("bench", 0, n), Tree(task.to_json(), seed=n)) for n, task in enumerate(tasks)
+    ]
+    begun = time.perf_counter()
+    grown = await grower.grow_all(starts, at_once=trees)
+    seconds = time.perf_counter() - begun
+    unique = len(counting.prefixes - counting.sampled)
+    await engine.aclose()
+    return {
+        "trees": len(grown),
+        "nodes": sum(len(tree) - 1 for tree in grown),
+        "seconds": seconds,
+        "trees_per_minute": 60 * len(grown) / seconds,
+        "sampled_per_second": counting.totals["sampled"] / seconds,
+        **counting.totals,
+        "unique": unique,
+        "computed_per_unique": counting.totals["computed"] / unique,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--trees", type=int, default=8)
+    parser.add_argument("--arms", default=",".join(ARMS), help=f"of {', '.join(ARMS)}")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="a tiny random model, two trees")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    path = RECIPES / "calculator.toml"
+    recipe = config.parse(Recipe, config.read_toml(path), str(path))
+    where = Path("runs/bench/rollout-model")
+    folder = tiny.make(where, **TINY) if args.quick else models.obtain(recipe.model.name)
+    model, tokenizer = weights.load(folder)
+    model.eval()
+    world = World(recipe, plan(recipe, RECIPES), folder, model, TemplateChat(tokenizer))
+    trees = 2 if args.quick else args.trees
+    print(f"{'arm':10}{'trees/min':>10}{'sampled/s':>11}{'computed':>10}{'unique':>9}{'ratio':>7}")
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in args.arms.split(",")}
+    for _ in range(args.repeats):
+        for name, told in rows.items():
+            row = asyncio.run(measure(world, ARMS[name](world), trees))
+            told.append(row)
+            print(
+                f"{name:10}{row['trees_per_minute']:10.1f}{row['sampled_per_second']:11.0f}"
+                f"{row['computed']:10}{row['unique']:9}{row['computed_per_unique']:7.2f}",
+                flush=True,
+            )
+    if args.json:
+        told = {key: value for key, value in vars(args).items() if key != "json"}
+        about = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+        about["machine"] = platform.machine()
+        args.json.write_text(json.dumps({"settings": told, **about, "arms": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
