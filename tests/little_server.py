@@ -139,6 +139,8 @@ class LittleServer:
         if path != "/v1/completions" or how.chat_only:
             return 404, {}, {"detail": "Not Found"}
         self.seen.append(body)
+        if not how.seeded:
+            body = {**body, "seed": len(self.seen)}
         await asyncio.sleep(how.slow)
         try:
             return 200, {}, await self._complete(body)
@@ -178,8 +180,7 @@ class LittleServer:
         top_k = max(0, body.get("top_k", 0))
         stop = tuple(body.get("stop", ()))
         sampling = Sampling(most, body["temperature"], body["top_p"], top_k, stop)
-        seed = body["seed"] if how.seeded else len(self.seen)
-        done = await self.engine.generate(Request(prompt, sampling, seed))
+        done = await self.engine.generate(Request(prompt, sampling, body["seed"]))
         tokens, text = done.tokens, done.text
         cut = next((s for s in stop if s in text), None)
         if cut and not (how.keeps_stop and body.get("include_stop_str_in_output")):
