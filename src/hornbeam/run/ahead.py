@@ -20,8 +20,10 @@ from hornbeam.tree import INJECTED, Tree
 Grow = Callable[[int], Awaitable[list[Tree]]]
 
 
-def check_ahead(recipe: Recipe) -> None:
-    """`RecipeError` for what cannot be while trees grow ahead."""
+def check_ahead(recipe: Recipe, apart: bool = False) -> None:
+    """`RecipeError` for what cannot be while trees grow ahead in this process."""
+    if apart or not recipe.run.behind:
+        return
     if recipe.run.resume == "exact":
         raise RecipeError(
             f"run.behind = {recipe.run.behind}: which weights spoke hangs on time, run.resume ="

@@ -31,9 +31,10 @@ from hornbeam.grow import Grower
 from hornbeam.ledger import Entry, Ledger
 from hornbeam.program import Limits
 from hornbeam.programs import make_program
+from hornbeam.run.engines import engine_of
 from hornbeam.run.guides import Guides
 from hornbeam.run.judges import content
-from hornbeam.run.policies import base_of, device, engine_of
+from hornbeam.run.policies import base_of, device
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.wire import Load, Plan, Say, make_tools, model_folders
 from hornbeam.score.rules import make_scorer
@@ -154,7 +155,7 @@ class Station:
         weights.without_dropout(model)
         if part.lora is not None:
             model = weights.add_lora(model, part.lora, part.run.seed).eval()
-        return Voice(engine_of(self.recipe, name, model, self._tokenizer), model)
+        return Voice(engine_of(self.recipe, name, model, self._tokenizer, folder), model)
 
     async def load(self, present: Present) -> None:
         """Speak with these weights, each engine from its next request on."""
@@ -247,7 +248,7 @@ class Fleet:
         self.present: dict[str, tuple[int, int, Any]] = {}
         self.policies = load(recipe, folder, say, self._voice)
 
-    def _voice(self, recipe: Recipe, name: str, model: Any, tokenizer: Any) -> Afar:
+    def _voice(self, recipe: Recipe, name: str, model: Any, tokenizer: Any, _: Path) -> Afar:
         chat = TemplateChat(tokenizer, recipe.of(name).model.name)
         return Afar(chat, partial(self._send, name, model))
 

@@ -28,6 +28,7 @@ from hornbeam.run.ahead import Ahead, check_ahead, drop_stale, staleness, warn_o
 from hornbeam.run.anchored import STAGE, Anchored, wanted
 from hornbeam.run.board import Board
 from hornbeam.run.crew import fleet_of
+from hornbeam.run.engines import check_trains
 from hornbeam.run.figures import grown_figures, measure
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
@@ -74,8 +75,8 @@ class Run:
         store: Store | None = None,
         load: Load = load_policies,
     ) -> None:
-        if recipe.run.behind and store is None:
-            check_ahead(recipe)
+        check_trains(recipe)
+        check_ahead(recipe, apart=store is not None)
         self.recipe, self.plan, self.watch = recipe, plan, watch
         self.folder = Folder(path, recipe, store)
         self.store, self.fleet = self.folder.store, None

@@ -8,16 +8,15 @@ node's agent. Policies with adapters on the same model share the weights below t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hornbeam.chat import Chat, TemplateChat
+from hornbeam.chat import Chat
 from hornbeam.engine.base import Engine
-from hornbeam.engine.local import LocalEngine, LocalSettings
 from hornbeam.errors import RecipeError
+from hornbeam.run.engines import engine_of, http_engine
 from hornbeam.run.recipe import PolicySettings, Recipe
 from hornbeam.train import weights
 from hornbeam.train.policy import Policy
@@ -25,7 +24,7 @@ from hornbeam.train.ranks import Ranks
 from hornbeam.train.rows import all_nodes
 from hornbeam.tree import Node, Tree
 
-Voice = Callable[[Recipe, str, Any, Any], Engine]  # of a policy's name, model and tokenizer
+Voice = Callable[[Recipe, str, Any, Any, Path], Engine]  # of a policy's name, model, tokenizer
 
 SUMS = ("tokens_flat", "tokens_unique", "tokens_trained", "updates", "skipped_updates")
 
@@ -39,14 +38,21 @@ class Member:
     engine: Engine
     agents: frozenset[str]
     settings: PolicySettings
+    once: bool = False
+    sent: int = -1
 
     def speaks(self, node: Node) -> bool:
         """Whether a node was said with these weights."""
         return node.agent in self.agents
 
     async def load(self) -> None:
-        """Let the engine speak with the present weights, nothing kept from before."""
-        await self.engine.load(self.policy.version)
+        """Let the engine speak with the present weights, nothing kept from before.
+
+        What is sent to another process is sent `once` a version.
+        """
+        if not self.once or self.sent != self.policy.version:
+            await self.engine.load(self.policy.version)
+            self.sent = self.policy.version
 
     def at(self, folder: Path) -> Path:
         """Its own place in a folder of all policies."""
@@ -178,20 +184,16 @@ class Policies:
             await member.engine.aclose()
 
 
-def engine_of(
-    recipe: Recipe, name: str, model: Any, tokenizer: Any, copied: bool = False
-) -> Engine:
-    """What samples for the agents of a policy; the one place that makes it.
+class Served(Policy):
+    """A policy whose weights are a server's own: it speaks, and never learns."""
 
-    With `copied` it has weights of its own, so that it samples while the model trains.
-    """
-    return LocalEngine(
-        deepcopy(model) if copied else model,
-        TemplateChat(tokenizer, recipe.of(name).model.name),
-        LocalSettings(**recipe.engine.model_dump()),
-        deterministic=recipe.run.resume == "exact",
-        weights=model.named_parameters if copied else None,
-    )
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer, self.version = tokenizer, 0
+
+    @property
+    def whole(self) -> Any:
+        """Raises `RecipeError`: there is no model here."""
+        raise RecipeError('engine.kind = "http": the weights are the server\'s own, none are here')
 
 
 def member(
@@ -205,11 +207,16 @@ def member(
 ) -> Member:
     """The policy of a name with its engine; `bases` are the weights that adapters share."""
     part = recipe.of(name)
+    own = recipe.policies.get(name, PolicySettings())
+    if recipe.engine.kind == "http" and voice is None:
+        speaker = http_engine(recipe, name, folder)
+        policy: Policy = Served(speaker.chat.tokenizer)
+        return Member(name, policy, speaker, frozenset(part.agents), own)
     policy = load_policy(part, folder, bases, ranks)
     make = voice or partial(engine_of, copied=copied)
-    engine = make(recipe, name, policy.whole, policy.tokenizer)
-    settings = recipe.policies.get(name, PolicySettings())
-    return Member(name, policy, engine, frozenset(part.agents), settings)
+    engine = make(recipe, name, policy.whole, policy.tokenizer, folder)
+    once = recipe.engine.kind == "vllm" and voice is None
+    return Member(name, policy, engine, frozenset(part.agents), own, once)
 
 
 def load_policy(

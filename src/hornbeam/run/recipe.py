@@ -23,6 +23,7 @@ from hornbeam.run.choices import (
     GrowChoice,
     GuideChoice,
     LabelChoice,
+    Named,
     ProgramChoice,
     SearchChoice,
     StageChoice,
@@ -168,11 +169,25 @@ class SftStage(SftSettings):
     count: int | None = Field(None, ge=1)
 
 
-class EngineSettings(Settings):
-    """The local engine: requests in one batch, and tokens of prefixes kept."""
+class EngineSettings(Named):
+    """`kind`: what samples, with its own settings beside (docs/engines.md).
 
+    "local" has requests in one batch, and tokens of prefixes kept; "vllm" and "http" others.
+    """
+
+    kind: Literal["local", "vllm", "http"] = "local"
     max_batch: int = Field(64, ge=1)
     cache_tokens: int = Field(32768, ge=0)
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.kind == "local" and self.model_extra:
+            key = min(self.model_extra)
+            raise ValueError(f'{key!r} is no setting of kind "local": {nearest(key, LOCAL)}')
+        return self
+
+
+LOCAL = ("max_batch", "cache_tokens")
 
 
 class WorkerSettings(Cluster):

@@ -1,0 +1,91 @@
+"""Which engine samples for a policy, as the recipe's section [engine] says."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from hornbeam.chat import Chat, TemplateChat
+from hornbeam.engine.base import Engine
+from hornbeam.engine.local import LocalEngine, LocalSettings
+from hornbeam.engine.wire import HttpSettings
+from hornbeam.errors import RecipeError
+from hornbeam.run.judges import judge_folder
+from hornbeam.run.recipe import EngineSettings, Recipe
+from hornbeam.settings import Settings, build
+
+
+def engine_settings(told: EngineSettings) -> Settings:
+    """The settings of the kind that is named. Raises `RecipeError` for what it does not know."""
+    from hornbeam.engine.vllm import VllmSettings
+
+    kinds: dict[str, type[Settings]] = {"local": LocalSettings, "vllm": VllmSettings}
+    kinds["http"] = HttpSettings
+    given = told.model_dump(include=told.model_fields_set - {"kind"}) | (told.model_extra or {})
+    if told.kind != "local":  # a recipe that is kept whole has them at their defaults
+        plain = EngineSettings().model_dump()
+        given = {name: value for name, value in given.items() if plain.get(name) != value}
+    return build("engine", kinds, told.kind, given)
+
+
+def engine_of(
+    recipe: Recipe, name: str, model: Any, tokenizer: Any, folder: Path, copied: bool = False
+) -> Engine:
+    """What samples for the agents of a policy; the one place that makes it.
+
+    `model` is the trainer's, whose first weights are those of `folder`. A local engine samples from
+    it, or with `copied` from a copy, while the model trains; vLLM has a copy in any case.
+    """
+    chat = TemplateChat(tokenizer, recipe.of(name).model.name)
+    how = engine_settings(recipe.engine)
+    exact = recipe.run.resume == "exact"
+    if isinstance(how, LocalSettings):
+        own = deepcopy(model) if copied else model
+        weights = model.named_parameters if copied else None
+        return LocalEngine(own, chat, how, deterministic=exact, weights=weights)
+    if exact:
+        raise RecipeError(
+            f'run.resume = "exact" wants engine.kind = "local": {recipe.engine.kind!r} decides by'
+            " arrival which requests share a batch"
+        )
+    return _vllm(recipe, model, chat, folder, how)
+
+
+def check_trains(recipe: Recipe) -> None:
+    """`RecipeError` where what samples has weights that training would not change."""
+    if recipe.engine.kind == "http":
+        raise RecipeError(
+            'engine.kind = "http": the server speaks with weights of its own, which training here'
+            ' does not change; it is for search, label and eval. Train with "local" or "vllm"'
+        )
+
+
+def http_engine(recipe: Recipe, name: str, folder: Path) -> Any:
+    """The server that speaks for a policy; of `folder` only the tokenizer is read."""
+    from transformers import AutoTokenizer
+
+    from hornbeam.engine.http import HttpEngine
+
+    how = engine_settings(recipe.engine)
+    assert isinstance(how, HttpSettings)
+    place = judge_folder(how.tokenizer) if how.tokenizer else folder
+    tokenizer: Any = AutoTokenizer.from_pretrained(place, local_files_only=True)
+    chat = TemplateChat(tokenizer, how.tokenizer or recipe.of(name).model.name)
+    return HttpEngine(how, chat, lambda line: print(line, file=sys.stderr))
+
+
+def _vllm(recipe: Recipe, model: Any, chat: Chat, folder: Path, how: Any) -> Engine:
+    from hornbeam.engine.vllm import VllmEngine
+    from hornbeam.train import forward
+    from hornbeam.train.weights import merged
+
+    def probe(context: Sequence[int], tokens: Sequence[int]) -> list[float]:
+        return forward.score(model, context, tokens, 1.0)
+
+    sent: dict[str, Any] = {"weights": lambda: merged(model).items()}
+    if how.lora_rank:
+        sent = {"adapter": model.save_pretrained}
+    return VllmEngine(folder, chat, how, probe=probe, seed=recipe.run.seed, **sent)
