@@ -8,8 +8,8 @@ their trie, which has 2 L. A step is loss, backward, clip and AdamW of the same 
 variants run at most 2 L tokens at a time. They are timed in turn in one process, and their gradient
 norms are checked to agree. What is told of a cell:
 
-    share of the ratio    (flat seconds / packed seconds) / s; below 1 also since the head over trained
-                          tokens and the update cost both the same, most of all in small models
+    share of the ratio    (flat seconds / packed seconds) / s; below 1 also since both pay the same
+                          for the head and the update, most of all where the model is small
     share of the matmul   operations of the packed step (forward, backward, attention; nothing that
                           is computed again) / seconds, over the rate of a matmul measured here
     peak                  memory of one step: of the GPU; on a CPU that of a process of its own
