@@ -8,11 +8,14 @@ their trie, which has 2 L. A step is loss, backward, clip and AdamW of the same 
 variants run at most 2 L tokens at a time. They are timed in turn in one process, and their gradient
 norms are checked to agree. What is told of a cell:
 
-    share of the ratio    (flat seconds / packed seconds) / s: 1 where packing saves all it can
+    share of the ratio    (flat seconds / packed seconds) / s; below 1 also since both pay the same
+                          for the head and the update, most of all where the model is small
     share of the matmul   operations of the packed step (forward, backward, attention; nothing that
                           is computed again) / seconds, over the rate of a matmul measured here
     peak                  memory of one step: of the GPU; on a CPU that of a process of its own
                           (--peaks)
+
+On a CPU shares are told by its own seconds, which other work on the machine changes little.
 
 On a GPU: bfloat16, flex attention, activation checkpointing, a model of 0.5b and lengths of 2k to
 32k. On a CPU: float32, masks, a tiny model, short lengths; the other cells are told as not
@@ -50,6 +53,7 @@ SIZES = {  # hidden, inner, layers, heads, key-value heads, vocabulary
 }
 VARIANTS = ("packed", "flat")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+TOLD = 0 if DEVICE == "cuda" else 1  # which of the clocks shares are told by
 
 
 def policies(size: str, length: int, variants: tuple[str, ...] = VARIANTS) -> dict[str, Policy]:
@@ -115,18 +119,18 @@ def matmul_rate(size: str) -> float:
     a, b = torch.randn(rows, hidden, **like), torch.randn(hidden, inner, **like)
     took = []
     for _ in range(20):
-        began = clock()
+        began = clocks()[TOLD]
         for _ in range(5):
             a @ b
-        took.append((clock() - began) / 5)
+        took.append((clocks()[TOLD] - began) / 5)
     return 2 * rows * hidden * inner / min(took)
 
 
-def clock() -> float:
-    """Seconds, all work of the device done."""
+def clocks() -> tuple[float, float]:
+    """Seconds of the clock and of the CPU, all work of the device done."""
     if DEVICE == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return time.perf_counter(), time.process_time()
 
 
 def cell(
@@ -135,32 +139,34 @@ def cell(
     """Times of both variants in turn; the first turn makes gradients, moments and kernels."""
     tree = load(sharing, length)
     made = policies(size, length)
-    told: dict[str, list[float]] = {v: [] for v in VARIANTS}
+    told: dict[str, list[tuple[float, float]]] = {v: [] for v in VARIANTS}
     peaks, unique = {}, 0.0
     for turn in range(repeats + 1):
         norms = {}
         for v in VARIANTS:
             if DEVICE == "cuda":
                 torch.cuda.reset_peak_memory_stats()
-            began = clock()
+            began = clocks()
             result = made[v].step([tree])
             if turn:
-                told[v].append(clock() - began)
+                wall, cpu = (b - a for a, b in zip(began, clocks()))
+                told[v].append((wall, cpu))
             norms[v], unique = result["grad_norm"], result["tokens_unique"]
             if DEVICE == "cuda":
                 peaks[v] = torch.cuda.max_memory_allocated() // 2**20
         apart = abs(norms["packed"] - norms["flat"]) / norms["flat"]
         assert apart < (0.03 if DEVICE == "cuda" else 1e-3), f"the steps differ: {norms}"
     work = operations(made["packed"], tree)
-    ratios = [f / p for f, p in zip(told["flat"], told["packed"])]
+    ratios = [f[TOLD] / p[TOLD] for f, p in zip(told["flat"], told["packed"])]
     return {
         "sharing": sharing,
         "length": length,
         "unique": unique,
-        "seconds": told,
+        "seconds": {v: [wall for wall, _ in told[v]] for v in VARIANTS},
+        "cpu_seconds": {v: [cpu for _, cpu in told[v]] for v in VARIANTS},
         "flat_over_packed": spread(ratios),
         "share_of_ratio": spread([r / sharing for r in ratios]),
-        "share_of_matmul": spread([work / s / rate for s in told["packed"]]),
+        "share_of_matmul": spread([work / s[TOLD] / rate for s in told["packed"]]),
         "peak_mib": {v: peak(v, size, sharing, length) for v in VARIANTS} if watched else peaks,
     }
 
@@ -179,7 +185,8 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def line(row: dict[str, Any]) -> str:
-    packed, flat = (spread(row["seconds"][v])["median"] for v in VARIANTS)
+    seconds = row[("seconds", "cpu_seconds")[TOLD]]
+    packed, flat = (spread(seconds[v])["median"] for v in VARIANTS)
 
     def three(key: str) -> str:
         return "{median:.2f} ({min:.2f} to {max:.2f})".format(**row[key])
