@@ -9,7 +9,6 @@ Left out: actors that outlive their driver, tasks without actors, files for othe
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import math
 import os
@@ -66,9 +65,10 @@ class RayActors:
         self, cluster: Cluster, maker: Callable[[], Any], say: Callable[[str], None]
     ) -> None:
         self.cluster, self._maker, self._say = cluster, maker, say
-        self._ray = _ray()
         if cluster.address:
             _reach(cluster.address)
+            os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # twenty take minutes
+        self._ray = _ray()
         self._own = not self._ray.is_initialized() and _join(self._ray, cluster, say)
         options = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus}
         self._kind = self._ray.remote(_Actor).options(**options)
@@ -128,7 +128,6 @@ class RayActors:
     def close(self) -> None:
         """End the actors, and leave the cluster; one that was started here ends."""
         if self._gone:
-            atexit.unregister(self._ray.shutdown)  # it would wait for the cluster
             return
         for made in self._made.values():
             if made.done() and not made.cancelled() and not made.exception():
@@ -229,6 +228,8 @@ class RayActors:
                 async with asyncio.timeout(REACH):
                     _, writer = await asyncio.open_connection(host, port)
                 writer.close()
+                if not any(node["Alive"] for node in self._ray.nodes()):
+                    raise OSError("none of its machines is alive")
                 misses = 0
             except OSError as error:
                 misses += 1
