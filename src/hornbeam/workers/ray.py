@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from hornbeam.errors import RecipeError, WorkerError
+from hornbeam.errors import HornbeamError, RecipeError, WorkerError
 from hornbeam.settings import Settings
 
 J = TypeVar("J")
@@ -171,7 +171,7 @@ class RayActors:
 
     async def _at(self, place: int) -> Any:
         """The actor of a place, made where there is none."""
-        if place not in self._made:
+        if place not in self._made or self._made[place].cancelled():
             self._made[place] = asyncio.ensure_future(self._make())
         return await asyncio.shield(self._made[place])
 
@@ -201,12 +201,13 @@ class RayActors:
     async def _told(self, ref: Any) -> Any:
         """What comes of a call; its own error where it failed. Cancelled, it stops there too."""
         try:
-            return await ref
+            return await asyncio.wrap_future(ref.future())  # which both kinds of Ray driver have
         except asyncio.CancelledError:
             self._ray.cancel(ref)
             raise
         except self._ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+            known = isinstance(error.cause, HornbeamError)
+            raise error.cause from (None if known else error)  # with its trace where it is a bug
 
     def _fell(self, place: int, actor: Any, error: BaseException) -> None:
         """Make room for a new actor where one died; several jobs of it may tell."""
