@@ -2,9 +2,10 @@
 
     python bench/cluster.py [--steps 3] [--tasks 16] [--growers 1 2] [--json FILE]
 
-The tiny recipe is trained for `--steps` steps without a warm start: once here, once with each
-number of actors on a cluster of this machine, and once more with the most actors of which one is
-killed with SIGKILL while a step grows. Rates are of all steps but the first, in which actors start.
+The tiny recipe is warm-started once, and trained from there for `--steps` steps: once here, once
+with each number of actors on a cluster of this machine, and once more with the most actors of which
+one is killed with SIGKILL while the second step grows. Rates are of all steps but the first, in
+which actors start.
 
 Exactly once: the store holds every tree of every step, done, no node twice, and as many model calls
 were paid as its nodes hold. Exit code 1 where that is not so.
@@ -33,7 +34,7 @@ from hornbeam.store import Store, TreeKey
 from resume import machine
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "tiny.toml"
-SETS = ("sft={count=8, epochs=1}", "run.eval_every=0", "run.eval_start=false")
+SETS = ("run.eval_every=0", "run.eval_start=false", "tasks.eval.0.count=4")
 
 
 class Quiet(Watch):
@@ -80,12 +81,18 @@ def counted(folder: Path, steps: int, tasks: int) -> dict[str, Any]:
     }
 
 
+def warm(scratch: Path, count: int) -> None:
+    """A model that has seen demonstrations, in warm/final."""
+    recipe = load_recipe(RECIPE, [*SETS, "run.steps=0", f"sft={{count={count}, lr=2e-3}}"])
+    asyncio.run(Run(recipe, plan(recipe, RECIPE.parent), scratch / "warm", Quiet()).go())
+
+
 def arm(growers: int, steps: int, tasks: int, scratch: Path, kill: bool = False) -> dict[str, Any]:
     """One run: its rate, what its store holds, what died."""
-    sets = [*SETS, f"run.steps={steps}", f"run.tasks={tasks}"]
+    sets = [*SETS, f"run.steps={steps}", f"run.tasks={tasks}", f"model.name={scratch}/warm/final"]
     if growers:
         sets += ["workers.kind=ray", f"workers.growers={growers}"]
-    recipe = load_recipe(RECIPE, sets)
+    recipe = load_recipe(RECIPE, sets).model_copy(update={"sft": None})
     folder, watch, killed = scratch / f"{growers}{kill}", Quiet(), list[int]()
     over = threading.Event()
     given = (folder, tasks + tasks // 4, killed, over)
@@ -117,6 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--tasks", type=int, default=16)
+    parser.add_argument("--shown", type=int, default=300, help="demonstrations of the warm start")
     parser.add_argument("--growers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path)
     told = parser.parse_args()
@@ -124,6 +132,7 @@ def main() -> None:
     rows = []
     print(f"{'workers':<10}{'trees/min':>11}{'first s':>9}{'killed':>8}{'trees':>7}  once")
     with tempfile.TemporaryDirectory() as scratch:
+        warm(Path(scratch), told.shown)
         for growers, kill in arms:
             row = arm(growers, told.steps, told.tasks, Path(scratch), kill)
             rows.append(row)

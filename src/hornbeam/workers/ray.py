@@ -9,7 +9,6 @@ Left out: actors that outlive their driver, tasks without actors, files for othe
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import math
 import os
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from hornbeam.errors import RecipeError, WorkerError
+from hornbeam.errors import HornbeamError, RecipeError, WorkerError
 from hornbeam.settings import Settings
 
 J = TypeVar("J")
@@ -66,9 +65,10 @@ class RayActors:
         self, cluster: Cluster, maker: Callable[[], Any], say: Callable[[str], None]
     ) -> None:
         self.cluster, self._maker, self._say = cluster, maker, say
-        self._ray = _ray()
         if cluster.address:
             _reach(cluster.address)
+            os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # twenty take minutes
+        self._ray = _ray()
         self._own = not self._ray.is_initialized() and _join(self._ray, cluster, say)
         options = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus}
         self._kind = self._ray.remote(_Actor).options(**options)
@@ -128,7 +128,6 @@ class RayActors:
     def close(self) -> None:
         """End the actors, and leave the cluster; one that was started here ends."""
         if self._gone:
-            atexit.unregister(self._ray.shutdown)  # it would wait for the cluster
             return
         for made in self._made.values():
             if made.done() and not made.cancelled() and not made.exception():
@@ -172,7 +171,7 @@ class RayActors:
 
     async def _at(self, place: int) -> Any:
         """The actor of a place, made where there is none."""
-        if place not in self._made:
+        if place not in self._made or self._made[place].cancelled():
             self._made[place] = asyncio.ensure_future(self._make())
         return await asyncio.shield(self._made[place])
 
@@ -202,12 +201,13 @@ class RayActors:
     async def _told(self, ref: Any) -> Any:
         """What comes of a call; its own error where it failed. Cancelled, it stops there too."""
         try:
-            return await ref
+            return await asyncio.wrap_future(ref.future())  # which both kinds of Ray driver have
         except asyncio.CancelledError:
             self._ray.cancel(ref)
             raise
         except self._ray.exceptions.RayTaskError as error:
-            raise error.cause from None
+            known = isinstance(error.cause, HornbeamError)
+            raise error.cause from (None if known else error)  # with its trace where it is a bug
 
     def _fell(self, place: int, actor: Any, error: BaseException) -> None:
         """Make room for a new actor where one died; several jobs of it may tell."""
@@ -229,6 +229,8 @@ class RayActors:
                 async with asyncio.timeout(REACH):
                     _, writer = await asyncio.open_connection(host, port)
                 writer.close()
+                if not any(node["Alive"] for node in self._ray.nodes()):
+                    raise OSError("none of its machines is alive")
                 misses = 0
             except OSError as error:
                 misses += 1
