@@ -42,9 +42,7 @@ def test_balance_keeps_grahams_bound_and_loses_no_pack(ranks):
         sizes = [draw.randint(1, 20) for _ in range(draw.randint(1, 7))]
         given = balance(sizes, ranks)
         assert sorted(itertools.chain(*given)) == list(range(len(sizes)))
-        assert all(
-            [sizes[k] for k in own] == sorted(sizes[k] for k in own)[::-1] for own in given
-        )
+        assert all([sizes[k] for k in own] == sorted(sizes[k] for k in own)[::-1] for own in given)
         best = min(
             max(sum(s for s, r in zip(sizes, who) if r == rank) for rank in range(ranks))
             for who in itertools.product(range(ranks), repeat=len(sizes))

@@ -76,7 +76,7 @@ def train_command(
 
 def _train(told: Any, base: Path, folder: Path, policy: str | None, group: Any) -> None:
     """Run the loop in this process; with a group, over its ranks."""
-    from hornbeam.run import Run, Watch, plan
+    from hornbeam.run import Run, Watch, load_policies, plan
     from hornbeam.run.ranks import lead
 
     watch = Watch()
@@ -84,7 +84,8 @@ def _train(told: Any, base: Path, folder: Path, policy: str | None, group: Any) 
     for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
         watch.say(source)
     if policy is None:
-        run = Run(told, made, folder, watch, **({} if group is None else {"load": lead(group)}))
+        load = load_policies if group is None else lead(group)
+        run = Run(told, made, folder, watch, load=load)
     else:
         from hornbeam.run.decoupled import Trainer
 

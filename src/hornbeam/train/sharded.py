@@ -91,7 +91,7 @@ def by_all(
     """A method that rank 0 calls and all ranks run."""
 
     @wraps(body)
-    def told(self: ShardedPolicy, *args: Given.args, **kwargs: Given.kwargs) -> Done:
+    def told(self: ShardedPolicy, /, *args: Given.args, **kwargs: Given.kwargs) -> Done:
         self.ranks.tell(self.number, body.__name__, args)
         with self.ranks.together("go on together"):
             return body(self, *args, **kwargs)
@@ -264,7 +264,7 @@ class ShardedPolicy(Policy):
 
 
 def _full(part: Tensor) -> Tensor:
-    return part.detach().full_tensor() if isinstance(part, DTensor) else part.detach()
+    return (part.full_tensor() if isinstance(part, DTensor) else part).detach()
 
 
 def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
