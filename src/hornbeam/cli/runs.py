@@ -120,7 +120,8 @@ def _train(told: Recipe, base: Path, folder: Path, policy: str | None, group: An
     for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
         watch.say(source)
     if policy is None:
-        run = Run(told, made, folder, watch, load=load_policies if group is None else lead(group))
+        load = load_policies if group is None else lead(group)
+        run = Run(told, made, folder, watch, load=load)
     else:
         from hornbeam.run.decoupled import Trainer
 

@@ -239,7 +239,8 @@ def load_policy(
         return Policy(model.to(where), tokenizer, **more)
     from hornbeam.train.sharded import ShardedPolicy
 
-    return ShardedPolicy(model, tokenizer, ranks=ranks, **more)
+    aside = None if recipe.engine.kind == "local" else "cpu"  # the local engine samples from it
+    return ShardedPolicy(model, tokenizer, ranks=ranks, whole_at=aside, **more)
 
 
 def base_of(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> tuple[Any, Any]:

@@ -91,12 +91,12 @@ def by_all(
     """A method that rank 0 calls and all ranks run."""
 
     @wraps(body)
-    def told(self: ShardedPolicy, *args: Given.args, **kwargs: Given.kwargs) -> Done:
+    def told(self: ShardedPolicy, /, *args: Given.args, **kwargs: Given.kwargs) -> Done:
         self.ranks.tell(self.number, body.__name__, args)
         with self.ranks.together("go on together"):
             return body(self, *args, **kwargs)
 
-    return told  # type: ignore[return-value]
+    return told
 
 
 class _Root(torch.nn.Module):
@@ -264,8 +264,7 @@ class ShardedPolicy(Policy):
 
 
 def _full(part: Tensor) -> Tensor:
-    whole: Tensor = part.detach()
-    return whole.full_tensor() if isinstance(whole, DTensor) else whole
+    return (part.full_tensor() if isinstance(part, DTensor) else part).detach()
 
 
 def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
