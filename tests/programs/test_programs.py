@@ -113,7 +113,9 @@ def test_react_with_another_tool_and_answer(grow) -> None:
         names=("reader",),
         tools={"search": lambda query: [query.upper()]},
     )
-    assert show is None
+    assert show is not None
+    with pytest.raises(DataError, match=r"who has no data\.plan"):
+        show(Task("who", "Who wrote it?"))
     assert 'Found: ["WHO WROTE IT"]' in prompts(tree)[1]
     assert "user: Who?assistant: #### Annuser: Who wrote it?" in prompts(tree)[0]
     assert ends(tree) == [("Bob", "")]
