@@ -98,7 +98,7 @@ def run(args: argparse.Namespace, folder: Path, scratch: Path) -> dict[str, Any]
     model, tokenizer = weights.load(folder)
     model.eval()
     chat = TemplateChat(tokenizer)
-    problems = [TaskSettings(source="word_problems", split="eval", count=args.prompts, seed=0)]
+    problems = [TaskSettings(source="word_problems", split="test", count=args.prompts, seed=0)]
     prompts = [chat.render([user(task.question)]) for task in load_tasks(problems).tasks]
     plain = [Request(p, Sampling(args.tokens, temperature=0)) for p in prompts]
     random = [Request(p, Sampling(args.tokens), seed=n) for n, p in enumerate(prompts)]

@@ -12,6 +12,7 @@ Left out: transfer over CUDA IPC or NCCL, several nodes, pipeline parallelism, s
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import os
 from array import array
@@ -312,7 +313,8 @@ class VllmEngine:
         self._dead = self._dead or "the engine is closed: make a new one"
         await asyncio.to_thread(self._llm.shutdown)
         self._loop.close()
-        self._llm = None  # it ends itself once more when it goes
+        self._llm = None
+        gc.collect()  # it ends itself once more as it goes, which fails when Python ends
         if self._lora:
             self._lora[1].cleanup()
 
