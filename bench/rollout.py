@@ -1,11 +1,12 @@
 """Trees per minute with each engine: the same tasks, the same program, the same weights.
 
-    OMP_NUM_THREADS=1 python bench/rollout.py [--trees 8] [--arms local,vllm] [--json FILE]
+    OMP_NUM_THREADS=1 python bench/rollout.py [--trees 8] [--arms local,vllm,ray] [--json FILE]
 
 Grows the trees of a recipe's first tasks (recipes/calculator.toml: react with a calculator, six
 trunks and a branch each) and prints trees a minute, sampled tokens a second, and how many prompt
 tokens were computed for one that is unique: distinct prefixes over all asks, less those that were
 sampled and so stood in the cache. Engines sample differently from equal seeds, so trees differ.
+"ray" is vLLM in each of two actors that grow trees; what is unique is told over both.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import platform
 import time
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,11 @@ from hornbeam.engine.base import Completion, Engine, Request
 from hornbeam.engine.local import LocalEngine, LocalSettings
 from hornbeam.engine.vllm import VllmEngine, VllmSettings
 from hornbeam.grow import Grower
+from hornbeam.ledger import Ledger
+from hornbeam.run.crew import Fleet
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.wire import Plan, plan
+from hornbeam.run.wire import Plan, load_policies, plan
+from hornbeam.run.wire import World as Wired
 from hornbeam.store import TreeKey
 from hornbeam.train import weights
 from hornbeam.tree import Tree
@@ -137,10 +141,60 @@ async def measure(world: World, engine: Engine, trees: int) -> dict[str, Any]:
     }
 
 
+async def by_actors(world: World, trees: int) -> dict[str, Any]:
+    """The same by two Ray actors, a vLLM in each."""
+    sets = {"kind": "vllm", "dtype": "float32", "cache_gib": 1, "context": 1024}
+    told = world.recipe.model_dump()
+    told["engine"] = {"max_batch": told["engine"]["max_batch"], **sets}
+    told["workers"] |= {"kind": "ray", "growers": 2}
+    told["model"] = {"name": str(world.folder)}
+    told["limits"] |= {"tool_seconds": 60.0}
+    recipe, ledger = Recipe.model_validate(told), Ledger()
+    fleet = Fleet(recipe, RECIPES, world.folder, print, load_policies)
+    try:
+        grower = Wired.build(recipe, world.plan, fleet.policies).grower(ledger, None)
+        crew = replace(fleet.crew(grower), scorer=None)
+        await fleet.policies.load()
+        tasks = world.plan.train.tasks
+        await crew.grow_all([(TreeKey("warm", 0, n), Tree(tasks[-n].to_json())) for n in (1, 2)])
+        before = dict(ledger.totals)
+        starts = [
+            (TreeKey("bench", 0, n), Tree(task.to_json(), seed=n))
+            for n, task in enumerate(tasks[:trees])
+        ]
+        begun = time.perf_counter()
+        grown = await crew.grow_all(starts, at_once=trees)
+        seconds = time.perf_counter() - begun
+    finally:
+        fleet.close()
+    paid = {kind: amount - before.get(kind, 0) for kind, amount in ledger.totals.items()}
+    prefixes: set[int] = set()
+    sampled: set[int] = set()
+    for tree in grown:
+        for i, node in enumerate(tree.nodes[1:], 1):
+            context = tree.context(i)
+            seen = hashes(context + node.tokens)
+            prefixes.update(seen[: len(context)])
+            sampled.update(seen[len(context) : -1])
+    unique = len(prefixes - sampled)
+    told_of = (paid["model_calls"], paid["sampled_tokens"])
+    prompt = paid["prompt_tokens_computed"] + paid.get("prompt_tokens_cached", 0)
+    return {
+        "trees": len(grown),
+        "nodes": sum(len(tree) - 1 for tree in grown),
+        "seconds": seconds,
+        "trees_per_minute": 60 * len(grown) / seconds,
+        "sampled_per_second": paid["sampled_tokens"] / seconds,
+        **dict(zip(KINDS, (*told_of, prompt, paid["prompt_tokens_computed"]))),
+        "unique": unique,
+        "computed_per_unique": paid["prompt_tokens_computed"] / unique,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trees", type=int, default=8)
-    parser.add_argument("--arms", default=",".join(ARMS), help=f"of {', '.join(ARMS)}")
+    parser.add_argument("--arms", default="local,vllm,ray", help="of local, vllm, ray")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="a tiny random model, two trees")
     parser.add_argument("--json", type=Path)
@@ -157,7 +211,10 @@ def main() -> None:
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in args.arms.split(",")}
     for _ in range(args.repeats):
         for name, told in rows.items():
-            row = asyncio.run(measure(world, ARMS[name](world), trees))
+            if name == "ray":
+                row = asyncio.run(by_actors(world, trees))
+            else:
+                row = asyncio.run(measure(world, ARMS[name](world), trees))
             told.append(row)
             print(
                 f"{name:10}{row['trees_per_minute']:10.1f}{row['sampled_per_second']:11.0f}"

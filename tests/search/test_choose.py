@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hornbeam.errors import RecipeError
+from hornbeam.errors import DataError, RecipeError
 from hornbeam.search import Fork, State, Vote
 from hornbeam.search.choose import (
     candidates,
@@ -19,6 +19,7 @@ from hornbeam.search.choose import (
     outcome_weight,
     path_weight,
 )
+from hornbeam.tree import ids
 from search.by_hand import end, step, task
 
 
@@ -41,6 +42,14 @@ def pool():
     end(tree, 0, 5, None, 1.0)
     tree.columns["orm"] = [None, None, 0.0, 0.6, 0.8, -0.6, 1.0, 1.0]
     return tree
+
+
+def test_without_log_probs_there_is_no_likelihood() -> None:
+    """An engine that tells none is no reason to take every path for equally likely."""
+    tree = task()
+    leaf = end(tree, 0, 0, "4", tokens=ids([5, 6]))
+    with pytest.raises(DataError, match="its engine tells no log-probs"):
+        likelihood(tree, leaf)
 
 
 def test_candidates_are_answers_in_order_of_episode() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hornbeam.errors import RecipeError
+from hornbeam.errors import DataError, RecipeError
 from hornbeam.search.values import failed, place, worth
 from hornbeam.search.vote import as_text
 from hornbeam.settings import nearest
@@ -162,7 +162,13 @@ def outcome_weight(value: float | None) -> float:
 
 
 def likelihood(tree: Tree, leaf: int, mean: bool = False) -> float:
-    """Sum of the log-probs of all sampled tokens of the path, or their mean; nats."""
+    """Sum of the log-probs of all sampled tokens of the path, or their mean; nats.
+
+    Raises `DataError` where an engine told none.
+    """
+    if any(len(tree.nodes[i].tokens) > len(tree.nodes[i].logprobs) for i in tree.path(leaf)):
+        name = tree.task.get("id")
+        raise DataError(f"task {name!r}: its engine tells no log-probs: choose by something else")
     spoken = [x for i in tree.path(leaf) for x in tree.nodes[i].logprobs]
     total = math.fsum(spoken)
     return total / len(spoken) if mean and spoken else total
