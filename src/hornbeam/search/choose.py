@@ -166,7 +166,7 @@ def likelihood(tree: Tree, leaf: int, mean: bool = False) -> float:
 
     Raises `DataError` where an engine told none.
     """
-    if any(len(tree.nodes[i].tokens) > len(tree.nodes[i].logprobs) for i in tree.path(leaf)):
+    if any(tree.nodes[i].tokens and not tree.nodes[i].logprobs for i in tree.path(leaf)):
         name = tree.task.get("id")
         raise DataError(f"task {name!r}: its engine tells no log-probs: choose by something else")
     spoken = [x for i in tree.path(leaf) for x in tree.nodes[i].logprobs]
