@@ -224,12 +224,12 @@ async def _goes_on(
 async def _scale(
     engine: HttpEngine, able: Abilities, prompt: array[int], answer: array[int], at_1: list[float]
 ) -> Literal["", "raw", "whole", "cut"]:
-    """What becomes of the likeliest token's log-prob at temperature 4, with a nucleus of one.
+    """What becomes of the likeliest token's log-prob at temperature 2, with a nucleus of one.
 
     Looked at where the greedy answer was least sure. Raw it stays, whole it falls, cut it is 0.
     """
     k = min(range(len(at_1)), key=lambda i: at_1[i])
-    how = Sampling(temperature=4.0, top_p=1e-6)
+    how = Sampling(temperature=2.0, top_p=1e-6)  # the most that OpenAI and vLLM take
     said = await engine.ask(able, prompt + answer[:k], how, 1, 0)
     if at_1[k] > -SURE or not said.logprobs or list(said.tokens or ()) != [answer[k]]:
         return ""
