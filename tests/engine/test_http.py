@@ -1,6 +1,7 @@
 """The http engine against a little server: what a probe finds, refuses, and waits for."""
 
 import asyncio
+import gc
 import threading
 import time
 from dataclasses import replace
@@ -229,17 +230,56 @@ def test_who_is_cancelled_ends_the_request_at_the_server():
     assert all("closed while this request was in flight" in str(error) for error in closed)
 
 
-def test_rates_and_requests_in_flight_are_bounded():
-    with served(slow=0.05) as server:
-        began = time.monotonic()
-        spoken(server, *map(ask, range(6)), known=KNOWN, requests_minute=600)
-        assert time.monotonic() - began >= 0.5
-        began = time.monotonic()
-        spoken(server, *map(ask, range(4)), known=KNOWN, concurrency=1)
-        assert time.monotonic() - began >= 0.2
-        began, most = time.monotonic(), len(PROMPT) + 24
-        spoken(server, *map(ask, range(4)), known=KNOWN, tokens_minute=most * 600)
-        assert time.monotonic() - began >= 0.3
+ONE_AT_A_TIME = [
+    {"requests_minute": 1},
+    {"tokens_minute": len(PROMPT) + 24},
+    {"concurrency": 1, "timeout": 60},
+]
+
+
+@pytest.mark.parametrize("bound", ONE_AT_A_TIME)
+def test_rates_and_requests_in_flight_are_bounded(bound):
+    async def go(server):
+        engine = HttpEngine(HttpSettings(url=server.url, **bound), CHAT)
+        engine.abilities = KNOWN
+        jobs = [asyncio.create_task(engine.generate(ask(seed))) for seed in range(3)]
+        while not server.seen:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        await engine.aclose()
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    with served(slow=60 if "concurrency" in bound else 0) as server:
+        asyncio.run(go(server))
+    assert len(server.seen) == 1
+
+
+def test_a_pace_is_even_and_what_was_not_used_is_given_back():
+    async def even():
+        pace, began = wire.Pace(1200), time.monotonic()
+        for _ in range(5):
+            await pace.take(2)
+        return time.monotonic() - began
+
+    async def unused():
+        pace = wire.Pace(1)
+        for _ in range(5):
+            await pace.take(2)
+            pace.give(2)
+
+    assert asyncio.run(even()) >= 0.4
+    asyncio.run(asyncio.wait_for(unused(), 20))
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_an_engine_outlives_its_event_loops():
+    with served() as server:
+        engine = HttpEngine(HttpSettings(url=server.url), CHAT)
+        first, second = (asyncio.run(engine.generate(ask(3))) for _ in range(2))
+        asyncio.run(engine.aclose())
+    assert first == second and first.tokens
+    del engine
+    gc.collect()  # what the first loop left open is let go here, where it is expected
 
 
 def test_what_is_paid_is_counted(monkeypatch):

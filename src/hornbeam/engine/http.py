@@ -27,6 +27,8 @@ from hornbeam.engine.wire import Account, HttpSettings, Refused, Wire
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tree import floats, ids
 
+__all__ = ["HttpEngine", "HttpSettings"]
+
 TOO_LONG = re.compile(
     r"context.{0,20}(length|size|window|limit)|exceed_context|(prompt|input).{0,40}too long"
     r"|too many tokens|input length",
@@ -229,7 +231,8 @@ class HttpEngine:
     async def aclose(self) -> None:
         """Fail what is in flight, which ends it at the server too, and close the connections."""
         self._closed = True
-        tasks = [*self._flying, *([self._opening] if self._opening else [])]
+        opening = self._opening if self._opening and not self._opening.done() else None
+        tasks = [*self._flying, *([opening] if opening else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
