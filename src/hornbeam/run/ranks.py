@@ -36,7 +36,7 @@ def launch(arguments: Sequence[str], count: int) -> bool:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.disable(logging.ERROR)  # the agent says in many lines what we say in one
     cores = os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
     try:
@@ -63,6 +63,8 @@ def launch(arguments: Sequence[str], count: int) -> bool:
             f"rank {rank} of {count} was killed (signal {-failure.exitcode}; 9 is often a lack of"
             " memory): the same command goes on from the last checkpoint"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
     return True
 
 
