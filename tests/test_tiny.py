@@ -1,6 +1,7 @@
 """The whole loop on a tiny model: grow, score, credit, pack, step, load, grow again."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ GOLDEN = [
 
 @pytest.fixture(scope="module")
 def made():
-    return plan(RECIPE, base=None)
+    return plan(RECIPE, Path())
 
 
 @pytest.fixture(scope="module")
