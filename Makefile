@@ -13,7 +13,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 PINS := pyproject.toml constraints.txt
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-BENCHES ?= $(wildcard bench/*.py)
+# Those that run by themselves; the others are told what to run (their heads say how), or want vLLM.
+STUDIES := $(patsubst %,bench/%.py,arms alignment search_seeds judge_seeds judge_use weights rollout \
+	decoupled_world resume_world)
+BENCHES ?= $(filter-out $(STUDIES),$(wildcard bench/*.py))
 
 help:
 	@grep '^# make' Makefile | cut -c3-
