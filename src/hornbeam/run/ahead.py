@@ -49,8 +49,8 @@ def warn_of_age(policies: Policies, behind: int, warn: Callable[[str], None]) ->
 class Ahead:
     """The trees of a run's steps, at most `behind` steps ahead of training.
 
-    `idle` counts since the last `take` the seconds in which nothing grew, and those in which the
-    trainer waited.
+    `take` tells of a step the seconds in which nothing grew, and those in which the trainer waited;
+    what lies between steps (evaluation, checkpoints) is in neither.
     """
 
     def __init__(self, grow: Grow, steps: int, behind: int) -> None:
@@ -60,6 +60,7 @@ class Ahead:
 
     async def trees(self, step: int) -> list[Tree]:
         """The trees of a step, all before it being trained; those of steps to come grow on."""
+        self.take()
         for coming in range(step, min(step + self._behind + 1, self._steps)):
             if coming not in self._growing:
                 self._growing[coming] = asyncio.create_task(self._grown(coming))
