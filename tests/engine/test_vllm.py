@@ -125,6 +125,13 @@ def test_weights_are_written_once_and_in_the_precision_asked_for(tmp_path):
         write_weights(lambda: [("a", tied)], tmp_path / "none", "float32")
 
 
+def test_merged_weights_have_the_names_that_the_plain_model_has(tmp_path):
+    trainer = Trainer(tmp_path / "model")
+    plain = list(weights.merged(trainer.model))
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    assert list(weights.merged(get_peft_model(trainer.model, config))) == plain
+
+
 @needs_vllm
 def test_greedy_answers_are_those_of_the_local_engine(trainer, engine):
     requests = [Request(p, GREEDY) for p in trainer.prompts(6)]

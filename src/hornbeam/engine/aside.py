@@ -27,17 +27,21 @@ class Aside:
         """The same for who has no loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def close(self) -> None:
-        """Cancel what runs there, then end it."""
-        self.closed = True
+    def cancel(self) -> None:
+        """Cancel all that runs there, and wait until it has ended."""
 
-        async def cancel() -> None:
+        async def cancelled() -> None:
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-        self.wait(cancel())
+        self.wait(cancelled())
+
+    def close(self) -> None:
+        """Cancel all that runs there, then end it."""
+        self.closed = True
+        self.cancel()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

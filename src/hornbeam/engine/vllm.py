@@ -12,11 +12,9 @@ Left out: transfer over CUDA IPC or NCCL, several nodes, pipeline parallelism, s
 from __future__ import annotations
 
 import asyncio
-import gc
 import math
 import os
 from array import array
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,7 +40,7 @@ from hornbeam.tree import floats, ids
 
 INBOX = "hornbeam.engine.inbox.Inbox"
 BOUNDS = {"float32": 0.01, "float16": 0.05, "bfloat16": 0.15}  # mean |dlogp| of a good update
-SEEN, SEEN_TOKENS = 2, 512  # samples kept for the probe, and how long they may be
+SEEN_TOKENS = 256  # how long a sample may be that the probe looks at
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, as vLLM knows them
 COLDEST = 0.01  # vLLM takes lower temperatures for this one
 BLOCK = 32  # tokens of a cached block on a CPU: vLLM's own 128 would share little of a tree
@@ -116,7 +114,7 @@ class VllmEngine:
         self.gap: float | None = None
         self.aborted = 0
         self._weights, self._adapter, self._probe = weights, adapter, probe
-        self._seen: deque[tuple[array[int], array[int]]] = deque(maxlen=SEEN)
+        self._seen: list[tuple[array[int], array[int]]] = []  # the last sample that is not long
         self._flying: set[str] = set()
         self._count = 0
         self._lora: tuple[Any, TemporaryDirectory[str]] | None = None
@@ -203,7 +201,7 @@ class VllmEngine:
         if not all(math.isfinite(value) for value in logprobs):
             raise EngineError("vLLM's log-probs are not finite: its weights are damaged")
         if len(request.prompt) + len(tokens) < min(SEEN_TOKENS, self.context):
-            self._seen.append((request.prompt, tokens))
+            self._seen = [(request.prompt, tokens)]
         cached = output.num_cached_tokens or 0
         return Completion(
             tokens=tokens,
@@ -311,10 +309,11 @@ class VllmEngine:
         if self._loop.closed:
             return
         self._dead = self._dead or "the engine is closed: make a new one"
+        self._loop.cancel()
         await asyncio.to_thread(self._llm.shutdown)
         self._loop.close()
+        self._llm.shutdown = lambda: None  # it calls it again as it goes, with Python half gone
         self._llm = None
-        gc.collect()  # it ends itself once more as it goes, which fails when Python ends
         if self._lora:
             self._lora[1].cleanup()
 

@@ -117,6 +117,7 @@ def base(model: Any) -> Any:
 
 def merged(causal: Any) -> dict[str, Tensor]:
     """The weights by their Hugging Face names, adapters added in; the model stays as it is."""
+    causal = causal.get_base_model() if hasattr(causal, "get_base_model") else causal
     deltas = {
         f"{name}.weight": module.get_delta_weight("default").detach()
         for name, module in causal.named_modules()
