@@ -29,6 +29,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
+from hornbeam.errors import StoreError
 from hornbeam.run import Run, Watch, load_recipe, plan
 from hornbeam.store import Store, TreeKey
 from resume import machine
@@ -54,13 +55,15 @@ def actors() -> list[psutil.Process]:
 def kill_one(folder: Path, trees: int, killed: list[int], over: threading.Event) -> None:
     """Kill an actor when so many trees have come home and more are out."""
     while not over.wait(0.05):
-        if (folder / "run.db").is_file():
+        try:
             with Store(folder, read_only=True) as store:
                 enough = len(store.keys("train")) >= trees
-            if enough and (there := actors()):
-                os.kill(there[0].pid, signal.SIGKILL)
-                killed.append(there[0].pid)
-                return
+        except StoreError:  # it is not there yet
+            continue
+        if enough and (there := actors()):
+            os.kill(there[0].pid, signal.SIGKILL)
+            killed.append(there[0].pid)
+            return
 
 
 def counted(folder: Path, steps: int, tasks: int) -> dict[str, Any]:

@@ -129,8 +129,11 @@ class RayActors:
         """End the actors, and leave the cluster; one that was started here ends."""
         if self._gone:
             return
+        self._gone = True
         for made in self._made.values():
-            if made.done() and not made.cancelled() and not made.exception():
+            if not made.done():
+                made.cancel()
+            elif not made.cancelled() and not made.exception():
                 self._ray.kill(made.result())
         self._made.clear()
         if self._own:
@@ -203,7 +206,8 @@ class RayActors:
         try:
             return await asyncio.wrap_future(ref.future())  # which both kinds of Ray driver have
         except asyncio.CancelledError:
-            self._ray.cancel(ref)
+            if not self._gone:  # else it would start another cluster
+                self._ray.cancel(ref)
             raise
         except self._ray.exceptions.RayTaskError as error:
             known = isinstance(error.cause, HornbeamError)
