@@ -11,7 +11,8 @@ HornbeamError
 ├── ToolError          a tool failed, hung or is not known
 ├── ScoreError         a scorer could not judge (time-outs of the checker are counted, not raised)
 ├── WorkerError        workers elsewhere: out of reach, or they died too often
-├── RankError          processes that train one policy together: one is lost, or they do not fit
+├── RankError          processes that train one policy together cannot go on
+│   └── RankLost       the connection to one of them is gone
 ├── BudgetSpent        the budget does not allow the next call
 └── StoreError         a run folder: damaged, of another recipe, disk full
 """
@@ -63,6 +64,10 @@ class WorkerError(HornbeamError):
 
 class RankError(HornbeamError):
     """Processes that train one policy together and cannot go on."""
+
+
+class RankLost(RankError):
+    """A process whose connection to another one is gone."""
 
 
 class BudgetSpent(HornbeamError):

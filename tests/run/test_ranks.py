@@ -1,6 +1,7 @@
 """`hornbeam train --ranks 2`: the loop over two processes, one of them killed, then one alone."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,6 +83,18 @@ def test_a_killed_rank_ends_the_run_in_one_line_and_one_process_goes_on(tmp_path
     assert run.returncode == 2
     (line,) = err.strip().splitlines()
     assert line.startswith("hornbeam: rank 1 of 2 was killed (signal 9;")
+    with Store(tmp_path / "run", read_only=True) as store:
+        done = len([row for row in store.metrics() if row["kind"] == "train"])
+    again = start(tmp_path, "--ranks", "2")
+    try:
+        while not re.search("Going on from", again.stdout.readline()):
+            assert again.poll() is None
+        again.stdout.readline()  # the first step
+        again.send_signal(signal.SIGINT)
+        out, err = again.communicate(timeout=600)
+    finally:
+        again.kill()
+    assert again.returncode == 130 and err.strip().startswith("Stopped."), err
     with Store(tmp_path / "run", read_only=True) as store:
         done = len([row for row in store.metrics() if row["kind"] == "train"])
     alone = start(tmp_path, "--set", f"run.steps={done + 1}")

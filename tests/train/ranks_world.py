@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 
 from hornbeam.credit import credit
-from hornbeam.errors import RankError
+from hornbeam.errors import RankLost
 from hornbeam.train.policy import Policy
 from hornbeam.train.ranks import Ranks
 from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
@@ -121,7 +121,7 @@ def main(what, start, out):
         ranks.tell(mortal, "die", ())
         try:
             p.step(trees(1))
-        except RankError as error:
+        except RankLost as error:
             (out / "lost").write_text(str(error))
     else:
         ranks.close()

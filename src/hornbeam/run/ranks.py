@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,13 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hornbeam.errors import RankError
+from hornbeam.errors import RankError, RankLost
 from hornbeam.run.policies import Policies, Voice, load_policy
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.wire import Load, Say, model_folders
 from hornbeam.train.ranks import Ranks, world_size
 
-GRACE = 3.0  # seconds: who watches the ranks knows better which was lost, and ends the others
+GRACE = 2.0  # seconds: who watches the ranks knows better which was lost, and ends the others
+LOST = 3  # exit code of a rank that lost another
 
 
 def launch(arguments: Sequence[str], count: int) -> bool:
@@ -53,16 +55,17 @@ def launch(arguments: Sequence[str], count: int) -> bool:
                 logs_specs=DefaultLogsSpecs(logs),
             )
             elastic_launch(config, sys.executable)("-m", "hornbeam.cli.main", *arguments)
-    except SignalException as signal:
-        raise SystemExit(130) from signal
+    except SignalException as stopped:
+        raise SystemExit(130) from stopped
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode > 0:
-            raise SystemExit(failure.exitcode) from error
-        raise RankError(
-            f"rank {rank} of {count} was killed (signal {-failure.exitcode}; 9 is often a lack of"
-            " memory): the same command goes on from the last checkpoint"
-        ) from error
+        codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        for rank, code in codes.items():
+            if code < 0:
+                raise RankError(
+                    f"rank {rank} of {count} was killed (signal {-code}; 9 is often a lack of"
+                    " memory): the same command goes on from the last checkpoint"
+                ) from error
+        raise SystemExit(min(codes.values())) from error
     finally:
         logging.disable(logging.NOTSET)
     return True
@@ -95,12 +98,17 @@ def lead(ranks: Ranks) -> Load:
 
 
 def follow(recipe: Recipe, ranks: Ranks) -> None:
-    """Load the policies that rank 0 has found, and take part in what it does with them."""
-    folders = ranks.share()
+    """Load the policies that rank 0 has found, and take part in what it does with them.
+
+    Ctrl-C is for rank 0; when that ends, this process does too, and leaves the word to it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
+        folders = ranks.share()
         bases: dict[Path, tuple[object, object]] = {}
         for name, folder in folders.items():
             load_policy(recipe.of(name), folder, bases, ranks)
         ranks.serve()
-    except KeyboardInterrupt:  # rank 0 says so
-        raise SystemExit(130) from None
+    except RankLost:
+        time.sleep(GRACE)
+        raise SystemExit(LOST) from None

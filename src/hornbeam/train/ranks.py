@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from hornbeam.errors import RankError
+from hornbeam.errors import RankError, RankLost
 from hornbeam.train.weights import line
 
 PATIENCE = 600.0  # seconds that a rank waits for another inside an order
@@ -87,9 +87,12 @@ class Ranks:
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError) as error:
-            raise RankError(
-                f"the ranks cannot {what}: {_why(error)}; if one of them was lost, start all"
-                " again: the run goes on from its last checkpoint"
+            why = line(error)
+            if "/gloo/" not in why and not isinstance(error, dist.DistError):
+                raise RankError(f"the ranks cannot {what}: {why}") from error
+            why = "waited too long for another" if "imed out" in why else "one of them was lost"
+            raise RankLost(
+                f"the ranks cannot {what}: {why}; the same command goes on from the last checkpoint"
             ) from error
 
     def close(self) -> None:
@@ -97,14 +100,6 @@ class Ranks:
         if self.leads:
             self.share(None)
         dist.destroy_process_group()
-
-
-def _why(error: Exception) -> str:
-    """The error's first line, or what gloo means by it."""
-    why = line(error)
-    if "/gloo/" not in why:
-        return why
-    return "waited too long for another" if "Timed out" in why else "connection to another lost"
 
 
 def world_size() -> int:
