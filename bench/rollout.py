@@ -1,12 +1,13 @@
 """Trees per minute with each engine: the same tasks, the same program, the same weights.
 
-    OMP_NUM_THREADS=1 python bench/rollout.py [--trees 8] [--arms local,vllm,ray] [--json FILE]
+    python bench/rollout.py [--trees 8] [--arms local,vllm,ray] [--repeats 3] [--json FILE]
 
 Grows the trees of a recipe's first tasks (recipes/calculator.toml: react with a calculator, six
 trunks and a branch each) and prints trees a minute, sampled tokens a second, and how many prompt
 tokens were computed for one that is unique: distinct prefixes over all asks, less those that were
 sampled and so stood in the cache. Engines sample differently from equal seeds, so trees differ.
-"ray" is vLLM in each of two actors that grow trees; what is unique is told over both.
+"ray" is vLLM in each of two actors that grow trees; what is unique is told over both. Every arm
+has all cores, shared by the actors, and grows two other trees before the clock starts.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import platform
 import time
 from array import array
@@ -21,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -43,6 +46,7 @@ from hornbeam.workers.local import LocalWorkers
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 TINY = {"width": 128, "heads": 4}
+ACTORS = 2
 
 
 @dataclass
@@ -56,6 +60,11 @@ class Counting:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
+
+    def forget(self) -> None:
+        """Count from here."""
+        self.prefixes, self.sampled = set(), set()
+        self.totals = dict.fromkeys(KINDS, 0)
 
     async def generate(self, request: Request) -> Completion:
         """What the engine says."""
@@ -107,6 +116,21 @@ def vllm(world: World) -> Engine:
 ARMS: dict[str, Callable[[World], Engine]] = {"local": local, "vllm": vllm}
 
 
+Starts = list[tuple[TreeKey, Tree]]
+
+
+def warm(world: World) -> Starts:
+    """Two trees that nobody times, one for each actor."""
+    tasks = world.plan.train.tasks
+    return [(TreeKey("warm", 0, n), Tree(tasks[-n].to_json(), seed=n)) for n in (1, 2)]
+
+
+def timed(world: World, trees: int) -> Starts:
+    """The trees that are timed."""
+    tasks = world.plan.train.tasks[:trees]
+    return [(TreeKey("bench", 0, n), Tree(task.to_json(), seed=n)) for n, task in enumerate(tasks)]
+
+
 async def measure(world: World, engine: Engine, trees: int) -> dict[str, Any]:
     counting = Counting(engine)
     agents = {
@@ -120,12 +144,10 @@ async def measure(world: World, engine: Engine, trees: int) -> dict[str, Any]:
         tools=LocalWorkers(world.plan.tools, world.recipe.limits.tool_seconds),
         limits=world.recipe.limits,
     )
-    tasks = world.plan.train.tasks[:trees]
-    starts = [
-        (TreeKey("bench", 0, n), Tree(task.to_json(), seed=n)) for n, task in enumerate(tasks)
-    ]
+    await grower.grow_all(warm(world), at_once=2)
+    counting.forget()
     begun = time.perf_counter()
-    grown = await grower.grow_all(starts, at_once=trees)
+    grown = await grower.grow_all(timed(world, trees), at_once=trees)
     seconds = time.perf_counter() - begun
     unique = len(counting.prefixes - counting.sampled)
     await engine.aclose()
@@ -146,24 +168,25 @@ async def by_actors(world: World, trees: int) -> dict[str, Any]:
     sets = {"kind": "vllm", "dtype": "float32", "cache_gib": 1, "context": 1024}
     told = world.recipe.model_dump()
     told["engine"] = {"max_batch": told["engine"]["max_batch"], **sets}
-    told["workers"] |= {"kind": "ray", "growers": 2}
+    told["workers"] |= {"kind": "ray", "growers": ACTORS}
     told["model"] = {"name": str(world.folder)}
     told["limits"] |= {"tool_seconds": 60.0}
-    recipe, ledger = Recipe.model_validate(told), Ledger()
+    with patch.dict(os.environ, OMP_NUM_THREADS=str(max(1, torch.get_num_threads() // ACTORS))):
+        return await driven(world, Recipe.model_validate(told), trees)
+
+
+async def driven(world: World, recipe: Recipe, trees: int) -> dict[str, Any]:
+    """Trees grown by a fleet of actors."""
+    ledger = Ledger()
     fleet = Fleet(recipe, RECIPES, world.folder, print, load_policies)
     try:
         grower = Wired.build(recipe, world.plan, fleet.policies).grower(ledger, None)
         crew = replace(fleet.crew(grower), scorer=None)
         await fleet.policies.load()
-        tasks = world.plan.train.tasks
-        await crew.grow_all([(TreeKey("warm", 0, n), Tree(tasks[-n].to_json())) for n in (1, 2)])
+        await crew.grow_all(warm(world), at_once=2)
         before = dict(ledger.totals)
-        starts = [
-            (TreeKey("bench", 0, n), Tree(task.to_json(), seed=n))
-            for n, task in enumerate(tasks[:trees])
-        ]
         begun = time.perf_counter()
-        grown = await crew.grow_all(starts, at_once=trees)
+        grown = await crew.grow_all(timed(world, trees), at_once=trees)
         seconds = time.perf_counter() - begun
     finally:
         fleet.close()

@@ -9,6 +9,7 @@ import json
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hornbeam.engine.base import Request, Sampling
 from hornbeam.errors import EngineError, PromptTooLong
@@ -35,6 +36,7 @@ class Manners:
     seeded: bool = True
     key: str = ""
     slow: float = 0.0
+    updates: bool = False  # its weights can be changed, as those of `hornbeam serve`
     window: int = 0  # 0: none of its own
     tells_window: bool = True
 
@@ -50,6 +52,8 @@ class LittleServer:
     seen: list = field(default_factory=list)  # bodies of completions
     aborted: int = 0
     port: int = 0
+    label: str = "default"  # of its weights
+    told: list = field(default_factory=list)  # what was asked of `updates`
 
     def start(self):
         ready = threading.Event()
@@ -75,7 +79,7 @@ class LittleServer:
 
     async def _serve(self, ready):
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        self._lines = set()
+        self._lines, self._waiting = set(), set()
         server = await asyncio.start_server(self._line, "127.0.0.1", self.port)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
@@ -136,18 +140,58 @@ class LittleServer:
             return 200, {}, {"data": [{"id": name, **row} for name in how.served]}
         if path == "/tokenize" and how.tokenize:
             return 200, {}, {"tokens": self._there(self.engine.chat.encode(body["prompt"]))}
+        if how.updates and not path.startswith("/v1/"):
+            return await self._update(path[1:], body)
         if path != "/v1/completions" or how.chat_only:
             return 404, {}, {"detail": "Not Found"}
+        if "prompt_logprobs" in body:
+            return 200, {}, {"choices": [{"prompt_logprobs": self._read(body["prompt"])}]}
         self.seen.append(body)
         if not how.seeded:
             body = {**body, "seed": len(self.seen)}
-        await asyncio.sleep(how.slow)
+        waits = asyncio.ensure_future(asyncio.sleep(how.slow))
+        self._waiting.add(waits)
+        await asyncio.wait({waits})
+        self._waiting.discard(waits)
         try:
+            if waits.cancelled():
+                return 200, {}, {"choices": [{"text": "", "finish_reason": "abort"}]}
             return 200, {}, await self._complete(body)
         except PromptTooLong as error:
             return 400, {}, {"error": {"message": str(error), "code": 400}}
         except (EngineError, ValueError) as error:
             return 400, {}, {"error": {"message": str(error)}}
+
+    async def _update(self, path, body):
+        """The end points of vLLM for trainers."""
+        self.told.append(path)
+        if path == "weight_info":
+            return 200, {}, {"weight_version": self.label}
+        if path == "abort_requests":
+            for waits in self._waiting:
+                waits.cancel()
+        if path == "update_weight_version":
+            self.label = body["new_version"]
+        if path == "collective_rpc":
+            from hornbeam.engine.transfer import read_weights
+
+            assert body["method"] == "hornbeam_load"
+            try:
+                found = dict(read_weights(Path(body["args"][0])))
+            except EngineError:
+                return 500, {}, {"error": "Internal Server Error"}
+            self.model.load_state_dict(found, strict=False)
+            await self.engine.load(self.engine.version)
+        return 200, {}, {}
+
+    def _read(self, tokens):
+        """Log-probs of a prompt's tokens, the first one's None, as vLLM tells them."""
+        import torch
+
+        with torch.no_grad():
+            rows = self.model(input_ids=torch.tensor([tokens])).logits[0].float().log_softmax(-1)
+        told = [{str(t): {"logprob": rows[n, t].item()}} for n, t in enumerate(tokens[1:])]
+        return [None, *told]
 
     def _there(self, tokens):
         return [token + self.manners.shift for token in tokens]

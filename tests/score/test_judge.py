@@ -8,16 +8,17 @@ import pytest
 from hornbeam import tiny
 from hornbeam.chat import ByteChat, TemplateChat
 from hornbeam.effects import Speaker
+from hornbeam.engine.base import Completion
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import ScoreError
 from hornbeam.grow import Grower
 from hornbeam.programs import make_program
 from hornbeam.score.base import Opinions
-from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong, majority
+from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong, majority, value
 from hornbeam.search.independent import Independent
 from hornbeam.store import TreeKey
 from hornbeam.tasks.judge import JudgeOptions, judge_tasks
-from hornbeam.tree import Node, Tree, ids
+from hornbeam.tree import Node, Tree, floats, ids
 from hornbeam.treefile import write_trees
 
 CHAT = ByteChat()
@@ -112,6 +113,14 @@ def test_soft_votes_are_averaged() -> None:
     p = math.exp(-0.08)
     said = judged(guide_of(engine, soft=True, votes=3), solution("two"))
     assert said.values == [pytest.approx((2 * p - 1) / 3, abs=1e-6)]
+
+
+def test_soft_verdicts_want_log_probs() -> None:
+    said = Completion(CHAT.encode(YES), floats([]), YES, "stop")
+    settings = VerdictSettings(soft=True)
+    with pytest.raises(ScoreError, match="want log-probs"):
+        value(said, CHAT, settings)
+    assert value(said, CHAT, VerdictSettings()) == 1.0
 
 
 def test_the_tiny_judge_has_a_soft_verdict() -> None:

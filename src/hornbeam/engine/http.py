@@ -52,6 +52,10 @@ class Said:
     prompt: list[int] | None  # ids of the prompt, where the server tells them
 
 
+class BrokenOff(EngineError):
+    """An answer that the server broke off: its weights are changed, or it ends."""
+
+
 class HttpEngine:
     """Speaks through a server; `chat` is the local tokenizer of the model there.
 
@@ -152,6 +156,10 @@ class HttpEngine:
             said = _said(answer)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise Refused(f"{url}: the answer is no completion: {str(answer)[:200]}") from error
+        if said.finish == "abort":
+            raise BrokenOff(
+                f"{url}: an answer was broken off: somebody changes the server's weights"
+            )
         held, size = self.account, said.prompt_tokens or len(prompt)
         held.prompt_tokens += size
         held.cached_tokens += said.cached

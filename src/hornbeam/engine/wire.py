@@ -139,6 +139,15 @@ class Wire:
             raise EngineError(f"{url}: the server refuses {what} ({status})")
         return status, answer
 
+    async def once(self, url: str, body: Any = None) -> tuple[int, Any]:
+        """(status, answer) of one try, beside all others. `EngineError` where nobody answers."""
+        if self._loop is not asyncio.get_running_loop():
+            self._open()
+        status, answer, trouble, _ = await self._once(url, body)
+        if not status:
+            raise EngineError(f"{url}: {trouble}: see that the server is up")
+        return status, answer
+
     async def _tried(self, url: str, body: Any, tokens: int) -> tuple[int, Any]:
         wait, since = FIRST, 0.0
         for tries in count(1):

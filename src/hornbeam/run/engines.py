@@ -20,10 +20,11 @@ from hornbeam.settings import Settings, build
 
 def engine_settings(told: EngineSettings) -> Settings:
     """The settings of the kind that is named. Raises `RecipeError` for what it does not know."""
+    from hornbeam.engine.served import ServedSettings
     from hornbeam.engine.vllm import VllmSettings
 
     kinds: dict[str, type[Settings]] = {"local": LocalSettings, "vllm": VllmSettings}
-    kinds["http"] = HttpSettings
+    kinds |= {"vllm_server": ServedSettings, "http": HttpSettings}
     given = told.model_dump(include=told.model_fields_set - {"kind"}) | (told.model_extra or {})
     if told.kind != "local":  # a recipe that is kept whole has them at their defaults
         plain = EngineSettings().model_dump()
@@ -59,8 +60,18 @@ def check_trains(recipe: Recipe) -> None:
     if recipe.engine.kind == "http":
         raise RecipeError(
             'engine.kind = "http": the server speaks with weights of its own, which training here'
-            ' does not change; it is for search, label and eval. Train with "local" or "vllm"'
+            ' does not change; it is for search, label and eval. Train with "local", "vllm" or'
+            ' "vllm_server"'
         )
+    if recipe.engine.kind == "vllm_server":
+        if len(recipe.names) > 1:
+            names = ", ".join(recipe.names)
+            raise RecipeError(f'engine.kind = "vllm_server": one server cannot speak for {names}')
+        if recipe.workers.kind != "local":
+            raise RecipeError(
+                'engine.kind = "vllm_server": actors would all update the one server; take'
+                ' workers.kind = "local", or engine.kind = "vllm" in every actor'
+            )
 
 
 def http_engine(recipe: Recipe, name: str, folder: Path) -> Any:
@@ -78,6 +89,8 @@ def http_engine(recipe: Recipe, name: str, folder: Path) -> Any:
 
 
 def _vllm(recipe: Recipe, model: Any, chat: Chat, folder: Path, how: Any) -> Engine:
+    """What runs in processes of vLLM: ours, or those of a server whose weights follow."""
+    from hornbeam.engine.served import ServedEngine, ServedSettings
     from hornbeam.engine.vllm import VllmEngine
     from hornbeam.train import forward
     from hornbeam.train.weights import merged
@@ -85,7 +98,12 @@ def _vllm(recipe: Recipe, model: Any, chat: Chat, folder: Path, how: Any) -> Eng
     def probe(context: Sequence[int], tokens: Sequence[int]) -> list[float]:
         return forward.score(model, context, tokens, 1.0)
 
-    sent: dict[str, Any] = {"weights": lambda: merged(model).items()}
+    def weights() -> Any:
+        return merged(model).items()
+
+    if isinstance(how, ServedSettings):
+        return ServedEngine(how, chat, weights, probe, lambda line: print(line, file=sys.stderr))
+    sent: dict[str, Any] = {"weights": weights}
     if how.lora_rank:
         sent = {"adapter": model.save_pretrained}
     return VllmEngine(folder, chat, how, probe=probe, seed=recipe.run.seed, **sent)

@@ -215,7 +215,7 @@ def member(
     policy = load_policy(part, folder, bases, ranks)
     make = voice or partial(engine_of, copied=copied)
     engine = make(recipe, name, policy.whole, policy.tokenizer, folder)
-    once = recipe.engine.kind == "vllm" and voice is None
+    once = recipe.engine.kind != "local" and voice is None
     return Member(name, policy, engine, frozenset(part.agents), own, once)
 
 

@@ -172,10 +172,10 @@ class SftStage(SftSettings):
 class EngineSettings(Named):
     """`kind`: what samples, with its own settings beside (docs/engines.md).
 
-    "local" has requests in one batch, and tokens of prefixes kept; "vllm" and "http" others.
+    "local" has requests in one batch, and tokens of prefixes kept; the others have others.
     """
 
-    kind: Literal["local", "vllm", "http"] = "local"
+    kind: Literal["local", "vllm", "vllm_server", "http"] = "local"
     max_batch: int = Field(64, ge=1)
     cache_tokens: int = Field(32768, ge=0)
 

@@ -62,7 +62,8 @@ def value(done: Completion, chat: Chat, settings: VerdictSettings) -> float | No
     """What one verdict is worth: 1 or -1; soft 2 p - 1 or 1 - 2 p; None where there is none.
 
     p is the product of the probabilities of the tokens that spell the verdict's word, after all
-    that the judge said before it, at the temperature it was sampled at (at 1 where greedy).
+    that the judge said before it, at the temperature it was sampled at (at 1 where greedy). Raises
+    `ScoreError` where a soft verdict comes without log-probs.
     """
     said = verdict(done.text, settings)
     span = verdict_span(done.text, settings)
@@ -71,6 +72,10 @@ def value(done: Completion, chat: Chat, settings: VerdictSettings) -> float | No
     sign = 1.0 if said else -1.0
     if not settings.soft:
         return sign
+    if not done.logprobs:
+        raise ScoreError(
+            "soft verdicts want log-probs, and the judge's engine tells none: soft = false"
+        )
     held = _spelled(done.tokens, chat, *span)
     return sign * (2 * math.exp(min(0.0, sum(done.logprobs[held]))) - 1)
 

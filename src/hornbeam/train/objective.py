@@ -68,6 +68,17 @@ def objective(
     return loss, told
 
 
+def engine_gap(pack: Pack, logp: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Sum and count of |log pi_trainer - log pi_engine| over the tokens that the policy sampled.
+
+    Before a step's first update that is how far engine and trainer are apart, in nats a token: by
+    kernels and precision, and by age where older weights spoke.
+    """
+    own = ~pack.held[pack.segment]
+    apart = (logp.detach() - pack.old).abs().where(own, 0.0)
+    return {"engine_gap": (apart.sum(), own.sum())}
+
+
 def leaf_log_ratios(
     packs: Sequence[Pack],
     logps: Sequence[Tensor],

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from hornbeam.errors import ModelError, StoreError
 from hornbeam.train import attention, forward, losses, sft, weights
-from hornbeam.train.objective import Fixed, leaf_log_ratios, objective
+from hornbeam.train.objective import Fixed, engine_gap, leaf_log_ratios, objective
 from hornbeam.train.optimise import Optimiser
 from hornbeam.train.pack import Pack, packs, unique
 from hornbeam.train.rows import Rows, Trains, all_nodes, collect
 from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
-from hornbeam.train.told import Told
+from hornbeam.train.told import OF_TOKENS, Told
 from hornbeam.tree import Tree
 
 LOSS = LossSettings()
@@ -137,17 +137,17 @@ class Policy:
         before = self._optimiser.updates, self._optimiser.skipped
         with self._training():
             batches = self._batches(parts)
-            for _ in range(self.optim.epochs):
-                for batch in batches:
+            for epoch in range(self.optim.epochs):
+                for n, batch in enumerate(batches):
                     rate = self._optimiser.rate()
-                    loss = self._backward(batch, told)
+                    loss = self._backward(batch, told, first=not epoch and not n)
                     norm = self._optimiser.apply(loss)
                     told.add({"loss": (loss, 1), "grad_norm": (norm, 1), "lr": (rate, 1)})
         told.join(self._over_ranks)
         updates = self._optimiser.updates - before[0]
         self.version += updates > 0
         return {
-            **told.means("loss", "kl", "entropy", "clip_fraction", "ratio_mean", "grad_norm", "lr"),
+            **told.means("loss", *OF_TOKENS, "grad_norm", "lr"),
             "skipped_updates": float(self._optimiser.skipped - before[1]),
             "tokens_flat": float(sum(rows.flat for rows in parts)),
             "tokens_unique": float(sum(unique(rows) for rows in parts)),
@@ -207,8 +207,11 @@ class Policy:
     def _log_probs(self, pack: Pack) -> tuple[Tensor, Tensor]:
         return self._forward(pack, entropy=self.loss.entropy > 0, temperature=self.loss.temperature)
 
-    def _backward(self, batch: Batch, told: Told) -> float:
-        """The loss of a batch; its gradients, added up over the packs, lie on the parameters."""
+    def _backward(self, batch: Batch, told: Told, first: bool) -> float:
+        """The loss of a batch; its gradients, added up over the packs, lie on the parameters.
+
+        Of the `first` one in a step it is told how far the engine's log-probs are from these.
+        """
         self._optimiser.zero()
         found = []
         ratios = self._leaf_ratios(batch) if self._ratios_first(batch) else None
@@ -221,6 +224,8 @@ class Policy:
             loss.backward()  # type: ignore[no-untyped-call]
             found.append(loss.detach())
             told.add(what)
+            if first:
+                told.add(engine_gap(pack, logp))
         return self._total(found)
 
     def _total(self, found: Sequence[Tensor]) -> float:

@@ -7,25 +7,27 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+# What is told of tokens or units of a pack, and so of each rank's own.
+OF_TOKENS = ("kl", "entropy", "clip_fraction", "ratio_mean", "engine_gap")
+
 
 class Told:
     """What happened in a step: sums and counts by name. Tensors wait, to be read all at once."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, float | Tensor, int]] = []
+        self.told: list[tuple[str, float | Tensor, int | Tensor]] = []
 
-    def add(self, more: Mapping[str, tuple[float | Tensor, int]]) -> None:
+    def add(self, more: Mapping[str, tuple[float | Tensor, int | Tensor]]) -> None:
         """Sums and counts by name."""
         self.told += [(name, value, count) for name, (value, count) in more.items()]
 
     def join(self, over_ranks: Callable[[Tensor], Tensor]) -> None:
         """Add up over ranks what each rank was told of its own packs."""
-        names = ("kl", "entropy", "clip_fraction", "ratio_mean")
         sums = self._sums()
-        given = [sums.get(name, (0.0, 0)) for name in names]
+        given = [sums.get(name, (0.0, 0)) for name in OF_TOKENS]
         joined = over_ranks(torch.tensor(given, dtype=torch.float64)).tolist()
-        self.told = [told for told in self.told if told[0] not in names]
-        self.told += [(name, value, round(count)) for name, (value, count) in zip(names, joined)]
+        self.told = [told for told in self.told if told[0] not in OF_TOKENS]
+        self.told += [(name, sum_, round(count)) for name, (sum_, count) in zip(OF_TOKENS, joined)]
 
     def means(self, *names: str) -> dict[str, float]:
         """Sum / count of each name, 0 of what nothing was told."""
@@ -34,11 +36,11 @@ class Told:
         return {name: value / count if count else 0.0 for name, (value, count) in got.items()}
 
     def _sums(self) -> dict[str, tuple[float, int]]:
-        waiting = [value for _, value, _ in self.told if isinstance(value, Tensor)]
-        read = iter(torch.stack(waiting).tolist() if waiting else ())
+        waiting = [x for _, *pair in self.told for x in pair if isinstance(x, Tensor)]
+        read = iter(torch.stack([x.float() for x in waiting]).tolist() if waiting else ())
         sums: dict[str, tuple[float, int]] = {}
-        for name, value, count in self.told:
+        for name, *pair in self.told:
             total, many = sums.get(name, (0.0, 0))
-            more = next(read) if isinstance(value, Tensor) else value
-            sums[name] = (total + more, many + count)
+            more, count = (next(read) if isinstance(x, Tensor) else x for x in pair)
+            sums[name] = (total + more, many + round(count))
         return sums

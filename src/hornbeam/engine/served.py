@@ -1,0 +1,206 @@
+"""A `vllm serve` whose weights are the trainer's: an http engine that loads.
+
+`hornbeam serve` starts one. New weights pass through a folder that both sides see, and the server
+reloads them in place, as the vLLM engine does in processes of its own; then its log-probs are
+compared with the trainer's. A label that only this engine gives stands at the server for them: a
+server that was started again, or that another trainer updates, is found before anything that it
+said is trained on.
+
+Left out: adapters sent alone, several servers behind one engine, transfer between GPUs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+from uuid import uuid4
+
+from pydantic import Field
+
+from hornbeam.chat import Chat
+from hornbeam.engine.base import Completion, Probe, Request, Weights
+from hornbeam.engine.http import BrokenOff, HttpEngine
+from hornbeam.engine.probe import Abilities
+from hornbeam.engine.transfer import (
+    BOUNDS,
+    SEEN_TOKENS,
+    Row,
+    arrived,
+    looked_at,
+    place,
+    write_weights,
+)
+from hornbeam.engine.wire import HttpSettings
+from hornbeam.errors import EngineError
+
+NAPS = 0.05  # seconds between two looks whether all requests have ended
+
+
+class ServedSettings(HttpSettings):
+    """Where the server is, and how weights come to it.
+
+    `dtype` is the precision that they are sent in, `transfer` a folder that the server sees too
+    (default: shared memory of this machine). `in_flight` and `bound` are those of the vLLM engine.
+    """
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    in_flight: Literal["finish", "abort"] = "finish"
+    bound: float | None = Field(None, gt=0)
+    transfer: str = ""
+
+
+class ServedEngine(HttpEngine):
+    """Speaks through a `vllm serve` that takes what `weights` gives at each `load`.
+
+    `probe` tells the trainer's log-probs; `gap` is the mean difference that was found last,
+    `aborted` counts requests that a load broke off and that were asked again.
+    """
+
+    settings: ServedSettings
+
+    def __init__(
+        self,
+        settings: ServedSettings,
+        chat: Chat,
+        weights: Weights,
+        probe: Probe,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        super().__init__(settings, chat, say)
+        self.gap: float | None = None
+        self.aborted = 0
+        self._weights, self._probe = weights, probe
+        self._name, self._label = uuid4().hex, ""  # the label is "" before the first load
+        self._seen: list[Row] = []
+        self._asked = 0
+        self._dead = ""  # why it may answer no more
+        self._may_ask = asyncio.Event()
+        self._may_ask.set()
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    async def _sample(self, request: Request) -> Completion:
+        """One completion, of the weights that were loaded last. Raises `EngineError` otherwise."""
+        while True:
+            await self._may_ask.wait()
+            if self._dead:
+                raise EngineError(self._dead)
+            self._asked += 1
+            try:
+                return await self._once(request)
+            except BrokenOff:
+                self.aborted += 1
+                await asyncio.sleep(NAPS)
+            finally:
+                self._asked -= 1
+
+    async def _once(self, request: Request) -> Completion:
+        await self.open()
+        if why := self.only_search(request.sampling):
+            raise EngineError(f"what this engine says is for search only: {why}")
+        if self._asked == 1:
+            await self._ours()
+        done = await super()._sample(request)
+        if self._asked == 1:
+            await self._ours()
+        if len(request.prompt) + len(done.tokens) < SEEN_TOKENS:
+            self._seen = [(request.prompt, done.tokens)]
+        return done
+
+    async def _ours(self) -> None:
+        """See that the server speaks with the weights that it was given."""
+        if not self._label:
+            return
+        found = (await self._tell("weight_info", get=True))["weight_version"]
+        if found != self._label:
+            self._dead = (
+                f"{self._server}: the server has other weights than version {self.version} that it"
+                f" was given (they are called {found!r}): it was started again, or another trainer"
+                " updates it. The same command goes on"
+            )
+            raise EngineError(self._dead)
+
+    # --- weights ---------------------------------------------------------------------------------
+
+    async def load(self, version: int) -> None:
+        """Send the trainer's weights; requests wait meanwhile. They must not change as it runs.
+
+        Raises `EngineError` where they do not arrive; then the engine answers no more.
+        """
+        able = await self.open()
+        if self._dead:
+            raise EngineError(self._dead)
+        how = self.settings
+        with TemporaryDirectory(prefix="hornbeam-", dir=how.transfer or place()) as folder:
+            await asyncio.to_thread(write_weights, self._weights, Path(folder), how.dtype)
+            self._may_ask.clear()
+            try:
+                await self._still()
+                await self._ours()
+                await self._take(able, folder, version)
+            except BaseException as error:
+                self._dead = self._dead or str(error) or "a load was broken off: make a new engine"
+                raise
+            finally:
+                self._may_ask.set()
+
+    async def _still(self) -> None:
+        """Wait until no request is in flight, or break them off."""
+        while self._asked:
+            if self.settings.in_flight == "abort":
+                await self._tell("abort_requests")
+            await asyncio.sleep(NAPS)
+
+    async def _take(self, able: Abilities, folder: str, version: int) -> None:
+        label = f"{self._name}/{version}"
+        await self._tell("pause?mode=wait")  # empties the prefix cache, too
+        try:
+            await self._tell("collective_rpc", method="hornbeam_load", args=[folder])
+            await self._tell("update_weight_version", new_version=label)
+        finally:
+            await self._tell("resume")
+        self._label, self.version = label, version
+        how, rows = self.settings, looked_at(self.chat, self._seen)
+
+        async def score(context: array[int], tokens: array[int]) -> list[float]:
+            return await self._score(able, context, tokens)
+
+        bound = how.bound or BOUNDS[how.dtype]
+        self.gap = await arrived(score, self._probe, rows, version, bound)
+
+    async def _score(self, able: Abilities, context: array[int], tokens: array[int]) -> list[float]:
+        """Log-probs of given tokens after a context, at temperature 1."""
+        body: dict[str, Any] = {
+            "model": able.model,
+            "prompt": [*context, *tokens],
+            "max_tokens": 1,
+            "temperature": 0,
+            "prompt_logprobs": 0,
+            "add_special_tokens": False,
+        }
+        answer = await self._tell("v1/completions", **body)
+        told = answer["choices"][0]["prompt_logprobs"][len(context) :]
+        return [step[str(token)]["logprob"] for token, step in zip(tokens, told)]
+
+    @property
+    def _server(self) -> str:
+        """The address of the server itself."""
+        return self.settings.root.removesuffix("/v1")
+
+    async def _tell(self, path: str, get: bool = False, **body: Any) -> Any:
+        """What the server answers. Raises `EngineError` where it does not do it."""
+        url = f"{self._server}/{path}"
+        status, answer = await self.wire.once(url, None if get else body)
+        if status == 200:
+            return answer
+        if status == 404:
+            why = "a server whose weights can change is started by `hornbeam serve`"
+        elif "collective_rpc" in path:
+            why = "see its log; engine.transfer has to be a folder that it sees"
+        else:
+            why = " ".join(str(answer).split())[:200]
+        raise EngineError(f"{url}: refused ({status}): {why}")

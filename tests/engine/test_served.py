@@ -1,0 +1,158 @@
+"""A server whose weights are the trainer's: loads, versions, and what must not pass unseen."""
+
+import asyncio
+import copy
+
+import pytest
+import torch
+
+from hornbeam.engine.base import Request, Sampling
+from hornbeam.engine.local import LocalEngine, LocalSettings
+from hornbeam.engine.served import ServedEngine, ServedSettings
+from hornbeam.errors import EngineError
+from hornbeam.train import forward
+from little_server import LittleServer, Manners, tiny_world
+
+SAID = Sampling(max_tokens=8, temperature=1.0)
+
+
+@pytest.fixture
+def world(tmp_path):
+    """(the trainer's model, a server with a copy of it, an engine between them)."""
+    model, chat = tiny_world(tmp_path / "model")
+    theirs = copy.deepcopy(model)
+    inner = LocalEngine(theirs, chat, LocalSettings(max_batch=8))
+    server = LittleServer(inner, theirs, Manners(scale="cut", updates=True, logprobs=True))
+    with server:
+        yield model, server, lambda **how: engine_of(model, chat, server, **how)
+
+
+def engine_of(model, chat, server, **how):
+    settings = ServedSettings(url=server.url, dtype="float32", patience=2, **how)
+
+    def probe(context, tokens):
+        return forward.score(model, context, tokens, 1.0)
+
+    return ServedEngine(settings, chat, lambda: model.state_dict().items(), probe)
+
+
+def change(model, seed):
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight) * weight.std() * 0.3)
+
+
+def asks(engine, count, sampling=SAID):
+    prompt = engine.chat.encode("k01 k02 k03")
+    return [engine.generate(Request(prompt, sampling, seed)) for seed in range(count)]
+
+
+def run(engine, scene):
+    async def played():
+        try:
+            return await asyncio.wait_for(scene(engine), 60)
+        finally:
+            await engine.aclose()
+
+    return asyncio.run(played())
+
+
+def test_it_speaks_with_the_weights_that_were_sent(world):
+    model, server, make = world
+
+    async def scene(engine):
+        await engine.load(0)
+        before = await asyncio.gather(*asks(engine, 4))
+        change(model, 1)
+        await engine.load(1)
+        return before, await asyncio.gather(*asks(engine, 4))
+
+    engine = make()
+    before, after = run(engine, scene)
+    assert {done.version for done in before} == {0} and {done.version for done in after} == {1}
+    assert [done.tokens for done in before] != [done.tokens for done in after]
+    prompt = engine.chat.encode("k01 k02 k03")
+    for done in after:
+        want = forward.score(model, prompt, done.tokens, 1.0)
+        assert list(done.logprobs) == pytest.approx(want, abs=1e-4)
+    assert engine.gap < 1e-4 and server.label.endswith("/1")
+
+
+def test_weights_that_did_not_arrive_are_found(world):
+    model, server, make = world
+
+    async def scene(engine):
+        await engine.load(0)
+        server.model.load_state_dict = lambda *args, **kwargs: None  # loses what is sent
+        change(model, 1)
+        with pytest.raises(EngineError, match="did not arrive as they are"):
+            await engine.load(1)
+        with pytest.raises(EngineError, match="did not arrive"):
+            await asyncio.gather(*asks(engine, 1))
+
+    run(make(), scene)
+
+
+@pytest.mark.parametrize("moment", ["between", "within"])
+def test_weights_of_others_are_found(world, moment):
+    """As after a server's restart, or the update of another trainer."""
+    _, server, make = world
+
+    async def scene(engine):
+        await engine.load(3)
+        await asyncio.gather(*asks(engine, 2))
+        server.manners.slow = 0.2
+        flying = asyncio.gather(*asks(engine, 2)) if moment == "within" else None
+        await asyncio.sleep(0.1)
+        server.label = "default"
+        with pytest.raises(EngineError, match="other weights than version 3"):
+            await (flying or asyncio.gather(*asks(engine, 2)))
+        with pytest.raises(EngineError, match="other weights than version 3"):
+            await engine.load(4)
+
+    run(make(), scene)
+
+
+@pytest.mark.parametrize("in_flight", ["finish", "abort"])
+def test_requests_in_flight_are_finished_or_asked_again(world, in_flight):
+    model, server, make = world
+
+    async def scene(engine):
+        await engine.load(0)
+        server.manners.slow = 0.3
+        flying = asyncio.gather(*asks(engine, 3))
+        await asyncio.sleep(0.1)
+        change(model, 1)
+        await engine.load(1)
+        return await flying
+
+    engine = make(in_flight=in_flight)
+    said = run(engine, scene)
+    broken = in_flight == "abort"
+    assert {done.version for done in said} == {int(broken)}
+    assert engine.aborted == (3 if broken else 0)
+    assert ("abort_requests" in server.told) == broken
+
+
+def test_what_cannot_be_trained_on_is_refused(world):
+    async def scene(engine):
+        await engine.load(0)
+        with pytest.raises(EngineError, match="for search only"):
+            await asyncio.gather(*asks(engine, 1, Sampling(max_tokens=4, top_k=3)))
+
+    run(world[2](), scene)
+
+
+def test_a_plain_server_and_a_folder_unseen_are_told_in_a_line(world, monkeypatch):
+    _, server, make = world
+
+    async def load(engine):
+        await engine.load(0)
+
+    monkeypatch.setattr("hornbeam.engine.served.write_weights", lambda *args: None)
+    with pytest.raises(EngineError, match="a folder that it sees"):
+        run(make(), load)
+    server.manners.updates = False
+    with pytest.raises(EngineError, match="started by `hornbeam serve`"):
+        run(make(), load)
