@@ -53,6 +53,7 @@ class LittleServer:
     aborted: int = 0
     port: int = 0
     label: str = "default"  # of its weights
+    stuck: bool = False  # a pause waits for requests of others
     told: list = field(default_factory=list)  # what was asked of `updates`
 
     def start(self):
@@ -74,12 +75,18 @@ class LittleServer:
         self.stop()
 
     @property
+    def paused(self):
+        return not self._goes.is_set()
+
+    @property
     def url(self):
         return f"http://127.0.0.1:{self.port}/v1"
 
     async def _serve(self, ready):
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        self._lines, self._waiting = set(), set()
+        self._lines, self._waiting, self._running = set(), set(), 0
+        self._goes = asyncio.Event()
+        self._goes.set()
         server = await asyncio.start_server(self._line, "127.0.0.1", self.port)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
@@ -144,8 +151,19 @@ class LittleServer:
             return await self._update(path[1:], body)
         if path != "/v1/completions" or how.chat_only:
             return 404, {}, {"detail": "Not Found"}
+        await self._goes.wait()
         if "prompt_logprobs" in body:
+            if how.window and len(body["prompt"]) + body["max_tokens"] > how.window:
+                return 400, {}, {"error": {"message": "maximum context length"}}
             return 200, {}, {"choices": [{"prompt_logprobs": self._read(body["prompt"])}]}
+        self._running += 1
+        try:
+            return await self._said(body)
+        finally:
+            self._running -= 1
+
+    async def _said(self, body):
+        how = self.manners
         self.seen.append(body)
         if not how.seeded:
             body = {**body, "seed": len(self.seen)}
@@ -164,9 +182,20 @@ class LittleServer:
 
     async def _update(self, path, body):
         """The end points of vLLM for trainers."""
+        path, _, query = path.partition("?")
         self.told.append(path)
         if path == "weight_info":
             return 200, {}, {"weight_version": self.label}
+        if path == "is_paused":
+            return 200, {}, {"is_paused": self.paused}
+        if path == "pause":
+            assert query == "mode=wait"
+            self._goes.clear()
+            while self._running or self.stuck:
+                await asyncio.sleep(0.01)
+            await self.engine.load(self.engine.version)  # empties its cache
+        if path == "resume":
+            self._goes.set()
         if path == "abort_requests":
             for waits in self._waiting:
                 waits.cancel()
@@ -181,7 +210,6 @@ class LittleServer:
             except EngineError:
                 return 500, {}, {"error": "Internal Server Error"}
             self.model.load_state_dict(found, strict=False)
-            await self.engine.load(self.engine.version)
         return 200, {}, {}
 
     def _read(self, tokens):

@@ -82,7 +82,8 @@ def test_a_probe_finds_out_what_a_server_can_do_and_answers_are_as_by_it(kind):
         answers, engine = spoken(server, *requests, told=told)
     able = engine.abilities
     assert {name: getattr(able, name) for name in expected} == expected
-    assert len(told) == 1 and told[0].startswith(f"{server.url}: model 'tiny': ")
+    assert len(told) == 2 and told[0].startswith(f"{server.url}: model 'tiny': ")
+    assert told[1].startswith(f"{server.url}: {engine.account.requests} requests, ")
 
     async def direct():
         return await asyncio.gather(*map(Scripted(talk).generate, requests))
@@ -168,7 +169,8 @@ def test_trouble_is_tried_again_and_what_the_server_asks_for_is_waited(monkeypat
     assert answer.finish == "length" and time.monotonic() - began >= 0.4
     assert (engine.account.requests, engine.account.retries) == (5, 4)
     assert "500; waiting up to 120 s" in told[0] and "answers again after" in told[1]
-    assert len(told) == 2 and len(server.seen) == 1
+    assert "5 requests (4 of them again)" in told[2]
+    assert len(told) == 3 and len(server.seen) == 1
 
 
 @pytest.mark.parametrize(

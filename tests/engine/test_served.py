@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import gc
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ def world(tmp_path):
     server = LittleServer(inner, theirs, Manners(scale="cut", updates=True, logprobs=True))
     with server:
         yield model, server, lambda **how: engine_of(model, chat, server, **how)
+        assert not server.paused
 
 
 def engine_of(model, chat, server, **how):
@@ -95,7 +97,7 @@ def test_weights_that_did_not_arrive_are_found(world):
 
 
 @pytest.mark.parametrize("moment", ["between", "within"])
-def test_weights_of_others_are_found(world, moment):
+def test_nothing_is_taken_of_weights_of_others(world, moment):
     """As after a server's restart, or the update of another trainer."""
     _, server, make = world
 
@@ -103,31 +105,111 @@ def test_weights_of_others_are_found(world, moment):
         await engine.load(3)
         await asyncio.gather(*asks(engine, 2))
         server.manners.slow = 0.2
-        flying = asyncio.gather(*asks(engine, 2)) if moment == "within" else None
+        flying = [asyncio.ensure_future(one) for one in asks(engine, 3 * (moment == "within"))]
         await asyncio.sleep(0.1)
         server.label = "default"
-        with pytest.raises(EngineError, match="other weights than version 3"):
-            await (flying or asyncio.gather(*asks(engine, 2)))
+        server.manners.slow = 0.0
+        flying += [asyncio.ensure_future(one) for one in asks(engine, 3)]
+        said = await asyncio.gather(*flying, return_exceptions=True)
+        assert all(
+            isinstance(one, EngineError) and "other weights than version 3" in str(one)
+            for one in said
+        )
+        assert str(said[0]).endswith("The same command goes on")
         with pytest.raises(EngineError, match="other weights than version 3"):
             await engine.load(4)
 
     run(make(), scene)
 
 
+def test_before_the_first_load_nothing_is_said(world):
+    async def scene(engine):
+        with pytest.raises(EngineError, match="load the weights first"):
+            await asyncio.gather(*asks(engine, 2))
+
+    run(world[2](), scene)
+
+
+def test_a_load_that_is_broken_off_leaves_no_server_paused(world):
+    _, server, make = world
+
+    async def scene(engine):
+        await engine.load(0)
+        server.stuck = True
+        load = asyncio.create_task(engine.load(1))
+        while not server.paused:
+            await asyncio.sleep(0.01)
+        load.cancel()
+        await asyncio.gather(load, return_exceptions=True)
+        assert not server.paused
+        with pytest.raises(EngineError, match="a load was broken off"):
+            await asyncio.gather(*asks(engine, 1))
+
+    run(make(), scene)
+
+
+def test_a_server_that_was_left_paused_goes_on(world):
+    _, server, make = world
+
+    async def scene(engine):
+        server._loop.call_soon_threadsafe(server._goes.clear)
+        await engine.load(0)
+        return await asyncio.gather(*asks(engine, 2))
+
+    assert len(run(make(), scene)) == 2
+
+
+def test_an_answer_that_fills_the_window_is_not_looked_at(world):
+    _, server, make = world
+
+    async def scene(engine):
+        server.manners.window = 64
+        prompt = engine.chat.encode("k01 k02 k03")
+        await engine.load(0)
+        done = await engine.generate(Request(prompt, Sampling(max_tokens=64, temperature=3.0)))
+        assert len(prompt) + len(done.tokens) == 64
+        await engine.load(1)
+
+    run(make(), scene)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # connections of the first loop
+def test_two_event_loops_may_follow_one_another(world):
+    _, server, make = world
+    engine = make()
+
+    async def scene():
+        await engine.load(engine.version + 1)
+        server.manners.slow = 0.1
+        first = asyncio.gather(*asks(engine, 2))
+        await asyncio.sleep(0.05)
+        load = asyncio.create_task(engine.load(engine.version + 1))
+        await asyncio.sleep(0.02)
+        return [*await first, *await asyncio.gather(*asks(engine, 2)), await load]
+
+    for _ in range(2):
+        assert len(asyncio.run(scene())) == 5
+        gc.collect()
+    asyncio.run(engine.aclose())
+
+
+@pytest.mark.parametrize("concurrency", [3, 64])  # as many as are asked, and more
 @pytest.mark.parametrize("in_flight", ["finish", "abort"])
-def test_requests_in_flight_are_finished_or_asked_again(world, in_flight):
+def test_requests_in_flight_are_finished_or_asked_again(world, in_flight, concurrency):
     model, server, make = world
 
     async def scene(engine):
         await engine.load(0)
-        server.manners.slow = 0.3
+        server.manners.slow = 3600 if in_flight == "abort" else 0.3
         flying = asyncio.gather(*asks(engine, 3))
         await asyncio.sleep(0.1)
         change(model, 1)
+        server.manners.slow = 0.0
         await engine.load(1)
         return await flying
 
-    engine = make(in_flight=in_flight)
+    engine = make(in_flight=in_flight, concurrency=concurrency)
     said = run(engine, scene)
     broken = in_flight == "abort"
     assert {done.version for done in said} == {int(broken)}

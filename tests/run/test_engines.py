@@ -1,16 +1,25 @@
 """Recipes with other engines: a server's model is searched with and not trained."""
 
 import asyncio
+import json
+from types import SimpleNamespace
 
 import pytest
 
 from hornbeam import tiny
+from hornbeam.chat import TemplateChat
+from hornbeam.engine.http import HttpEngine
+from hornbeam.engine.local import LocalEngine
+from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import RecipeError
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.engines import engine_settings
 from hornbeam.run.evaluate import evaluate
 from hornbeam.run.judges import judge_engine
-from little_server import LittleServer
+from hornbeam.run.policies import Policies
+from hornbeam.store import Store
+from hornbeam.train import weights
+from little_server import LittleServer, Manners
 
 from .doors import Silent
 
@@ -31,6 +40,8 @@ count = 6
 options = {depth = 2}
 """
 
+SERVER = ("engine.kind=vllm_server", "engine.url=http://127.0.0.1:9/v1")
+
 
 @pytest.fixture
 def made(tmp_path):
@@ -45,16 +56,74 @@ def made(tmp_path):
     return make
 
 
-def test_a_server_answers_for_the_agents_as_its_model_does_here(made, tmp_path):
+def test_a_server_answers_for_the_agents_as_its_model_does_here(made, tmp_path, capsys):
     trees, told = asyncio.run(evaluate(*made(), None))
     with LittleServer(judge_engine(tmp_path / "model")) as server:
         sets = ("engine.kind=http", f"engine.url={server.url}", "engine.model=tiny")
+        sets += ("engine.prompt_price=2", "engine.sampled_price=8")
         served, again = asyncio.run(evaluate(*made(*sets), None))
         assert len(server.seen) > 6
     assert [[node.tokens for node in tree.nodes] for tree in served] == [
         [node.tokens for node in tree.nodes] for tree in trees
     ]
     assert again["accuracy"] == told["accuracy"] and again["count"] == told["count"] == 6
+    assert "servers" not in told
+    asked = again["servers"][server.url]
+    assert asked["requests"] > asked["retries"] == 0 and asked["cost"] == pytest.approx(
+        (2 * asked["prompt_tokens"] + 8 * asked["sampled_tokens"]) / 1e6
+    )
+    assert asked["sampled_tokens"] > again["costs"]["sampled_tokens"]  # the probe's too
+    assert f"{server.url}: {asked['requests']} requests" in capsys.readouterr().err
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A server whose weights can change, and are others than the recipe's."""
+    model, tokenizer = weights.load(tiny.make(tmp_path / "other", seed=4, width=32))
+    engine = LocalEngine(model.eval(), TemplateChat(tokenizer))
+    with LittleServer(engine, model, Manners(scale="cut", updates=True)) as little:
+        yield little
+
+
+def served(server, *sets):
+    return (
+        *("engine.kind=vllm_server", f"engine.url={server.url}", "engine.model=tiny"),
+        *("engine.dtype=float32", *sets),
+    )
+
+
+def test_a_server_is_measured_with_the_weights_that_are_meant(made, tmp_path, server):
+    trees, _ = asyncio.run(evaluate(*made(), None))
+    there, _ = asyncio.run(evaluate(*made(*served(server)), None))
+    assert [[node.tokens for node in tree.nodes] for tree in there] == [
+        [node.tokens for node in tree.nodes] for tree in trees
+    ]
+    assert server.label.endswith("/0")
+
+
+def test_a_run_trains_on_what_its_server_says(made, tmp_path, server):
+    sets = ("run.steps=3", "run.tasks=4", "grow.n=4", "optim.lr=3e-3", "run.eval_start=false")
+    sets += ("loss.entropy=0.1", "run.checkpoint_every=1")
+    asyncio.run(Run(*made(*served(server, *sets)), tmp_path / "run", Silent()).go())
+    rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    rows = [row for row in rows if row["kind"] == "train"]
+    assert [row["updates"] for row in rows] == [1, 1, 1]
+    assert all(row["engine_gap"] < 1e-4 for row in rows)
+    assert server.label.endswith("/3")
+    with Store(tmp_path / "run", read_only=True) as store:
+        for key in store.keys("train"):
+            tree = store.read(key).tree
+            assert {node.version for node in tree.nodes[1:]} == {key.step}
+
+
+def test_what_several_policies_ask_of_a_server_is_one_bill():
+    how = HttpSettings(url="http://127.0.0.1:9/v1", sampled_price=1e6)
+    policies = Policies.__new__(Policies)
+    policies.members = [SimpleNamespace(engine=HttpEngine(how, None)) for _ in range(2)]
+    for n, member in enumerate(policies):
+        member.engine.account.sampled_tokens = 2 + n
+    bill = policies.bills["http://127.0.0.1:9/v1"]
+    assert (bill["sampled_tokens"], bill["cost"]) == (5, 5)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +131,11 @@ def test_a_server_answers_for_the_agents_as_its_model_does_here(made, tmp_path):
     [
         (["engine.kind=http", "engine.url=http://127.0.0.1:9/v1"], "for search, label and eval"),
         (["engine.kind=vllm", "run.resume=exact"], 'wants engine.kind = "local"'),
+        ([*SERVER, "workers.kind=ray"], "would all update the one server"),
+        (
+            [*SERVER, "policies={a={},b={}}", "agents.seeker.policy=a", "agents.x.policy=b"],
+            "cannot speak for a, b",
+        ),
     ],
 )
 def test_what_an_engine_cannot_do_is_one_line(made, tmp_path, sets, told):

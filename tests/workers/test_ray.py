@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 import os
 import sys
 import time
@@ -134,6 +135,25 @@ def test_actors_grow_what_one_process_grows_though_one_is_killed(cluster, made, 
     assert len(pids) >= 2 and str(os.getpid()) not in pids
     assert grown == trees and paid == costs
     assert same(final, ended)
+
+
+@here
+def test_actors_grow_ahead_of_training(cluster, made, tmp_path):
+    weighed = ("loss.old=trainer", "loss.truncate=2.0", "engine.max_batch=8")
+    go(made("run.behind=1", "run.steps=4", *weighed, *RAY), tmp_path / "run")
+    rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    updates = [int(row["updates"]) for row in rows if row["kind"] == "train"]
+    with Store(tmp_path / "run", read_only=True) as store:
+        keys = store.keys("train")
+        trees = {key: store.read(key).tree for key in keys}
+    assert keys == [TreeKey("train", step, n) for step in range(4) for n in range(6)]
+    spoken = {key: {n.version for n in tree.nodes[1:] if n.tokens} for key, tree in trees.items()}
+    first, ahead = min(min(found) for found in spoken.values()), 0
+    for key, found in spoken.items():
+        assert sum(updates[: max(0, key.step - 1)]) <= min(found) - first
+        assert max(found) - first <= sum(updates[: key.step])
+        ahead += min(found) - first < sum(updates[: key.step])
+    assert ahead  # some did grow beside a step
 
 
 @here
@@ -272,6 +292,12 @@ def test_what_actors_cannot_promise_is_refused(made, tmp_path):
         Fleet(recipe, what.base, tmp_path, print, load_policies)
     with pytest.raises(RecipeError, match=r"its trees grow beside the trainer"):
         check_apart(made("policies={a={}}", *RAY)[0], "a")
+
+
+def test_another_release_in_an_actor_is_one_line(made, tmp_path):
+    recipe, what = made()
+    with pytest.raises(WorkerError, match=r"has hornbeam .*, the driver 0\.0\.0: install the same"):
+        Station(recipe, what.base, {}, "0.0.0")
 
 
 @here

@@ -16,7 +16,7 @@ import asyncio
 import re
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hornbeam.chat import Chat, end_of_answer
@@ -79,6 +79,11 @@ class HttpEngine:
     def account(self) -> Account:
         """What was asked of the server so far."""
         return self.wire.account
+
+    @property
+    def bill(self) -> dict[str, float]:
+        """The account by its names, and `cost` by the settings' prices."""
+        return {**asdict(self.account), "cost": self.account.cost(self.settings)}
 
     async def open(self) -> Abilities:
         """What the server can do: asked once, told in a line. Raises `EngineError` if unfit."""
@@ -238,6 +243,8 @@ class HttpEngine:
 
     async def aclose(self) -> None:
         """Fail what is in flight, which ends it at the server too, and close the connections."""
+        if self.account.requests and not self._closed:
+            self.say(f"{self.settings.root}: {self.account.told(self.settings)}")
         self._closed = True
         opening = self._opening if self._opening and not self._opening.done() else None
         tasks = [*self._flying, *([opening] if opening else [])]

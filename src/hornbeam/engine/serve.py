@@ -50,8 +50,8 @@ def update_server(
     `EngineError` where the server does not do it.
     """
     start = time.perf_counter()
-    _post(f"{url}/pause?mode={'wait' if in_flight == 'finish' else 'abort'}")
     try:
+        _post(f"{url}/pause?mode={'wait' if in_flight == 'finish' else 'abort'}")
         _post(f"{url}/collective_rpc", method="hornbeam_load", args=[str(Path(folder).resolve())])
         _post(f"{url}/update_weight_version", new_version=str(version))
     finally:

@@ -2,9 +2,9 @@
 
 `hornbeam serve` starts one. New weights pass through a folder that both sides see, and the server
 reloads them in place, as the vLLM engine does in processes of its own; then its log-probs are
-compared with the trainer's. A label that only this engine gives stands at the server for them: a
-server that was started again, or that another trainer updates, is found before anything that it
-said is trained on.
+compared with the trainer's. A label that only this engine gives stands at the server for them and
+is read after every answer: of a server that was started again, or that another trainer updates,
+nothing is taken.
 
 Left out: adapters sent alone, several servers behind one engine, transfer between GPUs.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -99,22 +100,18 @@ class ServedEngine(HttpEngine):
                 self._asked -= 1
 
     async def _once(self, request: Request) -> Completion:
-        await self.open()
+        if not self._label:
+            raise EngineError("load the weights first: those of the server may be any others")
         if why := self.only_search(request.sampling):
             raise EngineError(f"what this engine says is for search only: {why}")
-        if self._asked == 1:
-            await self._ours()
         done = await super()._sample(request)
-        if self._asked == 1:
-            await self._ours()
-        if len(request.prompt) + len(done.tokens) < SEEN_TOKENS:
+        await self._ours()
+        if len(request.prompt) + len(done.tokens) < min(SEEN_TOKENS, self._context or SEEN_TOKENS):
             self._seen = [(request.prompt, done.tokens)]
         return done
 
     async def _ours(self) -> None:
-        """See that the server speaks with the weights that it was given."""
-        if not self._label:
-            return
+        """See that the server has the weights that it was given; what is lost never comes back."""
         found = (await self._tell("weight_info", get=True))["weight_version"]
         if found != self._label:
             self._dead = (
@@ -131,22 +128,36 @@ class ServedEngine(HttpEngine):
 
         Raises `EngineError` where they do not arrive; then the engine answers no more.
         """
-        able = await self.open()
         if self._dead:
             raise EngineError(self._dead)
+        if not self._label and (await self._tell("is_paused", get=True))["is_paused"]:
+            await self._tell("resume")  # who paused it has gone
+        able = await self.open()
         how = self.settings
         with TemporaryDirectory(prefix="hornbeam-", dir=how.transfer or place()) as folder:
             await asyncio.to_thread(write_weights, self._weights, Path(folder), how.dtype)
-            self._may_ask.clear()
+            self._may_ask = asyncio.Event()
             try:
                 await self._still()
-                await self._ours()
+                if self._label:
+                    await self._ours()
                 await self._take(able, folder, version)
             except BaseException as error:
                 self._dead = self._dead or str(error) or "a load was broken off: make a new engine"
                 raise
             finally:
                 self._may_ask.set()
+
+    async def open(self) -> Abilities:
+        """What the server can do. Raises `EngineError` if unfit.
+
+        Its log-probs are known to be vLLM's processed ones where the probe cannot tell, as with
+        weights that are sure of every token.
+        """
+        able = await super().open()
+        if able.gives_ids and able.logprobs and not able.scale:
+            self.abilities = able = replace(able, scale="cut")
+        return able
 
     async def _still(self) -> None:
         """Wait until no request is in flight, or break them off."""
@@ -157,8 +168,8 @@ class ServedEngine(HttpEngine):
 
     async def _take(self, able: Abilities, folder: str, version: int) -> None:
         label = f"{self._name}/{version}"
-        await self._tell("pause?mode=wait")  # empties the prefix cache, too
         try:
+            await self._tell("pause?mode=wait")  # empties the prefix cache, too
             await self._tell("collective_rpc", method="hornbeam_load", args=[folder])
             await self._tell("update_weight_version", new_version=label)
         finally:
@@ -202,5 +213,5 @@ class ServedEngine(HttpEngine):
         elif "collective_rpc" in path:
             why = "see its log; engine.transfer has to be a folder that it sees"
         else:
-            why = " ".join(str(answer).split())[:200]
+            why = " ".join(str(answer or "see its log").split())[:200]
         raise EngineError(f"{url}: refused ({status}): {why}")

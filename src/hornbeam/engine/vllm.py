@@ -147,6 +147,8 @@ class VllmEngine:
 
         Raises `PromptTooLong`, and `EngineError` for the rest.
         """
+        if self._dead:
+            raise EngineError(self._dead)
         limit = room(request, self._vocabulary, self.context)
         if 0 < request.sampling.temperature < COLDEST:
             raise EngineError(f"vLLM samples at temperature 0 or at {COLDEST} and more")

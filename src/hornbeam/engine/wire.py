@@ -76,6 +76,15 @@ class Account:
         prompt, sampled = settings.prompt_price, settings.sampled_price
         return (self.prompt_tokens * prompt + self.sampled_tokens * sampled) / 1e6
 
+    def told(self, settings: HttpSettings) -> str:
+        """In a line."""
+        again = f" ({self.retries:,} of them again)" if self.retries else ""
+        cost = f", {self.cost(settings):.4g} by its prices" if self.cost(settings) else ""
+        return (
+            f"{self.requests:,} requests{again}, {self.prompt_tokens:,} prompt tokens"
+            f" ({self.cached_tokens:,} cached), {self.sampled_tokens:,} sampled{cost}"
+        )
+
 
 class Pace:
     """Lets so much a minute through, evenly; 0 is no bound."""
@@ -116,7 +125,7 @@ class Wire:
             headers=self._headers,
             verify=self.settings.url.startswith("https"),  # certificates are slow to read
             timeout=httpx2.Timeout(timeout, connect=min(10, timeout), pool=None),
-            limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=most),
         )
 
     async def call(self, url: str, body: Any = None, tokens: int = 0) -> tuple[int, Any]:
@@ -140,10 +149,15 @@ class Wire:
         return status, answer
 
     async def once(self, url: str, body: Any = None) -> tuple[int, Any]:
-        """(status, answer) of one try, beside all others. `EngineError` where nobody answers."""
+        """(status, answer), beside all other requests. Raises `EngineError` where nobody answers.
+
+        Asked twice where a connection breaks: it may have been an old one.
+        """
         if self._loop is not asyncio.get_running_loop():
             self._open()
         status, answer, trouble, _ = await self._once(url, body)
+        if not status:
+            status, answer, trouble, _ = await self._once(url, body)
         if not status:
             raise EngineError(f"{url}: {trouble}: see that the server is up")
         return status, answer

@@ -15,18 +15,20 @@ Left out: policies of other processes (decoupled), half-grown trees of the actor
 from __future__ import annotations
 
 import asyncio
+import socket
 import tempfile
 from array import array
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Completion, Engine, Request, Sampling, Turnstile
-from hornbeam.errors import BudgetSpent, EngineError, ModelError, RecipeError
+from hornbeam.errors import BudgetSpent, EngineError, ModelError, RecipeError, WorkerError
 from hornbeam.grow import Grower
 from hornbeam.ledger import Entry, Ledger
 from hornbeam.program import Limits
@@ -132,9 +134,17 @@ class Voice:
 
 
 class Station:
-    """What an actor holds: program, tools, scorer, guides, and a copy of each policy's model."""
+    """What an actor holds: program, tools, scorer, guides, and a copy of each policy's model.
 
-    def __init__(self, recipe: Recipe, base: Path, folders: Folders) -> None:
+    Raises `WorkerError` where the driver's `release` of Hornbeam is another one than that here.
+    """
+
+    def __init__(self, recipe: Recipe, base: Path, folders: Folders, release: str = "") -> None:
+        if release and release != _release():
+            raise WorkerError(
+                f"{socket.gethostname()} has hornbeam {_release() or 'of no release'}, the driver"
+                f" {release}: install the same on all machines"
+            )
         place = "cuda" if recipe.workers.gpus else "cpu"
         run = recipe.run.model_copy(update={"device": place})
         self.recipe = recipe = recipe.model_copy(update={"run": run})
@@ -185,6 +195,14 @@ class Station:
         )
         (tree,) = await grower.grow_all([(key, start)], 1)
         return tree, entries
+
+
+def _release() -> str:
+    """The release of Hornbeam that is installed here, "" where none is."""
+    try:
+        return metadata.version("hornbeam")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _found(recipe: Recipe, folders: Folders, scratch: Path) -> dict[str, Path]:
@@ -244,7 +262,8 @@ class Fleet:
             )
         folders = model_folders(recipe, folder, say)
         marked = {name: (path.resolve(), content(path)) for name, path in folders.items()}
-        self.actors = RayActors(recipe.workers, partial(Station, recipe, base, marked), say)
+        maker = partial(Station, recipe, base, marked, _release())
+        self.actors = RayActors(recipe.workers, maker, say)
         self.present: dict[str, tuple[int, int, Any]] = {}
         self.policies = load(recipe, folder, say, self._voice)
 

@@ -26,6 +26,7 @@ async def evaluate(
         world = World.build(recipe, plan, policies)
         ledger = Ledger(recipe.budget)
         try:
+            await policies.load()
             keys = [TreeKey("eval", 0, number) for number in range(len(plan.eval.tasks))]
             starts = [
                 (key, Tree(task.to_json(), seed=tree_seed(recipe.run.seed, key)))
@@ -34,4 +35,5 @@ async def evaluate(
             trees = await world.grower(ledger, None, greedy=True).grow_all(starts)
         finally:
             await world.aclose()
-    return trees, {**measure(trees), "costs": ledger.take()}
+    served = {"servers": policies.bills} if policies.bills else {}
+    return trees, {**measure(trees), "costs": ledger.take(), **served}

@@ -15,6 +15,7 @@ from typing import Any
 
 from hornbeam.chat import Chat
 from hornbeam.engine.base import Engine
+from hornbeam.engine.http import HttpEngine
 from hornbeam.errors import RecipeError
 from hornbeam.run.engines import engine_of, http_engine
 from hornbeam.run.recipe import PolicySettings, Recipe
@@ -177,6 +178,16 @@ class Policies:
         if len(self) == 1 and not self.members[0].name:
             return self.members[0].policy.version
         return {member.name: member.policy.version for member in self}
+
+    @property
+    def bills(self) -> dict[str, dict[str, float]]:
+        """By server that speaks for policies here: what this process asked of it, and its cost."""
+        bills: dict[str, dict[str, float]] = {}
+        for engine in (m.engine for m in self if isinstance(m.engine, HttpEngine)):
+            bill = bills.setdefault(engine.settings.root, {})
+            for kind, amount in engine.bill.items():
+                bill[kind] = bill.get(kind, 0) + amount
+        return bills
 
     async def aclose(self) -> None:
         """Give back what the engines hold."""

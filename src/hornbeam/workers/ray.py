@@ -157,8 +157,9 @@ class RayActors:
     ) -> None:
         """Do jobs one after the other with the actor of a place."""
         while True:
-            actor = await self._at(place)
+            await self._at(place)  # whoever is ready takes the next
             job, deaths = await queue.get()
+            actor = await self._at(place)  # another one, if that has died meanwhile
             if (args := give(job)) is not None:
                 try:
                     result = await self._call(actor, method, args)
