@@ -319,6 +319,30 @@ def test_an_actor_that_dies_at_every_try_ends_the_work_in_one_line(cluster):
     assert "\n" not in str(error.value) and len(said) == 3
 
 
+@here
+def test_a_death_is_counted_once_however_many_wait_for_work(cluster, tmp_path):
+    class Mortal:
+        async def work(self, job):
+            if job == 3:
+                await asyncio.sleep(0.5)  # the others are done and wait
+            if job == 3 and not (tmp_path / "died").exists():
+                (tmp_path / "died").touch()
+                os._exit(1)
+            return job
+
+    said, came = [], []
+    actors = RayActors(Cluster(growers=1), Mortal, said.append)
+
+    async def work():
+        await actors.each(
+            "work", range(4), 4, lambda job: (job,), lambda _, what: came.append(what)
+        )
+
+    asyncio.run(work())
+    actors.close()
+    assert sorted(came) == [0, 1, 2, 3] and len(said) == 1
+
+
 def test_the_manifest_has_the_shape_of_a_ray_cluster():
     docs = Path(__file__).parents[2] / "docs"
     made = yaml.safe_load((docs / "kuberay.yaml").read_text())
