@@ -51,6 +51,7 @@ FLOORS = {
     "treefile": 1,
     "chat": 1,
     "workers": 1,
+    "parent": 1,
     "tasks.base": 1,
     "settings": 1,
     "stats": 1,

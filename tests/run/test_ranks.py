@@ -69,8 +69,16 @@ def rank(launcher, number):
     raise AssertionError(f"no rank {number} among the children of {launcher}")
 
 
+def running(process):
+    """Whether a process is there and no zombie."""
+    try:
+        return (process / "stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds ranks in /proc")
-def test_a_killed_rank_ends_the_run_in_one_line_and_one_process_goes_on(tmp_path):
+def test_ranks_end_together_in_one_line_and_one_process_goes_on(tmp_path):
     run = start(tmp_path, "--ranks", "2")
     try:
         while not list(tmp_path.glob("run/checkpoints/*/trainer.pt")):
@@ -95,6 +103,17 @@ def test_a_killed_rank_ends_the_run_in_one_line_and_one_process_goes_on(tmp_path
     finally:
         again.kill()
     assert again.returncode == 130 and err.strip().startswith("Stopped."), err
+    with Store(tmp_path / "run", read_only=True) as store:
+        done = len([row for row in store.metrics() if row["kind"] == "train"])
+    left = start(tmp_path, "--ranks", "2")
+    try:
+        while not re.search("Going on from", left.stdout.readline()):
+            assert left.poll() is None
+        ranks = [Path(f"/proc/{rank(left.pid, number)}") for number in range(2)]
+    finally:
+        left.kill()
+    left.communicate(timeout=600)  # until nobody holds its pipes
+    assert not any(running(process) for process in ranks)
     with Store(tmp_path / "run", read_only=True) as store:
         done = len([row for row in store.metrics() if row["kind"] == "train"])
     alone = start(tmp_path, "--set", f"run.steps={done + 1}")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hornbeam.engine.transfer import read_weights
+from hornbeam.parent import live_with
 
 
 class Inbox:
@@ -27,7 +25,7 @@ class Inbox:
             _tell_whole(sampler.topk_topp_sampler, "forward")
         else:  # vLLM's second model runner
             _tell_whole(sampler, "_sample_random")
-        threading.Thread(target=_live_with, args=(pid,), daemon=True).start()
+        live_with(pid)
 
     def hornbeam_load(self, folder: str) -> float:
         """Reload the weights in place from the safetensors of a folder; the seconds it took.
@@ -40,14 +38,6 @@ class Inbox:
             if type(module).__name__ == "ParallelLMHead":
                 module.quant_method.process_weights_after_loading(module)
         return time.perf_counter() - start
-
-
-def _live_with(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        while True:
-            os.kill(pid, 0)
-            time.sleep(1)
-    os._exit(1)
 
 
 def _tell_whole(holder: Any, name: str) -> None:

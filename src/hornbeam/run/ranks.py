@@ -18,12 +18,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hornbeam.errors import RankError, RankLost
+from hornbeam.parent import live_with
 from hornbeam.run.policies import Policies, Voice, load_policy
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.wire import Load, Say, model_folders
 from hornbeam.train.ranks import Ranks, world_size
 
 GRACE = 2.0  # seconds: who watches the ranks knows better which was lost, and ends the others
+LAUNCHER = "HORNBEAM_LAUNCHER"  # variable with the process id of who started the ranks
 LOST = 3  # exit code of a rank that lost another
 
 
@@ -41,6 +43,7 @@ def launch(arguments: Sequence[str], count: int) -> bool:
     logging.disable(logging.ERROR)  # the agent says in many lines what we say in one
     cores = os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
+    os.environ[LAUNCHER] = str(os.getpid())
     try:
         with TemporaryDirectory() as logs:
             config = LaunchConfig(
@@ -77,6 +80,8 @@ def ranked(recipe: Recipe) -> Iterator[Ranks | None]:
     if world_size() == 1:
         yield None
         return
+    if LAUNCHER in os.environ:  # torchrun ends its own
+        live_with(int(os.environ[LAUNCHER]))
     try:
         ranks = Ranks(recipe.run.device)
         yield ranks
