@@ -7,9 +7,11 @@ import sys
 import time
 
 import pytest
+import torch
 
 from hornbeam.errors import RecipeError
 from hornbeam.run.decoupled import check_apart
+from hornbeam.run.wire import model_folders
 from hornbeam.shared import SharedStore
 from hornbeam.store import TreeKey
 
@@ -23,12 +25,13 @@ EXACT = ("run.resume=exact", "engine={max_batch=1, cache_tokens=0}")
 class Side:
     """`hornbeam train duet.toml --policy NAME` in a process of its own."""
 
-    def __init__(self, folder, name, *sets, store=None, log=""):
+    def __init__(self, folder, name, *sets, store=None, log="", ranks=1):
         self.log = folder / f"{log or name}.log"
         command = [sys.executable, "-m", "hornbeam.cli.main", "train", str(folder / "duet.toml")]
         command += ["--out", str(folder / "run"), "--policy", name]
         command += [word for each in (*sets, f"run.lease={LEASE}") for word in ("--set", each)]
         command += ["--store", store] if store else []
+        command += ["--ranks", str(ranks)] if ranks > 1 else []
         with self.log.open("a") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -50,6 +53,10 @@ def sides(tmp_path):
     for side in started:
         side.process.kill()
         side.process.wait()
+
+
+def flat(weights):
+    return torch.cat([weights[name].flatten() for name in sorted(weights)])
 
 
 def until(side, what):
@@ -89,6 +96,23 @@ def test_in_lockstep_two_processes_learn_what_a_joint_run_learns(duet, tmp_path,
         assert kept[0] == kept[1] and kept[0]
     assert {row["even/staleness_most"] for row in apart if row["kind"] == "train"} == {0.0}
     assert (tmp_path / "run" / "even" / "report.html").stat().st_size > 5_000
+
+
+def test_one_of_two_may_shard_its_policy_over_ranks(duet, tmp_path, sides):  # noqa: F811
+    sets = (*EXACT, "sft.epochs=1", "sft.lr=1e-3", "loss.entropy=0.1")
+    made = duet(*sets)
+    both = [sides("even", *sets, ranks=2), sides("odd", *sets)]
+    whole = go(made, tmp_path / "joint")
+    for side in both:
+        code, said = side.end()
+        assert code == 0, said
+    start = flat(weights(model_folders(made[0], tmp_path / "start", print)["even"]))
+    for name in ("even", "odd"):
+        ends, want = flat(weights(tmp_path / "run" / "final" / name)), flat(whole[name])
+        # AdamW makes whole steps of gradients that are nothing but rounding
+        assert (ends - want).norm() < 0.02 * (want - start).norm()
+    rows = metrics(tmp_path / "run" / "even")
+    assert [row["even/updates"] for row in rows if row["kind"] == "train"] == [1, 1]
 
 
 def test_a_killed_process_goes_on_and_nothing_is_trained_twice(duet, tmp_path, sides, postgres):  # noqa: F811
