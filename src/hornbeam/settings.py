@@ -35,6 +35,8 @@ def build(kind: str, known: Mapping[str, type[S]], name: str, values: Mapping[st
         if first["type"] == "extra_forbidden":
             hint = nearest(key, model.model_fields) if model.model_fields else "it takes none"
             raise RecipeError(f"{kind} {name!r} has no setting {key!r}: {hint}") from error
+        if first["type"] == "missing":
+            raise RecipeError(f"{kind} {name!r} needs a setting {key!r}") from error
         told = f"{key} = {first['input']!r}: " if key else ""
         raise RecipeError(f"{kind} {name!r}: {told}{first['msg']}") from error
 

@@ -148,6 +148,7 @@ def test_what_an_engine_cannot_do_is_one_line(made, tmp_path, sets, told):
     [
         (["engine.max_bach=3"], "did you mean 'max_batch'"),
         (["engine.kind=vlm"], "did you mean 'vllm'"),
+        (["engine.kind=vllm_server"], "engine 'vllm_server' needs a setting 'url'"),
     ],
 )
 def test_a_typo_is_one_line(made, sets, told):

@@ -19,6 +19,7 @@ from hornbeam.program import Program
 from hornbeam.programs import Demonstration, make_program
 from hornbeam.programs.load import load_module
 from hornbeam.programs.talk import Turn
+from hornbeam.run.engines import engine_settings
 from hornbeam.run.policies import Member, Policies, Voice
 from hornbeam.run.recipe import Recipe
 from hornbeam.score.rules import RuleScorer, check_task, make_scorer
@@ -50,6 +51,7 @@ class Plan:
 
 def plan(recipe: Recipe, base: Path) -> Plan:
     """Make all that is cheap to make. Raises `RecipeError`, `ProgramError` or `DataError`."""
+    engine_settings(recipe.engine)
     program, demonstration = make_program(recipe.program.name, recipe.program.rest(), base)
     tools = make_tools(recipe, base)
     if not recipe.tasks.train:
