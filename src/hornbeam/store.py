@@ -106,7 +106,9 @@ class Store:
         path = folder / "run.db"
         if self._read_only:
             if not path.is_file():
-                raise StoreError(f"{folder}: no run here (run.db is missing)")
+                raise StoreError(
+                    f"{folder}: no run here (run.db is missing); another database: --store"
+                )
         else:
             self._lock = FolderLock(folder)
         return open_file(path, self._read_only)

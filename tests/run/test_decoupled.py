@@ -115,7 +115,13 @@ def test_one_of_two_may_shard_its_policy_over_ranks(duet, tmp_path, sides):  # n
     assert [row["even/updates"] for row in rows if row["kind"] == "train"] == [1, 1]
 
 
-def test_a_killed_process_goes_on_and_nothing_is_trained_twice(duet, tmp_path, sides, postgres):  # noqa: F811
+def test_a_killed_process_goes_on_and_nothing_is_trained_twice(
+    duet,  # noqa: F811
+    tmp_path,
+    sides,
+    postgres,
+    hornbeam,
+):
     url = postgres.database()
     made = duet(*EXACT)
     even, odd = (sides(name, *EXACT, store=url) for name in ("even", "odd"))
@@ -137,6 +143,15 @@ def test_a_killed_process_goes_on_and_nothing_is_trained_twice(duet, tmp_path, s
         keys = [TreeKey("train", step, number) for step in range(2) for number in range(4)]
         assert store.keys("train") == keys and all(store.read(key).done for key in keys)
         assert [row["step"] for row in store.metrics() if row["kind"] == "train"] == [0, 1]
+    seen = tmp_path / "seen"
+    told = hornbeam("export", seen, "--store", url, "--stage", "train")
+    assert told == (0, "", f"8 trees: {seen / 'trees.jsonl'}\n")
+    assert hornbeam("view", seen, "--store", url)[0] == 0
+    assert (seen / "report.html").stat().st_size > 5_000
+    code, _, told = hornbeam("view", seen, "--store", url, "--tree", "train/1/0")
+    assert code == 0 and "even" in told
+    code, told, _ = hornbeam("view", seen)
+    assert code == 2 and told.endswith("no run here (run.db is missing); another database: --store")
 
 
 def test_behind_lets_older_weights_speak_and_says_so(duet, tmp_path, sides):  # noqa: F811

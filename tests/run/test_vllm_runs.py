@@ -37,7 +37,7 @@ program = {name = "lookup"}
 tools = {lookup = {}}
 reward = {rule = "exact"}
 grow = {strategy = "branch", trunks = 2, nodes = 2, rounds = 1}
-loss = {old = "trainer", truncate = 2.0}
+loss = {old = "trainer", truncate = 2.0, entropy = 0.1}
 optim = {lr = 3e-3}
 sft = {count = 24, epochs = 12, lr = 5e-3, batch_size = 8}
 [[tasks.train]]

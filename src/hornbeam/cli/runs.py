@@ -24,6 +24,10 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, as grow.n=4.")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
+Shared = Annotated[
+    str | None,
+    typer.Option("--store", metavar="URL", help="Database of several trainers [DIR/run.db]."),
+]
 
 
 def train_command(
@@ -175,6 +179,7 @@ def view_command(
     tree: Annotated[
         str | None, typer.Option("--tree", help="Print one tree, as train/12/0.")
     ] = None,
+    store: Shared = None,
 ) -> None:
     """Write the page of a run or a search anew, or print one of its trees."""
     from hornbeam.run.folder import report
@@ -182,7 +187,7 @@ def view_command(
     from hornbeam.tree import canonical
     from hornbeam.view import tree_text
 
-    with Store(run, read_only=True) as store:
+    with Store(store or run, read_only=True) as held:
         if tree is None and (run / "search.json").is_file():
             from hornbeam.view import write_search
 
@@ -190,15 +195,16 @@ def view_command(
             typer.echo(f"Report: {write_search(result, run / 'search.html')}")
             return
         if tree is None:
-            title = (store.get("recipe") or {}).get("run", {}).get("title") or run.resolve().name
-            typer.echo(f"Report: {report(run, store, title, _chats(run, store))}")
+            run.mkdir(parents=True, exist_ok=True)
+            title = (held.get("recipe") or {}).get("run", {}).get("title") or run.resolve().name
+            typer.echo(f"Report: {report(run, held, title, _chats(run, held))}")
             return
         stage, _, rest = tree.partition("/")
         numbers = rest.split("/")
         if len(numbers) != 2 or not all(part.isdecimal() for part in numbers):
             raise StoreError(f"--tree {tree}: write stage/step/number, as train/12/0")
         key = TreeKey(stage, int(numbers[0]), int(numbers[1]))
-        typer.echo(tree_text(canonical(store.read(key).tree)))
+        typer.echo(tree_text(canonical(held.read(key).tree)))
 
 
 def export_command(
@@ -207,13 +213,15 @@ def export_command(
     stage: Annotated[
         str | None, typer.Option("--stage", help="Only trees of train, start, warm start or eval.")
     ] = None,
+    store: Shared = None,
 ) -> None:
     """Write the trees of a run as JSON lines."""
     from hornbeam.store import Store, export
 
     path = out or run / "trees.jsonl"
-    with Store(run, read_only=True) as store:
-        count = export(store, path, stage)
+    with Store(store or run, read_only=True) as held:
+        run.mkdir(parents=True, exist_ok=True)
+        count = export(held, path, stage)
     typer.echo(f"{count} trees: {path}")
 
 
