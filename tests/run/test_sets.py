@@ -258,6 +258,12 @@ def test_own_answers_are_cut_and_trained_on(world, hornbeam, tmp_path):
     lines = (tmp_path / "trained" / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert sum(row["kind"] == "sft" for row in rows) == -(-min(40, len(told)) // 16)
+    whole = out.read_text()
+    out.write_text(whole.replace("<chunk>", "<chunk> ", 1))
+    code, err, _ = hornbeam("train", world.recipe, *train, "--out", tmp_path / "trained")
+    assert code == 2 and f"began with other answers than {out} has now: put it back" in err
+    out.write_text(whole)
+    assert hornbeam("train", world.recipe, *train, "--out", tmp_path / "trained")[0] == 0
 
 
 def test_wrong_sets_and_sources_are_one_line(world, hornbeam, tmp_path):

@@ -13,7 +13,9 @@ from typing import Any
 from hornbeam.chat import Chat
 from hornbeam.config import show
 from hornbeam.errors import StoreError
+from hornbeam.programs.talk import Turn
 from hornbeam.run.recipe import Recipe, differences
+from hornbeam.run.sftset import read_set
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree, canonical
@@ -73,15 +75,25 @@ class Folder:
 
         The same recipe finds others where the data directory is not set, or another.
         """
-        ids = json.dumps([[task.id, task.question] for task in tasks])
-        now = hashlib.blake2b(ids.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-        before = self.store.get(f"tasks/{name}")
+        ids = [[task.id, task.question] for task in tasks]
+        self._hold(f"tasks/{name}", ids, f"{name} tasks than are found now: set HORNBEAM_DATA")
+
+    def hold_set(self, path: Path) -> list[list[Turn]]:
+        """The answers of an SFT set, held like tasks. Raises as `read_set` does."""
+        shown = read_set(path)
+        said = [[[turn.messages, turn.text, turn.agent] for turn in turns] for turns in shown]
+        self._hold("sft.data", said, f"answers than {path} has now: put it back")
+        return shown
+
+    def _hold(self, name: str, what: Any, told: str) -> None:
+        text = json.dumps(what).encode("utf-8", "surrogatepass")
+        now = hashlib.blake2b(text, digest_size=8).hexdigest()
+        before = self.store.get(name)
         if before not in (None, now) and (self.store.keys() or self.store.metrics()):
             raise StoreError(
-                f"{self.path}: this run began with other {name} tasks than are found now: set"
-                " HORNBEAM_DATA as it was, or choose another --out"
+                f"{self.path}: this run began with other {told} as it was, or choose another --out"
             )
-        self.store.set(f"tasks/{name}", now)
+        self.store.set(name, now)
 
     def write(self, name: str, text: str) -> None:
         """Write a small file whole or not at all."""

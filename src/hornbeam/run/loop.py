@@ -35,7 +35,6 @@ from hornbeam.run.guides import Guides
 from hornbeam.run.order import task_at, tree_seed
 from hornbeam.run.policies import Member
 from hornbeam.run.recipe import Recipe, SftStage
-from hornbeam.run.sftset import read_set
 from hornbeam.run.stages import STAGE as MEASURED
 from hornbeam.run.stages import Curriculum
 from hornbeam.run.watch import Watch, train_line
@@ -83,7 +82,7 @@ class Run:
         try:
             self.folder.hold_tasks("training", plan.train.tasks)
             self.folder.hold_tasks("held-out", plan.eval.tasks)
-            self.shown = read_set(plan.shown) if plan.shown else None
+            self.shown = self.folder.hold_set(plan.shown) if plan.shown else None
             self.checkpoints = Checkpoints(path / "checkpoints", recipe.run.keep)
             self.fleet = fleet_of(recipe, plan, path / "model", watch.say, load)
             self.policies = (
