@@ -22,6 +22,7 @@ from typing import Any
 
 from hornbeam.errors import (
     EngineError,
+    EngineLost,
     HornbeamError,
     ModelError,
     ProgramError,
@@ -131,8 +132,8 @@ class Driver:
         """Run to the end, or until `steps` nodes were committed. Returns whether it ended.
 
         A failure of the program, a divergence too, ends the episode with the error kept at its
-        last node. Raises `BudgetSpent` and cancellation; what was committed stays. The caller has
-        entered (`Live.enter`) for the driver, and leaves for it when this returns.
+        last node. Raises `BudgetSpent`, `EngineLost` and cancellation; what was committed stays.
+        The caller has entered (`Live.enter`) for the driver, and leaves for it when this returns.
         """
         coroutine: Any = self._program(self._task, Episode(self))
         main = self._loop.create_task(coroutine)
@@ -288,6 +289,8 @@ class Driver:
         try:
             got = await self._live.sample(effect.name, context, effect.payload[1], place)
             return context, used, got
+        except EngineLost:
+            raise
         except (EngineError, ModelError) as error:
             return context, used, error
 

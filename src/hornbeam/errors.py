@@ -7,6 +7,7 @@ HornbeamError
 ├── ProgramError       an agent program: does not import, returns the wrong thing, passes a limit
 │   └── Divergence     a replayed program did not reproduce its own path
 ├── EngineError        an engine could not answer
+│   ├── EngineLost     it can answer nobody any more: growth stops, and goes on later
 │   └── PromptTooLong  the prompt and one token do not fit the context window
 ├── ToolError          a tool failed, hung or is not known
 ├── ScoreError         a scorer could not judge (time-outs of the checker are counted, not raised)
@@ -44,6 +45,13 @@ class Divergence(ProgramError):
 
 class EngineError(HornbeamError):
     """An engine that could not answer a request."""
+
+
+class EngineLost(EngineError):
+    """An engine that can answer nobody any more.
+
+    No episode fails of it: growth stops with what it has, and the same command goes on.
+    """
 
 
 class PromptTooLong(EngineError):

@@ -48,7 +48,8 @@ class Live(Protocol):
     ) -> list[Piece]:
         """Sample an answer (or the rest of one) after `context`.
 
-        Raises `EngineError`, `BudgetSpent`, and `ProgramError` for unknown agents or settings.
+        Raises `EngineError`, `BudgetSpent`, and `ProgramError` for unknown agents or settings. An
+        `EngineLost` among them is nothing that the program is told of.
         """
         ...
 

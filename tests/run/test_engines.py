@@ -11,12 +11,13 @@ from hornbeam.chat import TemplateChat
 from hornbeam.engine.http import HttpEngine
 from hornbeam.engine.local import LocalEngine
 from hornbeam.engine.wire import HttpSettings
-from hornbeam.errors import RecipeError
+from hornbeam.errors import EngineLost, RecipeError
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.engines import engine_settings
 from hornbeam.run.evaluate import evaluate
 from hornbeam.run.judges import judge_engine
 from hornbeam.run.policies import Policies
+from hornbeam.run.search import Search
 from hornbeam.store import Store
 from hornbeam.train import weights
 from little_server import LittleServer, Manners
@@ -101,10 +102,60 @@ def test_a_server_is_measured_with_the_weights_that_are_meant(made, tmp_path, se
     assert server.label.endswith("/0")
 
 
-def test_a_run_trains_on_what_its_server_says(made, tmp_path, server):
-    sets = ("run.steps=3", "run.tasks=4", "grow.n=4", "optim.lr=3e-3", "run.eval_start=false")
-    sets += ("loss.entropy=0.1", "run.checkpoint_every=1")
-    asyncio.run(Run(*made(*served(server, *sets)), tmp_path / "run", Silent()).go())
+def test_a_search_whose_server_goes_away_stops_and_goes_on(made, tmp_path):
+    methods = [{"name": "vote", "n": 3, "choose": "majority"}]
+
+    def search(folder, server, *sets):
+        how = ("engine.kind=http", f"engine.url={server.url}", "engine.model=tiny", *sets)
+        recipe, what = made(*how)
+        told = {**recipe.model_dump(), "search": {"methods": methods}, "run": {"at_once": 2}}
+        return Search(type(recipe).model_validate(told), what, tmp_path / folder, Silent())
+
+    async def left_alone(server):
+        work = asyncio.create_task(search("search", server, "engine.patience=0.3").go())
+        while len(server.seen) < 16:  # some of them the probe's
+            await asyncio.sleep(0)
+            assert not work.done()
+        server.stop()
+        await work
+
+    server = LittleServer(judge_engine(tmp_path / "model")).start()
+    whole, _ = asyncio.run(search("whole", server).go())
+    server.seen.clear()
+    with pytest.raises(EngineLost, match=r"patience = 0\.3 s: see that the server is up"):
+        asyncio.run(left_alone(server))
+    with Store(tmp_path / "search", read_only=True) as store:
+        assert not any(n.error for key in store.keys(None) for n in store.read(key).tree.nodes)
+    with server:
+        again, _ = asyncio.run(search("search", server, "engine.patience=0.3").go())
+    rows = [told["methods"][0]["points"][0] for told in (whole, again)]
+    assert rows[0]["right"] == rows[1]["right"] and rows[1]["failed"] == 0
+    assert rows[0]["policy_tokens"] == rows[1]["policy_tokens"]
+
+
+THREE = ("run.steps=3", "run.tasks=4", "grow.n=4", "optim.lr=3e-3", "run.eval_start=false")
+THREE += ("loss.entropy=0.1", "run.checkpoint_every=1")
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_run_trains_on_what_its_server_says(made, tmp_path, server, restarts):
+    def run():
+        return Run(*made(*served(server, *THREE)), tmp_path / "run", Silent())
+
+    async def restarted():
+        """A run whose server is started again, with its first weights, as step 2 grows."""
+        work = asyncio.create_task(run().go())
+        while not (server.label.endswith("/1") and server.seen):
+            server.seen.clear()
+            await asyncio.sleep(0)
+            assert not work.done()
+        server.label = "default"
+        return await work
+
+    if restarts:
+        with pytest.raises(EngineLost, match=r"has other weights than version 1 .*goes on$"):
+            asyncio.run(restarted())
+    asyncio.run(run().go())
     rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     rows = [row for row in rows if row["kind"] == "train"]
     assert [row["updates"] for row in rows] == [1, 1, 1]

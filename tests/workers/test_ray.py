@@ -16,7 +16,7 @@ import yaml
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
-from hornbeam.errors import BudgetSpent, HornbeamError, RecipeError, WorkerError
+from hornbeam.errors import BudgetSpent, EngineLost, HornbeamError, RecipeError, WorkerError
 from hornbeam.ledger import Budget, Ledger
 from hornbeam.run import Policies, Run, World, load_policies, load_recipe, plan
 from hornbeam.run.crew import Fleet, How, Station
@@ -292,6 +292,29 @@ def test_what_actors_cannot_promise_is_refused(made, tmp_path):
         Fleet(recipe, what.base, tmp_path, print, load_policies)
     with pytest.raises(RecipeError, match=r"its trees grow beside the trainer"):
         check_apart(made("policies={a={}}", *RAY)[0], "a")
+
+
+@here
+def test_an_actor_whose_engine_is_lost_is_replaced(cluster, tmp_path):
+    class Speechless:
+        async def work(self, job):
+            if job == 1 and not (tmp_path / "lost").exists():
+                (tmp_path / "lost").touch()
+                raise EngineLost("vLLM's process has died")
+            return job, os.getpid()
+
+    said, came = [], []
+    actors = RayActors(Cluster(growers=1), Speechless, said.append)
+
+    async def work():
+        await actors.each(
+            "work", range(3), 1, lambda job: (job,), lambda _, what: came.append(what)
+        )
+
+    asyncio.run(work())
+    actors.close()
+    assert [job for job, _ in came] == [0, 1, 2] and len({pid for _, pid in came}) == 2
+    assert said == ["An actor died, its jobs are done again: vLLM's process has died"]
 
 
 def test_another_release_in_an_actor_is_one_line(made, tmp_path):

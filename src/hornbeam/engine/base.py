@@ -140,7 +140,8 @@ class Engine(Protocol):
     async def generate(self, request: Request) -> Completion:
         """Sample one completion.
 
-        Raises `PromptTooLong` when prompt and one token do not fit, `EngineError` for the rest.
+        Raises `PromptTooLong` when prompt and one token do not fit, `EngineLost` when nobody can be
+        answered any more, `EngineError` for the rest.
         """
         ...
 

@@ -19,10 +19,11 @@ from typing import Any
 from hornbeam.chat import Chat
 from hornbeam.desk import Ask, Desk
 from hornbeam.engine.base import Completion, Engine, Request, Sampling, Turnstile
-from hornbeam.errors import EngineError, HornbeamError, ModelError, PromptTooLong
+from hornbeam.errors import EngineError, EngineLost, HornbeamError, ModelError, PromptTooLong
 from hornbeam.tree import floats, ids
 
 SOONEST, LATEST = 0.004, 0.25  # seconds between two looks
+# An engine that is lost answers nobody: who holds it stops, and answers when started again.
 ERRORS = {kind.__name__: kind for kind in (PromptTooLong, EngineError, ModelError)}
 
 
@@ -58,6 +59,7 @@ class Clerk:
         self._in: dict[Ask, asyncio.Task[None]] = {}  # being answered
         self._serves: tuple[Engine, int] | None = None  # with what was learned
         self._news = asyncio.Event()
+        self._lost: EngineLost | None = None
 
     @property
     def waits(self) -> int:
@@ -97,16 +99,17 @@ class Clerk:
             self._serves = None
 
     async def work(self) -> None:
-        """Carry asks and answers until cancelled."""
+        """Carry asks and answers until cancelled. Raises `EngineLost` where one's own engine is."""
         pause = SOONEST
         try:
-            while True:
+            while self._lost is None:
                 news = self._news.is_set()
                 self._news.clear()
                 moved = self._hear() + self._begin()
                 pause = SOONEST if moved or news else min(2 * pause, LATEST)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), pause)
+            raise self._lost
         finally:
             for task in list(self._in.values()):
                 task.cancel()
@@ -159,6 +162,10 @@ class Clerk:
         answer: dict[str, Any]
         try:
             done = await engine.generate(request)
+        except EngineLost as error:
+            self._lost = error
+            self._news.set()
+            return
         except HornbeamError as error:
             name = type(error).__name__
             answer = {"error": name if name in ERRORS else "EngineError", "text": str(error)}

@@ -24,7 +24,7 @@ from hornbeam.engine.base import Completion, Request, Sampling, Turnstile
 from hornbeam.engine.probe import Abilities, probe
 from hornbeam.engine.scripted import stop_at
 from hornbeam.engine.wire import Account, HttpSettings, Refused, Wire
-from hornbeam.errors import EngineError, PromptTooLong
+from hornbeam.errors import EngineError, EngineLost, PromptTooLong
 from hornbeam.tree import floats, ids
 
 __all__ = ["HttpEngine", "HttpSettings"]
@@ -52,7 +52,7 @@ class Said:
     prompt: list[int] | None  # ids of the prompt, where the server tells them
 
 
-class BrokenOff(EngineError):
+class BrokenOff(EngineLost):
     """An answer that the server broke off: its weights are changed, or it ends."""
 
 

@@ -25,7 +25,7 @@ from hornbeam.engine.network import Network, batches
 from hornbeam.engine.prefix import PrefixTree, Run
 from hornbeam.engine.sampling import pick, uniforms
 from hornbeam.engine.slots import Slots, widths
-from hornbeam.errors import EngineError
+from hornbeam.errors import EngineError, EngineLost
 from hornbeam.settings import Settings
 from hornbeam.tree import floats, ids
 
@@ -322,7 +322,7 @@ class LocalEngine:
             return
         if not job.sound:
             job.future.set_exception(
-                EngineError("the model's logits are not finite: its weights are damaged")
+                EngineLost("the model's logits are not finite: its weights are damaged")
             )
             return
         job.future.set_result(

@@ -36,7 +36,7 @@ from hornbeam.engine.transfer import (
     write_weights,
 )
 from hornbeam.engine.wire import HttpSettings
-from hornbeam.errors import EngineError
+from hornbeam.errors import EngineLost
 
 NAPS = 0.05  # seconds between two looks whether all requests have ended
 
@@ -85,11 +85,11 @@ class ServedEngine(HttpEngine):
     # --- asking ----------------------------------------------------------------------------------
 
     async def _sample(self, request: Request) -> Completion:
-        """One completion, of the weights that were loaded last. Raises `EngineError` otherwise."""
+        """One completion, of the weights that were loaded last. Raises `EngineLost` otherwise."""
         while True:
             await self._may_ask.wait()
             if self._dead:
-                raise EngineError(self._dead)
+                raise EngineLost(self._dead)
             self._asked += 1
             try:
                 return await self._once(request)
@@ -101,9 +101,9 @@ class ServedEngine(HttpEngine):
 
     async def _once(self, request: Request) -> Completion:
         if not self._label:
-            raise EngineError("load the weights first: those of the server may be any others")
+            raise EngineLost("load the weights first: those of the server may be any others")
         if why := self.only_search(request.sampling):
-            raise EngineError(f"what this engine says is for search only: {why}")
+            raise EngineLost(f"what this engine says is for search only: {why}")
         done = await super()._sample(request)
         await self._ours()
         if len(request.prompt) + len(done.tokens) < min(SEEN_TOKENS, self._context or SEEN_TOKENS):
@@ -119,17 +119,17 @@ class ServedEngine(HttpEngine):
                 f" was given (they are called {found!r}): it was started again, or another trainer"
                 " updates it. The same command goes on"
             )
-            raise EngineError(self._dead)
+            raise EngineLost(self._dead)
 
     # --- weights ---------------------------------------------------------------------------------
 
     async def load(self, version: int) -> None:
         """Send the trainer's weights; requests wait meanwhile. They must not change as it runs.
 
-        Raises `EngineError` where they do not arrive; then the engine answers no more.
+        Raises `EngineLost` where they do not arrive; then the engine answers no more.
         """
         if self._dead:
-            raise EngineError(self._dead)
+            raise EngineLost(self._dead)
         if not self._label and (await self._tell("is_paused", get=True))["is_paused"]:
             await self._tell("resume")  # who paused it has gone
         able = await self.open()
@@ -149,7 +149,7 @@ class ServedEngine(HttpEngine):
                 self._may_ask.set()
 
     async def open(self) -> Abilities:
-        """What the server can do. Raises `EngineError` if unfit.
+        """What the server can do. Raises `EngineLost` if unfit.
 
         Its log-probs are known to be vLLM's processed ones where the probe cannot tell, as with
         weights that are sure of every token.
@@ -203,7 +203,7 @@ class ServedEngine(HttpEngine):
         return self.settings.root.removesuffix("/v1")
 
     async def _tell(self, path: str, get: bool = False, **body: Any) -> Any:
-        """What the server answers. Raises `EngineError` where it does not do it."""
+        """What the server answers. Raises `EngineLost` where it does not do it."""
         url = f"{self._server}/{path}"
         status, answer = await self.wire.once(url, None if get else body)
         if status == 200:
@@ -214,4 +214,4 @@ class ServedEngine(HttpEngine):
             why = "see its log; engine.transfer has to be a folder that it sees"
         else:
             why = " ".join(str(answer or "see its log").split())[:200]
-        raise EngineError(f"{url}: refused ({status}): {why}")
+        raise EngineLost(f"{url}: refused ({status}): {why}")

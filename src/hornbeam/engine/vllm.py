@@ -41,7 +41,7 @@ from hornbeam.engine.transfer import (
     place,
     write_weights,
 )
-from hornbeam.errors import EngineError, HornbeamError
+from hornbeam.errors import EngineError, EngineLost, HornbeamError
 from hornbeam.settings import Settings
 from hornbeam.tree import floats, ids
 
@@ -145,10 +145,10 @@ class VllmEngine:
     async def generate(self, request: Request) -> Completion:
         """Sample one completion; cancelled, vLLM drops the request.
 
-        Raises `PromptTooLong`, and `EngineError` for the rest.
+        Raises `PromptTooLong`, `EngineLost` where vLLM is, and `EngineError` for the rest.
         """
         if self._dead:
-            raise EngineError(self._dead)
+            raise EngineLost(self._dead)
         limit = room(request, self._vocabulary, self.context)
         if 0 < request.sampling.temperature < COLDEST:
             raise EngineError(f"vLLM samples at temperature 0 or at {COLDEST} and more")
@@ -157,7 +157,7 @@ class VllmEngine:
             output, version = await self._loop.run(self._ask(request.prompt, params))
         except asyncio.CancelledError:
             if self._dead:
-                raise EngineError(self._dead) from None
+                raise EngineLost(self._dead) from None
             raise
         return self._completion(request, output, version)
 
@@ -185,7 +185,7 @@ class VllmEngine:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         if self._dead:
-            raise EngineError(self._dead)
+            raise EngineLost(self._dead)
         self._count += 1
         name = str(self._count)
         lora = self._lora[0] if self._lora else None
@@ -196,7 +196,7 @@ class VllmEngine:
             (output,) = [answer async for answer in said]  # the last one only: see `_params`
         except EngineDeadError as error:
             self._dead = self._dead or "vLLM's process has died (out of memory?): start again"
-            raise EngineError(self._dead) from error
+            raise EngineLost(self._dead) from error
         except Exception as error:
             raise EngineError(f"vLLM: {type(error).__name__}: {_line(error)}") from error
         finally:
@@ -210,7 +210,7 @@ class VllmEngine:
         if done.finish_reason not in ("stop", "length"):
             raise EngineError(f"vLLM ended a sample with {done.finish_reason!r}")
         if not all(math.isfinite(value) for value in logprobs):
-            raise EngineError("vLLM's log-probs are not finite: its weights are damaged")
+            raise EngineLost("vLLM's log-probs are not finite: its weights are damaged")
         if len(request.prompt) + len(tokens) < min(SEEN_TOKENS, self.context):
             self._seen = [(request.prompt, tokens)]
         cached = output.num_cached_tokens or 0
@@ -229,11 +229,11 @@ class VllmEngine:
     async def load(self, version: int) -> None:
         """Take the trainer's weights; requests wait meanwhile. They must not change as it runs.
 
-        Raises `EngineError` where they do not arrive, or vLLM's log-probs are not the trainer's
+        Raises `EngineLost` where they do not arrive, or vLLM's log-probs are not the trainer's
         afterwards; then the engine answers no more.
         """
         if self._dead:
-            raise EngineError(self._dead)
+            raise EngineLost(self._dead)
         folder = TemporaryDirectory(prefix="hornbeam-", dir=self.settings.transfer or place())
         try:
             if self._adapter is not None:
@@ -257,14 +257,14 @@ class VllmEngine:
                 await self._llm.collective_rpc("hornbeam_load", args=(folder.name,))
             await self._check(version)  # vLLM reads no cache for it
             if not await self._llm.reset_prefix_cache():
-                raise EngineError("vLLM keeps its prefix cache: something still runs there")
+                raise EngineLost("vLLM keeps its prefix cache: something still runs there")
             self.version = version
         except BaseException as error:
             known = isinstance(error, HornbeamError)
             told = str(error) if known else f"vLLM did not load version {version}: {_line(error)}"
             self._dead = told
             if isinstance(error, Exception):
-                raise EngineError(told) from error
+                raise EngineLost(told) from error
             raise
         finally:
             self._may_ask.set()

@@ -19,7 +19,7 @@ from typing import Any
 import httpx2
 from pydantic import Field
 
-from hornbeam.errors import EngineError
+from hornbeam.errors import EngineError, EngineLost
 from hornbeam.settings import Settings
 
 FIRST, LONGEST = 0.5, 30.0  # seconds between two tries, before jitter
@@ -131,7 +131,7 @@ class Wire:
     async def call(self, url: str, body: Any = None, tokens: int = 0) -> tuple[int, Any]:
         """(status, answer) of a POST, or a GET without a body; `tokens` is what it may use.
 
-        Raises `EngineError` when patience or deadline are over, or the key is refused.
+        Raises `EngineLost` when patience or deadline are over, or the key is refused.
         """
         if self._loop is not asyncio.get_running_loop():
             self._open()
@@ -141,15 +141,15 @@ class Wire:
                     status, answer = await self._tried(url, body, tokens)
             except TimeoutError:
                 within = f"within deadline = {self.settings.deadline:g} s"
-                raise EngineError(f"{url}: no answer {within}") from None
+                raise EngineLost(f"{url}: no answer {within}") from None
         if status in (401, 403):
             env = self.settings.key_env
             what = f"the key in {env}" if env else "a request without a key: name its key_env"
-            raise EngineError(f"{url}: the server refuses {what} ({status})")
+            raise EngineLost(f"{url}: the server refuses {what} ({status})")
         return status, answer
 
     async def once(self, url: str, body: Any = None) -> tuple[int, Any]:
-        """(status, answer), beside all other requests. Raises `EngineError` where nobody answers.
+        """(status, answer), beside all other requests. Raises `EngineLost` where nobody answers.
 
         Asked twice where a connection breaks: it may have been an old one.
         """
@@ -159,7 +159,7 @@ class Wire:
         if not status:
             status, answer, trouble, _ = await self._once(url, body)
         if not status:
-            raise EngineError(f"{url}: {trouble}: see that the server is up")
+            raise EngineLost(f"{url}: {trouble}: see that the server is up")
         return status, answer
 
     async def _tried(self, url: str, body: Any, tokens: int) -> tuple[int, Any]:
@@ -177,7 +177,7 @@ class Wire:
             left = since + self.settings.patience - monotonic()
             if left <= 0 or asked > left:
                 told = f", and asks for {asked:g} s" if asked else ""
-                raise EngineError(
+                raise EngineLost(
                     f"{url}: {trouble}{told}; {tries} tries, patience ="
                     f" {self.settings.patience:g} s: see that the server is up, or be more patient"
                 )
@@ -193,7 +193,7 @@ class Wire:
         try:
             response = await self._http.request("GET" if body is None else "POST", url, json=body)
         except httpx2.InvalidURL as error:
-            raise EngineError(f"{url}: no such address can be: {error}") from error
+            raise EngineLost(f"{url}: no such address can be: {error}") from error
         except httpx2.HTTPError as error:
             return 0, None, f"{type(error).__name__} {error}".strip(), 0.0
         if response.status_code in AGAIN or response.status_code >= 500:

@@ -207,7 +207,7 @@ class Policy:
     def _log_probs(self, pack: Pack) -> tuple[Tensor, Tensor]:
         return self._forward(pack, entropy=self.loss.entropy > 0, temperature=self.loss.temperature)
 
-    def _backward(self, batch: Batch, told: Told, first: bool) -> float:
+    def _backward(self, batch: Batch, told: Told, first: bool = False) -> float:
         """The loss of a batch; its gradients, added up over the packs, lie on the parameters.
 
         Of the `first` one in a step it is told how far the engine's log-probs are from these.

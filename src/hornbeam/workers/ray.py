@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from hornbeam.errors import HornbeamError, RecipeError, WorkerError
+from hornbeam.errors import EngineLost, HornbeamError, RecipeError, WorkerError
 from hornbeam.settings import Settings
 
 J = TypeVar("J")
@@ -143,9 +143,9 @@ class RayActors:
 
     @property
     def _deaths(self) -> tuple[type[Exception], ...]:
-        """Errors that tell of an actor or its machine, not of the work."""
+        """Errors that tell of an actor, its engine or its machine, not of the work."""
         known = self._ray.exceptions
-        return (known.RayActorError, known.ObjectLostError, known.NodeDiedError)
+        return (known.RayActorError, known.ObjectLostError, known.NodeDiedError, EngineLost)
 
     async def _hand(
         self,
