@@ -179,19 +179,21 @@ def test_two_event_loops_may_follow_one_another(world):
     _, server, make = world
     engine = make()
 
-    async def scene():
+    async def scene(last):
         await engine.load(engine.version + 1)
         server.manners.slow = 0.1
         first = asyncio.gather(*asks(engine, 2))
         await asyncio.sleep(0.05)
         load = asyncio.create_task(engine.load(engine.version + 1))
         await asyncio.sleep(0.02)
-        return [*await first, *await asyncio.gather(*asks(engine, 2)), await load]
+        said = [*await first, *await asyncio.gather(*asks(engine, 2)), await load]
+        if last:
+            await engine.aclose()
+        return said
 
-    for _ in range(2):
-        assert len(asyncio.run(scene())) == 5
-        gc.collect()
-    asyncio.run(engine.aclose())
+    for last in (False, True):
+        assert len(asyncio.run(scene(last))) == 5
+    gc.collect()
 
 
 @pytest.mark.parametrize("concurrency", [3, 64])  # as many as are asked, and more

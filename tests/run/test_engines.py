@@ -113,10 +113,12 @@ def test_a_search_whose_server_goes_away_stops_and_goes_on(made, tmp_path):
 
     async def left_alone(server):
         work = asyncio.create_task(search("search", server, "engine.patience=0.3").go())
-        while len(server.seen) < 16:  # some of them the probe's
-            await asyncio.sleep(0)
-            assert not work.done()
-        server.stop()
+        try:
+            while len(server.seen) < 16:  # some of them the probe's
+                await asyncio.sleep(0)
+                assert not work.done()
+        finally:
+            server.stop()
         await work
 
     server = LittleServer(judge_engine(tmp_path / "model")).start()
