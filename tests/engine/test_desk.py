@@ -10,7 +10,7 @@ from hornbeam.desk import Desk
 from hornbeam.engine.base import Request, Sampling
 from hornbeam.engine.desk import Clerk, DeskEngine
 from hornbeam.engine.scripted import Scripted
-from hornbeam.errors import EngineError, PromptTooLong
+from hornbeam.errors import EngineError, EngineLost, PromptTooLong
 from hornbeam.shared import SharedStore
 
 CHAT = ByteChat()
@@ -101,6 +101,29 @@ def test_errors_of_the_other_engine_are_raised_here(sides, kind):
     with pytest.raises(kind, match="no room for 9 tokens") as error:
         asyncio.run(go())
     assert type(error.value) is kind
+
+
+def test_an_engine_that_is_lost_ends_its_own_clerk_and_fails_nobody(sides):
+    class Lost(Scripted):
+        asked = 0
+
+        async def generate(self, request):
+            self.asked += 1
+            raise EngineLost("vLLM's process has died")
+
+    async def go():
+        async with sides() as (main, sub):
+            asked = asyncio.create_task(DeskEngine("sub", CHAT, main).generate(request()))
+            engine = Lost("x")
+            async with sub.serving(engine, 0):
+                while not engine.asked:
+                    await asyncio.sleep(0.01)
+            with pytest.raises(EngineLost, match="has died"):
+                await sub.work()
+            assert main.waits == 1 and not asked.done()
+            asked.cancel()
+
+    asyncio.run(go())
 
 
 def test_at_the_end_of_serving_nothing_is_in_flight(sides):
