@@ -5,7 +5,6 @@ import importlib.util
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.train import weights
 from hornbeam.train.forward import score
 from hornbeam.tree import ids
+from serving import serving
 
 HERE = importlib.util.find_spec("vllm") is not None
 needs_vllm = pytest.mark.skipif(not HERE, reason="vLLM is not installed: run .ci/vllm")
@@ -313,16 +313,8 @@ def test_adapters_alone_are_taken_under_a_new_id(tmp_path):
 @needs_vllm
 def test_a_server_is_updated_in_place_from_a_folder(tmp_path):
     trainer = Trainer(tmp_path / "model")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        serve_command(trainer.folder, SMALL, port=port),
-        env={**ENVIRONMENT, **os.environ, "VLLM_SERVER_DEV_MODE": "1"},
-    )
-    try:
-        until_up(server, url)
+    env = {**ENVIRONMENT, **os.environ, "VLLM_SERVER_DEV_MODE": "1"}
+    with serving(lambda port: serve_command(trainer.folder, SMALL, port=port), env) as url:
         prompt = trainer.prompts(1)[0]
         assert server_gap(trainer, url, prompt) < 1e-4
         trainer.change(3)
@@ -332,22 +324,8 @@ def test_a_server_is_updated_in_place_from_a_folder(tmp_path):
         assert server_gap(trainer, url, prompt) < 1e-4
         with pytest.raises(EngineError, match="collective_rpc: 500"):
             update_server(url, tmp_path, 2)
-    finally:
-        server.terminate()
-        server.wait(30)
     with pytest.raises(EngineError, match="no answer"):
         update_server(url, tmp_path, 2)
-
-
-def until_up(server, url):
-    for _ in range(600):
-        assert server.poll() is None, "the server ended"
-        try:
-            urllib.request.urlopen(f"{url}/health").close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError("the server does not start")
 
 
 def server_gap(trainer, url, prompt):

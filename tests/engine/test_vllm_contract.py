@@ -7,8 +7,6 @@ import asyncio
 import copy
 import importlib.util
 import os
-import socket
-import subprocess
 
 import pytest
 import torch
@@ -20,6 +18,7 @@ from hornbeam.engine.serve import serve_command
 from hornbeam.engine.vllm import ENVIRONMENT, VllmEngine, VllmSettings
 from hornbeam.engine.wire import HttpSettings
 from hornbeam.train import weights
+from serving import serving
 
 from .test_contract import (  # noqa: F401
     WINDOW,
@@ -34,7 +33,6 @@ from .test_contract import (  # noqa: F401
     test_what_cannot_be_answered_is_refused,
     test_who_is_cancelled_disturbs_nobody,
 )
-from .test_vllm import until_up
 
 pytestmark = [
     pytest.mark.skipif(
@@ -86,19 +84,9 @@ def held(folder, chat):
 @pytest.fixture(scope="module")
 def server(folder):
     """The address of a `vllm serve` on loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen(
-        serve_command(folder, SMALL, port=port), env={**ENVIRONMENT, **os.environ}
-    )
-    try:
-        until_up(process, url)
+    env = {**ENVIRONMENT, **os.environ}
+    with serving(lambda port: serve_command(folder, SMALL, port=port), env) as url:
         yield f"{url}/v1"
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.fixture(params=["vllm", "vllm serve"])

@@ -77,6 +77,11 @@ def running(process):
         return False
 
 
+def until_it_goes_on(run):
+    while not re.search("Going on from", run.stdout.readline()):
+        assert run.poll() is None
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds ranks in /proc")
 def test_ranks_end_together_in_one_line_and_one_process_goes_on(tmp_path):
     run = start(tmp_path, "--ranks", "2")
@@ -91,24 +96,18 @@ def test_ranks_end_together_in_one_line_and_one_process_goes_on(tmp_path):
     assert run.returncode == 2
     (line,) = err.strip().splitlines()
     assert line.startswith("hornbeam: rank 1 of 2 was killed (signal 9;")
-    with Store(tmp_path / "run", read_only=True) as store:
-        done = len([row for row in store.metrics() if row["kind"] == "train"])
     again = start(tmp_path, "--ranks", "2")
     try:
-        while not re.search("Going on from", again.stdout.readline()):
-            assert again.poll() is None
+        until_it_goes_on(again)
         again.stdout.readline()  # the first step
         again.send_signal(signal.SIGINT)
         out, err = again.communicate(timeout=600)
     finally:
         again.kill()
     assert again.returncode == 130 and err.strip().startswith("Stopped."), err
-    with Store(tmp_path / "run", read_only=True) as store:
-        done = len([row for row in store.metrics() if row["kind"] == "train"])
     left = start(tmp_path, "--ranks", "2")
     try:
-        while not re.search("Going on from", left.stdout.readline()):
-            assert left.poll() is None
+        until_it_goes_on(left)
         ranks = [Path(f"/proc/{rank(left.pid, number)}") for number in range(2)]
     finally:
         left.kill()

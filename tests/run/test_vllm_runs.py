@@ -7,11 +7,7 @@ import asyncio
 import importlib.util
 import json
 import os
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 
 import pytest
 
@@ -19,6 +15,7 @@ from hornbeam import tiny
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.search import Search
 from hornbeam.store import Store
+from serving import serving
 
 from .doors import Silent
 
@@ -111,26 +108,11 @@ def test_actors_with_vllm_of_their_own_speak_with_what_is_sent(model, tmp_path):
 @pytest.fixture
 def server(model):
     """The address of a `hornbeam serve`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "hornbeam.cli.main", "serve"]
-    command += [str(model), "--port", str(port)]
+    command = [sys.executable, "-m", "hornbeam.cli.main", "serve", str(model)]
     command += [word for one in SMALL for word in ("--set", one)]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(900):
-            assert process.poll() is None, "the server ended"
-            try:
-                urllib.request.urlopen(f"{url}/health").close()
-                break
-            except OSError:
-                time.sleep(0.2)
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with serving(lambda port: [*command, "--port", str(port)], env) as url:
         yield f"{url}/v1"
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def test_a_server_learns_what_is_trained_and_others_search_with_it(model, server, tmp_path):

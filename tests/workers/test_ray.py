@@ -294,6 +294,22 @@ def test_what_actors_cannot_promise_is_refused(made, tmp_path):
         check_apart(made("policies={a={}}", *RAY)[0], "a")
 
 
+def done_by(actors, jobs, at_once):
+    """What came of jobs, in the order in which it came."""
+    came = []
+
+    async def work():
+        await actors.each(
+            "work", jobs, at_once, lambda job: (job,), lambda _, what: came.append(what)
+        )
+
+    try:
+        asyncio.run(work())
+    finally:
+        actors.close()
+    return came
+
+
 @here
 def test_an_actor_whose_engine_is_lost_is_replaced(cluster, tmp_path):
     class Speechless:
@@ -303,16 +319,8 @@ def test_an_actor_whose_engine_is_lost_is_replaced(cluster, tmp_path):
                 raise EngineLost("vLLM's process has died")
             return job, os.getpid()
 
-    said, came = [], []
-    actors = RayActors(Cluster(growers=1), Speechless, said.append)
-
-    async def work():
-        await actors.each(
-            "work", range(3), 1, lambda job: (job,), lambda _, what: came.append(what)
-        )
-
-    asyncio.run(work())
-    actors.close()
+    said = []
+    came = done_by(RayActors(Cluster(growers=1), Speechless, said.append), range(3), 1)
     assert sorted(job for job, _ in came) == [0, 1, 2] and len({pid for _, pid in came}) == 2
     assert said == ["An actor died, its jobs are done again: vLLM's process has died"]
 
@@ -327,18 +335,12 @@ def test_another_release_in_an_actor_is_one_line(made, tmp_path):
 @pytest.mark.timeout(600)
 def test_an_actor_that_dies_at_every_try_ends_the_work_in_one_line(cluster):
     class Deadly:
-        async def work(self):
+        async def work(self, job):
             os._exit(1)
 
     said = []
-    actors = RayActors(Cluster(growers=1), Deadly, said.append)
-
-    async def work():
-        await actors.each("work", [1], 1, lambda job: (), lambda job, result: None)
-
     with pytest.raises(WorkerError, match="3 actors died at one job") as error:
-        asyncio.run(work())
-    actors.close()
+        done_by(RayActors(Cluster(growers=1), Deadly, said.append), [1], 1)
     assert "\n" not in str(error.value) and len(said) == 3
 
 
@@ -353,16 +355,8 @@ def test_a_death_is_counted_once_however_many_wait_for_work(cluster, tmp_path):
                 os._exit(1)
             return job
 
-    said, came = [], []
-    actors = RayActors(Cluster(growers=1), Mortal, said.append)
-
-    async def work():
-        await actors.each(
-            "work", range(4), 4, lambda job: (job,), lambda _, what: came.append(what)
-        )
-
-    asyncio.run(work())
-    actors.close()
+    said = []
+    came = done_by(RayActors(Cluster(growers=1), Mortal, said.append), range(4), 4)
     assert sorted(came) == [0, 1, 2, 3] and len(said) == 1
 
 

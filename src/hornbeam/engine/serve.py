@@ -41,6 +41,17 @@ def serve_command(
     return command if settings.compiled else [*command, "--enforce-eager"]
 
 
+def update_calls(
+    folder: str, label: str, in_flight: Literal["finish", "abort"] = "finish"
+) -> list[tuple[str, dict[str, Any]]]:
+    """(path, body) of what a server is told of new weights, in order; "resume" must follow."""
+    return [
+        (f"pause?mode={'wait' if in_flight == 'finish' else 'abort'}", {}),
+        ("collective_rpc", {"method": "hornbeam_load", "args": [folder]}),
+        ("update_weight_version", {"new_version": label}),
+    ]
+
+
 def update_server(
     url: str, folder: str | Path, version: int, in_flight: Literal["finish", "abort"] = "finish"
 ) -> float:
@@ -51,9 +62,8 @@ def update_server(
     """
     start = time.perf_counter()
     try:
-        _post(f"{url}/pause?mode={'wait' if in_flight == 'finish' else 'abort'}")
-        _post(f"{url}/collective_rpc", method="hornbeam_load", args=[str(Path(folder).resolve())])
-        _post(f"{url}/update_weight_version", new_version=str(version))
+        for path, body in update_calls(str(Path(folder).resolve()), str(version), in_flight):
+            _post(f"{url}/{path}", **body)
     finally:
         _post(f"{url}/resume")
     return time.perf_counter() - start

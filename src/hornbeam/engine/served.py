@@ -26,6 +26,7 @@ from hornbeam.chat import Chat
 from hornbeam.engine.base import Completion, Probe, Request, Weights
 from hornbeam.engine.http import BrokenOff, HttpEngine
 from hornbeam.engine.probe import Abilities
+from hornbeam.engine.serve import update_calls
 from hornbeam.engine.transfer import (
     BOUNDS,
     SEEN_TOKENS,
@@ -169,9 +170,8 @@ class ServedEngine(HttpEngine):
     async def _take(self, able: Abilities, folder: str, version: int) -> None:
         label = f"{self._name}/{version}"
         try:
-            await self._tell("pause?mode=wait")  # empties the prefix cache, too
-            await self._tell("collective_rpc", method="hornbeam_load", args=[folder])
-            await self._tell("update_weight_version", new_version=label)
+            for path, body in update_calls(folder, label):  # they empty the prefix cache, too
+                await self._tell(path, **body)
         finally:
             await self._tell("resume")
         self._label, self.version = label, version

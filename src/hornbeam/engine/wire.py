@@ -155,12 +155,11 @@ class Wire:
         """
         if self._loop is not asyncio.get_running_loop():
             self._open()
-        status, answer, trouble, _ = await self._once(url, body)
-        if not status:
+        for _ in range(2):
             status, answer, trouble, _ = await self._once(url, body)
-        if not status:
-            raise EngineLost(f"{url}: {trouble}: see that the server is up")
-        return status, answer
+            if status:
+                return status, answer
+        raise EngineLost(f"{url}: {trouble}: see that the server is up")
 
     async def _tried(self, url: str, body: Any, tokens: int) -> tuple[int, Any]:
         wait, since = FIRST, 0.0

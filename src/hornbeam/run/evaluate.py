@@ -35,5 +35,4 @@ async def evaluate(
             trees = await world.grower(ledger, None, greedy=True).grow_all(starts)
         finally:
             await world.aclose()
-    served = {"servers": policies.bills} if policies.bills else {}
-    return trees, {**measure(trees), "costs": ledger.take(), **served}
+    return trees, {**measure(trees), "costs": ledger.take(), **policies.served}

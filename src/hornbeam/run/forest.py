@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
@@ -88,11 +87,6 @@ class Ground:
             done += len(part)
             self.watch.step(done, "", f"{what}: {done}/{of}")
         self.watch.end()
-
-    def served(self) -> dict[str, Any]:
-        """What servers were asked by this process, under `servers`; nothing without any."""
-        bills = self.world.policies.bills
-        return {"servers": bills} if bills else {}
 
     def add_seconds(self, name: str, seconds: float) -> None:
         """Wall seconds of some work, over all processes that did it."""

@@ -77,7 +77,7 @@ class Label:
             "bad": _count(kept, "label", lambda v: v == -1),
             "seconds": round(seconds, 1),
             "costs": costs,
-            **self.forest.served(),
+            **self.forest.world.policies.served,
             **account(trees, spent),
             "path": str(self.path / "trees.jsonl"),
         }

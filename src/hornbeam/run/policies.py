@@ -180,6 +180,12 @@ class Policies:
         return {member.name: member.policy.version for member in self}
 
     @property
+    def served(self) -> dict[str, Any]:
+        """The bills of servers under `servers`, as results have them; nothing without any."""
+        bills = self.bills
+        return {"servers": bills} if bills else {}
+
+    @property
     def bills(self) -> dict[str, dict[str, float]]:
         """By server that speaks for policies here: what this process asked of it, and its cost."""
         bills: dict[str, dict[str, float]] = {}

@@ -159,7 +159,7 @@ class Search:
                     await self._grow(job)
             points = [(job.method.name, self._point(job)) for job in self.jobs]
             result = search_table(self.recipe, points, command)
-            result |= self.forest.served()
+            result |= self.forest.world.policies.served
             return result, write_result(result, self.forest.folder.path)
         finally:
             await self.guides.aclose()
