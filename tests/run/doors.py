@@ -86,9 +86,10 @@ def recipe_of(world, *methods, **sections):
     return Recipe.model_validate(told)
 
 
-def search(world, path, *methods, **sections):
+def search(world, path, *methods, watch=None, **sections):
     """The result of a search in a run folder."""
-    job = Search(recipe_of(world, *methods, **sections), plan_of(world), path, Silent())
+    recipe = recipe_of(world, *methods, **sections)
+    job = Search(recipe, plan_of(world), path, watch or Silent())
     result, page = asyncio.run(job.go("hornbeam search"))
     assert json.loads((path / "search.json").read_text()) == json.loads(json.dumps(result))
     assert page == path / "search.html" and page.stat().st_size > 5_000

@@ -79,3 +79,19 @@ def test_a_pool_that_was_judged_by_halves_is_judged_to_its_end(world, tmp_path, 
     assert asked[-1] == "stopped"
     again = search(world, tmp_path / "run", BEST, run={"at_once": 1})
     assert figures(again) == figures(search(world, tmp_path / "alone", BEST, run={"at_once": 1}))
+
+
+def test_trees_that_were_begun_otherwise_go_on_so_and_it_is_said(world, tmp_path):
+    """B1 B2 first steps were the only way once: such a folder has no word of them."""
+    before = search(world, tmp_path / "run", {**BEAM, "first": "all"})
+    again = search(world, tmp_path / "run", BEAM, watch=(watch := Silent()))
+    assert figures(again) == figures(before)
+    (told,) = (line for line in watch.text.getvalue().splitlines() if "first" in line)
+    assert told == (
+        "search method 'beam': its trees here were begun with first = \"all\", the only way"
+        ' then, and go on so; say first = "width" in the recipe to search anew'
+    )
+    anew = search(world, tmp_path / "run", {**BEAM, "first": "width"}, watch=(quiet := Silent()))
+    assert "first" not in quiet.text.getvalue()
+    assert figures(anew) == figures(search(world, tmp_path / "alone", BEAM))
+    assert points(anew)["beam", ""]["policy_tokens"] < points(before)["beam", ""]["policy_tokens"]

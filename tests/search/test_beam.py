@@ -15,22 +15,53 @@ from search.by_hand import come_back, end, step, task
 
 
 def test_beam_search_by_hand() -> None:
-    # SBS(2, 2). Level 0:  1: 0.1   2: 0.9   3: -0.5   4: 0.4          2 and 4 stay
-    #            level 1:  2 -> 5: 0.2, 6: 0.7 (ends)   4 -> 7: 0.6, 8: none    6 and 7 stay
-    #            level 2:  6 stays as it is   7 -> 9: 0.65 (ends), 10: 0.1     6 and 9 stay: the end
+    # SBS(2, 2). Level 0, one beam, the empty one:  1: 0.1   2: 0.9      both stay, the better first
+    #            level 1:  2 -> 3: 0.2, 4: 0.7 (ends)   1 -> 5: 0.6, 6: none    4 and 5 stay
+    #            level 2:  4 stays as it is   5 -> 7: 0.65 (ends), 8: 0.1     4 and 7 stay: the end
     how, tree, state = Beam(beams=2, width=2), task(), State()
     forks = how.ask(tree, state)
-    assert forks == [Fork(e, 0, 1) for e in range(4)]
-    come_back(tree, state, forks, 0.1, 0.9, -0.5, 0.4)
+    assert forks == [Fork(e, 0, 1) for e in range(2)]
+    come_back(tree, state, forks, 0.1, 0.9)
     forks = how.ask(tree, state)
-    assert forks == [Fork(4, 2, 1), Fork(5, 2, 1), Fork(6, 4, 1), Fork(7, 4, 1)]
+    assert forks == [Fork(2, 2, 1), Fork(3, 2, 1), Fork(4, 1, 1), Fork(5, 1, 1)]
     come_back(tree, state, forks, 0.2, 0.7, 0.6, None, done={1})
     forks = how.ask(tree, state)
-    assert forks == [Fork(8, 7, 1), Fork(9, 7, 1)]
+    assert forks == [Fork(6, 5, 1), Fork(7, 5, 1)]
     come_back(tree, state, forks, 0.65, 0.1, done={0})
     assert how.ask(tree, state) == []
     kept = how.columns(tree)["kept"]
-    assert [i for i, one in enumerate(kept) if one] == [6, 9]
+    assert [i for i, one in enumerate(kept) if one] == [4, 7]
+
+
+def test_all_beams_may_stand_at_the_task() -> None:
+    # SBS(2, 2) with B1 B2 first steps: 1: 0.1   2: 0.9   3: -0.5   4: 0.4      2 and 4 stay
+    how, tree, state = Beam(beams=2, width=2, first="all"), task(), State()
+    forks = how.ask(tree, state)
+    assert forks == [Fork(e, 0, 1) for e in range(4)]
+    come_back(tree, state, forks, 0.1, 0.9, -0.5, 0.4)
+    second = [Fork(4, 2, 1), Fork(5, 2, 1), Fork(6, 4, 1), Fork(7, 4, 1)]
+    assert how.ask(tree, state) == second
+    # a tree that was begun so goes on so, whatever is said now
+    assert Beam(beams=2, width=2).ask(tree, State(state.asked, state.told)) == second
+
+
+def test_settings_that_came_later_do_not_tell_older_trees_apart() -> None:
+    was = {"column": "value", "width": 5, "depth": 32, "beams": 3}
+    assert Beam(first="all").identity() == was == Beam().before().identity()
+    assert Beam(first="width").before() == Beam()
+    assert Beam().identity() == {**was, "first": "width"}
+
+
+@pytest.mark.parametrize("beams, width", [(1, 5), (3, 5), (4, 1), (2, 3)])
+def test_first_steps_and_most_episodes(beams: int, width: int) -> None:
+    for first, count in (("width", width), ("all", beams * width)):
+        how, tree, state = Beam(beams=beams, width=width, first=first, depth=3), task(), State()
+        assert len(how.ask(tree, state)) == count
+        while forks := how.ask(tree, state):
+            come_back(tree, state, forks, *(0.5 for _ in forks))
+        kept = min(beams, count), min(beams, min(beams, count) * width)
+        assert len(state.asked) == count + sum(kept) * width
+        assert max(state.asked) < how.leaves() == count + 2 * beams * width
 
 
 def test_a_level_begins_when_all_of_the_one_before_have_come_back() -> None:
@@ -44,7 +75,7 @@ def test_a_level_begins_when_all_of_the_one_before_have_come_back() -> None:
 
 
 def test_what_has_no_value_is_below_all_and_what_failed_is_out() -> None:
-    how, tree, state = Beam(beams=2, width=2), task(), State()
+    how, tree, state = Beam(beams=2, width=2, first="all"), task(), State()
     come_back(tree, state, how.ask(tree, state)[:3], None, -1.0, None)
     state.asked[3] = 0
     state.told[3] = step(tree, 0, 3, 1.0, done=True, error="ProgramError: no")
@@ -54,7 +85,7 @@ def test_what_has_no_value_is_below_all_and_what_failed_is_out() -> None:
 
 
 def test_what_failed_leaves_its_place_empty() -> None:
-    how, tree, state = Beam(beams=2, width=1), task(), State()
+    how, tree, state = Beam(beams=2, width=1, first="all"), task(), State()
     come_back(tree, state, how.ask(tree, state)[:1], 0.5)
     state.asked[1] = 0
     state.told[1] = step(tree, 0, 1, 1.0, done=True, error="ProgramError: no")

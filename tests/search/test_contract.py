@@ -48,6 +48,7 @@ SETTLED = [  # these hang on nothing but the seed
     Beam(beams=1, width=1),
     Beam(beams=3, width=2),
     Beam(beams=2, width=3, depth=2),
+    Beam(beams=2, width=2, first="all"),
     Dvts(subtrees=3, width=2),
     Dvts(subtrees=2, width=1, depth=3),
     Particle(particles=1),

@@ -43,7 +43,7 @@ class Label:
             raise RecipeError("label.strategy: one that grows whole runs is wanted, as mcts")
         self.recipe, self.watch, self.path = recipe, watch, path
         self.tasks = part(plan.train.tasks, choice.skip, choice.tasks, "label")
-        how = [recipe.label.strategy, self.strategy.model_dump(), recipe.label.skip]
+        how = [recipe.label.strategy, self.strategy.identity(), recipe.label.skip]
         self.stage = f"label {digest(how)}"
         self.forest = Forest(recipe, plan, path, watch, "training")
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -65,6 +65,7 @@ class Job:
     choose: Chooser
     reads: tuple[str, ...]  # columns of guides
     stage: str
+    before: str = ""  # its stage where its strategy's settings meant something else before
 
     @property
     def pooled(self) -> bool:
@@ -122,9 +123,29 @@ def _job(
     else:
         judged = [[c, recipe.guides[c].model_dump(), marks.get(c, "")] for c in reads]
         budget = method.budget.model_dump()
-        grown = [*sampling, method.strategy, how.model_dump(), budget, judged]
-        stage = f"{method.name} {digest(grown)}"
+        stage, before = (
+            f"{method.name} {digest([*sampling, method.strategy, each, budget, judged])}"
+            for each in (how.identity(), how.before().identity())
+        )
+        return Job(method, label, how, choose, reads, stage, before if before != stage else "")
     return Job(method, label, how, choose, reads, stage)
+
+
+def as_begun(job: Job, stages: Collection[str], say: Callable[[str], None]) -> Job:
+    """The job as its trees in this folder were begun, where its settings meant another thing then.
+
+    So what was grown is not grown again, and all trees of a point are grown alike; it is said.
+    """
+    if not job.before or job.before not in stages or job.stage in stages:
+        return job
+    then, now = job.strategy.before(), job.strategy
+    kept = [key for key in now.later if getattr(then, key) != getattr(now, key)]
+    was, new = (", ".join(f'{k} = "{getattr(how, k)}"' for k in kept) for how in (then, now))
+    say(
+        f"search method {job.method.name!r}: its trees here were begun with {was}, the only"
+        f" way then, and go on so; say {new} in the recipe to search anew"
+    )
+    return replace(job, strategy=then, stage=job.before)
 
 
 class Search:
@@ -140,7 +161,9 @@ class Search:
         try:
             columns = [column for job in self.jobs for column in job.reads]
             self.guides = Guides(recipe, columns, self.forest.world.policies.tokenizer)
-            self.jobs = jobs(recipe, self.guides.marks)
+            stages = {key.stage for key in self.forest.store.keys(None)}
+            made = jobs(recipe, self.guides.marks)
+            self.jobs = [as_begun(job, stages, watch.say) for job in made]
         except BaseException:
             self.forest.store.close()
             raise

@@ -7,9 +7,10 @@ come back), so it can be read off a stored tree again. Tells come in any order, 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -56,6 +57,21 @@ def restore(tree: Tree, steps: int | None = None) -> State:
 
 class Strategy(Settings):
     """Where a tree grows. Holds settings only."""
+
+    later: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # settings that came later, as it was
+
+    def identity(self) -> dict[str, Any]:
+        """All settings by which stored trees are told from those of others.
+
+        One of `later` is left out where it stands as it was before: so trees of then are found.
+        """
+        told = self.model_dump()
+        return {k: v for k, v in told.items() if k not in self.later or v != self.later[k]}
+
+    def before(self) -> Self:
+        """What the settings that were given meant before there were those of `later`."""
+        unsaid = {k: v for k, v in self.later.items() if k not in self.model_fields_set}
+        return self.model_copy(update=unsaid)
 
     @property
     def steps(self) -> int | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +25,7 @@ class _Beams:
 
     number: int
     many: int
+    first: int  # steps that it sampled from the task
     level: int = 0
     kept: list[int] = field(default_factory=list)
     forks: list[Fork] = field(default_factory=list)
@@ -30,7 +33,10 @@ class _Beams:
 
 
 class _Levels(Stepwise):
-    """What both have in common: `searches` of `kept` beams each, `width` new steps a beam."""
+    """What both have in common: `searches` of `kept` beams each, `width` new steps a beam.
+
+    Each search begins with one beam, the empty one.
+    """
 
     width: int = Field(5, ge=1)
     depth: int = Field(32, ge=1)
@@ -39,15 +45,19 @@ class _Levels(Stepwise):
     def _sizes(self) -> tuple[int, int]:
         """(searches side by side, beams that each keeps)."""
 
+    def _begins(self, asked: Mapping[int, int]) -> int:
+        """How many first steps each search samples from the task."""
+        return self.width
+
     def leaves(self) -> int:
-        """The most episodes a grown tree can have: all beams, at every level."""
+        """The most episodes a grown tree can have: the first steps, then all beams."""
         searches, beams = self._sizes()
-        return searches * beams * self.width * self.depth
+        return searches * (self._begins({}) + beams * self.width * (self.depth - 1))
 
     def ask(self, tree: Tree, state: State) -> list[Fork]:
         """The forks that the newest level of each search still lacks."""
         if state.memo is None:
-            state.memo = self._begin()
+            state.memo = self._start(state.asked)
         forks: list[Fork] = []
         for search in state.memo:
             self._advance(search, tree, state.told)
@@ -64,13 +74,14 @@ class _Levels(Stepwise):
                 kept[i] = 1.0
         return {"kept": kept}
 
-    def _begin(self) -> list[_Beams]:
-        """Every search samples its first steps from the task: `width` for each beam."""
+    def _start(self, asked: Mapping[int, int]) -> list[_Beams]:
+        """Every search samples its first steps from the task."""
         searches, beams = self._sizes()
-        begun = [_Beams(number, beams) for number in range(searches)]
-        for search in begun:
-            search.forks = self._forks(search, [0] * beams)
-        return begun
+        first = self._begins(asked)
+        return [
+            _Beams(k, beams, first, forks=[Fork(k * first + e, 0, 1) for e in range(first)])
+            for k in range(searches)
+        ]
 
     def _advance(self, search: _Beams, tree: Tree, told: Mapping[int, int]) -> None:
         """Go on to the next level as long as all of the newest one have come back."""
@@ -90,7 +101,8 @@ class _Levels(Stepwise):
     def _forks(self, search: _Beams, nodes: Iterable[int]) -> list[Fork]:
         """`width` forks of one node each from every beam."""
         searches, beams = self._sizes()
-        first = (search.level * searches + search.number) * beams * self.width
+        before = (search.level - 1) * searches + search.number
+        first = searches * search.first + before * beams * self.width
         starts = [node for node in nodes for _ in range(self.width)]
         return [Fork(first + place, node, 1) for place, node in enumerate(starts)]
 
@@ -100,12 +112,22 @@ class Beam(_Levels):
 
     At every level all candidates are judged: the new steps by their newest value (`column`), and
     the finished beams among the kept ones by theirs. The best B1 stay; a candidate without a value
-    is below all, a failed one never stays, ties are drawn. The first level samples B1 * B2 steps
-    from the task, as if B1 beams stood there. Ends when all that is kept is finished, or after
-    `depth` levels.
+    is below all, a failed one never stays, ties are drawn. Ends when all that is kept is finished,
+    or after `depth` levels.
+
+    At the first level one beam stands there, the empty one: B2 steps are sampled from the task.
+    `first = "all"` samples B1 B2 there, as if B1 beams stood at the task; a tree that was begun so
+    goes on so.
     """
 
     beams: int = Field(3, ge=1)
+    first: Literal["width", "all"] = "width"
+    later: ClassVar[Mapping[str, Any]] = MappingProxyType({"first": "all"})
+
+    def _begins(self, asked: Mapping[int, int]) -> int:
+        every = self.beams * self.width
+        begun = any(asked.get(e) == 0 for e in range(self.width, every))
+        return every if begun or self.first == "all" else self.width
 
     def _sizes(self) -> tuple[int, int]:
         return 1, self.beams
