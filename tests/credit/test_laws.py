@@ -8,12 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hornbeam.credit import credit, methods
+from hornbeam.credit import credit, methods, mixed
 from hornbeam.tree import Tree
 from little_trees import orders, renumbered, tree, trees
 
 NAMES = sorted(methods)
 CENTRED = ["grpo", "rloo", "dr_grpo", "reinforce_pp", "tree_grpo"]
+ROUNDED = [
+    (0.3, 0.30000001192092896),  # 0.1 + 0.2 in float32
+    (1.0, 1.0 - 3 * 2.0**-24),  # three additions of float32 below
+    (-2e5, -2e5 - 2.0**-6),  # one unit of float32
+    (0.0, 0.1 + 0.2 - 0.3),
+]
 WRITTEN = ["advantage", "advantage_pos", "advantage_neg", "leaves"]
 
 
@@ -191,6 +197,24 @@ def test_equal_rewards_give_exactly_zero(name: str, reward: float, t: Tree) -> N
     done = credited(t, name)
     assert not any(a for a in done.columns["advantage"] if a is not None)
     assert not any(done.columns["advantage_pos"]) and not any(done.columns["advantage_neg"])
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"shaped", "pvpo", "anchor"}))
+@given(t=trees(gaps=False), near=st.sampled_from(ROUNDED))
+def test_rewards_that_float32_rounds_apart_are_equal(
+    name: str, t: Tree, near: tuple[float, float]
+) -> None:
+    for n, leaf in enumerate(t.leaves()):
+        t.columns["reward"][leaf] = near[n % 2]
+    done = credited(t, name)
+    assert not any(a for a in done.columns["advantage"] if a is not None)
+    assert mixed([done]).unmixed == 1
+
+
+@pytest.mark.parametrize("low, high", [(1.0, 1.00001), (1e-9, 2e-9), (0.0, 1e-9)])
+def test_small_differences_that_are_no_rounding_are_mixed(low: float, high: float) -> None:
+    t = tree([0, 0], {1: low, 2: high})
+    assert advantages(credited(t, "grpo", std="population")) == pytest.approx([-1, 1])
 
 
 @pytest.mark.parametrize("reward", [0.0, 0.1])

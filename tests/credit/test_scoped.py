@@ -223,7 +223,7 @@ def test_without_a_reward_or_a_scored_leaf_a_delegation_counts_nowhere() -> None
 
 
 def test_equal_rewards_of_delegations_give_exactly_zero() -> None:
-    trees = [chain(1, 0.1, 0.1, 0.1), chain(0, 0.1 + 1e-17)]
+    trees = [chain(1, 0.1, 0.1, 0.1), chain(0, 0.10000000149)]  # 0.1 in float32
     credit(trees, "m_grpo")
     assert [a for t in trees for a in t.columns["advantage"][2:-1]] == [0.0] * 4
 

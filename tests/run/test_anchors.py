@@ -117,6 +117,7 @@ def test_kinds_and_costs_by_hand():
     assert (record.accuracy(1.0), record.accuracy(0.5)) == (0.25, 0.5)
     kinds = [Record(0, rewards).kind(1.0) for rewards in ((1.0, 1.0), (1.0, None), (0.9, None))]
     assert kinds == ["solved", "mixed", "unsolved"]
+    assert Record(0, (1 - 2.0**-24, 1.0)).kind(1.0) == "solved"  # 1 but for float32's rounding
     assert Record(0, (None, None)).mean == 0.0
 
 

@@ -88,6 +88,21 @@ def test_k3_by_hand_and_never_negative():
     assert (k3(torch.randn(100), torch.randn(100)) >= 0).all()
 
 
+def test_what_is_beyond_a_bound_is_held_and_has_no_gradient():
+    logp = torch.tensor([-100.0, -1.0, -4.0], requires_grad=True)
+    reference = torch.tensor([-1.0, -100.0, -1.0])
+    (kl := k3(logp, reference)).sum().backward()
+    e20, e3 = math.exp(20), math.exp(3)
+    assert kl.tolist() == pytest.approx([e20 - 21, 19.0, e3 - 4])
+    assert logp.grad.tolist() == pytest.approx([0.0, 0.0, 1 - e3])
+    held = k3(logp.detach(), reference, bound=5.0, most=10.0)
+    assert held.tolist() == pytest.approx([10.0, math.exp(-5) + 4, 10.0])
+    for ratio, gradient in [(math.exp(19), math.exp(19)), (math.exp(21), 0.0)]:
+        u = units(ratio, 0.0, -1.0)  # a bad leaf below, where PPO's clip has no upper bound
+        clip_loss(u, 0.2, 0.2).backward()
+        assert float(u.mean.grad) == pytest.approx(gradient)
+
+
 def test_importance_is_cut_above_and_constant():
     trainer = torch.tensor([0.0, math.log(3.0)], requires_grad=True)
     weight = importance(trainer, torch.zeros(2), 2.0)

@@ -44,7 +44,7 @@ def test_targets_by_hand():
 
 
 def test_pairs_by_hand():
-    tree = little([None, 0.1, 0.5, 0.1, -1.0, None])
+    tree = little([None, 0.1, 0.5, 0.10000000149, -1.0, None])  # 0.1 in float32
     assert pairs(tree, "q") == [(2, 1), (2, 3)]  # equal targets and a missing one make no pair
     tree.columns["visits"] = [5, 1, 1, 0, 1, 1]
     assert pairs(tree, "q") == [(2, 1)]

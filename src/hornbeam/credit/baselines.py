@@ -1,8 +1,9 @@
 """Credit's second move, against whom: outcomes of one set in, advantages of the same length out.
 
 Equal outcomes give exactly 0.0, not rounding noise over a tiny spread. Outcomes count as equal when
-they differ by at most 1e-9 of the largest magnitude, so that 0.1 + 0.2 equals 0.3. There is no
-epsilon in any denominator.
+they differ by at most 2^-20 of the largest magnitude, eight units in float32's last place, so that
+0.3 from a float32 model equals 0.1 + 0.2; what sums of about 1 leave in float64 where they cancel
+(0.1 + 0.2 - 0.3) equals 0. There is no epsilon in any denominator.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 Std = Literal["sample", "population"]
-EQUAL = 1e-9  # largest relative difference of outcomes that count as equal
+EQUAL = 2.0**-20  # largest relative difference of outcomes that count as equal
+NOTHING = 2.0**-50  # a difference that float64 leaves where numbers of about 1 cancel
 
 
 def equal(rewards: Sequence[float]) -> bool:
@@ -20,7 +22,12 @@ def equal(rewards: Sequence[float]) -> bool:
     if len(rewards) < 2:
         return True
     low, high = min(rewards), max(rewards)
-    return high - low <= EQUAL * max(abs(low), abs(high))
+    return high - low <= max(EQUAL * max(abs(low), abs(high)), NOTHING)
+
+
+def reaches(reward: float, bound: float) -> bool:
+    """Whether an outcome is as large as the bound, up to the same rounding."""
+    return reward >= bound or equal([reward, bound])
 
 
 def centred(rewards: Sequence[float]) -> list[float]:

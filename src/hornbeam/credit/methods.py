@@ -209,7 +209,7 @@ class Shaped(NodeMethod):
         here, before = value[i], value[tree.nodes[i].parent]
         if here is None or (self.progress and before is None):
             return 0.0
-        return here - (before or 0.0) if self.progress else here
+        return _minus(here, before) if self.progress else here
 
 
 class MGRPO(ScopeMethod):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hornbeam.credit.baselines import reaches
 from hornbeam.ledger import TOKENS
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
@@ -40,7 +41,7 @@ class Record:
 
     def accuracy(self, solved: float) -> float:
         """The share of runs with a reward of `solved` or more; a failed run solves nothing."""
-        good = sum(reward is not None and reward >= solved for reward in self.rewards)
+        good = sum(reward is not None and reaches(reward, solved) for reward in self.rewards)
         return good / len(self.rewards) if self.rewards else 0.0
 
     def kind(self, solved: float) -> str:

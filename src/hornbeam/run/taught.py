@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hornbeam.chat import Chat
+from hornbeam.credit.baselines import reaches
 from hornbeam.engine.scripted import Scripted
 from hornbeam.grow import Grower
 from hornbeam.ledger import Entry, Ledger
@@ -88,7 +89,7 @@ class School:
         if record.accuracy(solved):
             tree = store.read(TreeKey(stage, 0, record.number)).tree
             reward = tree.columns["reward"]
-            good = [i for i in tree.leaves() if (r := reward[i]) is not None and r >= solved]
+            good = [i for i in tree.leaves() if (r := reward[i]) is not None and reaches(r, solved)]
             run = alone(tree, min(good, key=lambda i: tree.nodes[i].episode))
             agents = self.make().agents.values()
             own = (agent.engine.chat.fingerprint() for agent in agents)
@@ -117,7 +118,7 @@ class School:
         told = await grower.grow(key, Tree(task.to_json(), seed=run.seed))
         (reward,) = rewards_of(told)
         paid = [Entry(str(key), 0, -1, "tool_calls", ledger.totals.get("tool_calls", 0))]
-        if reward is not None and reward >= solved:
+        if reward is not None and reaches(reward, solved):
             told, tokens = self._scored(alone(told, told.leaves()[0]), own.sampling.temperature)
             out = Taught(told, "policy", out.tokens + tokens)
             paid.append(Entry(str(key), 0, -1, "scorer_tokens", tokens))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 from random import Random
 
+from hornbeam.credit.baselines import equal
 from hornbeam.credit.returns import counts, leaf_mean
 from hornbeam.errors import DataError
 from hornbeam.search.mcts import Mcts
@@ -52,7 +53,7 @@ def pairs(tree: Tree, most: int = 8) -> list[tuple[int, int]]:
         below = sorted(tree.children(parent), key=lambda i: place(tree, i))
         for a, b in combinations(below, 2):
             left, right = q[a], q[b]
-            if left is None or right is None or left == right:
+            if left is None or right is None or equal([left, right]):
                 continue
             if tree.nodes[a].tokens == tree.nodes[b].tokens:  # twins differ by chance alone
                 continue

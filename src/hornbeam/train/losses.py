@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BOUND = 20.0  # of a log ratio: beyond e^20 a ratio says only that it is far
+BOUND = 20.0  # of a log ratio, where nothing else is said: beyond e^20 it says only that it is far
 
 
 @dataclass(slots=True)
@@ -20,7 +20,8 @@ class Units:
     """What is clipped as one, each of shape [units].
 
     `log_ratio` is a constant; `mean` is the mean log-prob of the unit's tokens, through which the
-    gradient goes; `mass` is their number (or their truncated importance weights, summed).
+    gradient goes; `mass` is their number (or their truncated importance weights, summed). Beyond
+    `bound` a log ratio is held, and a ratio that is held has no gradient.
     """
 
     log_ratio: Tensor
@@ -28,11 +29,12 @@ class Units:
     mass: Tensor
     plus: Tensor
     minus: Tensor
+    bound: float = BOUND
 
     def ratio(self) -> Tensor:
         """R = sg(pi/pi_old) pi/sg(pi): the ratio, with the gradient r grad(mean log pi)."""
-        through = self.mean - self.mean.detach()
-        return torch.exp(self.log_ratio.clamp(-BOUND, BOUND) + through)
+        log_ratio = self.log_ratio + (self.mean - self.mean.detach())
+        return torch.exp(log_ratio.clamp(-self.bound, self.bound))
 
 
 def token_units(
@@ -109,13 +111,15 @@ def clipped(units: Units, low: float, high: float) -> Tensor:
     return above | ((ratio < 1 - low) & (units.minus < 0))
 
 
-def k3(logp: Tensor, reference: Tensor) -> Tensor:
+def k3(logp: Tensor, reference: Tensor, bound: float = BOUND, most: float | None = None) -> Tensor:
     """exp(d) - d - 1 with d = log pi_ref - log pi: unbiased for KL(pi | pi_ref), never negative.
 
-    J. Schulman, "Approximating KL divergence", 2020.
+    J. Schulman, "Approximating KL divergence", 2020. d is held to [-bound, bound] and the result to
+    `most`; what is held has no gradient. verl's code has 20 and 10, TRL's no bounds.
     """
-    apart = reference - logp
-    return torch.exp(apart) - apart - 1
+    apart = (reference - logp).clamp(-bound, bound)
+    kl = torch.exp(apart) - apart - 1
+    return kl if most is None else kl.clamp(max=most)
 
 
 def importance(trainer: Tensor, engine: Tensor, most: float) -> Tensor:

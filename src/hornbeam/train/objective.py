@@ -50,6 +50,7 @@ def objective(
     else:
         make = losses.token_units if how.ratio == "token" else losses.turn_units
         units = make(logp, old, mass, pack.segment, pack.plus, pack.minus)
+    units.bound = how.bounds.ratio
     if how.objective == "clip":
         loss = losses.clip_loss(units, how.clip_low, how.clip_high, how.dual_clip)
     else:
@@ -59,7 +60,7 @@ def objective(
     if how.entropy:
         loss = loss - how.entropy * (weight * entropy).sum()
     if fixed.reference is not None:
-        apart = losses.k3(logp, fixed.reference)
+        apart = losses.k3(logp, fixed.reference, how.bounds.kl, how.bounds.kl_most)
         loss = loss + how.kl * (weight * apart).sum()
         told["kl"] = (apart.detach().sum(), len(apart))
     cut = losses.clipped(units, how.clip_low, how.clip_high)

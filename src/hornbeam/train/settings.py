@@ -9,6 +9,18 @@ from pydantic import Field, model_validator
 from hornbeam.settings import Settings
 
 
+class BoundSettings(Settings):
+    """What exponents and divergences are held to, so that one lost token spoils no step.
+
+    `ratio`: |log(pi/pi_old)| of what is clipped as one; `kl`: |log(pi_ref/pi)| in k3; `kl_most`: k3
+    itself. What is held has no gradient. verl's code has 20, 20 and 10.
+    """
+
+    ratio: float = Field(20.0, gt=0, le=80)  # e^80 is a float32 still
+    kl: float = Field(20.0, gt=0, le=80)
+    kl_most: float | None = Field(None, gt=0)
+
+
 class LossSettings(Settings):
     """What is minimised. Defaults: PPO's clip at the token, averaged over all sampled tokens.
 
@@ -18,8 +30,8 @@ class LossSettings(Settings):
     `constant` is the token denominator of a leaf for `aggregation = "constant"` (Dr. GRPO).
     `old` says whose log-probs are the ratio's denominator: those the engine sampled with, or the
     trainer's own before the first minibatch; `truncate` = C then weights every token with
-    min(pi_old / pi_engine, C). `temperature` is the one of sampling: log-probs are those of
-    logits / temperature, as the engine's are.
+    min(pi_old / pi_engine, C). `bounds` hold exponents. `temperature` is the one of sampling:
+    log-probs are those of logits / temperature, as the engine's are.
     """
 
     ratio: Literal["token", "turn", "sequence"] = "token"
@@ -33,6 +45,7 @@ class LossSettings(Settings):
     entropy: float = Field(0.0, ge=0)
     old: Literal["engine", "trainer"] = "engine"
     truncate: float | None = Field(None, gt=0)
+    bounds: BoundSettings = BoundSettings()
     temperature: float = Field(1.0, gt=0)
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hornbeam.credit.baselines import equal
 from hornbeam.errors import DataError
 from hornbeam.train.rows import Row, carried
 from hornbeam.train.settings import FitSettings
@@ -103,7 +104,9 @@ def pairs(tree: Tree, column: str) -> list[tuple[int, int]]:
                 known.append((i, value))
         for n, (i, a) in enumerate(known):
             mine = tree.nodes[i].tokens  # twins say the same, and differ by chance alone
-            others = [(j, b) for j, b in known[:n] if a != b and tree.nodes[j].tokens != mine]
+            others = [
+                (j, b) for j, b in known[:n] if not equal([a, b]) and tree.nodes[j].tokens != mine
+            ]
             out += [(i, j) if a > b else (j, i) for j, b in others]
     return sorted(out)
 
