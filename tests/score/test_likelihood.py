@@ -58,7 +58,12 @@ def test_a_weighted_sum():
 def test_a_weighted_product():
     given = columns(a=[None, 0.0, 1.0, None, -1.0], b=[None, 0.5, 1.0, 1.0, 0.3])
     found = judged(EnsembleGuide({"a": 2, "b": 1}, join="product"), given, [1, 2, 3, 4])
-    assert found == [pytest.approx(2 * 0.5**2 * 0.75 - 1), 1.0, None, -1.0]
+    assert found == [pytest.approx(2 * 0.5**2 * 0.75 - 1), 1.0, None, pytest.approx(-1)]
+    # one factor of 0 is held at 1e-6: the other columns still tell the nodes apart
+    given = columns(a=[None, -1.0, -1.0, -1.0, -1.0], b=[None, 0.9, -0.9, 0.1, -1.0])
+    found = judged(EnsembleGuide({"a": 1, "b": 1}, join="product"), given, [1, 2, 3, 4])
+    assert sorted(found) == [found[3], found[1], found[2], found[0]]
+    assert len(set(found)) == 4 and min(found) >= -1
 
 
 @pytest.mark.parametrize(

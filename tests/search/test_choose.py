@@ -17,7 +17,7 @@ from hornbeam.search.choose import (
     likelihood,
     majority,
     outcome_weight,
-    path_weight,
+    path_weights,
 )
 from hornbeam.tree import ids
 from search.by_hand import end, step, task
@@ -74,6 +74,10 @@ def test_candidates_are_answers_in_order_of_episode() -> None:
         ("likelihood_vote", 3),
         # means: -4/3, -1, -0.5, -9
         ("mean_likelihood_vote", 3),
+        ("plain_prm_vote", 3),
+        ("best_product", 3),
+        ("best_min", 3),
+        ("best_mean", 3),
         ("best", 3),
         ("best_orm", 4),
         ("likelihood", 4),
@@ -88,8 +92,10 @@ def test_choosers_by_hand(name: str, leaf: int) -> None:
 
 def test_weights_by_hand() -> None:
     tree = pool()
-    assert path_weight(tree, 3, "value") == pytest.approx(0.8 * 0.9)
-    assert path_weight(tree, 3, "none") == 0
+    weights = path_weights(tree, [2, 3, 4, 5], "value")
+    assert weights == [0.8 * 0.5, 0.8 * 0.9, (1 - 0.8) / 2, 0.25]
+    assert path_weights(tree, [4, 5], "value") == [2 * (1 - 0.8) / 2, 2 * 0.25]  # up to scale
+    assert path_weights(tree, [2, 3], "none") == [0, 0]
     for z in (-3.0, -0.4, 0.0, 0.7, 5.0):
         sigmoid = 1 / (1 + math.exp(-z))
         assert outcome_weight(2 * sigmoid - 1) == pytest.approx(sigmoid)
@@ -113,6 +119,48 @@ def test_votes_without_weights_are_counted() -> None:
     for episode, answer in enumerate("xyy"):
         end(tree, 0, episode, answer)
     assert [choose(tree, name) for name in ("prm_vote", "orm_vote", "best")] == [2, 2, 1]
+
+
+def paths(*runs: tuple[str, list[float | None]]):
+    """A tree of one run each, with the values of its steps; the leaves are in order."""
+    tree = task()
+    for episode, (answer, values) in enumerate(runs):
+        at = 0
+        for k, value in enumerate(values[:-1]):
+            at = step(tree, at, episode, value, at=k)
+        end(tree, at, episode, answer, values[-1], at=len(values) - 1)
+    return tree
+
+
+@pytest.mark.parametrize(
+    "name, answer",
+    [
+        ("best", "A"),  # the last: 0.9, 0.5, 0.05
+        ("best_mean", "A"),  # 0.63, 0.5, 0.05
+        ("best_min", "B"),  # 0.1, 0.5, 0.05
+        ("best_product", "C"),  # 0.95 * 0.55 * 0.95 = 0.496, 0.75 ** 3 = 0.422, 0.525
+    ],
+)
+def test_best_of_n_by_all_values_of_a_path(name: str, answer: str) -> None:
+    runs = ("A", [0.9, 0.1, 0.9]), ("B", [0.5, None, 0.5, 0.5]), ("C", [0.05]), ("D", [None, None])
+    tree = paths(*runs)
+    assert tree.nodes[choose(tree, name)].answer == answer
+    alone = paths(*runs[3:])
+    assert alone.nodes[choose(alone, name)].answer == "D"
+
+
+def test_one_step_of_value_minus_one_leaves_the_others_their_say() -> None:
+    #  A: 1e-6 * 0.05   A: 1e-6 * 0.05   B: 1e-6 * 0.95       by the plain product all are 0
+    tree = paths(("A", [-1.0, -0.9]), ("A", [-1.0, -0.9]), ("B", [-1.0, 0.9]))
+    assert tree.nodes[choose(tree, "prm_vote")].answer == "B"
+    assert tree.nodes[choose(tree, "plain_prm_vote")].answer == "A"
+    assert tree.nodes[choose(tree, "best_product")].answer == "B"
+
+
+def test_no_path_is_so_long_that_its_weight_vanishes() -> None:
+    tree = paths(("A", [-0.9] * 500), ("A", [-0.9] * 500), ("B", [-0.9] * 499 + [-0.6]))
+    for name in ("prm_vote", "plain_prm_vote", "best_product"):  # 0.05 + 0.05 < 0.2
+        assert tree.nodes[choose(tree, name)].answer == "B"
 
 
 def test_only_what_a_search_kept_is_chosen_from() -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 from hornbeam.engine.base import Turnstile
 from hornbeam.errors import ScoreError
 from hornbeam.score.base import Opinions
+from hornbeam.search.values import chance
 from hornbeam.tree import Tree
 
 
@@ -16,8 +17,8 @@ class EnsembleGuide:
     """Joins the columns that other guides filled; stands after them in the list of guides.
 
     "sum": sum_k w_k v_k / sum_k |w_k|, which stays in [-1, 1] where all values do. "product" takes
-    values as chances p = (v + 1) / 2 and gives 2 prod_k p_k^{w_k} - 1. Where one of them has no
-    opinion there is none.
+    values as chances p = (v + 1) / 2, at least 1e-6 each, and gives 2 prod_k p_k^{w_k} - 1. Where
+    one of them has no opinion there is none.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class EnsembleGuide:
                     f"ensemble {self.column!r}: {name!r} of node {i} is {value:.3g}: a product"
                     " takes values in [-1, 1]"
                 )
-        return 2 * math.prod(float(((v + 1) / 2) ** w) for v, w in known) - 1
+        return 2 * math.prod(float(chance(v) ** w) for v, w in known) - 1
 
     def forget(self, tree: Tree) -> None:
         """Nothing is kept."""

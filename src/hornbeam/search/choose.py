@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.search.values import failed, place, worth
+from hornbeam.search.values import FLOOR, chance, failed, place, worth
 from hornbeam.search.vote import as_text
 from hornbeam.settings import nearest
 from hornbeam.tree import Tree
@@ -63,6 +64,19 @@ def first(tree: Tree, leaves: Sequence[int], same: Same = as_text) -> int | None
 def highest(tree: Tree, leaves: Sequence[int], column: str) -> int | None:
     """The leaf of the highest entry in a column: best-of-n."""
     return _largest(leaves, [worth(tree, i, column) for i in leaves])
+
+
+def surest(
+    tree: Tree, leaves: Sequence[int], join: Callable[[Sequence[float]], float], column: str
+) -> int | None:
+    """Best-of-n by all values of a path: the leaf of the highest `join` of those that there are."""
+    told = _told(tree, leaves, column)
+    return _largest(leaves, [join(values) if values else None for values in told])
+
+
+def product(tree: Tree, leaves: Sequence[int], column: str) -> int | None:
+    """Best-of-n by the product of the chances (v + 1)/2 of a path, as in `path_weights`."""
+    return _largest(leaves, path_weights(tree, leaves, column))
 
 
 def kept(tree: Tree, leaves: Sequence[int], column: str = "value") -> int | None:
@@ -131,9 +145,11 @@ def majority(tree: Tree, leaves: Sequence[int], same: Same = as_text) -> int | N
     return vote(tree, leaves, [1.0] * len(leaves), same)
 
 
-def prm_vote(tree: Tree, leaves: Sequence[int], same: Same = as_text) -> int | None:
-    """Vote with weights `path_weight` of column "value" (METHODS 4)."""
-    return vote(tree, leaves, [path_weight(tree, i, "value") for i in leaves], same)
+def prm_vote(
+    tree: Tree, leaves: Sequence[int], same: Same = as_text, floor: float = FLOOR
+) -> int | None:
+    """Vote with weights `path_weights` of column "value" (METHODS 4)."""
+    return vote(tree, leaves, path_weights(tree, leaves, "value", floor), same)
 
 
 def orm_vote(tree: Tree, leaves: Sequence[int], same: Same = as_text) -> int | None:
@@ -150,10 +166,31 @@ def likelihood_vote(
     return vote(tree, leaves, [math.exp(log - top) for log in logs], same)
 
 
-def path_weight(tree: Tree, leaf: int, column: str) -> float:
-    """prod_t (v_t + 1)/2 over the steps of the path that have a value; 0 where none has one."""
-    values = [v for i in tree.path(leaf) if (v := worth(tree, i, column)) is not None]
-    return math.prod((v + 1) / 2 for v in values) if values else 0.0
+def path_weights(
+    tree: Tree, leaves: Sequence[int], column: str, floor: float = FLOOR
+) -> list[float]:
+    """prod_t max(floor, (v_t + 1)/2) over the steps of each path that have a value, up to scale.
+
+    0 for a path where none has one. All are divided by one power of two, exactly, so that no path
+    is so long that its weight vanishes.
+    """
+    products = [_product([chance(v, floor) for v in told]) for told in _told(tree, leaves, column)]
+    most = max((power for mantissa, power in products if mantissa), default=0)
+    return [math.ldexp(mantissa, power - most) for mantissa, power in products]
+
+
+def _told(tree: Tree, leaves: Sequence[int], column: str) -> list[list[float]]:
+    """The values of each path, of the steps that have one."""
+    return [[v for i in tree.path(k) if (v := worth(tree, i, column)) is not None] for k in leaves]
+
+
+def _product(factors: Sequence[float]) -> tuple[float, int]:
+    """(m, e): the product is m 2^e, as rounded as if e had no bounds; 0 of no factors."""
+    mantissa, power = (1.0, 0) if factors else (0.0, 0)
+    for factor in factors:
+        mantissa, more = math.frexp(mantissa * factor)
+        power += more
+    return mantissa, power
 
 
 def outcome_weight(value: float | None) -> float:
@@ -178,11 +215,15 @@ choosers: dict[str, Chooser] = {
     "first": Chooser(first),
     "majority": Chooser(majority),
     "prm_vote": Chooser(prm_vote, ("value",)),
+    "plain_prm_vote": Chooser(lambda t, leaves, same: prm_vote(t, leaves, same, 0.0), ("value",)),
     "orm_vote": Chooser(orm_vote, ("orm",)),
     "likelihood_vote": Chooser(likelihood_vote),
     "mean_likelihood_vote": Chooser(lambda t, leaves, same: likelihood_vote(t, leaves, same, True)),
     "best": Chooser(lambda t, leaves, _: highest(t, leaves, "value"), ("value",)),
     "best_orm": Chooser(lambda t, leaves, _: highest(t, leaves, "orm"), ("orm",)),
+    "best_product": Chooser(lambda t, leaves, _: product(t, leaves, "value"), ("value",)),
+    "best_min": Chooser(lambda t, leaves, _: surest(t, leaves, min, "value"), ("value",)),
+    "best_mean": Chooser(lambda t, leaves, _: surest(t, leaves, fmean, "value"), ("value",)),
     "likelihood": Chooser(lambda t, leaves, _: likeliest(t, leaves)),
     "mean_likelihood": Chooser(lambda t, leaves, _: likeliest(t, leaves, True)),
     "kept": Chooser(lambda t, leaves, _: kept(t, leaves), ("value", "kept")),

@@ -9,6 +9,17 @@ from random import Random
 from hornbeam.errors import ScoreError
 from hornbeam.tree import Tree
 
+FLOOR = 1e-6  # of a factor of a product of chances, as in the code published with MASPRM
+
+
+def chance(value: float, floor: float = FLOOR) -> float:
+    """(v + 1)/2 of a value v in [-1, 1], and at least `floor`.
+
+    A factor of 0 would leave all others without a say, and tanh is exactly -1 for z < -9.1 in
+    float32; a judge of one vote says -1 of every step that it takes for wrong.
+    """
+    return max(floor, (value + 1) / 2)
+
 
 def place(tree: Tree, i: int) -> tuple[int, int]:
     """(episode, step): what names a node whatever its index."""
