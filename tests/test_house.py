@@ -57,6 +57,7 @@ FLOORS = {
     "stats": 1,
     "errors": 1,
     "arithmetic": 1,
+    "brackets": 1,
 }
 
 # Rooms that hold no torch and no input or output: arithmetic on trees.

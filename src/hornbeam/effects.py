@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from hornbeam.brackets import goes_on
 from hornbeam.chat import Chat
 from hornbeam.engine.base import Completion, Engine, Request, Sampling, Turnstile
-from hornbeam.errors import ProgramError
+from hornbeam.errors import ProgramError, PromptTooLong
 from hornbeam.ledger import Entry, Ledger
 from hornbeam.live import Piece, Place
 from hornbeam.segment import Segmenter
 from hornbeam.settings import nearest
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Node
+from hornbeam.tree import Node, floats
 from hornbeam.workers.local import LocalWorkers
 
 SAMPLING = Sampling()
@@ -115,13 +116,39 @@ class EpisodeEffects:
             done = await self._generate(speaker.engine, context, chunk, at)
             used += len(done.tokens)
             context = context + done.tokens
-            goes_on = _goes_on(done, how, segment, speaker.engine.chat) and used < how.max_tokens
-            pieces.append(replace(_piece(done), finish="chunk" if goes_on else done.finish))
-            if not goes_on:
+            more = used < how.max_tokens and not _ended(done, context, used, how, speaker)
+            pieces.append(replace(_piece(done), finish="chunk" if more else done.finish))
+            if not more:
                 break
         return pieces
 
     async def _generate(
+        self, engine: Engine, context: array[int], how: Sampling, place: Place
+    ) -> Completion:
+        """A sample; one that a stop string ended inside a bracket goes on, as the rest of it."""
+        done = await self._request(engine, context, how, place)
+        before = engine.chat.decode(context[len(context) - place.used :]) if how.stop else ""
+        while (
+            done.finish == "stop"
+            and done.tokens
+            and done.tokens[-1] not in engine.chat.ends
+            and goes_on(done.text, how.stop, before)
+        ):
+            used = len(done.tokens)
+            if used >= how.max_tokens:
+                return replace(done, finish="length")
+            left = replace(how, max_tokens=how.max_tokens - used)
+            at = replace(place, used=place.used + used)
+            try:
+                rest = await self._request(engine, context + done.tokens, left, at)
+            except PromptTooLong:  # the window is full
+                return replace(done, finish="length")
+            done = _joined(done, rest, engine.chat)
+            if not rest.tokens:
+                break
+        return done
+
+    async def _request(
         self, engine: Engine, context: array[int], how: Sampling, place: Place
     ) -> Completion:
         """One request: room reserved, the episode not busy while it waits, then settled."""
@@ -193,12 +220,36 @@ def _piece(done: Completion) -> Piece:
     return Piece(done.tokens, done.logprobs, done.text, done.finish, done.version)
 
 
-def _goes_on(done: Completion, how: Sampling, segment: Segmenter, chat: Chat) -> bool:
-    """Whether a chunk ended at its delimiter or size and not because the answer ended."""
+def _joined(done: Completion, rest: Completion, chat: Chat) -> Completion:
+    """Two samples as the one that they are; log-probs only where both have them."""
+    tokens = done.tokens + rest.tokens
+    told = len(done.logprobs) == len(done.tokens) and len(rest.logprobs) == len(rest.tokens)
+    return Completion(
+        tokens=tokens,
+        logprobs=done.logprobs + rest.logprobs if told else floats(),
+        text=chat.decode(tokens),
+        finish=rest.finish,
+        version=min(done.version, rest.version),
+        computed=done.computed + rest.computed,
+        cached=done.cached + rest.cached,
+    )
+
+
+def _ended(
+    done: Completion, context: array[int], used: int, how: Sampling, speaker: Speaker
+) -> bool:
+    """Whether the answer ended with this chunk, and not the chunk at its delimiter or size.
+
+    `context` holds the chunk, and `used` counts the ids of the answer with it.
+    """
+    segment, chat = speaker.segment, speaker.engine.chat
+    assert segment is not None
     if segment.by == "tokens":
-        return done.finish == "length" and len(done.tokens) == segment.tokens
-    ended = not done.tokens or done.tokens[-1] in chat.ends or any(s in done.text for s in how.stop)
-    return done.finish == "stop" and not ended
+        return done.finish != "length" or len(done.tokens) != segment.tokens
+    if done.finish != "stop" or not done.tokens or done.tokens[-1] in chat.ends:
+        return True
+    before = chat.decode(context[len(context) - used : len(context) - len(done.tokens)])
+    return any(s in done.text for s in how.stop) and not goes_on(done.text, how.stop, before)
 
 
 def _cut(done: Completion, segment: Segmenter, chat: Chat) -> list[Piece]:

@@ -31,7 +31,9 @@ class Sampling:
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
-    stop: tuple[str, ...] = ()  # ends the sample with the token that completes one of these
+    # ends the sample with the token that completes one of these (growth lets a sample go on that a
+    # closing bracket ended inside another: `hornbeam.brackets`)
+    stop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,13 @@ Left out: clocks, and a prefix cache: all prompt tokens count as computed.
 
 from __future__ import annotations
 
+import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
+from hornbeam.brackets import goes_on
 from hornbeam.chat import ByteChat, Chat, end_of_answer
 from hornbeam.engine.base import Completion, Request, Turnstile
 from hornbeam.errors import EngineError, PromptTooLong
@@ -90,7 +92,7 @@ class Scripted:
         """(ids, finish): up to an end token, a stop string or the room, whichever comes first."""
         ends = [tokens.index(end) for end in self.chat.ends if end in tokens]
         tokens = tokens[: min(ends)] if ends else tokens[:]
-        length = stop_at(self.chat, tokens, stop)
+        length = _balanced(self.chat, tokens, stop)
         if length is None:
             tokens.append(self._end)
             length = len(tokens)
@@ -126,6 +128,16 @@ def stop_at(chat: Chat, tokens: array[int], stop: Sequence[str]) -> int | None:
     if not stop or not stops(len(tokens)):
         return None
     return bisect_left(range(len(tokens)), True, key=stops)
+
+
+def _balanced(chat: Chat, tokens: array[int], stop: Sequence[str]) -> int | None:
+    """The same, but not inside a bracket: there a model is asked to go on, which no script can."""
+    text = chat.decode(tokens)
+    for end in sorted({found.end() for s in stop for found in re.finditer(re.escape(s), text)}):
+        if not goes_on(text[:end], stop):
+            sizes = range(len(tokens) + 1)
+            return bisect_left(sizes, end, key=lambda n: len(chat.decode(tokens[:n])))
+    return None
 
 
 def _speaker(say: Say | Mapping[str, str] | Sequence[str]) -> Say:

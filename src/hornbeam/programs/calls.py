@@ -2,6 +2,8 @@
 
 A call is a name and one argument in square brackets: `CALC[12 * 3]`. Small models manage that where
 they fail at JSON. What comes back is a user message, as many chat templates know no tool role.
+Brackets are counted, so an argument may hold some; a stop string that is a closing bracket ends a
+reply only where it closes the outer one (`hornbeam.brackets`).
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import Field, model_validator
 
+from hornbeam.brackets import inside
 from hornbeam.programs.talk import Example
 from hornbeam.settings import Settings
 
@@ -53,32 +57,45 @@ class React(Settings):
 
 
 def read_move(settings: React, text: str) -> tuple[str, str]:
-    """(tool name or "answer", what stands inside) of the first move in a reply; ("", "") if none.
+    r"""(tool name or "answer", what stands inside) of the first move in a reply; ("", "") if none.
+
+    Brackets are counted: what stands inside may hold brackets itself.
 
     >>> read_move(React(), "I need CALC[12 * 3]")
     ('CALC', '12 * 3')
+    >>> read_move(React(), r"ANSWER[\sqrt[3]{2}]")
+    ('answer', '\\sqrt[3]{2}')
     """
-    after, answers, calls = _patterns(tuple(settings.tools), settings.answer)
-    answer = answers.search(_closed(text, after))
-    call = calls.search(_closed(text, "]"))
-    if call and not (answer and answer.start() < call.start()):
+    before, after = settings.answer.split("{}")
+    begins = text.find(before)
+    call = next(calls(tuple(settings.tools), text), None)
+    if call is not None and not 0 <= begins < call[0]:
         return call[1], call[2].strip()
-    return ("answer", answer[1].strip()) if answer else ("", "")
+    begins += len(before)
+    if not after and begins >= len(before):
+        return "answer", text[begins:].partition("\n")[0].strip()
+    answer = inside(text, begins, after) if begins >= len(before) else None
+    if answer is not None:
+        return "answer", answer.strip()
+    return ("", "") if call is None else (call[1], call[2].strip())
+
+
+def calls(names: tuple[str, ...], text: str) -> Iterator[tuple[int, str, str]]:
+    """(where it begins, name, what stands inside) of the calls in a text, one behind the other."""
+    at = 0
+    while found := _openings(names).search(text, at):
+        argument = inside(text, found.end(), "]")
+        if argument is None:
+            return
+        yield found.start(), found[1], argument
+        at = found.end() + len(argument) + 1
 
 
 @functools.cache
-def _patterns(names: tuple[str, ...], answer: str) -> tuple[str, re.Pattern[str], re.Pattern[str]]:
-    """(what closes an answer, pattern of an answer, pattern of a call)."""
-    before, after = answer.split("{}")
-    inside = rf"(.*?){re.escape(after)}" if after else r"([^\n]*)"
+def _openings(names: tuple[str, ...]) -> re.Pattern[str]:
+    """How a call begins."""
     known = "|".join(map(re.escape, names)) or r"(?!)"
-    calls = re.compile(rf"\b({known})\[([^\]]*)\]")
-    return after, re.compile(re.escape(before) + inside, re.DOTALL), calls
-
-
-def _closed(text: str, after: str) -> str:
-    """The text up to the last `after`: an opening without its end must not be searched for long."""
-    return text[: text.rfind(after) + len(after)] if after in text else ""
+    return re.compile(rf"\b({known})\[")
 
 
 def observe(settings: React, result: Any) -> str:

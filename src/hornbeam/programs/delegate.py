@@ -10,8 +10,8 @@ Every sub-question is a delegation: a scope of its own, in which agent `sub.agen
 from __future__ import annotations
 
 import asyncio
-import re
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from hornbeam.chat import assistant, user
 from hornbeam.errors import DataError, PromptTooLong
 from hornbeam.program import Episode, Program
-from hornbeam.programs.calls import React, ToolName, hint, observe, read_move
+from hornbeam.programs.calls import React, ToolName, calls, hint, observe, read_move
 from hornbeam.programs.react import react
 from hornbeam.programs.talk import Demonstration, Example, Turn, opening
 from hornbeam.settings import Settings
@@ -87,9 +87,9 @@ def delegate(settings: Delegate) -> Program:
 
 
 def asks(settings: Delegate, text: str) -> list[str]:
-    """The sub-questions of a reply, in order."""
-    closed = text[: text.rfind("]") + 1]  # an opening without its end is not searched for long
-    return [each.strip() for each in re.findall(rf"\b{settings.ask}\[([^\]]*)\]", closed)]
+    """The sub-questions of a reply, in order; one more than `at_once` if there are more."""
+    asked = islice(calls((settings.ask,), text), settings.at_once + 1)
+    return [inside.strip() for _, _, inside in asked]
 
 
 def delegate_demonstration(settings: Delegate) -> Demonstration:
