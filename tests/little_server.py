@@ -48,7 +48,8 @@ class LittleServer:
     engine: object
     model: object = None  # where log-probs are of another scale
     manners: Manners = field(default_factory=Manners)
-    failures: list = field(default_factory=list)  # (status, headers) or "drop"
+    failures: list = field(default_factory=list)  # (status, headers, answer's JSON) or "drop"
+    twist: object = None  # what becomes of the answer to a completion; a text is sent as it is
     seen: list = field(default_factory=list)  # bodies of completions
     aborted: int = 0
     port: int = 0
@@ -127,7 +128,7 @@ class LittleServer:
             await asyncio.gather(work, gone, return_exceptions=True)
         if not status:
             return False
-        told = json.dumps(answer).encode()
+        told = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
         lines = [f"HTTP/1.1 {status} OK", f"content-length: {len(told)}"]
         lines += ["content-type: application/json", *(f"{k}: {v}" for k, v in more.items())]
         writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + told)
@@ -139,7 +140,7 @@ class LittleServer:
         how = self.manners
         if self.failures and path.endswith("/completions"):
             failure = self.failures.pop(0)
-            return (0, {}, None) if failure == "drop" else (*failure, {"error": "later"})
+            return (0, {}, None) if failure == "drop" else (*failure, {"error": "later"})[:3]
         if how.key and headers.get("authorization") != f"Bearer {how.key}":
             return 401, {}, {"error": {"message": "Unauthorized"}}
         if path == "/v1/models":
@@ -174,7 +175,8 @@ class LittleServer:
         try:
             if waits.cancelled():
                 return 200, {}, {"choices": [{"text": "", "finish_reason": "abort"}]}
-            return 200, {}, await self._complete(body)
+            answer = await self._complete(body)
+            return 200, {}, self.twist(answer) if self.twist else answer
         except PromptTooLong as error:
             return 400, {}, {"error": {"message": str(error), "code": 400}}
         except (EngineError, ValueError) as error:

@@ -16,12 +16,13 @@ import asyncio
 import re
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from hornbeam.chat import Chat, end_of_answer
 from hornbeam.engine.base import Completion, Request, Sampling, Turnstile
 from hornbeam.engine.probe import Abilities, probe
+from hornbeam.engine.replies import TOO_LONG, Said, completion, message, said
 from hornbeam.engine.scripted import stop_at
 from hornbeam.engine.wire import Account, HttpSettings, Refused, Wire
 from hornbeam.errors import EngineError, EngineLost, PromptTooLong
@@ -29,27 +30,8 @@ from hornbeam.tree import floats, ids
 
 __all__ = ["HttpEngine", "HttpSettings"]
 
-TOO_LONG = re.compile(
-    r"context.{0,20}(length|size|window|limit)|exceed_context|(prompt|input).{0,40}too long"
-    r"|too many tokens|input length",
-    re.IGNORECASE,
-)
 WINDOW = re.compile(r"(?:context (?:length|size|window)|n_ctx)\D{0,20}(\d+)", re.IGNORECASE)
 PLAIN = {"presence_penalty": 0, "frequency_penalty": 0}  # a server's own defaults may be others
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a server answered: ids and log-probs None where it does not tell them."""
-
-    text: str
-    tokens: array[int] | None
-    logprobs: list[float] | None
-    finish: str
-    prompt_tokens: int | None
-    cached: int
-    sampled: int | None
-    prompt: list[int] | None  # ids of the prompt, where the server tells them
 
 
 class BrokenOff(EngineLost):
@@ -127,8 +109,8 @@ class HttpEngine:
         while True:
             room, known = self._room(size, how.max_tokens), self._context
             try:
-                said = await self.ask(able, request.prompt, how, room, request.seed)
-                return self._completion(able, said, request, room)
+                told = await self.ask(able, request.prompt, how, room, request.seed)
+                return self._completion(able, told, request, room)
             except PromptTooLong:
                 if self._context == known:  # nothing was learned of the window
                     raise
@@ -149,28 +131,26 @@ class HttpEngine:
         url = f"{self.settings.root}/completions"
         body = self._body(able, prompt, how, room, seed)
         most = len(prompt) + room
-        status, answer = await self.wire.call(url, body, most)
+        status, answer = await self.wire.call(url, body, most, completion)
         if status != 200:
-            told = " ".join(str(_message(answer)).split())[:300]
+            self.wire.tokens.give(most)
+            told = " ".join(str(message(answer)).split())[:300]
             if status in (400, 413, 422) and TOO_LONG.search(told):
                 window = WINDOW.search(told)
                 self._context = self._context or (int(window[1]) if window else 0)
                 raise PromptTooLong(f"{url}: a prompt of {len(prompt)} tokens is too long: {told}")
             raise Refused(f"{url}: refused ({status}): {told}")
-        try:
-            said = _said(answer)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise Refused(f"{url}: the answer is no completion: {str(answer)[:200]}") from error
-        if said.finish == "abort":
+        done = said(answer, self.chat)
+        held, size = self.account, done.prompt_tokens or len(prompt)
+        held.prompt_tokens += size
+        held.cached_tokens += min(done.cached, size)
+        held.sampled_tokens += done.sampled
+        self.wire.tokens.give(most - size - done.sampled)
+        if done.finish == "abort":
             raise BrokenOff(
                 f"{url}: an answer was broken off: somebody changes the server's weights"
             )
-        held, size = self.account, said.prompt_tokens or len(prompt)
-        held.prompt_tokens += size
-        held.cached_tokens += said.cached
-        held.sampled_tokens += said.sampled or 0
-        self.wire.tokens.give(most - size - (said.sampled or 0))
-        return said
+        return done
 
     def _body(
         self, able: Abilities, prompt: Sequence[int], how: Sampling, room: int, seed: int
@@ -203,29 +183,34 @@ class HttpEngine:
             }
         return body
 
-    def _completion(self, able: Abilities, said: Said, request: Request, room: int) -> Completion:
-        """The answer up to an end token, a stop string or the room, whichever comes first."""
-        tokens = self.chat.encode(said.text) if said.tokens is None else said.tokens
-        logprobs = said.logprobs if said.tokens is not None else None
+    def _completion(self, able: Abilities, told: Said, request: Request, room: int) -> Completion:
+        """The answer up to an end token, a stop string or the room, whichever comes first.
+
+        One that ends for no known reason ended by itself where there was room for more.
+        """
+        tokens = self.chat.encode(told.text) if told.tokens is None else told.tokens
+        logprobs = told.logprobs if told.tokens is not None else None
         ended = next((n for n, token in enumerate(tokens, 1) if token in self.chat.ends), None)
         tokens = tokens[:ended]
         length = stop_at(self.chat, tokens, request.sampling.stop) or ended
-        if length is None and said.finish == "stop":
-            if said.tokens is None or (said.sampled or 0) > len(tokens):
+        by_itself = told.finish == "stop" or (not told.finish and told.sampled < room)
+        if length is None and by_itself:
+            if not tokens or told.tokens is None or told.sampled > len(tokens):
                 # The server keeps the end token to itself.
                 tokens, logprobs = tokens + ids([end_of_answer(self.chat)]), None
             length = len(tokens)
         tokens = tokens[: min(length or room, room)]
         if logprobs is None or len(logprobs) < len(tokens) or not able.tells(request.sampling):
             logprobs = []
+        cached = min(told.cached, len(request.prompt))
         return Completion(
             tokens=tokens,
             logprobs=floats(logprobs[: len(tokens)]),
             text=self.chat.decode(tokens),
             finish="stop" if length is not None and length <= room else "length",
             version=self.version,
-            computed=max(0, len(request.prompt) - said.cached),
-            cached=said.cached,
+            computed=len(request.prompt) - cached,
+            cached=cached,
         )
 
     def cached(self, prompt: array[int]) -> int:
@@ -252,32 +237,3 @@ class HttpEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.wire.aclose()
-
-
-def _message(answer: Any) -> Any:
-    """What an error's body says: servers wrap it in different ways."""
-    while isinstance(answer, dict):
-        answer = answer.get("error") or answer.get("message") or answer.get("detail") or str(answer)
-    return answer
-
-
-def _said(answer: Any) -> Said:
-    """A completion as vLLM, SGLang, llama.cpp or a text-only server tells it."""
-    choice, usage = answer["choices"][0], answer.get("usage") or {}
-    probs = choice.get("logprobs") or {}
-    tokens, logprobs = choice.get("token_ids"), probs.get("token_logprobs")
-    if "content" in probs:  # llama.cpp
-        tokens = [row["id"] for row in probs["content"]]
-        logprobs = [row["logprob"] for row in probs["content"]]
-    elif tokens is None and all(str(t).startswith("token_id:") for t in probs.get("tokens", "-")):
-        tokens = [int(token.removeprefix("token_id:")) for token in probs["tokens"]]
-    return Said(
-        text=str(choice["text"]),
-        tokens=None if tokens is None else ids(tokens),
-        logprobs=None if logprobs is None else [float(value) for value in logprobs],
-        finish=str(choice.get("finish_reason")),
-        prompt_tokens=usage.get("prompt_tokens"),
-        cached=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
-        sampled=usage.get("completion_tokens"),
-        prompt=choice.get("prompt_token_ids"),
-    )

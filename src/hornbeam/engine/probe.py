@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 from array import array
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from hornbeam.chat import user
 from hornbeam.engine.base import Sampling
+from hornbeam.engine.replies import ServedModels, Tokenized
 from hornbeam.engine.scripted import stop_at
 from hornbeam.engine.wire import Refused
 from hornbeam.errors import EngineError, PromptTooLong
 
 if TYPE_CHECKING:
-    from hornbeam.engine.http import HttpEngine, Said
+    from hornbeam.engine.http import HttpEngine
+    from hornbeam.engine.replies import Said
 
 QUESTION = "Make up a strange sentence about a tree."  # what follows must not be sure
 SPELLING = "The hornbeam's wood: 1,234.50 kg/m³ — 木 🌳\n\tdef f(x): return x ** 2  # Größe\n\n"
@@ -114,18 +116,15 @@ async def _model(engine: HttpEngine) -> Abilities:
     """The model that is asked for and its context, of those that the server names."""
     root, wanted = engine.settings.root, engine.settings.model
     status, answer = await engine.wire.call(f"{root}/models")
-    served: dict[str, Any] = {}
-    if status == 200 and isinstance(answer, dict):
-        served = {str(row["id"]): row for row in answer.get("data", []) if "id" in row}
+    told = ServedModels.model_validate(answer if status == 200 else None)
+    served = told.by_name
     names = ", ".join(map(repr, served)) or f"none ({status})"
     if wanted and served and wanted not in served:
         raise EngineError(f"{root} does not serve model {wanted!r}, it serves {names}")
     if not wanted and len(served) != 1:
         raise EngineError(f"{root} names as its models {names}: see the url, or name one as model")
     name = wanted or next(iter(served))
-    row = served.get(name, {})
-    context = row.get("max_model_len") or (row.get("meta") or {}).get("n_ctx") or 0
-    return Abilities(name, int(context))
+    return Abilities(name, served[name].context if name in served else 0)
 
 
 async def _same_tokenizer(engine: HttpEngine, model: str) -> str:
@@ -133,8 +132,8 @@ async def _same_tokenizer(engine: HttpEngine, model: str) -> str:
     root = engine.settings.root
     body = {"model": model, "prompt": SPELLING, "content": SPELLING, "add_special_tokens": False}
     status, answer = await engine.wire.call(f"{root.removesuffix('/v1')}/tokenize", body)
-    tokens = answer.get("tokens") if status == 200 and isinstance(answer, dict) else None
-    if not isinstance(tokens, list):
+    tokens = Tokenized.model_validate(answer if status == 200 else None).tokens
+    if tokens is None:
         return ""
     _agree(engine, tokens)
     return "ids"

@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Literal
 
+from hornbeam.engine.replies import message
 from hornbeam.engine.vllm import DEFAULT, INBOX, VllmSettings
 from hornbeam.errors import EngineError
 
@@ -75,9 +76,15 @@ def _post(url: str, **body: Any) -> None:
     )
     try:
         with urllib.request.urlopen(request) as answer:
-            answer.read()
+            told = answer.read()
     except urllib.error.HTTPError as error:
         hint = "; start the server as serve_command says" if error.code == 404 else ""
         raise EngineError(f"{url}: {error.code} {error.reason}{hint}") from error
     except OSError as error:
         raise EngineError(f"{url}: no answer: {error}") from error
+    try:
+        said = json.loads(told or "{}")
+    except ValueError:
+        return
+    if isinstance(said, dict) and said.get("error"):
+        raise EngineError(f"{url}: {message(said)}")

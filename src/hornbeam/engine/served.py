@@ -26,6 +26,7 @@ from hornbeam.chat import Chat
 from hornbeam.engine.base import Completion, Probe, Request, Weights
 from hornbeam.engine.http import BrokenOff, HttpEngine
 from hornbeam.engine.probe import Abilities
+from hornbeam.engine.replies import PauseInfo, WeightInfo, prompt_logprobs
 from hornbeam.engine.serve import update_calls
 from hornbeam.engine.transfer import (
     BOUNDS,
@@ -113,7 +114,8 @@ class ServedEngine(HttpEngine):
 
     async def _ours(self) -> None:
         """See that the server has the weights that it was given; what is lost never comes back."""
-        found = (await self._tell("weight_info", get=True))["weight_version"]
+        told = await self._tell("weight_info", get=True)
+        found = WeightInfo.model_validate(told).weight_version
         if found != self._label:
             self._dead = (
                 f"{self._server}: the server has other weights than version {self.version} that it"
@@ -131,8 +133,10 @@ class ServedEngine(HttpEngine):
         """
         if self._dead:
             raise EngineLost(self._dead)
-        if not self._label and (await self._tell("is_paused", get=True))["is_paused"]:
-            await self._tell("resume")  # who paused it has gone
+        if not self._label:
+            told = await self._tell("is_paused", get=True)
+            if PauseInfo.model_validate(told).is_paused:
+                await self._tell("resume")  # who paused it has gone
         able = await self.open()
         how = self.settings
         with TemporaryDirectory(prefix="hornbeam-", dir=how.transfer or place()) as folder:
@@ -194,8 +198,11 @@ class ServedEngine(HttpEngine):
             "add_special_tokens": False,
         }
         answer = await self._tell("v1/completions", **body)
-        told = answer["choices"][0]["prompt_logprobs"][len(context) :]
-        return [step[str(token)]["logprob"] for token, step in zip(tokens, told)]
+        told = prompt_logprobs(answer, tokens, len(context))
+        if told is None:
+            said = " ".join(str(answer).split())[:200]
+            raise EngineLost(f"{self._server}/v1/completions: tells no prompt_logprobs: {said}")
+        return told
 
     @property
     def _server(self) -> str:

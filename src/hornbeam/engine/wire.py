@@ -1,15 +1,17 @@
 """Requests to one HTTP server: so many at once, paced, tried again, counted.
 
-A server that is down, overloaded or restarting is waited for; what it says of the request itself
-(any other status) goes back to who asked. The key comes from the environment and is never told.
+A server that is down, overloaded or restarting is waited for, whether its status says so or an
+error inside a 200; what it says of the request itself (any other status) goes back to who asked.
+The key comes from the environment and is never told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from itertools import count
 from random import uniform
@@ -19,12 +21,15 @@ from typing import Any
 import httpx2
 from pydantic import Field
 
+from hornbeam.engine.fields import real
 from hornbeam.errors import EngineError, EngineLost
 from hornbeam.settings import Settings
 
 FIRST, LONGEST = 0.5, 30.0  # seconds between two tries, before jitter
 FEW = 5.0  # seconds
 AGAIN = {408, 409, 425, 429}  # and all from 500 on
+
+Read = Callable[[Any], tuple[int, Any]]  # (200, what is said), or (status, words) of an error
 
 
 class HttpSettings(Settings):
@@ -128,9 +133,12 @@ class Wire:
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=most),
         )
 
-    async def call(self, url: str, body: Any = None, tokens: int = 0) -> tuple[int, Any]:
+    async def call(
+        self, url: str, body: Any = None, tokens: int = 0, read: Read | None = None
+    ) -> tuple[int, Any]:
         """(status, answer) of a POST, or a GET without a body; `tokens` is what it may use.
 
+        `read` says what the answer of a 200 is, and with which status where it is an error.
         Raises `EngineLost` when patience or deadline are over, or the key is refused.
         """
         if self._loop is not asyncio.get_running_loop():
@@ -138,7 +146,7 @@ class Wire:
         async with self._slots:
             try:
                 async with asyncio.timeout(self.settings.deadline):
-                    status, answer = await self._tried(url, body, tokens)
+                    status, answer = await self._tried(url, body, tokens, read)
             except TimeoutError:
                 within = f"within deadline = {self.settings.deadline:g} s"
                 raise EngineLost(f"{url}: no answer {within}") from None
@@ -161,13 +169,13 @@ class Wire:
                 return status, answer
         raise EngineLost(f"{url}: {trouble}: see that the server is up")
 
-    async def _tried(self, url: str, body: Any, tokens: int) -> tuple[int, Any]:
+    async def _tried(self, url: str, body: Any, tokens: int, read: Read | None) -> tuple[int, Any]:
         wait, since = FIRST, 0.0
         for tries in count(1):
             await self._requests.take(1)
             await self.tokens.take(tokens)
             self.account.requests += 1
-            status, answer, trouble, asked = await self._once(url, body)
+            status, answer, trouble, asked = await self._once(url, body, read)
             if not trouble:
                 self._answers()
                 return status, answer
@@ -187,7 +195,9 @@ class Wire:
             wait = min(2 * wait, LONGEST)
         raise AssertionError
 
-    async def _once(self, url: str, body: Any) -> tuple[int, Any, str, float]:
+    async def _once(
+        self, url: str, body: Any, read: Read | None = None
+    ) -> tuple[int, Any, str, float]:
         """(status, answer, what is wrong with the server or "", seconds that it asks to wait)."""
         try:
             response = await self._http.request("GET" if body is None else "POST", url, json=body)
@@ -195,13 +205,19 @@ class Wire:
             raise EngineLost(f"{url}: no such address can be: {error}") from error
         except httpx2.HTTPError as error:
             return 0, None, f"{type(error).__name__} {error}".strip(), 0.0
-        if response.status_code in AGAIN or response.status_code >= 500:
-            asked = _seconds(response.headers.get("retry-after", ""))
-            return response.status_code, None, f"the server answers {response.status_code}", asked
+        status, inside = response.status_code, ""
         try:
-            return response.status_code, response.json(), "", 0.0
-        except ValueError:
-            return response.status_code, response.text, "", 0.0
+            answer = response.json()
+        except (ValueError, RecursionError):
+            answer = response.text
+        if read is not None and response.is_success:
+            status, answer = read(answer)
+            if status != 200:
+                told = " ".join(str(answer).split())[:200]
+                inside = f" inside a {response.status_code}: {told}"
+        if status in AGAIN or status >= 500:
+            return status, None, f"the server answers {status}{inside}", _asked(response.headers)
+        return status, answer, "", 0.0
 
     def _waits(self, url: str, trouble: str) -> None:
         if not self._down:
@@ -228,13 +244,25 @@ def _key(settings: HttpSettings) -> str:
     return key
 
 
+def _asked(headers: Mapping[str, str]) -> float:
+    """The seconds that a server asks to wait for; 0 where it tells none that can be read."""
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    told = headers.get("retry-after", "")
+    return _seconds(told) if milliseconds is None else milliseconds / 1000
+
+
 def _seconds(told: str) -> float:
     """What a Retry-After header asks for: seconds, or a date."""
+    if (seconds := _number(told)) is not None:
+        return seconds
     try:
-        return max(0.0, float(told))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - time())
+        date = parsedate_to_datetime(told)
     except (TypeError, ValueError):
         return 0.0
+    return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time())
+
+
+def _number(told: str) -> float | None:
+    """A number of seconds at or above 0; None for what is no number."""
+    seconds = real(told.strip().removesuffix("s"))
+    return None if seconds is None else max(0.0, seconds)

@@ -1,0 +1,360 @@
+"""What a server with the API of OpenAI says: every field of it, typed and read here.
+
+Servers leave fields out, put null, {} or an empty list in their place, write numbers as text and
+tell errors inside a 200. What cannot be read (fields.py) counts as not told; the text of an answer
+is kept whatever else is missing.
+
+Not read: streams, and what nothing here asks for (echo, top_logprobs, text_offset).
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, model_validator
+
+from hornbeam.chat import Chat
+from hornbeam.engine.fields import (
+    Real,
+    Reals,
+    Reply,
+    Text,
+    Whole,
+    Wholes,
+    objects,
+    real,
+    reals,
+    whole,
+    wholes,
+)
+from hornbeam.tree import ids
+
+PASSING = 502  # the status of what a server or router between could not do this time
+TOO_LONG = re.compile(
+    r"context.{0,20}(length|size|window|limit)|exceed_context|(prompt|input).{0,40}too long"
+    r"|too many tokens|input length",
+    re.IGNORECASE,
+)
+KEY = re.compile(r"authenticat|unauthori[sz]ed|api.?key", re.IGNORECASE)
+REFUSAL = re.compile(
+    r"invalid|bad.?request|(un|not.)support|unrecogni[sz]ed|unknown|validation|not.?found|missing"
+    r"|required|must|forbidden|permission|unprocessable|context|too.?large|not.allowed",
+    re.IGNORECASE,
+)
+TROUBLE = re.compile(
+    r"overload|capacity|busy|unavailable|time.?out|timed|rate.?limit|quota|exhaust|exceeded"
+    r"|internal|server|upstream|gateway|again|later|too.many",
+    re.IGNORECASE,
+)
+FINISH = {
+    **dict.fromkeys(("length", "max_tokens", "max_length", "model_length"), "length"),
+    **dict.fromkeys(("max_output_tokens", "content_filter"), "length"),  # the model had not ended
+    **dict.fromkeys(("abort", "aborted", "cancelled", "canceled"), "abort"),
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
+    **dict.fromkeys(("stop_token", "tool_calls", "function_call"), "stop"),
+}
+
+
+class CachedTokens(Reply):
+    """Of `usage`: how much of the prompt was not computed."""
+
+    cached_tokens: Whole = None
+
+
+class Usage(Reply):
+    """What an answer took. 0 is no count of a prompt or of an answer, so it is as good as none."""
+
+    prompt_tokens: Whole = None
+    completion_tokens: Whole = None
+    total_tokens: Whole = None
+    prompt_tokens_details: CachedTokens = CachedTokens()
+
+    @property
+    def prompt(self) -> int | None:
+        """Tokens of the prompt, where they are told."""
+        return self.prompt_tokens or self._rest(self.completion_tokens)
+
+    @property
+    def sampled(self) -> int | None:
+        """Tokens that were sampled, where they are told."""
+        return self.completion_tokens or self._rest(self.prompt_tokens)
+
+    def _rest(self, other: int | None) -> int | None:
+        return max(0, (self.total_tokens or 0) - other) or None if other else None
+
+
+class TokenRow(Reply):
+    """One sampled token, in the form of chats and of llama.cpp."""
+
+    id: Whole = None
+    token: Text = None
+    logprob: Real = None
+
+
+class LogProbs(Reply):
+    """Of a choice: the two forms in which log-probs, and sometimes ids, are told."""
+
+    tokens: Annotated[list[Any], BeforeValidator(lambda v: v if isinstance(v, list) else [])] = []
+    token_logprobs: Reals = None
+    content: Annotated[list[TokenRow], BeforeValidator(objects)] = []
+
+    @property
+    def ids(self) -> list[int] | None:
+        """The sampled ids, where they are told among the log-probs."""
+        if self.content:
+            return wholes([_named(row.token) if row.id is None else row.id for row in self.content])
+        return wholes([_named(name) for name in self.tokens]) if self.tokens else None
+
+    @property
+    def values(self) -> list[float] | None:
+        """The log-probs of what was sampled; None where one of them is missing."""
+        return reals([row.logprob for row in self.content]) if self.content else self.token_logprobs
+
+
+class ChatMessage(Reply):
+    """Of a choice, where a server answers in the form of a chat."""
+
+    content: Text = None
+
+
+class Choice(Reply):
+    """One answer."""
+
+    index: Whole = None
+    text: Text = None
+    message: ChatMessage = ChatMessage()
+    finish_reason: Text = None
+    logprobs: LogProbs = LogProbs()
+    token_ids: Wholes = None
+    prompt_token_ids: Wholes = None
+    prompt_logprobs: Any = None
+    error: Any = None
+
+    @property
+    def finish(self) -> str:
+        """Why it ended: stop, length, abort, or "" where that is not told in a known word."""
+        return FINISH.get((self.finish_reason or "").strip().lower(), "")
+
+
+class Fault(Reply):
+    """An error, as servers and routers word it."""
+
+    code: Any = None
+    status: Any = None
+    status_code: Any = None
+    type: Any = None
+
+    @property
+    def names(self) -> str:
+        """Its names, such as "rate_limit_error"; "" where it has but numbers."""
+        told = (self.code, self.status, self.type)
+        return " ".join(name for name in told if isinstance(name, str) and real(name) is None)
+
+
+class Answered(Reply):
+    """All of an answer to /completions."""
+
+    choices: Annotated[list[Choice], BeforeValidator(objects)] = []
+    usage: Usage = Usage()
+    prompt_token_ids: Wholes = None
+    error: Any = None
+
+    @property
+    def choice(self) -> Choice:
+        """The first answer by its index, wherever it stands."""
+        order = {n if c.index is None else c.index: c for n, c in enumerate(self.choices)}
+        return order[min(order)]
+
+
+class ServedModel(Reply):
+    """A row of /models."""
+
+    class Meta(Reply):
+        """What llama.cpp tells of it."""
+
+        n_ctx: Whole = None
+
+    id: Text = None
+    max_model_len: Whole = None
+    context_length: Whole = None
+    context_window: Whole = None
+    meta: Meta = Meta()
+
+    @property
+    def context(self) -> int:
+        """Tokens of its window; 0: not told."""
+        told = (self.max_model_len, self.context_length, self.context_window, self.meta.n_ctx)
+        return next(filter(None, told), 0)
+
+
+class ServedModels(Reply):
+    """An answer to /models."""
+
+    data: Annotated[list[ServedModel], BeforeValidator(objects)] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:
+        return {"data": value} if isinstance(value, list) else value
+
+    @property
+    def by_name(self) -> dict[str, ServedModel]:
+        """The models that have a name."""
+        return {row.id: row for row in self.data if row.id}
+
+
+class Tokenized(Reply):
+    """An answer to /tokenize; llama.cpp may tell each id with its piece."""
+
+    tokens: list[Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ids(cls, value: Any) -> Any:
+        told = value.get("tokens") if isinstance(value, dict) else None
+        rows = told if isinstance(told, list) else []
+        return {"tokens": wholes([r.get("id") if isinstance(r, dict) else r for r in rows]) or None}
+
+
+class WeightInfo(Reply):
+    """What a server whose weights can change says of them."""
+
+    weight_version: Text = None
+
+
+class PauseInfo(Reply):
+    """Whether a server whose weights can change is paused."""
+
+    is_paused: bool = False
+
+
+# --- what an answer says -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a server answered: ids and log-probs None where it does not tell them.
+
+    `sampled` is told, or else counted by what came back; `finish` is "" where it is not told.
+    """
+
+    text: str
+    tokens: array[int] | None
+    logprobs: list[float] | None
+    finish: str
+    prompt_tokens: int | None
+    cached: int
+    sampled: int
+    prompt: list[int] | None  # ids of the prompt, where the server tells them
+
+
+def said(answer: Answered, chat: Chat) -> Said:
+    """The first answer of a completion. Ids that hold only a part of the text are not taken."""
+    choice, usage = answer.choice, answer.usage
+    told = choice.message.content if choice.text is None else choice.text
+    words, found = told or "", choice.token_ids or choice.logprobs.ids
+    if found is None and choice.token_ids is not None and not words:
+        found = []
+    if found is not None and _only_part(chat, found, words):
+        found = None
+    probs = choice.logprobs.values if found is not None else None
+    count = len(chat.encode(words)) if found is None else len(found)
+    return Said(
+        text=words,
+        tokens=None if found is None else ids(found),
+        logprobs=probs if probs is not None and len(probs) == count else None,
+        finish=choice.finish,
+        prompt_tokens=usage.prompt,
+        cached=usage.prompt_tokens_details.cached_tokens or 0,
+        sampled=max(usage.sampled or 0, count) if found is not None else usage.sampled or count,
+        prompt=choice.prompt_token_ids or answer.prompt_token_ids or None,
+    )
+
+
+def completion(answer: Any) -> tuple[int, Any]:
+    """(200, `Answered`), or the status and the words of what a 200 holds instead of an answer.
+
+    Where nothing tells whether the request is at fault, it may be made again.
+    """
+    if isinstance(answer, list) and objects(answer):
+        answer = objects(answer)[0]
+    if not isinstance(answer, dict):
+        return PASSING, f"no JSON object but {str(answer)[:100]!r}"
+    told = Answered.model_validate(answer)
+    errors = [told.error, told.choice.error if told.choices else None]
+    for error in filter(None, errors):
+        if status := fault(error):
+            return status, _worded(error)
+    if not told.choices:
+        return fault(answer) or PASSING, _worded({**answer, "error": None})
+    if (told.choice.finish_reason or "").lower() == "error":
+        return PASSING, "the answer ended with an error"
+    return 200, told
+
+
+def fault(error: Any) -> int:
+    """The HTTP status that an error's code, or else its words, stand for; 0 of no error."""
+    given = Fault.model_validate(error)
+    codes = [whole(code) for code in (given.code, given.status, given.status_code)]
+    for number in codes:
+        if number is not None and 400 <= number < 600:
+            return number
+    words = _words(error)
+    if any(number in (0, 200) for number in codes) and words.lower() in ("", "ok", "success"):
+        return 0
+    if TOO_LONG.search(f"{given.names} {words}"):
+        return 400
+    named = ((KEY, 401), (REFUSAL, 400), (TROUBLE, PASSING))
+    worded = ((TROUBLE, PASSING), (KEY, 401), (REFUSAL, 400))
+    tests = [(given.names, *each) for each in named] + [(words, *each) for each in worded]
+    return next((status for where, kind, status in tests if kind.search(where)), PASSING)
+
+
+def _words(error: Any) -> str:
+    """What an error says in words; "" of an object without any."""
+    keys = {"error", "message", "detail", "msg"}
+    return str(message(error)) if not isinstance(error, dict) or keys & error.keys() else ""
+
+
+def _worded(error: Any) -> str:
+    names = Fault.model_validate(error).names
+    return f"{message(error)} ({names})" if names else str(message(error))
+
+
+def message(answer: Any) -> Any:
+    """What an error's body says: servers wrap it in different ways."""
+    while isinstance(answer, (dict, list)):
+        if isinstance(answer, list):
+            answer = answer[0] if len(answer) == 1 and isinstance(answer[0], dict) else str(answer)
+        else:
+            inner = (answer.get(key) for key in ("error", "message", "detail", "msg"))
+            answer = next(filter(None, inner), None) or str(answer)
+    return answer
+
+
+def prompt_logprobs(answer: Any, tokens: Sequence[int], start: int) -> list[float] | None:
+    """Log-probs of the prompt's ids from `start` on, as vLLM tells them; None where one lacks."""
+    choices = Answered.model_validate(answer).choices
+    rows = choices[0].prompt_logprobs if choices else None
+    rows = rows[start:] if isinstance(rows, list) else []
+    if len(rows) < len(tokens):
+        return None
+    steps = [row.get(str(t)) if isinstance(row, dict) else None for t, row in zip(tokens, rows)]
+    return reals([step.get("logprob") if isinstance(step, dict) else step for step in steps])
+
+
+def _named(name: Any) -> int | None:
+    """The id that a token's name "token_id:7" holds."""
+    given = name if isinstance(name, str) else ""
+    return whole(given.removeprefix("token_id:")) if given.startswith("token_id:") else None
+
+
+def _only_part(chat: Chat, tokens: Sequence[int], words: str) -> bool:
+    """Whether ids hold a part of a text and not all of it (control tokens may be written out)."""
+    whole_text, held = words.strip(), chat.decode(tokens).strip()
+    shorter = len(held) < len(whole_text) and held in whole_text
+    return shorter and not chat.spell(tokens).strip().startswith(whole_text)
