@@ -365,6 +365,30 @@ def label(world, path, **changes):
     return told, list(read_trees(path / "trees.jsonl"))
 
 
+def test_labels_by_the_published_search_are_its_own_visits_and_means(world, tmp_path):
+    recipe = load_recipe(world.recipe, ["label.style=masprm", "label.most=1.0", "label.tasks=3"])
+    job = Label(recipe, plan_of(world), tmp_path / "run", Silent())
+    told = asyncio.run(job.go())
+    trees = list(read_trees(tmp_path / "run" / "trees.jsonl"))
+    assert told["searched"] == told["kept"] == len(trees) == 3
+    for tree in trees:
+        visits, q, reward = (tree.columns[name] for name in ("visits", "q", "reward"))
+        for i in range(len(tree)):
+            below = tree.children(i)
+            assert len(below) in (0, 3)  # a new level is sampled whole
+            assert (q[i] is None) == (visits[i] == 0)
+            if tree.nodes[i].done:
+                assert q[i] == 2 * reward[i] - 1 and visits[i] >= 1  # all that ended are graded
+            elif visits[i]:
+                assert visits[i] == sum(visits[k] for k in below)
+                total = sum(visits[k] * q[k] for k in below if visits[k])
+                assert q[i] == pytest.approx(total / visits[i])
+    assert told["runs"] == sum(node.done for tree in trees for node in tree.nodes)
+    assert told["unknown"] == sum(v == 0 for tree in trees for v in tree.columns["visits"][1:])
+    again = Label(recipe, plan_of(world), tmp_path / "run", Silent())
+    assert asyncio.run(again.go())["costs"] == told["costs"]  # nothing is grown twice
+
+
 def test_labels_are_means_of_outcomes_of_tasks_that_are_in_doubt(world, tmp_path):
     told, every = label(world, tmp_path / "every", tasks=6, skip=3, most=1.0)
     tasks = plan_of(world).train.tasks

@@ -33,6 +33,8 @@ SEARCHES = [
     Mcts(simulations=5, children=2),
     Mcts(simulations=6, children=2, expand="one", parallel=3, merge=True, rule="puct"),
     Mcts(rollout=True, simulations=8, children=2, c=2),
+    Mcts(style="masprm", simulations=3, children=2),
+    Mcts(style="masprm", rollout=True, simulations=4, children=2, c=2),
     Vote(n=5, parallel=1),
 ]
 every_search = pytest.mark.parametrize("strategy", SEARCHES, ids=repr)

@@ -35,6 +35,8 @@ GUIDED = [
     (Mcts(simulations=60, c=0.5, virtual_visit=False, rule="puct"), "q"),
     (Mcts(simulations=90, c=0.5, expand="one", parallel=3, merge=True), "best"),
     (Mcts(simulations=3, c=0), "q"),
+    (Mcts(style="masprm", simulations=1), "q"),
+    (Mcts(style="masprm", simulations=9, c=0.5, rule="puct"), "best"),
 ]
 
 

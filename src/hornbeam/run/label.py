@@ -39,8 +39,8 @@ class Label:
                 raise RecipeError("label.settles: leave it out, label.chunk_label says it")
             settings |= {"settles": choice.chunk_label, "thresholds": choice.thresholds}
         self.strategy = strategy(choice.strategy, **settings)
-        if self.strategy.steps is not None:
-            raise RecipeError("label.strategy: one that grows whole runs is wanted, as mcts")
+        if self.strategy.steps is not None and "reward" not in self.strategy.reads:
+            raise RecipeError("label.strategy: one that goes by outcomes is wanted, as mcts")
         self.recipe, self.watch, self.path = recipe, watch, path
         self.tasks = part(plan.train.tasks, choice.skip, choice.tasks, "label")
         how = [recipe.label.strategy, self.strategy.identity(), recipe.label.skip]
@@ -70,7 +70,7 @@ class Label:
         return {
             "searched": len(trees),
             "kept": len(kept),
-            "runs": sum(len(tree.leaves()) for tree in trees),
+            "runs": sum(tree.nodes[i].done for tree in trees for i in tree.leaves()),
             "labels": _count(kept, "q", lambda v: v is not None),
             "unknown": _count(kept, "visits", lambda v: v == 0),
             "good": _count(kept, "label", lambda v: v == 1),
@@ -85,8 +85,9 @@ class Label:
     def _labelled(self, trees: Sequence[Tree]) -> list[Tree]:
         """The trees that are kept, all their columns written."""
         choice, shares = self.recipe.label, isinstance(self.strategy, Rollouts)
+        own = shares or getattr(self.strategy, "style", "") == "masprm"  # N and Q are the search's
         for tree in trees:
-            tree.columns.update(self.strategy.columns(tree) if shares else label(tree))
+            tree.columns.update(self.strategy.columns(tree) if own else label(tree))
             if choice.chunk_label:
                 apply(tree, choice.chunk_label, choice.thresholds)
         values = [v for tree in trees for v in tree.columns["q"] if v is not None]

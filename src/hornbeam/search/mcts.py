@@ -9,14 +9,18 @@ worked out again from the stored tree.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from hornbeam.search.base import Fork, State, Strategy, restore
+from hornbeam.search.masprm import Descents, advance, over
 from hornbeam.search.values import ended, failed, worth
 from hornbeam.search.visits import LOST, Simulation, Sums, puct, shares, uct
 from hornbeam.tree import Column, Tree
+
+_ONLY = {"widen": 0.0, "expand": "all", "virtual_visit": True, "merge": False, "parallel": 1}
 
 
 class Mcts(Strategy):
@@ -41,6 +45,12 @@ class Mcts(Strategy):
     that say the same are one child. With `patience` the search stops when the root value has stayed
     within `tolerance` of where it was for so many simulations. N of the task is the number of
     simulations.
+
+    With `style` "masprm" it is the search published with MASPRM: a simulation runs on, growing
+    `children` steps at every new level, until an answer or `levels` steps, and what that is worth
+    is backed up: its value in `leaf`, or in `column` (which may be "": then steps have none and
+    count as 0). By values V counts as a virtual visit, and steps that say the same are one; by runs
+    the next step is drawn among new ones, and all of them that ended are backed up at once.
     """
 
     simulations: int = Field(10, ge=1)
@@ -56,12 +66,25 @@ class Mcts(Strategy):
     parallel: int = Field(1, ge=1)
     patience: int | None = Field(None, ge=1)
     tolerance: float = Field(0.01, gt=0)
-    column: str = Field("value", min_length=1)
+    column: str = "value"
     leaf: str | None = None
     depth: int = Field(32, ge=0)
+    style: Literal["hornbeam", "masprm"] = "hornbeam"
+    levels: int = Field(32, ge=1)
+    later: ClassVar[Mapping[str, Any]] = MappingProxyType({"style": "hornbeam", "levels": 32})
 
     @model_validator(mode="after")
     def _check(self) -> Mcts:
+        if self.style == "masprm":
+            for name, only in _ONLY.items():
+                if getattr(self, name) != only:
+                    raise ValueError(f'style "masprm" knows {name} = {only!r} only: leave it out')
+            if self.rollout and self.rule != "uct":
+                raise ValueError('style "masprm" selects runs by rule "uct" only')
+        elif self.levels != 32:
+            raise ValueError('levels are those of style "masprm": leave them out')
+        if not self.column and (self.style != "masprm" or self.leaf is None):
+            raise ValueError('only style "masprm" goes without a column, and by a leaf alone')
         if self.prior is not None and self.rule != "puct":
             raise ValueError('a prior is read by rule "puct" only')
         if self.rollout and self.leaf is not None:
@@ -70,8 +93,8 @@ class Mcts(Strategy):
 
     @property
     def steps(self) -> int | None:
-        """One node an episode by values, a whole run by runs."""
-        return None if self.rollout else 1
+        """One node an episode by values, a whole run by runs; in style "masprm" always one."""
+        return None if self.rollout and self.style != "masprm" else 1
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -86,12 +109,17 @@ class Mcts(Strategy):
 
     def leaves(self) -> int:
         """The most episodes a grown tree can have."""
+        if self.style == "masprm":
+            most = self.simulations * self.children * self.levels
+            return most if self.rollout else most + self.depth
         if self.rollout:
             return self.simulations
         return self.simulations * (self.children if self.expand == "all" else 1) + self.depth
 
     def ask(self, tree: Tree, state: State) -> list[Fork]:
         """Forks of the simulations in flight that were not asked yet."""
+        if self.style == "masprm":
+            return self._descend(tree, state)
         if state.memo is None:
             state.memo = Sums()
         sums: Sums = state.memo
@@ -104,19 +132,30 @@ class Mcts(Strategy):
         """Columns "visits" (N) and "q" (mean outcome), at every node that was taken in."""
         state = restore(tree, self.steps)
         self.ask(tree, state)
-        sums: Sums = state.memo
+        sums: Sums = state.memo.sums if isinstance(state.memo, Descents) else state.memo
         sums.out.clear()  # simulations that never came back are no loss
         visits: Column = [None] * len(tree)
         q: Column = [None] * len(tree)
         if sums.visits[0]:
             known = [0, *(i for below in sums.children.values() for i in below)]
             for i, mean, count in zip(known, *sums.stand(known, self._virtual)):
-                visits[i], q[i] = float(count), mean
+                visits[i], q[i] = float(count), None if self.rollout and not count else mean
         return {"visits": visits, "q": q}
 
     @property
     def _virtual(self) -> bool:
         return self.virtual_visit and not self.rollout
+
+    def _descend(self, tree: Tree, state: State) -> list[Fork]:
+        """Forks that the one simulation under way waits for and that were not asked yet."""
+        if state.memo is None:
+            state.memo = Descents()
+        seen: Descents = state.memo
+        advance(seen, self, tree, state.told)
+        if over(seen.sums, self):
+            wanted = not self.rollout and not seen.sums.answered
+            return self._finish(seen.sums, tree, state) if wanted else []
+        return [fork for fork in seen.forks if fork.episode not in state.asked]
 
     def _advance(self, sums: Sums, tree: Tree, told: Mapping[int, int]) -> None:
         """Fill the window; when it is full, take in its oldest simulation, if that came back."""

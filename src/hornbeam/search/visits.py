@@ -114,10 +114,17 @@ def uct(means: Sequence[float], visits: Sequence[int], c: float) -> list[float]:
 
 
 def puct(
-    means: Sequence[float], visits: Sequence[int], priors: Sequence[float], c: float
+    means: Sequence[float],
+    visits: Sequence[int],
+    priors: Sequence[float],
+    c: float,
+    least: int = 0,
 ) -> list[float]:
-    """Q_a + c P_a sqrt(sum_b N_b)/(1 + N_a) for every child a (AlphaZero, Silver et al. 2017)."""
-    spread = math.sqrt(sum(visits))
+    """Q_a + c P_a sqrt(sum_b N_b)/(1 + N_a) for every child a (AlphaZero, Silver et al. 2017).
+
+    The sum is taken as `least` at least: with 1 the prior counts among new children already.
+    """
+    spread = math.sqrt(max(least, sum(visits)))
     return [q + c * p * spread / (1 + n) for q, n, p in zip(means, visits, priors)]
 
 
