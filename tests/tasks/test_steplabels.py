@@ -3,12 +3,14 @@
 import gzip
 import json
 import random
+from collections import Counter
 
 import pytest
 
 from hornbeam.chat import ByteChat
 from hornbeam.errors import DataError
-from hornbeam.tasks.steplabels import from_rows, read_steps, to_rows, write_steps
+from hornbeam.tasks.steplabels import from_rows, read_steps, to_rows, told_odd, write_steps
+from hornbeam.tasks.steprows import EMPTY, NO_STEP, UNMARKED
 from hornbeam.tree import Node, Tree
 from hornbeam.treefile import to_json
 
@@ -241,6 +243,110 @@ def test_rows_that_are_none(kind, row, message, tmp_path):
     with pytest.raises(DataError, match=f"rows.jsonl, line 2: .*{message}") as told:
         read_steps(path, kind)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "read"),
+    [
+        ([1, -1], [1, -1]),
+        ([1, 0], [1, -1]),
+        ([0, 0], [-1, -1]),
+        ([1.0, -1.0], [1, -1]),
+        ([0, -1], [0, -1]),
+        (["True", "False"], [1, -1]),
+        (["+", "-"], [1, -1]),
+        (["good", "Bad"], [1, -1]),
+        (["1", "0"], [1, -1]),
+        ([True, None], [1, None]),
+        ([None, False], [None, -1]),
+    ],
+)
+def test_labels_that_are_no_booleans(labels, read):
+    (tree,) = from_rows([{**TRL, "labels": labels}], "trl")
+    assert tree.columns["label"][1:] == read
+
+
+@pytest.mark.parametrize("label", [0.9, 0.1, 2, "maybe", "", [True], {"label": 1}, float("nan")])
+def test_labels_that_cannot_be_read_are_refused(label):
+    with pytest.raises(DataError, match=r"step 2: a label is true, false, 1, -1, 0 or null, not"):
+        from_rows([{**TRL, "labels": [True, label]}], "trl")
+    with pytest.raises(DataError, match=r"step 1: a rating is -1, 0, 1 or null, not"):
+        from_rows([{"question": "q", "steps": ["a"], "ratings": [label]}], "prm800k")
+
+
+def test_steps_that_are_messages():
+    texts = TRL["completions"]
+    parts = {"role": "assistant", "content": [{"type": "text", "text": texts[1]}]}
+    row = {**TRL, "completions": [[{"role": "assistant", "content": texts[0]}], parts]}
+    assert shown(from_rows([row], "trl")[0]) == shown(from_rows([TRL], "trl")[0])
+    for text in (None, 3, "", {"text": "a"}, [{"role": "user", "content": "a"}] * 2):
+        with pytest.raises(DataError, match="step 2 is no text"):
+            from_rows([{**TRL, "completions": [texts[0], text]}], "trl")
+
+
+def prm800k(*steps):
+    """A row of these steps, each a text to go on from, or what stands in the file."""
+    made = [
+        {"completions": [candidate(s, 1)], "human_completion": None, "chosen_completion": 0}
+        if isinstance(s, str)
+        else s
+        for s in steps
+    ]
+    return {"question": {"problem": "q"}, "label": {"steps": made, "finish_reason": "solution"}}
+
+
+def test_prm800k_rows_end_at_a_step_that_is_null_or_empty(tmp_path):
+    nothing = {"completions": None, "human_completion": None, "chosen_completion": None}
+    nowhere = {"completions": [candidate("x", -1)], "chosen_completion": None}
+    rows = [
+        prm800k("a", None, "c"),
+        prm800k("a", {**nothing, "completions": []}, "c"),
+        prm800k("a", nothing),
+        prm800k("a", "  ", "c"),
+        prm800k("a", nowhere, "c"),
+        {"question": "q", "steps": ["a", None, "c"], "ratings": [1, 1, 1]},
+        {"question": "q", "steps": ["a", " "], "ratings": [1, None]},
+        prm800k("whole", "and done"),
+        prm800k(),
+        {"question": {"problem": "q"}, "label": {"steps": None}},
+        {"question": "q", "steps": None, "ratings": None},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    odd = Counter()
+    (tree,) = read_steps(path, "prm800k", odd=odd)
+    assert odd == {EMPTY: 7, NO_STEP: 3}
+    assert told_odd(odd).startswith("; 7 rows that end early, at a step that is empty")
+    assert shown(tree) == [
+        (0, "a", 1.0, False),
+        (1, "x", -1.0, False),
+        (0, "whole", 1.0, False),
+        (3, "and done", 1.0, True),
+    ]
+    path.write_text("\n".join(map(json.dumps, rows[8:])))
+    with pytest.raises(DataError, match=r"rows.jsonl: no row has a step"):
+        read_steps(path, "prm800k")
+
+
+def test_a_step_of_math_shepherd_without_its_mark_has_no_label():
+    def row(*lines):
+        text = f"{PIZZA} " + "\n".join(f"Step {n}: {s}" for n, s in enumerate(lines, 1))
+        return {
+            "input": text.replace("+", "ки").replace("!", "ки"),
+            "label": text.replace("!", "-"),
+        }
+
+    for lines, labels in [
+        (("a +", "b", "c !"), [1, None, -1]),
+        (("a", "b +"), [None, 1]),
+        (("a +", "b !", "c"), [1, -1, None]),
+    ]:
+        odd = Counter()
+        (tree,) = from_rows([row(*lines)], "math-shepherd", odd=odd)
+        assert [node.text for node in tree.nodes[1:]] == [line[0] for line in lines]
+        assert tree.columns["label"][1:] == labels and odd == {UNMARKED: 1}
+    with pytest.raises(DataError, match="step 2 is empty"):
+        from_rows([row("a +", "+", "c !")], "math-shepherd")
 
 
 def test_texts_that_math_shepherd_cannot_hold_and_unknown_formats():

@@ -12,6 +12,7 @@ from hornbeam.errors import DataError, RecipeError, ToolError
 from hornbeam.tasks.corpus import Passage, load_passages
 from hornbeam.tasks.load import TaskSettings, load_tasks
 from hornbeam.tools import Retrieval, make_tool
+from hornbeam.tools.words import words
 
 PASSAGES = [
     Passage("p0", "Hornbeam", "A hornbeam is a tree with hard wood and grey bark."),
@@ -47,6 +48,52 @@ def test_an_agent_reads_text():
 def test_no_passages():
     with pytest.raises(ToolError, match="no passages"):
         Retrieval([])
+
+
+def test_a_corpus_without_a_word_is_one_line(tmp_path):
+    path = tmp_path / "signs.jsonl"
+    path.write_text('{"id": 1, "text": "!!!"}\n{"id": 2, "text": "the"}\n')
+    with pytest.raises(ToolError, match=r"none of the 2 passages of '.*signs\.jsonl' holds a word"):
+        make_tool("retrieval", corpus=str(path))
+
+
+@pytest.mark.parametrize(
+    ("query", "texts"),
+    [
+        (
+            "vitamin C",
+            ["Vitamin A, in carrots", "Vitamin K, for the blood", "Vitamin C, in oranges"],
+        ),
+        ("what is vitamin A?", ["Vitamin C is a thing in a fruit", "Vitamin A is in a carrot"]),
+        ("which food has vitamin a", ["Vitamin C, in a fruit", "Vitamin A, in a carrot"]),
+        ("Apollo 8", ["Apollo 11 landed.", "Apollo 7 stayed.", "Apollo 8 flew."]),
+        ("Apollo \N{FULLWIDTH DIGIT EIGHT}", ["Apollo 11", "Apollo 7", "Apollo 8"]),
+        ("king Henry \N{ROMAN NUMERAL FIVE}", ["King Henry I", "King Henry II", "King Henry V"]),
+        (
+            "日本の首都",
+            [
+                "大阪は日本の都市である。",
+                "パリはフランスの首都である。",
+                "東京は日本の首都である。",
+            ],
+        ),
+        ("京", ["大阪", "名古屋", "東京"]),
+        ("ทะเลสาบ", ["ภูเขาสูงอยู่ในไทย", "แม่น้ำยาว", "ทะเลสาบใหญ่อยู่ที่นี่"]),
+        ("서울", ["부산은 항구이다.", "대구는 도시이다.", "서울은 수도이다."]),
+        ("हिन्दी", ["तमिल भाषा", "उर्दू भाषा", "हिन्दी भाषा"]),
+        ("cafe\N{COMBINING ACUTE ACCENT}", ["cafe", "caf", "CAFÉ"]),
+    ],
+)
+def test_words_of_one_character_and_scripts_without_blanks(query, texts):
+    passages = [Passage(str(n), "", text) for n, text in enumerate(texts)]
+    assert Retrieval(passages, k=1).search(query)[0]["text"] == texts[-1]
+
+
+def test_the_words_of_a_text():
+    assert words(
+        "Ann's 3 dogs don't bark: O\N{RIGHT SINGLE QUOTATION MARK}Brien, _x 🌳 the THE"
+    ) == [*("ann", "3", "dogs", "don", "bark", "o", "brien", "_x")]
+    assert words("東京 Tower ไป") == ["tower", "東", "京", "東京", "ไ", "ป", "ไป"]
 
 
 def test_the_tool_by_name(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,7 @@ def steps_command(
     ] = None,
 ) -> None:
     """Write labelled trees as rows of steps (--to), or rows of steps as trees (--from)."""
-    from hornbeam.tasks.steplabels import read_steps, write_steps
+    from hornbeam.tasks.steplabels import read_steps, told_odd, write_steps
     from hornbeam.treefile import read_trees, write_trees
 
     if (to is None) == (kind is None):
@@ -32,8 +33,9 @@ def steps_command(
         raise DataError(f"{file}: no such file")
     if kind is not None:
         chat = _chat(model) if model else None
-        trees = read_steps(file, kind, column=column, chat=chat)  # type: ignore[arg-type]
-        typer.echo(f"{write_trees(trees, out)} trees: {out}")
+        odd: Counter[str] = Counter()
+        trees = read_steps(file, kind, column=column, chat=chat, odd=odd)  # type: ignore[arg-type]
+        typer.echo(f"{write_trees(trees, out)} trees: {out}{told_odd(odd)}")
     else:
         rows = write_steps(read_trees(file), out, to, column=column)  # type: ignore[arg-type]
         typer.echo(f"{rows} rows: {out}")

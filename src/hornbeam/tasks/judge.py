@@ -8,6 +8,7 @@ judge that always says "Positive" does well.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -21,7 +22,7 @@ from hornbeam.errors import DataError, RecipeError
 from hornbeam.settings import Settings, nearest
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records
-from hornbeam.tasks.steplabels import from_rows, read_steps
+from hornbeam.tasks.steplabels import from_rows, read_steps, told_odd
 from hornbeam.tasks.word_problems import held_out
 from hornbeam.tree import Node, Tree
 from hornbeam.treefile import read_trees
@@ -91,7 +92,8 @@ def judge_tasks(
         raise RecipeError(f"judge tasks have no split {split!r}: {nearest(split, SPLITS)}")
     found = _Found([])
     names: dict[str, int] = {}
-    for number, tree in enumerate(_trees(path, options), 1):
+    odd: Counter[str] = Counter()
+    for number, tree in enumerate(_trees(path, options, odd), 1):
         labels = _labels(tree, options.column, f"{path}, tree {number}")
         name = str(tree.task["id"])
         count = names[name] = names.get(name, 0) + 1
@@ -105,17 +107,18 @@ def judge_tasks(
     answers = [task.answer for task in tasks]
     told = ", ".join(f"{answers.count(answer)} {answer}" for answer in ANSWERS.values())
     left = f"; {len(found.tasks) - len(tasks)} left out by balance, {found.long} too long"
+    left += told_odd(odd)
     return tasks, f"from the labelled steps of {found.problems} problems ({told}{left})"
 
 
-def _trees(path: Path, options: JudgeOptions) -> Iterable[Tree]:
+def _trees(path: Path, options: JudgeOptions, odd: Counter[str]) -> Iterable[Tree]:
     if not path.is_file():
         raise DataError(f"{path}: no such file: `hornbeam label` writes labelled trees")
     if options.format == "trees":
         return read_trees(path)
     if options.format == "processbench":
-        return from_rows(_rated(path), "prm800k", column=options.column)
-    return read_steps(path, options.format, column=options.column)
+        return from_rows(_rated(path), "prm800k", column=options.column, odd=odd)
+    return read_steps(path, options.format, column=options.column, odd=odd)
 
 
 def _rated(path: Path) -> Iterator[dict[str, Any]]:
@@ -124,6 +127,10 @@ def _rated(path: Path) -> Iterator[dict[str, Any]]:
         steps, wrong = row.get("steps"), row.get("label")
         if not isinstance(steps, list) or not isinstance(wrong, int) or "problem" not in row:
             raise DataError(f"{path}, line {number}: 'problem', 'steps' and 'label' are wanted")
+        if not -1 <= wrong < len(steps):
+            raise DataError(
+                f"{path}, line {number}: label {wrong} is none of {len(steps)} steps (from 0)"
+            )
         right = len(steps) if wrong < 0 else wrong
         ratings = chain([1] * right, [-1] * (wrong >= 0), [None] * len(steps))
         yield {

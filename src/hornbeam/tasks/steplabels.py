@@ -1,11 +1,12 @@
 """Step labels: labelled trees to and from the formats in use.
 
-- "trl": `prompt`, `completions` (texts of steps), `labels` (true or false), a row a path. Hub sets
-  for TRL's step-wise supervision have it.
+- "trl": `prompt`, `completions` (steps: texts or messages), `labels` (true or false), a row a path.
+  Hub sets for TRL's step-wise supervision have it.
 - "math-shepherd" (arXiv 2312.08935): `input` is the question and "Step 1: ... ки" lines, `label`
   the same with + or - in place of each mark, `task` names the set.
 - "prm800k" (arXiv 2305.20050): a question and steps of rated candidates, one of them chosen;
-  ratings 1, 0, -1. The short form with `question`, `steps` and `ratings` is read as well.
+  ratings 1, 0, -1. The short form with `question`, `steps` and `ratings` is read as well. A row
+  ends where a step is null or empty.
 
 A step is a node below the step before it, its label a column: 1 good, -1 bad, 0 neutral. Rows of
 one question make one tree, and steps that begin alike (same texts and labels) are one node. With a
@@ -16,171 +17,82 @@ steps is put between their ids, so a value is read at a step's own last token, n
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from hornbeam.chat import Chat, end_of_answer, user
 from hornbeam.errors import DataError
-from hornbeam.settings import nearest
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records
+from hornbeam.tasks.steprows import MARK, Format, Record, Solution, reader
 from hornbeam.tree import Node, Tree, ids
 
-Format = Literal["trl", "math-shepherd", "prm800k"]
-Record = Mapping[str, Any]
-MARK = "ки"
 BETWEEN = "\n"  # stands between the ids of two steps
-
-
-@dataclass(slots=True)
-class Step:
-    """Candidates of one step with their labels, and which of them the solution goes on from."""
-
-    choices: list[tuple[str, float | None]]
-    chosen: int | None = 0
-
-
-@dataclass(slots=True)
-class Solution:
-    """One labelled solution: what a row holds."""
-
-    question: str
-    steps: list[Step]
-    id: str = ""
-    answer: Any = None
-    ended: bool = True  # it came to an answer
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-# --- rows -> solutions ---------------------------------------------------------------------------
-
-
-def _from_trl(row: Record) -> Solution:
-    prompt, texts, labels = row.get("prompt"), row.get("completions"), row.get("labels")
-    if isinstance(prompt, list):  # conversational: messages
-        prompt = prompt[-1].get("content") if prompt else None
-    if not isinstance(prompt, str) or not isinstance(texts, list) or not isinstance(labels, list):
-        raise DataError("'prompt', 'completions' and 'labels' are wanted: a text and two lists")
-    if len(texts) != len(labels):
-        raise DataError(f"{len(texts)} completions but {len(labels)} labels")
-    steps = [Step([(str(text), 1.0 if good else -1.0)]) for text, good in zip(texts, labels)]
-    return Solution(prompt, steps)
-
-
-def _from_shepherd(row: Record) -> Solution:
-    given, label = row.get("input"), row.get("label")
-    if not isinstance(given, str) or not isinstance(label, str):
-        raise DataError("'input' and 'label' are wanted, both texts")
-    parts, at, signs = re.split(rf"{MARK}(?: ?\?)?", given), 0, []
-    for number, part in enumerate(parts[:-1], 1):
-        found = re.compile(rf"{re.escape(part)}(?:{MARK} ?)?([+-])").match(label, at)
-        if not found:
-            raise DataError(f"step {number}: 'label' is not 'input' with + or - for {MARK!r}")
-        at = found.end()
-        signs.append(found[1])
-    if not signs:
-        raise DataError(f"no step: 'input' holds no {MARK!r}")
-    cut = parts[0].rfind("Step 1:")
-    question, first = (parts[0][:cut], parts[0][cut:]) if cut >= 0 else ("", parts[0])
-    texts = [re.sub(r"^\s*Step \d+: ?", "", text).strip() for text in [first, *parts[1:-1]]]
-    steps = [Step([(text, 1.0 if sign == "+" else -1.0)]) for text, sign in zip(texts, signs)]
-    extra = {"source": row["task"]} if "task" in row else {}
-    return Solution(question.strip(), steps, extra=extra)
-
-
-def _from_prm800k(row: Record) -> Solution:
-    question: Any = row.get("question")
-    label: Any = row.get("label")
-    if isinstance(question, str) and isinstance(row.get("steps"), list):
-        return _from_ratings(row)
-    try:
-        solution = Solution(question["problem"], [], answer=question.get("ground_truth_answer"))
-        for given in label["steps"]:
-            choices = [(str(c["text"]), _rating(c.get("rating"))) for c in given["completions"]]
-            chosen, human = given.get("chosen_completion"), given.get("human_completion")
-            if chosen is None and human:
-                told = human if isinstance(human, dict) else {"text": human, "rating": 1}
-                choices.append((str(told["text"]), _rating(told.get("rating", 1))))
-                chosen = len(choices) - 1
-            solution.steps.append(Step(choices, chosen))
-        solution.ended = label.get("finish_reason") == "solution"
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            "'question' with a 'problem' and 'label' with 'steps' of 'completions' are wanted"
-            f" ({type(error).__name__}: {error})"
-        ) from error
-    return solution
-
-
-def _from_ratings(row: Record) -> Solution:
-    ratings = row.get("ratings")
-    if not isinstance(ratings, list) or len(ratings) != len(row["steps"]):
-        raise DataError(f"{len(row['steps'])} steps want as many 'ratings'")
-    steps = [Step([(str(text), _rating(r))]) for text, r in zip(row["steps"], ratings)]
-    return Solution(row["question"], steps, str(row.get("id", "")), row.get("answer"))
-
-
-def _rating(value: Any) -> float | None:
-    if value is None:
-        return None
-    if value not in (-1, 0, 1):
-        raise DataError(f"a rating is -1, 0, 1 or null, not {value!r}")
-    return float(value)
 
 
 # --- solutions -> trees --------------------------------------------------------------------------
 
 
 def read_steps(
-    path: str | Path, kind: Format, *, column: str = "label", chat: Chat | None = None
+    path: str | Path,
+    kind: Format,
+    *,
+    column: str = "label",
+    chat: Chat | None = None,
+    odd: Counter[str] | None = None,
 ) -> list[Tree]:
     """Trees of a JSON-lines file (plain or gzip) of that format, in order of their questions.
 
-    Raises `DataError` naming file and line.
+    `odd` counts rows that were read in part, or left out, by what was met in them. Raises
+    `DataError` naming file and line.
     """
-    read, trees = _reader(kind), _Trees(column, chat)
+    read, trees = reader(kind), _Trees(column, chat, odd)
     for number, row in read_records(Path(path)):
         try:
             trees.add(read(row), f"{Path(path).name.split('.')[0]}-{number}")
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
+    if not trees.by_question:
+        raise DataError(f"{path}: no row has a step")
     return list(trees.by_question.values())
 
 
 def from_rows(
-    rows: Iterable[Record], kind: Format, *, column: str = "label", chat: Chat | None = None
+    rows: Iterable[Record],
+    kind: Format,
+    *,
+    column: str = "label",
+    chat: Chat | None = None,
+    odd: Counter[str] | None = None,
 ) -> list[Tree]:
-    """Trees of rows of that format, in order of their questions."""
-    read, trees = _reader(kind), _Trees(column, chat)
+    """Trees of rows of that format, in order of their questions; `odd` as for `read_steps`."""
+    read, trees = reader(kind), _Trees(column, chat, odd)
     for number, row in enumerate(rows, 1):
         trees.add(read(row), f"{kind}-{number}")
     return list(trees.by_question.values())
 
 
-def _reader(kind: str) -> Callable[[Record], Solution]:
-    readers = {"trl": _from_trl, "math-shepherd": _from_shepherd, "prm800k": _from_prm800k}
-    if kind not in readers:
-        raise DataError(
-            f"unknown format of step labels {kind!r}: {nearest(kind, get_args(Format))}"
-        )
-    return readers[kind]
+def told_odd(odd: Mapping[str, int]) -> str:
+    """What was met in rows, in words: "; 2 rows that end early, at ..."."""
+    return "".join(f"; {n} {'row' if n == 1 else 'rows'} {what}" for what, n in odd.items())
 
 
 class _Trees:
     """Trees by question, growing with every solution."""
 
-    def __init__(self, column: str, chat: Chat | None) -> None:
-        self.column, self.chat = column, chat
+    def __init__(self, column: str, chat: Chat | None, odd: Counter[str] | None) -> None:
+        self.column, self.chat, self.odd = column, chat, Counter() if odd is None else odd
         self.by_question: dict[str, Tree] = {}
         self.episodes: dict[str, int] = {}
 
     def add(self, solution: Solution, name: str) -> None:
         """One more solution; its task is named so where the row has no id."""
+        if solution.odd:
+            self.odd[solution.odd] += 1
         if not solution.steps:
-            raise DataError("a solution without steps")
+            return
         question = solution.question
         tree = self.by_question.get(question)
         if tree is None:
@@ -190,10 +102,6 @@ class _Trees:
         parent, fresh = 0, 0  # nodes that this episode grew so far
         for number, step in enumerate(solution.steps):
             last = number == len(solution.steps) - 1
-            if step.chosen is None and not last:
-                raise DataError(f"step {number + 1} of {len(solution.steps)} goes on from nowhere")
-            if step.chosen is not None and not 0 <= step.chosen < len(step.choices):
-                raise DataError(f"step {number + 1} has no candidate {step.chosen}")
             goes_on = parent
             for k, (text, label) in enumerate(step.choices):
                 main = k == step.chosen
@@ -255,7 +163,7 @@ def to_rows(tree: Tree, kind: Format, *, column: str = "label") -> list[dict[str
     """
     if column not in tree.columns:
         raise DataError(f"{_task(tree)}: no column {column!r} of step labels")
-    _reader(kind)
+    reader(kind)
     told = tree.columns[column]
     below = {
         i: [c for c in tree.children(i) if told[c] is not None and not tree.nodes[c].error]

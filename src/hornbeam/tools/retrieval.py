@@ -14,6 +14,7 @@ from hornbeam.errors import ToolError
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.corpus import Passage, find_passages, load_passages, made_passages
 from hornbeam.tools.base import Tool, ToolSettings
+from hornbeam.tools.words import query_words, words
 
 MAX_QUERY = 1000  # characters of a query that are read
 
@@ -21,21 +22,26 @@ MAX_QUERY = 1000  # characters of a query that are read
 class Retrieval:
     """The `k` passages that fit a query best (BM25, Lucene's form; ties in corpus order)."""
 
-    def __init__(self, passages: Sequence[Passage], k: int = 3) -> None:
+    def __init__(self, passages: Sequence[Passage], k: int = 3, name: str = "") -> None:
         if not passages:
             raise ToolError("retrieval: there are no passages to search in")
         self.passages = passages
         self.k = k
         self._index = _bm25s().BM25(backend="numpy")
-        texts = [f"{passage.title} {passage.text}" for passage in passages]
-        self._index.index(_words(texts), show_progress=False)
+        found = [words(f"{passage.title}\n{passage.text}") for passage in passages]
+        if not any(found):
+            raise ToolError(
+                f"retrieval: none of the {len(passages)} passages{name and f' of {name!r}'} holds a"
+                " word to search for"
+            )
+        self._index.index(found, show_progress=False)
 
     def search(self, query: str) -> list[dict[str, str]]:
         """The best passages first, as id, title and text; none that shares no word with `query`."""
-        words = [word for word in _words([query[:MAX_QUERY]])[0] if word in self._index.vocab_dict]
-        if not words:
+        sought = [word for word in query_words(query[:MAX_QUERY]) if word in self._index.vocab_dict]
+        if not sought:
             return []
-        scores = self._index.get_scores(words)
+        scores = self._index.get_scores(sought)
         best = np.argsort(-scores, kind="stable")[: self.k]
         found = [self.passages[i] for i in best if scores[i] > 0]
         return [{"id": p.id, "title": p.title, "text": p.text} for p in found]
@@ -47,14 +53,6 @@ class Retrieval:
         found = self.search(query)
         lines = [f"[{n}] {each['title']}: {each['text']}" for n, each in enumerate(found, 1)]
         return "\n".join(lines) or "no passage fits this query"
-
-
-def _words(texts: list[str]) -> list[list[str]]:
-    """Words of texts, lower case, English stop words left out."""
-    words: list[list[str]] = _bm25s().tokenize(
-        texts, stopwords="en", return_ids=False, show_progress=False
-    )
-    return words
 
 
 def _bm25s() -> Any:
@@ -80,10 +78,10 @@ class RetrievalSettings(ToolSettings):
     def make(self) -> Tool:
         """The tool, its index built."""
         if not self.fallback:
-            return Retrieval(load_passages(self.corpus, self.data), self.k)
+            return self._read()
         made = Retrieval(made_passages(self.fallback), self.k)
         there = find_passages(self.corpus, self.data) is not None
-        read = Retrieval(load_passages(self.corpus, self.data), self.k) if there else None
+        read = self._read() if there else None
 
         def search(task: Task, query: str) -> str:
             """The best passages of the corpus that the task goes with."""
@@ -94,3 +92,6 @@ class RetrievalSettings(ToolSettings):
             return read(query)
 
         return search
+
+    def _read(self) -> Retrieval:
+        return Retrieval(load_passages(self.corpus, self.data), self.k, self.corpus)
