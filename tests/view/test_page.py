@@ -128,7 +128,7 @@ def test_outcome_in_one_sentence(rows, said):
 
 def test_an_empty_run_still_gives_a_page():
     page = Page(report_html(ReportData("nothing yet")))
-    assert page.data() == {"metrics": [], "steps": [], "texts": []}
+    assert page.data() == {"metrics": [], "one": "step", "steps": [], "texts": []}
 
 
 def test_not_a_number_stays_out_of_the_curves():

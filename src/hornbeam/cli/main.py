@@ -17,6 +17,7 @@ from hornbeam.cli.doctor import doctor_command
 from hornbeam.cli.processbench import processbench_command
 from hornbeam.cli.serve import serve_command
 from hornbeam.cli.steps import steps_command
+from hornbeam.cli.view import view_command
 from hornbeam.errors import HornbeamError
 
 
@@ -50,7 +51,7 @@ app.command("select")(select_command)
 app.command("serve")(serve_command)
 app.command("credit")(credit_command)
 app.command("steps")(steps_command)
-app.command("view")(runs.view_command)
+app.command("view")(view_command)
 app.command("export")(runs.export_command)
 app.command("doctor")(doctor_command)
 app.add_typer(models.app, name="models")

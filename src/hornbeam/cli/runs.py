@@ -1,4 +1,4 @@
-"""`hornbeam train`, `eval`, `view` and `export`."""
+"""`hornbeam train`, `eval` and `export`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from hornbeam.errors import RecipeError, StoreError
 
@@ -174,39 +173,6 @@ def eval_command(
     typer.echo(f"accuracy {100 * result['accuracy']:.1f} % of {result['count']}{failed}")
 
 
-def view_command(
-    run: Folder,
-    tree: Annotated[
-        str | None, typer.Option("--tree", help="Print one tree, as train/12/0.")
-    ] = None,
-    store: Shared = None,
-) -> None:
-    """Write the page of a run or a search anew, or print one of its trees."""
-    from hornbeam.run.folder import report
-    from hornbeam.store import Store, TreeKey
-    from hornbeam.tree import canonical
-    from hornbeam.view import tree_text
-
-    with Store(store or run, read_only=True) as held:
-        if tree is None and (run / "search.json").is_file():
-            from hornbeam.view import write_search
-
-            result = json.loads((run / "search.json").read_text(encoding="utf-8"))
-            typer.echo(f"Report: {write_search(result, run / 'search.html')}")
-            return
-        if tree is None:
-            run.mkdir(parents=True, exist_ok=True)
-            title = (held.get("recipe") or {}).get("run", {}).get("title") or run.resolve().name
-            typer.echo(f"Report: {report(run, held, title, _chats(run, held))}")
-            return
-        stage, _, rest = tree.partition("/")
-        numbers = rest.split("/")
-        if len(numbers) != 2 or not all(part.isdecimal() for part in numbers):
-            raise StoreError(f"--tree {tree}: write stage/step/number, as train/12/0")
-        key = TreeKey(stage, int(numbers[0]), int(numbers[1]))
-        typer.echo(tree_text(canonical(held.read(key).tree)))
-
-
 def export_command(
     run: Folder,
     out: Annotated[Path | None, typer.Option("--out", help="File [DIR/trees.jsonl].")] = None,
@@ -223,28 +189,6 @@ def export_command(
         run.mkdir(parents=True, exist_ok=True)
         count = export(held, path, stage)
     typer.echo(f"{count} trees: {path}")
-
-
-def _chats(run: Path, store: Any) -> dict[str, Any]:
-    """The chats of the agents of a run by its final weights, where they are there."""
-    from hornbeam.run.recipe import Recipe
-
-    found: dict[str, Any] = {}
-    try:
-        recipe = Recipe.model_validate(store.get("recipe") or {})
-    except ValidationError:  # of an earlier version: its page goes without prompts
-        return found
-    for name in recipe.names:
-        folder = run / "final" / name
-        if (folder / "tokenizer_config.json").is_file():
-            quiet()
-            from transformers import AutoTokenizer
-
-            from hornbeam.chat import TemplateChat
-
-            chat = TemplateChat(AutoTokenizer.from_pretrained(folder))
-            found |= dict.fromkeys(recipe.of(name).agents, chat)
-    return found
 
 
 @contextmanager

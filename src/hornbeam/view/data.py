@@ -30,7 +30,7 @@ class ReportData:
     the run, token and call counts are those of the row's own step. `trees`: step -> its trees; a
     key below zero holds trees of the held-out evaluation. Steps that the page has no room for are
     never looked up, so the mapping may read from disk. `prompts(tree, i)`: the text of what was
-    put in at node i.
+    put in at node i. `one`, `outcome` and `facts` are of trees that are no run's.
     """
 
     title: str
@@ -39,6 +39,9 @@ class ReportData:
     costs: dict[str, float] = field(default_factory=dict)
     trees: Mapping[int, Sequence[Tree]] = field(default_factory=dict)
     prompts: Callable[[Tree, int], str] | None = None
+    one: str = "step"  # what a key of `trees` counts
+    outcome: str = ""  # in place of what the metrics say
+    facts: str = ""
 
 
 class Limits(Settings):
@@ -62,9 +65,10 @@ def page_data(data: ReportData, limits: Limits = LIMITS) -> dict[str, Any]:
     total = packer.steps(data.trees)
     return {
         "metrics": rows,
+        "one": data.one,
         "steps": packer.packed,
         "texts": packer.texts,
-        "left_out": left_out + packer.left_out(total),
+        "left_out": left_out + packer.left_out(total, data.one),
     }
 
 

@@ -6,11 +6,12 @@ and trees are drawn by charts.js and trees.js from the JSON of `page_data`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from hornbeam.tree import Tree
 from hornbeam.view.account import cost_table
 from hornbeam.view.data import LIMITS, Limits, ReportData, page_data
 from hornbeam.view.page import notes, page, write_page
@@ -33,12 +34,29 @@ def report_html(data: ReportData, limits: Limits = LIMITS) -> str:
         _SCRIPTS,
         data.title,
         packed,
-        outcome=escape(outcome(data.metrics)),
-        facts=escape(facts(data)),
+        outcome=escape(data.outcome or outcome(data.metrics)),
+        facts=escape(data.facts or facts(data)),
         costs=cost_table(data.costs),
         recipe=escape(data.recipe.strip() or "No recipe was given."),
         left_out=notes(left_out),
     )
+
+
+def write_trees_page(path: str | Path, title: str, trees: Sequence[Tree]) -> Path:
+    """Write a page of trees that belong to no run; returns its path."""
+    whole = Limits().trees_a_step
+    parts = {n // whole + 1: trees[n : n + whole] for n in range(0, len(trees), whole)}
+    found = [(tree.columns.get("reward"), i) for tree in trees for i in tree.leaves()]
+    rewards = [r for column, i in found if column is not None and (r := column[i]) is not None]
+    mean = f"Mean reward {sum(rewards) / len(rewards):.3g} of {len(rewards):,} leaves."
+    data = ReportData(
+        title=title,
+        trees=parts,
+        one="part",
+        outcome=mean if rewards else "No leaf has a reward.",
+        facts=f"{len(trees):,} tree{'' if len(trees) == 1 else 's'} · {len(found):,} leaves",
+    )
+    return write_report(path, data)
 
 
 def outcome(metrics: list[dict[str, Any]]) -> str:

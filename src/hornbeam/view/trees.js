@@ -7,7 +7,7 @@ const wood = { node: 0 };
 // --- reading the data ---------------------------------------------------------------------------
 
 function stepName(step) {
-  return step < 0 ? "held-out" : `step ${step}`;
+  return step < 0 ? "held-out" : `${DATA.one} ${step}`;
 }
 
 function currentTree() {
@@ -52,7 +52,7 @@ function chooseStep(index) {
 // One choice a tree: its number and what its leaves earned, as a strip of colours.
 function fillChips(step, chosen) {
   const more = step.of > step.trees.length ? ` (the first ${step.trees.length} of ${step.of})` : "";
-  parts.chips.replaceChildren(html("legend", {}, `Trees of this step${more}`),
+  parts.chips.replaceChildren(html("legend", {}, `Trees of this ${DATA.one}${more}`),
     ...step.trees.map((tree, k) => {
       const leaves = leavesOf(tree).slice(0, 24);
       const wide = leaves.length > 10 ? 4 : 7;
@@ -78,7 +78,7 @@ function fillLegend() {
 
 function makeControls(box) {
   const turn = (by) => () => chooseStep(shown.step + by);
-  parts.slider = html("input", { type: "range", min: 0, max: DATA.steps.length - 1, "aria-label": "Step",
+  parts.slider = html("input", { type: "range", min: 0, max: DATA.steps.length - 1, "aria-label": DATA.one,
     input: (event) => chooseStep(Number(event.target.value)) });
   parts.before = html("button", { type: "button", "aria-label": "Step before", click: turn(-1) }, "←");
   parts.after = html("button", { type: "button", "aria-label": "Step after", click: turn(1) }, "→");

@@ -1,0 +1,114 @@
+"""`hornbeam view`: the page of a run, of a search or of a file of trees, or one tree as text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from hornbeam.cli.runs import Shared, quiet
+from hornbeam.errors import DataError, StoreError
+
+
+def view_command(
+    run: Annotated[
+        Path, typer.Argument(metavar="DIR|FILE", help="A run folder, or trees as JSON lines.")
+    ],
+    tree: Annotated[
+        str | None,
+        typer.Option("--tree", help="Print one tree: train/12/0; of a file its number or task id."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Of a file: the page [FILE.html beside it].")
+    ] = None,
+    store: Shared = None,
+) -> None:
+    """Write the page of a run, a search or a file of trees anew, or print one of its trees."""
+    if run.is_file() or (run.suffix in (".jsonl", ".json") and not run.is_dir()):
+        if store is not None:
+            raise StoreError(f"--store {store}: is of run folders, and {run} is a file")
+        _view_file(run, tree, out)
+        return
+    if out is not None:
+        raise StoreError(
+            f"--out {out}: is of a file of trees; the page of a run lies in its folder"
+        )
+    from hornbeam.run.folder import report
+    from hornbeam.store import Store, TreeKey
+    from hornbeam.tree import canonical
+    from hornbeam.view import tree_text
+
+    with Store(store or run, read_only=True) as held:
+        if tree is None and (run / "search.json").is_file():
+            from hornbeam.view import write_search
+
+            result = json.loads((run / "search.json").read_text(encoding="utf-8"))
+            typer.echo(f"Report: {write_search(result, run / 'search.html')}")
+            return
+        if tree is None:
+            run.mkdir(parents=True, exist_ok=True)
+            title = (held.get("recipe") or {}).get("run", {}).get("title") or run.resolve().name
+            typer.echo(f"Report: {report(run, held, title, _chats(run, held))}")
+            return
+        stage, _, rest = tree.partition("/")
+        numbers = rest.split("/")
+        if len(numbers) != 2 or not all(part.isdecimal() for part in numbers):
+            raise StoreError(f"--tree {tree}: write stage/step/number, as train/12/0")
+        key = TreeKey(stage, int(numbers[0]), int(numbers[1]))
+        typer.echo(tree_text(canonical(held.read(key).tree)))
+
+
+def _view_file(path: Path, which: str | None, out: Path | None) -> None:
+    """The page of a file of trees, or those of its trees that are asked for as text."""
+    from hornbeam.treefile import read_trees
+    from hornbeam.view import tree_text, write_trees_page
+
+    trees = list(read_trees(path))
+    if which is not None:
+        typer.echo("\n\n".join(tree_text(tree) for tree in _chosen(path, trees, which)))
+        return
+    try:
+        page = write_trees_page(out or path.with_suffix(".html"), path.name, trees)
+    except StoreError:
+        if out is not None:
+            raise
+        page = write_trees_page(f"{path.stem}.html", path.name, trees)  # its folder is read-only
+    typer.echo(f"Report: {page}")
+
+
+def _chosen(path: Path, trees: list[Any], which: str) -> list[Any]:
+    """The tree of that number, counted from 1, or all of a task's."""
+    if which.isdecimal() and 0 < int(which) <= len(trees):
+        return [trees[int(which) - 1]]
+    found = [tree for tree in trees if str(tree.task["id"]) == which]
+    if not found:
+        raise DataError(
+            f"{path}: --tree {which}: write a number from 1 to {len(trees)}, or the id of a task"
+            f" (the first is {str(trees[0].task['id'])!r})"
+        )
+    return found
+
+
+def _chats(run: Path, store: Any) -> dict[str, Any]:
+    """The chats of the agents of a run by its final weights, where they are there."""
+    from hornbeam.run.recipe import Recipe
+
+    found: dict[str, Any] = {}
+    try:
+        recipe = Recipe.model_validate(store.get("recipe") or {})
+    except ValidationError:  # of an earlier version: its page goes without prompts
+        return found
+    for name in recipe.names:
+        folder = run / "final" / name
+        if (folder / "tokenizer_config.json").is_file():
+            quiet()
+            from transformers import AutoTokenizer
+
+            from hornbeam.chat import TemplateChat
+
+            chat = TemplateChat(AutoTokenizer.from_pretrained(folder))
+            found |= dict.fromkeys(recipe.of(name).agents, chat)
+    return found
