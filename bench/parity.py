@@ -43,12 +43,18 @@ CLIPS: dict[str, dict[str, Any]] = {
     "clip_higher": {"clip_low": 0.2, "clip_high": 0.28},
     "dual": {"dual_clip": 1.5},
     "cispo": {"objective": "cispo"},
+    "sapo": {"objective": "sapo", "sapo": (1.0, 2.0)},
 }
 EXTRAS: dict[str, dict[str, Any]] = {
     "plain": {},
     "kl+entropy": {"kl": 0.05, "entropy": 0.02, "temperature": 0.8},
     "truncated": {"old": "trainer", "truncate": 1.2},
+    "weighted": {"old": "trainer", "importance": {"level": "sequence", "high": 8.0}},
+    "masked": {"old": "trainer", "importance": {"outside": "mask", "low": 0.7, "high": 1.5}},
+    "gated": {"gate": {"kl": 0.05, "ratio": 1.5}},
+    "gated_all": {"gate": {"ratio": 1.3, "of": "all", "stop_kl": 9.0}},
 }
+AT_ONE = {name for name, how in EXTRAS.items() if how.get("old") == "trainer"}  # ratios are 1
 
 
 def cases(quick: bool) -> Iterator[dict[str, Any]]:
@@ -60,8 +66,8 @@ def cases(quick: bool) -> Iterator[dict[str, Any]]:
     for n, (method, aggregation, ratio, clip) in enumerate(grid):
         if quick and n % 11:
             continue
-        extra = tuple(EXTRAS)[n % 3]
-        extra = "plain" if clip == "cispo" and extra == "truncated" else extra
+        extra = tuple(EXTRAS)[n % len(EXTRAS)]
+        extra = "plain" if clip == "cispo" and extra in AT_ONE else extra
         values = (method, aggregation, ratio, clip, extra, "Llama", 2, n % 2 == 1, n % 5 == 0)
         yield dict(zip(names, values))
     turn = itertools.product(FAMILIES, (1, 2, 4), (False, True))
@@ -69,8 +75,8 @@ def cases(quick: bool) -> Iterator[dict[str, Any]]:
         if quick and n % 4:
             continue
         for ratio in ratios if not quick else ratios[n % 3 :][:1]:
-            clip = tuple(CLIPS)[n % 4]
-            extra = "plain" if clip == "cispo" else tuple(EXTRAS)[n % 3]
+            clip = tuple(CLIPS)[n % len(CLIPS)]
+            extra = "plain" if clip == "cispo" else tuple(EXTRAS)[n % len(EXTRAS)]
             values = ("tree_grpo", aggregations[n % 3], ratio, clip, extra, family, heads, lora)
             yield dict(zip(names, (*values, n % 2 == 0)))
 

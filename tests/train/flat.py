@@ -7,6 +7,7 @@ advantage. It is slow and plain on purpose.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -48,13 +49,15 @@ def loss(
         }[how.aggregation]
         terms = [node(t, i) for i in path]
         whole = torch.cat([new - old for new, old, *_ in terms]).mean()
+        gap = sum(float((old - engine).sum()) for _, old, engine, *_ in terms)
+        kept = _kept(how, torch.cat([new - engine for new, _, engine, *_ in terms]))
         for i, (new, old, engine, k3, entropy) in zip(path, terms):
             own = None if "mass" in trees[t].columns else advantage[i]
             a = advantage[leaf] if own is None else own
             ratio = _ratio(how.ratio, new, old, whole)
-            objective = _objective(how, ratio, new, a)
-            if how.truncate is not None:
-                objective = objective * torch.exp(old - engine).clamp(max=how.truncate)
+            objective = _objective(how, ratio, new, a) * _importance(how, old - engine, gap)
+            if how.gate is not None and (a < 0 or how.gate.of == "all"):
+                objective = objective * kept
             total = total - weight * (objective + how.entropy * entropy - how.kl * k3).sum()
             out = (ratio > 1 + how.clip_high) if a > 0 else (ratio < 1 - how.clip_low)
             clipped += int(out.sum()) if a else 0
@@ -104,9 +107,36 @@ def _ratio(kind: str, new: Tensor, old: Tensor, whole: Tensor) -> Tensor:
 
 def _objective(how: LossSettings, ratio: Tensor, new: Tensor, a: float) -> Tensor:
     inside = ratio.clamp(1 - how.clip_low, 1 + how.clip_high)
+    if how.objective == "sapo":
+        tau = how.sapo[0] if a > 0 else how.sapo[1]
+        return 4 / tau / (1 + torch.exp(-tau * (ratio - 1))) * a
     if how.objective == "cispo":
         return inside.detach() * a * new
     out = torch.minimum(ratio * a, inside * a)
     if how.dual_clip is not None and a < 0:
         out = torch.maximum(out, torch.tensor(how.dual_clip * a))
     return out
+
+
+def _importance(how: LossSettings, tokens: Tensor, whole: float) -> Tensor:
+    """The weight of each token of a node: its own, or that of the whole path."""
+    told = how.importance
+    if how.truncate is not None:
+        return torch.exp(tokens).clamp(max=how.truncate)
+    if told is None:
+        return torch.ones_like(tokens)
+    weight = torch.exp(tokens if told.level == "token" else torch.full_like(tokens, whole))
+    if told.outside == "truncate":
+        return weight.clamp(told.low, told.high)
+    return torch.where((weight >= told.low) & (weight <= told.high), weight, 0.0)
+
+
+def _kept(how: LossSettings, apart: Tensor) -> bool:
+    """Whether a gate keeps the leaf whose tokens' log(pi/pi_engine) these are."""
+    mean, gate = float(apart.detach().mean()), how.gate
+    if gate is None:
+        return True
+    return not (
+        (gate.kl is not None and -mean > gate.kl)
+        or (gate.ratio is not None and not 1 / gate.ratio <= math.exp(mean) <= gate.ratio)
+    )

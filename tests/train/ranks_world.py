@@ -21,6 +21,11 @@ from train import worlds
 
 LORA = LoraSettings(rank=2, alpha=4.0)
 SMALL = {"max_pack_tokens": 24}
+APART = {  # what is known of whole leaves, and weighs them
+    "old": "trainer",
+    "importance": {"level": "sequence", "high": 8.0},
+    "gate": {"kl": 0.05, "stop_kl": 9.0},
+}
 CASES = {  # settings of the loss, of the optimiser, adapters
     "token_mean": ({}, {}, None),
     "turn_sequence_mean_kl": (
@@ -29,7 +34,7 @@ CASES = {  # settings of the loss, of the optimiser, adapters
         None,
     ),
     "cispo_constant": ({"objective": "cispo", "aggregation": "constant"}, SMALL, None),
-    "sequence": ({"ratio": "sequence"}, SMALL, None),
+    "sequence": ({"ratio": "sequence", **APART}, SMALL, None),
     "truncated_minibatches": (
         {"old": "trainer", "truncate": 1.2},
         {"minibatches": 2, "epochs": 2},

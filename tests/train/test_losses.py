@@ -14,6 +14,8 @@ from hornbeam.train.losses import (
     clipped,
     importance,
     k3,
+    kept,
+    sapo_loss,
     segment_means,
     sequence_units,
     token_units,
@@ -103,11 +105,52 @@ def test_what_is_beyond_a_bound_is_held_and_has_no_gradient():
         assert float(u.mean.grad) == pytest.approx(gradient)
 
 
-def test_importance_is_cut_above_and_constant():
-    trainer = torch.tensor([0.0, math.log(3.0)], requires_grad=True)
-    weight = importance(trainer, torch.zeros(2), 2.0)
-    assert weight.tolist() == pytest.approx([1.0, 2.0])
-    assert not weight.requires_grad
+def test_importance_is_cut_or_masked_and_constant():
+    apart = torch.tensor([0.5, 1.0, 3.0, 1e30]).log().requires_grad_()
+    cut, outside = importance(apart, 2.0)
+    assert cut.tolist() == pytest.approx([0.5, 1.0, 2.0, 2.0]) and not cut.requires_grad
+    assert outside.tolist() == [False, False, True, True]
+    both, outside = importance(apart, 2.0, 0.8)
+    assert both.tolist() == pytest.approx([0.8, 1.0, 2.0, 2.0])
+    assert outside.tolist() == [True, False, True, True]
+    masked, _ = importance(apart, 2.0, 0.8, mask=True)
+    assert masked.tolist() == [0.0, 1.0, 0.0, 0.0]
+
+
+def test_a_gate_keeps_leaves_that_are_near():
+    apart = torch.tensor([-0.3, -0.1, 0.1, 0.3])
+    assert kept(apart, 0.2, None).tolist() == [False, True, True, True]
+    assert kept(apart, None, math.exp(0.2)).tolist() == [False, True, True, False]
+
+
+def test_sapo_by_hand():
+    """f(r, t) = 4/t sigmoid(t (r - 1)); df = 4 p (1 - p) dr, here at r = 1.5, t = 1 and 2."""
+    p, q = 1 / (1 + math.exp(-0.5)), 1 / (1 + math.exp(-1.0))
+    u = units(1.5, 2.0, -0.5)
+    (loss := sapo_loss(u, 1.0, 2.0)).backward()
+    assert float(loss.detach()) == pytest.approx(-(2.0 * 4 * p - 0.5 * 2 * q))
+    slope = 2.0 * 4 * p * (1 - p) - 0.5 * 4 * q * (1 - q)
+    assert float(u.mean.grad) == pytest.approx(-1.5 * slope)
+
+
+@given(ratios, advantages, st.floats(0.1, 10))
+def test_sapo_is_no_clip_at_one_and_at_temperature_zero_and_a_hard_gate_at_infinity(r, leaves, t):
+    plus, minus = sum(max(a, 0) for a in leaves), sum(min(a, 0) for a in leaves)
+    for ratio, temperature, slope in [(1.0, t, 1.0), (r, 1e-4, r), (r, 1e4, 0.0)]:
+        if temperature == 1e4 and abs(r - 1) < 0.01:
+            continue
+        u = units(ratio, plus, minus)
+        sapo_loss(u, temperature, temperature).backward()
+        assert float(u.mean.grad) == pytest.approx(-slope * (plus + minus), abs=1e-6)
+
+
+def test_a_segment_without_mass_moves_nothing():
+    logp = torch.tensor([-1.0, -2.0], requires_grad=True)
+    none, zero = torch.zeros(2), torch.zeros(2, dtype=torch.int64)
+    plus, minus = torch.tensor([2.0]), torch.tensor([-1.0])
+    loss = clip_loss(turn_units(logp, logp - 0.1, none, zero, plus, minus), 0.2, 0.2)
+    loss.backward()
+    assert float(loss.detach()) == 0 and logp.grad.tolist() == [0.0, 0.0]
 
 
 def test_segment_means_by_hand():

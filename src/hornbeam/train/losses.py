@@ -7,12 +7,14 @@ aggregation are already inside plus, minus and weight, so every loss is a plain 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 BOUND = 20.0  # of a log ratio, where nothing else is said: beyond e^20 it says only that it is far
+NO_MASS = 1e-12  # below any weight that is not 0
 
 
 @dataclass(slots=True)
@@ -78,10 +80,10 @@ def sequence_units(
 def segment_means(
     values: Tensor, mass: Tensor, segment: Tensor, segments: int
 ) -> tuple[Tensor, Tensor]:
-    """(sum_t m_t x_t / sum_t m_t, sum_t m_t) of every segment."""
+    """(sum_t m_t x_t / sum_t m_t, sum_t m_t) of every segment; the mean is 0 without mass."""
     zero = torch.zeros(segments, dtype=values.dtype, device=values.device)
     total = zero.index_add(0, segment, mass)
-    return zero.index_add(0, segment, mass * values) / total, total
+    return zero.index_add(0, segment, mass * values) / total.clamp(min=NO_MASS), total
 
 
 def clip_loss(units: Units, low: float, high: float, dual: float | None = None) -> Tensor:
@@ -104,6 +106,19 @@ def cispo_loss(units: Units, low: float, high: float) -> Tensor:
     return -(units.mass * held * (units.plus + units.minus) * units.mean).sum()
 
 
+def sapo_loss(units: Units, plus: float, minus: float) -> Tensor:
+    """-sum_u m [S+ f(r, plus) + S- f(r, minus)], f(r, t) = 4/t sigmoid(t (r - 1)): no hard clip.
+
+    SAPO, arXiv 2511.20347. The gradient is 4 p (1 - p) r A grad log pi, p = sigmoid(t (r - 1)):
+    that of no clip at r = 1, and for t -> 0; less and less far from it. verl's code always averages
+    by sequence, TRL's does so by default.
+    """
+    ratio = units.ratio()
+    up = 4 / plus * torch.sigmoid(plus * (ratio - 1))
+    down = 4 / minus * torch.sigmoid(minus * (ratio - 1))
+    return -(units.mass * (units.plus * up + units.minus * down)).sum()
+
+
 def clipped(units: Units, low: float, high: float) -> Tensor:
     """Which units lose gradient by the clip: r > 1 + high with S+, or r < 1 - low with S-."""
     ratio = units.ratio().detach()
@@ -122,9 +137,33 @@ def k3(logp: Tensor, reference: Tensor, bound: float = BOUND, most: float | None
     return kl if most is None else kl.clamp(max=most)
 
 
-def importance(trainer: Tensor, engine: Tensor, most: float) -> Tensor:
-    """min(pi_trainer / pi_engine, C) of every token, a constant.
+def importance(
+    apart: Tensor, high: float, low: float = 0.0, *, mask: bool = False
+) -> tuple[Tensor, Tensor]:
+    """(w, whether it was outside [low, high]) of w = exp(apart), a constant; `apart` is log-probs.
 
-    Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training".
+    Outside it is cut to the bound (Yao et al. 2025, "Your efficient RL framework secretly brings
+    you off-policy RL training"), or with `mask` 0 (IcePop, Ling Team 2025, arXiv 2510.18855). Of
+    tokens `apart` = log(pi_old/pi_engine), of sequences its sum: TRL's four
+    `vllm_importance_sampling_mode`, verl's `rollout_is`. verl may also divide by the batch's mean.
     """
-    return torch.exp((trainer - engine).detach()).clamp(max=most)
+    weight = torch.exp(apart.detach().clamp(-BOUND, BOUND))
+    outside = (weight < low) | (weight > high)
+    return weight.masked_fill(outside, 0.0) if mask else weight.clamp(low, high), outside
+
+
+def kept(apart: Tensor, kl: float | None, ratio: float | None) -> Tensor:
+    """Which leaves a gate keeps: -apart <= kl, and 1/ratio <= exp(apart) <= ratio.
+
+    `apart` is the mean of log(pi/pi_engine) over a leaf's trained tokens. With `kl` on terms of
+    negative advantage it is DeepSeek-V3.2's sequence mask (arXiv 2512.02556, Eq. 9), TRL's
+    `off_policy_mask_threshold`; with `ratio` on all terms the geometric mask of Liu et al. 2025
+    ("When speed kills stability"), verl's `seq_mean_k1`. verl's masks take the tokens out of the
+    loss's denominator too, and compare pi_old; here as in TRL it is the present pi.
+    """
+    keep = torch.ones_like(apart, dtype=torch.bool)
+    if kl is not None:
+        keep &= -apart <= kl
+    if ratio is not None:
+        keep &= apart.abs() <= math.log(ratio)
+    return keep

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,28 +15,20 @@ import torch
 from torch import Tensor
 
 from hornbeam.errors import ModelError, StoreError
-from hornbeam.train import attention, forward, losses, sft, weights
-from hornbeam.train.objective import Fixed, engine_gap, leaf_log_ratios, objective
+from hornbeam.train import attention, forward, sft, weights
+from hornbeam.train.leaves import Batch, Fixed, Leaves, divergence, of_leaves, stops
+from hornbeam.train.objective import engine_gap, objective
 from hornbeam.train.optimise import Optimiser
 from hornbeam.train.pack import Pack, packs, unique
 from hornbeam.train.rows import Rows, Trains, all_nodes, collect
 from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
-from hornbeam.train.told import OF_TOKENS, Told
+from hornbeam.train.told import Told
 from hornbeam.tree import Tree
 
 LOSS = LossSettings()
 OPTIM = OptimSettings()
 SFT = SftSettings()
 STATE = "trainer.pt"
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one update sees: its packs, their constants, and counts of the rows they came from."""
-
-    packs: list[Pack]
-    fixed: list[Fixed]
-    leaves: int
 
 
 class Policy:
@@ -136,24 +127,42 @@ class Policy:
         told = Told()
         before = self._optimiser.updates, self._optimiser.skipped
         with self._training():
-            batches = self._batches(parts)
-            for epoch in range(self.optim.epochs):
-                for n, batch in enumerate(batches):
-                    rate = self._optimiser.rate()
-                    loss = self._backward(batch, told, first=not epoch and not n)
-                    norm = self._optimiser.apply(loss)
-                    told.add({"loss": (loss, 1), "grad_norm": (norm, 1), "lr": (rate, 1)})
+            stopped = self._updates(self._batches(parts), told)
         told.join(self._over_ranks)
         updates = self._optimiser.updates - before[0]
         self.version += updates > 0
         return {
-            **told.means("loss", *OF_TOKENS, "grad_norm", "lr"),
+            **told.figures(self.loss),
+            **({"stopped_updates": float(stopped)} if self.loss.stops else {}),
             "skipped_updates": float(self._optimiser.skipped - before[1]),
             "tokens_flat": float(sum(rows.flat for rows in parts)),
             "tokens_unique": float(sum(unique(rows) for rows in parts)),
             "tokens_trained": float(sum(rows.trained for rows in parts)),
             "updates": float(updates),
         }
+
+    def _updates(self, batches: Sequence[Batch], told: Told) -> int:
+        """Make the updates of a step; returns how many a gate kept from being made."""
+        planned = [batch for _ in range(self.optim.epochs) for batch in batches]
+        for batch in batches:
+            told.add(batch.told)
+        for n, batch in enumerate(planned):
+            rate = self._optimiser.rate()
+            loss = self._backward(batch, told, first=not n)
+            if self._stops(batch, told):
+                self._optimiser.zero()
+                return len(planned) - n
+            norm = self._optimiser.apply(loss)
+            told.add({"loss": (loss, 1), "grad_norm": (norm, 1), "lr": (rate, 1)})
+        return 0
+
+    def _stops(self, batch: Batch, told: Told) -> bool:
+        """Whether the policy is too far from pi_old for this update."""
+        if self.loss.gate is None or batch.apart is None:
+            return False
+        stop, mean = stops(self.loss.gate, self._over_ranks(batch.apart))
+        told.add({"divergence": (mean, 1)})
+        return stop
 
     def _parts(self, trees: Sequence[Tree], trains: Trains) -> Iterator[Rows]:
         """Rows of each minibatch: the trees in the order given, cut evenly."""
@@ -165,8 +174,8 @@ class Policy:
                 aggregation=self.loss.aggregation,
                 constant=self.loss.constant,
                 share=self.optim.packed,
-                pairs=self.loss.ratio == "sequence",
-                keep_zeros=bool(self.loss.kl or self.loss.entropy),
+                pairs=self.loss.pairs,
+                keep_zeros=bool(self.loss.kl or self.loss.entropy or self.loss.stops),
             )
 
     def _batches(self, parts: Sequence[Rows]) -> list[Batch]:
@@ -195,10 +204,9 @@ class Policy:
             if self.loss.old == "trainer":
                 held = pack.held[pack.segment]
                 some = bool(self._over_ranks(held.any().float()))
-                needed = not once or self.loss.truncate is not None or some
+                needed = not once or self.loss.weights is not None or some
                 fixed.old = self._constant(pack).where(~held, pack.old) if needed else None
-                if self.loss.truncate is not None and fixed.old is not None:
-                    fixed.mass = losses.importance(fixed.old, pack.old, self.loss.truncate)
+        batch.weigh(self.loss, self._over_ranks)
 
     def _constant(self, pack: Pack) -> Tensor:
         with torch.no_grad():
@@ -213,19 +221,22 @@ class Policy:
         Of the `first` one in a step it is told how far the engine's log-probs are from these.
         """
         self._optimiser.zero()
-        found = []
-        ratios = self._leaf_ratios(batch) if self._ratios_first(batch) else None
+        gate, found, apart = self.loss.gate, [], []
+        early = not self.loss.by_leaf or self._leaves_first(batch)
+        leaves = self._leaves(batch, told) if early else None
         for pack, fixed in zip(batch.packs, batch.fixed):
             logp, entropy = self._log_probs(pack)
-            if self.loss.ratio == "sequence" and ratios is None:
-                old = logp.detach() if fixed.old is None else fixed.old
-                ratios = leaf_log_ratios([pack], [logp], [old], batch.leaves)
-            loss, what = objective(self.loss, pack, logp, entropy, fixed, ratios)
+            if leaves is None:
+                leaves = self._leaves(batch, told, logp)
+            loss, what = objective(self.loss, pack, logp, entropy, fixed, leaves)
             loss.backward()  # type: ignore[no-untyped-call]
             found.append(loss.detach())
             told.add(what)
             if first:
                 told.add(engine_gap(pack, logp))
+            if gate is not None and gate.stops:
+                apart.append(divergence(pack, logp, fixed, gate.stop_ratio))
+        batch.apart = torch.stack(apart).sum(0) if apart else None
         return self._total(found)
 
     def _total(self, found: Sequence[Tensor]) -> float:
@@ -233,14 +244,18 @@ class Policy:
         loss = float(sum(torch.stack([*found]).tolist()))
         return float(self._over_ranks(torch.tensor(loss, dtype=torch.float64)))
 
-    def _ratios_first(self, batch: Batch) -> bool:
-        """Whether a leaf's ratio needs tokens of several packs, so a pass before the gradient."""
-        return self.loss.ratio == "sequence" and len(batch.packs) > 1
+    def _leaves_first(self, batch: Batch) -> bool:
+        """Whether a leaf has tokens in several packs, so that a pass comes before the gradient."""
+        return len(batch.packs) > 1
 
-    def _leaf_ratios(self, batch: Batch) -> Tensor:
-        logps = [self._constant(pack) for pack in batch.packs]
-        olds = [p if f.old is None else f.old for p, f in zip(logps, batch.fixed)]
-        return leaf_log_ratios(batch.packs, logps, olds, batch.leaves, self._over_ranks)
+    def _leaves(self, batch: Batch, told: Told, logp: Tensor | None = None) -> Leaves:
+        """What an update needs of whole leaves; without `logp` by a pass of its own."""
+        found: list[Tensor] = [] if logp is None else [logp]
+        if self.loss.by_leaf and logp is None:
+            found = [self._constant(pack) for pack in batch.packs]
+        leaves, what = of_leaves(self.loss, batch, found, self._over_ranks)
+        told.add(what)
+        return leaves
 
     @contextmanager
     def _training(self) -> Iterator[None]:

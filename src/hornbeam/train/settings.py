@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from hornbeam.settings import Settings
 
@@ -21,40 +21,136 @@ class BoundSettings(Settings):
     kl_most: float | None = Field(None, gt=0)
 
 
+class ImportanceSettings(Settings):
+    """Weights pi_old / pi_engine where engine and trainer differ, held constant.
+
+    `level`: each token's own, or one for a sequence, the product over all trained tokens of a
+    leaf's path. Outside [low, high] a weight is cut to the bound ("truncate") or is 0 ("mask").
+    """
+
+    level: Literal["token", "sequence"] = "token"
+    outside: Literal["truncate", "mask"] = "truncate"
+    low: float = Field(0.0, ge=0)
+    high: float = Field(2.0, gt=0)
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low = {self.low:g} is above high = {self.high:g}")
+        return self
+
+
+class GateSettings(Settings):
+    """Bounds past which a leaf, or an update, is left out and counted; at least one is given.
+
+    A leaf's terms: where log(pi_engine/pi), averaged over its trained tokens, is above `kl`, or the
+    exponential of that mean outside [1/ratio, ratio]. That goes for terms of negative advantage
+    (what one does not want to be pushed further away from), or for `of` = "all".
+
+    An update, and what is left of its step: where the mean over tokens, weighed as the loss is, of
+    (r - 1) - log r, r = pi/pi_old, is above `stop_kl`, or a token's r outside
+    [1/stop_ratio, stop_ratio].
+    """
+
+    kl: float | None = Field(None, gt=0)
+    ratio: float | None = Field(None, gt=1)
+    of: Literal["negative", "all"] = "negative"
+    stop_kl: float | None = Field(None, gt=0)
+    stop_ratio: float | None = Field(None, gt=1)
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if not (self.leaves or self.stops):
+            raise ValueError("give at least one of kl, ratio, stop_kl, stop_ratio")
+        if self.of == "all" and not self.leaves:
+            raise ValueError("of = 'all' is about leaves: give kl or ratio")
+        return self
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it leaves out terms of leaves."""
+        return self.kl is not None or self.ratio is not None
+
+    @property
+    def stops(self) -> bool:
+        """Whether it stops a step."""
+        return self.stop_kl is not None or self.stop_ratio is not None
+
+
 class LossSettings(Settings):
     """What is minimised. Defaults: PPO's clip at the token, averaged over all sampled tokens.
 
     `ratio` is the unit whose importance ratio is clipped: each token, a turn (one node) or a whole
     sequence (all trained tokens of a leaf's path, GSPO). `clip_low`, `clip_high` bound it to
     [1 - low, 1 + high]; `dual_clip` also bounds the term of negative advantages, at that ratio.
+    `sapo` are the temperatures of its gates for positive and negative advantages.
     `constant` is the token denominator of a leaf for `aggregation = "constant"` (Dr. GRPO).
     `old` says whose log-probs are the ratio's denominator: those the engine sampled with, or the
-    trainer's own before the first minibatch; `truncate` = C then weights every token with
-    min(pi_old / pi_engine, C). `bounds` hold exponents. `temperature` is the one of sampling:
-    log-probs are those of logits / temperature, as the engine's are.
+    trainer's own before the first minibatch; `importance` then weighs by pi_old / pi_engine, and
+    `truncate` = C is short for its tokens' weights cut at C. `bounds` hold exponents, `gate` leaves
+    out. `temperature` is the one of sampling: log-probs are those of logits / temperature, as the
+    engine's are.
     """
 
     ratio: Literal["token", "turn", "sequence"] = "token"
-    objective: Literal["clip", "cispo"] = "clip"
+    objective: Literal["clip", "cispo", "sapo"] = "clip"
     clip_low: float = Field(0.2, ge=0, le=1)
     clip_high: float = Field(0.2, ge=0)
     dual_clip: float | None = Field(None, gt=1)
+    sapo: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.05)
     aggregation: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
     constant: int = Field(1024, gt=0)
     kl: float = Field(0.0, ge=0)
     entropy: float = Field(0.0, ge=0)
     old: Literal["engine", "trainer"] = "engine"
     truncate: float | None = Field(None, gt=0)
+    importance: ImportanceSettings | None = None
+    gate: GateSettings | None = None
     bounds: BoundSettings = BoundSettings()
     temperature: float = Field(1.0, gt=0)
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
-        if self.truncate is not None and self.old == "engine":
-            raise ValueError("loss.truncate compares trainer and engine: set loss.old = 'trainer'")
-        if self.dual_clip is not None and self.objective == "cispo":
-            raise ValueError("loss.dual_clip has no meaning with loss.objective = 'cispo'")
+        for name in ("truncate", "importance"):
+            if getattr(self, name) is not None and self.old == "engine":
+                raise ValueError(
+                    f"loss.{name} compares trainer and engine: set loss.old = 'trainer'"
+                )
+        if self.truncate is not None and self.importance is not None:
+            raise ValueError("loss.truncate is short for loss.importance.high: give one of them")
+        if self.dual_clip is not None and self.objective != "clip":
+            raise ValueError(
+                f"loss.dual_clip has no meaning with loss.objective = {self.objective!r}"
+            )
+        if self.objective == "sapo" and (self.clip_low, self.clip_high) != (0.2, 0.2):
+            raise ValueError(
+                "loss.clip_low and clip_high have no meaning with loss.objective = 'sapo':"
+                " its temperatures are loss.sapo"
+            )
+        if self.objective != "sapo" and self.sapo != (1.0, 1.05):
+            raise ValueError("loss.sapo has a meaning with loss.objective = 'sapo' alone")
         return self
+
+    @property
+    def weights(self) -> ImportanceSettings | None:
+        """How pi_old / pi_engine weighs, said either way."""
+        cut = self.truncate
+        return self.importance if cut is None else ImportanceSettings(high=cut)
+
+    @property
+    def by_leaf(self) -> bool:
+        """Whether an update needs the present log-probs of whole leaves."""
+        return self.ratio == "sequence" or bool(self.gate and self.gate.leaves)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether anything differs from leaf to leaf, so that a node's two sums are not enough."""
+        return self.by_leaf or bool(self.weights and self.weights.level == "sequence")
+
+    @property
+    def stops(self) -> bool:
+        """Whether a step may stop early."""
+        return bool(self.gate and self.gate.stops)
 
 
 class OptimSettings(Settings):

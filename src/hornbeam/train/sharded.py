@@ -245,8 +245,8 @@ class ShardedPolicy(Policy):
     def _over_ranks(self, values: Tensor) -> Tensor:
         return self.ranks.sum(values)
 
-    def _ratios_first(self, batch: Any) -> bool:
-        return self.loss.ratio == "sequence"  # other ranks have tokens of the same leaf
+    def _leaves_first(self, batch: Any) -> bool:
+        return True  # other ranks have tokens of the same leaf
 
     def _part(self, whole: Tensor, like: Tensor) -> Tensor:
         assert isinstance(like, DTensor)

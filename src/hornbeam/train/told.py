@@ -7,8 +7,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from hornbeam.train.settings import LossSettings
+
 # What is told of tokens or units of a pack, and so of each rank's own.
-OF_TOKENS = ("kl", "entropy", "clip_fraction", "ratio_mean", "engine_gap")
+PLAIN = ("kl", "entropy", "clip_fraction", "ratio_mean", "engine_gap")
+WEIGHTS = ("importance_mean", "importance_outside")
+OF_TOKENS = PLAIN + WEIGHTS
 
 
 class Told:
@@ -34,6 +38,13 @@ class Told:
         sums = self._sums()
         got = {name: sums.get(name, (0.0, 0)) for name in names}
         return {name: value / count if count else 0.0 for name, (value, count) in got.items()}
+
+    def figures(self, how: LossSettings) -> dict[str, float]:
+        """Means of a step, those of what the settings ask for alone."""
+        names = ["loss", *PLAIN, "grad_norm", "lr", *(WEIGHTS if how.weights else ())]
+        names += ["gated_leaves"] if how.gate and how.gate.leaves else []
+        names += ["divergence"] if how.stops else []
+        return self.means(*names)
 
     def _sums(self) -> dict[str, tuple[float, int]]:
         waiting = [x for _, *pair in self.told for x in pair if isinstance(x, Tensor)]
