@@ -176,6 +176,47 @@ def test_processbench_with_a_judge_goes_on_where_it_was_stopped(judge, items, tm
     assert f"Judge tokens: {result['judge_tokens']:,}" in shown
 
 
+def test_prmbench_with_a_judge_judges_every_step_and_goes_on(judge, items, tmp_path) -> None:
+    rows = [json.loads(line) for line in items.read_text().splitlines()]
+    bench, out = tmp_path / "bench.jsonl", tmp_path / "said.jsonl"
+    bench.write_text(
+        "".join(
+            json.dumps({
+                "id": row["id"], "classification": "confidence", "question": row["problem"],
+                "steps": row["steps"], "error_steps": [row["label"]] * (row["label"] >= 0),
+            }) + "\n"
+            for row in rows
+        )
+    )  # fmt: skip
+    command = ["eval", "prmbench", "--judge", str(judge[0]), "--data", str(bench), "--json"]
+    command += ["--out", str(out)]
+
+    def run(*more):
+        told = CliRunner().invoke(app, [*command, *more])
+        assert told.exit_code == 0, told.exception
+        return json.loads(told.stdout)
+
+    some = run("--count", "3")
+    first = out.read_text()
+    assert some["count"] == 3 == len(first.splitlines())
+    result = run()
+    assert out.read_text().startswith(first) and result["count"] == len(rows)
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert result["judge_tokens"] == sum(line["judge_tokens"] for line in lines)
+    for row, line in zip(rows, sorted(lines, key=lambda line: int(line["id"]))):
+        assert line["right"] is None or len(line["right"]) == len(row["steps"])
+    # to the first wrong step it says what it says on ProcessBench
+    judged = ["eval", "processbench", *command[2:6], "--out", str(tmp_path / "first.jsonl")]
+    judged[5] = str(items)
+    assert CliRunner().invoke(app, judged).exit_code == 0
+    told = [json.loads(line) for line in (tmp_path / "first.jsonl").read_text().splitlines()]
+    by_id = {line["id"]: line["right"] for line in lines}
+    for line in told:
+        right = by_id[line["id"]]
+        if right is not None:
+            assert line["prediction"] == (right.index(False) if False in right else -1)
+
+
 def test_verdicts_that_cannot_be_read_are_no_predictions(judge, items, tmp_path) -> None:
     out = ["--out", str(tmp_path / "p.jsonl"), "--json"]
     given = ["eval", "processbench", "--judge", str(judge[0]), "--data", str(items), *out]

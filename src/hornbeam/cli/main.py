@@ -14,6 +14,7 @@ from hornbeam.cli.anchor import anchor_command
 from hornbeam.cli.chunks import chunks_command, select_command
 from hornbeam.cli.credit import credit_command
 from hornbeam.cli.doctor import doctor_command
+from hornbeam.cli.prmbench import prmbench_command
 from hornbeam.cli.processbench import processbench_command
 from hornbeam.cli.serve import serve_command
 from hornbeam.cli.steps import steps_command
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command("train")(runs.train_command)
 app.command("eval")(runs.eval_command)
 app.command("eval processbench")(processbench_command)
+app.command("eval prmbench")(prmbench_command)
 app.command("search")(search.search_command)
 app.command("label")(search.label_command)
 app.command("anchor")(anchor_command)

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +28,9 @@ from hornbeam.score.processbench import (
     read_solutions,
 )
 from hornbeam.settings import nearest
+
+if TYPE_CHECKING:
+    from hornbeam.run.judges import Bench
 
 GROUPINGS = {"official": official, "by_final_answer": by_final_answer}
 TITLES = {
@@ -97,18 +100,18 @@ def processbench_command(
     given |= {"--out": out, "--device": device}
     result: dict[str, object] = {}
     if predictions is not None:
-        _only(given, "--predictions")
+        only(given, "--predictions")
         items = read_predictions(predictions)
     elif judge is not None:
-        _only(given, "--judge", *JUDGED, "--set")
+        only(given, "--judge", *JUDGED, "--set")
         solutions = _solutions(data, count, None)
         items, result = _judged(judge, solutions, sets, threshold, out, device, as_json)
     elif model is not None:
-        _only(given, "--model", *JUDGED, "--tune")
+        only(given, "--model", *JUDGED, "--tune")
         if tune is not None:
-            _only({"--threshold": threshold}, "--tune")
+            only({"--threshold": threshold}, "--tune")
         solutions = _solutions(data, count, tune)
-        values = _values(model, solutions, device)
+        values = values_of(model, solutions, device)
         if tune is not None:
             threshold = _tuned(solutions, values, tune)
         result = {"threshold": threshold or 0.0, "tuned_on": tune}
@@ -137,11 +140,13 @@ def _tell(items: Sequence[Prediction], result: dict[str, object], as_json: bool)
         _show(told, result)
 
 
-def _only(given: Mapping[str, object], beside: str, *fit: str) -> None:
+def only(
+    given: Mapping[str, object], beside: str, *fit: str, command: str = "eval processbench"
+) -> None:
     """An option that would mean nothing beside another is refused."""
     for name, value in given.items():
         if value is not None and value != [] and name not in (beside, *fit):
-            raise DataError(f"eval processbench: {name} has no use beside {beside}: leave it out")
+            raise DataError(f"{command}: {name} has no use beside {beside}: leave it out")
 
 
 def _solutions(data: list[Path] | None, count: int | None, tune: str | None) -> list[Solution]:
@@ -165,26 +170,38 @@ def _judged(
     as_json: bool,
 ) -> tuple[list[Prediction], dict[str, object]]:
     """What a judge says, and what it cost; the file of predictions grows item by item."""
+    bench = bench_of(name, sets, threshold, out, device, as_json, "processbench")
+    with stopped():
+        items, tokens = asyncio.run(bench.first_wrong(solutions))
+    return items, {"judge_tokens": tokens, "predictions": str(bench.out)}
+
+
+def bench_of(
+    name: str,
+    sets: list[str] | None,
+    threshold: float | None,
+    out: Path | None,
+    device: str | None,
+    as_json: bool,
+    what: str,
+) -> Bench:
+    """A judge on a benchmark; its words go to the error stream where JSON is printed."""
     from rich.console import Console
 
     from hornbeam.config import override
-    from hornbeam.run.judges import judge_folder, judge_settings, predict_all
+    from hornbeam.run.judges import Bench, judge_folder, judge_settings
     from hornbeam.run.watch import Watch
 
     folder = judge_folder(name)
     settings = judge_settings(override({}, sets or []), folder)
     short = folder.resolve().parent.name if folder.name == "final" else folder.name
-    path = out or Path("runs") / f"processbench-{short}.jsonl"
+    path = out or Path("runs") / f"{what}-{short}.jsonl"
     quiet()
     watch = Watch(Console(stderr=True)) if as_json else Watch()
-    with stopped():
-        items, tokens = asyncio.run(
-            predict_all(folder, settings, solutions, path, threshold or 0.0, watch, device or "cpu")
-        )
-    return items, {"judge_tokens": tokens, "predictions": str(path)}
+    return Bench(folder, settings, path, threshold or 0.0, watch, device or "cpu")
 
 
-def _values(model: Path, solutions: Sequence[Solution], device: str | None) -> Values:
+def values_of(model: Path, solutions: Sequence[Solution], device: str | None) -> Values:
     """What a fitted model thinks of every step."""
     quiet()
     from hornbeam.chat import TemplateChat
@@ -239,12 +256,13 @@ def _table(title: str, splits: dict[str, Figures]) -> str:
     """One line a split, percentages with one digit as the official script prints them."""
     lines = [title, f"{'split':<16}{'items':>7}{'error acc':>11}{'correct acc':>13}{'f1':>7}"]
     for name, found in splits.items():
-        accuracies = f"{_one(found.error_accuracy):>11}{_one(found.correct_accuracy):>13}"
-        lines.append(f"{name:<16}{found.errors + found.corrects:>7}{accuracies}{_one(found.f1):>7}")
+        accuracies = f"{one(found.error_accuracy):>11}{one(found.correct_accuracy):>13}"
+        lines.append(f"{name:<16}{found.errors + found.corrects:>7}{accuracies}{one(found.f1):>7}")
     if len(splits) > 1:
-        lines.append(f"{'mean':<47}{_one(mean_f1(splits)):>7}")
+        lines.append(f"{'mean':<47}{one(mean_f1(splits)):>7}")
     return "\n".join(lines)
 
 
-def _one(value: float | None) -> str:
+def one(value: float | None) -> str:
+    """A percentage with one digit."""
     return "-" if value is None else f"{value:.1f}"

@@ -1,19 +1,21 @@
-"""Trained judges as guides, asked as the recipe that trained them asked; and on ProcessBench."""
+"""Trained judges as guides, asked as their recipe asked them, and on benchmarks of step labels."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hornbeam import config, models
 from hornbeam.errors import DataError, RecipeError, StoreError
 from hornbeam.run.folder import digest
 from hornbeam.run.watch import Watch
 from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong
+from hornbeam.score.prmbench import Marked, Verdict, read_verdicts
 from hornbeam.score.processbench import Prediction, Solution, read_predictions, step_tree
 from hornbeam.settings import build
 from hornbeam.tasks.records import read_records
@@ -87,43 +89,115 @@ def check_judge(where: str, given: Mapping[str, Any]) -> None:
         raise RecipeError(f"{where}: {error}") from error
 
 
-# --- ProcessBench --------------------------------------------------------------------------------
+# --- benchmarks of step labels -------------------------------------------------------------------
 
 
-async def predict_all(
-    folder: Path,
-    settings: VerdictSettings,
-    items: Sequence[Solution],
-    out: Path,
-    threshold: float,
-    watch: Watch,
-    device: str = "cpu",
-    at_once: int = 64,
-) -> tuple[list[Prediction], int]:
-    """(predictions in the order of the items, judge tokens of all of them).
+class Said(Protocol):
+    """What a judge said of an item, as a file of predictions keeps it."""
 
-    A prediction is appended to `out` as it comes, with what it cost; those that stand there are not
-    made again. Raises `DataError` where they are another judge's.
-    """
-    mark = digest([content(folder), settings.model_dump(), threshold])
-    known = _known(out, mark)
-    left = [item for item in items if (item.split, item.id) not in known]
-    if left:
-        watch.begin("judging", len(left))
-        guide = JudgeGuide(judge_engine(folder, device), settings)
-        try:
-            await _predict(guide, left, out, mark, threshold, known, watch, at_once)
-        finally:
-            watch.end()
-            await guide.aclose()
-    found = [known[item.split, item.id] for item in items]
-    return [said for said, _ in found], sum(tokens for _, tokens in found)
+    @property
+    def id(self) -> str:
+        """The item's name in its split."""
+        ...
+
+    @property
+    def split(self) -> str:
+        """The part of the benchmark that the item is of."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Its line."""
+        ...
 
 
-Known = dict[tuple[str, str], tuple[Prediction, int]]  # (split, id) -> prediction, tokens
+S = TypeVar("S", bound=Said)
+Ask = Callable[[JudgeGuide, Solution], Awaitable[tuple[S, int]]]  # what was said, tokens run
+Known = dict[tuple[str, str], tuple[S, int]]  # (split, id) -> what was said, tokens
 
 
-def _known(out: Path, mark: str) -> Known:
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A judge on a benchmark: what is said goes into file `out` as it comes."""
+
+    folder: Path
+    settings: VerdictSettings
+    out: Path
+    threshold: float
+    watch: Watch
+    device: str = "cpu"
+    at_once: int = 64
+
+    async def first_wrong(self, items: Sequence[Solution]) -> tuple[list[Prediction], int]:
+        """ProcessBench: (predictions in the order of the items, judge tokens of all of them).
+
+        What stands in the file is not asked again. Raises `DataError` where it is another judge's.
+        """
+
+        async def ask(guide: JudgeGuide, item: Solution) -> tuple[Prediction, int]:
+            tree = step_tree(item, guide.engine.chat)
+            wrong, tokens = await first_wrong(guide, tree, self.threshold)
+            return Prediction(item.id, item.split, item.label, wrong, item.correct), tokens
+
+        return await self._all(items, read_predictions, ask)
+
+    async def every_step(self, items: Sequence[Marked]) -> tuple[list[Verdict], int]:
+        """PRMBench: (verdicts in the order of the items, judge tokens of all), in the same way."""
+        marked = {(item.solution.split, item.solution.id): item for item in items}
+
+        async def ask(guide: JudgeGuide, item: Solution) -> tuple[Verdict, int]:
+            tree = step_tree(item, guide.engine.chat)
+            told = await guide.judge(tree, range(1, len(tree)))
+            guide.forget(tree)
+            return marked[item.split, item.id].said(told.values, self.threshold), told.tokens
+
+        return await self._all([item.solution for item in items], read_verdicts, ask)
+
+    async def _all(
+        self, items: Sequence[Solution], read: Callable[[Path], list[S]], ask: Ask[S]
+    ) -> tuple[list[S], int]:
+        mark = digest([content(self.folder), self.settings.model_dump(), self.threshold])
+        known = _known(self.out, mark, read)
+        left = [item for item in items if (item.split, item.id) not in known]
+        if left:
+            self.watch.begin("judging", len(left))
+            guide = JudgeGuide(judge_engine(self.folder, self.device), self.settings)
+            try:
+                await self._ask(guide, left, mark, known, ask)
+            finally:
+                self.watch.end()
+                await guide.aclose()
+        found = [known[item.split, item.id] for item in items]
+        return [said for said, _ in found], sum(tokens for _, tokens in found)
+
+    async def _ask(
+        self,
+        guide: JudgeGuide,
+        items: Sequence[Solution],
+        mark: str,
+        known: Known[S],
+        ask: Ask[S],
+    ) -> None:
+        """Judge items, so many at once, and keep each as it comes."""
+        waiting, before = iter(items), len(known)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+
+        async def work() -> None:
+            for item in waiting:
+                said, tokens = await ask(guide, item)
+                line = {**said.to_json(), "judge_tokens": tokens, "judge": mark}
+                try:
+                    with self.out.open("a", encoding="utf-8") as stream:
+                        stream.write(json.dumps(line) + "\n")
+                except OSError as error:
+                    raise StoreError(f"{self.out}: cannot be written: {error.strerror}") from error
+                known[item.split, item.id] = (said, tokens)
+                done = len(known) - before
+                self.watch.step(done, "", f"judged {done}/{len(items)}" * (done % 50 == 0))
+
+        await asyncio.gather(*(work() for _ in range(self.at_once)))
+
+
+def _known(out: Path, mark: str, read: Callable[[Path], list[S]]) -> Known[S]:
     """What a file of predictions holds; a line that a crash left half-written is cut off."""
     if not out.exists():
         return {}
@@ -143,37 +217,5 @@ def _known(out: Path, mark: str) -> Known:
                 " otherwise: choose another --out"
             )
         tokens.append(int(row.get("judge_tokens", 0)))
-    said = read_predictions(out)
+    said = read(out)
     return {(item.split, item.id): pair for item, pair in zip(said, zip(said, tokens))}
-
-
-async def _predict(
-    guide: JudgeGuide,
-    items: Sequence[Solution],
-    out: Path,
-    mark: str,
-    threshold: float,
-    known: Known,
-    watch: Watch,
-    at_once: int,
-) -> None:
-    """Judge items, so many at once, and keep each as it comes."""
-    waiting, before = iter(items), len(known)
-    out.parent.mkdir(parents=True, exist_ok=True)
-
-    async def work() -> None:
-        for item in waiting:
-            tree = step_tree(item, guide.engine.chat)
-            wrong, tokens = await first_wrong(guide, tree, threshold)
-            said = Prediction(item.id, item.split, item.label, wrong, item.correct)
-            line = {**said.to_json(), "judge_tokens": tokens, "judge": mark}
-            try:
-                with out.open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps(line) + "\n")
-            except OSError as error:
-                raise StoreError(f"{out}: cannot be written: {error.strerror}") from error
-            known[item.split, item.id] = (said, tokens)
-            done = len(known) - before
-            watch.step(done, "", f"judged {done}/{len(items)}" * (done % 50 == 0))
-
-    await asyncio.gather(*(work() for _ in range(at_once)))
