@@ -13,7 +13,7 @@ from hornbeam.brackets import goes_on
 from hornbeam.chat import Chat
 from hornbeam.engine.base import Completion, Engine, Request, Sampling, Turnstile
 from hornbeam.errors import ProgramError, PromptTooLong
-from hornbeam.ledger import Entry, Ledger
+from hornbeam.ledger import STATEFUL, Entry, Ledger
 from hornbeam.live import Piece, Place
 from hornbeam.segment import Segmenter
 from hornbeam.settings import nearest
@@ -80,10 +80,13 @@ class EpisodeEffects:
             return await self.tools.call(name, arguments, self.task)
 
     def replayed(self, episode: int, path: Sequence[Node]) -> None:
-        """Enter how many recorded tool calls a fork replays; they are not paid again."""
-        count = sum(len(node.calls) for node in path)
-        if count:
-            self.ledger.enter([Entry(self.tree, episode, -1, "tool_calls_replayed", count)])
+        """Enter how many recorded tool calls a fork replays; they are not made and paid again."""
+        called = [call.tool for node in path for call in node.calls]
+        stateful = sum(tool in self.tools.stateful for tool in called)
+        counts = {"tool_calls_replayed": len(called), STATEFUL: stateful}
+        entries = [Entry(self.tree, episode, -1, kind, n) for kind, n in counts.items() if n]
+        if entries:
+            self.ledger.enter(entries)
 
     async def sample(
         self, agent: str, context: array[int], sampling: Mapping[str, Any], place: Place

@@ -5,8 +5,9 @@ together, and is *settled* with what it did cost. The ledger tells what was paid
 crash made necessary a second time is paid, and counted, twice; a replayed one is not paid.
 
 Kinds in use: sampled_tokens, prompt_tokens_computed, prompt_tokens_cached, model_calls, tool_calls,
-tool_calls_replayed, scorer_calls, scorer_tokens, tokens_flat, tokens_unique, seconds (wall, entered
-by the ledger itself), seconds_grow, seconds_train. Any other name is counted too, but no budget
+tool_calls_replayed (among them stateful_calls_replayed: of tools that are not marked pure),
+scorer_calls, scorer_tokens, tokens_flat, tokens_unique, seconds (wall, entered by the ledger
+itself), seconds_grow, seconds_train. Any other name is counted too, but no budget
 looks at it.
 
 Left out: where entries are kept (store). Not for several threads at once.
@@ -16,14 +17,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from hornbeam.errors import BudgetSpent
 from hornbeam.settings import Settings
+from hornbeam.workers.local import is_pure
 
 TOKENS = ("sampled_tokens", "prompt_tokens_computed", "scorer_tokens")  # cached: not paid
+STATEFUL = "stateful_calls_replayed"
 CALLS = ("model_calls", "tool_calls", "scorer_calls")  # replayed tool calls are not paid
 
 
@@ -50,6 +53,7 @@ class Entry(NamedTuple):
 
 
 NO_BUDGET = Budget()
+Sink = Callable[[Sequence[Entry]], None]
 
 
 class Ledger:
@@ -63,7 +67,7 @@ class Ledger:
         budget: Budget = NO_BUDGET,
         spent: Mapping[str, float] = {},
         clock: Callable[[], float] = time.monotonic,
-        sink: Callable[[Sequence[Entry]], None] | None = None,
+        sink: Sink | None = None,
     ) -> None:
         self.budget = budget
         self.totals: dict[str, float] = dict(spent)
@@ -175,3 +179,28 @@ def _check(what: str, spent: float, held: int, asked: int, limit: int) -> None:
             f"budget.{what}: {spent:.0f} of {limit} {what} are spent{flight};"
             f" the next call may need {asked}"
         )
+
+
+def warning_of_state(
+    sink: Sink,
+    tools: Mapping[str, Callable[..., Any]],
+    warn: Callable[[str], None],
+) -> Sink:
+    """A sink that hands entries on; warns once of a fork behind calls of tools with state."""
+    named = ", ".join(name for name, tool in tools.items() if not is_pure(tool))
+    told = False
+
+    def enter(entries: Sequence[Entry]) -> None:
+        nonlocal told
+        sink(entries)
+        found = next((entry.tree for entry in entries if entry.kind == STATEFUL), None)
+        if not told and found is not None:
+            told = True
+            warn(
+                f"{found}: a branch goes on behind recorded calls, which are not made"
+                f" again: what tools not marked pure ({named}) changed there is not undone or made"
+                " anew for it; mark those that keep no state with @pure, or take a strategy"
+                " without forks (docs/pitfalls.md)"
+            )
+
+    return enter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Engine
 from hornbeam.grow import Grower
-from hornbeam.ledger import NO_BUDGET, Budget, Ledger
+from hornbeam.ledger import NO_BUDGET, Budget, Ledger, warning_of_state
 from hornbeam.program import Program
 from hornbeam.search import Independent, Strategy
 from hornbeam.store import TreeKey
@@ -68,7 +69,7 @@ def grow_trees(
             strategy or Independent(),
             scorer,
             LocalWorkers(tools),
-            Ledger(budget),
+            Ledger(budget, sink=warning_of_state(lambda entries: None, tools, warnings.warn)),
         )
         starts = [
             (TreeKey("grown", 0, number), Tree(task.to_json(), seed=seed + number))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
-from hornbeam.ledger import Budget, Entry, Ledger
+from hornbeam.ledger import Budget, Entry, Ledger, warning_of_state
 from hornbeam.run.folder import Folder
 from hornbeam.run.order import tree_seed
 from hornbeam.run.recipe import Recipe
@@ -41,6 +41,7 @@ class Ground:
 
     def __init__(self, recipe: Recipe, store: Store, world: World, watch: Watch) -> None:
         self.recipe, self.store, self.world, self.watch = recipe, store, world, watch
+        self._enter = warning_of_state(store.enter, world.plan.tools, watch.warn)
 
     async def aclose(self) -> None:
         """Give back what is held."""
@@ -70,7 +71,7 @@ class Ground:
             spent: dict[str, float] = {}
             for entry in before.get(str(key), ()):
                 spent[entry.kind] = spent.get(entry.kind, 0) + entry.amount
-            ledgers[key] = Ledger(budget, spent, sink=self.store.enter)
+            ledgers[key] = Ledger(budget, spent, sink=self._enter)
             return ledgers[key]
 
         grower = replace(make(), ledgers=ledger)

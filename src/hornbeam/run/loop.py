@@ -22,7 +22,7 @@ from hornbeam.checkpoint import Checkpoints
 from hornbeam.credit import credit
 from hornbeam.errors import BudgetSpent, ProgramError
 from hornbeam.grow import Grower
-from hornbeam.ledger import Entry, Ledger
+from hornbeam.ledger import STATEFUL, Entry, Ledger, warning_of_state
 from hornbeam.programs.talk import Turn
 from hornbeam.run.ahead import Ahead, check_ahead, drop_stale, staleness, warn_of_age
 from hornbeam.run.anchored import STAGE, Anchored, wanted
@@ -110,9 +110,10 @@ class Run:
             warn_of_age(self.policies, run.behind, watch.warn)
             self.ahead = Ahead(self._grow, run.steps, run.behind)
         self.board = Board(path / "tensorboard") if recipe.run.tensorboard else None
-        self.ledger = Ledger(recipe.budget, self._spent(), sink=self.store.enter)
+        sink = warning_of_state(self.store.enter, plan.tools, watch.warn)
+        self.ledger = Ledger(recipe.budget, self._spent(), sink=sink)
         self.grower = replace(self.world.grower(self.ledger, self.store), guides=self.judges)
-        self.looks = Ledger(sink=self.store.enter)
+        self.looks = Ledger(sink=sink)
         self.looker = self.world.grower(self.looks, self.store, greedy=True)
         if self.fleet:
             self.grower, self.looker = self.fleet.crew(self.grower), self.fleet.crew(self.looker)
@@ -357,7 +358,7 @@ class Run:
             "seconds": round(self.ledger.seconds, 3),
             **figures,
             **self.told,
-            **{kind: costs.get(kind, 0) for kind in COSTS},
+            **{kind: costs.get(kind, 0) for kind in (*COSTS, *({STATEFUL} & costs.keys()))},
             "seconds_grow": round(grow, 3),
             "seconds_train": round(train, 3),
         }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from hornbeam.arithmetic import ArithmeticProblem, evaluate, write_number
 from hornbeam.tools.base import Tool, ToolSettings
-from hornbeam.workers.local import inline
+from hornbeam.workers.local import inline, pure
 
 
+@pure
 @inline
 def calculate(expression: str) -> str:
     """Work out an arithmetic expression such as "(48 / 2) * 3".

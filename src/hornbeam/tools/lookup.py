@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hornbeam.tasks.tiny import lookup
 from hornbeam.tools.base import Tool, ToolSettings
-from hornbeam.workers.local import inline
+from hornbeam.workers.local import inline, pure
 
 
 class LookupSettings(ToolSettings):
@@ -12,4 +12,4 @@ class LookupSettings(ToolSettings):
 
     def make(self) -> Tool:
         """The tool."""
-        return inline(lookup)
+        return pure(inline(lookup))

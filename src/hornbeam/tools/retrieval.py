@@ -15,10 +15,12 @@ from hornbeam.tasks.base import Task
 from hornbeam.tasks.corpus import Passage, find_passages, load_passages, made_passages
 from hornbeam.tools.base import Tool, ToolSettings
 from hornbeam.tools.words import query_words, words
+from hornbeam.workers.local import pure
 
 MAX_QUERY = 1000  # characters of a query that are read
 
 
+@pure
 class Retrieval:
     """The `k` passages that fit a query best (BM25, Lucene's form; ties in corpus order)."""
 
@@ -83,6 +85,7 @@ class RetrievalSettings(ToolSettings):
         there = find_passages(self.corpus, self.data) is not None
         read = self._read() if there else None
 
+        @pure
         def search(task: Task, query: str) -> str:
             """The best passages of the corpus that the task goes with."""
             if task.data.get("corpus") == self.fallback:

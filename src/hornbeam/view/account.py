@@ -21,6 +21,7 @@ KNOWN = {
     "prompt_tokens_cached": ("prompt, from the cache", "not computed again"),
     "tool_calls": ("tool calls run", ""),
     "tool_calls_replayed": ("tool calls replayed", "answered from the record"),
+    "stateful_calls_replayed": ("of tools not marked pure", "among the tool calls replayed"),
     "tokens_unique": ("trainer, unique", ""),
     "tokens_flat": ("trainer, as flat rows", "what training without packing would run"),
     "seconds_grow": ("growing", ""),

@@ -29,12 +29,27 @@ from hornbeam.tasks.base import Task
 Tool = Callable[..., Any]
 F = TypeVar("F", bound=Callable[..., Any])
 LONGEST = 300  # characters of an error
+_PURE = "hornbeam_pure"
 
 
 def inline(tool: F) -> F:
     """Mark a tool that always answers within microseconds: it is called without a thread."""
     tool.__dict__["hornbeam_inline"] = True
     return tool
+
+
+def pure(tool: F) -> F:
+    """Mark a tool that keeps no state: its result hangs on its arguments, or the task, alone.
+
+    Recorded calls are not made again behind a fork, so the state of any other tool is not there.
+    """
+    setattr(tool, _PURE, True)
+    return tool
+
+
+def is_pure(tool: Tool) -> bool:
+    """Whether a tool, or the one inside a `functools.partial`, is marked pure."""
+    return bool(getattr(tool, _PURE, False) or getattr(getattr(tool, "func", None), _PURE, False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +67,8 @@ class _Known:
 class LocalWorkers:
     """Tools by name, at most `seconds` a call, at most `threads` of them at once.
 
-    `abandoned` counts calls that passed their time and still run.
+    `abandoned` counts calls that passed their time and still run; `stateful` names the tools that
+    are not marked pure.
     """
 
     def __init__(self, tools: Mapping[str, Tool], seconds: float = 10.0, threads: int = 16) -> None:
@@ -60,6 +76,7 @@ class LocalWorkers:
         self.threads = threads
         self.abandoned = 0
         self._tools = {name: _look_at(tool) for name, tool in tools.items()}
+        self.stateful = frozenset(name for name, tool in tools.items() if not is_pure(tool))
         self._free: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
 
     async def call(self, name: str, arguments: Mapping[str, Any], task: Task) -> Any:
