@@ -118,7 +118,7 @@ def test_words_of_the_world_are_one_token_each_and_other_text_is_bytes(chat):
 def test_a_sampled_answer_renders_as_the_ids_that_were_sampled(chat):
     talk = [user("start : left k01"), assistant("left"), user("coin")]
     sampled = [*chat.encode("left"), *chat.ends]
-    assert chat.render(talk, {"left": sampled}) == chat.render(talk)
+    assert chat.render(talk, {1: sampled}) == chat.render(talk)
     assert len(chat.ends) == 1
 
 

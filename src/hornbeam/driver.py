@@ -20,6 +20,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from hornbeam.chat import Answers
 from hornbeam.errors import (
     EngineError,
     EngineLost,
@@ -43,6 +44,7 @@ from hornbeam.record import (
     one_line,
     outcome,
     own,
+    told,
 )
 from hornbeam.replay import ReplayLoop
 from hornbeam.tasks.base import Task
@@ -84,7 +86,7 @@ class Driver:
         self._queue: deque[Effect] = deque()
         self._record = effects_of(path)
         self._issued = self._asks = self._told = self._sampled = 0
-        self._said: dict[int, dict[str, array[int]]] = {}
+        self._said: dict[int, Answers[array[int]]] = {}
         self._seed = seed  # of the last ask told; the tree's before the first
         self._random: tuple[int, dict[str, random.Random]] = (-1, {})  # effects told; by scope
         self._draft: Node | None = None  # the node whose calls are still coming
@@ -233,10 +235,7 @@ class Driver:
         self._seed = last.seed
         if last.finish in ("too long", "error"):
             return ask_error(last)
-        tokens = ids()
-        for node in recorded.nodes:
-            tokens = tokens + node.tokens
-        return self._reply(effect.name, tokens, last.finish)
+        return self._reply(effect, recorded.nodes)
 
     def _check_ask(self, effect: Effect, recorded: Recorded) -> None:
         if not recorded.nodes:
@@ -248,7 +247,7 @@ class Driver:
         if first.ask and first.ask != digest(effect.payload):
             chat = self._live.chat(effect.name)
             was = chat.decode(self._contexts(recorded.at))
-            now = chat.decode(chat.render(effect.payload[0], self._said_by(effect.name)))
+            now = chat.decode(self._render(effect))
             raise diverged(effect, difference(was, now))
 
     # --- live --------------------------------------------------------------------------------
@@ -259,9 +258,8 @@ class Driver:
         if effect.kind == "call":
             return context, used
         try:
-            chat = self._live.chat(effect.name)
             if effect.number >= len(self._record):
-                return chat.render(effect.payload[0], self._said_by(effect.name)), used
+                return self._render(effect), used
             recorded = self._record[effect.number]  # an answer that breaks off at a chunk
             self._check_ask(effect, recorded)
             for node in recorded.nodes:
@@ -317,7 +315,8 @@ class Driver:
         if got[-1].finish == "chunk":
             self._close()
             return None
-        return self._reply(effect.name, used, got[-1].finish)
+        known = self._record[effect.number].nodes if effect.number < len(self._record) else []
+        return self._reply(effect, [*known, *got])
 
     def _take_call(self, effect: Effect, got: Any) -> Any:
         if self._draft is None:
@@ -373,15 +372,21 @@ class Driver:
         self._draft = replace(draft, step=self._step, done=True, answer=answer, error=error)
         self._close()
 
-    def _reply(self, agent: str, tokens: array[int], finish: str) -> Reply:
-        text = self._live.chat(agent).decode(tokens)
-        self._said_by(agent)[text] = tokens
+    def _reply(self, effect: Effect, said: Sequence[Node | Piece]) -> Reply:
+        """What the program is told of an answer, live or recorded, whose pieces these are."""
+        text, tokens = told(said, self._live.chat(effect.name))
+        self._said_by(effect.name).add(effect.payload[0], text, tokens)
         self._sampled += len(tokens)
-        return Reply(text, tokens, finish, agent)
+        return Reply(text, tokens, said[-1].finish, effect.name)
 
-    def _said_by(self, agent: str) -> dict[str, array[int]]:
-        """Texts sampled on this path by policies with this agent's chat."""
-        return self._said.setdefault(id(self._live.chat(agent)), {})
+    def _render(self, effect: Effect) -> array[int]:
+        """The prompt of an ask; answers that it quotes stand in it as they were sampled."""
+        said = self._said_by(effect.name).find(effect.payload[0])
+        return self._live.chat(effect.name).render(effect.payload[0], said)
+
+    def _said_by(self, agent: str) -> Answers[array[int]]:
+        """What was sampled on this path by policies with this agent's chat."""
+        return self._said.setdefault(id(self._live.chat(agent)), Answers())
 
     def _drop(self, main: asyncio.Task[Any]) -> None:
         """Cancel what still runs, here and outside, and swallow what nobody will read."""

@@ -34,6 +34,7 @@ class Speaker:
     sampling: Sampling = SAMPLING
     segment: Segmenter | None = None
     trained: bool = False  # what it says is trained on, so asks may not change its temperature
+    tags: bool = True  # whether its replies show special tokens, the end of the answer apart
 
 
 def request_seed(tree: int, place: Place) -> int:
@@ -93,7 +94,15 @@ class EpisodeEffects:
     ) -> list[Piece]:
         """Sample an answer or the rest of one, as at most `place.pieces` chunks."""
         speaker = self._speaker(agent)
-        how = _override(speaker, sampling)
+        pieces = await self._sample(speaker, context, _override(speaker, sampling), place)
+        if not speaker.tags:
+            chat = speaker.engine.chat
+            pieces = [replace(piece, text=chat.decode(piece.tokens)) for piece in pieces]
+        return pieces
+
+    async def _sample(
+        self, speaker: Speaker, context: array[int], how: Sampling, place: Place
+    ) -> list[Piece]:
         segment = speaker.segment
         if segment is None:
             done = await self._generate(speaker.engine, context, how, place)
@@ -262,7 +271,7 @@ def _cut(done: Completion, segment: Segmenter, chat: Chat) -> list[Piece]:
     for end in ends:
         tokens = done.tokens[start:end]
         finish = done.finish if end == len(done.tokens) else "chunk"
-        piece = Piece(tokens, done.logprobs[start:end], chat.decode(tokens), finish, done.version)
+        piece = Piece(tokens, done.logprobs[start:end], chat.text(tokens), finish, done.version)
         pieces.append(piece)
         start = end
     return pieces

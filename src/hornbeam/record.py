@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from reprlib import repr as short
 from typing import Any
 
+from hornbeam.chat import Chat
 from hornbeam.errors import Divergence, EngineError, PromptTooLong
-from hornbeam.tree import Call, Node
+from hornbeam.live import Piece
+from hornbeam.tree import Call, Node, ids
 
 
 @dataclass(slots=True)
@@ -95,6 +98,20 @@ def effects_of(path: Sequence[Node]) -> list[Recorded]:
         goes_on = node.finish == "chunk"
         record.extend(Recorded(call=call) for call in node.calls)
     return record
+
+
+def told(said: Sequence[Node | Piece], chat: Chat) -> tuple[str, array[int]]:
+    """(text, ids) of an answer of these pieces, as its program is told it.
+
+    Without tags where the pieces' own texts have none: the agent's setting, or an older record.
+    """
+    tokens = ids()
+    for piece in said:
+        tokens = tokens + piece.tokens
+    text, alone = chat.text(tokens), len(said) == 1
+    if any(piece.text != (text if alone else chat.text(piece.tokens)) for piece in said):
+        text = chat.decode(tokens)
+    return text, tokens
 
 
 def own(value: Any) -> Any:

@@ -66,9 +66,9 @@ class Segmenter(Settings):
             length -= 1
         if self.by == "tokens":
             return list(range(self.tokens, length, self.tokens))
-        ends = self.ends(chat.decode(tokens[:length]))
+        ends = self.ends(chat.text(tokens[:length]))
         sizes = range(length + 1)
-        cuts = {bisect_left(sizes, e, key=lambda n: len(chat.decode(tokens[:n]))) for e in ends}
+        cuts = {bisect_left(sizes, e, key=lambda n: len(chat.text(tokens[:n]))) for e in ends}
         return sorted(cut for cut in cuts if 0 < cut < length)
 
     def ends(self, text: str) -> list[int]:

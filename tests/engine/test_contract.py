@@ -89,7 +89,7 @@ def test_an_answer_is_whole(run):
         assert 0 < len(answer.tokens) <= 12 and len(answer.logprobs) == len(answer.tokens)
         assert all(math.isfinite(value) and value <= 1e-6 for value in answer.logprobs)
         assert answer.tokens.typecode == ids().typecode and answer.logprobs.typecode == "f"
-        assert answer.text == engine.chat.decode(answer.tokens)
+        assert answer.text == engine.chat.text(answer.tokens)
         assert answer.computed + answer.cached == len(prompt) and answer.computed >= 0
         assert 0 <= engine.cached(prompt) <= len(prompt)
         assert answer.version == engine.version == 0
@@ -134,7 +134,7 @@ def test_max_tokens_ends_an_answer(run):
 def test_a_stop_string_ends_with_the_token_that_completes_it(run):
     async def scene(engine, prompt):
         (free,) = await all_of(engine, asks(prompt, 1))
-        said = [engine.chat.decode(free.tokens[:n]) for n in range(len(free.tokens) + 1)]
+        said = [engine.chat.text(free.tokens[:n]) for n in range(len(free.tokens) + 1)]
         stop = said[7][len(said[5]) :]
         first = next(n for n, text in enumerate(said) if stop in text)
         (cut,) = await all_of(engine, asks(prompt, 1, stop=("never said", stop)))

@@ -480,8 +480,8 @@ def test_the_small_real_model_speaks_as_in_transformers():
     ):
         rows = full_logits(model, prompt + answer.tokens)[len(prompt) - 1 : -1]
         assert list(answer.tokens) == rows.argmax(-1).tolist()
-        assert answer.text == chat.decode(answer.tokens)
-        said = chat.decode(answer.tokens[:-1])
+        assert answer.text == chat.text(answer.tokens)
+        said = chat.text(answer.tokens[:-1])
         assert "tree" not in said and (answer.finish == "stop") == (
             "tree" in answer.text or answer.tokens[-1] in chat.ends
         )

@@ -173,11 +173,11 @@ def test_equal_seeds_sample_equally_whoever_is_beside(trainer, engine):
 def test_an_end_token_and_a_stop_string_are_kept(trainer, engine, monkeypatch):
     prompt = trainer.prompts(1)[0]
     free = ask(engine, Request(prompt, Sampling(24), seed=3))[0]
-    texts = [trainer.chat.decode([token]) for token in free.tokens]
+    texts = [trainer.chat.text([token]) for token in free.tokens]
     first = next(n for n, text in enumerate(texts) if n and text.isalnum() and text.isascii()) + 1
     cut = ask(engine, Request(prompt, Sampling(24, stop=("never said", texts[first - 1])), seed=3))
     assert (cut[0].tokens, cut[0].finish) == (free.tokens[:first], "stop")
-    assert cut[0].text == trainer.chat.decode(free.tokens[:first])
+    assert cut[0].text == trainer.chat.text(free.tokens[:first])
     assert len(cut[0].logprobs) == first
     monkeypatch.setattr(trainer.chat, "ends", frozenset({free.tokens[9]}))
     ended = ask(engine, Request(prompt, Sampling(24), seed=3))[0]

@@ -176,6 +176,7 @@ class HttpEngine:
                 "repetition_penalty": 1.0,
                 "stop_token_ids": sorted(self.chat.ends),
                 "add_special_tokens": False,
+                "skip_special_tokens": False,
                 "return_token_ids": True,
                 "return_tokens_as_token_ids": True,  # of vLLM before 0.10.2
                 "include_stop_str_in_output": True,
@@ -206,7 +207,7 @@ class HttpEngine:
         return Completion(
             tokens=tokens,
             logprobs=floats(logprobs[: len(tokens)]),
-            text=self.chat.decode(tokens),
+            text=self.chat.text(tokens),
             finish="stop" if length is not None and length <= room else "length",
             version=self.version,
             computed=len(request.prompt) - cached,

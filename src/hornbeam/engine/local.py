@@ -314,7 +314,7 @@ class LocalEngine:
             return False
         # A token is a byte or more; the rest is room for what decoding does at the cut.
         tail = max(len(text.encode()) for text in stop) + 8
-        text = self.chat.decode(job.tokens[-tail:])
+        text = self.chat.text(job.tokens[-tail:])
         return any(mark in text for mark in stop)
 
     def _answer(self, job: _Job) -> None:
@@ -329,7 +329,7 @@ class LocalEngine:
             Completion(
                 tokens=job.tokens,
                 logprobs=job.logprobs,
-                text=self.chat.decode(job.tokens),
+                text=self.chat.text(job.tokens),
                 finish=job.finish,
                 version=self.version,
                 computed=job.computed,

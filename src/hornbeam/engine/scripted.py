@@ -68,7 +68,7 @@ class Scripted:
         return Completion(
             tokens=tokens,
             logprobs=self._logprobs(prompt, tokens),
-            text=self.chat.decode(tokens),
+            text=self.chat.text(tokens),
             finish=finish,
             version=self.version,
             computed=len(request.prompt),
@@ -122,7 +122,7 @@ def stop_at(chat: Chat, tokens: array[int], stop: Sequence[str]) -> int | None:
     """How many ids there are up to the one that completes a stop string; None without one."""
 
     def stops(length: int) -> bool:
-        text = chat.decode(tokens[:length])
+        text = chat.text(tokens[:length])
         return any(s in text for s in stop)
 
     if not stop or not stops(len(tokens)):

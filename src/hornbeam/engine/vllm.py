@@ -217,7 +217,7 @@ class VllmEngine:
         return Completion(
             tokens=tokens,
             logprobs=logprobs,
-            text=self.chat.decode(tokens),
+            text=self.chat.text(tokens),
             finish=done.finish_reason,
             version=version,
             computed=len(request.prompt) - cached,
@@ -331,6 +331,7 @@ def _params(sampling: Sampling, limit: int, seed: int, chat: Chat, **more: Any) 
         seed=seed % 2**63,
         stop=list(sampling.stop),
         include_stop_str_in_output=True,
+        skip_special_tokens=False,  # a stop string may be one
         stop_token_ids=sorted(chat.ends),
         ignore_eos=True,  # the chat's ends are the only ones
         logprobs=0,  # of the sampled token alone

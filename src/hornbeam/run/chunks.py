@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hornbeam.chat import Chat
+from hornbeam.chat import Answers, Chat
 from hornbeam.errors import DataError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
@@ -39,7 +39,7 @@ def ends(reply: Reply, segment: Segmenter, chat: Chat) -> list[int]:
     """Where an answer's chunks end, in characters of its text; never inside a character."""
     if segment.by != "tokens":
         return segment.ends(reply.text)
-    heads = [chat.decode(reply.tokens[:n]) for n in segment.cuts(reply.tokens, chat)]
+    heads = [chat.text(reply.tokens[:n]) for n in segment.cuts(reply.tokens, chat)]
     return [len(head) for head in heads if reply.text.startswith(head)]
 
 
@@ -116,7 +116,7 @@ class Chunks:
         """
         chats, choice = self.forest.world.policies.chats, self.choice
         turns = await transcript(self.program, self.recipe.limits, chats, tree, leaf)
-        said: dict[str, str] = {}
+        said: Answers[str] = Answers()
         out = []
         for messages, reply in turns:
             cuts = ends(reply, choice.segment, chats[reply.agent])
@@ -125,14 +125,10 @@ class Chunks:
             whole = reply.finish == "stop" and reply.text.strip()
             if not whole or unwrapped(text, choice.tags) != reply.text:
                 return []
-            told = [
-                {**m, "content": said.get(m["content"], m["content"])}
-                if m["role"] == "assistant"
-                else m
-                for m in messages
-            ]
+            tagged = said.find(messages)
+            told = [{**m, "content": tagged.get(n, m["content"])} for n, m in enumerate(messages)]
             out.append((set_line(told, reply, text), len(parts)))
-            said[reply.text] = text
+            said.add(messages, reply.text, text)
         return out
 
     def _grower(self) -> Grower:

@@ -58,7 +58,7 @@ class How:
     """What of a grower is told with each tree; the rest is in the actor's own world."""
 
     strategy: Strategy
-    agents: dict[str, tuple[Sampling, Segmenter | None, bool]]
+    agents: dict[str, tuple[Sampling, Segmenter | None, bool, bool]]
     scored: bool
     limits: Limits
     guides: tuple[str, ...]
@@ -67,7 +67,7 @@ class How:
     @classmethod
     def of(cls, grower: Grower) -> How:
         """How a grower grows."""
-        agents = {n: (s.sampling, s.segment, s.trained) for n, s in grower.agents.items()}
+        agents = {n: (s.sampling, s.segment, s.trained, s.tags) for n, s in grower.agents.items()}
         guides = tuple(guide.column for guide in grower.guides)
         scored = grower.scorer is not None
         return cls(grower.strategy, agents, scored, grower.limits, guides, grower.episodes)

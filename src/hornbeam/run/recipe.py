@@ -118,6 +118,7 @@ class AgentSettings(Settings):
     top_k: int = Field(0, ge=0)
     stop: tuple[str, ...] = ()
     segment: Segmenter | None = None
+    tags: bool = True  # special tokens in what it says are seen, but for the one that ends it
     policy: str = ""  # its table in [policies], where there are several
 
     def sampling(self, greedy: bool = False) -> Sampling:

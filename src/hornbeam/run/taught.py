@@ -110,7 +110,7 @@ class School:
         grower, ledger = self.make(), Ledger()
         own = next(iter(grower.agents.values()))
         script = Scripted(
-            [chat.decode(tokens) for _, tokens in sorted(said.items())], own.engine.chat
+            [chat.text(tokens) for _, tokens in sorted(said.items())], own.engine.chat
         )
         agents = {who: replace(agent, engine=script) for who, agent in grower.agents.items()}
         grower = replace(grower, agents=agents, ledger=ledger, keeper=None)

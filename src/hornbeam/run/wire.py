@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam import models
-from hornbeam.chat import Chat, end_of_answer
+from hornbeam.chat import Answers, Chat, end_of_answer
 from hornbeam.credit import Method, method
 from hornbeam.effects import Speaker
 from hornbeam.errors import DataError, RecipeError
@@ -179,7 +179,11 @@ class World:
         trained = trained and not greedy
         agents = {
             name: Speaker(
-                self.policies.engine(name), agent.sampling(greedy), agent.segment, trained
+                self.policies.engine(name),
+                agent.sampling(greedy),
+                agent.segment,
+                trained,
+                agent.tags,
             )
             for name, agent in self.recipe.agents.items()
         }
@@ -237,13 +241,12 @@ def examples(turns: Sequence[Turn], chat: Chat) -> list[Example]:
 
     One example as long as each prompt goes on from the one before, else several.
     """
-    end = end_of_answer(chat)
     out: list[Example] = []
-    said: dict[str, list[int]] = {}
+    said: Answers[list[int]] = Answers()
     held: list[int] = []
     for messages, text, _ in turns:
-        context = list(chat.render(messages, said))
-        answer = [*chat.encode(text), end]
+        context = list(chat.render(messages, said.find(messages)))
+        answer = _ended(text, chat)
         if out and context[: len(held)] == held:
             last = out.pop()
             more = [(context[len(held) :], False), (answer, True)]
@@ -251,5 +254,18 @@ def examples(turns: Sequence[Turn], chat: Chat) -> list[Example]:
         else:
             out.append(Example(context, [(answer, True)]))
         held = context + answer
-        said[text] = answer
+        said.add(messages, text, answer)
     return out
+
+
+def _ended(text: str, chat: Chat) -> list[int]:
+    """What an agent says with one end token behind it, its own where the text has one."""
+    answer = list(chat.encode(text))
+    ended = next((n for n, token in enumerate(answer, 1) if token in chat.ends), None)
+    if ended is None:
+        return [*answer, end_of_answer(chat)]
+    if chat.decode(answer[ended:]).strip():
+        raise DataError(
+            f"a demonstration goes on behind the end of the turn that it writes: {text!r}"[:300]
+        )
+    return answer[:ended]

@@ -85,7 +85,7 @@ def _spelled(tokens: array[int], chat: Chat, start: int, end: int) -> slice:
     sizes = range(len(tokens) + 1)
 
     def size(n: int) -> int:
-        return len(chat.decode(tokens[:n]))
+        return len(chat.text(tokens[:n]))
 
     first = bisect_right(sizes, start, key=size) - 1
     return slice(first, bisect_left(sizes, end, key=size))

@@ -246,7 +246,7 @@ def step_tree(item: Solution, chat: Chat, agent: str = "solver", separator: str 
                 agent,
                 prompt=ids() if number else prompt,
                 tokens=tokens,
-                text=chat.decode(tokens),
+                text=chat.text(tokens),
                 finish="stop" if end else "chunk",
                 step=number,
                 done=end,

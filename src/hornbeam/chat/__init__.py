@@ -1,0 +1,32 @@
+"""Messages <-> token ids: the only place that knows a chat template.
+
+Token in, token out: an assistant message that was sampled in this conversation goes into the next
+prompt as the very ids that were sampled, never as its text encoded again. Text that came from
+outside is text: only what the template itself writes becomes a control token.
+"""
+
+from hornbeam.chat.answers import Answers
+from hornbeam.chat.base import (
+    ByteChat,
+    Chat,
+    Message,
+    Said,
+    assistant,
+    end_of_answer,
+    system,
+    user,
+)
+from hornbeam.chat.template import TemplateChat
+
+__all__ = [
+    "Answers",
+    "ByteChat",
+    "Chat",
+    "Message",
+    "Said",
+    "TemplateChat",
+    "assistant",
+    "end_of_answer",
+    "system",
+    "user",
+]

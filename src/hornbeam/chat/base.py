@@ -1,0 +1,110 @@
+"""What growth and engines ask of a tokenizer, and the chat of bytes that scripted engines have."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from hornbeam.tree import ids
+
+Message = Mapping[str, Any]
+Said = Mapping[int, Sequence[int]]  # index of an assistant message -> the ids that were sampled
+
+
+def system(text: str) -> Message:
+    """A system message."""
+    return {"role": "system", "content": str(text)}
+
+
+def user(text: str) -> Message:
+    """A user message."""
+    return {"role": "user", "content": str(text)}
+
+
+def assistant(text: str) -> Message:
+    """An assistant message."""
+    return {"role": "assistant", "content": str(text)}
+
+
+class Chat(Protocol):
+    """What growth and engines ask of a tokenizer."""
+
+    ends: frozenset[int]  # ids that end an answer
+    end: int  # the one of them that stands behind an answer that was not sampled
+
+    def render(self, messages: Sequence[Message], said: Said = {}) -> array[int]:
+        """Ids of the conversation up to where the assistant speaks."""
+        ...
+
+    def encode(self, text: str) -> array[int]:
+        """Ids of what an assistant says, tags as their tokens; no template around it."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of ids, special tokens left out."""
+        ...
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Text of an answer's ids: all that was said but the token that ends it."""
+        ...
+
+    def spell(self, tokens: Sequence[int]) -> str:
+        """Text of ids, special tokens written out: a prompt for who takes no ids."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A digest that differs when vocabulary or template differ."""
+        ...
+
+    def about(self) -> str:
+        """What the chat template does, in one line; "" where there is none."""
+        ...
+
+
+class ByteChat:
+    """UTF-8 bytes as ids, for scripted engines: `role: content` lines, 0 ends an answer."""
+
+    ends = frozenset({0})
+    end = 0
+
+    def render(self, messages: Sequence[Message], said: Said = {}) -> array[int]:
+        """Ids of the conversation up to where the assistant speaks."""
+        out = ids()
+        for number, message in enumerate(messages):
+            content, tokens = message["content"], said.get(number)
+            out.extend(f"{message['role']}: ".encode())
+            out.extend(content.encode() if tokens is None else tokens)
+            if tokens is None or not tokens or tokens[-1] != 0:
+                out.append(0)
+        out.extend(b"assistant: ")
+        return out
+
+    def encode(self, text: str) -> array[int]:
+        """The text's bytes."""
+        return ids(list(text.encode()))  # an array made of bytes would read them as machine words
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The bytes' text, zeros left out."""
+        return bytes(list(tokens)).replace(b"\0", b"").decode("utf-8", errors="replace")
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The bytes' text, zeros left out."""
+        return self.decode(tokens)
+
+    def spell(self, tokens: Sequence[int]) -> str:
+        """The bytes' text, zeros and all."""
+        return bytes(list(tokens)).decode("utf-8", errors="replace")
+
+    def fingerprint(self) -> str:
+        """Always the same."""
+        return "bytes"
+
+    def about(self) -> str:
+        """Nothing: there is no template."""
+        return ""
+
+
+def end_of_answer(chat: Chat) -> int:
+    """The id that the chat puts behind an answer."""
+    return chat.end

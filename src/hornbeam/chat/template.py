@@ -1,0 +1,297 @@
+"""The chat of a Hugging Face tokenizer and its own chat template.
+
+The template is rendered with a mark where a sampled answer stands, the pieces between marks are
+encoded, the ids put in between. Before an answer stands what the prompt had when it was sampled,
+and behind it one end token: the sampled one, where there is one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from hornbeam.chat.base import Message, Said
+from hornbeam.chat.frame import alike, configured_ends, mark, read_frame, unclosed
+from hornbeam.chat.words import Words, any_of
+from hornbeam.errors import ModelError
+from hornbeam.tree import ids
+
+SHAPES = 1024  # conversations whose handling is remembered, told apart by their roles
+Shape = tuple[tuple[str, bool, str], ...]  # role, whether there is text, what else: of each message
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How conversations of one shape go through a template: text as parts, answers where the
+    prompt had them (steady) or under another head.
+    """
+
+    parts: bool
+    steady: bool
+
+
+class TemplateChat:
+    """The chat of a Hugging Face tokenizer. `ModelError` where its template is unfit."""
+
+    def __init__(self, tokenizer: Any, name: str = "") -> None:
+        self.tokenizer = tokenizer
+        self.name = name or getattr(tokenizer, "name_or_path", "") or "the model"
+        template = getattr(tokenizer, "chat_template", None)
+        if not template:
+            raise ModelError(
+                f"{self.name} has no chat template: use an instruction-tuned model, or save one as"
+                " chat_template.jinja beside its tokenizer"
+            )
+        configured = configured_ends(tokenizer)
+        self.words = Words(tokenizer, str(template), {*configured, tokenizer.eos_token_id} - {None})
+        self._forms = lru_cache(SHAPES)(self._find_form)
+        self.frame = read_frame(self.shown, self.words, configured, self.name)
+        self._turns = any_of(self.frame.turns)
+        self.ends = self.frame.ends
+        self.end = self.frame.end
+
+    # --- conversations to ids --------------------------------------------------------------------
+
+    def render(self, messages: Sequence[Message], said: Said = {}) -> array[int]:
+        """Ids of the conversation up to where the assistant speaks; see the head of this file.
+
+        Raises `ModelError` where the template refuses the messages or leaves out what they say.
+        """
+        form = self.form(messages)
+        nonce = _nonce(messages)
+        names: dict[str, str] = {}
+        given = [self._guarded(message, names, nonce) for message in messages]
+        for n in said:
+            given[n]["content"] = mark(n, nonce)
+        pieces = self._pieces(self._text(given, form.parts), sorted(said), nonce)
+        if not form.steady:
+            pieces = self._opened(pieces, given, sorted(said), form, nonce)
+        out = ids()
+        behind: Sequence[int] | None = None
+        for piece, answer in zip(pieces, [*(said[n] for n in sorted(said)), ()]):
+            out.extend(self._piece(piece, behind, names))
+            out.extend(answer)
+            behind = answer
+        return out
+
+    def _guarded(self, message: Message, names: dict[str, str], nonce: str) -> dict[str, Any]:
+        """The message with marks for the control tokens that its text names; they go to `names`.
+
+        An assistant may write tags, but not begin or end a turn.
+        """
+        pattern = self._turns if message["role"] == "assistant" else self.words.names
+
+        def guard(value: Any) -> Any:
+            if isinstance(value, str) and pattern.search(value):
+                return pattern.sub(lambda found: put(found[0]), value)
+            if isinstance(value, dict):
+                return {key: guard(each) for key, each in value.items()}
+            return [guard(each) for each in value] if isinstance(value, list) else value
+
+        def put(name: str) -> str:
+            own = f"\ue002{nonce}:{len(names)}\ue003"
+            names[own] = name
+            return own
+
+        return {k: v if k == "role" else guard(v) for k, v in message.items()}
+
+    def _piece(
+        self, text: str, behind: Sequence[int] | None, names: Mapping[str, str]
+    ) -> tuple[int, ...]:
+        """Ids of a piece at the beginning (None), or behind the ids of an answer."""
+        if behind is None:
+            return self.words.ids(text, None, names)
+        last = self.words.name_of.get(behind[-1], "") if len(behind) else ""
+        if len(behind) and behind[-1] in self.ends:
+            text = unclosed(text, last, self.frame.closing, self.words)
+        return self.words.ids(text, last, names)
+
+    def _pieces(self, text: str, quoted: Sequence[int], nonce: str) -> list[str]:
+        """The rendered text cut at the marks of quoted answers."""
+        pieces = []
+        for n in quoted:
+            own = mark(n, nonce)
+            if text.count(own) != 1:
+                raise ModelError(
+                    f"{self.name}: the chat template rewrites what the assistant said"
+                    f" (message {n + 1}): its ids would be lost"
+                )
+            before, text = text.split(own)
+            pieces.append(before)
+        return [*pieces, text]
+
+    def _opened(
+        self,
+        pieces: Sequence[str],
+        given: Sequence[Message],
+        quoted: Sequence[int],
+        form: Form,
+        nonce: str,
+    ) -> list[str]:
+        """The pieces with what each answer's prompt had before it in place of the history's head.
+
+        A template that writes other text into earlier turns (a system text that moves on) has its
+        way; only the head is put back.
+        """
+        out = []
+        for at, n in enumerate(quoted):
+            start = quoted[at - 1] if at else None
+            wanted = self._asked(given[:n], form)
+            if start is not None:
+                wanted = wanted.partition(mark(start, nonce))[2]
+            shared, place = alike(pieces[at], wanted), 0
+            for message in given[0 if start is None else start + 1 : n]:
+                found = wanted.find(message["content"].strip(), place)
+                place = found + len(message["content"].strip()) if found >= 0 else place
+            if wanted and place <= shared:
+                out.append(wanted)
+            elif pieces[at].endswith(self.frame.heading):
+                cut = len(pieces[at]) - len(self.frame.heading)
+                out.append(pieces[at][:cut] + self.frame.opening)
+            else:
+                raise ModelError(
+                    f"{self.name}: the chat template puts another text before answer {n + 1} of the"
+                    " history than before a new one, and the prompt it was sampled in is lost"
+                )
+        return [*out, pieces[-1]]
+
+    def _asked(self, messages: Sequence[Message], form: Form) -> str:
+        """The prompt as it was; "" where the template refuses so much of the conversation alone."""
+        try:
+            return self._text(messages, form.parts)
+        except ModelError:
+            return ""
+
+    # --- the template ----------------------------------------------------------------------------
+
+    def _text(self, messages: Sequence[Message], parts: bool, answer: bool = True) -> str:
+        given = [dict(m) for m in messages]
+        if parts:
+            given = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in given]
+        try:
+            text = self.tokenizer.apply_chat_template(
+                given, tokenize=False, add_generation_prompt=answer
+            )
+        except Exception as error:  # jinja raises what the template's author chose
+            raise ModelError(f"{self.name}: the chat template refuses: {error}") from error
+        return str(text)
+
+    def shown(self, messages: Sequence[Message], answer: bool) -> str:
+        """A conversation as the template shows it. `ModelError` where it leaves a text out."""
+        return self._text(messages, self.form(messages).parts, answer)
+
+    def form(self, messages: Sequence[Message]) -> Form:
+        """How a conversation like this is given. `ModelError` where a text of it would be lost."""
+        return self._forms(shape(messages))
+
+    def _find_form(self, of: Shape) -> Form:
+        """How a conversation of this shape is given. `ModelError` where a text of it is lost."""
+        messages = [
+            {"role": role, "content": mark(n) if full else "", **json.loads(more or "{}")}
+            for n, (role, full, more) in enumerate(of)
+        ]
+        refused: ModelError | None = None
+        lost: list[str] = []
+        for parts in (False, True):
+            try:
+                text = self._text(messages, parts)
+            except ModelError as error:
+                refused = refused or error
+                continue
+            missing = [_lost(message, n, text) for n, message in enumerate(messages)]
+            lost = lost or [told for told in missing if told]
+            if not any(missing):
+                return Form(parts, self._steady(messages, text, parts))
+        if not lost:
+            assert refused is not None
+            raise refused
+        raise ModelError(
+            f"{self.name}: the chat template leaves out {lost[0]}, and the model would never see"
+            " it: say it in a user message, or mend the template (chat_template.jinja)"
+        )
+
+    def _steady(self, messages: Sequence[Message], text: str, parts: bool) -> bool:
+        """Whether every answer stands behind the very prompt in which it was sampled."""
+        form = Form(parts, False)
+        said = [n for n, m in enumerate(messages) if m["role"] == "assistant" and m["content"]]
+        return all(text.partition(mark(n))[0] == self._asked(messages[:n], form) for n in said if n)
+
+    # --- ids and text ----------------------------------------------------------------------------
+
+    def encode(self, text: str) -> array[int]:
+        """Ids of what an assistant says, tags as their tokens; no template around it."""
+        return ids(self.words.ids(text))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of ids, special tokens left out."""
+        return self.words.told(list(tokens), skip=True)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Text of an answer's ids: all that was said but the token that ends it."""
+        said = list(tokens)
+        if said and said[-1] in self.ends:
+            said.pop()
+        return self.words.told(said, skip=False)
+
+    def spell(self, tokens: Sequence[int]) -> str:
+        """Text of ids, special tokens written out: a prompt for who takes no ids.
+
+        Raises `ModelError` where a message's text would become a control token there.
+        """
+        text = self.words.told(list(tokens), skip=False)
+        names = self.words.names.findall(text)
+        if len(names) > sum(token in self.words.name_of for token in tokens):
+            raise ModelError(
+                f"a message names a control token ({', '.join(sorted(set(names)))} stand in the"
+                " prompt), and a server that takes text would read it as one: take it out of the"
+                " text, or use a server that takes ids"
+            )
+        return text
+
+    def fingerprint(self) -> str:
+        """A digest that differs when vocabulary or template differ."""
+        vocabulary = sorted(self.tokenizer.get_vocab().items(), key=lambda item: item[1])
+        text = repr((vocabulary, self.tokenizer.chat_template))
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def about(self) -> str:
+        """What the template does with a conversation, in one line."""
+        from hornbeam.chat.about import told_of
+
+        return told_of(self)
+
+
+def shape(messages: Sequence[Message]) -> Shape:
+    """What a template's handling of a conversation hangs on, apart from the texts."""
+    return tuple((m["role"], bool(m["content"].strip()), _more(m)) for m in messages)
+
+
+def _more(message: Message) -> str:
+    more = {key: value for key, value in message.items() if key not in ("role", "content")}
+    return json.dumps(more, sort_keys=True, ensure_ascii=False) if more else ""
+
+
+def _nonce(messages: Sequence[Message]) -> str:
+    """What sets our marks apart from any that a message might hold."""
+    held = "".join(m["content"] for m in messages) + "".join(map(_more, messages))
+    if "\ue000" not in held and "\ue002" not in held:
+        return ""
+    marks = [(n, f"\ue000{n}:", f"\ue002{n}:") for n in map(str, range(len(held)))]
+    return next(n for n, answer, name in marks if answer not in held and name not in held)
+
+
+def _lost(message: Message, n: int, text: str) -> str:
+    """What of a message is not in the rendered text; "" where all of it is."""
+    who = f"message {n + 1} ({message['role']})"
+    if message["content"] and mark(n) not in text:
+        return who
+    for call in message.get("tool_calls") or []:
+        held = call.get("function", call) if isinstance(call, dict) else {}
+        if isinstance(held, dict) and str(held.get("name", "")) not in text:
+            return f"the tool calls of {who}"
+    return ""

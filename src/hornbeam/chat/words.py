@@ -1,0 +1,205 @@
+"""A tokenizer's text and ids: which names in a text are control tokens, and text kept from it.
+
+A template's whole text is encoded at once: ordinary ids are those of `apply_chat_template`. Where a
+message names a control token, a mark stands for the name while the template is rendered; the text
+is then cut at the control tokens that are left (the template's own), and what lies between is
+encoded without any. A piece that follows other ids is encoded behind a text that is taken off
+again: tokenizers that put a blank before a text's beginning must not put one in the middle.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from hornbeam.errors import ModelError
+
+PIECES = 4096  # texts whose ids are remembered: turns and branches render the same ones again
+ANCHORS = ("\ue000", ".", "0", "a")
+PROBES = ("\n", "a", " b", "1")
+TAG = re.compile(r"<[^<>\s]{1,60}>|\[/?[A-Z_]{2,40}\]|\[[A-Za-z]+\]")
+FRAMED = re.compile(r"<[|｜].+[|｜]>|\[/?[A-Z_]{2,}\]")
+WRITTEN = re.compile(r"<[^<>\s'\"{}]{1,60}>|\[/?[A-Z_]{2,40}\]")  # tags as a template spells them
+
+
+class Words:
+    """Text to ids and back. `template` is the chat template's source, `ends` are ids of ends."""
+
+    def __init__(self, tokenizer: Any, template: str, ends: Iterable[int] = ()) -> None:
+        self.tokenizer = tokenizer
+        self.control, self._flags = control_tokens(tokenizer, template, frozenset(ends))
+        self.names = any_of(self.control)
+        self.name_of = {number: name for name, number in self.control.items()}
+        self._whole = lru_cache(PIECES)(self._encode)
+        self._anchor = self._find_anchor()
+        self._opens = self._anchor is None or self._blank_behind_control()
+
+    # --- text to ids ---------------------------------------------------------------------------
+
+    def ids(
+        self, text: str, behind: str | None = None, marks: Mapping[str, str] = {}
+    ) -> tuple[int, ...]:
+        """Ids of a text that stands at the beginning (None), behind a control token (its name), or
+        behind other text (""). `marks` are names of control tokens that are to be text.
+        """
+        before = (self._anchor or "") if behind == "" else behind or ""
+        if not text:
+            return ()
+        if any(mark in text for mark in marks):
+            guarded = self._guarded(before + text, marks)
+        else:
+            guarded = self._whole(before + text)
+        if not before:
+            return guarded
+        head = self._whole(before)
+        if guarded[: len(head)] == head:
+            return guarded[len(head) :]
+        return self._guarded(text, marks)  # its beginning merges with what it stands behind
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        found = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        many = sum(number in self.name_of for number in found)
+        if many and many > len(self.names.findall(text)):  # a normaliser makes names of other text
+            return self._guarded(text, {})
+        return found
+
+    def _guarded(self, text: str, marks: Mapping[str, str]) -> tuple[int, ...]:
+        """Ids of a text whose names of control tokens count and whose marks are text."""
+        parts = self.names.split(text)  # text, name, text, name ... text
+        out: list[int] = []
+        for n, part in enumerate(parts):
+            if n % 2:
+                out.append(self.control[part])
+                continue
+            if n and self._flags.get(parts[n - 1], (False, False))[1]:
+                part = part.lstrip()
+            if n + 1 < len(parts) and self._flags.get(parts[n + 1], (False, False))[0]:
+                part = part.rstrip()
+            for mark, name in marks.items():
+                part = part.replace(mark, name)
+            if part:
+                out += self._plain(part, opens=n == 0 or self._opens)
+        return tuple(out)
+
+    def _plain(self, text: str, opens: bool) -> list[int]:
+        """Ids of a text in which nothing is a control token; `opens`: as a text begins.
+
+        Raises `ModelError` where the tokenizer makes one whatever is done.
+        """
+        found = self._raw(text, opens)
+        if not any(number in self.name_of for number in found):
+            return found
+        found, start = [], 0
+        for match in self.names.finditer(text):  # the vocabulary itself holds the name: cut it
+            middle = (match.start() + match.end() + 1) // 2
+            found += self._raw(text[start:middle], opens if start == 0 else False)
+            start = middle
+        found += self._raw(text[start:], opens if start == 0 else False)
+        for number in found:
+            if number in self.name_of:
+                raise ModelError(
+                    f"a message holds text that the tokenizer turns into {self.name_of[number]},"
+                    " which would pass for the chat template's own: take it out of the text"
+                )
+        return found
+
+    def _raw(self, text: str, opens: bool) -> list[int]:
+        """Ids without any added token, special or not."""
+        if opens or self._anchor is None:
+            return self._pipeline(text)
+        head, found = self._pipeline(self._anchor), self._pipeline(self._anchor + text)
+        return found[len(head) :] if found[: len(head)] == head else self._pipeline(text)
+
+    def _pipeline(self, text: str) -> list[int]:
+        if not text:
+            return []
+        if not getattr(self.tokenizer, "is_fast", False):
+            told = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+            return list(told["input_ids"])
+        inner = self.tokenizer.backend_tokenizer
+        if inner.normalizer is not None:
+            text = inner.normalizer.normalize_str(text)
+        parts = [text]
+        if inner.pre_tokenizer is not None:
+            parts = [part for part, _ in inner.pre_tokenizer.pre_tokenize_str(text)]
+        return [token.id for part in parts for token in inner.model.tokenize(part)]
+
+    # --- blanks at the beginning -----------------------------------------------------------------
+
+    def _find_anchor(self) -> str | None:
+        """A text behind which others are encoded as they stand; None where they always are."""
+        plain = [self._pipeline(text) for text in PROBES]
+        for anchor in ANCHORS:
+            head = self._pipeline(anchor)
+            behind = [self._pipeline(anchor + text) for text in PROBES]
+            if head and all(found[: len(head)] == head for found in behind):
+                return None if [found[len(head) :] for found in behind] == plain else anchor
+        return None
+
+    def _blank_behind_control(self) -> bool:
+        """Whether a text behind a control token begins as one at the very beginning does."""
+        for name, number in self.control.items():
+            found = self._whole(f"{name}a")
+            if found[0] == number:
+                return found[1:] == self._whole("a")
+        return True
+
+    # --- ids to text -----------------------------------------------------------------------------
+
+    def told(self, tokens: list[int], skip: bool) -> str:
+        """The tokenizer's own text of ids, without its special tokens where they are skipped."""
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=skip))
+
+
+Flags = dict[str, tuple[bool, bool]]  # name -> whether it takes the blanks left, right of it
+
+
+def control_tokens(
+    tokenizer: Any, template: str, ends: frozenset[int]
+) -> tuple[dict[str, int], Flags]:
+    """(name -> id of all control tokens, what blanks around them they take).
+
+    Special tokens; other added ones that the template names, that end a turn, or that are framed as
+    control tokens are (<|...|>); tags of the template that are words of the vocabulary. Other added
+    tokens (blanks, HTML) are text.
+    """
+    special, found, flags = set(tokenizer.all_special_ids), {}, {}
+    for number, token in tokenizer.added_tokens_decoder.items():
+        name = str(getattr(token, "content", token))
+        known = number in special or getattr(token, "special", False)
+        tag = TAG.fullmatch(name) and (name in template or number in ends)
+        if name.strip() and (known or tag or FRAMED.fullmatch(name)):
+            found[name] = number
+            flags[name] = (getattr(token, "lstrip", False), getattr(token, "rstrip", False))
+    named = {str(tokenizer.convert_ids_to_tokens(number)) for number in ends}
+    words = {name for name in named if TAG.fullmatch(name)} | set(WRITTEN.findall(template))
+    for name in sorted(words - set(found)):
+        number = tokenizer.convert_tokens_to_ids(name)
+        alone = list(tokenizer(name, add_special_tokens=False)["input_ids"])
+        if number is not None and number != tokenizer.unk_token_id and alone == [number]:
+            found[name] = number
+    return found, flags
+
+
+def any_of(names: Iterable[str]) -> re.Pattern[str]:
+    """A pattern, one group, of any of these names; of two that begin alike the longer one.
+
+    Built as a tree of characters: some tokenizers have thousands.
+    """
+    tree: dict[str, Any] = {}
+    for name in names:
+        node = tree
+        for character in name:
+            node = node.setdefault(character, {})
+        node[""] = {}
+
+    def told(node: dict[str, Any]) -> str:
+        ways = [re.escape(c) + told(below) for c, below in sorted(node.items()) if c]
+        if not ways:
+            return ""
+        body = ways[0] if len(ways) == 1 else "(?:" + "|".join(ways) + ")"
+        return f"(?:{body})?" if "" in node else body
+
+    return re.compile(f"({told(tree) or '(?!)'})")
