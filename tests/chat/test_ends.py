@@ -1,6 +1,11 @@
 """Where a turn ends: generation_config, the template, the tokenizer; one end token an answer."""
 
 import pytest
+
+from hornbeam.chat import TemplateChat, assistant, end_of_answer, user
+from hornbeam.errors import DataError, ModelError
+from hornbeam.programs.talk import Turn
+from hornbeam.run.wire import examples
 from little_chats import (
     CHATML,
     FIRST_SYSTEM,
@@ -16,14 +21,10 @@ from little_chats import (
     words,
 )
 
-from hornbeam.chat import TemplateChat, assistant, end_of_answer, user
-from hornbeam.errors import DataError, ModelError
-from hornbeam.programs.talk import Turn
-from hornbeam.run.wire import examples
-
 HEADS = ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>")
 ROLES = ("<|user|>", "<|assistant|>", "<|observation|>", "[gMASK]", "<sop>")
 TURNS = ("<start_of_turn>", "<end_of_turn>")
+MARKS = ("<|im_start|>", "<|im_end|>")
 PIPES = ("<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<|call|>")
 FAMILIES = {  # template, eos, special tokens, what generation_config lists: ends, the taught one
     "gemma": (GEMMA, "<eos>", TURNS, ["<eos>", "<end_of_turn>"], set(), "<end_of_turn>"),
@@ -35,14 +36,7 @@ FAMILIES = {  # template, eos, special tokens, what generation_config lists: end
     "glm": (GLM, "<eos>", ROLES, ["<eos>", "<|user|>", "<|observation|>"], set(), "<eos>"),
     "harmony": (HARMONY, "<|return|>", PIPES, ["<|return|>", "<|call|>"], set(), "<|return|>"),
     "harmony without": (HARMONY, "<|return|>", PIPES, None, {"<|return|>"}, "<|return|>"),
-    "another eos": (
-        CHATML,
-        "<eos>",
-        ("<|im_start|>", "<|im_end|>"),
-        "<eos>",
-        {"<eos>", "<|im_end|>"},
-        "<|im_end|>",
-    ),  # fmt: skip # noqa: E501
+    "another": (CHATML, "<eos>", MARKS, "<eos>", {"<eos>", "<|im_end|>"}, "<|im_end|>"),
 }
 
 
