@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from hornbeam.credit import credit
-from hornbeam.errors import ModelError, StoreError
+from hornbeam.errors import DataError, ModelError, StoreError
 from hornbeam.tiny import make
 from hornbeam.train.policy import Policy
 from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
 from hornbeam.train.sft import Example, examples
-from hornbeam.tree import floats
+from hornbeam.tree import Tree, floats
 from train import flat, worlds
 
 FAST = OptimSettings(lr=1e-2)
@@ -48,6 +48,50 @@ def test_a_step_raises_the_objective_and_counts_tokens():
     assert 0 < first["tokens_unique"] < first["tokens_flat"]
     assert 0 < first["tokens_trained"] < first["tokens_flat"]
     assert 0 < first["entropy"] <= math.log(worlds.VOCAB)
+
+
+def bare(trees):
+    """The same trees as of a recorder that tells no log-probs."""
+    out = [Tree(tree.task, [*tree.nodes], {**tree.columns}) for tree in trees]
+    for tree in out:
+        tree.nodes[:] = [replace(node, logprobs=floats()) for node in tree.nodes]
+    return out
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {},
+        {"ratio": "sequence", "kl": 0.1, "entropy": 0.01},
+        {"ratio": "turn", "gate": {"stop_kl": 9.0}},
+        {"objective": "cispo", "aggregation": "sequence_mean"},
+    ],
+)
+def test_trees_without_log_probs_train_as_with_them_where_the_loss_reads_none(loss):
+    optim = FAST.model_copy(update={"minibatches": 2, "epochs": 2})
+    told = policy(old="trainer", optim=optim, **loss)
+    told.step(credited())
+    never = policy(old="trainer", optim=optim, **loss)
+    row = never.step(bare(credited()))
+    assert same(weights(told), weights(never)) and never.version == 1
+    assert row["updates"] == 4 and row["engine_gap"] == 0 and math.isfinite(row["loss"])
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {},
+        {"old": "trainer", "truncate": 2.0},
+        {"old": "trainer", "importance": {"level": "sequence"}},
+        {"old": "trainer", "gate": {"kl": 1.0}},
+    ],
+)
+def test_they_are_refused_in_a_line_where_it_reads_them(loss):
+    p = policy(**loss)
+    before = weights(p)
+    with pytest.raises(DataError, match=r"^task 'q.*', node \d+: tokens without log-probs"):
+        p.step(bare(credited()))
+    assert same(before, weights(p)) and p.version == 0
 
 
 def test_the_loss_falls_over_steps_on_the_same_trees():

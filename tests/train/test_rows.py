@@ -1,5 +1,7 @@
 """Rows and sums by hand on a five-node tree, and the trie's laws on random trees."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hornbeam.credit import credit, methods
 from hornbeam.errors import DataError
 from hornbeam.train.pack import packs, unique
 from hornbeam.train.rows import collect, weight
-from hornbeam.tree import Node, Tree, floats, ids
+from hornbeam.tree import INJECTED, Node, Tree, floats, ids
 from train import worlds
 
 
@@ -165,6 +167,24 @@ def test_refusals_name_the_node():
     bare = Tree({"id": "q"}, [Node(-1), Node(0, tokens=ids([3]))], {"advantage": [None, 1.0]})
     with pytest.raises(DataError, match="node 1: no prompt"):
         collect([bare])
+
+
+def test_log_probs_are_needed_where_the_loss_reads_them():
+    tree = little()
+    told = [s.old for row in collect([tree]).rows for s in row.segments]
+    for i, node in enumerate(tree.nodes):
+        tree.nodes[i] = replace(node, logprobs=floats())
+    found = collect([tree])
+    assert found.trained == collect([little()]).trained
+    for segment, old in zip((s for row in found.rows for s in row.segments), told, strict=True):
+        assert segment.old.shape == old.shape and np.isnan(segment.old).all()
+    with pytest.raises(
+        DataError, match=r"node 2: tokens without log-probs: .*loss\.old = 'trainer'"
+    ):
+        collect([tree], needs_old=True)
+    tree.nodes[1] = replace(tree.nodes[1], version=INJECTED)
+    with pytest.raises(DataError, match=r"node 1: tokens without .* another one put in"):
+        collect([tree])
 
 
 def test_trie_by_hand():

@@ -85,6 +85,6 @@ def engine_gap(pack: Pack, logp: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     Before a step's first update that is how far engine and trainer are apart, in nats a token: by
     kernels and precision, and by age where older weights spoke.
     """
-    mine = own(pack)
+    mine = own(pack) & ~pack.old.isnan()  # NaN: the engine told none
     apart = (logp.detach() - pack.old).abs().where(mine, 0.0)
     return {"engine_gap": (apart.sum(), mine.sum())}

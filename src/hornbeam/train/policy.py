@@ -176,6 +176,7 @@ class Policy:
                 share=self.optim.packed,
                 pairs=self.loss.pairs,
                 keep_zeros=bool(self.loss.kl or self.loss.entropy or self.loss.stops),
+                needs_old=self.loss.reads_engine,
             )
 
     def _batches(self, parts: Sequence[Rows]) -> list[Batch]:

@@ -41,7 +41,8 @@ def all_nodes(node: Node) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Sampled tokens of one node: `start` in the row, `old` the engine's log-probs of them.
+    """Sampled tokens of one node: `start` in the row, `old` the engine's log-probs of them (NaN
+    where it told none).
 
     `held`: those are the ratio's denominator whatever the loss says, for another policy spoke.
     """
@@ -86,6 +87,7 @@ class _Credit:
     tree: Tree
     trained: list[bool]  # a node
     advantage: Column
+    needs_old: bool
     mass: Column | None  # None: no delegation is a trajectory of its own
     tokens: dict[int, int] = field(default_factory=dict)  # end -> |o_i|
     weights: dict[int, float] = field(default_factory=dict)
@@ -122,14 +124,16 @@ def collect(
     share: bool = True,
     pairs: bool = False,
     keep_zeros: bool = True,
+    needs_old: bool = False,
 ) -> Rows:
     """Rows of a batch of credited trees.
 
     With `share` a node is one segment that holds the sums over its leaves; without, every leaf
     has rows of its own. `pairs` asks for the (leaf, segment) table. Without `keep_zeros`, segments
-    whose sums are both zero are left out: they move nothing but KL and entropy.
+    whose sums are both zero are left out: they move nothing but KL and entropy. With `needs_old`
+    tokens without log-probs of the engine are refused.
     """
-    credits = [_credit(tree, trains) for tree in trees]
+    credits = [_credit(tree, trains, needs_old) for tree in trees]
     held = [(credit.counts(end), n) for credit in credits for end, n in credit.tokens.items()]
     total, copies = sum(mass * n for mass, n in held), sum(mass for mass, _ in held)
     out = Rows(trained=sum(n for _, n in held))
@@ -165,7 +169,7 @@ def weight(
     return 1.0 / (leaves * (tokens if aggregation == "sequence_mean" else constant))
 
 
-def _credit(tree: Tree, trains: Trains) -> _Credit:
+def _credit(tree: Tree, trains: Trains, needs_old: bool) -> _Credit:
     advantage = tree.columns.get("advantage")
     if advantage is None:
         raise DataError(
@@ -174,12 +178,12 @@ def _credit(tree: Tree, trains: Trains) -> _Credit:
     trained = [bool(node.tokens) and i > 0 and trains(node) for i, node in enumerate(tree.nodes)]
     mass = tree.columns.get("mass")
     if mass is not None and any(node.scope for node in tree.nodes):
-        return _scoped(_Credit(tree, trained, advantage, mass))
+        return _scoped(_Credit(tree, trained, advantage, needs_old, mass))
     above = [0] * len(tree)
     for i, node in enumerate(tree.nodes):
         above[i] = (above[node.parent] if i else 0) + len(node.tokens) * trained[i]
     tokens = {i: above[i] for i in tree.leaves() if advantage[i] is not None and above[i]}
-    return _Credit(tree, trained, advantage, None, tokens)
+    return _Credit(tree, trained, advantage, needs_old, None, tokens)
 
 
 def _scoped(credit: _Credit) -> _Credit:
@@ -227,7 +231,7 @@ def _add_shared(
 ) -> None:
     """One segment a node, holding the sums over its leaves."""
     says = {i: s for i, s in enumerate(sums) if (s[2] if zeros else s[0] or s[1])}
-    numbers = _add_rows(out, credit.tree, says)
+    numbers = _add_rows(out, credit, says)
     if pairs:
         for k, leaf in enumerate(credit.tokens):
             for i in credit.path(leaf):
@@ -244,33 +248,48 @@ def _add_flat(
             continue
         w = credit.weights[leaf]
         says = {i: (max(g, 0.0), min(g, 0.0), w) for i, g in given.items()}
-        numbers = _add_rows(out, credit.tree, says)
+        numbers = _add_rows(out, credit, says)
         if pairs:
             out.pairs += [(out.leaves + k, numbers[i], g) for i, g in given.items()]
 
 
 def _add_rows(
-    out: Rows, tree: Tree, says: Mapping[int, tuple[float, float, float]]
+    out: Rows, credit: _Credit, says: Mapping[int, tuple[float, float, float]]
 ) -> dict[int, int]:
     """Rows that carry the nodes of `says` (plus, minus, weight); the number of each's segment."""
-    numbers = {}
+    tree, numbers = credit.tree, {}
     for last, held in carried(tree, list(says)):
         segments = []
         for i in held:
             node = tree.nodes[i]
             start = tree.length(i) - len(node.tokens)
-            if not start or len(node.logprobs) != len(node.tokens):
+            if not start:
                 raise DataError(
-                    f"task {tree.task.get('id')!r}, node {i}: "
-                    + ("no prompt before its tokens" if not start else "tokens without log-probs")
-                    + ": it cannot be trained"
+                    f"task {tree.task.get('id')!r}, node {i}: no prompt before its tokens: it"
+                    " cannot be trained"
                 )
             numbers[i] = out.segments
             out.segments += 1
-            old = np.asarray(node.logprobs, np.float32)
+            old = _old(credit, i)
             segments.append(Segment(start, old, *says[i], node.version == INJECTED))
         out.rows.append(Row(np.asarray(tree.sequence(last), np.int32), tuple(segments)))
     return numbers
+
+
+def _old(credit: _Credit, i: int) -> NDArray[np.float32]:
+    """The engine's log-probs of node i's tokens, NaN where none were told and none are needed."""
+    node = credit.tree.nodes[i]
+    if len(node.logprobs) == len(node.tokens):
+        return np.asarray(node.logprobs, np.float32)
+    if credit.needs_old or node.version == INJECTED:
+        where = f"task {credit.tree.task.get('id')!r}, node {i}: tokens without log-probs"
+        if node.version == INJECTED:
+            raise DataError(f"{where}: what another one put in cannot be trained without")
+        raise DataError(
+            f"{where}: this loss reads them; loss.old = 'trainer' does not, without truncate,"
+            " importance and a gate on leaves"
+        )
+    return np.full(len(node.tokens), np.nan, np.float32)
 
 
 def carried(tree: Tree, nodes: Sequence[int]) -> list[tuple[int, list[int]]]:

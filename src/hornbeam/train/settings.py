@@ -138,6 +138,12 @@ class LossSettings(Settings):
         return self.importance if cut is None else ImportanceSettings(high=cut)
 
     @property
+    def reads_engine(self) -> bool:
+        """Whether the log-probs that the engine told are in the loss."""
+        gate = self.gate is not None and self.gate.leaves
+        return self.old == "engine" or self.weights is not None or gate
+
+    @property
     def by_leaf(self) -> bool:
         """Whether an update needs the present log-probs of whole leaves."""
         return self.ratio == "sequence" or bool(self.gate and self.gate.leaves)
