@@ -20,7 +20,7 @@ from hornbeam.run.forest import Forest, part
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
-from hornbeam.search import Rollouts, strategy
+from hornbeam.search import Mcts, Rollouts, strategy
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import MAS_MCTS, account, informative, label
 from hornbeam.tree import Tree
@@ -85,9 +85,10 @@ class Label:
     def _labelled(self, trees: Sequence[Tree]) -> list[Tree]:
         """The trees that are kept, all their columns written."""
         choice, shares = self.recipe.label, isinstance(self.strategy, Rollouts)
-        own = shares or getattr(self.strategy, "style", "") == "masprm"  # N and Q are the search's
+        often = isinstance(self.strategy, Mcts) and self.strategy.style == "masprm"
         for tree in trees:
-            tree.columns.update(self.strategy.columns(tree) if own else label(tree))
+            made = self.strategy.columns(tree) if shares or often else {}
+            tree.columns.update(made if shares else label(tree, times=made.get("visits")))
             if choice.chunk_label:
                 apply(tree, choice.chunk_label, choice.thresholds)
         values = [v for tree in trees for v in tree.columns["q"] if v is not None]

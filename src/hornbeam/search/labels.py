@@ -8,7 +8,7 @@ from itertools import combinations
 from random import Random
 
 from hornbeam.credit.baselines import equal
-from hornbeam.credit.returns import counts, leaf_mean
+from hornbeam.credit.returns import below, counts, leaf_mean
 from hornbeam.errors import DataError
 from hornbeam.search.mcts import Mcts
 from hornbeam.search.values import place, worth
@@ -18,19 +18,24 @@ from hornbeam.tree import Column, Tree, common_prefix, ids
 MAS_MCTS = Mcts(rollout=True, simulations=64, children=4, c=8.0, patience=24)
 
 
-def label(tree: Tree, reward: str = "reward") -> dict[str, Column]:
+def label(tree: Tree, reward: str = "reward", times: Column | None = None) -> dict[str, Column]:
     """Columns "visits" N and "q" Q of a tree with rewards r in [0, 1] at its leaves.
 
     N = number of scored leaves below a node (at a leaf itself), 0 where there is none.
     Q = mean of 2r - 1 over them, in [-1, 1]; `None` at N = 0. Every leaf counts once, however often
-    a search came back to it.
+    a search came back to it; or as many `times` as that column says.
     """
     outcome: Column = [None] * len(tree)
     for i in tree.leaves():
         r = worth(tree, i, reward)
         outcome[i] = None if r is None else 2 * min(max(r, 0.0), 1.0) - 1
-    visits: Column = [float(n) for n in counts(tree, outcome)]
-    return {"visits": visits, "q": leaf_mean(tree, outcome)}
+    if times is None:
+        visits: Column = [float(n) for n in counts(tree, outcome)]
+        return {"visits": visits, "q": leaf_mean(tree, outcome)}
+    often = [0.0 if r is None else n or 0.0 for r, n in zip(outcome, times, strict=True)]
+    many = below(tree, [*often])
+    total = below(tree, [(r or 0.0) * n for r, n in zip(outcome, often)])
+    return {"visits": [*many], "q": [w / n if n else None for w, n in zip(total, many)]}
 
 
 def informative(tree: Tree, most: float = 0.7, shares: bool = False) -> bool:
