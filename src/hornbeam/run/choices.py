@@ -159,10 +159,11 @@ class LabelChoice(Named):
     """The search that labels steps of the training tasks, by `strategy`.
 
     "mcts" is MAS-MCTS (arXiv 2510.24803; with `style` "masprm" as its code runs it), "rollouts"
-    whole runs from every step of a few trunks (StepWiser, arXiv 2508.19229). Trees whose root value in [-1, 1] (2 Q_0 - 1 for rollouts) is
-    beyond +-`most` teach little and are left out; 0.7 by default, with rollouts none is. `tasks` is
-    how many tasks are searched (all by default), after the first `skip`: of tasks whose
-    demonstrations it has seen a policy knows more than it will know later.
+    whole runs from every step of a few trunks (StepWiser, arXiv 2508.19229). Trees whose root value
+    in [-1, 1] (2 Q_0 - 1 for rollouts) is beyond +-`most` teach little and are left out; 0.7 by
+    default, with rollouts none is. `tasks` is how many tasks are searched (all by default), after
+    the first `skip`: of tasks whose demonstrations it has seen a policy knows more than it will
+    know later.
 
     `chunk_label`, for rollouts, is the rule by which column "label" is written too, with its
     `thresholds`; where rollouts are adaptive it is what they settle.
