@@ -16,7 +16,7 @@ from math import sqrt
 import pytest
 
 from hornbeam.credit import credit
-from hornbeam.errors import DataError
+from hornbeam.errors import DataError, RecipeError
 from hornbeam.tree import Tree
 from little_trees import tree
 
@@ -53,6 +53,70 @@ def test_rloo() -> None:
 
 def test_dr_grpo() -> None:
     assert leaves(credited("dr_grpo")) == [0.5, -0.5, -0.5, 0.5]
+
+
+def test_grpo_scaled_by_the_batch() -> None:
+    # rewards 1, 0 | 1, 1 | 4, 2: mean 3/2, squares from it 1/4 9/4 1/4 1/4 25/4 1/4, sum 38/4
+    batch = [tree([0, 0], {1: a, 2: b}, n) for n, (a, b) in zip("xyz", ((1, 0), (1, 1), (4, 2)))]
+    credit(batch, "grpo", scale="batch")
+    spread = sqrt(38 / 4 / 5)
+    got = [t.columns["advantage"][1:] for t in batch]
+    assert got[0] == pytest.approx([0.5 / spread, -0.5 / spread])
+    assert got[1] == [0.0, 0.0]
+    assert got[2] == pytest.approx([1 / spread, -1 / spread])
+
+
+def test_pass_at_two() -> None:
+    # of the 6 pairs of (1, 0, 0, 1) all but (4, 5) hold a 1: mean 5/6, std sqrt(5)/6;
+    # leaf 3 is in pairs of maximum 1, leaf 4 in (3, 4), (4, 7): 1 and (4, 5): 0, mean 2/3
+    right, wrong = (1 / 6) / (sqrt(5) / 6), (2 / 3 - 5 / 6) / (sqrt(5) / 6)
+    assert leaves(credited("pass_k", k=2)) == pytest.approx([right, wrong, wrong, right])
+    # leaf 3 raises the maximum of (3, 4) and (3, 5), not of (3, 7): 2 * 2/3
+    assert leaves(credited("pass_k", k=2, baseline="others")) == pytest.approx([4 / 3, 0, 0, 4 / 3])
+    # three of four hold a 1 always, and 1 and 1 are first and second
+    assert leaves(credited("pass_k", k=3)) == [0.0] * 4
+    assert leaves(credited("pass_k", k=9, baseline="others")) == [0.0] * 4
+
+
+def test_the_best_of_all_gets_what_it_has_before_the_second() -> None:
+    t = tree([0, 0, 0], {1: 0.2, 2: 0.9, 3: 0.5})
+    credit([t], "pass_k", k=3, baseline="others")
+    assert t.columns["advantage"][1:] == pytest.approx([0, 3 * (0.9 - 0.5), 0])
+
+
+def test_gdpo_sets_each_reward_against_the_group() -> None:
+    # format is ten times as large as the reward, and counts no more than its weight says
+    one, two = hand(), tree([0, 0], {1: 1, 2: 1}, "b")
+    for t, good in ((one, {3: 10, 4: 10, 5: 0, 7: 0}), (two, {1: 1, 2: 0})):
+        t.columns["format"] = [good.get(i) for i in range(len(t))]
+    credit([one, two], "gdpo", weights={"reward": 2.0, "format": 1.0}, std="population")
+    # population: reward (1, -1, -1, 1) | 0, 0; format (1, 1, -1, -1) | (1, -1)
+    # sums 3, -1, -3, 1 | 1, -1: squares 22, std sqrt(22/6)
+    s = sqrt(22 / 6)
+    assert leaves(one) == pytest.approx([3 / s, -1 / s, -3 / s, 1 / s])
+    assert two.columns["advantage"][1:] == pytest.approx([1 / s, -1 / s])
+
+
+def test_gdpo_leaves_out_what_a_column_does_not_say() -> None:
+    t = hand()
+    t.columns["format"] = [None] * 8
+    t.columns["format"][3], t.columns["format"][5] = 1.0, 0.0
+    credit([t], "gdpo", weights={"format": 1.0}, std="population")
+    assert leaves(t) == pytest.approx([sqrt(2), 0, -sqrt(2), 0])  # 1, 0, -1, 0 over std sqrt(1/2)
+
+
+def test_gdpo_says_what_is_missing_or_no_number() -> None:
+    with pytest.raises(DataError, match=r"task 'q': no column 'form' to credit by; it has prior"):
+        credit([hand()], "gdpo", weights={"form": 1.0})
+    t = hand()
+    t.columns["form"] = [0.0, *[float("nan")] * 7]
+    with pytest.raises(DataError, match="node 3: form nan is not a finite number"):
+        credit([t], "gdpo", weights={"form": 1.0})
+    for weights in ({}, {"reward": 0.0}, {"reward": float("inf")}):
+        with pytest.raises(RecipeError, match="weights"):
+            credit([hand()], "gdpo", weights=weights)
+    with pytest.raises(RecipeError, match="set k to 2 or more"):
+        credit([hand()], "pass_k", k=1, baseline="others")
 
 
 def test_tree_grpo_intra() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from math import fsum
+from statistics import pstdev
 
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from hornbeam.tree import Tree
 from little_trees import orders, renumbered, tree, trees
 
 NAMES = sorted(methods)
-CENTRED = ["grpo", "rloo", "dr_grpo", "reinforce_pp", "tree_grpo"]
+CENTRED = ["grpo", "rloo", "dr_grpo", "reinforce_pp", "tree_grpo", "gdpo", "pass_k"]
 ROUNDED = [
     (0.3, 0.30000001192092896),  # 0.1 + 0.2 in float32
     (1.0, 1.0 - 3 * 2.0**-24),  # three additions of float32 below
@@ -90,6 +92,36 @@ def test_reinforce_pp_of_one_group_is_grpo(t: Tree) -> None:
     grpo = pytest.approx(advantages(credited(t, "grpo")))
     assert advantages(credited(t, "reinforce_pp")) == grpo
     assert advantages(credited(t, "reinforce_pp", baseline="group")) == grpo
+
+
+@given(t=trees())
+def test_what_reduces_to_grpo_and_to_dr_grpo(t: Tree) -> None:
+    grpo = pytest.approx(advantages(credited(t, "grpo")))
+    assert advantages(credited(t, "gdpo")) == grpo
+    assert advantages(credited(t, "gdpo", weights={"reward": 0.3})) == grpo
+    assert advantages(credited(t, "grpo", scale="none")) == advantages(credited(t, "dr_grpo"))
+    assert advantages(credited(t, "grpo", scale="batch")) == grpo  # a batch of one group
+    population = pytest.approx(advantages(credited(t, "grpo", std="population")))
+    assert advantages(credited(t, "pass_k", k=1)) == population
+
+
+@given(t=trees(), k=st.integers(2, 6))
+def test_best_of_k_is_the_mean_over_all_subsets(t: Tree, k: int) -> None:
+    """Both baselines from their definitions, subset by subset."""
+    g = [t.columns["reward"][i] for i in t.leaves() if t.columns["reward"][i] is not None]
+    sets = [*combinations(range(len(g)), min(k, len(g)))]
+    best = [max(g[i] for i in s) for s in sets]
+    mean, spread = fsum(best) / len(best), pstdev(best)
+    shared, added = [], []
+    for i in range(len(g)):
+        own = [(b, s) for b, s in zip(best, sets) if i in s]
+        shared.append((fsum(b for b, _ in own) / len(own) - mean) / (spread or 1.0))
+        above = [b - max((g[j] for j in s if j != i), default=b) for b, s in own]
+        added.append(min(k, len(g)) * fsum(above) / len(above))
+    got = advantages(credited(t, "pass_k", k=k))
+    assert got == pytest.approx(shared if spread else [0.0] * len(g), abs=1e-9)
+    got = advantages(credited(t, "pass_k", k=k, baseline="others"))
+    assert got == pytest.approx(added, abs=1e-9)
 
 
 @given(t=trees())

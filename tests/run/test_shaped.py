@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
+from hornbeam.credit import credit
 from hornbeam.errors import RecipeError, StoreError
 from hornbeam.run import Run, plan
 from hornbeam.run.recipe import load_recipe
+from hornbeam.score.rules import said
 from hornbeam.store import Store
+from hornbeam.tree import Tree
 
 from .doors import Silent
 
@@ -50,3 +54,34 @@ def test_a_run_does_not_go_on_with_another_guide(world, tmp_path):
     train(world, tmp_path / "run")
     with pytest.raises(StoreError, match="guides"):
         train(world, tmp_path / "run", "run.steps=2", 'guides.value.kind="likelihood"')
+
+
+def test_a_run_sets_outcome_and_format_against_the_group_one_by_one(world, tmp_path):
+    """`gdpo` over what the reward is made of; node by node from the texts of the trees."""
+    gdpo = ["credit.method=gdpo", "credit.weights={correct = 1.0, format = 0.5, value = 0.25}"]
+    form = ["reward.format=left.middle.middle", "reward.format_penalty=0.2"]
+    train(world, tmp_path / "run", *gdpo, *form)
+    with Store(tmp_path / "run", read_only=True) as store:
+        trees = [store.read(key).tree for key in store.keys("train")]
+    for tree in trees:
+        c = tree.columns
+        for leaf in tree.leaves():
+            good = bool(re.search("left.middle.middle", said(tree, leaf), re.DOTALL))
+            assert c["format"][leaf] == good
+            assert c["reward"][leaf] == pytest.approx(c["correct"][leaf] - 0.2 * (not good))
+            assert c["correct"][leaf] in (0.0, 1.0) and c["value"][leaf] is not None
+    assert {f for t in trees for f in t.columns["format"]} == {None, 0.0, 1.0}
+    again = [Tree(t.task, t.nodes, dict(t.columns)) for t in trees]
+    credit(again, "gdpo", weights={"correct": 1.0, "format": 0.5, "value": 0.25})
+    assert [t.columns["advantage"] for t in again] == [t.columns["advantage"] for t in trees]
+
+
+def test_weights_of_columns_that_nothing_writes_are_told_before_anything_runs(world, tmp_path):
+    for column, told in {
+        "judge": r"credit.weights.judge: no guide writes 'judge': add a table \[guides.judge\]",
+        "format": r"credit.weights.format: set reward.format, which says what good form is",
+    }.items():
+        with pytest.raises(RecipeError, match=told):
+            sets = ["credit.method=gdpo", f"credit.weights={{correct = 1.0, {column} = 1.0}}"]
+            train(world, tmp_path / "run", *sets)
+    assert not (tmp_path / "run").exists()

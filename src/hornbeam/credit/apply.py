@@ -96,7 +96,10 @@ def _by_path(
     trees: Sequence[Tree], outs: Sequence[Column], groups: list[list[int]], how: PathMethod
 ) -> list[dict[str, Column]]:
     """The columns of a path method: one advantage a leaf, summed upwards."""
-    leaves = [[leaf for t in group for leaf in _leaves(t, trees[t], outs[t])] for group in groups]
+    parts = how.parts
+    leaves = [
+        [leaf for t in group for leaf in _leaves(t, trees[t], outs[t], parts)] for group in groups
+    ]
     advantage: list[Column] = [[None] * len(tree) for tree in trees]
     for group, values in zip(leaves, how.advantages(leaves)):
         for leaf, value in zip(group, values):
@@ -112,15 +115,33 @@ def _by_path(
     ]
 
 
-def _leaves(index: int, tree: Tree, out: Column) -> list[Leaf]:
+def _leaves(index: int, tree: Tree, out: Column, parts: Sequence[str]) -> list[Leaf]:
     """The scored leaves of one tree; the trunk of every node in one pass, parents first."""
+    columns = [_part(tree, name, out) for name in parts]
     trunk = list(range(len(tree)))
     for i, node in enumerate(tree.nodes):
         if node.parent > 0:
             trunk[i] = trunk[node.parent]
     prior = tree.columns.get("prior", [None])[0]
     scored = [(i, reward) for i, reward in enumerate(out) if reward is not None]
-    return [Leaf(index, i, trunk[i], reward, prior) for i, reward in scored]
+    return [
+        Leaf(index, i, trunk[i], reward, prior, tuple(column[i] for column in columns))
+        for i, reward in scored
+    ]
+
+
+def _part(tree: Tree, name: str, out: Column) -> Column:
+    """A column that is read at scored leaves."""
+    where = f"task {tree.task.get('id')!r}"
+    if name not in tree.columns:
+        known = ", ".join(sorted(tree.columns))
+        raise DataError(f"{where}: no column {name!r} to credit by; it has {known}")
+    column = tree.columns[name]
+    for i, reward in enumerate(out):
+        value = column[i]
+        if reward is not None and value is not None and not math.isfinite(value):
+            raise DataError(f"{where}, node {i}: {name} {value!r} is not a finite number")
+    return column
 
 
 def _by_node(
@@ -163,13 +184,23 @@ class Mixed:
     unscored: int
 
 
-def mixed(trees: Sequence[Tree]) -> Mixed:
-    """Counts of groups by whether their scored leaves differ; raises nothing on unscored trees."""
+def mixed(trees: Sequence[Tree], parts: Sequence[str] = ()) -> Mixed:
+    """Counts of groups by whether their scored leaves differ; raises nothing on unscored trees.
+
+    With `parts` they differ where they do in one of these columns (those that a method reads).
+    """
     kinds = []
     for group in by_task(trees).values():
-        rewards = []
-        for tree in (trees[t] for t in group):
-            column = tree.columns.get("reward", [None] * len(tree))
-            rewards += [value for leaf in tree.leaves() if (value := column[leaf]) is not None]
-        kinds.append("unscored" if not rewards else "unmixed" if equal(rewards) else "mixed")
+        own = [trees[t] for t in group]
+        rewards: list[list[float]] = []
+        for name in parts or ("reward",):
+            rewards.append([])
+            for tree in own:
+                column, reward = (
+                    tree.columns.get(c) or [None] * len(tree) for c in (name, "reward")
+                )
+                there = [leaf for leaf in tree.leaves() if reward[leaf] is not None]
+                rewards[-1] += [value for i in there if (value := column[i]) is not None]
+        same = all(map(equal, rewards))
+        kinds.append("unmixed" if same and any(rewards) else "unscored" if same else "mixed")
     return Mixed(*(kinds.count(kind) for kind in ("mixed", "unmixed", "unscored")))

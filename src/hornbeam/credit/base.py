@@ -14,7 +14,8 @@ from hornbeam.tree import Column, Tree
 class Leaf:
     """One scored leaf: which tree of the batch, which node, below which trunk, its outcome.
 
-    `prior` is what column "prior" says of its task, at node 0.
+    `prior` is what column "prior" says of its task, at node 0; `parts` what the columns that the
+    method names say of the leaf.
     """
 
     tree: int
@@ -22,6 +23,7 @@ class Leaf:
     trunk: int
     reward: float
     prior: float | None = None
+    parts: tuple[float | None, ...] = ()
 
 
 class CreditMethod(Settings, ABC):
@@ -36,6 +38,11 @@ class CreditMethod(Settings, ABC):
     def anchored(self) -> bool:
         """Whether it reads a prior of each task, so that equal outcomes teach too."""
         return False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Columns that it reads at leaves, in place of the outcome."""
+        return ()
 
     def check(self, trees: Sequence[Tree]) -> None:
         """Raise `DataError` where the trees of a task lack what it reads."""

@@ -45,13 +45,23 @@ def standardised(rewards: Sequence[float], std: Std = "sample") -> list[float]:
 
 def scaled(apart: Sequence[float], std: Std = "sample") -> list[float]:
     """A_i = x_i / std(x) for x_i whose mean is 0 already, so that a 0 stays exactly 0."""
+    scale, spread = _spread(apart, std)
+    return [value / scale / spread if scale else 0.0 for value in apart]
+
+
+def deviation(rewards: Sequence[float], std: Std = "sample") -> float:
+    """std(R), over n-1 (sample) or n; 0 where all are equal."""
+    scale, spread = _spread(centred(rewards), std)
+    return scale * spread
+
+
+def _spread(apart: Sequence[float], std: Std) -> tuple[float, float]:
+    """(largest |x|, std(x) over it), so that squares neither vanish nor overflow."""
     scale = max(map(abs, apart), default=0.0)
     if not scale:
-        return [0.0] * len(apart)
-    unit = [value / scale for value in apart]  # squares neither vanish nor overflow
-    over = len(unit) - 1 if std == "sample" else len(unit)
-    spread = math.sqrt(math.fsum(value * value for value in unit) / over)
-    return [value / spread for value in unit]
+        return 0.0, 0.0
+    over = len(apart) - 1 if std == "sample" else len(apart)
+    return scale, math.sqrt(math.fsum((value / scale) ** 2 for value in apart) / over)
 
 
 def leave_one_out(rewards: Sequence[float]) -> list[float]:

@@ -22,12 +22,15 @@ from hornbeam.credit.base import Leaf, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.credit.baselines import (
     Std,
     centred,
+    deviation,
     equal,
     leave_one_out,
     scaled,
     standardised,
     weighted,
 )
+from hornbeam.credit.gdpo import GDPO
+from hornbeam.credit.passk import PassK
 from hornbeam.credit.returns import child_mean, counts, leaf_mean, mean
 from hornbeam.credit.scoped import aligned, rollouts
 from hornbeam.errors import DataError
@@ -39,13 +42,24 @@ def _rewards(leaves: Sequence[Leaf]) -> list[float]:
 
 
 class GRPO(PathMethod):
-    """A = (R - mean_task)/std_task. Shao et al. 2024, DeepSeekMath, arXiv 2402.03300."""
+    """A = (R - mean_task)/std_task. Shao et al. 2024, DeepSeekMath, arXiv 2402.03300.
+
+    `scale` = "batch" divides by the std of all outcomes of the batch (Liu et al. 2025, "Tricks or
+    traps", arXiv 2508.08221; TRL's `scale_rewards`), "none" by nothing (`dr_grpo`).
+    """
 
     std: Std = "sample"
+    scale: Literal["group", "batch", "none"] = "group"
 
     def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
-        """Standardised within each group."""
-        return [standardised(_rewards(group), self.std) for group in groups]
+        """Centred within each group, divided by the group's or the batch's std."""
+        if self.scale == "group":
+            return [standardised(_rewards(group), self.std) for group in groups]
+        apart = [centred(_rewards(group)) for group in groups]
+        if self.scale == "none":
+            return apart
+        spread = deviation([reward for group in groups for reward in _rewards(group)], self.std)
+        return [[value / spread if spread else 0.0 for value in group] for group in apart]
 
 
 class RLOO(PathMethod):
@@ -302,4 +316,6 @@ methods: dict[str, type[PathMethod] | type[NodeMethod] | type[ScopeMethod]] = {
     "m_grpo": MGRPO,
     "pvpo": PVPO,
     "anchor": Anchor,
+    "gdpo": GDPO,
+    "pass_k": PassK,
 }

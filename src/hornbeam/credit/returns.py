@@ -11,18 +11,18 @@ from collections.abc import Sequence
 
 from hornbeam.tree import Column, Tree, fold_up
 
-_ONE = 1 << 1074  # a float is a whole number of 2^-1074, so integers add floats exactly
+UNIT = 1 << 1074  # a float is a whole number of 2^-1074, so integers add floats exactly
 
 
 def exact(value: float) -> int:
     """The value as a whole number, in which sums lose nothing."""
     above, under = value.as_integer_ratio()
-    return above * (_ONE // under)
+    return above * (UNIT // under)
 
 
 def rounded(whole: int) -> float:
     """The float nearest to a sum of `exact` values."""
-    return whole / _ONE
+    return whole / UNIT
 
 
 def below(tree: Tree, amount: Column) -> list[float]:

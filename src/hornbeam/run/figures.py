@@ -12,9 +12,14 @@ from hornbeam.score.rules import DelegationReward
 from hornbeam.tree import Tree
 
 
-def grown_figures(trees: Sequence[Tree], delegation: DelegationReward | None) -> dict[str, Any]:
-    """What a step's trees came to: mean reward of the policy's own runs, and counts of leaves."""
-    groups = mixed(trees)
+def grown_figures(
+    trees: Sequence[Tree], delegation: DelegationReward | None, parts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What a step's trees came to: mean reward of the policy's own runs, and counts of leaves.
+
+    `parts` are the columns whose differences make a group a mixed one, where not the reward's.
+    """
+    groups = mixed(trees, parts)
     leaves = [(tree, i) for tree in trees for i in tree.leaves()]
     rewards = [reward for tree in trees for reward in own_rewards(tree)]
     failed = sum(bool(tree.nodes[i].error) for tree, i in leaves)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.checkpoint import Checkpoints
-from hornbeam.credit import credit
 from hornbeam.errors import BudgetSpent, ProgramError
 from hornbeam.grow import Grower
 from hornbeam.ledger import STATEFUL, Entry, Ledger, warning_of_state
@@ -43,6 +42,7 @@ from hornbeam.run.wire import (
     Plan,
     World,
     bf16_is_slow,
+    credit_step,
     demonstrations,
     examples,
     load_policies,
@@ -50,7 +50,6 @@ from hornbeam.run.wire import (
     needed_columns,
     spoken,
 )
-from hornbeam.score import scope_rewards
 from hornbeam.search import Independent
 from hornbeam.store import LOST, Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
@@ -331,10 +330,7 @@ class Run:
                 f"no run of a whole step was scored ({len(errors)} runs); the first:"
                 f" {next(filter(None, errors), 'the checker gave no verdict')}"
             )
-        if (how := self.recipe.reward.delegation) is not None:
-            for tree in scored:
-                tree.columns.update(scope_rewards(tree, how))
-        credit(scored, self.plan.credit)
+        credit_step(scored, self.recipe.reward, self.plan.credit)
         self.told = {**self.policies.step(scored, step), **aged}
 
     def _trainer_costs(self, step: int, told: dict[str, float]) -> list[Entry]:
@@ -345,7 +341,7 @@ class Run:
     def _row(self, step: int, trees: Sequence[Tree], grow: float, train: float) -> dict[str, Any]:
         """The metrics of a step; costs are what was paid since the step began."""
         costs = self.ledger.take()
-        figures = grown_figures(trees, self.recipe.reward.delegation)
+        figures = grown_figures(trees, self.recipe.reward.delegation, self.plan.credit.parts)
         if not figures["mixed_groups"] and not self.plan.credit.anchored:
             self.watch.warn(
                 f"step {step + 1}: all {figures['unmixed_groups']} groups have equal rewards:"

@@ -10,7 +10,7 @@ from typing import Any
 
 from hornbeam import models
 from hornbeam.chat import Answers, Chat, end_of_answer
-from hornbeam.credit import Method, method
+from hornbeam.credit import Method, credit, method
 from hornbeam.effects import Speaker
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.grow import Grower, Keeper
@@ -22,12 +22,14 @@ from hornbeam.programs.talk import Turn
 from hornbeam.run.engines import engine_settings
 from hornbeam.run.policies import Member, Policies, Voice
 from hornbeam.run.recipe import Recipe
-from hornbeam.score.rules import RuleScorer, check_task, make_scorer
+from hornbeam.score import PARTS, reward_parts, scope_rewards
+from hornbeam.score.rules import RewardSettings, RuleScorer, check_task, make_scorer
 from hornbeam.search import Independent, Strategy, strategy
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.load import Loaded, check_apart, load_tasks
 from hornbeam.tools import make_tool
 from hornbeam.train.sft import Example
+from hornbeam.tree import Tree
 from hornbeam.workers.local import LocalWorkers
 
 Say = Callable[[str], None]
@@ -68,11 +70,14 @@ def plan(recipe: Recipe, base: Path) -> Plan:
     for task in [*train.tasks, *held_out.tasks]:
         check_task(recipe.reward.rule, task)
     how = method(recipe.credit.method, **recipe.credit.rest())
+    if "format" in how.parts and recipe.reward.format is None:
+        raise RecipeError("credit.weights.format: set reward.format, which says what good form is")
     for column in needed_columns(recipe, how):
         if column not in recipe.guides:
-            where = "credit" if column == how.reads else "reward.delegation"
+            where = "credit.column" if column == how.reads else "reward.delegation.column"
+            where = f"credit.weights.{column}" if column in how.parts else where
             raise RecipeError(
-                f"{where}.column: no guide writes {column!r}: add a table [guides.{column}] that"
+                f"{where}: no guide writes {column!r}: add a table [guides.{column}] that"
                 " says which model does"
             )
     if how.anchored and recipe.anchor is None:
@@ -93,10 +98,22 @@ def plan(recipe: Recipe, base: Path) -> Plan:
     )
 
 
-def needed_columns(recipe: Recipe, credit: Method) -> list[str]:
+def needed_columns(recipe: Recipe, how: Method) -> list[str]:
     """Columns of guides that credit and rewards read while a run trains, each once."""
     told = recipe.reward.delegation
-    return list(dict.fromkeys(c for c in (credit.reads, told.column if told else "") if c))
+    parts = [part for part in how.parts if part not in ("reward", *PARTS)]
+    names = [how.reads, told.column if told else "", *parts]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def credit_step(trees: Sequence[Tree], rewards: RewardSettings, how: Method) -> None:
+    """Make out of outcomes the rewards that credit reads, and credit the trees of a step."""
+    for tree in trees:
+        if rewards.delegation is not None:
+            tree.columns.update(scope_rewards(tree, rewards.delegation))
+        if how.parts:
+            tree.columns.update(reward_parts(tree, rewards))
+    credit(trees, how)
 
 
 def make_tools(recipe: Recipe, base: Path) -> dict[str, Callable[..., Any]]:

@@ -3,15 +3,18 @@
 from hornbeam.score.base import Scorer
 from hornbeam.score.delegation import delegation_figures, scope_rewards
 from hornbeam.score.rules import (
+    PARTS,
     DelegationReward,
     RewardSettings,
     RuleScorer,
     check_task,
     make_scorer,
+    reward_parts,
     rules,
 )
 
 __all__ = [
+    "PARTS",
     "DelegationReward",
     "RewardSettings",
     "RuleScorer",
@@ -19,6 +22,7 @@ __all__ = [
     "check_task",
     "delegation_figures",
     "make_scorer",
+    "reward_parts",
     "rules",
     "scope_rewards",
 ]

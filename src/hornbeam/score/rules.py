@@ -29,7 +29,7 @@ from hornbeam.score.pool import NoVerdict, Pool
 from hornbeam.settings import Settings
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.families import boxed
-from hornbeam.tree import Tree
+from hornbeam.tree import Column, Tree
 
 RuleName = Literal["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym"]
 Rule = Callable[[str, str], float]
@@ -84,6 +84,27 @@ class RewardSettings(Settings):
             except re.error as error:
                 raise ValueError(f"not a regular expression: {error}") from error
         return pattern
+
+
+PARTS = ("correct", "format")  # what a reward is made of
+
+
+def reward_parts(tree: Tree, how: RewardSettings) -> dict[str, Column]:
+    """Columns `correct` (the outcome) and `format` (1 or 0) at the leaves that have a reward.
+
+    For a credit that sets several rewards against the group one by one (`gdpo`).
+    """
+    given = tree.columns.get("outcome", tree.columns["reward"])
+    correct: Column = [None] * len(tree)
+    good: Column = [None] * len(tree)
+    for leaf in tree.leaves():
+        reward = given[leaf]
+        if reward is None:
+            continue
+        fits = how.format is None or re.search(how.format, said(tree, leaf), re.DOTALL) is not None
+        correct[leaf] = reward if fits else reward + how.format_penalty
+        good[leaf] = float(fits)
+    return dict(zip(PARTS, (correct, good)))
 
 
 # --- rules: (answer, accepted answer) -> outcome -------------------------------------------------
