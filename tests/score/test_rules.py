@@ -150,3 +150,12 @@ def test_reasoning_gym_scores_by_its_own_rule():
     )
     assert rewards[1] == 1.0  # the stored answer
     assert rewards[2] < 0.1 and rewards[3] < 0.1
+
+
+def test_a_scorer_that_raises_over_an_answer_gives_nothing():
+    data = {"dataset": "prime_factorization", "metadata": None}
+    task = Task("p", "?", "2 × 3", data)
+    rewards, counts = judge(task, "2 x 3", task.answer, rule="reasoning_gym")
+    assert rewards == [0.0, 1.0] and counts == {"judged": 2}
+    broken = Task("b", "?", "two", data)  # its own answer makes the scorer raise too
+    assert judge(broken, "2 x 3", rule="reasoning_gym") == ([None], {"crashes": 1})

@@ -1,11 +1,13 @@
 """Made tasks: equal for equal arguments, train and test apart, as many as asked for."""
 
+import json
 import re
 
 import pytest
 
 from hornbeam.arithmetic import evaluate, operations, write_number
 from hornbeam.errors import DataError, RecipeError
+from hornbeam.tasks import gym
 from hornbeam.tasks.generated import generators, reasoning_gym_tasks
 from hornbeam.tasks.load import TaskSettings, load_tasks
 from hornbeam.tasks.word_problems import word_problems
@@ -59,6 +61,33 @@ def test_reasoning_gym_train_and_test_are_apart():
     assert len(questions) == len({t.id for t in train + test}) == 80
     assert train[0].data["dataset"] == "chain_sum"
     assert train[0].answer and train[0].data["metadata"]
+
+
+@pytest.mark.parametrize("name", ["word_ladder", "list_functions"])
+def test_reasoning_gym_makes_the_same_tasks_in_every_process(name, monkeypatch):
+    told = []
+    for seed in ("1", "2"):
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        told.append(reasoning_gym_tasks("train", 3, 3, dataset=name))
+    assert told[0] == told[1]
+
+
+def test_metadata_come_back_as_they_were_made():
+    made = {"a": (1, (2, [3.5, None])), "b": {1: {"x", "y"}, (2, 3): True}, "__kind__": "c", "": []}
+    back = gym.decoded(json.loads(json.dumps(gym.encoded(made))))
+    assert back == made and type(back["a"][1]) is tuple and type(back["b"][1]) is set
+    told = gym.line({"question": "q", "answer": None, "metadata": {"a": (1, 2), "b": [3]}})
+    assert told["metadata"] == {"a": [1, 2], "b": [3]} and gym.decoded(told["made"])["a"] == (1, 2)
+    assert "made" not in gym.line({"question": "q", "answer": "a", "metadata": {"b": [3]}})
+
+
+def test_options_go_with_a_task_of_reasoning_gym():
+    parts = [{"name": "chain_sum"}, {"name": "gcd", "weight": 2.0}]
+    tasks = reasoning_gym_tasks("train", 8, dataset="composite", datasets=parts)
+    assert {t.data["metadata"]["source_dataset"] for t in tasks} == {"chain_sum", "gcd"}
+    assert tasks[0].data["scoring"]["options"] == {"datasets": parts}
+    with pytest.raises(RecipeError, match="options must be JSON data"):
+        reasoning_gym_tasks("train", 1, dataset="gcd", seed_of={1})
 
 
 def test_reasoning_gym_says_what_is_wrong():

@@ -11,7 +11,7 @@ from typing import Any
 
 from hornbeam.credit.baselines import reaches
 from hornbeam.ledger import TOKENS
-from hornbeam.tasks.base import Task
+from hornbeam.tasks.base import SCORING, Task
 from hornbeam.tree import Tree
 
 
@@ -57,8 +57,10 @@ def mark_of(what: Any) -> str:
 
 
 def mark_of_task(task: Task) -> str:
-    """What tells a task from others: all that stands in it."""
-    return mark_of(task.to_json())
+    """What tells a task from others: all that stands in it but how it is scored."""
+    told = task.to_json()
+    told["data"] = {key: value for key, value in task.data.items() if key != SCORING}
+    return mark_of(told)
 
 
 def rewards_of(tree: Tree) -> tuple[float | None, ...]:

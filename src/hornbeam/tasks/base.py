@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+# Key of `data` that says how a set scores its answers; without it a task is the same task.
+SCORING = "scoring"
+
 
 @dataclass(frozen=True, slots=True)
 class Task:

@@ -6,17 +6,27 @@ Train and test never share a task: which of the two one belongs to hangs on a di
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from collections.abc import Generator as Items
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.settings import nearest
-from hornbeam.tasks.base import Task
+from hornbeam.tasks.base import SCORING, Task
 from hornbeam.tasks.hops import hop_tasks
 from hornbeam.tasks.word_problems import held_out, word_problems
 
 TRIES = 200  # draws for one task before it is said that no more can be made
+
+# -P: the folder of the script is no place to import from
+MAKER = (sys.executable, "-P", str(Path(__file__).with_name("gym.py")))
 
 Generator = Callable[..., list[Task]]
 
@@ -26,47 +36,76 @@ def reasoning_gym_tasks(
 ) -> list[Task]:
     """`count` different tasks of a reasoning-gym data set; `options` are its own settings.
 
-    `data` holds `dataset` and `metadata`, which the rule "reasoning_gym" scores by.
+    `data` holds what the rule "reasoning_gym" scores by: `dataset`, `metadata` as plain JSON, and
+    under `scoring` the metadata as they were `made`, where JSON cannot hold them, and `options`.
+    Equal arguments give equal tasks in every process. An `answer` of None: the set has none, and
+    its scorer needs none.
     """
     if split not in ("train", "test"):
         raise RecipeError(f"reasoning_gym has the splits train and test, not {split!r}")
-    made = _procedural(dataset, seed, options)
+    if not dataset:
+        raise RecipeError("reasoning_gym: name the data set, options = { dataset = 'countdown' }")
     tasks: list[Task] = []
     seen: set[str] = set()
-    index = 0
-    for number in range(count):
-        for _ in range(TRIES):
-            entry = made[index]
-            index += 1
-            metadata = json.loads(json.dumps(entry.get("metadata", {}), default=str))
-            task = Task(
-                f"{dataset}-{split}-{seed}-{number}",
-                entry["question"],
-                entry["answer"],
-                {"dataset": dataset, "metadata": metadata},
-            )
-            if task.question not in seen and held_out(_key(task)) == (split == "test"):
-                break
-        else:
-            raise DataError(
-                f"reasoning_gym {dataset}: only {number} different tasks could be made of {count}"
-            )
-        seen.add(task.question)
-        tasks.append(task)
+    with closing(_procedural(dataset, seed, options)) as made:
+        for number in range(count):
+            for entry in islice(made, TRIES):
+                data = {"dataset": dataset, "metadata": entry["metadata"]}
+                scoring = {"made": entry["made"]} if "made" in entry else {}
+                scoring |= {"options": options} if options else {}
+                data |= {SCORING: scoring} if scoring else {}
+                name = f"{dataset}-{split}-{seed}-{number}"
+                task = Task(name, entry["question"], entry["answer"], data)
+                if task.question not in seen and held_out(_key(task)) == (split == "test"):
+                    break
+            else:
+                raise DataError(
+                    f"reasoning_gym {dataset}: only {number} different tasks could be made of"
+                    f" {count}"
+                )
+            seen.add(task.question)
+            tasks.append(task)
     return tasks
 
 
-def _procedural(dataset: str, seed: int, options: dict[str, Any]) -> Any:
-    if not dataset:
-        raise RecipeError("reasoning_gym: name the data set, options = { dataset = 'countdown' }")
-    from reasoning_gym.factory import DATASETS, create_dataset
-
-    if dataset not in DATASETS:
-        raise RecipeError(f"reasoning_gym has no {dataset!r}: {nearest(dataset, DATASETS)}")
+def _procedural(
+    dataset: str, seed: int, options: dict[str, Any]
+) -> Items[dict[str, Any], None, None]:
+    """Items of a set one after the other, from a process that ends with the generator."""
     try:
-        return create_dataset(dataset, seed=seed, **options)
-    except (TypeError, ValueError, AssertionError) as error:
-        raise RecipeError(f"reasoning_gym {dataset}: {error}") from error
+        asked = json.dumps({"dataset": dataset, "seed": seed, "options": options})
+    except TypeError as error:
+        raise RecipeError(f"reasoning_gym {dataset}: options must be JSON data: {error}") from error
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8"}
+    process = subprocess.Popen(
+        MAKER,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+    )
+    with process:
+        try:
+            assert process.stdin and process.stdout
+            process.stdin.write(asked + "\n")
+            process.stdin.flush()
+            for number, text in enumerate(process.stdout):
+                told = json.loads(text)
+                if "unknown" in told:
+                    hint = nearest(dataset, told["unknown"])
+                    raise RecipeError(f"reasoning_gym has no {dataset!r}: {hint}")
+                if "error" in told:
+                    where = f", item {number}" * (number > 0)
+                    raise RecipeError(f"reasoning_gym {dataset}{where}: {told['error']}")
+                yield told
+            raise DataError(
+                f"reasoning_gym {dataset}: the process that makes items died; to see why, run"
+                f" {' '.join(MAKER)} and give it {asked}"
+            )
+        finally:
+            process.kill()
 
 
 def _key(task: Task) -> str:
