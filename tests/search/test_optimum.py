@@ -131,6 +131,33 @@ def test_visits_sum_to_simulations_by_values(
     assert state.asked.keys() == state.told.keys()
 
 
+@few
+@given(world=worlds, seed=st.integers(0, 99), beams=st.integers(1, 4), width=st.integers(1, 4))
+def test_beam_search_is_the_published_algorithm(
+    world: Decisions, seed: int, beams: int, width: int
+) -> None:
+    """One empty beam; every beam samples B2 steps, the B1 of highest value of all of them stay."""
+
+    def value(path: Path) -> float:
+        return Random(f"{seed}:{path}").uniform(-1, 1)
+
+    width = min(width, world.width)  # so that steps of one node differ
+    kept, asked = [()], 0
+    for _ in range(world.depth):
+        new = []
+        for path in kept:
+            offset = Random(f"{seed}:{path}").randrange(world.width)
+            new += [(*path, (k + offset) % world.width) for k in range(width)]
+        asked += len(new)
+        kept = sorted(new, key=value, reverse=True)[:beams]
+    tree, state = grow(world, Beam(beams=beams, width=width), seed=seed, value=value)
+    stayed = [i for i, one in enumerate(tree.columns["kept"]) if one]
+    assert {path_of(tree, i) for i in stayed} == set(kept)
+    assert len(state.asked) == asked
+    leaf = choose(tree, "kept")
+    assert leaf is not None and path_of(tree, leaf) == kept[0]
+
+
 def test_with_equal_values_beam_search_is_a_draw_from_the_policy() -> None:
     # two decisions, 0 with 2/3 and 1 with 1/3: answers 00 01 10 11 with 4/9 2/9 2/9 1/9
     world, many = Decisions(2, [0, 0, 0, 1]), 1000

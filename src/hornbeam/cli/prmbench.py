@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,12 +14,10 @@ from hornbeam.cli.credit import write
 from hornbeam.cli.processbench import (
     JUDGED,
     Asked,
-    Data,
     Device,
     File,
     Judge,
     Model,
-    Out,
     Threshold,
     bench_of,
     one,
@@ -47,8 +46,16 @@ SHOWN = {  # heading -> figure, as published
     "similar": "similarity",
 }
 
+Data = Annotated[
+    list[Path] | None,
+    typer.Option("--data", metavar="FILE", help="Items to judge, in one file or several."),
+]
 Count = Annotated[
     int | None, typer.Option("--count", min=1, help="Only so many items of each class.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Verdicts; a judge goes on with it [runs/prmbench-DIR]."),
 ]
 
 
