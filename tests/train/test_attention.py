@@ -1,11 +1,10 @@
-"""Who sees whom in a pack, and which models are refused."""
+"""Who sees whom in a pack, and what the head of a model is."""
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers.masking_utils import sliding_window_causal_mask_function
 
-from hornbeam.errors import ModelError
 from hornbeam.train import attention, forward
 from train import worlds
 
@@ -28,13 +27,18 @@ def tries(draw):
     return parents, position, end
 
 
+def rule(window):
+    """transformers' own rule of a layer."""
+    return None if window is None else sliding_window_causal_mask_function(window)
+
+
 @given(tries(), st.sampled_from([None, 1, 3]), st.sampled_from([1, 4, 128]))
 def test_a_token_sees_its_ancestors_within_the_window(trie, window, block):
     parents, position, end = trie
     visible = attention.Visible(torch.tensor(position), torch.tensor(end))
     before, attention.BLOCK = attention.BLOCK, block
     try:
-        blocks = visible.blocks(window)
+        blocks = visible.blocks(rule(window))
     finally:
         attention.BLOCK = before
     for queries, keys, mask in blocks:
@@ -45,11 +49,6 @@ def test_a_token_sees_its_ancestors_within_the_window(trie, window, block):
             assert sorted(line[:window]) == keys[mask[row]].tolist()
 
 
-@pytest.mark.parametrize("family", ["Llama", "Gemma2", "Gemma3Text", "Mistral"])
-def test_these_train_packed(family):
-    attention.check(worlds.model(family), family)
-
-
 def test_the_models_own_attention_is_back_after_the_block():
     model = worlds.model("Llama")
     before = model.config._attn_implementation
@@ -58,20 +57,34 @@ def test_the_models_own_attention_is_back_after_the_block():
     assert model.config._attn_implementation == before
 
 
-def test_refused_by_name():
-    with pytest.raises(ModelError, match=r"^gpt2 cannot train packed.*optim.packed = false"):
-        from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
-
-        config = GPTBigCodeConfig(vocab_size=31, n_positions=64, n_embd=16, n_layer=1, n_head=2)
-        attention.check(GPTBigCodeForCausalLM(config), "gpt2")
-
-
 def test_a_head_that_scales_its_logits_is_run_as_the_model_does():
     assert forward.check_head(worlds.model("Granite", logits_scaling=4.0))
     assert forward.check_head(worlds.model("Gemma2", final_logit_softcapping=3.0))
 
 
+def test_a_scale_that_no_configuration_names_is_measured():
+    model = worlds.model("Llama")
+    own = model.forward
+
+    def scaled(**given):
+        out = own(**given)
+        out.logits = out.logits * 0.7
+        return out
+
+    model.forward = scaled
+    assert forward.check_head(model)
+    hidden = torch.randn(1, 3, 32)
+    torch.testing.assert_close(forward.head(model)(hidden), 0.7 * model.lm_head(hidden))
+
+
 def test_a_head_that_is_not_known_is_refused():
     model = worlds.model("Llama")
-    model.config.logits_scaling = 2.0  # the model itself does not scale
+    own = model.forward
+
+    def bent(**given):
+        out = own(**given)
+        out.logits = out.logits.sin()
+        return out
+
+    model.forward = bent
     assert not forward.check_head(model)

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hornbeam.errors import ModelError
-from hornbeam.train import attention, flex, forward
+from hornbeam.train import attention, check, flex, forward
 from hornbeam.train.pack import packs
 from hornbeam.train.policy import Policy
 from hornbeam.train.rows import collect
 from hornbeam.train.settings import OptimSettings
 from train import worlds
-from train.test_attention import tries
+from train.test_attention import rule, tries
 
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 
@@ -40,7 +40,7 @@ def test_tiles_hold_what_is_seen_and_nothing_else(trie, window, block):
     before, flex.BLOCK = flex.BLOCK, block
     try:
         made, dense = tiles(trie)
-        mask = made.mask(window)
+        mask = made.mask(rule(window))
     finally:
         flex.BLOCK = before
     if window is not None:
@@ -97,7 +97,7 @@ def test_flex_tells_the_log_probs_that_masks_do(family, bf16):
                 found = forward.log_probs(model, pack, bf16=bf16)[0]
         torch.testing.assert_close(found, wanted, atol=0.05 if bf16 else 1e-5, rtol=0.01)
     if family == "Llama" and not bf16:
-        attention.check(model, family, "flex")
+        assert check._Rows(model, family).packed("flex", False) == ""
 
 
 def test_a_kernel_serves_all_packs_of_its_length():

@@ -308,14 +308,12 @@ def test_refusals_of_models(tmp_path):
 
 
 def test_a_model_that_cannot_train_packed_is_named_and_may_train_flat():
-    from transformers import MambaConfig, MambaForCausalLM
+    from transformers import GPTJConfig, GPTJForCausalLM
 
-    config = MambaConfig(
-        vocab_size=worlds.VOCAB, hidden_size=16, state_size=4, num_hidden_layers=1, expand=2
-    )
-    with pytest.raises(ModelError, match=r"MambaForCausalLM cannot train packed.*optim.packed"):
-        Policy(MambaForCausalLM(config))
-    flat = Policy(MambaForCausalLM(config), optim=OptimSettings(packed=False))
+    config = GPTJConfig(vocab_size=worlds.VOCAB, n_embd=16, n_layer=1, n_head=2, rotary_dim=4)
+    with pytest.raises(ModelError, match=r"GPTJForCausalLM cannot train packed.*optim.packed"):
+        Policy(GPTJForCausalLM(config))
+    flat = Policy(GPTJForCausalLM(config), optim=OptimSettings(packed=False))
     assert flat.step(credited())["updates"] == 1
 
 

@@ -33,7 +33,8 @@ def model(family: str, kv_heads: int = 2, seed: int = 0, **more: Any) -> Any:
         size |= {"head_dim": 8}
     if family in ("Gemma2", "Gemma3Text"):
         size |= {"sliding_window": 6, "query_pre_attn_scalar": 8}
-    config = getattr(transformers, f"{family}Config")(**(size | more))
+    named = "Llama4TextConfig" if family == "Llama4" else f"{family}Config"
+    config = getattr(transformers, named)(**(size | more))
     name = "Gemma3ForCausalLM" if family == "Gemma3Text" else f"{family}ForCausalLM"
     with torch.random.fork_rng():
         torch.manual_seed(seed)

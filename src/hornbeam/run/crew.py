@@ -162,7 +162,7 @@ class Station:
         part = self.recipe.of(name)
         model, self._tokenizer = base_of(part, folder, bases)
         model = model.to(device(self.recipe)).eval()
-        weights.without_dropout(model)
+        weights.without_noise(model)
         if part.lora is not None:
             model = weights.add_lora(model, part.lora, part.run.seed).eval()
         return Voice(engine_of(self.recipe, name, model, self._tokenizer, folder), model)

@@ -13,7 +13,7 @@ Left out: a backward pass on a CPU, which torch does not have.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 BLOCK = 128  # queries, and keys, of a tile
 STEPS = 8  # lengths of packs between one power of two and the next
 KERNELS = 256  # compiled for lengths, windows, with and without gradient; beyond it would run slow
@@ -33,32 +34,36 @@ class Tiles:
 
     position: Tensor
     end: Tensor
-    seen: dict[int | None, BlockMask] = field(default_factory=dict)
 
-    def mask(self, window: int | None) -> BlockMask:
-        """The mask of a pass; made once for each window."""
-        if window not in self.seen:
-            self.seen[window] = self._mask(window)
-        return self.seen[window]
+    @property
+    def total(self) -> int:
+        """How many tokens the padded pack has."""
+        return len(self.end)
 
-    def _mask(self, window: int | None) -> BlockMask:
+    def mask(self, rule: Rule | None) -> BlockMask:
+        """The mask of a pass; `rule` (batch, head, depth, depth) narrows what is on the path."""
         position, end = self.position, self.end
         first = torch.arange(0, len(end), BLOCK, device=end.device)
-        ends, places = end.view(-1, BLOCK), position.view(-1, BLOCK)
+        ends = end.view(-1, BLOCK)
         earlier = first < first[:, None]  # [queries' tile, keys' tile]
         some = earlier & (ends.amax(1) > first[:, None])
         whole = earlier & (ends.amin(1) >= first[:, None] + BLOCK)
-        if window is not None:
-            some &= places.amin(1)[:, None] - places.amax(1) < window
-            whole &= places.amax(1)[:, None] - places.amin(1) < window
-        some |= torch.eye(len(first), dtype=torch.bool, device=end.device)
 
-        def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             visible = (key <= query) & (query < end[key])
-            if window is not None:
-                visible = visible & (position[query] - position[key] < window)
+            if rule is not None:
+                visible = visible & rule(batch, head, position[query], position[key])
             return visible
 
+        if rule is not None:  # one row of tiles at a time: a rule may be anything
+            none = torch.zeros((), dtype=torch.long, device=end.device)
+            keys = torch.arange(len(end), device=end.device)
+            for row, start in enumerate(first.tolist()):
+                queries = keys[start : start + BLOCK, None]
+                seen = sees(none, none, queries, keys[None]).view(BLOCK, -1, BLOCK)
+                some[row] &= seen.any(2).any(0)
+                whole[row] &= seen.all(2).all(0)
+        some |= torch.eye(len(first), dtype=torch.bool, device=end.device)
         return BlockMask.from_kv_blocks(
             *_listed(some & ~whole),
             *_listed(whole),
@@ -95,12 +100,16 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    tiles: Tiles,
+    mask: BlockMask,
     scaling: float | None,
     softcap: float | None,
-    window: int | None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
-    """Attention of one padded pack; heads first, [1, heads, P, size], out [1, P, heads, size]."""
+    """Attention of one padded pack; heads first, [1, heads, P, size], out [1, P, heads, size].
+
+    A sink s is one more score without a value: it leaves exp(lse) / (exp(lse) + exp(s)) of the
+    weights' sum, lse being the log of the sum over the keys.
+    """
 
     def capped(score: Tensor, *_: Tensor) -> Tensor:
         assert softcap is not None
@@ -110,15 +119,20 @@ def attend(
     if torch.is_autocast_enabled(kind):  # rotary embeddings leave queries and keys in float32
         query, key, value = (t.to(torch.get_autocast_dtype(kind)) for t in (query, key, value))
     run: Any = flex_attention if kind == "cpu" else compiled()
-    out: Tensor = run(
+    told = run(
         query,
         key,
         value,
         score_mod=None if softcap is None else capped,
-        block_mask=tiles.mask(window),
+        block_mask=mask,
         scale=scaling,
         enable_gqa=True,
+        **({} if sinks is None else {"return_lse": True}),
     )
+    out: Tensor = told
+    if sinks is not None:
+        out, lse = told
+        out = out * torch.sigmoid(lse - sinks[:, None].float())[..., None].to(out.dtype)
     return out.transpose(1, 2).contiguous()
 
 

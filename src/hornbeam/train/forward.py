@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -66,14 +67,19 @@ def score(
     return told
 
 
+_SCALES: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # of heads that `check_head` measured
+
+
 def head(model: Any) -> Callable[[Tensor], Tensor]:
-    """Hidden states -> logits as the model itself makes them (Gemma's cap, Granite's scale)."""
+    """Hidden states -> logits as the model itself makes them: linear, times a scale, capped.
+
+    Where the configuration does not name the scale (`logit_scale` of Cohere, `logits_scaling` of
+    Granite), it is what `check_head` found (Falcon-H1's multiplier, MiniCPM3's width ratio).
+    """
     config = model.config.get_text_config()
     linear = model.get_output_embeddings()
     cap = getattr(config, "final_logit_softcapping", None)
-    scale = getattr(config, "logit_scale", None) or 1 / (
-        getattr(config, "logits_scaling", None) or 1
-    )
+    scale = _SCALES.get(model) or _named_scale(config)
 
     def logits(hidden: Tensor) -> Tensor:
         out: Tensor = linear(hidden)
@@ -84,20 +90,16 @@ def head(model: Any) -> Callable[[Tensor], Tensor]:
     return logits
 
 
+def _named_scale(config: Any) -> float:
+    scale = getattr(config, "logit_scale", None)
+    return float(scale or 1 / (getattr(config, "logits_scaling", None) or 1))
+
+
 def hidden_states(model: Any, pack: Pack | Reading) -> Tensor:
     """The body's last hidden states, flattened to [tokens, size]; there may be more behind them."""
-    if pack.end is None:
-        out = model.base_model(
-            input_ids=pack.ids,
-            position_ids=pack.position,
-            attention_mask=pack.real,
-            use_cache=False,
-        )
-    else:
-        given = attention.inputs(model, pack.ids, pack.position, pack.end)
-        out = model.base_model(**given)
-    hidden: Tensor = out.last_hidden_state
-    return hidden.flatten(0, 1)
+    if pack.end is not None:
+        return attention.run(model, pack.ids, pack.position, pack.end).flatten(0, 1)
+    return attention.run_rows(model, pack.ids, pack.real).flatten(0, 1)
 
 
 def _chunk(
@@ -116,10 +118,25 @@ def _chunk(
 
 
 def check_head(model: Any) -> bool:
-    """Whether body and head as run here give the logits of the model's own forward."""
+    """Whether body and head as run here give the logits of the model's own forward.
+
+    A scale that no configuration names is measured, and kept for `head`.
+    """
     device = model.get_input_embeddings().weight.device
     given = torch.tensor([[1, 2, 3, 4]], device=device) % model.config.get_text_config().vocab_size
-    with torch.no_grad():
-        whole = model(input_ids=given, use_cache=False).logits
-        parts = head(model)(model.base_model(input_ids=given, use_cache=False).last_hidden_state)
-    return bool(torch.allclose(whole, parts, rtol=1e-3, atol=1e-4))
+    try:
+        with torch.no_grad():
+            whole = model(input_ids=given, use_cache=False).logits.double()
+            hidden = attention.run_rows(model, given, None)
+            parts = head(model)(hidden).double()
+            if whole.shape == parts.shape and not _close(whole, parts, 1e-5):
+                more = (whole * parts).sum() / parts.square().sum().clamp(min=1e-30)
+                _SCALES[model] = _named_scale(model.config.get_text_config()) * float(more)
+                parts = head(model)(hidden).double()
+    except (RuntimeError, TypeError, AttributeError):  # sizes that do not fit, no linear head
+        return False
+    return whole.shape == parts.shape and _close(whole, parts, 1e-4)
+
+
+def _close(a: Tensor, b: Tensor, rtol: float) -> bool:
+    return torch.allclose(a, b, rtol=rtol, atol=1e-5)

@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from hornbeam.train import attention
+from hornbeam.train.check import check_packed
 from hornbeam.tree import Tree
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ class _Store(Cache):  # type: ignore[misc]
         for held, states in zip(pool, new):
             held[:, :, self.at] = states
         return pool
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
+        """All slots, from the first on."""
+        return self.room, 0
+
+    def get_query_offset(self, layer_idx: int = 0) -> int:
+        """None: where a token stands is told by its path."""
+        return 0
 
     def widen(self, room: int) -> None:
         """Make room for so many slots."""
@@ -92,7 +101,7 @@ class _Run:
 class _Paths:
     """Who sees whom: each new token its own path. Blocks hold runs of one tree only."""
 
-    def __init__(self, runs: Sequence[_Run], device: torch.device) -> None:
+    def __init__(self, runs: Sequence[_Run], device: torch.device, room: int) -> None:
         self.device = device
         self.parts: list[list[_Run]] = []
         for run in runs:
@@ -101,15 +110,15 @@ class _Paths:
             if not last or full or last[0].owner != run.owner:
                 self.parts.append([])
             self.parts[-1].append(run)
-        self.seen: dict[int | None, list[attention.Block]] = {}
+        self.total = room
+        depths = [np.arange(len(r.slots) - (r.stop - r.start), len(r.slots)) for r in runs]
+        self.position = torch.as_tensor(np.concatenate(depths), device=device)
 
-    def blocks(self, window: int | None) -> list[attention.Block]:
-        """All blocks; made once for each window."""
-        if window not in self.seen:
-            self.seen[window] = [self._block(part, window) for part in self.parts]
-        return self.seen[window]
+    def blocks(self, rule: attention.Rule | None) -> list[attention.Block]:
+        """All blocks."""
+        return [self._block(part, rule) for part in self.parts]
 
-    def _block(self, part: Sequence[_Run], window: int | None) -> attention.Block:
+    def _block(self, part: Sequence[_Run], rule: attention.Rule | None) -> attention.Block:
         keys = np.unique(np.concatenate([run.slots for run in part]))
         start = part[0].start
         mask = np.zeros((part[-1].stop - start, len(keys)), bool)
@@ -119,8 +128,9 @@ class _Paths:
             depth = np.arange(length - count, length)[:, None]
             place = np.arange(length)[None]
             seen = place <= depth
-            if window is not None:
-                seen &= depth - place < window
+            if rule is not None:
+                at = torch.from_numpy(depth), torch.from_numpy(place)
+                seen &= attention.allowed(rule, *at).numpy()
             mask[run.start - start : run.stop - start, columns] = seen
         used = mask.any(0)
         return (
@@ -139,7 +149,7 @@ class Frontier:
     def __init__(self, model: ValueModel, room: int) -> None:
         self.model, self.room = model, room
         if not model.optim.packed:
-            attention.check(model.body, model.name)
+            check_packed(model.body, model.name)
         self.device = model.model.score.weight.device
         self.clear()
 
@@ -210,13 +220,14 @@ class Frontier:
         model, at = self.model, torch.as_tensor(slots, device=self.device)
         self._store.at = at
         kind = self.device.type
-        with torch.autocast(kind, torch.bfloat16) if model.optim.bf16 else nullcontext():
+        bf16 = torch.autocast(kind, torch.bfloat16) if model.optim.bf16 else nullcontext()
+        with bf16, attention.seeing(_Paths(runs, self.device, self._store.room)):
             out = model.body(
                 input_ids=torch.as_tensor(self._token[slots], device=self.device)[None],
                 position_ids=torch.as_tensor(self._position[slots], device=self.device)[None],
                 past_key_values=self._store,
+                attention_mask=torch.ones(1, len(slots), dtype=torch.long, device=self.device),
                 use_cache=True,
-                visible=_Paths(runs, self.device),
             )
         self._z[slots] = model.head(out.last_hidden_state[0]).cpu().numpy()
 

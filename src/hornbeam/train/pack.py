@@ -77,10 +77,14 @@ def readings(
     *,
     packed: bool,
     device: str = "cpu",
+    turn: int | None = None,
 ) -> list[Reading]:
-    """Passes of at most `max_tokens` tokens. `places` holds (place, number) of a row's reads."""
+    """Passes of at most `max_tokens` tokens. `places` holds (place, number) of a row's reads.
+
+    `turn` is what `Rows.turn` is.
+    """
     out = []
-    for group in _tries(rows, max_tokens) if packed else _padded(rows, max_tokens):
+    for group in _groups(rows, max_tokens, packed, turn):
         layout = _trie(rows, group) if packed else _grid(rows, group)
         read = [
             (at[place], number)
@@ -126,7 +130,7 @@ def packs(
     """
     first = np.cumsum([0, *(len(row.segments) for row in rows.rows)])
     if groups is None:
-        groups = _tries(rows.rows, max_tokens) if packed else _padded(rows.rows, max_tokens)
+        groups = _groups(rows.rows, max_tokens, packed, rows.turn)
     pairs = _pairs_by_segment(rows)
     out = []
     for group in groups:
@@ -138,8 +142,8 @@ def packs(
 def cuts(rows: Rows, max_tokens: int, *, packed: bool) -> list[tuple[int, list[int]]]:
     """(tokens that are run, rows) of each pack that `packs` makes."""
     all_rows = rows.rows
+    groups = _groups(all_rows, max_tokens, packed, rows.turn)
     if not packed:
-        groups = _padded(all_rows, max_tokens)
         return [(len(all_rows[group[0]].ids) * len(group), group) for group in groups]
     return [
         (
@@ -147,13 +151,14 @@ def cuts(rows: Rows, max_tokens: int, *, packed: bool) -> list[tuple[int, list[i
             - sum(_shared(all_rows[a], all_rows[b]) for a, b in pairwise(group)),
             group,
         )
-        for group in _tries(all_rows, max_tokens)
+        for group in groups
     ]
 
 
-def _sorted(rows: Sequence[Row]) -> list[int]:
-    """Indices of the rows in the order of their ids (a prefix comes first)."""
-    return sorted(range(len(rows)), key=lambda k: rows[k].ids.astype(">u4").tobytes())
+def _sorted(rows: Sequence[Row], own: Sequence[int] | None = None) -> list[int]:
+    """Indices of the rows, all or `own`, in the order of their ids (a prefix comes first)."""
+    which = range(len(rows)) if own is None else own
+    return sorted(which, key=lambda k: rows[k].ids.astype(">u4").tobytes())
 
 
 def _shared(a: Row, b: Row) -> int:
@@ -163,11 +168,28 @@ def _shared(a: Row, b: Row) -> int:
     return int(apart[0]) if len(apart) else n
 
 
-def _tries(rows: Sequence[Row], max_tokens: int) -> Iterator[list[int]]:
+def _groups(
+    rows: Sequence[Row], max_tokens: int, packed: bool, turn: int | None
+) -> Iterator[list[int]]:
+    """The rows of each pass; none holds rows of both sides of `turn`."""
+    own = range(len(rows))
+    sides = (
+        [own]
+        if turn is None
+        else [
+            [k for k in own if len(rows[k].ids) <= turn],
+            [k for k in own if len(rows[k].ids) > turn],
+        ]
+    )
+    for side in sides:
+        yield from (_tries if packed else _padded)(rows, side, max_tokens)
+
+
+def _tries(rows: Sequence[Row], own: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
     """Sorted rows, cut where their trie would hold more than `max_tokens`."""
     group: list[int] = []
     size = 0
-    for k in _sorted(rows):
+    for k in _sorted(rows, own):
         new = len(rows[k].ids) - (_shared(rows[group[-1]], rows[k]) if group else 0)
         if group and size + new > max_tokens:
             yield group
@@ -178,10 +200,10 @@ def _tries(rows: Sequence[Row], max_tokens: int) -> Iterator[list[int]]:
         yield group
 
 
-def _padded(rows: Sequence[Row], max_tokens: int) -> Iterator[list[int]]:
+def _padded(rows: Sequence[Row], own: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
     """Rows by length, longest first, cut where padded they would hold more than `max_tokens`."""
     group: list[int] = []
-    for k in sorted(range(len(rows)), key=lambda k: -len(rows[k].ids)):
+    for k in sorted(own, key=lambda k: -len(rows[k].ids)):
         if group and len(rows[group[0]].ids) * (len(group) + 1) > max_tokens:
             yield group
             group = []

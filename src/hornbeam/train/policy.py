@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from hornbeam.errors import ModelError, StoreError
-from hornbeam.train import attention, forward, sft, weights
+from hornbeam.train import attention, forward, rope, sft, weights
+from hornbeam.train.check import check
+from hornbeam.train.compare import FirstStep
 from hornbeam.train.leaves import Batch, Fixed, Leaves, divergence, of_leaves, stops
 from hornbeam.train.objective import engine_gap, objective
 from hornbeam.train.optimise import Optimiser
@@ -46,20 +48,19 @@ class Policy:
         name: str = "",
     ) -> None:
         name = name or type(model).__name__
+        if optim.checkpointing:
+            weights.checkpoint_activations(model, name)
+        self._attention = check(model, name, optim)
+        self._lengths = rope.lengths(model)
         if not forward.check_head(model):
             raise ModelError(f"{name}: its head is more than a linear layer; it cannot be trained")
-        self._attention = attention.choose(optim.attention, model) if optim.packed else ""
-        if self._attention:
-            attention.check(model, name, self._attention)
-        weights.without_dropout(model)
-        model.eval()
+        self.name = name
+        self._first = FirstStep(model, name, optim, loss.temperature)
         self.causal = model
         self.model = weights.add_lora(model, lora, seed) if lora else model
         self.tokenizer = tokenizer
         self.loss, self.optim, self.seed = loss, optim, seed
         self.version = 0
-        if optim.checkpointing:
-            weights.checkpoint_activations(model)
         self._lay_out()
         self._named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         self._optimiser = Optimiser(
@@ -126,6 +127,7 @@ class Policy:
     def _learn(self, parts: Sequence[Rows]) -> dict[str, float]:
         told = Told()
         before = self._optimiser.updates, self._optimiser.skipped
+        self._first.prepare(parts, self._packs)
         with self._training():
             stopped = self._updates(self._batches(parts), told)
         told.join(self._over_ranks)
@@ -168,7 +170,7 @@ class Policy:
         """Rows of each minibatch: the trees in the order given, cut evenly."""
         many = min(self.optim.minibatches, len(trees))
         for n in range(many):
-            yield collect(
+            rows = collect(
                 trees[n * len(trees) // many : (n + 1) * len(trees) // many],
                 trains=trains,
                 aggregation=self.loss.aggregation,
@@ -178,6 +180,7 @@ class Policy:
                 keep_zeros=bool(self.loss.kl or self.loss.entropy or self.loss.stops),
                 needs_old=self.loss.reads_engine,
             )
+            yield self._lengths.measured(rows, self.name)
 
     def _batches(self, parts: Sequence[Rows]) -> list[Batch]:
         """Packs and constants of every minibatch in which something can train."""
@@ -225,8 +228,9 @@ class Policy:
         gate, found, apart = self.loss.gate, [], []
         early = not self.loss.by_leaf or self._leaves_first(batch)
         leaves = self._leaves(batch, told) if early else None
-        for pack, fixed in zip(batch.packs, batch.fixed):
+        for n, (pack, fixed) in enumerate(zip(batch.packs, batch.fixed)):
             logp, entropy = self._log_probs(pack)
+            self._first.check(n, pack, logp)
             if leaves is None:
                 leaves = self._leaves(batch, told, logp)
             loss, what = objective(self.loss, pack, logp, entropy, fixed, leaves)
@@ -260,15 +264,11 @@ class Policy:
 
     @contextmanager
     def _training(self) -> Iterator[None]:
-        """In training mode (which only turns activation checkpointing on), then back."""
+        """As packs are run and, where set, activations kept; else the model is as it samples."""
         how = self._attention
         attend = attention.packed(self.causal, how) if how else nullcontext()
-        self.model.train()
-        try:
-            with attend:
-                yield
-        finally:
-            self.model.eval()
+        with attend, weights.keeping_inputs(self.causal):
+            yield
 
     # --- learning from examples ------------------------------------------------------------------
 
@@ -283,7 +283,7 @@ class Policy:
         for batch in sft.batches(
             given, epochs=settings.epochs, size=settings.batch_size, seed=self.seed
         ):
-            rows = sft.rows(batch)
+            rows = self._lengths.measured(sft.rows(batch), self.name)
             if rows.rows:
                 yield self._fit(rows)
         self._end_fit()
@@ -301,8 +301,10 @@ class Policy:
         assert optimiser is not None
         before = optimiser.updates
         lr = optimiser.rate()
+        self._first.prepare([rows], self._packs, temperature=1.0)
         with self._training():
-            loss = self._total([self._likelihood(pack) for pack in self._packs(rows)])
+            found = [self._likelihood(n, pack) for n, pack in enumerate(self._packs(rows))]
+        loss = self._total(found)
         norm = optimiser.apply(loss)
         self.version += optimiser.updates - before
         return {
@@ -319,8 +321,9 @@ class Policy:
     def _end_fit(self) -> None:
         self._fitting = None
 
-    def _likelihood(self, pack: Pack) -> Tensor:
+    def _likelihood(self, number: int, pack: Pack) -> Tensor:
         logp, _ = self._forward(pack)
+        self._first.check(number, pack, logp)
         loss = -(pack.weight[pack.segment] * logp).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()

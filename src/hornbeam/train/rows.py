@@ -69,7 +69,8 @@ class Rows:
 
     `pairs` are (leaf, segment, w_i A_i): what sequence ratios need. `flat` and `trained` count the
     tokens that one row for every leaf would hold, and those of them that are trained. Read
-    "trajectory" for "leaf" where there are delegations.
+    "trajectory" for "leaf" where there are delegations. `turn` is a length: rows longer than it
+    share no forward pass with others, for the model computes them with other frequencies.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -78,6 +79,7 @@ class Rows:
     flat: int = 0
     trained: int = 0
     segments: int = 0
+    turn: int | None = None
 
 
 @dataclass(slots=True)

@@ -131,6 +131,7 @@ class ShardedPolicy(Policy):
         self.ranks, self.number = ranks, ranks.join(self)
         self._whole_at = whole_at or ranks.device
         super().__init__(model, tokenizer, **more)
+        self._first.done = True  # a row alone would need all ranks; at load the model was whole
 
     @classmethod
     def load(cls, folder: str | Path, *, ranks: Ranks, **more: Any) -> Self:  # type: ignore[override]

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from hornbeam.errors import DataError, ModelError
-from hornbeam.train import attention, forward, value_files, value_losses, weights
+from hornbeam.train import attention, forward, rope, value_files, value_losses, weights
+from hornbeam.train.check import check
 from hornbeam.train.optimise import Optimiser
 from hornbeam.train.pack import Reading, readings, unique
 from hornbeam.train.rows import Rows
@@ -64,15 +65,14 @@ class ValueModel:
         self.model, self.body = model, model.base_model
         self.tokenizer, self.optim, self.seed = tokenizer, optim, seed
         self.card = card or value_files.Card(base=Path(self.name).name)
-        self._attention = attention.choose(optim.attention, self.body) if optim.packed else ""
-        if self._attention:
-            attention.check(self.body, self.name, self._attention)
-        weights.without_dropout(model)
+        if optim.checkpointing:
+            weights.checkpoint_activations(model, self.name)
+        self._attention = check(self.body, self.name, optim)
+        self._lengths = rope.lengths(self.body)
+        weights.without_noise(model)
         model.eval()
         if lora:
             weights.add_lora(self.body, lora, seed, None)
-        if optim.checkpointing:
-            weights.checkpoint_activations(model)
 
     @classmethod
     def load(
@@ -156,19 +156,18 @@ class ValueModel:
     def _readings(self, reads: Reads) -> list[Reading]:
         device = str(self.model.score.weight.device)
         most = self.optim.max_pack_tokens
-        return readings(reads.rows, reads.places, most, packed=self.optim.packed, device=device)
+        packed, turn = self.optim.packed, self._lengths.turn
+        self._lengths.check(max((len(row.ids) for row in reads.rows), default=0), self.name)
+        return readings(reads.rows, reads.places, most, packed=packed, device=device, turn=turn)
 
     @contextmanager
     def _training(self) -> Iterator[None]:
-        """In training mode (which only turns activation checkpointing on), then back."""
+        """As packs are run and, where something learns, activations kept."""
         how = self._attention
         attend = attention.packed(self.body, how) if how else nullcontext()
-        self.model.train(torch.is_grad_enabled())
-        try:
-            with attend:
-                yield
-        finally:
-            self.model.eval()
+        learns = torch.is_grad_enabled()
+        with attend, weights.keeping_inputs(self.model) if learns else nullcontext():
+            yield
 
     # --- fitting ---------------------------------------------------------------------------------
 

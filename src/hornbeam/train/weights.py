@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,23 +73,49 @@ def add_lora(model: Any, lora: LoraSettings, seed: int, task: str | None = "CAUS
             raise ModelError(f"lora.targets = {lora.targets!r}: {line(error)}") from error
 
 
-def without_dropout(model: Any) -> None:
-    """Set every dropout to 0: a ratio compares the same function at two times."""
+def without_noise(model: Any) -> None:
+    """Set every dropout to 0: a ratio compares the same function at two times.
+
+    Families read the number from a module's own attribute as well as from `nn.Dropout`. A router's
+    jitter stays: it acts in training mode only, which no router is put into (`keeping_inputs`), and
+    PhiMoE's routing reads the same number in evaluation mode, as the width of a tie.
+    """
     for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
             module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
 
 
-def checkpoint_activations(model: Any) -> None:
+@contextmanager
+def keeping_inputs(model: Any) -> Iterator[None]:
+    """Activation checkpointing acts inside this block, where `checkpoint_activations` set it up.
+
+    It looks at `training` of the module that holds the layers or is one; nothing else goes into
+    training mode, so no layer draws random numbers or changes its own statistics.
+    """
+    held = [m for m in model.modules() if getattr(m, "gradient_checkpointing", False)]
+    for module in held:
+        module.training = True
+    try:
+        yield
+    finally:
+        for module in held:
+            module.training = False
+
+
+def checkpoint_activations(model: Any, name: str) -> None:
     """Keep only the layers' inputs in the forward pass and compute the rest again.
 
-    No state of random numbers is kept: there is no dropout.
+    No state of random numbers is kept: there is no dropout. `ModelError` where it has no way to.
     """
     old = "gradient_checkpointing_enable"  # what earlier releases of transformers 5 call it
     enable = getattr(model, "activation_checkpointing_enable", None) or getattr(model, old)
-    enable({"use_reentrant": False, "preserve_rng_state": False})
+    try:
+        enable({"use_reentrant": False, "preserve_rng_state": False})
+    except ValueError as error:
+        raise ModelError(f"{name}: {line(error)}; set optim.checkpointing = false") from error
 
 
 def trained(model: Any) -> dict[str, Any]:
