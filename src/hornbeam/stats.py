@@ -7,8 +7,9 @@ corrections for many comparisons.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,3 +151,14 @@ def _check(values: Sequence[object], what: str) -> None:
         raise DataError(f"{what} needs at least one question")
     if any(isinstance(v, float) and not math.isfinite(v) for v in values):
         raise DataError(f"{what} needs finite values")
+
+
+def named(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and value of an evaluation's figure: a share in per cent, or what `figure` says it is.
+
+    >>> named({"accuracy": 0.25}), named({"accuracy": 0.25, "figure": "mean reward"})
+    (('accuracy', '25.0 %'), ('mean reward', '0.250'))
+    """
+    value = float(row["accuracy"])
+    name = row.get("figure")
+    return (str(name), f"{value:.3f}") if name else ("accuracy", f"{100 * value:.1f} %")

@@ -85,6 +85,8 @@ def test_an_unreadable_verdict_counts_as_wrong_and_is_told() -> None:
     assert tree.columns["reward"] == [None, 1.0, 0.0, 0.0, None]
     told = {"accuracy": 0.25, "count": 4, "failed": 1, "no_verdict": 0, "unanswered": 1}
     assert measure([tree]) == told
+    tree.columns["reward"][1] = 0.8  # no share of right ones any more
+    assert measure([tree]) == {**told, "accuracy": 0.2, "figure": "mean reward"}
 
 
 def test_what_it_was_trained_with_is_what_it_is_asked_with(judge, tmp_path) -> None:

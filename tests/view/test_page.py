@@ -116,6 +116,10 @@ def test_the_head_tells_the_outcome(text):
             "Held-out accuracy: 50.0 % at step 7.",
         ),
         (
+            [{"kind": "eval", "accuracy": 0.5, "figure": "mean reward", "stage": "final"}],
+            "Held-out mean reward: 0.500 at the end.",
+        ),
+        (
             [{"kind": "train", "step": i, "reward": i / 4} for i in (1, 2)],
             "No held-out accuracy yet; training reward 0.25 at step 1, 0.5 at step 2.",
         ),

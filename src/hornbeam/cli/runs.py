@@ -145,7 +145,7 @@ def eval_command(
     sets: Sets = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure greedy accuracy on the held-out tasks of RECIPE."""
+    """Measure RECIPE on its held-out tasks, greedily: accuracy, or the mean reward."""
     from hornbeam.cli.recipes import find
     from hornbeam.run.recipe import load_recipe
 
@@ -156,6 +156,7 @@ def eval_command(
     quiet()
     from hornbeam.run import plan
     from hornbeam.run.evaluate import evaluate
+    from hornbeam.stats import named
 
     threads(told.run.threads)
     made = plan(told, path.parent)
@@ -170,7 +171,8 @@ def eval_command(
     for source in made.eval.sources:
         typer.echo(source)
     failed = f", {result['failed']} failed" if result["failed"] else ""
-    typer.echo(f"accuracy {100 * result['accuracy']:.1f} % of {result['count']}{failed}")
+    name, value = named(result)
+    typer.echo(f"{name} {value} of {result['count']}{failed}")
 
 
 def export_command(

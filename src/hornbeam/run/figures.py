@@ -36,7 +36,10 @@ def grown_figures(
 
 
 def measure(trees: Sequence[Tree], delegation: DelegationReward | None = None) -> dict[str, Any]:
-    """Accuracy over all tasks: mean reward of the leaves, a failed one counted as unsolved."""
+    """Accuracy over all tasks: mean reward of the leaves, a failed one counted as unsolved.
+
+    Where a reward is neither 0 nor 1 that is no accuracy, and `figure` says what it is.
+    """
     rewards = [tree.columns["reward"][i] for tree in trees for i in tree.leaves()]
     failed = sum(bool(tree.nodes[i].error) for tree in trees for i in tree.leaves())
     return {
@@ -46,6 +49,7 @@ def measure(trees: Sequence[Tree], delegation: DelegationReward | None = None) -
         "no_verdict": sum(r is None for r in rewards) - failed,
         "unanswered": unanswered(trees),
         **delegated(trees, delegation),
+        **({} if {*rewards} <= {None, 0.0, 1.0} else {"figure": "mean reward"}),
     }
 
 

@@ -51,6 +51,7 @@ from hornbeam.run.wire import (
     spoken,
 )
 from hornbeam.search import Independent
+from hornbeam.stats import named
 from hornbeam.store import LOST, Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
@@ -375,8 +376,8 @@ class Run:
         self._metric({**row, "seconds": round(self.ledger.seconds, 3)})
         after = {"start": "before training", "warm start": "after the warm start"}
         when = after.get(stage, f"after {step} steps")
-        share, count = row["accuracy"], row["count"]
-        self.watch.say(f"Held-out accuracy {when}: {100 * share:.1f} % of {count}", "bold")
+        name, value = named(row)
+        self.watch.say(f"Held-out {name} {when}: {value} of {row['count']}", "bold")
         self.folder.report(self.policies.chats)
 
     def _checkpoint(self, step: int) -> None:

@@ -23,6 +23,12 @@ const PANELS = [
   { title: "Warm start: loss", kind: "sft", keys: ["loss"], smooth: true },
 ];
 
+// Rewards between 0 and 1 are no accuracy: their rows say what they are.
+const graded = DATA.metrics.find((row) => row.kind === "eval" && row.figure);
+if (graded) Object.assign(PANELS[0], { title: `Held-out ${graded.figure}`, percent: false });
+const called = (key) => (graded && key === "accuracy" ? graded.figure : words(key));
+const level = (value) => (graded ? short(value) : percent(value));
+
 let axis = "step";
 const redraw = []; // one function a panel
 
@@ -108,14 +114,14 @@ function stageMarks(rows, scale, width) {
     const dot = { class: "mark", cx: x, cy: y, r: 3.5 };
     if (row.stage === "start") {
       parts.push(svg("rect", { class: "mark hollow", x: x - 4, y: y - 4, width: 8, height: 8 }));
-      parts.push(svg("text", { class: "said", x: x + 9, y: y + 4 }, `start ${percent(row.accuracy)}`));
+      parts.push(svg("text", { class: "said", x: x + 9, y: y + 4 }, `start ${level(row.accuracy)}`));
     } else if (row.stage === "warm start") {
-      const label = `warm start ${percent(row.accuracy)}`;
+      const label = `warm start ${level(row.accuracy)}`;
       parts.push(svg("line", { class: "level", x1: EDGE.left, x2: right, y1: y, y2: y }));
       parts.push(svg("path", { class: "mark", d: `M${x} ${y - 6}l6 6l-6 6l-6-6z` }));
       parts.push(svg("text", { class: "said", x: right, y: y + 15, "text-anchor": "end" }, label));
     } else if (row.stage === "final") {
-      const label = `final ${percent(row.accuracy)}`;
+      const label = `final ${level(row.accuracy)}`;
       const beside = y < EDGE.top + 14 ? y + 18 : y - 9; // below where there is no room above
       parts.push(svg("circle", { ...dot, r: 5 }));
       parts.push(svg("text", { class: "said", x: right, y: beside, "text-anchor": "end" }, label));
@@ -152,7 +158,7 @@ function addPanel(grid, panel) {
   const keys = series.map((s, k) => html("span", { class: "key" },
     svg("svg", { width: 22, height: 10, "aria-hidden": "true" },
       svg("path", { class: `curve s${k}`, d: "M1 5H21" })),
-    `${words(s.key)} `, values[k]));
+    `${called(s.key)} `, values[k]));
   const picture = svg("svg", { class: "chart", tabindex: 0, role: "img" });
   const note = series[0].width > 1 ? `line: mean of the last ${series[0].width} steps` : "";
   const card = html("article", { class: panel.stages ? "card wide" : "card" },
@@ -217,7 +223,7 @@ function table(panel, rows, series, say) {
   box.addEventListener("toggle", () => {
     if (box.children.length > 1) return;
     const staged = rows.some((row) => row.stage);
-    const heads = ["step", "tokens", ...(staged ? ["stage"] : []), ...series.map((s) => words(s.key))];
+    const heads = ["step", "tokens", ...(staged ? ["stage"] : []), ...series.map((s) => called(s.key))];
     box.append(html("table", {}, html("caption", {}, panel.title),
       html("thead", {}, html("tr", {}, heads.map((h) => html("th", { scope: "col" }, h)))),
       html("tbody", {}, rows.map((row, i) => html("tr", {},

@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from hornbeam.stats import named
 from hornbeam.tree import Tree
 from hornbeam.view.account import cost_table
 from hornbeam.view.data import LIMITS, Limits, ReportData, page_data
@@ -73,7 +74,8 @@ def outcome(metrics: list[dict[str, Any]]) -> str:
     elif now := by_stage.get("train"):
         parts.append(f"{_share(now)} at step {now.get('step', '?')}")
     if parts:
-        return "Held-out accuracy: " + ", ".join(parts) + "."
+        name = next((named(row)[0] for row in told if row.get("figure")), "accuracy")
+        return f"Held-out {name}: " + ", ".join(parts) + "."
     trained = [row for row in metrics if row.get("kind") == "train"]
     rewards = [row for row in trained if row.get("reward") is not None]
     if rewards:
@@ -86,9 +88,10 @@ def outcome(metrics: list[dict[str, Any]]) -> str:
 
 
 def _share(row: Mapping[str, Any]) -> str:
-    accuracy, count = float(row["accuracy"]), int(row.get("count") or 0)
-    known = f" ({round(accuracy * count):,} of {count:,})" if count else ""
-    return f"{100 * accuracy:.1f} %{known}"
+    (name, value), count = named(row), int(row.get("count") or 0)
+    if name != "accuracy":
+        return value
+    return value + (f" ({round(float(row['accuracy']) * count):,} of {count:,})" if count else "")
 
 
 def facts(data: ReportData) -> str:
