@@ -33,7 +33,7 @@ from hornbeam.engine.local import LocalEngine, LocalSettings
 from hornbeam.engine.network import batches
 from hornbeam.engine.prefix import Run
 from hornbeam.engine.slots import NARROW
-from hornbeam.errors import EngineError, ModelError, PromptTooLong
+from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tree import ids
 
 pytestmark = pytest.mark.filterwarnings(
@@ -485,13 +485,6 @@ def test_the_small_real_model_speaks_as_in_transformers():
         assert "tree" not in said and (answer.finish == "stop") == (
             "tree" in answer.text or answer.tokens[-1] in chat.ends
         )
-
-
-def test_models_with_other_layers_are_refused():
-    model = llama()
-    model.config.layer_types = ["linear_attention"] * 3
-    with pytest.raises(ModelError, match="linear_attention"):
-        LocalEngine(model, Chat())
 
 
 def test_answers_are_compact_arrays():

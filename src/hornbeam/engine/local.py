@@ -21,10 +21,11 @@ from torch import Tensor
 
 from hornbeam.chat import Chat
 from hornbeam.engine.base import Completion, Request, Turnstile, Weights, room
-from hornbeam.engine.network import Network, batches
+from hornbeam.engine.network import Network
 from hornbeam.engine.prefix import PrefixTree, Run
 from hornbeam.engine.sampling import pick, uniforms
 from hornbeam.engine.slots import Slots, widths
+from hornbeam.engine.trial import settled
 from hornbeam.errors import EngineError, EngineLost
 from hornbeam.settings import Settings
 from hornbeam.tree import floats, ids
@@ -102,12 +103,13 @@ class LocalEngine:
         self.deterministic = deterministic
         self.version = 0
         self.turnstile = Turnstile(self._rest)
-        self._network = Network(model)
+        self._network = settled(Network(model))
         self._model, self._weights = model, weights
         self._loaded = False
         self._held = 0  # loads that wait for what is running
         self._free = asyncio.Event()
-        self._prefixes = PrefixTree(settings.cache_tokens, self._network.logits_cost)
+        costs = self._network.logits_cost, self._network.state_cost
+        self._prefixes = PrefixTree(settings.cache_tokens, *costs)
         bounds = widths(self._network.context)
         self._groups = [_Group(Slots(self._network, bound)) for bound in bounds]
         self._waiting: list[_Job] = []
@@ -239,9 +241,9 @@ class LocalEngine:
         jobs = self._waiting[:count]
         ends = [self._add(job) for job in jobs]
         while self._prefixes.pending:
-            for runs in batches(self._prefixes.ready()):
-                for run, (kv, logits) in zip(runs, self._network.prefill(runs)):
-                    self._prefixes.fill(run, kv, logits)
+            for runs in self._network.batches(self._prefixes.ready()):
+                for run, told in zip(runs, self._network.prefill(runs)):
+                    self._prefixes.fill(run, *told)
         self._sample(jobs, torch.stack([run.known_logits() for run in ends]))
         for job in jobs:
             if job.finish or not job.sound:
@@ -283,12 +285,13 @@ class LocalEngine:
             if job.finish or not job.sound:
                 if job.sound:
                     known = job.request.prompt + job.tokens[:-1]
-                    self._prefixes.give(known, group.slots.row(row))
+                    kv, state = group.slots.row(row), group.slots.state(row)
+                    self._prefixes.give(known, kv, state)
                 group.leave(row, wipe=not job.sound)
                 self._answer(job)
             elif group.slots.lengths[row] >= group.slots.bound:
                 wider = self._groups[self._groups.index(group) + 1]
-                wider.slots.adopt(group.slots.row(row))
+                wider.slots.adopt(group.slots.row(row), group.slots.state(row))
                 wider.jobs.append(job)
                 group.leave(row)
 

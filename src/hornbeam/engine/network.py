@@ -1,77 +1,70 @@
 """The causal language model as the local engine runs it: prefill of runs, one decode step of rows.
 
-The model's own forward does the work, on the very module that is trained; it is given positions, a
-ready 4D mask and a key-value cache that writes in place. Axes: R rows, n new tokens, W columns of
-keys. Keys and values are [2, layers, R, heads, W, dim], heads being the key-value heads.
+The model's own forward does the work, on the very module that is trained. How rows share a forward
+is the plan, which `trial` settles by comparing with plain forwards. Axes: R rows, n new tokens, W
+columns. What is kept of tokens (`kv`) and of sequences (`state`) is told in `keep`.
 
-Left out: models whose layers differ in key-value shape or keep other state than keys and values.
+Left out: models whose log-probs of a token hang on the tokens after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import signature
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache
 
-from hornbeam.engine.prefix import Run
+from hornbeam.engine import masks
+from hornbeam.engine.context import context_of, vocabulary_of
+from hornbeam.engine.keep import Keep, Layout
+from hornbeam.engine.prefix import Run, State
 from hornbeam.errors import ModelError
 
-KINDS = {"full_attention", "sliding_attention"}
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How rows share a forward pass."""
+
+    prefill: str = "ragged"  # "even": rows of equal lengths; "single": also one token at a time
+    decode: str = "ragged"  # "even": rows of equal lengths
+    own: bool = True  # attention and masks by position (`masks`), not the model's
+    whole: bool = False  # nothing is kept: every token runs the whole sequence again
 
 
-class _Keep(Cache):  # type: ignore[misc]
-    """Writes new keys and values into `kv`: at columns `at` [R] of each row, or from `start` on."""
+RAGGED = Plan()
+EVEN_PREFILL = Plan(prefill="even")
+EVEN = Plan("even", "even", own=False)
+SINGLE = Plan("single", "ragged")
+SINGLE_EVEN = Plan("single", "even", own=False)
+WHOLE = Plan("even", "even", own=False, whole=True)
 
-    def __init__(self, kv: Tensor, start: int = 0, at: Tensor | None = None) -> None:
-        super().__init__(layers=[])
-        self.keys = kv[0].unbind(0)
-        self.values = kv[1].unbind(0)
-        self.start = start
-        self.at = at
-        self.rows = torch.arange(kv.shape[2], device=kv.device)
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
-        """All keys and values of the layer, the new ones included."""
-        keys, values = self.keys[layer_idx], self.values[layer_idx]
-        if self.at is None:
-            keys[:, :, self.start :] = key_states
-            values[:, :, self.start :] = value_states
-        else:
-            keys[self.rows, :, self.at] = key_states[:, :, 0]
-            values[self.rows, :, self.at] = value_states[:, :, 0]
-        return keys, values
+CACHES = ("past_key_values", "cache_params")  # what models call what they keep
 
 
 class Network:
-    """A `transformers` causal LM, plain or with LoRA, as key-value arithmetic."""
+    """A `transformers` causal LM, plain or with LoRA, as arithmetic on what it keeps."""
 
     def __init__(self, model: Any) -> None:
         if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
             raise ModelError("the local engine runs LoRA, not prompt-learning adapters: use LoRA")
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
-        config = self.model.config.get_text_config()
-        self.config = config
-        kinds = set(getattr(config, "layer_types", None) or ())
-        if kinds - KINDS:
-            raise ModelError(
-                f"the local engine cannot run layers of type {', '.join(sorted(kinds - KINDS))}:"
-                " use a model with full or sliding attention"
-            )
-        self.layers = int(config.num_hidden_layers)
-        self.heads = int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
-        width = getattr(config, "head_dim", None)
-        self.dim = int(width or config.hidden_size // config.num_attention_heads)
-        self.vocabulary = int(config.vocab_size)
-        self.context = int(getattr(config, "max_position_embeddings", None) or 2**31 - 1)
-        window = getattr(config, "sliding_window", None)
-        self.window = int(window) if window and (not kinds or "sliding_attention" in kinds) else 0
-        self.mixed = bool(self.window and kinds)  # the model takes a mask for each kind of layer
+        self.config = self.model.config.get_text_config(decoder=True)
+        self.vocabulary = vocabulary_of(self.model)
+        self.context = context_of(self.model)
+        self.plan = RAGGED
+        self.layout = Layout([])
+        self.watched: masks.Places | None = None  # of the last forward, for `trial`
+        taken = signature(self.model.forward).parameters
+        self._takes = {name for name in ("position_ids", "logits_to_keep") if name in taken}
+        self._cache = next((name for name in CACHES if name in taken), CACHES[0])
+        configs = {id(c): c for m in self.model.modules() if (c := getattr(m, "config", None))}
+        self._configs = [c for c in configs.values() if hasattr(c, "_attn_implementation_internal")]
 
     @property
     def like(self) -> Tensor:
@@ -80,105 +73,201 @@ class Network:
         return weight
 
     @property
+    def _unit(self) -> int:
+        """Numbers that are kept of a token, or as many as tell its memory."""
+        return self.layout.features or int(getattr(self.config, "hidden_size", None) or 1)
+
+    @property
     def logits_cost(self) -> int:
-        """Memory of one row of logits, in tokens' worth of keys and values (rounded up)."""
-        return -(-self.vocabulary // (2 * self.layers * self.heads * self.dim))
+        """Memory of one row of logits, in tokens' worth of what is kept (rounded up)."""
+        return -(-self.vocabulary // self._unit)
+
+    @property
+    def state_cost(self) -> int:
+        """Memory of a sequence's state, in tokens' worth of what is kept (rounded up)."""
+        return -(-self.layout.state_features // self._unit)
 
     def empty(self, rows: int, width: int) -> Tensor:
-        """Room for keys and values; zeros, since 0 * NaN would pass through the mask."""
-        shape = (2, self.layers, rows, self.heads, width, self.dim)
-        return self.like.new_zeros(shape)
+        """Room for what is kept of tokens; in whole runs that is their ids."""
+        if self.plan.whole:
+            return torch.zeros(1, 1, rows, 1, width, 1, dtype=torch.long, device=self.like.device)
+        return self.layout.columns(self.like, rows, width)
+
+    def blank(self, rows: int) -> State:
+        """The states of rows before their first token."""
+        return () if self.plan.whole else self.layout.state(self.like, rows)
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
-        """The model as it must be to sample: dropout off, an attention that takes our mask.
+        """The model as it must be to sample: dropout off.
 
         What was in training mode is so again afterwards, module by module.
         """
         training = [module for module in self.model.modules() if module.training]
-        attention = self.config._attn_implementation
         for module in training:
             module.training = False
-        if attention not in ("eager", "sdpa"):
-            capped = getattr(self.config, "attn_logit_softcapping", None)
-            self.config._attn_implementation = "eager" if capped else "sdpa"
         try:
             yield
         finally:
-            self.config._attn_implementation = attention
             for module in training:
                 module.training = True
 
-    @torch.no_grad()
-    def prefill(self, runs: Sequence[Run]) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values, and the logits after the last token, of runs whose parents have theirs.
+    def batches(self, runs: Sequence[Run]) -> Iterator[list[Run]]:
+        """Runs that may be run at once."""
+        if self.plan.prefill == "ragged":
+            yield from batches(runs)
+            return
 
-        Rows are padded: contexts on the right, new tokens on the left, so that all end together.
+        def lengths(run: Run) -> tuple[int, int]:
+            size = len(run.tokens)
+            return (run.start + size, 0) if self.plan.whole else (run.start, size)
+
+        for _, alike in groupby(sorted(runs, key=lengths), lengths):
+            yield from batches(list(alike))
+
+    @torch.no_grad()
+    def prefill(self, runs: Sequence[Run]) -> list[tuple[Tensor, Tensor, State]]:
+        """What is kept of the tokens, logits and state after the last one, of each run.
+
+        The runs are one of `batches`, their parents have theirs. Rows are padded: contexts on the
+        right, new tokens on the left, so that all end together.
         """
         new = max(len(run.tokens) for run in runs)
         past = max(run.start for run in runs)
-        kv = self.empty(len(runs), past + new)
-        device = kv.device
+        kv, state = self.empty(len(runs), past + new), self.blank(len(runs))
         tokens = torch.zeros(len(runs), new, dtype=torch.long)
         for row, run in enumerate(runs):
             copy_path(run.path()[:-1], kv[:, :, row])
+            copy_state(run.parent, state, row)
             tokens[row, new - len(run.tokens) :] = torch.tensor(run.tokens)
+        if self.plan.whole:
+            logits = self._whole(runs, kv)
+        elif self.plan.prefill == "single" and past:
+            for at in range(new):
+                one, upto = tokens[:, at : at + 1].to(kv.device), kv[..., : past + at + 1, :]
+                logits = self._forward(one, None, Keep(self.layout, upto, state, past + at))
+        else:
+            places = self._ragged(runs, past, new, kv.device) if self.plan.own else None
+            keep = Keep(self.layout, kv, state, past, uneven=self.plan.prefill == "ragged")
+            logits = self._forward(tokens.to(kv.device), places, keep)
+        ends = past + new
+        return [
+            (
+                kv[:, :, row, :, ends - len(run.tokens) : ends].clone(),
+                logits[row].clone(),
+                tuple(part[row].clone() for part in state),
+            )
+            for row, run in enumerate(runs)
+        ]
+
+    def _whole(self, runs: Sequence[Run], kv: Tensor) -> Tensor:
+        """Logits of sequences of equal length; the new ids end where the columns end."""
+        rows = []
+        for row, run in enumerate(runs):
+            own = torch.tensor(run.tokens, device=kv.device)
+            kv[0, 0, row, 0, kv.shape[4] - len(own) :, 0] = own
+            rows.append(torch.cat([kv[0, 0, row, 0, : run.start, 0], own]))
+        return self._plain(torch.stack(rows))
+
+    def _ragged(
+        self, runs: Sequence[Run], past: int, new: int, device: torch.device
+    ) -> masks.Places:
         starts = torch.tensor([run.start for run in runs], device=device)[:, None]
         sizes = torch.tensor([len(run.tokens) for run in runs], device=device)[:, None]
         column = torch.arange(past, device=device)[None]
         before = torch.where(column < starts, column, -1)
         offset = torch.arange(new, device=device)[None] - (new - sizes)
         queries = torch.where(offset >= 0, starts + offset, -1)
-        mask = self._mask(torch.cat([before, queries], 1), queries)
-        logits = self._forward(tokens.to(device), queries.clamp(min=0), mask, _Keep(kv, past))
-        return [
-            (kv[:, :, row, :, past + new - len(run.tokens) :].clone(), logits[row].clone())
-            for row, run in enumerate(runs)
-        ]
+        return masks.Places(queries, torch.cat([before, queries], 1), self.like.dtype)
 
     @torch.no_grad()
-    def decode(self, tokens: Sequence[int], lengths: Sequence[int], kv: Tensor) -> Tensor:
-        """Logits [R, V] after one more token a row; row r of `kv` holds `lengths[r]` tokens."""
-        at = torch.tensor(lengths, device=kv.device)
-        columns = torch.arange(kv.shape[4], device=kv.device)[None]
-        mask = self._mask(columns, at[:, None])
+    def decode(
+        self, tokens: Sequence[int], lengths: Sequence[int], kv: Tensor, state: State
+    ) -> Tensor:
+        """Logits [R, V] after one more token a row; row r holds `lengths[r]` tokens and a state."""
         step = torch.tensor(tokens, device=kv.device)[:, None]
-        return self._forward(step, at[:, None], mask, _Keep(kv, at=at))
+        if self.plan.decode == "even":
+            return self._even(step, lengths, kv, state)
+        at = torch.tensor(lengths, device=kv.device)
+        columns = torch.arange(kv.shape[4], device=kv.device).expand(len(lengths), -1)
+        places = masks.Places(at[:, None], columns, self.like.dtype)
+        keep = Keep(self.layout, kv, state, max(lengths), at, uneven=True)
+        return self._forward(step, places, keep)
 
-    def _forward(self, tokens: Tensor, positions: Tensor, mask: Any, keep: _Keep) -> Tensor:
-        out = self.model(
-            input_ids=tokens,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=keep,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: Tensor = out.logits[:, -1]
+    def _even(self, step: Tensor, lengths: Sequence[int], kv: Tensor, state: State) -> Tensor:
+        """A step of rows of equal length at a time, on copies of what they hold."""
+        out: list[Tensor] = [step] * len(lengths)
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        for length, alike in groupby(order, lengths.__getitem__):
+            rows = torch.tensor(list(alike), device=kv.device)
+            part = kv[..., : length + 1, :].index_select(2, rows)
+            own = tuple(held.index_select(0, rows) for held in state)
+            if self.plan.whole:
+                part[0, 0, :, 0, length] = step[rows]
+                logits = self._plain(part[0, 0, :, 0, :, 0])
+            else:
+                logits = self._forward(step[rows], None, Keep(self.layout, part, own, length))
+            kv[:, :, rows, :, length] = part[..., length, :]
+            for held, new in zip(state, own):
+                held[rows] = new
+            for row, told in zip(rows.tolist(), logits):
+                out[row] = told
+        return torch.stack(out)
+
+    def _forward(self, tokens: Tensor, places: masks.Places | None, keep: Keep) -> Tensor:
+        """Logits [R, V] after the last token; `keep` holds the new columns and states."""
+        given: dict[str, Any] = {self._cache: keep, "use_cache": True}
+        if places is not None:
+            if self.layout.count:  # ones: transformers neither pads nor looks for packed rows
+                given["attention_mask"] = torch.ones_like(places.keys, dtype=torch.bool)
+            if "position_ids" in self._takes:
+                given["position_ids"] = places.queries.clamp(min=0)
+        before = keep.state()
+        with self._attending(places):
+            logits = self._plain(tokens, **given)
+        for held, new in zip(before, keep.state()):
+            if new is not held:
+                held.copy_(new)
+        self.watched = places
         return logits
 
-    def _mask(self, keys: Tensor, queries: Tensor) -> Tensor | dict[str, Tensor]:
-        """What query positions [R, n] may see of key positions [R, W]; position -1 is padding."""
-        key, query = keys[:, None, None, :], queries[:, None, :, None]
-        seen = (key <= query) & (key >= 0)
-        if not self.window:
-            return self._additive(seen)
-        near = self._additive(seen & (key > query - self.window))
-        if not self.mixed:
-            return near
-        return {"full_attention": self._additive(seen), "sliding_attention": near}
+    def _plain(self, tokens: Tensor, **given: Any) -> Tensor:
+        if "logits_to_keep" in self._takes:
+            given["logits_to_keep"] = 1
+        given.setdefault("use_cache", False)
+        logits: Tensor = self.model(input_ids=tokens, **given).logits[:, -1]
+        return logits
 
-    def _additive(self, seen: Tensor) -> Tensor:
-        kind = self.like.dtype
-        hidden = torch.tensor(torch.finfo(kind).min, dtype=kind, device=seen.device)
-        return torch.where(seen, torch.zeros_like(hidden), hidden)
+    @contextmanager
+    def _attending(self, places: masks.Places | None) -> Iterator[None]:
+        """Attention and masks by position in this block, where there are positions."""
+        if places is None:
+            yield
+            return
+        before = [config._attn_implementation_internal for config in self._configs]
+        for config in self._configs:
+            config._attn_implementation_internal = masks.NAME
+        try:
+            with masks.placed(places):
+                yield
+        finally:
+            for config, name in zip(self._configs, before):
+                config._attn_implementation_internal = name
 
 
 def copy_path(path: Sequence[Run], kv: Tensor) -> None:
-    """Write the keys and values of a path into a row [2, layers, heads, W, dim], from 0 on."""
+    """Write what is kept of a path's tokens into a row [a, b, heads, W, size], from 0 on."""
     for run in path:
         assert run.kv is not None
         kv[:, :, :, run.start : run.start + len(run.tokens)] = run.kv
+
+
+def copy_state(run: Run | None, state: State, row: int) -> None:
+    """Write the state after a run into a row of states; before the root nothing is to write."""
+    if run is not None and run.parent is not None and state:
+        assert run.state is not None
+        for held, known in zip(state, run.state):
+            held[row] = known
 
 
 def batches(runs: Sequence[Run], limit: int = 2048) -> Iterator[list[Run]]:

@@ -2,6 +2,8 @@
 
 A radix tree of runs of tokens. A run holds its keys and values `kv` [2, layers, heads, tokens,
 dim], or None while it is pending, and the logits after its last token where a prompt ends there.
+Of a recurrent model it also holds the state after its last token, which its children start from: a
+run that is cut in two leaves the upper half without one, to be run again when it is needed.
 Prompts are added first, pending runs are then computed level by level (parents before children),
 so what requests share is computed once even when they arrive together.
 
@@ -20,12 +22,13 @@ from torch import Tensor
 from hornbeam.tree import ids
 
 CHUNK = 512  # longest run that is computed in one piece
+State = tuple[Tensor, ...]  # what a recurrent model keeps of a sequence; empty where it keeps none
 
 
 class Run:
     """Some tokens that follow on the parent's, and what the model made of them."""
 
-    __slots__ = ("children", "kv", "logits", "parent", "start", "tokens", "used", "wanted")
+    __slots__ = ("children", "kv", "logits", "parent", "start", "state", "tokens", "used", "wanted")
 
     def __init__(self, parent: Run | None, tokens: array[int], start: int) -> None:
         self.parent = parent
@@ -33,6 +36,7 @@ class Run:
         self.start = start  # how many tokens come before
         self.children: dict[int, Run] = {}
         self.kv: Tensor | None = None
+        self.state: State | None = None  # after the last token
         self.logits: Tensor | None = None  # [V], after the last token
         self.wanted = False  # a prompt ends here: the logits are asked for
         self.used = 0
@@ -55,9 +59,10 @@ class Run:
 class PrefixTree:
     """Keys and values of token sequences, of one version of the weights."""
 
-    def __init__(self, budget: int, logits_cost: int = 0) -> None:
+    def __init__(self, budget: int, logits_cost: int = 0, state_cost: int = 0) -> None:
         self.budget = budget
         self.logits_cost = logits_cost  # of one row of logits, in tokens' worth of memory
+        self.state_cost = state_cost  # of one state, likewise; 0 where the model has none
         self.held = 0  # tokens' worth of memory in use
         self.root = Run(None, ids(), 0)
         self.pending: list[Run] = []
@@ -72,22 +77,40 @@ class PrefixTree:
             self.pending.append(run)
             at += CHUNK
         if run.kv is not None and run.logits is None:  # the last token is run again for its logits
-            if len(run.tokens) > 1:
+            if len(run.tokens) > 1 and not self.state_cost:
                 self._split(run, len(run.tokens) - 1)  # `run` stays the lower half
-            run.kv = None
-            self.held -= 1
-            self.pending.append(run)
-            fresh = 1
+            fresh += self._again(run)
         run.wanted = True
+        above = run.parent if self.state_cost and run.kv is None else None
+        while above is not None and above is not self.root and above.state is None:
+            if above.kv is not None:  # cut in two since it was run: its lower half has the state
+                fresh += self._again(above)
+            above = above.parent
         return run, fresh
+
+    def _again(self, run: Run) -> int:
+        """Let a run be computed again; how many tokens that is."""
+        self.held -= len(run.tokens) + self._state_held(run)
+        run.kv = run.state = None
+        self.pending.append(run)
+        return len(run.tokens)
+
+    def _state_held(self, run: Run) -> int:
+        return self.state_cost if run.state is not None else 0
+
+    def _keep_state(self, run: Run, state: State) -> None:
+        if state:
+            run.state = state
+            self.held += self.state_cost
 
     def ready(self) -> list[Run]:
         """The pending runs above which all is computed (what is run again has children)."""
         return [r for r in self.pending if all(a.kv is not None for a in r.path()[:-1])]
 
-    def fill(self, run: Run, kv: Tensor, logits: Tensor) -> None:
+    def fill(self, run: Run, kv: Tensor, logits: Tensor, state: State = ()) -> None:
         """A pending run was computed; `logits` [V] are kept if a prompt ends there."""
         run.kv = kv
+        self._keep_state(run, state)
         self.held += len(run.tokens)
         if run.wanted and run.logits is None:
             run.logits = logits
@@ -96,7 +119,7 @@ class PrefixTree:
 
     def known(self, tokens: array[int]) -> int:
         """How many of the first tokens are computed already; nothing is changed."""
-        run, at = self.root, 0
+        run, at, stated = self.root, 0, 0
         while at < len(tokens):
             below = run.children.get(tokens[at])
             if below is None or below.kv is None:
@@ -106,15 +129,19 @@ class PrefixTree:
             if shared < len(below.tokens):
                 break
             run = below
-        return at
+            if run.state is not None:
+                stated = at
+        return stated if self.state_cost else at
 
-    def give(self, tokens: array[int], kv: Tensor) -> None:
-        """Keep the keys and values `kv` [2, layers, heads, tokens, dim] of a sequence."""
+    def give(self, tokens: array[int], kv: Tensor, state: State = ()) -> None:
+        """Keep keys and values [2, layers, heads, tokens, dim] and the state of a sequence."""
         run, at = self._walk(tokens)
         if at < len(tokens):
             run = self._hang(run, tokens[at:], at)
             run.kv = kv[:, :, :, at:].clone()
             self.held += len(run.tokens)
+        if run.state is None:
+            self._keep_state(run, tuple(held.clone() for held in state))
 
     def trim(self) -> None:
         """Drop what was used least recently, leaves first, until the budget holds.
@@ -131,7 +158,8 @@ class PrefixTree:
             parent = run.parent
             assert parent is not None
             del parent.children[run.tokens[0]]
-            self.held -= len(run.tokens) + (self.logits_cost if run.logits is not None else 0)
+            self.held -= len(run.tokens) + self._state_held(run)
+            self.held -= self.logits_cost if run.logits is not None else 0
             if not parent.children and parent is not self.root:
                 heapq.heappush(leaves, (parent.used, next(ties), parent))
 

@@ -1,0 +1,202 @@
+"""How a model is to be run by the local engine, found by trying it on a few tokens at load.
+
+Some rows that share a beginning are run as requests are, prefilled and sampled on, and compared
+with one plain forward pass a row. The first plan that gives the same is taken, from rows of any
+length together down to running the whole sequence for every token; a model that no plan fits is
+refused in one line. Windows and other rules that are longer than these rows are not reached by
+them: rows of unlike length share a forward only where attention is seen to take the masks that
+`masks` makes from the model's own rules, and where the model does not ask how much is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hornbeam.engine import keep
+from hornbeam.engine import network as ways
+from hornbeam.engine.keep import Layout
+from hornbeam.engine.network import Network, Plan
+from hornbeam.engine.prefix import PrefixTree
+from hornbeam.engine.slots import Slots
+from hornbeam.errors import ModelError
+from hornbeam.tree import ids
+
+NEAR = 2e-5  # of the largest log-prob; of the same arithmetic in other shapes 1e-6 is seen
+NEAR_HALF = 5e-2  # the same in 16 bits
+SHARED, OWN, STEPS = 5, (3, 6), 2
+LONG = 120  # tokens of the row that tells whether whole runs may be compared at all
+_settled: dict[tuple[str, ...], tuple[Plan, Layout]] = {}  # by all that the way of running hangs on
+
+
+def settled(network: Network) -> Network:
+    """The network with its plan; raises `ModelError` where none gives what the model gives."""
+    key = _key(network)
+    if key not in _settled:
+        found = _find(network)
+        if found is None:  # the weights are damaged: every request will be told so
+            return network
+        _settled[key] = found
+    network.plan, network.layout = _settled[key]
+    return network
+
+
+def _key(network: Network) -> tuple[str, ...]:
+    model = network.model
+    kinds = {type(m).__qualname__ for m in model.modules()}
+    config = model.config.to_dict()
+    told = json.dumps(config, default=str, sort_keys=True)
+    like = network.like
+    return type(model).__qualname__, told, str(sorted(kinds)), str(like.dtype), str(like.device)
+
+
+def _find(network: Network) -> tuple[Plan, Layout] | None:
+    name = network.config._name_or_path or type(network.model).__name__
+    tail = f"{name} cannot run in the local engine"
+    rows = _rows(network)
+    with network.sampling(), torch.no_grad(), _quiet(network.like.device):
+        try:
+            wanted = [_plain(network, row) for row in rows]
+        except Exception as error:
+            raise ModelError(
+                f"{tail}: it does not run from token ids alone: {_line(error)}"
+            ) from error
+        if not all(bool(told.isfinite().all()) for told in wanted):
+            return None
+        found = _layout(network, rows[0])
+        why = ""
+        for plan in _plans(found):
+            network.plan, network.layout = plan, found or Layout([])
+            try:
+                told = _run(network, rows)
+            except Exception as error:
+                why = why or _line(error)
+                continue
+            apart = max(_apart(told, wanted), _later(network) if plan.whole else 0.0)
+            if apart <= (NEAR if network.like.dtype.itemsize > 2 else NEAR_HALF):
+                return network.plan, network.layout
+            why = f"token by token its log-probs differ by {apart:.0e} from one plain forward"
+    raise ModelError(f"{tail}: {why}; use an engine that serves it")
+
+
+def _rows(network: Network) -> list[list[int]]:
+    """Rows of token ids that share a beginning; the marks of the vocabulary are among them."""
+    config = network.config
+    size = network.vocabulary
+    named = (getattr(config, f"{kind}_token_id", None) for kind in ("bos", "eos", "pad"))
+    marks = [m for m in named if isinstance(m, int) and 0 <= m < size]
+    start = size // 3
+    words = iter((start + 7919 * i) % size for i in range(99))
+    shared = [next(words) for _ in range(SHARED)]
+    shared[1 : 1 + len(marks)] = marks
+    rows = [shared + [next(words) for _ in range(own + STEPS)] for own in OWN]
+    rows.append(shared[:-2] + [next(words) for _ in range(1 + STEPS)])
+    return [row[: max(1 + STEPS, network.context)] for row in rows]
+
+
+def _plans(found: Layout | None) -> Iterator[Plan]:
+    """Plans that may fit, the fastest first."""
+    if found is not None:
+        indexed = any(len(layer.columns) > 2 for layer in found.layers)
+        if not indexed:
+            yield ways.EVEN_PREFILL if found.states else ways.RAGGED
+        if found.states:
+            yield ways.SINGLE
+        yield ways.EVEN
+        if found.states:
+            yield ways.SINGLE_EVEN
+    yield ways.WHOLE
+
+
+def _plain(network: Network, row: Sequence[int]) -> Tensor:
+    """Log-probs [n, V] by one plain forward pass."""
+    tokens = torch.tensor([row], device=network.like.device)
+    logits = network.model(input_ids=tokens, use_cache=False).logits[0]
+    if logits.shape[:1] != (len(row),):
+        raise ModelError("its logits are not one row a token")
+    return torch.log_softmax(logits.float(), -1)
+
+
+def _layout(network: Network, row: Sequence[int]) -> Layout | None:
+    """What the model keeps of a row, by its own cache."""
+    tokens = torch.tensor([row], device=network.like.device)
+    try:
+        told = network.model(input_ids=tokens, use_cache=True)
+    except Exception:
+        return None
+    caches = (getattr(told, name, None) for name in ways.CACHES)
+    return next((keep.read(cache) for cache in caches if cache is not None), None)
+
+
+def _run(network: Network, rows: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Logits [1 + STEPS, V] of each row: after its prompt and after each token sampled on."""
+    tree = PrefixTree(2**31, network.logits_cost, network.state_cost)
+    ends = [tree.add(ids(row[:-STEPS]))[0] for row in rows]
+    while tree.pending:
+        for runs in network.batches(tree.ready()):
+            for run, told in zip(runs, network.prefill(runs)):
+                tree.fill(run, *told)
+            _check(network)
+    out = [[run.known_logits()] for run in ends]
+    slots = Slots(network, 2**31)
+    slots.join([run.path() for run in ends])
+    for step in range(STEPS):
+        after = slots.step([row[step - STEPS] for row in rows])
+        _check(network)
+        for each, logits in zip(out, after):
+            each.append(logits)
+    return [torch.stack(each) for each in out]
+
+
+def _later(network: Network) -> float:
+    """By how much tokens that come later change a row's log-probs, as a part of the largest."""
+    row = [(7919 * i) % network.vocabulary for i in range(1, min(LONG, network.context) + 1)]
+    full = _plain(network, row)
+    cuts = range(len(row) // 3, len(row), max(1, len(row) // 5))
+    apart = max(float((_plain(network, row[:at])[-1] - full[at - 1]).abs().max()) for at in cuts)
+    return apart / float(full.abs().max())
+
+
+def _check(network: Network) -> None:
+    """Raise `ModelError` unless rows of unlike length could share the forward pass just run."""
+    places = network.watched
+    if places is None:
+        return
+    if places.foreign or places.calls < network.layout.count:
+        raise ModelError("its attention does not take masks by position")
+
+
+def _apart(told: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    """Largest difference of log-probs, as a part of the largest log-prob."""
+    worst = largest = 0.0
+    for got, full in zip(told, wanted):
+        want = full[-1 - STEPS :]
+        if got.shape != want.shape:
+            return float("inf")
+        apart = (torch.log_softmax(got.float(), -1) - want).abs().max()
+        if not apart.isfinite():
+            return float("inf")
+        worst, largest = max(worst, float(apart)), max(largest, float(want.abs().max()))
+    return worst / largest if largest else worst
+
+
+@contextmanager
+def _quiet(device: torch.device) -> Iterator[None]:
+    """What is tried draws from no one's random numbers."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
+def _line(error: Exception) -> str:
+    """The first line of what an error says."""
+    said: Any = str(error).strip().splitlines()
+    return (
+        said[0]
+        if said and isinstance(error, ModelError)
+        else f"{type(error).__name__}: {(said or [''])[0]}"
+    )
