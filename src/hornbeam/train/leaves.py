@@ -96,9 +96,11 @@ def by_leaf(
     over_ranks: Over = torch.Tensor.detach,
 ) -> Tensor:
     """Sums over all trained tokens of each leaf of what `values` say of tokens, shape [leaves]."""
-    total = torch.zeros(leaves, device=values[0].device)
+    total = torch.zeros(leaves, dtype=packs[0].plus.dtype, device=values[0].device)
     for pack, value in zip(packs, values):
-        of_segment = torch.zeros_like(pack.plus).index_add(0, pack.segment, value.float())
+        of_segment = torch.zeros_like(pack.plus).index_add(
+            0, pack.segment, value.to(pack.plus.dtype)
+        )
         total.index_add_(0, pack.leaf, of_segment[pack.pair])
     return over_ranks(total)
 
@@ -151,7 +153,7 @@ def _gated(
     terms = torch.zeros_like(total)
     for pack in packs:
         lost = pack.value != 0 if gate.of == "all" else pack.value < 0
-        terms.index_add_(0, pack.leaf, lost.float())
+        terms.index_add_(0, pack.leaf, lost.to(terms.dtype))
     lose = (over_ranks(terms) > 0) & ~keep
     return keep.float(), {"gated_leaves": (lose.float().sum(), leaves)}
 
