@@ -8,6 +8,7 @@ from hornbeam.errors import ScoreError
 from hornbeam.score import RewardSettings, check_task, make_scorer, rules
 from hornbeam.score.rules import accepted_answers, answer_text, said
 from hornbeam.tasks import Task
+from hornbeam.tasks.families import family_tasks
 from hornbeam.tasks.generated import reasoning_gym_tasks
 from hornbeam.tree import Node, Tree
 
@@ -54,6 +55,36 @@ WHO = Task("w", "Who?", ["The Beatles", "Fab Four"])
 )
 def test_rules_by_hand(rule, answer, accepted, outcome):
     assert rules[rule](answer, accepted) == pytest.approx(outcome)
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted", "squad", "hotpot"),
+    [
+        ("yes", "Yes.", 1.0, 1.0),
+        ("yes it is", "yes", 0.5, 0.0),
+        ("no", "no one", 2 / 3, 0.0),
+        ("noanswer", "a noanswer here", 2 / 3, 0.0),
+        ("yes and no", "no or yes", 2 / 3, 2 / 3),
+        ("the fab beatles", "The Beatles", 2 / 3, 2 / 3),
+        ("dog", "cat", 0.0, 0.0),
+    ],
+)
+def test_f1_is_that_of_the_set(answer, accepted, squad, hotpot):
+    def told(data):
+        return judge(Task("t", "?", [accepted], data), answer, rule="f1")[0][0]
+
+    assert told({}) == told({"scoring": {"f1": "squad"}}) == pytest.approx(squad)
+    assert told({"scoring": {"f1": "hotpotqa"}}) == pytest.approx(hotpot)
+    with pytest.raises(ScoreError, match=r"data\.scoring\.f1 = 'kilt': 'squad' and 'hotpotqa' are"):
+        told({"scoring": {"f1": "kilt"}})
+
+
+@pytest.mark.parametrize("name", ["hotpotqa", "2wikimultihopqa", "musique", "nq"])
+def test_sets_say_how_they_are_scored(name):
+    rows = [(1, {"question": "?", "answers": ["yes"]})]
+    (task,) = family_tasks(name, "test", rows, "here")
+    told = judge(task, "yes it is", rule="f1")[0]
+    assert told == [0.0 if name in ("hotpotqa", "2wikimultihopqa") else 0.5]
 
 
 def test_strings_numbers_and_mappings_are_answers():

@@ -19,7 +19,7 @@ from hornbeam.credit.scoped import walk
 from hornbeam.errors import DataError
 from hornbeam.programs.talk import read_answer
 from hornbeam.score.normalise import normalise
-from hornbeam.score.rules import DelegationReward, answer_text, rules
+from hornbeam.score.rules import DelegationReward, answer_text, rule_of
 from hornbeam.tree import Column, Tree
 
 
@@ -119,7 +119,7 @@ def _found(tree: Tree, end: int, answer: str, how: DelegationReward) -> float:
             " hold a delegation's answer against; set reward.delegation.gold, or expert = 0"
         )
     text = answer if how.reads == "reply" else last_result(tree, end)
-    rule = contains if how.rule == "contains" else rules[how.rule]
+    rule = contains if how.rule == "contains" else rule_of(how.rule, data)
     return max(rule(text, each) for each in accepted)
 
 

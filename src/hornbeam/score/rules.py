@@ -27,7 +27,7 @@ from hornbeam.score.normalise import (
 )
 from hornbeam.score.pool import NoVerdict, Pool
 from hornbeam.settings import Settings
-from hornbeam.tasks.base import Task
+from hornbeam.tasks.base import SCORING, Task
 from hornbeam.tasks.families import boxed
 from hornbeam.tree import Column, Tree
 
@@ -61,7 +61,8 @@ class RewardSettings(Settings):
     r"""How outcomes are judged.
 
     `rule`: "exact" (the same text), "numeric" (the same last number), "symbolic" (equal by
-    math-verify), "em" and "f1" (words, normalised as for SQuAD), "reasoning_gym" (its own scorer).
+    math-verify), "em" and "f1" (words, normalised as for SQuAD; F1 as the
+    script of HotpotQA has it for tasks of its sets), "reasoning_gym" (its own scorer).
     `format` is a regular expression searched for in all that was said on the way to the answer
     (turns joined by line ends, `.` matches those too); where it is not found `format_penalty` is
     taken off. Third-party checkers run in `workers` processes, `seconds` at most for one answer.
@@ -119,6 +120,27 @@ def numeric(answer: str, accepted: str) -> float:
     """1 where both end on the same number (within a millionth)."""
     left, right = last_number(answer), last_number(accepted)
     return float(left is not None and right is not None and same_number(left, right))
+
+
+CLOSED = frozenset(("yes", "no", "noanswer"))
+
+
+def hotpot_f1(answer: str, accepted: str) -> float:
+    """`token_f1`, but 0 where one of the two is yes, no or noanswer and the other is not.
+
+    HotpotQA's script (arXiv 1809.09600), which 2WikiMultihopQA's repeats; MuSiQue's is SQuAD's.
+    """
+    left, right = normalise(answer), normalise(accepted)
+    return 0.0 if left != right and {left, right} & CLOSED else token_f1(answer, accepted)
+
+
+def rule_of(rule: str, data: Mapping[str, Any]) -> Rule:
+    """The rule for a task with these data: F1 as its set defines it, SQuAD's for the rest."""
+    scoring = data.get(SCORING)
+    how = scoring.get("f1") if rule == "f1" and isinstance(scoring, Mapping) else None
+    if how not in (None, "squad", "hotpotqa"):
+        raise ScoreError(f"data.{SCORING}.f1 = {how!r}: 'squad' and 'hotpotqa' are known")
+    return hotpot_f1 if how == "hotpotqa" else rules[rule]
 
 
 rules: dict[str, Rule] = {
@@ -185,7 +207,8 @@ class RuleScorer:
         if rule == "reasoning_gym":
             return await self._pool.check({"answer": answer, "task": task.to_json()})
         if rule != "symbolic":
-            return max(rules[rule](answer, each) for each in accepted)
+            holds = rule_of(rule, task.data)
+            return max(holds(answer, each) for each in accepted)
         if any(exact(answer, each) for each in accepted):
             return 1.0
         return await self._pool.check({"readings": readings(answer), "accepted": accepted})

@@ -17,7 +17,7 @@ from typing import Any
 
 from hornbeam.arithmetic import ArithmeticProblem, evaluate, operations, spaced
 from hornbeam.errors import DataError
-from hornbeam.tasks.base import Task
+from hornbeam.tasks.base import SCORING, Task
 from hornbeam.tasks.gold import compose
 from hornbeam.tasks.records import read_records
 
@@ -152,6 +152,11 @@ def _flash_rag(row: Row) -> Row:
     return {"id": row["id"], "question": row["question"], "answers": list(row["golden_answers"])}
 
 
+def _closed_questions(row: Row) -> Row:
+    """The row of a set whose script gives words of "yes" and "no" no F1: HotpotQA's and its kin."""
+    return row | {SCORING: {"f1": "hotpotqa"}}
+
+
 def boxed(text: str) -> str | None:
     r"""What stands in the last closed `\boxed{...}` of a text, brackets counted."""
     opened: list[int] = []  # where the inside of each open bracket begins; -1 if not a box
@@ -170,10 +175,15 @@ def _same_names(*splits: str) -> dict[str, str]:
     return {split: split for split in splits}
 
 
-def _question_answering(name: str, *splits: str, only_hub: tuple[str, ...] = ()) -> Family:
+def _question_answering(
+    name: str,
+    *splits: str,
+    only_hub: tuple[str, ...] = (),
+    enrich: Callable[[Row], Row] = _same,
+) -> Family:
     """Questions with lists of accepted answers; on the hub in the FlashRAG collection."""
     hub = {s: ("RUC-NLPIR/FlashRAG_datasets", name, s) for s in (*splits, *only_hub)}
-    return Family(_same_names(*splits), hub, _flash_rag)
+    return Family(_same_names(*splits), hub, _flash_rag, enrich)
 
 
 families: dict[str, Family] = {
@@ -200,8 +210,10 @@ families: dict[str, Family] = {
     "aime": Family({"test": "aime_2022_2025"}),
     "amc": Family({"test": "amc_2022_2023"}),
     "olympiadbench": Family(_same_names("test")),
-    "hotpotqa": _question_answering("hotpotqa", "train", "dev"),
-    "2wikimultihopqa": _question_answering("2wikimultihopqa", "train", "dev"),
+    "hotpotqa": _question_answering("hotpotqa", "train", "dev", enrich=_closed_questions),
+    "2wikimultihopqa": _question_answering(
+        "2wikimultihopqa", "train", "dev", enrich=_closed_questions
+    ),
     "musique": _question_answering("musique", "train", "dev"),
     "nq": _question_answering("nq", "test", only_hub=("train", "dev")),
     "triviaqa": _question_answering("triviaqa", "test", only_hub=("train", "dev")),
