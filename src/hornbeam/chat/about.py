@@ -24,8 +24,9 @@ def told_of(chat: TemplateChat) -> str:
     """One line: ends of a turn, the generation prompt, what is refused, how earlier turns stand."""
     frame, name_of = chat.frame, chat.words.name_of
     names = {n: name_of.get(n) or chat.words.told([n], skip=False) for n in frame.ends}
-    out = [f"a turn ends with {names[frame.end]}"]
-    others = sorted(name for n, name in names.items() if n != frame.end)
+    end = frame.closing[-1]
+    out = [f"a turn ends with {names[end]}"]
+    others = sorted(name for n, name in names.items() if n != end)
     if others:
         out[0] += f" (sampling also at {', '.join(others)})"
     if frame.opening or frame.heading:

@@ -31,7 +31,7 @@ class Chat(Protocol):
     """What growth and engines ask of a tokenizer."""
 
     ends: frozenset[int]  # ids that end an answer
-    end: int  # the one of them that stands behind an answer that was not sampled
+    closing: tuple[int, ...]  # what stands behind an answer that was not sampled, its end last
 
     def render(self, messages: Sequence[Message], said: Said = {}) -> array[int]:
         """Ids of the conversation up to where the assistant speaks."""
@@ -39,6 +39,10 @@ class Chat(Protocol):
 
     def encode(self, text: str) -> array[int]:
         """Ids of what an assistant says, tags as their tokens; no template around it."""
+        ...
+
+    def quote(self, text: str) -> array[int]:
+        """The same of what others said: tags count, but nothing in it ends or begins a turn."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -66,7 +70,7 @@ class ByteChat:
     """UTF-8 bytes as ids, for scripted engines: `role: content` lines, 0 ends an answer."""
 
     ends = frozenset({0})
-    end = 0
+    closing: tuple[int, ...] = (0,)
 
     def render(self, messages: Sequence[Message], said: Said = {}) -> array[int]:
         """Ids of the conversation up to where the assistant speaks."""
@@ -83,6 +87,10 @@ class ByteChat:
     def encode(self, text: str) -> array[int]:
         """The text's bytes."""
         return ids(list(text.encode()))  # an array made of bytes would read them as machine words
+
+    def quote(self, text: str) -> array[int]:
+        """The text's bytes, zeros left out."""
+        return self.encode(text.replace("\0", ""))
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The bytes' text, zeros left out."""
@@ -107,4 +115,4 @@ class ByteChat:
 
 def end_of_answer(chat: Chat) -> int:
     """The id that the chat puts behind an answer."""
-    return chat.end
+    return chat.closing[-1]

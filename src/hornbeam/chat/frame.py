@@ -33,8 +33,8 @@ class Frame:
     """What stands around an answer."""
 
     ends: frozenset[int]  # ids that end an answer
-    end: int  # what a warm start teaches behind one
-    closing: frozenset[str]  # control tokens that the template writes behind one
+    closing: tuple[int, ...]  # what a warm start teaches behind one, the end last
+    closed: frozenset[str]  # control tokens that the template may write behind one
     turns: frozenset[str]  # control tokens with which it begins and ends messages
     opening: str  # what only the generation prompt has before an answer
     heading: str  # what only the history has there
@@ -88,8 +88,9 @@ def read_frame(render: Render, words: Words, configured: Sequence[int], name: st
     opening, heading = asked[shared:], before[shared:]
     turns = set(words.names.findall(talk or asked)) - set(words.names.findall(opening + heading))
     turns |= {words.name_of[n] for n in ends if n in words.name_of}
-    closing = frozenset([*both, *history])
-    return Frame(frozenset(ends), end, closing, frozenset(turns), opening, heading)
+    closing = (*written[: written.index(end)], end) if end in written else (end,)
+    closed = frozenset([*both, *history])
+    return Frame(frozenset(ends), closing, closed, frozenset(turns), opening, heading)
 
 
 def _or_none(render: Render, messages: Sequence[Message], answer: bool) -> str | None:
@@ -145,12 +146,12 @@ def _closed(asked: str, talk: str | None, words: Words) -> list[str]:
     return _led("".join(later), words)
 
 
-def unclosed(text: str, said: str, closing: frozenset[str], words: Words) -> str:
+def unclosed(text: str, said: str, closed: frozenset[str], words: Words) -> str:
     """What follows an answer without its end, where the answer was sampled with one (`said`)."""
     at = 0
     while True:
         blank = BLANK.match(text, at)
         match = words.names.match(text, blank.end() if blank else at)
-        if match is None or not (match[0] in closing or (at == 0 and match[0] == said)):
+        if match is None or not (match[0] in closed or (at == 0 and match[0] == said)):
             return text[at:]
         at = match.end()

@@ -52,8 +52,8 @@ class TemplateChat:
         self._forms = lru_cache(SHAPES)(self._find_form)
         self.frame = read_frame(self.shown, self.words, configured, self.name)
         self._turns = any_of(self.frame.turns)
-        self.ends = self.frame.ends
-        self.end = self.frame.end
+        self.ends, self.closing = self.frame.ends, self.frame.closing
+        self._behind = self.ends | set(self.closing)
 
     # --- conversations to ids --------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class TemplateChat:
             return self.words.ids(text, None, names)
         last = self.words.name_of.get(behind[-1], "") if len(behind) else ""
         if len(behind) and behind[-1] in self.ends:
-            text = unclosed(text, last, self.frame.closing, self.words)
+            text = unclosed(text, last, self.frame.closed, self.words)
         return self.words.ids(text, last, names)
 
     def _pieces(self, text: str, quoted: Sequence[int], nonce: str) -> list[str]:
@@ -227,6 +227,12 @@ class TemplateChat:
         """Ids of what an assistant says, tags as their tokens; no template around it."""
         return ids(self.words.ids(text))
 
+    def quote(self, text: str) -> array[int]:
+        """The same of what others said: tags count, but nothing in it ends or begins a turn."""
+        names: dict[str, str] = {}
+        message = self._guarded({"role": "assistant", "content": text}, names, _nonce_of(text))
+        return ids(self.words.ids(message["content"], None, names))
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of ids, special tokens left out."""
         return self.words.told(list(tokens), skip=True)
@@ -234,7 +240,7 @@ class TemplateChat:
     def text(self, tokens: Sequence[int]) -> str:
         """Text of an answer's ids: all that was said but the token that ends it."""
         said = list(tokens)
-        if said and said[-1] in self.ends:
+        while said and said[-1] in self._behind:
             said.pop()
         return self.words.told(said, skip=False)
 
@@ -278,7 +284,10 @@ def _more(message: Message) -> str:
 
 def _nonce(messages: Sequence[Message]) -> str:
     """What sets our marks apart from any that a message might hold."""
-    held = "".join(m["content"] for m in messages) + "".join(map(_more, messages))
+    return _nonce_of("".join(m["content"] + _more(m) for m in messages))
+
+
+def _nonce_of(held: str) -> str:
     if "\ue000" not in held and "\ue002" not in held:
         return ""
     marks = [(n, f"\ue000{n}:", f"\ue002{n}:") for n in map(str, range(len(held)))]

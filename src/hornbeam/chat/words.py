@@ -19,8 +19,11 @@ from hornbeam.errors import ModelError
 PIECES = 4096  # texts whose ids are remembered: turns and branches render the same ones again
 ANCHORS = ("\ue000", ".", "0", "a")
 PROBES = ("\n", "a", " b", "1")
-TAG = re.compile(r"<[^<>\s]{1,60}>|\[/?[A-Z_]{2,40}\]|\[[A-Za-z]+\]")
-FRAMED = re.compile(r"<[|｜].+[|｜]>|\[/?[A-Z_]{2,}\]")
+TAG = re.compile(r"<[^<>\s]{1,60}>|<\|[^<>]{1,60}\|>|\[/?[A-Z_]{2,40}\]|\[[A-Za-z]+\]")
+HTML = re.compile(
+    r"</?(?:table|caption|thead|tbody|tfoot|tr|th|td|h[1-6]|blockquote|strong|em|b|i|u|s|p|br|hr"
+    r"|sub|sup|code|pre|ul|ol|li|dl|dt|dd|a|img|div|span|font|small|big|center)/?>"
+)
 WRITTEN = re.compile(r"<[^<>\s'\"{}]{1,60}>|\[/?[A-Z_]{2,40}\]")  # tags as a template spells them
 
 
@@ -161,20 +164,21 @@ def control_tokens(
 ) -> tuple[dict[str, int], Flags]:
     """(name -> id of all control tokens, what blanks around them they take).
 
-    Special tokens; other added ones that the template names, that end a turn, or that are framed as
-    control tokens are (<|...|>); tags of the template that are words of the vocabulary. Other added
+    Special tokens; other added ones that are tags (those of HTML only where the template writes
+    them or they end a turn); tags of the template that are words of the vocabulary. Other added
     tokens (blanks, HTML) are text.
     """
     special, found, flags = set(tokenizer.all_special_ids), {}, {}
     for number, token in tokenizer.added_tokens_decoder.items():
         name = str(getattr(token, "content", token))
         known = number in special or getattr(token, "special", False)
-        tag = TAG.fullmatch(name) and (name in template or number in ends)
-        if name.strip() and (known or tag or FRAMED.fullmatch(name)):
+        tag = TAG.fullmatch(name) and not HTML.fullmatch(name)
+        named = TAG.fullmatch(name) and (name in template or number in ends)
+        if name.strip() and (known or tag or named):
             found[name] = number
             flags[name] = (getattr(token, "lstrip", False), getattr(token, "rstrip", False))
-    named = {str(tokenizer.convert_ids_to_tokens(number)) for number in ends}
-    words = {name for name in named if TAG.fullmatch(name)} | set(WRITTEN.findall(template))
+    told = {str(tokenizer.convert_ids_to_tokens(number)) for number in ends}
+    words = {name for name in told if TAG.fullmatch(name)} | set(WRITTEN.findall(template))
     for name in sorted(words - set(found)):
         number = tokenizer.convert_tokens_to_ids(name)
         alone = list(tokenizer(name, add_special_tokens=False)["input_ids"])

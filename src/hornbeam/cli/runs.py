@@ -129,6 +129,8 @@ def _train(told: Recipe, base: Path, folder: Path, policy: str | None, group: An
         from hornbeam.run.decoupled import Trainer
 
         run = Trainer(told, made, folder, watch, policy, group)
+    for line in dict.fromkeys(chat.about() for chat in run.policies.chats.values()):
+        watch.say(line)
     page = asyncio.run(run.go())
     watch.say(f"Weights: {folder / 'final' / (policy or '')}")
     watch.say(f"Report:  {page}")
@@ -170,7 +172,8 @@ def eval_command(
         return
     for source in made.eval.sources:
         typer.echo(source)
-    failed = f", {result['failed']} failed" if result["failed"] else ""
+    errors = [tree.nodes[i].error for tree in trees for i in tree.leaves() if tree.nodes[i].error]
+    failed = f", {len(errors)} failed, the first: {errors[0]}" if errors else ""
     name, value = named(result)
     typer.echo(f"{name} {value} of {result['count']}{failed}")
 

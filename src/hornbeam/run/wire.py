@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam import models
-from hornbeam.chat import Answers, Chat, end_of_answer
+from hornbeam.chat import Answers, Chat
 from hornbeam.credit import Method, credit, method
 from hornbeam.effects import Speaker
 from hornbeam.errors import DataError, RecipeError
@@ -280,7 +280,8 @@ def _ended(text: str, chat: Chat) -> list[int]:
     answer = list(chat.encode(text))
     ended = next((n for n, token in enumerate(answer, 1) if token in chat.ends), None)
     if ended is None:
-        return [*answer, end_of_answer(chat)]
+        held = [token for token in chat.closing if token not in answer[-len(chat.closing) :]]
+        return [*answer, *held]
     if chat.decode(answer[ended:]).strip():
         raise DataError(
             f"a demonstration goes on behind the end of the turn that it writes: {text!r}"[:300]

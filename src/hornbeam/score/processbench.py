@@ -237,7 +237,7 @@ def step_tree(item: Solution, chat: Chat, agent: str = "solver", separator: str 
     last = len(item.steps) - 1
     for number, step in enumerate(item.steps):
         end = number == last
-        tokens = chat.encode(step if end else step + separator)
+        tokens = chat.quote(step if end else step + separator)
         if end:
             tokens.append(end_of_answer(chat))
         tree.append(

@@ -139,7 +139,7 @@ class _Trees:
         if self.chat is not None:
             asked = [user(str(tree.task["question"]))]
             prompt = self.chat.encode(BETWEEN) if parent else self.chat.render(asked)
-            tokens = self.chat.encode(text)
+            tokens = self.chat.quote(text)
             if done:
                 tokens = tokens + ids([end_of_answer(self.chat)])
         finish = "stop" if done else "chunk"
