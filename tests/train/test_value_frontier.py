@@ -9,9 +9,15 @@ from hornbeam.train.frontier import Frontier
 from hornbeam.train.pack import unique
 from hornbeam.train.rows import Row, Rows
 from train import value_worlds as worlds
+from train.test_families import FAMILIES
 
 MODELS = {
     family: worlds.value_model(family) for family in ("Llama", "Gemma2", "Gemma3Text", "Mistral")
+}
+# states that are not kept, frequencies that change at a length
+MODELS |= {
+    family: worlds.value_model(family, size={"tie_word_embeddings": False, **FAMILIES[family]})
+    for family in ("Qwen3Next", "Phi3")
 }
 
 

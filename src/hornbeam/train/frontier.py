@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from hornbeam.train import attention
+from hornbeam.train import attention, recurrent, rope
 from hornbeam.train.check import check_packed
 from hornbeam.tree import Tree
 
@@ -140,6 +140,18 @@ class _Paths:
         )
 
 
+def _fresh(kept: _Kept, tree: Tree, nodes: Sequence[int]) -> int:
+    """How many tokens of these nodes' sequences are not kept."""
+    fresh: dict[tuple[int, int], int] = {}
+    for i in nodes:
+        at = -1
+        for token in tree.sequence(i):
+            key = (at, token)
+            found = kept.slots.get(key)
+            at = fresh.setdefault(key, -2 - len(fresh)) if found is None else found
+    return len(fresh)
+
+
 class Frontier:
     """Reads values at nodes of growing trees; keeps about `room` tokens of them.
 
@@ -148,6 +160,9 @@ class Frontier:
 
     def __init__(self, model: ValueModel, room: int) -> None:
         self.model, self.room = model, room
+        # Longer sequences are read whole: their states, or keys at other frequencies, are not kept.
+        turn = rope.lengths(model.body).turn
+        self._longest = 0 if recurrent.mixers(model.body) else turn or 2**31
         if not model.optim.packed:
             check_packed(model.body, model.name)
         self.device = model.model.score.weight.device
@@ -180,20 +195,32 @@ class Frontier:
     def new(self, tree: Tree, nodes: Sequence[int]) -> int:
         """How many tokens reading these nodes would run now; later ones never run more."""
         kept = self._trees.get(id(tree)) or _Kept(tree)
-        fresh: dict[tuple[int, int], int] = {}
+        short, long = self._split(tree, nodes)
+        return _fresh(kept, tree, short) + _fresh(_Kept(tree), tree, long)
+
+    def _split(self, tree: Tree, nodes: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Nodes whose sequences are kept, and those that are read whole."""
+        sides: tuple[list[int], list[int]] = [], []
         for i in nodes:
-            at = -1
-            for token in tree.sequence(i):
-                key = (at, token)
-                found = kept.slots.get(key)
-                at = fresh.setdefault(key, -2 - len(fresh)) if found is None else found
-        return len(fresh)
+            sides[tree.length(i) > self._longest].append(i)
+        return sides
 
     def read(self, asks: Sequence[tuple[Tree, Sequence[int]]]) -> list[tuple[list[float], int]]:
         """(z of every node asked about, tokens run for it) of each ask; one packed pass for all.
 
         A pass holds at most `optim.max_pack_tokens` new tokens; more take several.
         """
+        sides = [self._split(tree, nodes) for tree, nodes in asks]
+        short = self._read([(tree, side[0]) for (tree, _), side in zip(asks, sides)])
+        long = [(tree, side[1]) for (tree, _), side in zip(asks, sides)]
+        whole = self.model.read(long) if any(nodes for _, nodes in long) else [[] for _ in long]
+        out = []
+        for (tree, nodes), (zs, count), more, (_, late) in zip(asks, short, whole, long):
+            told = dict(zip([i for i in nodes if i not in {*late}], zs)) | dict(zip(late, more))
+            out.append(([told[i] for i in nodes], count + _fresh(_Kept(tree), tree, late)))
+        return out
+
+    def _read(self, asks: Sequence[tuple[Tree, Sequence[int]]]) -> list[tuple[list[float], int]]:
         self._round, self._droppable = self._round + 1, True
         for tree, nodes in asks:  # what is known of any of them must not make room for others
             kept = self._trees.setdefault(id(tree), _Kept(tree))

@@ -17,14 +17,14 @@ def objective(
     logp: Tensor,
     entropy: Tensor,
     fixed: Fixed,
-    leaves: Leaves = NONE,
+    leaves: Leaves | None = None,
 ) -> tuple[Tensor, Happened]:
     """(loss, what happened): clip, CISPO or SAPO + kl k3 - entropy H, weighted by aggregation.
 
     What happened is told as (sum, count), the sums as tensors: to read one makes the machine wait
     for its device.
     """
-    units = _units(how, pack, logp, fixed, leaves)
+    units = _units(how, pack, logp, fixed, leaves or NONE)
     if how.objective == "clip":
         loss = losses.clip_loss(units, how.clip_low, how.clip_high, how.dual_clip)
     elif how.objective == "cispo":

@@ -158,7 +158,8 @@ class ValueModel:
         most = self.optim.max_pack_tokens
         packed, turn = self.optim.packed, self._lengths.turn
         self._lengths.check(max((len(row.ids) for row in reads.rows), default=0), self.name)
-        return readings(reads.rows, reads.places, most, packed=packed, device=device, turn=turn)
+        rows, places = reads.sides(turn)
+        return readings(rows, places, most, packed=packed, device=device, turn=turn)
 
     @contextmanager
     def _training(self) -> Iterator[None]:

@@ -53,6 +53,22 @@ class Reads:
         self.count += len(nodes)
         self.flat += sum(tree.length(i) for i in nodes)
 
+    def sides(self, turn: int | None) -> tuple[list[Row], list[list[tuple[int, int]]]]:
+        """Rows and places of which none reads a sequence of up to `turn` tokens in a longer row.
+
+        (Such a row is computed with other frequencies; see `Rows.turn`.)
+        """
+        if turn is None:
+            return self.rows, self.places
+        rows, places = [], []
+        for row, reads in zip(self.rows, self.places):
+            short = [read for read in reads if read[0] < turn]
+            for part, ids in ((short, row.ids[:turn]), ([*reads][len(short) :], row.ids)):
+                if part:
+                    rows.append(Row(ids, ()))
+                    places.append(part)
+        return rows, places
+
 
 def has_value(node: Node) -> bool:
     """Whether there is a token to read a value at, of a step that did not fail."""
