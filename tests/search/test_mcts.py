@@ -137,6 +137,21 @@ def test_a_failed_step_counts_as_lost_and_is_never_grown() -> None:
     assert how.columns(tree) == {"visits": [2, 2], "q": [-1, -1]}
 
 
+@pytest.mark.parametrize("style", ["hornbeam", "masprm"])
+def test_what_failed_is_below_log_likelihoods_too(style: str) -> None:
+    how = Mcts(simulations=4, children=3, c=0, column="likelihood", style=style, levels=32)
+    tree, state = task(), State()
+    tree.column("likelihood")
+    for fork, value in zip(how.ask(tree, state), (None, -5.0, -3.0), strict=True):
+        state.asked[fork.episode] = 0
+        ends = {"error": "EngineError: no"} if value is None else {"answer": 1}
+        state.told[fork.episode] = i = step(tree, 0, fork.episode, done=True, **ends)
+        tree.columns["likelihood"][i] = value
+    assert how.ask(tree, state) == []
+    got = how.columns(tree)
+    assert got["visits"] == [4, 0, 0, 4] and got["q"] == [-3, -5, -5, -3]
+
+
 def test_the_best_leaf_is_grown_to_an_answer_where_none_was_reached() -> None:
     how, tree, state = Mcts(simulations=1, children=2, depth=3), task(), State()
     come_back(tree, state, how.ask(tree, state), 0.1, 0.7)

@@ -71,9 +71,10 @@ def _enter(seen: Descents, how: Mcts, tree: Tree, ends: Sequence[int]) -> None:
     """A new level: its steps are children now; by runs, one of them is gone on from at once."""
     sums, at = seen.sums, seen.path[-1]
     seen.forks = []
-    for i in ends:
+    values = sums.values_of([_value(how, tree, i) for i in ends])
+    for i, value in zip(ends, values):
         if sums.add(tree, at, i, merge=not how.rollout) == i:
-            sums.value[i] = _value(how, tree, i)
+            sums.value[i] = value
             node = tree.nodes[i]
             sums.answered |= node.done and not node.error and node.answer is not None
     if not how.rollout:
@@ -87,12 +88,9 @@ def _enter(seen: Descents, how: Mcts, tree: Tree, ends: Sequence[int]) -> None:
     seen.path.append(chosen)
 
 
-def _value(how: Mcts, tree: Tree, i: int) -> float:
+def _value(how: Mcts, tree: Tree, i: int) -> float | None:
     """V of a new step: what counts as a virtual visit; 0 by runs, and where none is read."""
-    if how.rollout or not how.column:
-        return 0.0
-    value = worth(tree, i, how.column)
-    return LOST if value is None else value
+    return 0.0 if how.rollout or not how.column else worth(tree, i, how.column)
 
 
 def _outcome(sums: Sums, how: Mcts, tree: Tree, i: int) -> float:
@@ -102,8 +100,8 @@ def _outcome(sums: Sums, how: Mcts, tree: Tree, i: int) -> float:
         return LOST if reward is None else 2 * min(max(reward, 0.0), 1.0) - 1
     if how.leaf is None or not tree.nodes[i].done:
         return sums.value[i]
-    value = worth(tree, i, how.leaf)
-    return LOST if value is None else value
+    (value,) = sums.values_of([worth(tree, i, how.leaf)])
+    return value
 
 
 def _back_up(sums: Sums, path: Sequence[int], outcome: float) -> None:

@@ -41,10 +41,10 @@ class Mcts(Strategy):
     *Grow, by runs* (`rollout`, MAS-MCTS): one run from the node to its end; its steps all enter the
     tree, and the outcome is 2r - 1, r its reward in [0, 1].
 
-    Failed steps and those without a value or reward count as -1. With `merge`, children of one node
-    that say the same are one child. With `patience` the search stops when the root value has stayed
-    within `tolerance` of where it was for so many simulations. N of the task is the number of
-    simulations.
+    Failed steps and those without a value or reward count as -1, or as the least value seen. With
+    `merge`, children of one node that say the same are one child. With `patience` the search stops
+    when the root value has stayed within `tolerance` of where it was for so many simulations. N of
+    the task is the number of simulations.
 
     With `style` "masprm" it is the search published with MASPRM: a simulation runs on, growing
     `children` steps at every new level, until an answer or `levels` steps, and what that is worth
@@ -214,19 +214,23 @@ class Mcts(Strategy):
             path += self._enter_run(sums, tree, path[-1], ends[0])
             outcome = sums.value[path[-1]]
         else:
-            new = [self._enter(sums, tree, path[-1], end) for end in ends]
+            values = sums.values_of([self._value(tree, end) for end in ends])
+            new = [self._enter(sums, tree, path[-1], *pair) for pair in zip(ends, values)]
             path.append(sums.best(new, self._virtual))
             outcome = sums.value[path[-1]]
         sums.take_in(path, outcome)
         sums.settle(self.tolerance)
 
-    def _enter(self, sums: Sums, tree: Tree, parent: int, i: int) -> int:
+    def _value(self, tree: Tree, i: int) -> float | None:
+        """V of a new step: in `leaf`, if named, where its episode ended."""
+        column = self.leaf if self.leaf is not None and tree.nodes[i].done else self.column
+        return worth(tree, i, column)
+
+    def _enter(self, sums: Sums, tree: Tree, parent: int, i: int, value: float) -> int:
         """Enter a new child with its value; the node it is counted as."""
         known = sums.add(tree, parent, i, self.merge)
         if known == i:
-            column = self.leaf if self.leaf is not None and tree.nodes[i].done else self.column
-            value = worth(tree, i, column)
-            sums.value[i] = LOST if value is None else value
+            sums.value[i] = value
             sums.answered |= _has_answer(tree, i)
         return known
 

@@ -1,8 +1,8 @@
 """The running sums of a Monte-Carlo tree search, and the two rules that select by them.
 
 W, N and V of a node: sum of the outcomes backed up through it, how many there were, and its own
-value when it was new. Outcomes are in [-1, 1]. Out: simulations under way that passed it; each
-counts as a visit that lost (virtual loss, -1).
+value when it was new. Outcomes are in [-1, 1] (log-likelihoods are below). Out: simulations under
+way that passed it; each counts as a visit that lost (virtual loss).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from hornbeam.search.base import Fork
 from hornbeam.tree import Tree
 
-LOST = -1.0  # the outcome of a simulation under way, of a failed step and of one without a value
+LOST = -1.0  # the outcome of a run without a reward; of others that are lost see `Sums.lost`
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ class Sums:
     """All that a search knows, as of the last simulation that it took in. Keys are node indices.
 
     `children` are in the order they came. `asked`: how many children of a node were sampled or are
-    being sampled, duplicates too.
+    being sampled, duplicates too. `lost`: the outcome of a simulation under way, of a failed step
+    and of one without a value: -1, or the least value that was seen below it.
     """
 
     total: defaultdict[int, float] = field(default_factory=lambda: defaultdict(float))  # W
@@ -51,6 +52,7 @@ class Sums:
     answered: bool = False  # whether an answer was reached
     anchor: float = math.inf  # the root value that has stayed put
     still: int = 0  # for how many simulations
+    lost: float = LOST
 
     def stand(self, nodes: Sequence[int], virtual: bool) -> tuple[list[float], list[int]]:
         """(Q, N) of nodes, what is out counted as lost visits.
@@ -59,13 +61,18 @@ class Sums:
         """
         out, visits, total, value = self.out, self.visits, self.total, self.value
         counts = [visits[i] + out[i] for i in nodes]
-        sums = [total[i] + LOST * out[i] for i in nodes]
+        sums = [total[i] + self.lost * out[i] for i in nodes]
         own = [value.get(i) for i in nodes]
         means = [
             (w + v) / (n + 1) if virtual and v is not None else w / n if n else v or 0.0
             for w, v, n in zip(sums, own, counts)
         ]
         return means, counts
+
+    def values_of(self, values: Sequence[float | None]) -> list[float]:
+        """The values of new steps, `None` being lost."""
+        self.lost = min([self.lost, *(v for v in values if v is not None)])
+        return [self.lost if v is None else v for v in values]
 
     def best(self, nodes: Sequence[int], virtual: bool) -> int:
         """The node of the highest Q, the oldest of equals."""
