@@ -51,6 +51,8 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "truncated": {"old": "trainer", "truncate": 1.2},
     "weighted": {"old": "trainer", "importance": {"level": "sequence", "high": 8.0}},
     "masked": {"old": "trainer", "importance": {"outside": "mask", "low": 0.7, "high": 1.5}},
+    "k3_ratio": {"kl": 0.05, "kl_estimator": "k3_ratio"},
+    "k2": {"kl": 0.05, "kl_estimator": "k2"},
     "gated": {"gate": {"kl": 0.05, "ratio": 1.5}},
     "gated_all": {"gate": {"ratio": 1.3, "of": "all", "stop_kl": 9.0}},
 }

@@ -95,6 +95,10 @@ def _node(model: Any, reference: Any, tree: Tree, i: int, how: LossSettings) -> 
         ref = log_probs(reference, tree, i, how.temperature)[0] if reference is not None else None
     if ref is not None:
         k3 = torch.exp(ref - new) - (ref - new) - 1
+        if how.kl_estimator == "k3_ratio":
+            k3 = k3 * torch.exp(new - old)
+        if how.kl_estimator == "k2":
+            k3 = (ref - new) ** 2 / 2
     return new, old, engine, k3, entropy
 
 

@@ -211,6 +211,7 @@ def test_what_another_put_in_is_weighed_and_gated_by_nothing():
         ({"objective": "sapo", "clip_high": 0.3}, "clip_high have no meaning"),
         ({"objective": "sapo", "dual_clip": 3}, "dual_clip has no meaning"),
         ({"sapo": (1, 2)}, "loss.sapo has a meaning with loss.objective = 'sapo' alone"),
+        ({"kl_estimator": "k2"}, "kl_estimator has no meaning with loss.kl = 0"),
         ({"bounds": {"kl": 100}}, "less than or equal to 80"),
     ],
 )

@@ -13,7 +13,9 @@ from hornbeam.train.losses import (
     clip_loss,
     clipped,
     importance,
+    k2,
     k3,
+    k3_ratio,
     kept,
     sapo_loss,
     segment_means,
@@ -88,6 +90,34 @@ def test_k3_by_hand_and_never_negative():
     logp, reference = torch.tensor([-1.0, -2.0]), torch.tensor([-1.0, -1.0])
     assert k3(logp, reference).tolist() == pytest.approx([0.0, math.e - 2])
     assert (k3(torch.randn(100), torch.randn(100)) >= 0).all()
+
+
+def test_gradients_of_the_kl_estimators():
+    """Over a vocabulary of four, tokens from pi_old: sum_a pi_old(a) grad term(a) against grad KL.
+
+    k3_ratio has KL's value and gradient for any pi_old, k2 the gradient at pi = pi_old, k3 the
+    value there.
+    """
+    z = torch.tensor([0.3, -1.0, 0.8, 0.1], dtype=torch.float64, requires_grad=True)
+    reference = torch.tensor([0.0, 0.5, -0.4, 1.0], dtype=torch.float64).log_softmax(0)
+    away = torch.tensor([1.0, 0.2, -0.7, 0.0], dtype=torch.float64).log_softmax(0)
+    logp = z.log_softmax(0)
+
+    def mean(term, old):
+        value = (old.exp() * term).sum()
+        return float(value.detach()), torch.autograd.grad(value, z, retain_graph=True)[0].tolist()
+
+    kl, slope = mean(logp.exp() * (logp - reference), torch.zeros(4))
+    here = logp.detach()
+    for old in (here, away):
+        value, gradient = mean(k3_ratio(logp, reference, old, (20.0, 20.0, None)), old)
+        assert value == pytest.approx(kl) and gradient == pytest.approx(slope)
+    assert mean(k2(logp, reference), here)[1] == pytest.approx(slope)
+    value, gradient = mean(k3(logp, reference), here)
+    assert value == pytest.approx(kl) and gradient != pytest.approx(slope, rel=0.1)
+    far = torch.tensor([-100.0])
+    assert k2(far, torch.zeros(1), 20.0).tolist() == [200.0]
+    assert k3_ratio(far, torch.zeros(1), far, (20.0, 20.0, 10.0)).tolist() == [10.0]
 
 
 def test_what_is_beyond_a_bound_is_held_and_has_no_gradient():

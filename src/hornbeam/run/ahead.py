@@ -39,10 +39,10 @@ def check_ahead(recipe: Recipe, apart: bool = False) -> None:
 
 def warn_of_age(policies: Policies, behind: int, warn: Callable[[str], None]) -> None:
     """Say so where nothing weighs that other weights spoke than those that learn."""
-    if any(member.policy.loss.truncate is None for member in policies):
+    if any(member.policy.loss.weights is None for member in policies):
         warn(
             f"run.behind = {behind}: older weights may have spoken, and no loss weighs that: set"
-            ' loss.old = "trainer" and loss.truncate'
+            ' loss.old = "trainer" and loss.truncate or loss.importance'
         )
 
 

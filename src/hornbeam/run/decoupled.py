@@ -144,10 +144,10 @@ class Trainer(Run):
             store.close()
             raise
         own = recipe.of(policy).loss
-        if recipe.run.behind and own.truncate is None:
+        if recipe.run.behind and own.weights is None:
             watch.warn(
                 f"run.behind = {recipe.run.behind}: older weights may have spoken, and no loss"
-                ' weighs that: set loss.old = "trainer" and loss.truncate'
+                ' weighs that: set loss.old = "trainer" and loss.truncate or importance'
             )
 
     async def go(self) -> Path:

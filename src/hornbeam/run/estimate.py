@@ -175,7 +175,7 @@ def _adapters(model: Any, lora: LoraSettings) -> int:
 def _job(recipe: Recipe, form: sizes.Shape, adapters: int, episode: int) -> sizes.Job:
     """One policy's part, on one device."""
     optim, loss, engine = recipe.optim, recipe.loss, recipe.engine
-    several = optim.epochs * optim.minibatches > 1 or loss.truncate is not None
+    several = optim.epochs * optim.minibatches > 1 or loss.weights is not None
     return sizes.Job(
         shape=form,
         trained=adapters if recipe.lora else form.total,

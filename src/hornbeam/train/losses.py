@@ -137,6 +137,28 @@ def k3(logp: Tensor, reference: Tensor, bound: float = BOUND, most: float | None
     return kl if most is None else kl.clamp(max=most)
 
 
+def k3_ratio(
+    logp: Tensor, reference: Tensor, old: Tensor, bounds: tuple[float, float, float | None]
+) -> Tensor:
+    """R k3, r = pi/pi_old with its gradient: that gradient is unbiased for KL(pi | pi_ref).
+
+    For tokens sampled from pi_old; k3's own is not, though its value is, where pi = pi_old.
+    DeepSeek-V3.2, arXiv 2512.02556; TRL's default (`use_bias_correction_kl`). `bounds` hold log r,
+    d and k3.
+    """
+    ratio, bound, most = bounds
+    return torch.exp((logp - old).clamp(-ratio, ratio)) * k3(logp, reference, bound, most)
+
+
+def k2(logp: Tensor, reference: Tensor, bound: float = BOUND, most: float | None = None) -> Tensor:
+    """d^2 / 2: its gradient is unbiased for KL(pi | pi_ref) on tokens of pi, its value is not.
+
+    J. Schulman, "Approximating KL divergence", 2020; verl's "k2", the gradient of its "k3+".
+    """
+    half = (reference - logp).clamp(-bound, bound).square() / 2
+    return half if most is None else half.clamp(max=most)
+
+
 def importance(
     apart: Tensor, high: float, low: float = 0.0, *, mask: bool = False
 ) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ def objective(
     if how.entropy:
         loss = loss - how.entropy * (weight * entropy).sum()
     if fixed.reference is not None:
-        apart = losses.k3(logp, fixed.reference, how.bounds.kl, how.bounds.kl_most)
+        apart = _kl(how, logp, fixed, fixed.reference)
         loss = loss + how.kl * (weight * apart).sum()
         told["kl"] = (apart.detach().sum(), len(apart))
     if how.objective != "sapo":  # which clips nothing
@@ -44,6 +44,15 @@ def objective(
         told["clip_fraction"] = (cut.float().sum(), len(cut))
     told["ratio_mean"] = (units.ratio().detach().sum(), len(units.mean))
     return loss, told
+
+
+def _kl(how: LossSettings, logp: Tensor, fixed: Fixed, reference: Tensor) -> Tensor:
+    """What each token adds to the KL to the reference."""
+    held = how.bounds.kl, how.bounds.kl_most
+    if how.kl_estimator == "k3_ratio":
+        old = logp.detach() if fixed.old is None else fixed.old
+        return losses.k3_ratio(logp, reference, old, (how.bounds.ratio, *held))
+    return (losses.k2 if how.kl_estimator == "k2" else losses.k3)(logp, reference, *held)
 
 
 def _units(

@@ -84,7 +84,8 @@ class LossSettings(Settings):
     sequence (all trained tokens of a leaf's path, GSPO). `clip_low`, `clip_high` bound it to
     [1 - low, 1 + high]; `dual_clip` also bounds the term of negative advantages, at that ratio.
     `sapo` are the temperatures of its gates for positive and negative advantages.
-    `constant` is the token denominator of a leaf for `aggregation = "constant"` (Dr. GRPO).
+    `constant` is the token denominator of a leaf for `aggregation = "constant"` (Dr. GRPO). `kl` is
+    the weight of the KL to the reference, by its `kl_estimator` (losses.k3, k3_ratio, k2).
     `old` says whose log-probs are the ratio's denominator: those the engine sampled with, or the
     trainer's own before the first minibatch; `importance` then weighs by pi_old / pi_engine, and
     `truncate` = C is short for its tokens' weights cut at C. `bounds` hold exponents, `gate` leaves
@@ -101,6 +102,7 @@ class LossSettings(Settings):
     aggregation: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
     constant: int = Field(1024, gt=0)
     kl: float = Field(0.0, ge=0)
+    kl_estimator: Literal["k3", "k3_ratio", "k2"] = "k3"
     entropy: float = Field(0.0, ge=0)
     old: Literal["engine", "trainer"] = "engine"
     truncate: float | None = Field(None, gt=0)
@@ -127,6 +129,8 @@ class LossSettings(Settings):
                 "loss.clip_low and clip_high have no meaning with loss.objective = 'sapo':"
                 " its temperatures are loss.sapo"
             )
+        if self.kl_estimator != "k3" and not self.kl:
+            raise ValueError("loss.kl_estimator has no meaning with loss.kl = 0")
         if self.objective != "sapo" and self.sapo != (1.0, 1.05):
             raise ValueError("loss.sapo has a meaning with loss.objective = 'sapo' alone")
         return self
