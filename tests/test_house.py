@@ -57,6 +57,9 @@ FLOORS = {
     "stats": 1,
     "errors": 1,
     "arithmetic": 1,
+    "latex": 1,
+    "numerals": 1,
+    "reading": 1,
     "brackets": 1,
 }
 

@@ -24,7 +24,7 @@ class Single(Settings):
     agent: str = "solver"
     system: str = ""
     examples: tuple[Example, ...] = ()
-    answer: Answer = ""  # "" the whole reply, "number" the last number, else a regex's group
+    answer: Answer = ""  # "" the whole reply, "number" what it ends on, else a regex's group
 
 
 def single(settings: Single) -> Program:

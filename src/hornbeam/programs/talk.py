@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 from pydantic import AfterValidator
 
 from hornbeam.chat import Message, assistant, system, user
+from hornbeam.reading import last_number
 from hornbeam.tasks.base import Task
 
 
@@ -22,8 +23,6 @@ class Turn(NamedTuple):
 
 Demonstration = Callable[[Task], list[Turn]]
 """A task's gold conversation, ask by ask. Raises `DataError` for a task that holds none."""
-
-_NUMBER = re.compile(r"(?<![\d.])-?\d[\d,]*(?:\.\d+)?")
 
 
 def _turns(turns: tuple[str, ...]) -> tuple[str, ...]:
@@ -47,7 +46,7 @@ Example = Annotated[tuple[str, ...], AfterValidator(_turns)]
 """One worked conversation: what user and assistant say in turn."""
 
 Answer = Annotated[str, AfterValidator(_reader)]
-"""What of a reply is the answer: "" all of it, "number" the last number, else a regex's group."""
+"""What of a reply is the answer: "" all of it, "number" what it ends on, else a regex's group."""
 
 
 def opening(text: str, examples: Iterable[Example], question: str) -> list[Message]:
@@ -60,11 +59,14 @@ def opening(text: str, examples: Iterable[Example], question: str) -> list[Messa
 
 
 def read_answer(answer: Answer, text: str) -> str | None:
-    """The answer in a reply, or None where there is none; of several the last."""
+    """The answer in a reply, or None where there is none; of several the last.
+
+    A number comes in its plain spelling (1200.50, -18, 3/4), which rules read as the same number.
+    """
     if not answer:
         return text.strip()
-    found = _NUMBER.findall(text) if answer == "number" else re.findall(answer, text)
-    if not found:
-        return None
-    last: str = found[-1].strip()
-    return last.replace(",", "") if answer == "number" else last
+    if answer == "number":
+        number = last_number(text)
+        return None if number is None else str(number)
+    found = re.findall(answer, text)
+    return str(found[-1]).strip() if found else None

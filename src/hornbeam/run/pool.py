@@ -18,8 +18,8 @@ from hornbeam.run.guides import Guides
 from hornbeam.run.readout import Costs, Json, Point, read_point, search_table, until
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
+from hornbeam.score.alike import Alike
 from hornbeam.score.base import Guide
-from hornbeam.score.rules import answer_key
 from hornbeam.search import Independent, strategy
 from hornbeam.search.choose import chooser
 from hornbeam.tree import Tree
@@ -113,6 +113,11 @@ async def search_pool(
     reads = {method.name: _columns(recipe, method, trees) for method, _, _ in found}
     paid = await _judge(recipe, [c for columns in reads.values() for c in columns], trees, watch)
     fresh = [fresh_prompts(tree) for tree in trees]
+    alike = Alike(recipe.reward)
+    try:
+        sames = await alike.of_trees(trees)
+    finally:
+        await alike.aclose()
     points: list[tuple[str, Point]] = []
     for method, label, n in found:
         mine = [column for column in reads[method.name] if column in paid]
@@ -130,7 +135,7 @@ async def search_pool(
             costs,
             0.0,
             prepare=lambda tree: tree,
-            same=answer_key(recipe.reward.rule),
+            sames=sames,
             k=recipe.search.k,
         )
         points.append((method.name, point))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hornbeam import stats
 from hornbeam.ledger import CALLS, TOKENS, Entry
 from hornbeam.run.recipe import Recipe
 from hornbeam.search.choose import Chooser, Same, candidates, choosers
+from hornbeam.search.vote import ALIKE
 from hornbeam.tree import Tree
 from hornbeam.view.page import write_page
 from hornbeam.view.search import write_search
@@ -63,6 +64,7 @@ class Reading:
     tree: Tree
     ranked: list[int]
     costs: Costs
+    same: Same
 
     def worth(self, leaf: int) -> float:
         """The reward of a leaf; none where the checker had no verdict."""
@@ -108,14 +110,17 @@ def read_point(
     seconds: float,
     *,
     prepare: Prepare,
-    same: Same,
+    sames: Sequence[Same],
     k: int,
     spent: int = 0,
 ) -> Point:
-    """The figures of a point, means over its questions; `spent` of them ran out of budget."""
+    """The figures of a point, means over its questions; `spent` of them ran out of budget.
+
+    `sames` say of each tree which of its answers are equal.
+    """
     readings = []
-    for tree, cost in zip(map(prepare, trees), costs):
-        readings.append(Reading(tree, ranked(tree, choose, same, k), cost))
+    for tree, cost, same in zip(map(prepare, trees), costs, sames, strict=True):
+        readings.append(Reading(tree, ranked(tree, choose, same, k), cost, same))
     point = Point(label, readings, seconds)
     low, high = stats.bootstrap(point.right)
     hits = stats.hits([reading.worths for reading in readings], k)
@@ -136,8 +141,8 @@ def read_point(
         "total_tokens": _mean([reading.costs.total for reading in readings]),
         "calls": _mean([reading.costs.calls for reading in readings]),
         "seconds": seconds,
-        "free": _free(readings, same),
-        "anytime": anytime(readings, choose, same, prepare),
+        "free": _free(readings),
+        "anytime": anytime(readings, choose, prepare),
         "failed": sum(bool(tree.nodes[i].error) for tree, i in leaves),
         "unanswered": sum(not reading.ranked for reading in readings),
         "spent": spent,
@@ -159,18 +164,18 @@ def ranked(tree: Tree, choose: Chooser, same: Same, k: int) -> list[int]:
     return out
 
 
-def _free(readings: Sequence[Reading], same: Same) -> dict[str, float]:
+def _free(readings: Sequence[Reading]) -> dict[str, float]:
     """Accuracies of simpler readings of the same trees."""
     out = {}
     for name in FREE:
         choose = choosers[name]
-        found = [Reading(r.tree, ranked(r.tree, choose, same, 1), r.costs) for r in readings]
+        found = [replace(r, ranked=ranked(r.tree, choose, r.same, 1)) for r in readings]
         out[name] = _mean([reading.right for reading in found])
     return out
 
 
 def anytime(
-    readings: Sequence[Reading], choose: Chooser, same: Same, prepare: Prepare, points: int = 8
+    readings: Sequence[Reading], choose: Chooser, prepare: Prepare, points: int = 8
 ) -> list[tuple[float, float]]:
     """(mean tokens spent, accuracy) had every search been stopped after a share of its episodes."""
     most = max((len(r.costs.by_episode) for r in readings), default=0)
@@ -187,7 +192,7 @@ def anytime(
             tree = until(reading.tree, last)
             if tree is not reading.tree:
                 tree = prepare(tree)
-            chosen = choose.pick(tree, candidates(tree), same)
+            chosen = choose.pick(tree, candidates(tree), reading.same)
             right += 0.0 if chosen is None else reading.worth(chosen)
         out.append((spent / len(readings), right / len(readings)))
     return out
@@ -255,7 +260,8 @@ def _search(name: str, point: Point, number: int) -> Json:
         row: Json = {"parent": node.parent, "agent": node.agent, "text": node.text[:TEXT]}
         row |= {c: tree.columns[c][i] for c in shown if c in tree.columns}
         if "value" not in row:
-            row["value"] = next((c[i] for n, c in tree.columns.items() if n not in shown), None)
+            others = (c for n, c in tree.columns.items() if n not in (*shown, ALIKE))
+            row["value"] = next((c[i] for c in others), None)
         row |= {
             "error": node.error,
             "done": node.done,

@@ -44,9 +44,10 @@ from hornbeam.run.readout import (
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
-from hornbeam.score.rules import answer_key
-from hornbeam.search import Independent, Strategy, restore, strategy
-from hornbeam.search.choose import Chooser, chooser
+from hornbeam.score.alike import Alike, AlikeGuide
+from hornbeam.score.base import Guide
+from hornbeam.search import Independent, Strategy, Vote, restore, strategy
+from hornbeam.search.choose import Chooser, Same, chooser
 from hornbeam.store import TreeKey, export
 from hornbeam.tree import Tree
 
@@ -157,6 +158,8 @@ class Search:
             raise RecipeError("tasks.eval is empty: name a source, as in [[tasks.eval]]")
         self.recipe, self.tasks, self.watch = recipe, plan.eval.tasks, watch
         self.fresh: dict[str, dict[TreeKey, dict[int, int]]] = {}  # of pools
+        self.sames: dict[str, list[Same]] = {}  # of stages: which answers of a tree are equal
+        self.alike = Alike(recipe.reward)
         self.forest = Forest(recipe, plan, path, watch, "held-out")
         try:
             columns = [column for job in self.jobs for column in job.reads]
@@ -180,12 +183,13 @@ class Search:
             for job in self.jobs:
                 if not job.pooled:
                     await self._grow(job)
-            points = [(job.method.name, self._point(job)) for job in self.jobs]
+            points = [(job.method.name, await self._point(job)) for job in self.jobs]
             result = search_table(self.recipe, points, command)
             result |= self.forest.world.policies.served
             return result, write_result(result, self.forest.folder.path)
         finally:
             await self.guides.aclose()
+            await self.alike.aclose()
             await self.forest.aclose()
 
     # --- growing -----------------------------------------------------------------------------
@@ -196,7 +200,9 @@ class Search:
             Ledger(), self.forest.store, greedy=method.greedy, trained=False
         )
         agents = {name: _at(speaker, method) for name, speaker in grower.agents.items()}
-        guides = [self.guides[column] for column in columns]
+        guides: list[Guide] = [self.guides[column] for column in columns]
+        if isinstance(how, Vote):
+            guides.append(AlikeGuide(self.alike))
         one_by_one = None if method.budget == NO_BUDGET else 1
         return replace(grower, agents=agents, strategy=how, guides=guides, episodes=one_by_one)
 
@@ -255,9 +261,11 @@ class Search:
 
     # --- reading -----------------------------------------------------------------------------
 
-    def _point(self, job: Job) -> Point:
+    async def _point(self, job: Job) -> Point:
         """What a job's trees say, and what they cost."""
         found, costs = self.forest.trees(job.stage), self.forest.costs(job.stage)
+        if job.stage not in self.sames:
+            self.sames[job.stage] = await self.alike.of_trees(found.values())
         seconds = self.forest.seconds(job.stage)
         trees, how = list(found.values()), job.strategy
         if job.pooled:
@@ -276,7 +284,7 @@ class Search:
             [Costs.of(costs[str(key)]) for key in found],
             seconds / len(trees),
             prepare=partial(_with_columns, how),
-            same=answer_key(self.recipe.reward.rule),
+            sames=self.sames[job.stage],
             k=self.recipe.search.k,
             spent=sum(bool(how.ask(tree, restore(tree, how.steps))) for tree in trees),
         )

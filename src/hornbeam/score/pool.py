@@ -103,16 +103,24 @@ class Pool:
         self._finalizer = weakref.finalize(self, _end_all, self._all)
 
     async def check(self, request: Mapping[str, Any]) -> float:
-        """The verdict on one request (see `hornbeam.score.check`).
+        """The verdict on one request (see `hornbeam.score.check`), a number.
+
+        Raises as `ask` does.
+        """
+        return float(await self.ask(request))
+
+    async def ask(self, request: Mapping[str, Any], seconds: float | None = None) -> Any:
+        """What the checker answers to a request, within so many seconds (else the pool's own).
 
         Raises `NoVerdict` when there is none in time or the checker failed or died over it, and
         `ScoreError` when checkers cannot be started at all.
         """
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.workers, "hornbeam-check")
-        text = json.dumps({**request, "rule": self.rule, "seconds": self.seconds})
+        limit = self.seconds if seconds is None else seconds
+        text = json.dumps({**request, "rule": self.rule, "seconds": limit})
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._check, text)
+        return await loop.run_in_executor(self._threads, self._check, text, limit)
 
     def pids(self) -> list[int]:
         """The ids of the processes that run now."""
@@ -128,11 +136,11 @@ class Pool:
             _end_all(self._all)
         self._idle = queue.SimpleQueue()
 
-    def _check(self, text: str) -> float:
+    def _check(self, text: str, seconds: float) -> Any:
         worker = self._take()
         try:
             worker.send(text)
-            verdict = json.loads(worker.read(self.seconds))
+            verdict = json.loads(worker.read(seconds))
         except BaseException:
             self._all.discard(worker)
             worker.end()
@@ -140,7 +148,7 @@ class Pool:
         self._idle.put(worker)
         if verdict is None:
             raise NoVerdict("crashes")
-        return float(verdict)
+        return verdict
 
     def _take(self) -> _Worker:
         """An idle process, or a new one; the threads bound how many there are."""

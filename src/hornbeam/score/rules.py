@@ -11,24 +11,29 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from hornbeam.errors import ScoreError
+from hornbeam.latex import boxed
+from hornbeam.numerals import Number, same_number
 from hornbeam.programs.talk import Answer
-from hornbeam.score.normalise import (
-    exact_match,
-    last_number,
-    normalise,
-    same_number,
-    token_f1,
-)
+from hornbeam.reading import last_number, whole
+from hornbeam.score.normalise import exact_match, normalise, token_f1
 from hornbeam.score.pool import NoVerdict, Pool
+from hornbeam.score.spelling import (
+    accepted_reading,
+    core,
+    decided,
+    in_words,
+    plain_number,
+    readings,
+    spelled,
+)
 from hornbeam.settings import Settings
 from hornbeam.tasks.base import SCORING, Task
-from hornbeam.tasks.families import boxed
 from hornbeam.tree import Column, Tree
 
 RuleName = Literal["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym"]
@@ -117,9 +122,16 @@ def exact(answer: str, accepted: str) -> float:
 
 
 def numeric(answer: str, accepted: str) -> float:
-    """1 where both end on the same number (within a millionth)."""
-    left, right = last_number(answer), last_number(accepted)
+    """1 where the answer ends on the number that is accepted, as far as both were written down."""
+    left, right = last_number(answer), accepted_number(accepted)
     return float(left is not None and right is not None and same_number(left, right))
+
+
+def accepted_number(accepted: str) -> Number | None:
+    """The one number that an accepted answer is; of a worked solution the one that it ends on."""
+    if "####" in accepted or boxed(accepted) is not None:
+        return last_number(accepted)
+    return whole(accepted)
 
 
 CLOSED = frozenset(("yes", "no", "noanswer"))
@@ -209,9 +221,13 @@ class RuleScorer:
         if rule != "symbolic":
             holds = rule_of(rule, task.data)
             return max(holds(answer, each) for each in accepted)
-        if any(exact(answer, each) for each in accepted):
+        verdicts = {each: decided(answer, each) for each in accepted}
+        if True in verdicts.values():
             return 1.0
-        return await self._pool.check({"readings": readings(answer), "accepted": accepted})
+        left = [accepted_reading(each) for each, known in verdicts.items() if known is None]
+        if not left:
+            return 0.0
+        return await self._pool.check({"readings": readings(answer), "accepted": left})
 
 
 def make_scorer(settings: RewardSettings) -> RuleScorer:
@@ -226,29 +242,39 @@ def answer_text(answer: Any) -> str | None:
     return None if answer is None else str(answer)
 
 
-def answer_key(rule: RuleName) -> Callable[[Any], str | None]:
-    """What two answers have in common that count as one in a vote; None for no answer.
+def answer_key(rule: RuleName) -> Callable[[Any], Hashable]:
+    """What answers have in common that are equal for certain; None for no answer.
 
-    Numbers to six digits where the rule is about numbers, else words normalised as for SQuAD.
+    Numbers by their value where the rule is about numbers, words as the rule normalises them, else
+    the text. Answers of two keys may still be equal: `alike.Alike` tells.
     """
 
-    def key(answer: Any) -> str | None:
+    def key(answer: Any) -> Hashable:
         text = answer_text(answer)
-        if text is None:
-            return None
-        number = last_number(text) if rule in ("numeric", "symbolic") else None
-        return normalise(text) if number is None else f"{float(number):.6g}"
+        return None if text is None else _key(rule, text)
 
     return key
 
 
-def readings(answer: str) -> list[str]:
-    """How math-verify shall read an answer: as it stands (several boxes are a set), its last box.
+def _key(rule: RuleName, text: str) -> Hashable:
+    number = number_of(rule, text)
+    if number is not None:
+        return f"{number.value}%" if number.percent else str(number.value)
+    if rule == "symbolic":
+        return in_words(core(text)) or ("=", "".join(spelled(core(text)).split()))
+    if rule in ("em", "f1"):
+        words = normalise(text)
+        if not words:
+            return ("=", text.strip().lower())
+        return words if rule == "em" else tuple(sorted(words.split()))
+    return ("=", " ".join(text.split())) if rule == "numeric" else text.strip()
 
-    Without a box the whole is put in one, as it may be bare LaTeX.
-    """
-    inside = boxed(answer)
-    return [answer, f"\\boxed{{{answer if inside is None else inside}}}"]
+
+def number_of(rule: RuleName, text: str) -> Number | None:
+    """The number that a rule reads in an answer, if it is a rule that reads numbers."""
+    if rule == "numeric":
+        return last_number(text)
+    return plain_number(text) if rule == "symbolic" else None
 
 
 def accepted_answers(task: Task) -> list[str]:
@@ -257,7 +283,7 @@ def accepted_answers(task: Task) -> list[str]:
     accepted = [str(each) for each in given if each is not None and str(each).strip()]
     if not accepted:
         raise ScoreError(
-            f"task {task.id}: no answer to compare with; give tasks an `answer`, or map the field"
+            f"{_place(task)}: no answer to compare with; give tasks an `answer`, or map the field"
             " that holds it with `fields`"
         )
     return accepted
@@ -268,10 +294,10 @@ def check_task(rule: RuleName, task: Task) -> list[str]:
     if rule == "reasoning_gym":
         return _check_gym(task)
     accepted = accepted_answers(task)
-    if rule == "numeric" and all(last_number(each) is None for each in accepted):
+    if rule == "numeric" and all(accepted_number(each) is None for each in accepted):
         raise ScoreError(
-            f"task {task.id}: the answer {accepted[0]!r} holds no number; take the rule 'symbolic'"
-            " for mathematics, 'em' or 'f1' for words"
+            f"{_place(task)}: the answer {accepted[0]!r} is not one number; take the rule"
+            " 'symbolic' for mathematics, 'em' or 'f1' for words"
         )
     return accepted
 
@@ -280,10 +306,15 @@ def _check_gym(task: Task) -> list[str]:
     """The same for reasoning-gym, some of whose sets have no answer to compare with."""
     if not {"dataset", "metadata"} <= set(task.data):
         raise ScoreError(
-            f"task {task.id} is not of source 'reasoning_gym', whose own rule cannot score it; take"
+            f"{_place(task)} is not of source 'reasoning_gym', whose own rule cannot score it; take"
             " another rule"
         )
     return [] if task.answer is None else accepted_answers(task)
+
+
+def _place(task: Task) -> str:
+    """A task by its file, line and id."""
+    return f"{task.origin}: task {task.id}".removeprefix(": ")
 
 
 def said(tree: Tree, i: int) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 
 from pydantic import Field
 
 from hornbeam.search.base import Fork, State, Strategy
 from hornbeam.search.values import failed
 from hornbeam.tree import Tree
+
+ALIKE = "alike"  # column: the class of an answer, by the rule that says which are equal
 
 
 def as_text(answer: object) -> str:
@@ -20,9 +22,13 @@ def as_text(answer: object) -> str:
 class Vote(Strategy):
     """At most `n` episodes from the task, `parallel` at a time (`None`: all at once).
 
-    Stops as soon as the majority is certain: the leading answer has more votes than the next could
-    reach if all that are out or not yet asked spoke for it. What is out by then is dropped. Answers
-    are compared as texts (`as_text`); a failed episode and an answer of `None` have no vote.
+    Stops as soon as the majority is certain: the leading answer has more votes than any other could
+    reach if all that are out or not yet asked spoke for it. What is out by then is dropped. An
+    episode that failed and an answer of `None` have no vote.
+
+    Which answers are equal stands in column "alike", where a guide writes it (`AlikeGuide`). Where
+    none does only equal texts are known to be, and all others could turn out to be one: the leader
+    must then be ahead of all of them together.
 
     When it stops hangs on which episodes come back first; with `parallel` 1 it hangs on nothing.
     """
@@ -50,7 +56,13 @@ class Vote(Strategy):
         return state.asked.keys() - state.told.keys()
 
     def _settled(self, tree: Tree, state: State) -> bool:
-        nodes = [tree.nodes[i] for i in state.told.values() if not failed(tree, i)]
-        votes = Counter(as_text(n.answer) for n in nodes if n.answer is not None)
-        (_, first), (_, second) = [*votes.most_common(2), ("", 0), ("", 0)][:2]
-        return first > second + self.n - len(state.told)
+        ends = [i for i in state.told.values() if not failed(tree, i)]
+        ends = [i for i in ends if tree.nodes[i].answer is not None]
+        column = tree.columns.get(ALIKE)
+        known = column is not None and all(column[i] is not None for i in ends)
+        votes = Counter[Hashable](
+            column[i] if known and column is not None else str(tree.nodes[i].answer) for i in ends
+        )
+        counts = [many for _, many in votes.most_common()]
+        first, others = sum(counts[:1]), counts[1:2] if known else counts[1:]
+        return first > sum(others) + self.n - len(state.told)

@@ -12,16 +12,22 @@ SCORING = "scoring"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task. `answer` is the reference, or a list of accepted ones; `data` is all the rest."""
+    """One task. `answer` is the reference, or a list of accepted ones; `data` is all the rest.
+
+    `origin` is the file and line that it was read from, for messages: no part of the task.
+    """
 
     id: str
     question: str
     answer: Any = None
     data: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = field(default="", compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The task as it stands in a tree."""
-        return asdict(self)
+        record = asdict(self)
+        del record["origin"]
+        return record
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Task:

@@ -17,13 +17,12 @@ from typing import Any
 
 from hornbeam.arithmetic import ArithmeticProblem, evaluate, operations, spaced
 from hornbeam.errors import DataError
+from hornbeam.latex import boxed
 from hornbeam.tasks.base import SCORING, Task
 from hornbeam.tasks.gold import compose
 from hornbeam.tasks.records import read_records
 
 Row = dict[str, Any]
-
-_BRACKETS = re.compile(r"\\f?boxed\s*\{|\\[{}]|[{}]")
 
 
 def _same(row: Row) -> Row:
@@ -64,7 +63,8 @@ def to_tasks(
             )
         answers = row.pop("answers", None)
         answer = row.pop("answer", answers)
-        yield Task(str(row.pop("id", f"{prefix}-{number}")), question, answer, row)
+        name = str(row.pop("id", f"{prefix}-{number}"))
+        yield Task(name, question, answer, row, f"{where}, line {number}")
 
 
 def _renamed(row: Row, fields: Mapping[str, str]) -> Row:
@@ -155,20 +155,6 @@ def _flash_rag(row: Row) -> Row:
 def _closed_questions(row: Row) -> Row:
     """The row of a set whose script gives words of "yes" and "no" no F1: HotpotQA's and its kin."""
     return row | {SCORING: {"f1": "hotpotqa"}}
-
-
-def boxed(text: str) -> str | None:
-    r"""What stands in the last closed `\boxed{...}` of a text, brackets counted."""
-    opened: list[int] = []  # where the inside of each open bracket begins; -1 if not a box
-    last = (-1, -1)
-    for found in _BRACKETS.finditer(text):
-        sign = found[0]
-        if sign == "}" and opened:
-            start = opened.pop()
-            last = max(last, (start, found.start()))
-        elif sign[-1] == "{" and sign != "\\{":
-            opened.append(found.end() if len(sign) > 1 else -1)
-    return text[last[0] : last[1]] if last[0] >= 0 else None
 
 
 def _same_names(*splits: str) -> dict[str, str]:
