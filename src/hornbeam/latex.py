@@ -115,6 +115,7 @@ _RULES = [
         (rf"\\(?:display|text)style{_END}|\\(?:limits|rm|bf|it){_END}", ""),
         (rf"\\[,;: ]|\\(?:q?quad|thinspace|enspace|space){_END}|~", " "),
         (r"\\[()\[\]]", " "),
+        (r"[ \t]{2,}", " "),
         (rf"\\\$|\\(?:textdollar|dollar|pounds|euro|texteuro){_END}", "$"),
         (r"\\%", "%"),
         (rf"\\(?:[dtc]|nice|s)frac{_END}", r"\\frac"),

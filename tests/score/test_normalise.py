@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from hornbeam.score.normalise import exact_match, normalise, token_f1
 
+
 def test_squad_normalisation():
     assert normalise("  The  Beatles' (band), an A-side! ") == "beatles band aside"
     assert exact_match("The Beatles!", "beatles") == 1.0

@@ -49,6 +49,9 @@ WHO = Task("w", "Who?", ["The Beatles", "Fab Four"])
         ("numeric", "forty-two", "42", 0.0),
         ("numeric", "1000", "1,000", 1.0),
         ("numeric", "no number", "none either", 0.0),
+        ("numeric", "42", "It is six times seven.\n#### 42", 1.0),
+        ("numeric", "42", r"That is $\boxed{42}$.", 1.0),
+        ("numeric", "16,386.17", "16386.16", 0.0),
         ("em", "beatles", "The Beatles!", 1.0),
         ("f1", "the fab beatles", "The Beatles", 2 / 3),
     ],
@@ -143,8 +146,11 @@ def test_a_task_without_an_answer_is_told():
 
 
 def test_a_rule_that_could_never_hold_is_told():
-    with pytest.raises(ScoreError, match="'The Beatles' holds no number; take the rule"):
+    with pytest.raises(ScoreError, match="'The Beatles' is not one number; take the rule"):
         judge(WHO, "42")
+    for answer in ("3, 5, 7", "5 or 6", r"2\sqrt{2}", "3:1", r"1 \pm \sqrt{19}", "6*7"):
+        with pytest.raises(ScoreError, match=r"^sets/own\.jsonl, line 7: task t: the answer"):
+            check_task("numeric", Task("t", "?", answer, origin="sets/own.jsonl, line 7"))
     with pytest.raises(ScoreError, match="not of source 'reasoning_gym'"):
         judge(SUM, "42", rule="reasoning_gym")
     assert check_task("em", WHO) == ["The Beatles", "Fab Four"]
@@ -164,8 +170,60 @@ def test_symbolic_equality():
     assert counts == {"judged": 5}
 
 
+SYMBOLIC = [  # (accepted, said, outcome): what numbers and words decide, and what the checker
+    (r"40,\!320", "40320", 1.0),
+    ("3.5", "3 1/2", 1.0),
+    (r"3\frac{1}{2}", "3.5", 1.0),
+    ("5000000", r"5 \text{ million}", 1.0),
+    ("5", "101_2", 1.0),
+    ("101", "101_2", 0.0),
+    (r"12\,500", "12500", 1.0),
+    ("1/3", r"0.\overline{3}", 1.0),
+    (r"\frac{x}{3}", r"0.\overline{3}x", 1.0),
+    ("5", r"\boxed{5.}", 1.0),
+    (r"25\%", r"\boxed{25}", 1.0),
+    (r"25\%", "The answer is 25%.", 1.0),
+    (r"25\%", "0.25", 1.0),
+    ("0.25", "25", 0.0),
+    ("1.6e-19", "9.1e-31", 0.0),
+    ("10", "2x=10", 0.0),
+    ("10", "We get $2x=10$.", 0.0),
+    ("3", "x+y=3", 0.0),
+    ("5", "x=5", 1.0),
+    ("x=5", "5", 1.0),
+    ("x=5", "y=5", 0.0),
+    (r"\{1, 2\}", r"first \boxed{1}, then \boxed{\{2, 1\}}", 1.0),
+    ("6", "5 or 6", 0.0),
+    (r"\text{Evelyn}", "The answer is Evelyn.", 1.0),
+    ("yes", r"\text{yes}", 1.0),
+    (r"\text{east}", "seat", 0.0),
+    (r"\text{(C)}", "C", 1.0),
+    (r"\text{(C)}", r"\boxed{\text{(D)}}", 0.0),
+    (r"8\!:\!34 \text{ p.m.}", "8:34 PM", 1.0),
+    (r"8\!:\!34 \text{ p.m.}", "8:34 a.m.", 0.0),
+    ("1 : 2", "1:2", 1.0),
+    ("3:4", "4:3", 0.0),
+    (r"8\sqrt{3} \text{ square inches}", r"\sqrt{192}", 1.0),
+    (r"12\text{ and }13", r"\boxed{13, 12}", 1.0),
+    ("$(0,0),(1,2)$", r"\boxed{(1,2), (0,0)}", 1.0),
+]
+
+
+def test_symbolic_equality_of_forms():
+    async def run():
+        scorer = make_scorer(RewardSettings(rule="symbolic", seconds=20))
+        trees = [tree_of(Task("t", "?", accepted), answer) for accepted, answer, _ in SYMBOLIC]
+        try:
+            return [(await scorer.score(tree, [1]))[0] for tree in trees]
+        finally:
+            await scorer.aclose()
+
+    found = asyncio.run(run())
+    assert [(*row[:2], got) for row, got in zip(SYMBOLIC, found)] == SYMBOLIC
+
+
 def test_a_time_out_is_no_entry_and_is_counted():
-    answers = ("3", "9^9^9^9", "4")
+    answers = ("3", "9^{9^{9^9}}", r"\sqrt{16}")
     rewards, counts = judge(
         Task("t", "?", "3.0"), *answers, rule="symbolic", seconds=3.0, workers=1
     )

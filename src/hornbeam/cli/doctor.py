@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -26,6 +27,7 @@ from hornbeam.errors import HornbeamError
 
 State = Literal["ok", "note", "bad"]
 MAIN_MODEL = "smollm2-135m"
+CHECKER_SECONDS = 60
 NEEDED_GB = {"memory": 4.0, "disk": 3.0}  # what the main job takes
 
 
@@ -58,7 +60,7 @@ def examine() -> list[Finding]:
     with ThreadPoolExecutor(1) as pool:  # the hub may take seconds to answer
         hub = pool.submit(_hub)
         asked = requirements()
-        found = [*_python(), *_machine(), *packages(asked), *extras(asked), *_data()]
+        found = [*_python(), *_machine(), *packages(asked), *checker(), *extras(asked), *_data()]
         return found + hub.result()
 
 
@@ -155,6 +157,35 @@ def packages(asked: list[tuple[str, str]]) -> list[Finding]:
             remedy = "pip install hornbeam, or `make setup` in a clone"
             found.append(Finding("packages", name, "bad", "missing", remedy))
     return found
+
+
+def checker() -> list[Finding]:
+    """Whether the checker of the rule "symbolic" starts, and judges some pairs as it should."""
+    if not _version("math-verify", ""):
+        return []
+    from hornbeam.score.pool import COMMAND
+
+    try:
+        done = subprocess.run(
+            [*COMMAND, "symbolic"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=CHECKER_SECONDS,
+        )
+        said = (
+            done.stdout.strip() or f"does not start: {done.stderr.strip().rpartition(chr(10))[2]}"
+        )
+    except subprocess.TimeoutExpired:
+        said = f"does not start in {CHECKER_SECONDS} seconds"
+    parser = "antlr4-python3-runtime"
+    said = f"{said} ({parser} {_version(parser, 'missing')})"
+    if said.startswith("ready ("):
+        return [Finding("packages", "symbolic checker", "ok", said)]
+    remedy = f"pip install {parser}==4.13.2, as constraints.txt has it"
+    if said.startswith("ready"):
+        remedy += "; without it the rule 'symbolic' takes the sign off itself"
+    return [Finding("packages", "symbolic checker", "note", said, remedy)]
 
 
 def extras(asked: list[tuple[str, str]]) -> list[Finding]:

@@ -40,6 +40,7 @@ TRIES = (
     (r"\boxed{\frac{1}{3}}", r"\boxed{\frac{1}{2}}", False),
 )
 SIGN = (r"\boxed{25\%}", r"\boxed{\frac{1}{4}}", True)  # some versions of the parser do not read it
+READY, NO_SIGN, UNFIT = "ready", "ready, but for the sign of per cent", "unfit: it misjudges "
 
 
 # --- values --------------------------------------------------------------------------------------
@@ -89,9 +90,13 @@ def parts(expression: Any) -> list[Any] | None:
     return list(members) if isinstance(expression, sympy.Tuple) else None
 
 
-def _order(member: Any) -> tuple[float, float]:
-    found = value(member) or (0, 0)
-    return float(found[0]), float(found[1])
+def _order(member: Any) -> list[float]:
+    """All values in a member of a set, by which two sets are brought into one order."""
+    inner = parts(member)
+    if inner is not None:
+        return [each for part in inner for each in _order(part)]
+    found = value(member) if hasattr(member, "free_symbols") else None
+    return [0.0] if found is None else [float(found[0]), float(found[1])]
 
 
 def close(gold: Any, said: Any) -> bool:
@@ -132,10 +137,11 @@ def names_a_quantity(side: Any) -> bool:
     """Whether the side of an equation is a name and no expression: x, f(2), AB, |z|, 3 + 4."""
     import sympy
 
-    if not side.free_symbols or isinstance(side, sympy.Symbol | sympy.Function):
+    names = side.free_symbols
+    if not names or isinstance(side, sympy.Symbol | sympy.Function):
         return True
-    factors = side.args if isinstance(side, sympy.Mul) else ()
-    return bool(factors) and all(str(f).isalpha() and str(f)[0].isupper() for f in factors)
+    parts_of_it = isinstance(side, sympy.Mul | sympy.Abs)  # a segment AB, AB/CD, |z|
+    return parts_of_it and all(str(name)[:1].isupper() or len(side.args) == 1 for name in names)
 
 
 def equal(gold: Any, said: Any) -> bool:
@@ -250,12 +256,12 @@ def main() -> None:
     _bound_memory()
     if sys.argv[1] == "symbolic":  # loads now what the first check would wait for
         wrong = misread()
+        ready = READY if symbolic([SIGN[1]], [SIGN[0]]) else NO_SIGN
         if wrong:
-            sys.exit(f"math-verify misreads {'; '.join(wrong)}: install it with its pinned parser")
-        ready = "ready" if symbolic([SIGN[1]], [SIGN[0]]) else "ready, no per cent"
+            ready = f"{UNFIT}{'; '.join(wrong)}"
     else:
         _gym().ready()
-        ready = "ready"
+        ready = READY
     print(ready, file=out, flush=True)
     for line in sys.stdin:
         request = json.loads(line)

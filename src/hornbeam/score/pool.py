@@ -158,7 +158,15 @@ class Pool:
             worker = _Worker(self.rule)
         self._all.add(worker)
         try:
-            worker.read(START_SECONDS)
+            if (said := worker.read(START_SECONDS)).startswith("unfit"):
+                raise ScoreError(
+                    f"math-verify is {said.strip()}: install the versions of math-verify and"
+                    " antlr4-python3-runtime that constraints.txt names"
+                )
+        except ScoreError:
+            self._all.discard(worker)
+            worker.end()
+            raise
         except NoVerdict as error:
             self._all.discard(worker)
             worker.end()

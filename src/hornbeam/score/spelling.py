@@ -13,6 +13,9 @@ from hornbeam.latex import MAX_TEXT, WORD, boxed, tidy
 from hornbeam.numerals import Number, same_number
 from hornbeam.reading import last_number, whole
 
+_TEXT = r"\\(?:text|textrm|textnormal|mbox|hbox|mathrm)"
+_UNIT = r"(?:[A-Za-z]{2,}(?:[\s/][A-Za-z]{1,20}){0,4}\.?|[a-zA-Z](?=\s*\}\s*\^))"
+_ENDS = r"(?:\^\s*\{?\s*[23]\s*\}?)?\s*(?:\\[,;: ]|~|\s)*[.$]*$"
 _SPELLINGS = [
     (re.compile(pattern), by)
     for pattern, by in (
@@ -26,6 +29,10 @@ _SPELLINGS = [
         (r"[·⋅]", r"\\cdot "),
         (r"÷", "/"),
         (r"°", r"^{\\circ}"),
+        (r"(?<=\{)\s+(?=\S)|(?<=\S)\s+(?=\})", ""),
+        (r"\\[dtc]?frac\s*(\\[a-zA-Z]+)\s*(?=[\d{])", r"\\frac{\1}"),
+        (rf",?\s*{_TEXT}\s*\{{\s*(?:,\s*)?(?:and|or)\s*\}}", ", "),
+        (rf"(?<=[\d}})])\s*(?:\\[,;: ]|~)*\s*{_TEXT}\s*\{{\s*{_UNIT}\s*\}}\s*{_ENDS}", ""),
     )
 ]
 _REPEATS = re.compile(
