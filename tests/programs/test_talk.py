@@ -23,7 +23,7 @@ def test_opening_puts_examples_between_system_and_question() -> None:
         ("number", "It is 3, no, $1,200.50.", "1200.50"),
         ("number", "5-3 = -2", "-2"),
         ("number", "5-3", None),  # a calculation, or a range
-        ("number", "He is at -$18, or 3/4 below", "3/4"),
+        ("number", "He is at -$18. That is 3/4 below.", "3/4"),
         ("number", "x is 7.", "7"),
         ("number", "none", None),
         (r"####\s*(.*)", "#### 1\n####  2 ", "2"),
