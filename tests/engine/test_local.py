@@ -487,6 +487,16 @@ def test_the_small_real_model_speaks_as_in_transformers():
         )
 
 
+def test_an_answer_that_the_chat_cannot_read_is_told():
+    class Broken(Endless):
+        def decode(self, tokens):
+            raise ValueError("no such token")
+
+    engine = LocalEngine(llama(), Broken())
+    with pytest.raises(EngineError, match="cannot read what was sampled: no such token"):
+        run(engine, Request(PROMPTS[0], Sampling(max_tokens=3)))
+
+
 def test_answers_are_compact_arrays():
     answer = run(LocalEngine(llama(), Chat()), Request(PROMPTS[0], Sampling(max_tokens=3)))[0]
     assert isinstance(answer.tokens, array) and answer.logprobs.typecode == "f"

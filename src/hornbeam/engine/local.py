@@ -328,11 +328,18 @@ class LocalEngine:
                 EngineLost("the model's logits are not finite: its weights are damaged")
             )
             return
+        try:
+            text = self.chat.text(job.tokens)
+        except Exception as error:  # the job has left the batch: nobody else would tell
+            wrong = EngineError(f"the chat cannot read what was sampled: {error}")
+            wrong.__cause__ = error
+            job.future.set_exception(wrong)
+            return
         job.future.set_result(
             Completion(
                 tokens=job.tokens,
                 logprobs=job.logprobs,
-                text=self.chat.text(job.tokens),
+                text=text,
                 finish=job.finish,
                 version=self.version,
                 computed=job.computed,
