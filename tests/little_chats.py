@@ -80,12 +80,15 @@ def words(template, eos="<|im_end|>", special=(), added=(), pieces=(), blank="",
 
     `special` and `added` become special and other added tokens; `pieces` are words of the
     vocabulary alone. `blank` puts one before a text's beginning: "first", or behind control tokens
-    too: "always".
+    too: "always", or so by the normaliser: "normal".
     """
     known = dict.fromkeys(["<pad>", eos, "<bos>", *BYTES, "▁", *pieces])
     inner = Tokenizer(models.Unigram([(p, -1.0) for p in known], 0, byte_fallback=True))
     decode = [decoders.ByteFallback(), decoders.Fuse()]
-    if blank:
+    if blank == "normal":  # as tokenizers made of older sentencepiece files have it
+        normal = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        decode = [decoders.Replace("▁", " "), *decode, decoders.Strip(" ", 1, 0)]
+    elif blank:
         inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=blank, split=False)
         decode = [decoders.Replace("▁", " "), *decode, decoders.Strip(" ", 1, 0)]
     if normal:

@@ -21,7 +21,7 @@ def plain_ids(chat, messages):
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-BLANKS = ("", "first", "always")
+BLANKS = ("", "first", "always", "normal")
 KINDS = {
     "eos in the vocabulary": {},
     "words of the vocabulary": {"pieces": ("<think>", "<|im_start|>"), "special": ()},
@@ -139,6 +139,18 @@ def test_answers_are_found_by_their_place():
     assert said.find([*b, assistant("4")]) == {1: "second"}  # the latest
     assert said.find([*b, assistant("4"), *b, assistant("4")]) == {1: "first", 3: "second"}
     assert said.find([*a, assistant("5"), user("4")]) == {1: "other"}
+    again = [*b, assistant("4"), *b, assistant("4"), *b, assistant("4")]
+    assert said.find(again) == {3: "first", 5: "second"}  # two were said, not three
+
+
+def test_a_worked_example_is_no_answer():
+    shown = [user("a"), assistant("4"), user("b")]
+    said: Answers[str] = Answers()
+    said.add(shown, "4", "first")
+    talk = [*shown, assistant("4"), user("c")]
+    assert said.find(talk) == {3: "first"}
+    said.add(talk, "4", "second")
+    assert said.find([*talk, assistant("4"), user("d")]) == {3: "first", 5: "second"}
     assert said.find([user("4")]) == {}
 
 

@@ -166,6 +166,22 @@ def test_answers_of_one_text_keep_their_own_ids(strategy):
     assert goes_on(tree) and all(goes_on(tree))
 
 
+def test_a_worked_example_that_says_the_same_keeps_its_ids():
+    chat = chat_of(CHATML, pieces=("four", "fo", "ur"))
+    engine = Spellings("", chat)
+    engine.ways = [[chat.tokenizer.convert_tokens_to_ids("four")]]
+
+    @hb.program
+    async def shown(task, ep):
+        messages = [hb.user("3+1?"), hb.assistant("four"), hb.user(task.question)]
+        for _ in range(3):
+            reply = await ep.ask("solver", messages)
+            messages += [hb.assistant(reply.text), hb.user("Sure?")]
+
+    (tree,) = hb.grow_trees(shown, [hb.Task("t", "2+2?")], {"solver": engine}, hb.Independent(n=1))
+    assert goes_on(tree) == [True, True]
+
+
 @pytest.mark.parametrize("tags", [True, False])
 def test_tags_are_seen_where_the_agent_has_them(tags):
     """Replays too: a branch hears of the trunk's answers as the trunk did."""

@@ -26,17 +26,22 @@ class Answer(Generic[T]):
 class Answers(Generic[T]):
     """The answers of a conversation, each with what is kept of it (its ids, say).
 
-    A message quotes an answer if it says its text. Of several with that text it quotes the one that
-    came behind the very same messages; else one that came behind the same last message; else,
-    counted from the end, the latest that no later message quotes.
+    A message quotes an answer if it says its text and was no text of the program's own (a worked
+    example) in an earlier prompt. Of several with that text it quotes the one that came behind the
+    very same messages; else one that came behind the same last message; else, counted from the end,
+    the latest that no other message quotes.
     """
 
     def __init__(self) -> None:
         self._said: dict[str, list[Answer[T]]] = {}
+        self._told: set[bytes] = set()  # places behind assistant messages that quoted none
 
     def add(self, messages: Sequence[Message], text: str, kept: T) -> None:
         """Keep an answer to these messages."""
-        places = _places(messages)
+        places, found = _places(messages), self.find(messages)
+        for n, message in enumerate(messages):
+            if message["role"] == "assistant" and n not in found:
+                self._told.add(places[n + 1])
         before = _digest(messages[-1]) if messages else b""
         self._said.setdefault(text, []).append(Answer(places[-1], before, kept))
 
@@ -50,31 +55,22 @@ class Answers(Generic[T]):
         if not quotes:
             return {}
         places = _places(messages)
+        quotes = [n for n in reversed(quotes) if places[n + 1] not in self._told]
         found: dict[int, Answer[T]] = {}
-        for n in reversed(quotes):
-            here = [a for a in self._said[messages[n]["content"]] if a.place == places[n]]
-            if here:
-                found[n] = here[-1]
-        for alike in (True, False):
-            for n in reversed(quotes):
-                if n not in found:
-                    answer = self._nearest(messages, n, found, alike)
-                    if answer is not None:
+        taken: set[int] = set()
+        for fits in (
+            lambda answer, n: answer.place == places[n],
+            lambda answer, n: n > 0 and answer.before == _digest(messages[n - 1]),
+            lambda answer, n: True,
+        ):
+            for n in quotes:
+                said = self._said[messages[n]["content"]] if n not in found else []
+                for answer in reversed(said):
+                    if id(answer) not in taken and fits(answer, n):
                         found[n] = answer
-        return {n: found[n].kept for n in quotes}
-
-    def _nearest(
-        self, messages: Sequence[Message], n: int, found: dict[int, Answer[T]], alike: bool
-    ) -> Answer[T] | None:
-        """The latest answer that message n may quote; `alike`: behind the same last message."""
-        said = self._said[messages[n]["content"]]
-        taken = {id(answer) for answer in found.values()}
-        left = [answer for answer in said if id(answer) not in taken]
-        if alike:
-            before = _digest(messages[n - 1]) if n else b""
-            left = [answer for answer in left if answer.before == before]
-            return left[-1] if left else None
-        return (left or said)[-1]
+                        taken.add(id(answer))
+                        break
+        return {n: found[n].kept for n in sorted(found)}
 
 
 def _digest(message: Message) -> bytes:

@@ -32,7 +32,7 @@ class Words:
 
     def __init__(self, tokenizer: Any, template: str, ends: Iterable[int] = ()) -> None:
         self.tokenizer = tokenizer
-        self.control, self._flags = control_tokens(tokenizer, template, frozenset(ends))
+        self.control = control_tokens(tokenizer, template, frozenset(ends))
         self.names = any_of(self.control)
         self.name_of = {number: name for name, number in self.control.items()}
         self._whole = lru_cache(PIECES)(self._encode)
@@ -70,21 +70,31 @@ class Words:
 
     def _guarded(self, text: str, marks: Mapping[str, str]) -> tuple[int, ...]:
         """Ids of a text whose names of control tokens count and whose marks are text."""
-        parts = self.names.split(text)  # text, name, text, name ... text
         out: list[int] = []
-        for n, part in enumerate(parts):
-            if n % 2:
-                out.append(self.control[part])
-                continue
-            if n and self._flags.get(parts[n - 1], (False, False))[1]:
-                part = part.lstrip()
-            if n + 1 < len(parts) and self._flags.get(parts[n + 1], (False, False))[0]:
-                part = part.rstrip()
+        at = 0
+        for start, stop, number in [*self._own(text), (len(text), len(text), None)]:
+            part = text[at:start]
             for mark, name in marks.items():
                 part = part.replace(mark, name)
             if part:
-                out += self._plain(part, opens=n == 0 or self._opens)
+                out += self._plain(part, opens=at == 0 or self._opens)
+            if number is not None:
+                out.append(number)
+            at = stop
         return tuple(out)
+
+    def _own(self, text: str) -> list[tuple[int, int, int]]:
+        """(start, end, id) of the control tokens that the tokenizer itself finds by their names,
+        with the blanks that they take.
+        """
+        if not getattr(self.tokenizer, "is_fast", False):
+            return [(m.start(), m.end(), self.control[m[0]]) for m in self.names.finditer(text)]
+        told = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return [
+            (start, stop, number)
+            for number, (start, stop) in zip(told["input_ids"], told["offset_mapping"])
+            if number in self.name_of and text[start:stop].strip() == self.name_of[number]
+        ]
 
     def _plain(self, text: str, opens: bool) -> list[int]:
         """Ids of a text in which nothing is a control token; `opens`: as a text begins.
@@ -156,19 +166,14 @@ class Words:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=skip))
 
 
-Flags = dict[str, tuple[bool, bool]]  # name -> whether it takes the blanks left, right of it
-
-
-def control_tokens(
-    tokenizer: Any, template: str, ends: frozenset[int]
-) -> tuple[dict[str, int], Flags]:
-    """(name -> id of all control tokens, what blanks around them they take).
+def control_tokens(tokenizer: Any, template: str, ends: frozenset[int]) -> dict[str, int]:
+    """Name -> id of all control tokens.
 
     Special tokens; other added ones that are tags (those of HTML only where the template writes
     them or they end a turn); tags of the template that are words of the vocabulary. Other added
     tokens (blanks, HTML) are text.
     """
-    special, found, flags = set(tokenizer.all_special_ids), {}, {}
+    special, found = set(tokenizer.all_special_ids), {}
     for number, token in tokenizer.added_tokens_decoder.items():
         name = str(getattr(token, "content", token))
         known = number in special or getattr(token, "special", False)
@@ -176,7 +181,6 @@ def control_tokens(
         named = TAG.fullmatch(name) and (name in template or number in ends)
         if name.strip() and (known or tag or named):
             found[name] = number
-            flags[name] = (getattr(token, "lstrip", False), getattr(token, "rstrip", False))
     told = {str(tokenizer.convert_ids_to_tokens(number)) for number in ends}
     words = {name for name in told if TAG.fullmatch(name)} | set(WRITTEN.findall(template))
     for name in sorted(words - set(found)):
@@ -184,7 +188,7 @@ def control_tokens(
         alone = list(tokenizer(name, add_special_tokens=False)["input_ids"])
         if number is not None and number != tokenizer.unk_token_id and alone == [number]:
             found[name] = number
-    return found, flags
+    return found
 
 
 def any_of(names: Iterable[str]) -> re.Pattern[str]:
