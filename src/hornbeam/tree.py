@@ -276,6 +276,13 @@ class Tree:
         return best
 
 
+def cut_off(tree: Tree, i: int) -> bool:
+    """Whether the last answer on the path to node i was cut off, at max_tokens or the window."""
+    while i > 0 and tree.nodes[i].finish == "end":  # of the episode, without an ask
+        i = tree.nodes[i].parent
+    return tree.nodes[i].finish == "length"
+
+
 def canonical(tree: Tree) -> Tree:
     """The same tree with nodes in order of (episode, step), parents first, however they came.
 

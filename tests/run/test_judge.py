@@ -84,6 +84,7 @@ def test_an_unreadable_verdict_counts_as_wrong_and_is_told() -> None:
     tree.columns["reward"] = [None, *asyncio.run(scorer.score(tree, [1, 2, 3, 4]))]
     assert tree.columns["reward"] == [None, 1.0, 0.0, 0.0, None]
     told = {"accuracy": 0.25, "count": 4, "failed": 1, "no_verdict": 0, "unanswered": 1}
+    told["cut_off"] = 0.0
     assert measure([tree]) == told
     tree.columns["reward"][1] = 0.8  # no share of right ones any more
     assert measure([tree]) == {**told, "accuracy": 0.2, "figure": "mean reward"}

@@ -50,6 +50,17 @@ def test_a_step_raises_the_objective_and_counts_tokens():
     assert 0 < first["entropy"] <= math.log(worlds.VOCAB)
 
 
+def test_answers_that_were_cut_off_move_nothing_where_they_are_masked():
+    trees = credited()
+    for tree in trees:
+        tree.nodes[:] = [replace(n, finish="length" if n.tokens else "") for n in tree.nodes]
+    p = policy(mask_truncated=True)
+    before = weights(p)
+    row = p.step(trees)
+    assert (row["updates"], row["tokens_trained"]) == (0, 0) and same(before, weights(p))
+    assert policy().step(trees)["updates"] == 1
+
+
 def bare(trees):
     """The same trees as of a recorder that tells no log-probs."""
     out = [Tree(tree.task, [*tree.nodes], {**tree.columns}) for tree in trees]

@@ -169,6 +169,29 @@ def test_refusals_name_the_node():
         collect([bare])
 
 
+def test_runs_that_were_cut_off_are_left_out_as_if_they_had_no_advantage():
+    for share in (True, False):
+        for leaf in (2, 4):
+            tree, without = little(), little()
+            tree.nodes[leaf] = replace(tree.nodes[leaf], finish="length")
+            without.columns["advantage"][leaf] = None
+            masked = collect([tree], share=share, pairs=True, mask_truncated=True)
+            assert str(masked) == str(collect([without], share=share, pairs=True))
+            assert str(masked) != str(collect([tree], share=share, pairs=True))
+    tree.nodes[3] = replace(tree.nodes[3], finish="length")  # the run went on and ended
+    assert str(collect([tree], mask_truncated=True)) == str(collect([without]))
+
+
+@pytest.mark.parametrize("end", [3, 4, 5])
+def test_delegations_that_were_cut_off_are_left_out_alone(end):
+    tree, without = interleaved(), interleaved()
+    tree.nodes[end] = replace(tree.nodes[end], finish="length")
+    without.columns["advantage"][end] = None
+    masked = collect([tree], mask_truncated=True, pairs=True)
+    assert str(masked) == str(collect([without], pairs=True))
+    assert str(masked) != str(collect([tree], pairs=True))
+
+
 def test_log_probs_are_needed_where_the_loss_reads_them():
     tree = little()
     told = [s.old for row in collect([tree]).rows for s in row.segments]

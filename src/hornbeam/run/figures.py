@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hornbeam.credit import mixed
 from hornbeam.run.anchored import own_rewards
 from hornbeam.score import delegation_figures
 from hornbeam.score.rules import DelegationReward
-from hornbeam.tree import Tree
+from hornbeam.tree import INJECTED, Tree
 
 
 def grown_figures(
@@ -29,6 +29,7 @@ def grown_figures(
         "failed": failed,
         "no_verdict": sum(t.columns["reward"][i] is None for t, i in leaves) - failed,
         "unanswered": unanswered(trees),
+        "cut_off": cut_share(trees),
         **delegated(trees, delegation),
         "mixed_groups": groups.mixed,
         "unmixed_groups": groups.unmixed,
@@ -48,6 +49,7 @@ def measure(trees: Sequence[Tree], delegation: DelegationReward | None = None) -
         "failed": failed,
         "no_verdict": sum(r is None for r in rewards) - failed,
         "unanswered": unanswered(trees),
+        "cut_off": cut_share(trees),
         **delegated(trees, delegation),
         **({} if {*rewards} <= {None, 0.0, 1.0} else {"figure": "mean reward"}),
     }
@@ -56,6 +58,27 @@ def measure(trees: Sequence[Tree], delegation: DelegationReward | None = None) -
 def delegated(trees: Sequence[Tree], how: DelegationReward | None) -> dict[str, float]:
     """Formats and numbers of delegations, where the recipe rewards them."""
     return {} if how is None else delegation_figures(trees, how)
+
+
+def cut_share(trees: Sequence[Tree]) -> float:
+    """The share of the answers that agents gave which were cut off at their max_tokens."""
+    nodes = (node for tree in trees for node in tree.nodes[1:] if node.version != INJECTED)
+    ends = [node.finish for node in nodes if node.finish in ("stop", "length")]
+    return ends.count("length") / max(1, len(ends))
+
+
+def unmixed_warning(row: Mapping[str, Any]) -> str:
+    """Why there is nothing to learn from in a step all of whose groups have equal rewards."""
+    found = f"all {row['unmixed_groups']} groups have equal rewards"
+    if row["cut_off"] > 0.5:
+        return (
+            f"{found}, and {100 * row['cut_off']:.0f} % of the answers were cut off at max_tokens:"
+            " nothing to learn from; raise it for the agents"
+        )
+    return (
+        f"{found}: nothing to learn from; easier or harder tasks, or more leaves a tree, give mixed"
+        " ones"
+    )
 
 
 def unanswered(trees: Sequence[Tree]) -> int:

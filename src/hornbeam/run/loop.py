@@ -28,7 +28,7 @@ from hornbeam.run.anchored import STAGE, Anchored, wanted
 from hornbeam.run.board import Board
 from hornbeam.run.crew import fleet_of
 from hornbeam.run.engines import check_trains
-from hornbeam.run.figures import grown_figures, measure
+from hornbeam.run.figures import grown_figures, measure, unmixed_warning
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
 from hornbeam.run.order import task_at, tree_seed
@@ -344,11 +344,7 @@ class Run:
         costs = self.ledger.take()
         figures = grown_figures(trees, self.recipe.reward.delegation, self.plan.credit.parts)
         if not figures["mixed_groups"] and not self.plan.credit.anchored:
-            self.watch.warn(
-                f"step {step + 1}: all {figures['unmixed_groups']} groups have equal rewards:"
-                " nothing to learn from; easier or harder tasks, or more leaves a tree, give mixed"
-                " ones"
-            )
+            self.watch.warn(f"step {step + 1}: {unmixed_warning(figures)}")
         return {
             "kind": "train",
             "step": step,

@@ -81,5 +81,7 @@ def train_line(row: Mapping[str, Any], steps: int) -> tuple[str, str]:
     )
     if row["failed"]:
         short += f"  failed {row['failed']:.0f}"
+    if row["cut_off"]:
+        short += f"  cut off {100 * row['cut_off']:.0f} %"
     long = f"step {row['step'] + 1}/{steps}  {short}  loss {row['loss']:+.4f}  {seconds:.1f} s"
     return short, long

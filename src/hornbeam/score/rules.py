@@ -1,6 +1,7 @@
 """Rules: an outcome in [0, 1] from an answer and the accepted ones, minus a penalty for bad form.
 
     reward = outcome - penalty * [the format check fails]        (Tree-GRPO, arXiv 2509.21240)
+                     + factor * R_length                         (DAPO, arXiv 2503.14476)
 
 `None` stands where there is nothing to judge (the episode failed, or has not ended) and where the
 checker gave no verdict in time: those are counted, never taken for wrong.
@@ -22,6 +23,7 @@ from hornbeam.numerals import Number, same_number
 from hornbeam.programs.talk import Answer
 from hornbeam.reading import last_number, whole
 from hornbeam.score.normalise import exact_match, normalise, token_f1
+from hornbeam.score.overlong import OverlongPenalty, penalty
 from hornbeam.score.pool import NoVerdict, Pool
 from hornbeam.score.spelling import (
     accepted_reading,
@@ -34,7 +36,7 @@ from hornbeam.score.spelling import (
 )
 from hornbeam.settings import Settings
 from hornbeam.tasks.base import SCORING, Task
-from hornbeam.tree import Column, Tree
+from hornbeam.tree import Column, Tree, cut_off
 
 RuleName = Literal["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym"]
 Rule = Callable[[str, str], float]
@@ -71,6 +73,8 @@ class RewardSettings(Settings):
     `format` is a regular expression searched for in all that was said on the way to the answer
     (turns joined by line ends, `.` matches those too); where it is not found `format_penalty` is
     taken off. Third-party checkers run in `workers` processes, `seconds` at most for one answer.
+    `cut_off` says what an answer is worth that was cut off at max_tokens: what the rule makes of
+    its beginning ("judged"), or 0 ("wrong"); `overlong` lets long runs pay.
     `delegation`, where given, makes the rewards that credit reads out of outcomes (`delegation`).
     """
 
@@ -79,6 +83,8 @@ class RewardSettings(Settings):
     format_penalty: float = Field(0.2, ge=0)
     seconds: float = Field(5.0, gt=0)
     workers: int = Field(1, gt=0)
+    cut_off: Literal["judged", "wrong"] = "judged"
+    overlong: OverlongPenalty | None = None
     delegation: DelegationReward | None = None
 
     @field_validator("format")
@@ -170,7 +176,8 @@ class RuleScorer:
     """Judges leaves by a rule into the column "reward".
 
     `counts` says what was met: "judged", "unanswered" (the program returned nothing: outcome 0),
-    "unformatted" (the format check failed), "timeouts" and "crashes" of the checker (no entry).
+    "cut_off" (where that is wrong), "unformatted" (the format check failed), "timeouts" and
+    "crashes" of the checker (no entry).
     """
 
     column = "reward"
@@ -201,6 +208,9 @@ class RuleScorer:
         if answer is None:
             self.counts["unanswered"] += 1
             outcome = 0.0
+        elif self.settings.cut_off == "wrong" and cut_off(tree, i):
+            self.counts["cut_off"] += 1
+            outcome = 0.0
         else:
             try:
                 outcome = await self._outcome(answer, Task.from_json(tree.task))
@@ -211,7 +221,8 @@ class RuleScorer:
         if self._format and not self._format.search(said(tree, i)):
             self.counts["unformatted"] += 1
             outcome -= self.settings.format_penalty
-        return outcome
+        how = self.settings.overlong
+        return outcome if how is None else outcome + penalty(tree, i, how)
 
     async def _outcome(self, answer: str, task: Task) -> float:
         rule = self.settings.rule

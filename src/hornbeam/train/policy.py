@@ -179,6 +179,7 @@ class Policy:
                 pairs=self.loss.pairs,
                 keep_zeros=bool(self.loss.kl or self.loss.entropy or self.loss.stops),
                 needs_old=self.loss.reads_engine,
+                mask_truncated=self.loss.mask_truncated,
             )
             yield self._lengths.measured(rows, self.name)
 

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hornbeam.errors import DataError
-from hornbeam.tree import INJECTED, Column, Node, Tree
+from hornbeam.tree import INJECTED, Column, Node, Tree, cut_off
 
 Trains = Callable[[Node], bool]
 Aggregation = Literal["token_mean", "sequence_mean", "constant"]
@@ -127,15 +127,17 @@ def collect(
     pairs: bool = False,
     keep_zeros: bool = True,
     needs_old: bool = False,
+    mask_truncated: bool = False,
 ) -> Rows:
     """Rows of a batch of credited trees.
 
     With `share` a node is one segment that holds the sums over its leaves; without, every leaf
     has rows of its own. `pairs` asks for the (leaf, segment) table. Without `keep_zeros`, segments
     whose sums are both zero are left out: they move nothing but KL and entropy. With `needs_old`
-    tokens without log-probs of the engine are refused.
+    tokens without log-probs of the engine are refused. With `mask_truncated` trajectories whose
+    last answer was cut off do not train, nor count in a weight; their rewards stay in baselines.
     """
-    credits = [_credit(tree, trains, needs_old) for tree in trees]
+    credits = [_credit(tree, trains, needs_old, mask_truncated) for tree in trees]
     held = [(credit.counts(end), n) for credit in credits for end, n in credit.tokens.items()]
     total, copies = sum(mass * n for mass, n in held), sum(mass for mass, _ in held)
     out = Rows(trained=sum(n for _, n in held))
@@ -171,7 +173,7 @@ def weight(
     return 1.0 / (leaves * (tokens if aggregation == "sequence_mean" else constant))
 
 
-def _credit(tree: Tree, trains: Trains, needs_old: bool) -> _Credit:
+def _credit(tree: Tree, trains: Trains, needs_old: bool, masks: bool) -> _Credit:
     advantage = tree.columns.get("advantage")
     if advantage is None:
         raise DataError(
@@ -180,22 +182,24 @@ def _credit(tree: Tree, trains: Trains, needs_old: bool) -> _Credit:
     trained = [bool(node.tokens) and i > 0 and trains(node) for i, node in enumerate(tree.nodes)]
     mass = tree.columns.get("mass")
     if mass is not None and any(node.scope for node in tree.nodes):
-        return _scoped(_Credit(tree, trained, advantage, needs_old, mass))
+        return _scoped(_Credit(tree, trained, advantage, needs_old, mass), masks)
     above = [0] * len(tree)
     for i, node in enumerate(tree.nodes):
         above[i] = (above[node.parent] if i else 0) + len(node.tokens) * trained[i]
-    tokens = {i: above[i] for i in tree.leaves() if advantage[i] is not None and above[i]}
+    leaves = [i for i in tree.leaves() if not (masks and cut_off(tree, i))]
+    tokens = {i: above[i] for i in leaves if advantage[i] is not None and above[i]}
     return _Credit(tree, trained, advantage, needs_old, None, tokens)
 
 
-def _scoped(credit: _Credit) -> _Credit:
+def _scoped(credit: _Credit, masks: bool) -> _Credit:
     """With the trained tokens of the main agent's trajectories and of the delegations."""
     tree = credit.tree
     for i in range(1, len(tree)):
         known = credit.advantage[i] is not None and credit.counts(i) > 0
         if known and (tree.is_leaf(i) or tree.nodes[i].scope):
-            tokens = sum(len(tree.nodes[n].tokens) for n in credit.path(i))
-            credit.tokens |= {i: tokens} if tokens else {}
+            path = credit.path(i)
+            if path and not (masks and tree.nodes[path[-1]].finish == "length"):
+                credit.tokens[i] = sum(len(tree.nodes[n].tokens) for n in path)
     return credit
 
 

@@ -89,8 +89,8 @@ class LossSettings(Settings):
     `old` says whose log-probs are the ratio's denominator: those the engine sampled with, or the
     trainer's own before the first minibatch; `importance` then weighs by pi_old / pi_engine, and
     `truncate` = C is short for its tokens' weights cut at C. `bounds` hold exponents, `gate` leaves
-    out. `temperature` is the one of sampling: log-probs are those of logits / temperature, as the
-    engine's are.
+    out, and so does `mask_truncated`: runs whose last answer was cut off. `temperature` is the one
+    of sampling: log-probs are those of logits / temperature, as the engine's are.
     """
 
     ratio: Literal["token", "turn", "sequence"] = "token"
@@ -109,6 +109,7 @@ class LossSettings(Settings):
     importance: ImportanceSettings | None = None
     gate: GateSettings | None = None
     bounds: BoundSettings = BoundSettings()
+    mask_truncated: bool = False
     temperature: float = Field(1.0, gt=0)
 
     @model_validator(mode="after")

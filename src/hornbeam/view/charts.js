@@ -11,6 +11,7 @@ const PANELS = [
   { title: "Training reward", kind: "train", keys: ["reward"], smooth: true },
   { title: "Groups of a step", kind: "train", keys: ["mixed_groups", "unmixed_groups"] },
   { title: "Failed runs of a step", kind: "train", keys: ["failed"] },
+  { title: "Answers cut off at max_tokens", kind: "train", keys: ["cut_off"], percent: true },
   { title: "Loss", kind: "train", keys: ["loss"], smooth: true },
   { title: "KL to the reference", kind: "train", keys: ["kl"], smooth: true },
   { title: "Entropy", kind: "train", keys: ["entropy"], smooth: true },
