@@ -473,18 +473,15 @@ def test_deterministic_runs_are_equal_bit_for_bit_whatever_arrives_when():
 def test_the_small_real_model_speaks_as_in_transformers():
     model = AutoModelForCausalLM.from_pretrained(SMALL, dtype=torch.float32).eval()
     chat = TemplateChat(AutoTokenizer.from_pretrained(SMALL))
-    prompts = [chat.render([user(text)]) for text in ("Name a tree.",)]
+    prompt = chat.render([user("Name a tree.")])
     sampling = Sampling(max_tokens=12, temperature=0, stop=("tree",))
-    for answer, prompt in zip(
-        run(LocalEngine(model, chat), *(Request(p, sampling) for p in prompts)), prompts
-    ):
-        rows = full_logits(model, prompt + answer.tokens)[len(prompt) - 1 : -1]
-        assert list(answer.tokens) == rows.argmax(-1).tolist()
-        assert answer.text == chat.text(answer.tokens)
-        said = chat.text(answer.tokens[:-1])
-        assert "tree" not in said and (answer.finish == "stop") == (
-            "tree" in answer.text or answer.tokens[-1] in chat.ends
-        )
+    (answer,) = run(LocalEngine(model, chat), Request(prompt, sampling))
+    rows = full_logits(model, prompt + answer.tokens)[len(prompt) - 1 : -1]
+    assert list(answer.tokens) == rows.argmax(-1).tolist()
+    assert answer.text == chat.text(answer.tokens)
+    assert "tree" not in chat.text(answer.tokens[:-1])
+    ended = "tree" in answer.text or answer.tokens[-1] in chat.ends
+    assert (answer.finish == "stop") == ended
 
 
 def test_an_answer_that_the_chat_cannot_read_is_told():
