@@ -10,7 +10,7 @@ from hornbeam.train import attention, recurrent, rope
 from hornbeam.train.compare import plain_rows
 from hornbeam.train.policy import Policy
 from hornbeam.train.rows import all_nodes
-from hornbeam.train.settings import LossSettings, OptimSettings
+from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings
 from train import worlds
 
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
@@ -229,3 +229,10 @@ def test_the_first_step_compares_two_of_its_rows(monkeypatch):
             with pytest.raises(ModelError, match=r"other log-probs than its rows do alone .*nats"):
                 p.step([tree()])
             assert all(torch.equal(a, b) for a, b in zip(before, p.causal.parameters()))
+
+
+def test_adapters_on_a_matrix_of_two_layers_are_refused():
+    tied = worlds.model("Llama", tie_word_embeddings=True)
+    with pytest.raises(ModelError, match=r"names an embedding or output layer, which share one"):
+        Policy(tied, lora=LoraSettings(targets=("q_proj", "lm_head")))
+    assert Policy(worlds.model("Llama", tie_word_embeddings=True), lora=LoraSettings())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hornbeam.credit import mixed
@@ -34,6 +34,28 @@ def grown_figures(
         "mixed_groups": groups.mixed,
         "unmixed_groups": groups.unmixed,
     }
+
+
+GAP = 0.1  # nats a token; bfloat16 against float32 comes to some 0.04
+
+
+class GapWarning:
+    """Says once that the engine speaks with other log-probs than the trainer computes."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn: Callable[[str], None] | None = warn
+
+    def look(self, told: Mapping[str, float], step: int) -> None:
+        """Look at a step's `engine_gap`, of any policy."""
+        gap = max((v for k, v in told.items() if k.endswith("engine_gap")), default=0.0)
+        if gap <= GAP or self._warn is None:
+            return
+        self._warn(
+            f"step {step + 1}: engine and trainer differ by {gap:.2g} nats a token (engine_gap):"
+            " weights sent merged in bfloat16 lose small updates; send adapters, give the engine"
+            ' dtype = "float32", or weigh it by loss.old = "trainer" and loss.truncate'
+        )
+        self._warn = None
 
 
 def measure(trees: Sequence[Tree], delegation: DelegationReward | None = None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from hornbeam.run.anchored import STAGE, Anchored, wanted
 from hornbeam.run.board import Board
 from hornbeam.run.crew import fleet_of
 from hornbeam.run.engines import check_trains
-from hornbeam.run.figures import grown_figures, measure, unmixed_warning
+from hornbeam.run.figures import GapWarning, grown_figures, measure, unmixed_warning
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
 from hornbeam.run.order import task_at, tree_seed
@@ -77,6 +77,7 @@ class Run:
         check_trains(recipe)
         check_ahead(recipe, apart=store is not None)
         self.recipe, self.plan, self.watch = recipe, plan, watch
+        self.gap = GapWarning(watch.warn)
         self.folder = Folder(path, recipe, store)
         self.store, self.fleet = self.folder.store, None
         try:
@@ -333,6 +334,7 @@ class Run:
             )
         credit_step(scored, self.recipe.reward, self.plan.credit)
         self.told = {**self.policies.step(scored, step), **aged}
+        self.gap.look(self.told, step)
 
     def _trainer_costs(self, step: int, told: dict[str, float]) -> list[Entry]:
         where = f"train/{step}"

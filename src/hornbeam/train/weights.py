@@ -66,11 +66,26 @@ def add_lora(model: Any, lora: LoraSettings, seed: int, task: str | None = "CAUS
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, task_type=task)
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft reads a name transformers deprecates
+        warnings.filterwarnings("ignore", r"Model has `tie_word_embeddings", UserWarning)  # refused
         torch.manual_seed(seed)
         try:
-            return get_peft_model(model, config)
+            adapted = get_peft_model(model, config)
         except ValueError as error:
             raise ModelError(f"lora.targets = {lora.targets!r}: {line(error)}") from error
+    _refuse_tied(adapted, f"lora.targets = {lora.targets!r}")
+    return adapted
+
+
+def _refuse_tied(adapted: Any, targets: str) -> None:
+    """Adapters on one of two layers that share a matrix make two, which no folder says."""
+    inner = adapted.get_base_model()
+    ends = inner.get_input_embeddings(), inner.get_output_embeddings()
+    shared = ends[1] is not None and ends[0].weight is ends[1].weight
+    if shared and any(hasattr(layer, "get_delta_weight") for layer in ends):
+        raise ModelError(
+            f"{targets}: names an embedding or output layer, which share one matrix in this model:"
+            " merged they would be two under a configuration that says one; leave it out"
+        )
 
 
 def without_noise(model: Any) -> None:
