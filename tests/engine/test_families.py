@@ -191,9 +191,28 @@ def test_a_state_inside_what_is_known_is_computed_again():
     assert asyncio.run(talk()) == (13, 12, 7 + 2, 3)
 
 
-def test_a_row_ends_where_rotary_frequencies_change():
-    kind = "phi3"
-    engine = LocalEngine(family(kind, FAMILIES[kind][1]), Chat())
+def test_rows_on_either_side_of_longropes_turn_are_run_apart_and_none_crosses_it():
+    model = family("phi3", FAMILIES["phi3"][1])
+
+    async def talk():
+        engine = LocalEngine(model, Chat())
+        prompts = [words(1, n) for n in (4, 37, 39, 40, 41, 60)]
+        answers = await ask(engine, prompts, 7)
+        assert [len(a.tokens) for a in answers] == [7, 3, 1, 7, 7, 7]  # 40 tokens are the turn
+        assert [a.finish for a in answers] == ["length"] * 6
+        check(model, prompts, answers)
+        turns = [p + a.tokens + words(2, 2) for p, a in zip(prompts, answers)]
+        again = await ask(engine, turns, 3)
+        check(model, turns, again)
+        # what began before the turn goes on from the long prompts, which begin alike
+        assert [a.cached for a in again] == [10, 37, 39, 46, 47, 66]
+
+    asyncio.run(talk())
+
+
+def test_a_row_ends_where_dynamic_frequencies_begin():
+    shape = {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}}
+    engine = LocalEngine(family("llama", {**shape, "max_position_embeddings": 40}), Chat())
     with pytest.raises(PromptTooLong, match="context of 40"):
         asyncio.run(ask(engine, [words(1, 41)], 1))
     (answer,) = asyncio.run(ask(engine, [words(1, 38)], 9))

@@ -110,7 +110,7 @@ class LocalEngine:
         self._free = asyncio.Event()
         costs = self._network.logits_cost, self._network.state_cost
         self._prefixes = PrefixTree(settings.cache_tokens, *costs)
-        bounds = widths(self._network.context)
+        bounds = widths(self._network.context, self._network.turn)
         self._groups = [_Group(Slots(self._network, bound)) for bound in bounds]
         self._waiting: list[_Job] = []
         self._rounds_held = 0  # since when few requests wait to be admitted
@@ -126,7 +126,8 @@ class LocalEngine:
         """Sample one completion. Raises `PromptTooLong`, and `EngineError` for the rest."""
         if self._closed:
             raise EngineError("the engine is closed: make a new one")
-        limit = room(request, self._network.vocabulary, self._network.context)
+        context = self._network.end(len(request.prompt))
+        limit = room(request, self._network.vocabulary, context)
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         draws = uniforms(request.seed, limit)
         self._waiting.append(_Job(request, future, self._arrivals, limit, draws))
@@ -137,7 +138,7 @@ class LocalEngine:
 
     def cached(self, prompt: array[int]) -> int:
         """How many of the prompt's first tokens the prefix tree holds."""
-        return self._prefixes.known(prompt)
+        return self._prefixes.known(prompt, self._network.far(len(prompt)))
 
     async def load(self, version: int) -> None:
         """The weights have changed: forget what the old ones computed, speak as `version`."""
@@ -253,7 +254,8 @@ class LocalEngine:
         self._prefixes.trim()
 
     def _add(self, job: _Job) -> Run:
-        run, job.computed = self._prefixes.add(job.request.prompt)
+        prompt = job.request.prompt
+        run, job.computed = self._prefixes.add(prompt, self._network.far(len(prompt)))
         return run
 
     def _join(self, going: list[tuple[_Job, Run]]) -> None:
@@ -286,7 +288,7 @@ class LocalEngine:
                 if job.sound:
                     known = job.request.prompt + job.tokens[:-1]
                     kv, state = group.slots.row(row), group.slots.state(row)
-                    self._prefixes.give(known, kv, state)
+                    self._prefixes.give(known, kv, state, self._network.far(len(known)))
                 group.leave(row, wipe=not job.sound)
                 self._answer(job)
             elif group.slots.lengths[row] >= group.slots.bound:

@@ -56,7 +56,7 @@ class Network:
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.config = self.model.config.get_text_config(decoder=True)
         self.vocabulary = vocabulary_of(self.model)
-        self.context = context_of(self.model)
+        self.context, self.turn = context_of(self.model)
         self.plan = RAGGED
         self.layout = Layout([])
         self.watched: masks.Places | None = None  # of the last forward, for `trial`
@@ -114,16 +114,26 @@ class Network:
 
     def batches(self, runs: Sequence[Run]) -> Iterator[list[Run]]:
         """Runs that may be run at once."""
-        if self.plan.prefill == "ragged":
-            yield from batches(runs)
-            return
-
-        def lengths(run: Run) -> tuple[int, int]:
-            size = len(run.tokens)
-            return (run.start + size, 0) if self.plan.whole else (run.start, size)
-
-        for _, alike in groupby(sorted(runs, key=lengths), lengths):
+        for _, alike in groupby(sorted(runs, key=self._alike), self._alike):
             yield from batches(list(alike))
+
+    def _alike(self, run: Run) -> tuple[int, ...]:
+        """What runs of one batch have in common."""
+        size = len(run.tokens)
+        if self.plan.prefill == "ragged":
+            return (run.far,)
+        return (run.start + size,) if self.plan.whole else (run.start, size)
+
+    def far(self, length: int) -> int:
+        """What `PrefixTree` and `Run` are told of a sequence of so many tokens and one more."""
+        return self.turn if 0 < self.turn <= length else 0
+
+    def end(self, length: int) -> int:
+        """Tokens that a sequence may have which begins with a prompt of so many.
+
+        One that begins before the turn ends there: its first tokens would be seen anew.
+        """
+        return self.turn if length < self.turn else self.context
 
     @torch.no_grad()
     def prefill(self, runs: Sequence[Run]) -> list[tuple[Tensor, Tensor, State]]:
@@ -132,7 +142,8 @@ class Network:
         The runs are one of `batches`, their parents have theirs. Rows are padded: contexts on the
         right, new tokens on the left, so that all end together.
         """
-        new = max(len(run.tokens) for run in runs)
+        far = runs[0].far
+        new = max(len(run.tokens) for run in runs) + (far > 0)
         past = max(run.start for run in runs)
         kv, state = self.empty(len(runs), past + new), self.blank(len(runs))
         tokens = torch.zeros(len(runs), new, dtype=torch.long)
@@ -149,7 +160,7 @@ class Network:
         else:
             places = self._ragged(runs, past, new, kv.device) if self.plan.own else None
             keep = Keep(self.layout, kv, state, past, uneven=self.plan.prefill == "ragged")
-            logits = self._forward(tokens.to(kv.device), places, keep)
+            logits = self._forward(tokens.to(kv.device), places, keep, far)
         ends = past + new
         return [
             (
@@ -214,14 +225,19 @@ class Network:
                 out[row] = told
         return torch.stack(out)
 
-    def _forward(self, tokens: Tensor, places: masks.Places | None, keep: Keep) -> Tensor:
-        """Logits [R, V] after the last token; `keep` holds the new columns and states."""
+    def _forward(
+        self, tokens: Tensor, places: masks.Places | None, keep: Keep, far: int = 0
+    ) -> Tensor:
+        """Logits [R, V] after the last token; `keep` holds the new columns and states.
+
+        Padding stands at place `far`, which the model takes for that of a token.
+        """
         given: dict[str, Any] = {self._cache: keep, "use_cache": True}
         if places is not None:
             if self.layout.count:  # ones: transformers neither pads nor looks for packed rows
                 given["attention_mask"] = torch.ones_like(places.keys, dtype=torch.bool)
             if "position_ids" in self._takes:
-                given["position_ids"] = places.queries.clamp(min=0)
+                given["position_ids"] = places.queries.masked_fill(places.queries < 0, far)
         before = keep.state()
         with self._attending(places):
             logits = self._plain(tokens, **given)

@@ -28,10 +28,22 @@ State = tuple[Tensor, ...]  # what a recurrent model keeps of a sequence; empty 
 class Run:
     """Some tokens that follow on the parent's, and what the model made of them."""
 
-    __slots__ = ("children", "kv", "logits", "parent", "start", "state", "tokens", "used", "wanted")
+    __slots__ = (
+        "children",
+        "far",
+        "kv",
+        "logits",
+        "parent",
+        "start",
+        "state",
+        "tokens",
+        "used",
+        "wanted",
+    )
 
-    def __init__(self, parent: Run | None, tokens: array[int], start: int) -> None:
+    def __init__(self, parent: Run | None, tokens: array[int], start: int, far: int = 0) -> None:
         self.parent = parent
+        self.far: int = far if parent is None else parent.far  # see `PrefixTree`
         self.tokens = tokens
         self.start = start  # how many tokens come before
         self.children: dict[int, Run] = {}
@@ -40,6 +52,11 @@ class Run:
         self.logits: Tensor | None = None  # [V], after the last token
         self.wanted = False  # a prompt ends here: the logits are asked for
         self.used = 0
+
+    @property
+    def end(self) -> int:
+        """How many tokens there are up to its last."""
+        return self.start + len(self.tokens)
 
     def path(self) -> list[Run]:
         """The runs from the root's child down to this one."""
@@ -57,20 +74,27 @@ class Run:
 
 
 class PrefixTree:
-    """Keys and values of token sequences, of one version of the weights."""
+    """Keys and values of token sequences, of one version of the weights.
+
+    A model may see all places otherwise in sequences longer than `far` (longrope): those have a
+    root of their own.
+    """
 
     def __init__(self, budget: int, logits_cost: int = 0, state_cost: int = 0) -> None:
         self.budget = budget
         self.logits_cost = logits_cost  # of one row of logits, in tokens' worth of memory
         self.state_cost = state_cost  # of one state, likewise; 0 where the model has none
         self.held = 0  # tokens' worth of memory in use
-        self.root = Run(None, ids(), 0)
+        self._roots: dict[int, Run] = {}
         self.pending: list[Run] = []
         self._clock = count(1)
 
-    def add(self, prompt: array[int]) -> tuple[Run, int]:
+    def _root(self, far: int) -> Run:
+        return self._roots.setdefault(far, Run(None, ids(), 0, far))
+
+    def add(self, prompt: array[int], far: int = 0) -> tuple[Run, int]:
         """The run where `prompt` ends, pending where it is new, and how many tokens that adds."""
-        run, at = self._walk(prompt)
+        run, at = self._walk(prompt, far)
         fresh = len(prompt) - at
         while at < len(prompt):
             run = self._hang(run, prompt[at : at + CHUNK], at)
@@ -82,7 +106,7 @@ class PrefixTree:
             fresh += self._again(run)
         run.wanted = True
         above = run.parent if self.state_cost and run.kv is None else None
-        while above is not None and above is not self.root and above.state is None:
+        while above is not None and above.parent is not None and above.state is None:
             if above.kv is not None:  # cut in two since it was run: its lower half has the state
                 fresh += self._again(above)
             above = above.parent
@@ -117,9 +141,9 @@ class PrefixTree:
             self.held += self.logits_cost
         self.pending.remove(run)
 
-    def known(self, tokens: array[int]) -> int:
+    def known(self, tokens: array[int], far: int = 0) -> int:
         """How many of the first tokens are computed already; nothing is changed."""
-        run, at, stated = self.root, 0, 0
+        run, at, stated = self._root(far), 0, 0
         while at < len(tokens):
             below = run.children.get(tokens[at])
             if below is None or below.kv is None:
@@ -133,9 +157,9 @@ class PrefixTree:
                 stated = at
         return stated if self.state_cost else at
 
-    def give(self, tokens: array[int], kv: Tensor, state: State = ()) -> None:
+    def give(self, tokens: array[int], kv: Tensor, state: State = (), far: int = 0) -> None:
         """Keep keys and values [2, layers, heads, tokens, dim] and the state of a sequence."""
-        run, at = self._walk(tokens)
+        run, at = self._walk(tokens, far)
         if at < len(tokens):
             run = self._hang(run, tokens[at:], at)
             run.kv = kv[:, :, :, at:].clone()
@@ -160,26 +184,26 @@ class PrefixTree:
             del parent.children[run.tokens[0]]
             self.held -= len(run.tokens) + self._state_held(run)
             self.held -= self.logits_cost if run.logits is not None else 0
-            if not parent.children and parent is not self.root:
+            if not parent.children and parent.parent is not None:
                 heapq.heappush(leaves, (parent.used, next(ties), parent))
 
     def clear(self) -> None:
         """Drop everything."""
         self.held = 0
-        self.root = Run(None, ids(), 0)
+        self._roots = {}
         self.pending = []
 
     def _runs(self) -> Iterator[Run]:
-        stack = list(self.root.children.values())
+        stack = [run for root in self._roots.values() for run in root.children.values()]
         while stack:
             run = stack.pop()
             yield run
             stack.extend(run.children.values())
 
-    def _walk(self, tokens: array[int]) -> tuple[Run, int]:
+    def _walk(self, tokens: array[int], far: int) -> tuple[Run, int]:
         """The run where the longest known prefix of `tokens` ends, and that prefix's length."""
         now = next(self._clock)
-        run, at = self.root, 0
+        run, at = self._root(far), 0
         run.used = now
         while at < len(tokens) and tokens[at] in run.children:
             child = run.children[tokens[at]]

@@ -18,12 +18,12 @@ NARROW = 512  # bound of the shortest rows; each further one is four times as wi
 STEP = 64  # room grows by so many columns, and by an eighth
 
 
-def widths(context: int) -> list[int]:
-    """Bounds of the lengths that share slots: 512, 2048, 8192, ... up to the context."""
+def widths(context: int, turn: int = 0) -> list[int]:
+    """Bounds of lengths that share slots: 512, 2048, 8192, ... up to the context; and `turn`."""
     out = [NARROW]
     while out[-1] < context:
         out.append(4 * out[-1])
-    return out
+    return sorted({*out, turn} - {0})
 
 
 class Slots:
@@ -43,7 +43,7 @@ class Slots:
 
     def join(self, paths: Sequence[Sequence[Run]]) -> None:
         """New last rows that hold the sequences of these paths."""
-        sizes = [path[-1].start + len(path[-1].tokens) for path in paths]
+        sizes = [path[-1].end for path in paths]
         kv = self._room(len(self.lengths) + len(paths), max(sizes, default=0) + 1)
         for path, size in zip(paths, sizes):
             copy_path(path, kv[:, :, len(self.lengths)])

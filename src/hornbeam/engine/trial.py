@@ -31,7 +31,8 @@ NEAR = 2e-5  # of the largest log-prob; of the same arithmetic in other shapes 1
 NEAR_HALF = 5e-2  # the same in 16 bits
 SHARED, OWN, STEPS = 5, (3, 6), 2
 LONG = 120  # tokens of the row that tells whether whole runs may be compared at all
-_settled: dict[tuple[str, ...], tuple[Plan, Layout]] = {}  # by all that the way of running hangs on
+Found = tuple[Plan, Layout, bool]  # and whether rows are right on the far side of longrope's turn
+_settled: dict[tuple[str, ...], Found] = {}  # by all that the way of running hangs on
 
 
 def settled(network: Network) -> Network:
@@ -42,7 +43,11 @@ def settled(network: Network) -> Network:
         if found is None:  # the weights are damaged: every request will be told so
             return network
         _settled[key] = found
-    network.plan, network.layout = _settled[key]
+    network.plan, network.layout, turns = _settled[key]
+    if network.turn and not turns and not network.plan.whole:
+        network.context = network.turn
+    if network.plan.whole or not turns:
+        network.turn = 0
     return network
 
 
@@ -55,7 +60,7 @@ def _key(network: Network) -> tuple[str, ...]:
     return type(model).__qualname__, told, str(sorted(kinds)), str(like.dtype), str(like.device)
 
 
-def _find(network: Network) -> tuple[Plan, Layout] | None:
+def _find(network: Network) -> Found | None:
     name = network.config._name_or_path or type(network.model).__name__
     tail = f"{name} cannot run in the local engine"
     rows = _rows(network)
@@ -78,10 +83,14 @@ def _find(network: Network) -> tuple[Plan, Layout] | None:
                 why = why or _line(error)
                 continue
             apart = max(_apart(told, wanted), _later(network) if plan.whole else 0.0)
-            if apart <= (NEAR if network.like.dtype.itemsize > 2 else NEAR_HALF):
-                return network.plan, network.layout
+            if apart <= _near(network):
+                return network.plan, network.layout, _turns(network, rows[0])
             why = f"token by token its log-probs differ by {apart:.0e} from one plain forward"
     raise ModelError(f"{tail}: {why}; use an engine that serves it")
+
+
+def _near(network: Network) -> float:
+    return NEAR if network.like.dtype.itemsize > 2 else NEAR_HALF
 
 
 def _rows(network: Network) -> list[list[int]]:
@@ -96,7 +105,8 @@ def _rows(network: Network) -> list[list[int]]:
     shared[1 : 1 + len(marks)] = marks
     rows = [shared + [next(words) for _ in range(own + STEPS)] for own in OWN]
     rows.append(shared[:-2] + [next(words) for _ in range(1 + STEPS)])
-    return [row[: max(1 + STEPS, network.context)] for row in rows]
+    most = max(1 + STEPS, network.turn or network.context)
+    return [row[:most] for row in rows]
 
 
 def _plans(found: Layout | None) -> Iterator[Plan]:
@@ -160,6 +170,26 @@ def _later(network: Network) -> float:
     cuts = range(len(row) // 3, len(row), max(1, len(row) // 5))
     apart = max(float((_plain(network, row[:at])[-1] - full[at - 1]).abs().max()) for at in cuts)
     return apart / float(full.abs().max())
+
+
+def _turns(network: Network, row: Sequence[int]) -> bool:
+    """Whether a row is run as the beginning of a long one, where places are seen anew.
+
+    The plain forward has one more token, far off, that the row does not see.
+    """
+    if not network.turn or network.plan != ways.RAGGED:
+        return False
+    like = network.like
+    places = torch.tensor([[*range(len(row)), network.turn]], device=like.device)
+    tokens = torch.tensor([[*row, row[0]]], device=like.device)
+    try:
+        logits = network.model(input_ids=tokens, position_ids=places, use_cache=False).logits[0]
+        (told,) = network.prefill([PrefixTree(2**31).add(ids(row), network.turn)[0]])
+    except Exception:
+        return False
+    want = torch.log_softmax(logits[len(row) - 1].float(), -1)
+    apart = (torch.log_softmax(told[1].float(), -1) - want).abs().max()
+    return float(apart) <= _near(network) * float(want.abs().max())
 
 
 def _check(network: Network) -> None:
