@@ -258,6 +258,22 @@ def test_a_window_and_a_key_are_told_inside_a_200_too():
     assert isinstance(error, EngineLost) and "without a key" in str(error)
 
 
+def test_an_address_that_moved_is_told():
+    with LittleServer(Scripted("42")) as server:
+        server.failures.append((307, {"location": "http://there/v1/completions"}))
+        engine = HttpEngine(HttpSettings(url=server.url), CHAT)
+        engine.abilities = KNOWN
+
+        async def go():
+            try:
+                await engine.generate(Request(PROMPT, Sampling(max_tokens=9)))
+            finally:
+                await engine.aclose()
+
+        with pytest.raises(EngineError, match=r"refused \(307\): moved to http://there/v1"):
+            asyncio.run(go())
+
+
 def test_no_error_is_none():
     for error in (None, {}, "", False, {"code": 0}, {"code": 200, "message": "success"}):
         assert completion({**answer(), "error": error})[0] == 200

@@ -228,6 +228,23 @@ def test_what_cannot_be_trained_on_is_refused(world):
     run(world[2](), scene)
 
 
+def test_what_is_refused_inside_a_200_is_no_update(world, monkeypatch):
+    _, server, make = world
+    update = server._update
+
+    async def full(path, body):
+        if path.startswith("collective_rpc"):
+            return 200, {}, {"error": {"message": "disk full", "code": 500}}
+        return await update(path, body)
+
+    async def load(engine):
+        monkeypatch.setattr(server, "_update", full)
+        with pytest.raises(EngineError, match="refused"):
+            await engine.load(0)
+
+    run(make(), load)
+
+
 def test_a_plain_server_and_a_folder_unseen_are_told_in_a_line(world, monkeypatch):
     _, server, make = world
 

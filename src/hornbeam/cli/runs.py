@@ -175,7 +175,9 @@ def eval_command(
     errors = [tree.nodes[i].error for tree in trees for i in tree.leaves() if tree.nodes[i].error]
     failed = f", {len(errors)} failed, the first: {errors[0]}" if errors else ""
     name, value = named(result)
-    typer.echo(f"{name} {value} of {result['count']}{failed}")
+    share = result["cut_off"]
+    cut = f", {100 * share:.1f} % of answers cut off at max_tokens" if share else ""
+    typer.echo(f"{name} {value} of {result['count']}{cut}{failed}")
 
 
 def export_command(

@@ -213,7 +213,7 @@ class ServedEngine(HttpEngine):
         """What the server answers. Raises `EngineLost` where it does not do it."""
         url = f"{self._server}/{path}"
         status, answer = await self.wire.once(url, None if get else body)
-        if status == 200:
+        if status == 200 and not (isinstance(answer, dict) and answer.get("error")):
             return answer
         if status == 404:
             why = "a server whose weights can change is started by `hornbeam serve`"

@@ -215,6 +215,8 @@ class Wire:
             if status != 200:
                 told = " ".join(str(answer).split())[:200]
                 inside = f" inside a {response.status_code}: {told}"
+        if 300 <= status < 400:
+            answer = f"moved to {response.headers.get('location', 'elsewhere')}: see the url"
         if status in AGAIN or status >= 500:
             return status, None, f"the server answers {status}{inside}", _asked(response.headers)
         return status, answer, "", 0.0
