@@ -103,8 +103,9 @@ def test_a_warm_start_teaches_one_end_token():
     for text in ("7", "7<end_of_turn>", "7<end_of_turn>\n"):
         (example,) = examples([Turn([user("3+4?")], text)], chat)
         assert list(example.spans[0][0]) == [*chat.encode("7"), end]
-    with pytest.raises(DataError, match="goes on behind the end of the turn"):
-        examples([Turn([user("3+4?")], "7<end_of_turn>and more")], chat)
+    for text in ("7<end_of_turn>and more", "<start_of_turn>user\n7"):
+        with pytest.raises(DataError, match="with which turns end or begin"):
+            examples([Turn([user("3+4?")], text)], chat)
 
 
 def test_two_demonstrated_turns_are_one_row_where_the_prompt_opens_a_thought():

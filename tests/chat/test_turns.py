@@ -34,6 +34,19 @@ def test_text_is_given_as_parts_where_a_template_walks_over_them():
     assert "text is given as parts" in chat.about()
 
 
+def test_parts_are_given_to_the_roles_that_want_them():
+    mixed = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'user' %}"
+        "{% for part in m['content'] %}{{ part['text'] }}{% endfor %}{% else %}"
+        "{{ m['content'] | string }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
+    )
+    chat = chat_of(mixed)
+    told = chat.spell(chat.render([system("S"), user("a"), assistant("4"), user("b")]))
+    assert told.replace("<|im_end|>\n<|im_start|>", " ") == (
+        "<|im_start|>system\nS user\na assistant\n4 user\nb<|im_end|>\n"
+    )
+
+
 def test_a_template_that_takes_no_question_is_refused_at_once():
     blind = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '<|im_end|>' }}{% endfor %}"
     with pytest.raises(ModelError, match=r"it: the chat template leaves out message 1 \(user\)"):

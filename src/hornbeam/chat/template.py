@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,16 +23,19 @@ from hornbeam.errors import ModelError
 from hornbeam.tree import ids
 
 SHAPES = 1024  # conversations whose handling is remembered, told apart by their roles
+LISTED = re.compile(
+    r"['\"]type['\"]: ['\"]text['\"], ['\"]text['\"]: ['\"][^'\"]*"
+)  # parts in print
 Shape = tuple[tuple[str, bool, str], ...]  # role, whether there is text, what else: of each message
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How conversations of one shape go through a template: text as parts, answers where the
-    prompt had them (steady) or under another head.
+    """How conversations of one shape go through a template: roles whose text is given as parts,
+    answers where the prompt had them (steady) or under another head.
     """
 
-    parts: bool
+    parts: frozenset[str]
     steady: bool
 
 
@@ -169,10 +173,13 @@ class TemplateChat:
 
     # --- the template ----------------------------------------------------------------------------
 
-    def _text(self, messages: Sequence[Message], parts: bool, answer: bool = True) -> str:
-        given = [dict(m) for m in messages]
-        if parts:
-            given = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in given]
+    def _text(self, messages: Sequence[Message], parts: frozenset[str], answer: bool = True) -> str:
+        given = [
+            {**m, "content": [{"type": "text", "text": m["content"]}]}
+            if m["role"] in parts
+            else {**m}
+            for m in messages
+        ]
         try:
             text = self.tokenizer.apply_chat_template(
                 given, tokenize=False, add_generation_prompt=answer
@@ -196,26 +203,30 @@ class TemplateChat:
             for n, (role, full, more) in enumerate(of)
         ]
         refused: ModelError | None = None
-        lost: list[str] = []
-        for parts in (False, True):
+        lost: list[int] = []
+        ways = [frozenset[str](), frozenset(role for role, _, _ in of)]
+        for parts in ways:
             try:
                 text = self._text(messages, parts)
             except ModelError as error:
                 refused = refused or error
                 continue
-            missing = [_lost(message, n, text) for n, message in enumerate(messages)]
-            lost = lost or [told for told in missing if told]
-            if not any(missing):
+            missing = [n for n, message in enumerate(messages) if _lost(message, n, text)]
+            if not missing:
                 return Form(parts, self._steady(messages, text, parts))
+            if not lost:
+                lost = missing
+                ways.append(frozenset(of[n][0] for n in lost))  # these alone
         if not lost:
             assert refused is not None
             raise refused
+        told = _lost(messages[lost[0]], lost[0], self._text(messages, frozenset()))
         raise ModelError(
-            f"{self.name}: the chat template leaves out {lost[0]}, and the model would never see"
+            f"{self.name}: the chat template leaves out {told}, and the model would never see"
             " it: say it in a user message, or mend the template (chat_template.jinja)"
         )
 
-    def _steady(self, messages: Sequence[Message], text: str, parts: bool) -> bool:
+    def _steady(self, messages: Sequence[Message], text: str, parts: frozenset[str]) -> bool:
         """Whether every answer stands behind the very prompt in which it was sampled."""
         form = Form(parts, False)
         said = [n for n, m in enumerate(messages) if m["role"] == "assistant" and m["content"]]
@@ -297,7 +308,7 @@ def _nonce_of(held: str) -> str:
 def _lost(message: Message, n: int, text: str) -> str:
     """What of a message is not in the rendered text; "" where all of it is."""
     who = f"message {n + 1} ({message['role']})"
-    if message["content"] and mark(n) not in text:
+    if message["content"] and mark(n) not in LISTED.sub("", text):
         return who
     for call in message.get("tool_calls") or []:
         held = call.get("function", call) if isinstance(call, dict) else {}

@@ -276,14 +276,16 @@ def examples(turns: Sequence[Turn], chat: Chat) -> list[Example]:
 
 
 def _ended(text: str, chat: Chat) -> list[int]:
-    """What an agent says with one end token behind it, its own where the text has one."""
-    answer = list(chat.encode(text))
-    ended = next((n for n, token in enumerate(answer, 1) if token in chat.ends), None)
-    if ended is None:
-        held = [token for token in chat.closing if token not in answer[-len(chat.closing) :]]
-        return [*answer, *held]
-    if chat.decode(answer[ended:]).strip():
+    """What an agent says and what stands behind it; an end that the text itself has is that one.
+
+    Raises `DataError` where the text ends or begins other turns.
+    """
+    ends = [chat.spell([end]) for end in sorted(chat.ends)]
+    body = next((text.rstrip().removesuffix(e) for e in ends if text.rstrip().endswith(e)), text)
+    answer = chat.encode(body)
+    if answer != chat.quote(body):
         raise DataError(
-            f"a demonstration goes on behind the end of the turn that it writes: {text!r}"[:300]
+            f"a demonstration writes a control token with which turns end or begin: {text!r}"[:300]
         )
-    return answer[:ended]
+    held = [token for token in chat.closing if token not in answer[-len(chat.closing) :]]
+    return [*answer, *held]
