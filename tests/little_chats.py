@@ -80,12 +80,19 @@ def words(template, eos="<|im_end|>", special=(), added=(), pieces=(), blank="",
 
     `special` and `added` become special and other added tokens; `pieces` are words of the
     vocabulary alone. `blank` puts one before a text's beginning: "first", or behind control tokens
-    too: "always", or so by the normaliser: "normal".
+    too: "always", or so by the normaliser: "normal". "byte level" is another kind, without blanks.
     """
     known = dict.fromkeys(["<pad>", eos, "<bos>", *BYTES, "▁", *pieces])
     inner = Tokenizer(models.Unigram([(p, -1.0) for p in known], 0, byte_fallback=True))
     decode = [decoders.ByteFallback(), decoders.Fuse()]
-    if blank == "normal":  # as tokenizers made of older sentencepiece files have it
+    if blank == "byte level":  # as GPT-2's and its many heirs; whole words before merges
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        numbers = {p: n for n, p in enumerate(dict.fromkeys([*known, *alphabet, "Ġa", "it"]))}
+        merges = [("Ġ", "a"), ("i", "t")]
+        inner = Tokenizer(models.BPE(numbers, merges, ignore_merges=True))
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        decode = [decoders.ByteLevel()]
+    elif blank == "normal":  # as tokenizers made of older sentencepiece files have it
         normal = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
         decode = [decoders.Replace("▁", " "), *decode, decoders.Strip(" ", 1, 0)]
     elif blank:

@@ -21,7 +21,7 @@ def plain_ids(chat, messages):
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-BLANKS = ("", "first", "always", "normal")
+BLANKS = ("", "first", "always", "normal", "byte level")
 KINDS = {
     "eos in the vocabulary": {},
     "words of the vocabulary": {"pieces": ("<think>", "<|im_start|>"), "special": ()},
