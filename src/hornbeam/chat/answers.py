@@ -38,7 +38,8 @@ class Answers(Generic[T]):
 
     def add(self, messages: Sequence[Message], text: str, kept: T) -> None:
         """Keep an answer to these messages."""
-        places, found = _places(messages), self.find(messages)
+        places = _places(messages)
+        found = self._find(messages, places)
         for n, message in enumerate(messages):
             if message["role"] == "assistant" and n not in found:
                 self._told.add(places[n + 1])
@@ -47,15 +48,17 @@ class Answers(Generic[T]):
 
     def find(self, messages: Sequence[Message]) -> dict[int, T]:
         """What is kept of the answers that these messages quote, by the message's index."""
+        said = any(m["role"] == "assistant" and m["content"] in self._said for m in messages)
+        return self._find(messages, _places(messages)) if said else {}
+
+    def _find(self, messages: Sequence[Message], places: Sequence[bytes]) -> dict[int, T]:
         quotes = [
             n
-            for n, message in enumerate(messages)
-            if message["role"] == "assistant" and message["content"] in self._said
+            for n, message in reversed(list(enumerate(messages)))
+            if message["role"] == "assistant"
+            and message["content"] in self._said
+            and places[n + 1] not in self._told
         ]
-        if not quotes:
-            return {}
-        places = _places(messages)
-        quotes = [n for n in reversed(quotes) if places[n + 1] not in self._told]
         found: dict[int, Answer[T]] = {}
         taken: set[int] = set()
         for fits in (
