@@ -74,7 +74,7 @@ def _scientific(size: Fraction, sign: str) -> str:
 
 
 def _decimal(size: Fraction, sign: str) -> str:
-    """All decimals, or those that repeat under a bar; 18 of them where the period is long."""
+    """All decimals, those that repeat under a bar, or floating point where the period is long."""
     ones, rest = divmod(size.numerator, size.denominator)
     digits: list[str] = []
     seen: dict[int, int] = {}
@@ -82,6 +82,8 @@ def _decimal(size: Fraction, sign: str) -> str:
         seen[rest] = len(digits)
         digit, rest = divmod(rest * 10, size.denominator)
         digits.append(str(digit))
+    if rest and rest not in seen:  # a long period: as a computer prints it
+        return f"{sign}{float(size)!r}"
     text = f"{sign}{ones}." + "".join(digits or ["0"])
     if rest and rest in seen:
         start = len(text) - len(digits) + seen[rest]
@@ -99,7 +101,7 @@ def of_expression(answer: str) -> list[str]:
     styled = styled.replace(r"\left", "").replace(r"\right", "").replace(r"\!", "")
     styled = re.sub(r"\\(?:text|mbox)\s*\{", r"\\mathrm{", styled)
     tight = re.sub(r"(?<!\\)\\ ", " ", inside)
-    tight = re.sub(r"(?<![A-Za-z,])\s+|\s+(?=[^A-Za-z])", "", tight)
+    tight = re.sub(r"(?<![A-Za-z,])\s+|(?<!,)\s+(?=[^A-Za-z])", "", tight)
     return [
         f"Therefore the answer is $\\boxed{{{inside}}}$.",
         f"\\[ \\boxed{{ {styled} }} \\]",

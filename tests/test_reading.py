@@ -75,6 +75,8 @@ ANSWERS = {  # what is said: the number that it ends on, in its plain spelling
     r"2400 \mbox{ cm}^2": "2400",
     r"25 \text{ m}^2": "25",
     "45 mph": "45",
+    "no, it's 1,000.99m²": "1000.99",
+    "$28$ %": "28%",
     "100 km/h": "100",
     "the 5th": "5",
     "9 p.m.": "9",

@@ -17,23 +17,53 @@ WORD = "\x01"  # stands before a word that LaTeX was told to print as text
 SCALE = "\x02"  # stands around the power of ten of "thousand", "million" ...
 
 _BRACKETS = re.compile(r"\\f?boxed\s*\{|\\f?boxed(?=[\s\d-])|\\[{}]|[{}]")
+_FINAL = re.compile(r"final answer(?: is)?\s*:?[^\w]{0,9}[-$\\\d]", re.IGNORECASE)
+_WORDS_BETWEEN = r"\\(?:text|mbox|mathrm)\s*\{\s*(?:and|or)\s*\}|\band\b|\bor\b"
+_BETWEEN = re.compile(
+    rf"\}}(?:[\s$,;.&~]|\\[\[\](),;: ]|\\q?quad|{_WORDS_BETWEEN})*"
+    r"(?:[a-zA-Z](?:_\w|_\{[^{}]{1,9}\})?\s*=\s*)?\s*\\f?boxed\s*\{"
+)
 _BARE_BOX = re.compile(r"\s*-?[^\s{}$\\]+|\s*\\[a-zA-Z]+")
 
 
-def boxed(text: str) -> str | None:
-    r"""What stands in the last closed `\boxed{...}` of a text, brackets counted (or `\boxed 5`)."""
+def boxes(text: str) -> list[tuple[int, int]]:
+    r"""Where the insides of all closed `\boxed{...}` begin and end, brackets counted, in order."""
     opened: list[int] = []  # where the inside of each open bracket begins; -1 if not a box
-    last = (-1, -1)
-    for found in _BRACKETS.finditer(text):
-        sign = found[0]
+    found = []
+    for bracket in _BRACKETS.finditer(text):
+        sign = bracket[0]
         if sign == "}" and opened:
             start = opened.pop()
-            last = max(last, (start, found.start()))
+            if start >= 0:
+                found.append((start, bracket.start()))
         elif sign[-1] == "{" and sign != "\\{":
-            opened.append(found.end() if len(sign) > 1 else -1)
-        elif sign[-1] == "d" and (bare := _BARE_BOX.match(text, found.end())):
-            last = max(last, bare.span())
-    return text[last[0] : last[1]] if last[0] >= 0 else None
+            opened.append(bracket.end() if len(sign) > 1 else -1)
+        elif sign[-1] == "d" and (bare := _BARE_BOX.match(text, bracket.end())):
+            found.append(bare.span())
+    return sorted(found)
+
+
+def boxed(text: str) -> str | None:
+    r"""What stands in the last closed `\boxed{...}` of a text (or `\boxed 5`).
+
+    A sentence behind it that begins "final answer" takes its place: then there is none.
+    """
+    found = boxes(text)
+    if not found or _FINAL.search(text, found[-1][1]):
+        return None
+    return text[slice(*found[-1])]
+
+
+def joined(text: str) -> str | None:
+    r"""The insides of the boxes that a text ends on, where only "and", "or", marks and names stand
+    between them: `x = \boxed{1}` or `x = \boxed{2}` is `1, 2`. None for fewer than two.
+    """
+    found = boxes(text)
+    first = len(found) - 1
+    while first > 0 and _BETWEEN.fullmatch(text, found[first - 1][1], found[first][0]):
+        first -= 1
+    many = [text[slice(*place)].strip() for place in found[first:]]
+    return ", ".join(many) if len(many) > 1 else None
 
 
 # --- Unicode -------------------------------------------------------------------------------------

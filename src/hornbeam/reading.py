@@ -19,7 +19,7 @@ from hornbeam.numerals import NotOne, Number, bounded, power_of, read
 # --- the number of a stretch without words -------------------------------------------------------
 
 _ENDING = re.compile(
-    rf"^(?:{SCALE}(?P<scale>-?\d+){SCALE})?\s*(?P<percent>%)?\s*\$?\s*(?P<unit>[a-zA-Z]|m\s?\^\{{?[23]\}}?)?$"
+    rf"^(?:{SCALE}(?P<scale>-?\d+){SCALE})?\s*\$?\s*(?P<percent>%)?\s*\$?\s*(?P<unit>[a-zA-Z]|m\s?\^\{{?[23]\}}?)?$"
 )
 _GLUED = "mgshL"  # units of one letter that people write without a blank
 _SPACED = "mgshLlNJWVAKCFtP"
@@ -111,7 +111,7 @@ def _stripped(text: str) -> str:
 # --- texts ---------------------------------------------------------------------------------------
 
 _PIECE = re.compile(
-    rf"(?P<word>(?<![\\\w}})]){WORD}?[^\W\d_]{{2,}}(?:['-][^\W\d_]{{2,}})*(?:\s?\^\s?\{{?-?\d\}}?)?"
+    rf"(?P<word>(?<![\\\w}})]){WORD}?[^\W\d_]{{2,}}(?:['-][^\W\d_]+)*(?:\s?\^\s?\{{?-?\d\}}?)?"
     rf"|{WORD}[^\W\d_](?:\s?\^\s?\{{?-?\d\}}?)?)"
     r"|(?P<dots>\.\.\.)|(?P<stop>\n|;|[.!?:](?=\s|$)|\s\|\s)"
     r"|(?P<command>\\[A-Za-z]+)|(?P<digits>[\d.,]*\d)|(?P<other>.)",

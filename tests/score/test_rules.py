@@ -205,6 +205,17 @@ SYMBOLIC = [  # (accepted, said, outcome): what numbers and words decide, and wh
     ("3:4", "4:3", 0.0),
     (r"8\sqrt{3} \text{ square inches}", r"\sqrt{192}", 1.0),
     (r"12\text{ and }13", r"\boxed{13, 12}", 1.0),
+    (r"28\%", "$28$ %", 1.0),
+    ("6", "xy=6", 0.0),
+    ("$(p,q)=(3,2)$", r"\boxed{(3,2)}", 1.0),
+    (r"\frac{NO}{BO}=\frac{1}{\sqrt{6}}", r"\boxed{\frac{1}{\sqrt{6}}}", 1.0),
+    ("2x+4y-3=0", r"y=-\frac{1}{2}x+\frac{3}{4}", 1.0),
+    ("a + b + c", "$c+a+b$", 1.0),  # to math-verify a " b" is a unit
+    (r"\text{e}", "e", 1.0),
+    ("abc", "bca", 1.0),
+    (r"\{1, 2\}", r"$\boxed{1}$ and $\boxed{2}$", 1.0),
+    (r"\{1, 2\}", r"First \boxed{1} comes, and in the end \boxed{2}.", 0.0),
+    ("10455", r"So \boxed{255}. Final Answer: The final answer is $10,455$.", 1.0),
     ("$(0,0),(1,2)$", r"\boxed{(1,2), (0,0)}", 1.0),
 ]
 

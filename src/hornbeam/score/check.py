@@ -86,12 +86,15 @@ def parts(expression: Any) -> list[Any] | None:
         return list(expression)
     members: Any = getattr(expression, "_unsorted_args", None) or getattr(expression, "args", ())
     if isinstance(expression, sympy.FiniteSet):
-        return sorted(members, key=_order)
+        return sorted(members, key=lambda each: (_order(each), str(each)))
     return list(members) if isinstance(expression, sympy.Tuple) else None
 
 
 def _order(member: Any) -> list[float]:
     """All values in a member of a set, by which two sets are brought into one order."""
+    import sympy
+
+    member = member.rhs if isinstance(member, sympy.Eq) else member
     inner = parts(member)
     if inner is not None:
         return [each for part in inner for each in _order(part)]
@@ -108,7 +111,8 @@ def close(gold: Any, said: Any) -> bool:
     if isinstance(gold, str) or isinstance(said, str):
         return True
     if isinstance(gold, sympy.Rel) or isinstance(said, sympy.Rel):
-        return not isinstance(gold, sympy.Eq) or all(map(_same_or_open, gold.args, said.args))
+        named = isinstance(gold, sympy.Eq) and gold.lhs == said.lhs
+        return not named or close(gold.rhs, said.rhs)
     many, others = parts(gold), parts(said)
     if many is None and others is None:
         return _same_or_open(gold, said)
@@ -134,14 +138,18 @@ def parsed(text: str) -> tuple[Any, ...]:
 
 
 def names_a_quantity(side: Any) -> bool:
-    """Whether the side of an equation is a name and no expression: x, f(2), AB, |z|, 3 + 4."""
+    """Whether the side of an equation is no expression: x, f(2), AB, |z|, (p, q), 3 + 4."""
     import sympy
 
-    names = side.free_symbols
-    if not names or isinstance(side, sympy.Symbol | sympy.Function):
+    if not isinstance(side, sympy.Expr) or not side.free_symbols:
         return True
-    parts_of_it = isinstance(side, sympy.Mul | sympy.Abs)  # a segment AB, AB/CD, |z|
-    return parts_of_it and all(str(name)[:1].isupper() or len(side.args) == 1 for name in names)
+    if isinstance(side, sympy.Symbol | sympy.Function):
+        return True
+    return isinstance(side, sympy.Mul) and not any(map(_has_number, side.args))
+
+
+def _has_number(factor: Any) -> bool:
+    return not factor.free_symbols or bool(factor.is_Add)
 
 
 def equal(gold: Any, said: Any) -> bool:

@@ -26,7 +26,7 @@ from hornbeam.score.normalise import exact_match, normalise, token_f1
 from hornbeam.score.overlong import OverlongPenalty, penalty
 from hornbeam.score.pool import NoVerdict, Pool
 from hornbeam.score.spelling import (
-    accepted_reading,
+    accepted_readings,
     core,
     decided,
     in_words,
@@ -235,7 +235,8 @@ class RuleScorer:
         verdicts = {each: decided(answer, each) for each in accepted}
         if True in verdicts.values():
             return 1.0
-        left = [accepted_reading(each) for each, known in verdicts.items() if known is None]
+        open_ = [each for each, known in verdicts.items() if known is None]
+        left = [reading for each in open_ for reading in accepted_readings(each)]
         if not left:
             return 0.0
         return await self._pool.check({"readings": readings(answer), "accepted": left})

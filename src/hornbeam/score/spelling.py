@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
-from hornbeam.latex import MAX_TEXT, WORD, boxed, tidy
+from hornbeam.latex import MAX_TEXT, WORD, boxed, joined, tidy
 from hornbeam.numerals import Number, same_number
-from hornbeam.reading import last_number, whole
+from hornbeam.reading import is_name, last_number, whole
 
 _TEXT = r"\\(?:text|textrm|textnormal|mbox|hbox|mathrm)"
 _UNIT = r"(?:[A-Za-z]{2,}(?:[\s/][A-Za-z]{1,20}){0,4}\.?|[a-zA-Z](?=\s*\}\s*\^))"
@@ -29,6 +29,8 @@ _SPELLINGS = [
         (r"[·⋅]", r"\\cdot "),
         (r"÷", "/"),
         (r"°", r"^{\\circ}"),
+        (rf"{_TEXT}\s*\{{\s*([a-zA-Z])\s*\}}", r" \1 "),
+        (r"(?<=\S)\s+(?=[-+=])|(?<=[-+=])\s+", ""),  # " b" is taken for a unit
         (r"(?<=\{)\s+(?=\S)|(?<=\S)\s+(?=\})", ""),
         (r"\\[dtc]?frac\s*(\\[a-zA-Z]+)\s*(?=[\d{])", r"\\frac{\1}"),
         (rf",?\s*{_TEXT}\s*\{{\s*(?:,\s*)?(?:and|or)\s*\}}", ", "),
@@ -42,7 +44,7 @@ _DOLLAR = re.compile(r"(?<!\\)\$")
 _SAID = re.compile(r"answer(?:\s+is)?\s*:?\s*\**(.+)", re.IGNORECASE)
 _ANSWER_IS = re.compile(r"\banswer\b", re.IGNORECASE)
 _WORDS = re.compile(r"(?<![\\A-Za-z])[^\W\d_]{2,}")
-_WORD = re.compile(rf"(?:{WORD}[^\W\d_]+|(?<![\\A-Za-z])[^\W\d_]{{3,}})")
+_WORD = re.compile(rf"(?:{WORD}[^\W\d_]{{2,}}|(?<![\\A-Za-z])[^\W\d_]{{3,}})")
 _MATHS = re.compile(r"[\\^_=+*/<>{}|]|\d")
 _CHOICE = re.compile(r"\(?\s*([A-J])\s*\)?[.:]?")
 _CLOCK = re.compile(
@@ -73,17 +75,21 @@ def _fraction(found: re.Match[str]) -> str:
 def readings(answer: str) -> list[str]:
     """How math-verify shall read an answer: its last box; without one as a bare expression.
 
-    What has words in it is read as it stands, too, as math-verify looks for an answer in it.
+    Boxes that the answer ends on side by side are read together, too. What has words in it is read
+    as it stands, as math-verify looks for an answer in it.
     """
     bare = f"\\boxed{{{spelled(core(answer))}}}"
-    if boxed(answer[-MAX_TEXT:]) is not None or not prose(answer):
-        return [bare]
-    return [answer[-MAX_TEXT:], bare]
+    answer = answer[-MAX_TEXT:]
+    if boxed(answer) is not None:
+        many = joined(answer)
+        return [bare] if many is None else [bare, f"\\boxed{{{spelled(many)}}}"]
+    return [answer, bare] if prose(answer) else [bare]
 
 
-def accepted_reading(accepted: str) -> str:
+def accepted_readings(accepted: str) -> list[str]:
     """How math-verify shall read an accepted answer: in a box, in its spelling."""
-    return f"\\boxed{{{spelled(core(accepted))}}}"
+    many = joined(accepted)
+    return [f"\\boxed{{{spelled(each)}}}" for each in (core(accepted), many) if each is not None]
 
 
 def prose(text: str) -> bool:
@@ -101,6 +107,8 @@ def decided(answer: str, accepted: str) -> bool | None:
     said, gold = core(answer), core(accepted)
     if said == gold or spelled(said) == spelled(gold) != "":
         return True
+    if joined(answer) or joined(accepted):
+        return None
     number = whole(gold)
     if number is not None and not ("=" in said and "=" in gold):
         mine = whole(said)
@@ -111,9 +119,31 @@ def decided(answer: str, accepted: str) -> bool | None:
             if last is None or not _ANSWER_IS.search(answer):
                 return last is not None and same_number(last, number)
     words = in_words(gold)
-    if words is not None:
-        return in_words(said) == words or in_words(_told(answer)) == words
+    if words is not None and words in (in_words(said), in_words(_told(answer))):
+        return True
+    if words is not None and ("\\" in gold or max(map(len, words)) != 3):
+        return False  # abc may be a product
+    if ("=" in said) != ("=" in gold) and not (_names(said) and _names(gold)):
+        return False  # x + y = 3 is not 3
     return None
+
+
+_SIDES = re.compile(r"(?<![<>!\\:])=")
+_SEPARATED = re.compile(r"[,;]|\\text|\\quad|\\\\|\band\b|\bor\b|\\in(?![a-z])|[<>]|\\[lg]e")
+_RATIO = re.compile(r"\\[dt]?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}|([^:/]+)[:/]([^:/]+)")
+
+
+def _names(text: str) -> bool:
+    """Whether what stands left of a sign of equality only names a quantity, or is plain numbers."""
+    *left, _ = _SIDES.split(_DOLLAR.sub("", text))
+    if not left or prose(text) or _SEPARATED.search(text):
+        return True
+    for side in (side.strip() for side in left):
+        ratio = _RATIO.fullmatch(side)
+        members = [each for each in ratio.groups() if each] if ratio else [side]
+        if not all(is_name(each) or not re.search(r"[A-Za-z]", each) for each in members):
+            return False
+    return True
 
 
 def _told(answer: str) -> str:
