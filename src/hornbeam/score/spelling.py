@@ -130,13 +130,14 @@ def decided(answer: str, accepted: str) -> bool | None:
 
 _SIDES = re.compile(r"(?<![<>!\\:])=")
 _SEPARATED = re.compile(r"[,;]|\\text|\\quad|\\\\|\band\b|\bor\b|\\in(?![a-z])|[<>]|\\[lg]e")
+_LONG_WORD = re.compile(r"(?<![\\A-Za-z])[^\W\d_]{3,}")
 _RATIO = re.compile(r"\\[dt]?frac\s*\{([^{}]+)\}\s*\{([^{}]+)\}|([^:/]+)[:/]([^:/]+)")
 
 
 def _names(text: str) -> bool:
     """Whether what stands left of a sign of equality only names a quantity, or is plain numbers."""
     *left, _ = _SIDES.split(_DOLLAR.sub("", text))
-    if not left or prose(text) or _SEPARATED.search(text):
+    if not left or _LONG_WORD.search(text) or _SEPARATED.search(text):
         return True
     for side in (side.strip() for side in left):
         ratio = _RATIO.fullmatch(side)
