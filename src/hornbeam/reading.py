@@ -155,6 +155,7 @@ class _Stretch:
     before: list[str]
     after: list[str]
     says: bool = False
+    name: str = ""  # the word right before it, as it stands
 
 
 def _stretches(text: str) -> list[_Stretch]:
@@ -162,6 +163,7 @@ def _stretches(text: str) -> list[_Stretch]:
     out: list[_Stretch] = []
     words: list[str] = []
     at = _Stretch("", words, [])
+
     for found in _PIECE.finditer(text):
         kind = found.lastgroup
         if kind in ("word", "stop"):
@@ -172,7 +174,8 @@ def _stretches(text: str) -> list[_Stretch]:
                 words.append(found[0].lstrip(WORD).partition("^")[0].strip().lower())
             elif found[0] != ".":
                 words.append(found[0].strip() or "\n")
-            at = _Stretch("", words, [])
+            name = found[0] if kind == "word" else ""
+            at = _Stretch("", words, [], name=name)
         else:
             at.text += found[0]
             at.says = at.says or kind == "digits" or found[0] in _SAYS
@@ -233,7 +236,9 @@ def _joined(last: _Stretch) -> bool:
 
 
 def _article(found: _Stretch) -> str:
-    """The stretch without an article in front, which is no variable."""
+    """The stretch without an article in front, but with a product of two unknowns (xy = 6)."""
+    if found.text.lstrip().startswith("=") and re.fullmatch("[a-z]{2}", found.name):
+        return f"{found.name[0]}*{found.name[1]}{found.text}"
     return re.sub(r"^\s*[aAI]\s+(?=[-$]*[\d\\.])", "", found.text)
 
 
