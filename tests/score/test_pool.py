@@ -8,11 +8,13 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from hornbeam.errors import ScoreError
 from hornbeam.score.pool import NoVerdict, Pool
+from score import sleeper
 
 
 def request(answer, accepted="4"):
@@ -39,7 +41,14 @@ def gone(pids, seconds=30.0):
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc")
 
 
+@pytest.fixture
+def sleeps(monkeypatch):
+    """One reading sleeps in the checker's process."""
+    monkeypatch.setattr("hornbeam.score.pool.COMMAND", sleeper.COMMAND)
+
+
 @linux
+@pytest.mark.usefixtures("sleeps")
 def test_processes_start_late_time_out_and_leave_nothing():
     async def run():
         pool = Pool("symbolic", 1, seconds=3.0)
@@ -47,7 +56,7 @@ def test_processes_start_late_time_out_and_leave_nothing():
         assert await pool.check(request("2+2")) == 1.0
         (first,) = pool.pids()
         with pytest.raises(NoVerdict) as caught:
-            await pool.check(request("9^9^9^9"))
+            await pool.check(request(sleeper.FOREVER))
         assert caught.value.kind == "timeouts"
         assert gone([first]) and pool.pids() == []
         assert await pool.check(request("5")) == 0.0  # a new one took its place
@@ -71,12 +80,13 @@ def test_processes_start_late_time_out_and_leave_nothing():
 
 @linux
 @pytest.mark.timeout(60)
+@pytest.mark.usefixtures("sleeps")
 def test_closing_ends_a_check_under_way():
     async def run():
         pool = Pool("symbolic", 1, seconds=600.0)
         await pool.check(request("4"))
         pids = pool.pids()
-        hanging = asyncio.create_task(pool.check(request("9^9^9^9")))
+        hanging = asyncio.create_task(pool.check(request(sleeper.FOREVER)))
         await asyncio.sleep(0.2)
         await pool.aclose()
         with pytest.raises((NoVerdict, asyncio.CancelledError)):
@@ -116,16 +126,20 @@ def test_a_checker_that_does_not_start_is_told(monkeypatch):
     assert pool.pids() == []
 
 
+TESTS = str(Path(__file__).parents[1])
 SCRIPT = textwrap.dedent("""
     import asyncio, sys, time
-    from hornbeam.score.pool import Pool
+    sys.path.insert(0, sys.argv[2])
+    from hornbeam.score import pool
+    from score import sleeper
 
     async def run():
-        pool = Pool("symbolic", 1, seconds=3.0)
-        await pool.check({"readings": ["4"], "accepted": ["4"]})
-        print(*pool.pids(), flush=True)
+        pool.COMMAND = sleeper.COMMAND
+        checker = pool.Pool("symbolic", 1, seconds=3.0)
+        await checker.check({"readings": ["4"], "accepted": ["4"]})
+        print(*checker.pids(), flush=True)
         if sys.argv[1] == "busy":
-            await pool.check({"readings": ["9^9^9^9"], "accepted": ["4"]})
+            await checker.check({"readings": [sleeper.FOREVER], "accepted": ["4"]})
         elif sys.argv[1] == "idle":
             time.sleep(60)
 
@@ -137,7 +151,7 @@ SCRIPT = textwrap.dedent("""
 @pytest.mark.parametrize("how", ["end", "idle", "busy"])
 def test_no_process_outlives_its_parent(how):
     """Neither after a plain end without aclose nor after kill -9, idle or in the midst of it."""
-    command = [sys.executable, "-c", SCRIPT, how]
+    command = [sys.executable, "-c", SCRIPT, how, TESTS]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         if how != "end":

@@ -11,6 +11,7 @@ from hornbeam.tasks import Task
 from hornbeam.tasks.families import family_tasks
 from hornbeam.tasks.generated import reasoning_gym_tasks
 from hornbeam.tree import Node, Tree
+from score import sleeper
 
 
 def tree_of(task, *answers, **fields):
@@ -233,8 +234,9 @@ def test_symbolic_equality_of_forms():
     assert [(*row[:2], got) for row, got in zip(SYMBOLIC, found)] == SYMBOLIC
 
 
-def test_a_time_out_is_no_entry_and_is_counted():
-    answers = ("3", "9^{9^{9^9}}", r"\sqrt{16}")
+def test_a_time_out_is_no_entry_and_is_counted(monkeypatch):
+    monkeypatch.setattr("hornbeam.score.pool.COMMAND", sleeper.COMMAND)
+    answers = ("3", sleeper.FOREVER, r"\sqrt{16}")
     rewards, counts = judge(
         Task("t", "?", "3.0"), *answers, rule="symbolic", seconds=3.0, workers=1
     )
