@@ -28,7 +28,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-MAX_MEMORY = 4 << 30  # bytes of address space: a tower of powers may not take the machine down with it
+MAX_MEMORY = 4 << 30  # bytes of address space: a tower of powers may not take the machine down
 TOLERANCE = 1e-6  # relative
 DIGITS = 30  # of values that are compared
 TRIES = (
