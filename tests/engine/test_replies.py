@@ -108,6 +108,14 @@ def test_ids_and_log_probs_are_whole_or_not_there_and_the_text_stays(kind):
     assert engine.account.sampled_tokens == 3
 
 
+def test_ids_that_are_as_many_as_were_sampled_are_whole_whatever_the_text_holds():
+    """As where a server puts the prompt before the answer, or writes out what is hidden here."""
+    found = said(completion(answer(text="What is 40+2? 42"))[1], CHAT)
+    assert list(found.tokens) == IDS and found.logprobs == PROBS
+    lost = completion(answer(text="What is 40+2? 42", token_ids=IDS[:1]))[1]
+    assert said(lost, CHAT).tokens is None
+
+
 USAGES = {
     "left out": (..., None, 3),
     "null": (None, None, 3),
@@ -185,6 +193,8 @@ def test_the_first_choice_by_index_is_taken_wherever_it_stands():
     for choices in ([other, answer()["choices"][0]], [None, answer()["choices"][0], other]):
         assert spoken({**answer(), "choices": choices})[0].text == "42"
     assert spoken({**answer(), "choices": answer()["choices"][0]})[0].text == "42"
+    twice = [answer()["choices"][0], {**other, "index": 0}]
+    assert spoken({**answer(), "choices": twice})[0].text == "42"
     unnamed = [{**answer()["choices"][0], "index": None}, {**other, "index": None}]
     assert spoken({**answer(), "choices": unnamed})[0].text == "42"
 

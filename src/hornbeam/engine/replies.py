@@ -166,8 +166,8 @@ class Answered(Reply):
     @property
     def choice(self) -> Choice:
         """The first answer by its index, wherever it stands."""
-        order = {n if c.index is None else c.index: c for n, c in enumerate(self.choices)}
-        return order[min(order)]
+        places = enumerate(self.choices)
+        return min(places, key=lambda p: p[0] if p[1].index is None else p[1].index)[1]
 
 
 class ServedModel(Reply):
@@ -259,7 +259,8 @@ def said(answer: Answered, chat: Chat) -> Said:
     words, found = told or "", choice.token_ids or choice.logprobs.ids
     if found is None and choice.token_ids is not None and not words:
         found = []
-    if found is not None and _only_part(chat, found, words):
+    all_there = found is not None and 0 <= (usage.sampled or len(found) + 2) - len(found) <= 1
+    if found is not None and not all_there and _only_part(chat, found, words):
         found = None
     probs = choice.logprobs.values if found is not None else None
     count = len(chat.encode(words)) if found is None else len(found)
