@@ -10,6 +10,7 @@ from hornbeam.credit import credit
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.ledger import Ledger
 from hornbeam.run import Run, World, load_policies, load_recipe, plan
+from hornbeam.run.figures import warn_of_stops
 from hornbeam.run.wire import demonstrations, examples, spoken
 from hornbeam.store import Store, TreeKey
 from hornbeam.train.policy import Policy
@@ -138,6 +139,22 @@ def test_each_policy_learns_from_the_nodes_of_its_agents_alone(duet, tmp_path):
     assert not same(even, odd)
     assert told["tokens_trained"] == told["even/tokens_trained"] + told["odd/tokens_trained"]
     assert told["loss"] == pytest.approx((told["even/loss"] + told["odd/loss"]) / 2)
+
+
+def test_one_policy_may_have_a_gate_that_the_other_has_not(duet, tmp_path):
+    even = "policies.even={loss={gate={stop_kl=1e-9, kl=9.0}}, optim={epochs=3}}"
+    policies, trees = grown(duet(even), tmp_path)
+    told = policies.step(trees, 0)
+    assert (told["even/updates"], told["even/stopped_updates"]) == (1, 2)
+    assert told["stopped_updates"] == 2 and told["updates"] == 2
+    assert told["divergence"] == told["even/divergence"] > 0 and "odd/divergence" not in told
+    said = []
+    stopped = {"a/updates": 0, "a/stopped_updates": 2, "a/divergence": 0.25, "updates": 1}
+    warn_of_stops({**told, **stopped}, 4, said.append)
+    assert said == [
+        "step 5: loss.gate let no update of policy 'a' be made (divergence 0.25):"
+        ' raise stop_kl or stop_ratio, or set loss.old = "trainer"'
+    ]
 
 
 def test_a_run_of_two_policies_goes_on_where_it_was_stopped(duet, tmp_path):

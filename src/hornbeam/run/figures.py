@@ -40,22 +40,39 @@ GAP = 0.1  # nats a token; bfloat16 against float32 comes to some 0.04
 
 
 class GapWarning:
-    """Says once that the engine speaks with other log-probs than the trainer computes."""
+    """Says once that the engine speaks with other log-probs than the trainer computes.
+
+    And of every step in which a gate let a policy make no update.
+    """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
-        self._warn: Callable[[str], None] | None = warn
+        self._warn, self._said = warn, False
 
     def look(self, told: Mapping[str, float], step: int) -> None:
-        """Look at a step's `engine_gap`, of any policy."""
+        """Look at a step's `engine_gap` and `stopped_updates`, of any policy."""
+        warn_of_stops(told, step, self._warn)
         gap = max((v for k, v in told.items() if k.endswith("engine_gap")), default=0.0)
-        if gap <= GAP or self._warn is None:
+        if gap <= GAP or self._said:
             return
         self._warn(
             f"step {step + 1}: engine and trainer differ by {gap:.2g} nats a token (engine_gap):"
             " weights sent merged in bfloat16 lose small updates; send adapters, give the engine"
             ' dtype = "float32", or weigh it by loss.old = "trainer" and loss.truncate'
         )
-        self._warn = None
+        self._said = True
+
+
+def warn_of_stops(told: Mapping[str, float], step: int, warn: Callable[[str], None]) -> None:
+    """Say which policies a gate kept from every update of a step."""
+    for key, stopped in told.items():
+        name, slash, last = key.rpartition("/")
+        if last == "stopped_updates" and stopped and not told[f"{name}{slash}updates"]:
+            apart = told[f"{name}{slash}divergence"]
+            who = f" of policy {name!r}" if name else ""
+            warn(
+                f"step {step + 1}: loss.gate let no update{who} be made (divergence {apart:.2g}):"
+                ' raise stop_kl or stop_ratio, or set loss.old = "trainer"'
+            )
 
 
 def measure(trees: Sequence[Tree], delegation: DelegationReward | None = None) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from hornbeam.tree import Node, Tree
 
 Voice = Callable[[Recipe, str, Any, Any, Path], Engine]  # of a policy's name, model, tokenizer
 
-SUMS = ("tokens_flat", "tokens_unique", "tokens_trained", "updates", "skipped_updates")
+ALWAYS = ("tokens_flat", "tokens_unique", "tokens_trained", "updates", "skipped_updates")
+SUMS = (*ALWAYS, "stopped_updates")
 
 
 @dataclass(slots=True)
@@ -130,15 +131,19 @@ class Policies:
 
     @staticmethod
     def joined(told: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        """Sums of tokens and updates, and means of the rest over those that learned."""
-        keys = told[0] if told else dict.fromkeys((*SUMS, "loss"))
-        moved = [each for each in told if each["updates"]]
-        return {
-            key: sum(each[key] for each in told)
-            if key in SUMS
-            else sum(each[key] for each in moved) / max(1, len(moved))
-            for key in keys
-        }
+        """Sums of tokens and updates, and means of the rest over those that learned.
+
+        What one policy's settings do not tell is joined over those whose settings do.
+        """
+        keys = dict.fromkeys(key for each in told for key in each) or dict.fromkeys(
+            (*ALWAYS, "loss")
+        )
+        out = {}
+        for key in keys:
+            have = [each for each in told if key in each and (key in SUMS or each["updates"])]
+            total = sum(each[key] for each in have)
+            out[key] = total if key in SUMS else total / max(1, len(have))
+        return out
 
     def set_references(self) -> None:
         """Hold the present weights as the references of the KL."""
