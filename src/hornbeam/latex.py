@@ -172,6 +172,7 @@ _RULES = [
         (r"[ \t]{2,}", " "),
         (r"\s_\s?(?=[{\d])", "_"),
         (r"(?<=\d) : ?(?=\d)", ":"),  # a ratio
+        (rf"\b(?:[mM]inus|[nN]egative) ?{WORD}?(?=[\d$.\\])", "-"),
     )
 ]
 _SCALE_WORD = re.compile(rf"(?<=[\d}})])[\s-]?\s?{WORD}?({'|'.join(_SCALES)})s?{_END}")

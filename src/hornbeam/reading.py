@@ -18,8 +18,9 @@ from hornbeam.numerals import NotOne, Number, bounded, power_of, read
 
 # --- the number of a stretch without words -------------------------------------------------------
 
+_UNIT = r"[a-zA-Z](?:\s?[/*]\s?[a-zA-Z]{1,3}(?:\s?\^\{?2\}?)?)?|m\s?\^\{?[23]\}?"
 _ENDING = re.compile(
-    rf"^(?:{SCALE}(?P<scale>-?\d+){SCALE})?\s*\$?\s*(?P<percent>%)?\s*\$?\s*(?P<unit>[a-zA-Z]|m\s?\^\{{?[23]\}}?)?$"
+    rf"^(?:{SCALE}(?P<scale>-?\d+){SCALE})?\s*\$?\s*(?P<percent>%)?\s*\$?\s*(?P<unit>{_UNIT})?$"
 )
 _GLUED = "mgshL"  # units of one letter that people write without a blank
 _SPACED = "mgshLlNJWVAKCFtP"
@@ -81,7 +82,7 @@ def _unit_fits(ending: str, unit: str | None, strict: bool) -> bool:
     return unit[0] in (_SPACED if ending[0] == " " else "" if strict else _GLUED)
 
 
-_MARKS = " \t.,:;!?\"'*&|#"
+_MARKS = " \t.,:;!?\"'*&|#/\\"
 
 
 def _stripped(text: str) -> str:
@@ -194,7 +195,8 @@ def whole(text: str, strict: bool = True) -> Number | None:
     if len(found) != 1 or _FACTORIAL.search(plain):
         return None
     (only,) = found
-    around = {w for w in only.before if w not in "\n:;!?"}
+    before = only.before[:-1] if only.text.lstrip().startswith("=") else only.before  # a name
+    around = {w for w in before if w not in "\n:;!?"}
     if strict and (around - _LABELS or _TIMES_OF_DAY & {*around, *only.after}):
         return None
     if strict and only.after and _PRODUCT.fullmatch(only.after[0]):
