@@ -181,7 +181,10 @@ def main() -> int:
             for rule, gold, text in found[what][:SHOWN]:
                 print(f"{what} by {rule}, {name}: {gold!r}, said {text!r}")
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        for found in figures.values():
+            found |= {what: len(found[what]) for what in ("missed", "taken")}
+        rows = ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in figures.items())
+        args.json.write_text(f"{{\n{rows}\n}}\n", "utf-8")
     print(f"{time.perf_counter() - began:.0f} s")
     return 0
 

@@ -234,7 +234,8 @@ def main() -> int:
     for name, found in figures.items():
         print(name, {k: v for k, v in found.items() if k != "otherwise"})
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        rows = ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in figures.items())
+        args.json.write_text(f"{{\n{rows}\n}}\n", "utf-8")
     return 0
 
 
