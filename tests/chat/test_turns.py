@@ -9,6 +9,9 @@ from hornbeam.chat import TemplateChat, assistant, end_of_answer, system, user
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Completion
 from hornbeam.errors import ModelError
+from hornbeam.live import Piece
+from hornbeam.record import told
+from hornbeam.run.figures import forked
 from hornbeam.tree import floats, ids
 from little_chats import (
     CHATML,
@@ -149,6 +152,18 @@ def test_a_text_that_moves_on_forks_the_row_and_loses_no_ids():
     told = chat.render([system("S"), user("a"), assistant("4"), user("b")], {2: said})
     assert chat.spell(told) == "[INST]a[/INST]4<|im_end|>[INST]Sb[/INST]"
 
+    @hb.program
+    async def asks(task, ep):
+        messages = [hb.system("S"), hb.user(task.question)]
+        for _ in range(3):
+            reply = await ep.ask("solver", messages)
+            messages += [hb.assistant(reply.text), hb.user("b")]
+
+    for fits, forks in ((chat, 2), (chat_of(CHATML), 0)):
+        engine = hb.Scripted("4", fits)
+        (tree,) = hb.grow_trees(asks, [hb.Task("t", "a")], {"solver": engine}, hb.Independent(n=1))
+        assert forked([tree]) == forks
+
 
 def test_a_template_that_rewrites_what_was_said_is_refused():
     chat = chat_of(CHATML.replace("m['content']", "m['content'] + m['content']"))
@@ -214,3 +229,17 @@ def test_tags_are_seen_where_the_agent_has_them(tags):
     assert [tree.nodes[leaf].error for leaf in tree.leaves()] == [""] * len(tree.leaves())
     assert [tree.nodes[leaf].answer for leaf in tree.leaves()] == [[said, said]] * 2
     assert all(goes_on(tree))
+
+
+def test_an_older_record_is_told_as_it_was():
+    """Trees of before tags were shown replay to the words that their programs heard."""
+    chat = chat_of(CHATML, special=("<|im_start|>", "<tool>"))
+    tokens = ids([*chat.encode("<tool>look"), *chat.ends])
+    for text in ("<tool>look", "look"):
+        piece = Piece(tokens, floats(), text, "stop", 0)
+        assert told([piece], chat) == (text, tokens)
+    halves = [
+        Piece(tokens[:1], floats(), "", "chunk", 0),
+        Piece(tokens[1:], floats(), "look", "", 0),
+    ]
+    assert told(halves, chat) == ("look", tokens)

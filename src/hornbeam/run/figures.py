@@ -120,6 +120,27 @@ def unmixed_warning(row: Mapping[str, Any]) -> str:
     )
 
 
+def forked(trees: Sequence[Tree]) -> int:
+    """Prompts that do not begin with all that stood and was said when their agent spoke last.
+
+    A chat template or the program rewrote the conversation, or began another one.
+    """
+    count = 0
+    for tree in trees:
+        for i, node in enumerate(tree.nodes):
+            last = node.parent
+            while last > 0 and _speaker(tree, last) != _speaker(tree, i):
+                last = tree.nodes[last].parent
+            if last <= 0 or not len(node.tokens) or (node.prefix is None and last == node.parent):
+                continue
+            count += tree.context(i)[: tree.length(last)] != tree.sequence(last)
+    return count
+
+
+def _speaker(tree: Tree, i: int) -> tuple[str, str]:
+    return tree.nodes[i].agent, tree.nodes[i].scope
+
+
 def unanswered(trees: Sequence[Tree]) -> int:
     """Runs that ended without an answer and count as wrong: a judge's unreadable verdicts, say."""
     ends = (tree.nodes[i] for tree in trees for i in tree.leaves())
