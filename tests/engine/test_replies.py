@@ -84,6 +84,7 @@ CHOICES = {
     "an end alone": ({"token_ids": [0]}, None, None),
     "ids with a null": ({"token_ids": [52, None, 0], "logprobs": None}, None, None),
     "ids below zero": ({"token_ids": [-1, 50]}, None, None),
+    "ids of another model": ({"token_ids": [52, 50, 4000]}, None, None),
     "end written out": ({"text": "42\0"}, IDS, PROBS),
     "text null": ({"text": None}, IDS, PROBS),
     "a message": ({"text": None, "token_ids": None, "message": {"content": "42"}}, None, None),
@@ -114,6 +115,18 @@ def test_ids_that_are_as_many_as_were_sampled_are_whole_whatever_the_text_holds(
     assert list(found.tokens) == IDS and found.logprobs == PROBS
     lost = completion(answer(text="What is 40+2? 42", token_ids=IDS[:1]))[1]
     assert said(lost, CHAT).tokens is None
+
+
+def test_halves_of_surrogate_pairs_are_mended_or_replaced():
+    for told, text in (
+        ("a\ud83d\udc4d", "a\U0001f44d"),
+        ("4\ud83d2", "4\ufffd2"),
+        ("4\udc4d", "4\ufffd"),
+    ):
+        found = said(completion(answer(text=told, token_ids=None))[1], CHAT)
+        assert found.text == text and found.sampled == 3
+        done, _ = spoken(answer(text=told, token_ids=None))
+        assert done.text == text
 
 
 USAGES = {

@@ -29,13 +29,19 @@ def real(value: Any) -> float | None:
 
 
 def text(value: Any) -> str | None:
-    """A text, its parts joined; None for anything else."""
+    """A text, its parts joined, without halves of surrogate pairs; None for anything else."""
     if isinstance(value, list):
         parts = [part.get("text") if isinstance(part, dict) else part for part in value]
-        return "".join(part for part in parts if isinstance(part, str))
+        return text("".join(part for part in parts if isinstance(part, str)))
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
-    return value if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # has no ids, and cannot be kept
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
 
 
 def wholes(value: Any) -> list[int] | None:

@@ -259,6 +259,8 @@ def said(answer: Answered, chat: Chat) -> Said:
     words, found = told or "", choice.token_ids or choice.logprobs.ids
     if found is None and choice.token_ids is not None and not words:
         found = []
+    if found is not None and not _known(chat, found):
+        found = None
     all_there = found is not None and 0 <= (usage.sampled or len(found) + 2) - len(found) <= 1
     if found is not None and not all_there and _only_part(chat, found, words):
         found = None
@@ -359,3 +361,12 @@ def _only_part(chat: Chat, tokens: Sequence[int], words: str) -> bool:
     whole_text, held = words.strip(), chat.decode(tokens).strip()
     shorter = len(held) < len(whole_text) and held in whole_text
     return shorter and not chat.spell(tokens).strip().startswith(whole_text)
+
+
+def _known(chat: Chat, tokens: Sequence[int]) -> bool:
+    """Whether the tokenizer here has all of these ids."""
+    try:
+        chat.decode(tokens)
+    except (ValueError, OverflowError, LookupError, TypeError):
+        return False
+    return True
