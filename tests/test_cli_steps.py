@@ -41,6 +41,18 @@ def test_labelled_trees_go_there_and_back(labelled, tmp_path, kind):
     assert {("one", 1.0), ("three", -1.0)} <= found
 
 
+def test_rows_that_end_early_are_told(tmp_path):
+    rows = [
+        {"question": "q", "steps": steps, "ratings": [1] * len(steps)}
+        for steps in (["a", None], ["a", "b"], [])
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    told = run(path, "--from", "prm800k", "--out", tmp_path / "trees.jsonl")
+    assert "1 trees" in told and "; 1 row ended early, at a step that is empty" in told
+    assert "; 1 row without a step, left out" in told
+
+
 def test_it_says_what_it_wants(labelled, tmp_path):
     out = tmp_path / "x"
     with pytest.raises(DataError, match="say --to or --from"):

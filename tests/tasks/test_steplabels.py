@@ -316,7 +316,7 @@ def test_prm800k_rows_end_at_a_step_that_is_null_or_empty(tmp_path):
     odd = Counter()
     (tree,) = read_steps(path, "prm800k", odd=odd)
     assert odd == {EMPTY: 7, NO_STEP: 3}
-    assert told_odd(odd).startswith("; 7 rows that end early, at a step that is empty")
+    assert told_odd(odd).startswith("; 7 rows ended early, at a step that is empty")
     assert shown(tree) == [
         (0, "a", 1.0, False),
         (1, "x", -1.0, False),

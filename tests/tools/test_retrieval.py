@@ -93,6 +93,7 @@ def test_the_words_of_a_text():
     assert words(
         "Ann's 3 dogs don't bark: O\N{RIGHT SINGLE QUOTATION MARK}Brien, _x 🌳 the THE"
     ) == [*("ann", "3", "dogs", "don", "bark", "o", "brien", "_x")]
+    assert words("C++, C# and C; 1+1, a+b.") == ["c++", "c#", "c", "1", "1", "b"]
     assert words("東京 Tower ไป") == ["tower", "東", "京", "東京", "ไ", "ป", "ไป"]
 
 

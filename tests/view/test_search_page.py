@@ -117,6 +117,14 @@ def test_what_was_not_measured_has_no_column():
     text = search_page(result)
     assert re.findall(r"<button type=button>(.*?)</button>", text) == ["method", "accuracy"]
     assert Page(text).data()["methods"][0]["points"] == [{"label": "", "accuracy": 0.5}]
+    assert ">Accuracy against cost</h2>" in text
+
+
+def test_what_is_no_accuracy_is_not_called_so():
+    result = {"methods": [{"name": "sbs", "points": [{"accuracy": 0.5}]}], "figure": "mean reward"}
+    text = search_page(result)
+    assert re.findall(r"<button type=button>(.*?)</button>", text) == ["method", "mean reward"]
+    assert ">Mean reward against cost</h2>" in text and ">Mean reward</th>" in text
 
 
 def test_numbers_as_a_person_reads_them():

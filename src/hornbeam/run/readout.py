@@ -214,11 +214,14 @@ def search_table(recipe: Recipe, points: Sequence[tuple[str, Point]], command: s
     held = [point for name, point in points if name == baseline][-1]
     for name, point in points:
         point.row["against"] = None if name == baseline else _against(point, held)
+    worths = {reading.worth(i) for _, p in points for reading in p.readings for i in reading.ranked}
+    shares = worths <= {0.0, 1.0}
     return {
         "title": recipe.run.title or "Search",
         "command": command,
         "baseline": baseline,
         "k": recipe.search.k,
+        **({} if shares else {"figure": "mean reward"}),
         "methods": [
             {"name": name, "points": [point.row for other, point in points if other == name]}
             for name in names
@@ -290,7 +293,14 @@ def table(result: Json) -> str:
     """The points of a result as lines of text; costs are means a question."""
     rows = [
         (
-            *("method", "", "accuracy", "95 %", f"hit@{result['k']}", "oracle"),
+            *(
+                "method",
+                "",
+                result.get("figure", "accuracy"),
+                "95 %",
+                f"hit@{result['k']}",
+                "oracle",
+            ),
             *("tokens", "policy", "scorer", "calls", "s", f"against {result['baseline']}"),
         )
     ]

@@ -75,7 +75,7 @@ def from_rows(
 
 
 def told_odd(odd: Mapping[str, int]) -> str:
-    """What was met in rows, in words: "; 2 rows that end early, at ..."."""
+    """What was met in rows, in words: "; 2 rows ended early, at ..."."""
     return "".join(f"; {n} {'row' if n == 1 else 'rows'} {what}" for what, n in odd.items())
 
 

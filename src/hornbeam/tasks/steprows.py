@@ -19,7 +19,7 @@ Format = Literal["trl", "math-shepherd", "prm800k"]
 Record = Mapping[str, Any]
 MARK = "ки"
 NO_STEP = "without a step, left out"
-EMPTY = "that end early, at a step that is empty or goes on from nowhere"
+EMPTY = "ended early, at a step that is empty or goes on from nowhere"
 UNMARKED = f"with a step without {MARK}, which has no label"
 
 _GOOD = frozenset(["true", "yes", "+", "good", "correct", "right", "positive", "1", "1.0"])

@@ -39,7 +39,8 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     dense = f"[{_NO_BLANKS}][{marks}]*"
     sign = re.compile(dense)
     word = re.compile(
-        f"(?:{dense})+|(?:(?![{_NO_BLANKS}]){inside})+(?:['\u2019][a-z]{{1,2}}(?!\\w))?"
+        rf"(?<!\w)[a-z](?:\+\+|[+#])(?![\w+#])|(?:{dense})+"  # C++, C#, A+
+        f"|(?:(?![{_NO_BLANKS}]){inside})+(?:['\u2019][a-z]{{1,2}}(?!\\w))?"
     )
     return word, sign
 

@@ -53,6 +53,7 @@ def search_page(result: Mapping[str, Any], limits: Limits = LIMITS) -> str:
         outcome=escape(said[0]),
         more=notes(said[1:]),
         command=escape(str(result.get("command") or "No command was given.")),
+        figure=escape(str(result.get("figure") or "accuracy").capitalize()),
         table=search_table(result),
         reading=notes(_reading(result)),
         left_out=notes(left_out),

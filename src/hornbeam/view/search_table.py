@@ -15,7 +15,7 @@ Ranked = tuple[str, Point]  # the name of its method, and a point of it
 
 # group -> (key, head, how it is told); "free.x" is looked up in the part "free"
 GROUPS: dict[str, tuple[tuple[str, str, str], ...]] = {
-    "Accuracy": (("accuracy", "accuracy", "interval"), ("hit_k", "Hit@{k}", "share"),
+    "{Figure}": (("accuracy", "{figure}", "interval"), ("hit_k", "Hit@{k}", "share"),
                  ("oracle", "oracle", "share"), ("gap", "gap", "points")),
     "Against {baseline}": (("against.difference", "difference", "against"),
                            ("against.p", "McNemar p", "p")),
@@ -46,6 +46,8 @@ def search_table(result: Mapping[str, Any]) -> str:
     names = {
         "k": str(result.get("k") or "k"),
         "baseline": str(result.get("baseline") or "baseline"),
+        "figure": str(result.get("figure") or "accuracy"),
+        "Figure": str(result.get("figure") or "accuracy").capitalize(),
     }
     shown = {}
     for group, every in GROUPS.items():
