@@ -22,6 +22,7 @@ FLOORS = {
     "grow": 5,
     "score": 4,
     "view": 4,
+    "before": 4,  # a stop
     "effects": 4,  # what a growing tree asks of the world
     "program": 3,
     "programs": 3,
@@ -49,6 +50,7 @@ FLOORS = {
     "tiny": 2,
     "tree": 1,
     "treefile": 1,
+    "whole": 1,
     "chat": 1,
     "workers": 1,
     "parent": 1,

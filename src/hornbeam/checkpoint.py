@@ -10,13 +10,13 @@ Left out: what is in a checkpoint (the caller's `save`).
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hornbeam.errors import StoreError
+from hornbeam.whole import sync
 
 _MANIFEST = "manifest.json"
 _NAME, _TEMP, _OLD = "step-{:06d}", ".new-{:06d}", ".old-{:06d}"
@@ -81,7 +81,7 @@ class Checkpoints:
         if path.exists():
             path.rename(old)
         temp.rename(path)
-        _sync(self.folder)
+        sync(self.folder)
         shutil.rmtree(old, ignore_errors=True)
 
     def _clean(self) -> None:
@@ -92,6 +92,8 @@ class Checkpoints:
                 old.rename(path)
         for left in [*self.folder.glob(".old-*"), *self.folder.glob(".new-*")]:
             shutil.rmtree(left, ignore_errors=True)
+        if len(_whole(self.folder)) >= self.keep:  # killed while it removed what is too old
+            self._prune()
 
     def _prune(self) -> None:
         whole = sorted(found.step for found in _whole(self.folder))[-self.keep :]
@@ -118,20 +120,12 @@ def _seal(folder: Path, manifest: dict[str, Any]) -> None:
     """Bring all files to the disk and write the manifest behind them."""
     paths = sorted(folder.rglob("*"))
     for path in paths:
-        _sync(path)
+        sync(path)
     sizes = {str(p.relative_to(folder)): p.stat().st_size for p in paths if p.is_file()}
     text = json.dumps({**manifest, "files": sizes}, indent=1)
     (folder / _MANIFEST).write_text(text + "\n", encoding="utf-8")
-    _sync(folder / _MANIFEST)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder / _MANIFEST)
+    sync(folder)
 
 
 def _of_the_disk(error: BaseException) -> bool:

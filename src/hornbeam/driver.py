@@ -169,7 +169,7 @@ class Driver:
 
     async def _tell(self, effect: Effect) -> None:
         if len(self._queue) > 1:  # effects of a gather run at once
-            for waiting in self._queue:
+            for waiting in self._wanted():
                 if waiting.running is None and self._is_live(waiting):
                     self._live.enter()
                     performed = self._perform(waiting, self._prepare(waiting))
@@ -190,6 +190,15 @@ class Driver:
             effect.future.set_exception(value)
         else:
             effect.future.set_result(own(value))
+
+    def _wanted(self) -> list[Effect]:
+        """Effects that can be told before the steps are used up."""
+        left = self._steps
+        if left is None:
+            return list(self._queue)
+        left -= self._draft is not None and bool(self._draft.finish)
+        asks = [at for at, effect in enumerate(self._queue) if effect.kind == "ask"]
+        return list(self._queue)[: asks[left] if left < len(asks) else None]
 
     async def _wait(self, effect: Effect, running: asyncio.Task[Any]) -> None:
         """Wait for an effect; the driver is not busy meanwhile."""
@@ -223,8 +232,7 @@ class Driver:
     def _recall(self, effect: Effect) -> Any:
         """The recorded result of an effect; `Divergence` where the record holds another one."""
         recorded = self._record[effect.number]
-        if recorded.call is not None:
-            call = recorded.call
+        if (call := recorded.call) is not None:
             if effect.kind != "call" or (call.tool, call.scope) != (effect.name, effect.scope):
                 raise diverged(effect, f"a call of tool {call.tool!r}")
             if call.arguments != effect.payload:
@@ -322,8 +330,7 @@ class Driver:
         if self._draft is None:
             raise diverged(effect, "an ask here, or the end")
         failed = str(got) or "ToolError" if isinstance(got, ToolError) else ""
-        result = None if failed else got
-        call = Call(effect.name, effect.payload, result, failed, effect.scope)
+        call = Call(effect.name, effect.payload, None if failed else got, failed, effect.scope)
         self._hold(self._draft.heard(call), self._context)
         return ToolError(failed) if failed else got
 

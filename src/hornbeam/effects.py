@@ -6,14 +6,15 @@ import hashlib
 import struct
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from hornbeam.before import Before
 from hornbeam.brackets import goes_on
 from hornbeam.chat import Chat
 from hornbeam.engine.base import Completion, Engine, Request, Sampling, Turnstile
 from hornbeam.errors import ProgramError, PromptTooLong
-from hornbeam.ledger import STATEFUL, Entry, Ledger
+from hornbeam.ledger import STATEFUL, Entry, Ledger, lost
 from hornbeam.live import Piece, Place
 from hornbeam.segment import Segmenter
 from hornbeam.settings import nearest
@@ -22,6 +23,7 @@ from hornbeam.tree import Node, floats
 from hornbeam.workers.local import LocalWorkers
 
 SAMPLING = Sampling()
+REPLAYED = -2  # the turn under which replayed calls wait for their episode's first node
 NAMES = frozenset(field.name for field in fields(Sampling))
 RANGES = {"max_tokens": (1, 2**31), "temperature": (0, 1e6), "top_p": (0, 1), "top_k": (0, 2**31)}
 
@@ -55,6 +57,24 @@ class EpisodeEffects:
     tools: LocalWorkers
     ledger: Ledger
     turnstiles: tuple[Turnstile, ...]
+    before: Before | None = None  # what was run before a stop
+    # Paid for, and not in the tree yet: of calls of models, and of tools in the order begun.
+    _asked: dict[tuple[int, int], list[Entry]] = field(default_factory=dict)
+    _called: dict[tuple[int, int], list[Entry]] = field(default_factory=dict)
+
+    def kept(self, episode: int, turn: int, tool: bool) -> None:
+        """The tree holds an answer of this turn, or the result of its next tool."""
+        self.ledger.keep(self._asked.pop((episode, REPLAYED), ()))
+        if not tool:
+            self.ledger.keep(self._asked.pop((episode, turn), ()))
+        elif waiting := self._called.get((episode, turn)):
+            self.ledger.keep([waiting.pop(0)])
+
+    def over(self, episode: int | None = None) -> None:
+        """An episode has ended, or all have: what they paid is paid for good."""
+        for waiting in (self._asked, self._called):
+            for place in [p for p in waiting if episode in (None, p[0])]:
+                self.ledger.keep(waiting.pop(place))
 
     def chat(self, agent: str) -> Chat:
         """The chat of this agent's engine."""
@@ -77,17 +97,25 @@ class EpisodeEffects:
     async def tool(self, name: str, arguments: Mapping[str, Any], place: Place) -> Any:
         """Run a tool and pay for it, whether it fails or not."""
         with self.ledger.reserve(calls=1) as room:
-            room.settle([self._entry(place, "tool_calls", 1)])
+            paid = self._entry(place, "tool_calls", 1)
+            room.settle([paid], later=True)
+            self._called.setdefault((place.episode, place.turn), []).append(paid)
             return await self.tools.call(name, arguments, self.task)
 
-    def replayed(self, episode: int, path: Sequence[Node]) -> None:
-        """Enter how many recorded tool calls a fork replays; they are not made and paid again."""
+    def replayed(self, episode: int, path: Sequence[Node], resumed: bool = False) -> None:
+        """Enter how many recorded tool calls a fork replays; they are not made and paid again.
+
+        What an episode replays only because it was stopped is in no result.
+        """
         called = [call.tool for node in path for call in node.calls]
         stateful = sum(tool in self.tools.stateful for tool in called)
         counts = {"tool_calls_replayed": len(called), STATEFUL: stateful}
         entries = [Entry(self.tree, episode, -1, kind, n) for kind, n in counts.items() if n]
-        if entries:
-            self.ledger.enter(entries)
+        if resumed:
+            self.ledger.enter([lost(entry) for entry in entries])
+        elif entries:
+            self.ledger.later(entries)
+            self._asked.setdefault((episode, REPLAYED), []).extend(entries)
 
     async def sample(
         self, agent: str, context: array[int], sampling: Mapping[str, Any], place: Place
@@ -168,22 +196,26 @@ class EpisodeEffects:
             context, how, self.seed(place), (*self.order, place.episode, place.turn, place.used)
         )
         most = len(context) + how.max_tokens
+        before = self.before if getattr(engine, "keeps", False) else None
         if self.ledger.budget.tokens is not None:
-            most -= engine.cached(context)
+            most -= max(engine.cached(context), before.known(context) if before else 0)
         with self.ledger.reserve(tokens=most, calls=1) as room:
             self.leave()
             try:
                 done = await engine.generate(request)
             finally:
                 self.enter()
-            room.settle(
-                [
-                    self._entry(place, "model_calls", 1),
-                    self._entry(place, "sampled_tokens", len(done.tokens)),
-                    self._entry(place, "prompt_tokens_computed", done.computed),
-                    self._entry(place, "prompt_tokens_cached", done.cached),
-                ]
-            )
+            again = before.again(context, done.computed) if before else 0
+            paid = [
+                self._entry(place, "model_calls", 1),
+                self._entry(place, "sampled_tokens", len(done.tokens)),
+                self._entry(place, "prompt_tokens_computed", done.computed - again),
+                self._entry(place, "prompt_tokens_cached", done.cached + again),
+            ]
+            room.settle(paid, later=True)
+            self._asked.setdefault((place.episode, place.turn), []).extend(paid)
+            if again:
+                self.ledger.enter([lost(self._entry(place, "prompt_tokens_computed", again))])
         return done
 
     def _entry(self, place: Place, kind: str, amount: float) -> Entry:

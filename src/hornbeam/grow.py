@@ -14,46 +14,21 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from hornbeam.before import Before, read_before
 from hornbeam.driver import Driver
 from hornbeam.effects import EpisodeEffects, Speaker
 from hornbeam.engine.base import Turnstile
 from hornbeam.errors import BudgetSpent
-from hornbeam.ledger import Entry, Ledger
+from hornbeam.ledger import Entry, Ledger, lost
+from hornbeam.live import Keeper
 from hornbeam.program import Limits, Program
 from hornbeam.score.base import Guide, Scorer
 from hornbeam.search.base import Fork, State, Strategy, restore
 from hornbeam.store import Stored, TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Column, Node, Placed, Tree, canonical, ids
+from hornbeam.tree import Node, Placed, Tree, canonical, ids
 from hornbeam.workers.local import LocalWorkers
-
-
-class Keeper(Protocol):
-    """Who keeps what grows, as it grows: a `Store`, or nobody."""
-
-    def begin(self, key: TreeKey, tree: Tree) -> None:
-        """A new tree, with the task's own node."""
-        ...
-
-    def write(
-        self, key: TreeKey, tree: Tree, index: int | None, node: Node, is_open: bool = False
-    ) -> None:
-        """A node; an open one still waits for its calls and comes again."""
-        ...
-
-    def opinion(self, key: TreeKey, node: Node, column: str, value: float) -> None:
-        """A guide's value of a node, while the tree grows."""
-        ...
-
-    def columns(self, key: TreeKey, columns: Mapping[str, Column]) -> None:
-        """The tree's columns."""
-        ...
-
-    def done(self, key: TreeKey) -> None:
-        """The tree is grown and scored."""
-        ...
 
 
 @dataclass(slots=True)
@@ -64,6 +39,7 @@ class Grower:
     judges each node that an episode grew before the strategy hears of it. With `ledgers` every tree
     has one of its own, whose budget ends the growth of that tree and is no error. `episodes` is how
     many episodes of one tree may be in flight: one by one, a budget goes into whole answers first.
+    `before` is what had been run for trees of this phase before a stop: its cost is told apart.
     """
 
     program: Program
@@ -77,6 +53,7 @@ class Grower:
     guides: Sequence[Guide] = ()
     ledgers: Callable[[TreeKey], Ledger] | None = None
     episodes: int | None = None
+    before: Before | None = None
 
     async def grow(self, key: TreeKey, start: Tree | Stored) -> Tree:
         """Grow one tree to its end and return it in canonical order.
@@ -147,6 +124,7 @@ class _Growth:
         self.ready = asyncio.Event()  # that is in node 0
         if self.tree.nodes[0].finish:
             self.ready.set()
+        self.read = {} if self.fresh else read_before(self.tree, grower.guides)
 
     def live(self) -> EpisodeEffects:
         """The world outside this tree."""
@@ -160,6 +138,7 @@ class _Growth:
             grower.tools,
             self.ledger,
             self.turnstiles,
+            grower.before,
         )
 
     async def run(self, live: EpisodeEffects) -> Tree:
@@ -172,7 +151,7 @@ class _Growth:
         try:
             await self.judge_told(live)
             for fork in self._left():
-                self._start(fork, live)
+                self._start(fork, live, resumed=True)
             while True:
                 if self.spent is None:
                     self._ask(live)
@@ -185,6 +164,7 @@ class _Growth:
                 guide.forget(self.tree)
         if self.spent is not None and self.grower.ledgers is None:
             raise self.spent
+        live.over()
         return self.end()
 
     def _ask(self, live: EpisodeEffects) -> None:
@@ -241,21 +221,23 @@ class _Growth:
                 forks.append(Fork(episode, at, None if steps is None else steps - grown))
         return forks
 
-    def _start(self, fork: Fork, live: EpisodeEffects) -> None:
+    def _start(self, fork: Fork, live: EpisodeEffects, resumed: bool = False) -> None:
         live.enter()
-        episode = asyncio.create_task(self._episode(fork, live))
+        episode = asyncio.create_task(self._episode(fork, live, resumed))
         self.running[episode] = fork.episode
         episode.add_done_callback(self.ended.put_nowait)
 
-    async def _episode(self, fork: Fork, live: EpisodeEffects) -> None:
+    async def _episode(self, fork: Fork, live: EpisodeEffects, resumed: bool) -> None:
         """Grow one episode, judge what it grew, score where it ended, tell."""
         if not self.ready.is_set():
             if self.recorder is not None:
                 await self.ready.wait()
             self.recorder = fork.episode
         branch = _Branch(self, fork)
-        live.replayed(fork.episode, branch.path)
+        first = not self.fresh and fork.episode == 0  # made the calls that node 0 holds
+        live.replayed(fork.episode, branch.path, resumed or first)
         ended = await branch.driver(live).run()
+        live.over(fork.episode)
         await self._judge(branch.grown, live)
         if ended:
             await self._score(branch.at)
@@ -266,18 +248,24 @@ class _Growth:
         if not grown:
             return
         for guide in self.grower.guides:
-            most = guide.most(self.tree, grown)
+            most, read = guide.most(self.tree, grown), self.read.get(guide.column)
+            if read is not None:
+                most = min(most, read.new([self.tree.sequence(i) for i in grown]))
             with self.ledger.reserve(tokens=most, calls=most > 0) as room:
                 live.leave()
                 try:
                     said = await guide.judge(self.tree, grown)
                 finally:
                     live.enter()
+                fresh, node = said.tokens, self.tree.nodes[grown[-1]]
+                if read is not None:
+                    known = [i for i, v in zip(grown, said.values) if v is not None]
+                    fresh = min(fresh, read.read([self.tree.sequence(i) for i in known]))
+                paid = Entry(str(self.key), node.episode, node.turn, "scorer_tokens", fresh)
                 if most:
-                    node = self.tree.nodes[grown[-1]]
-                    place = (str(self.key), node.episode, node.turn)
-                    costs = (("scorer_calls", 1), ("scorer_tokens", said.tokens))
-                    room.settle([Entry(*place, kind, amount) for kind, amount in costs])
+                    room.settle([paid._replace(kind="scorer_calls", amount=1), paid])
+                if again := said.tokens - fresh:
+                    self.ledger.enter([lost(paid._replace(amount=again))])
             column = self.tree.column(guide.column)
             for i, value in zip(grown, said.values, strict=True):
                 column[i] = value
@@ -295,11 +283,13 @@ class _Growth:
         """What a tree that was left half-grown lacks: opinions of its steps, outcomes of leaves."""
         if not self.state.told:
             return
-        told = [
-            i for i, node in enumerate(self.tree.nodes) if i and node.episode in self.state.told
-        ]
         columns = [self.tree.column(guide.column) for guide in self.grower.guides]
-        await self._judge([i for i in told if any(c[i] is None for c in columns)], live)
+        told: dict[int, list[int]] = {}
+        for i, node in enumerate(self.tree.nodes):
+            if i and node.episode in self.state.told and any(c[i] is None for c in columns):
+                told.setdefault(node.episode, []).append(i)
+        for nodes in told.values():
+            await self._judge(nodes, live)
         for leaf in self.state.told.values():
             if self.tree.nodes[leaf].done:
                 await self._score(leaf)
@@ -335,9 +325,11 @@ class _Branch:
         if self.open is not None:
             self.path.append(self.open)
         self.placed: tuple[int, int, Placed] = (-1, 0, Placed(ids()))
+        self.live: EpisodeEffects | None = None
 
     def driver(self, live: EpisodeEffects) -> Driver:
         """The driver of this episode."""
+        self.live = live
         return Driver(
             self.growth.grower.program,
             self.growth.task,
@@ -367,6 +359,9 @@ class _Branch:
             keeper.write(growth.key, growth.tree, 0, node, True)
         else:
             keeper.write(growth.key, growth.tree, None, self.put(node, context), True)
+        assert self.live is not None
+        turn = node.turn if node.finish else -1
+        self.live.kept(self.fork.episode, turn, bool(node.calls))
 
     def commit(self, node: Node, context: array[int]) -> None:
         """Enter a finished node into the tree."""

@@ -25,6 +25,7 @@ from hornbeam.errors import BudgetSpent
 from hornbeam.settings import Settings
 from hornbeam.workers.local import is_pure
 
+LOST = "lost"  # the stage of what was paid and is in no result: "lost", or "lost STAGE"
 TOKENS = ("sampled_tokens", "prompt_tokens_computed", "scorer_tokens")  # cached: not paid
 STATEFUL = "stateful_calls_replayed"
 CALLS = ("model_calls", "tool_calls", "scorer_calls")  # replayed tool calls are not paid
@@ -52,6 +53,11 @@ class Entry(NamedTuple):
     amount: float
 
 
+def lost(entry: Entry, sign: int = 1) -> Entry:
+    """The entry as one of what was paid and is in no result."""
+    return entry._replace(tree=f"{LOST} {entry.tree}", amount=sign * entry.amount)
+
+
 NO_BUDGET = Budget()
 Sink = Callable[[Sequence[Entry]], None]
 
@@ -60,6 +66,7 @@ class Ledger:
     """Running sums of all entries, and the budget's watch over them.
 
     `spent` are the sums of an earlier part of this run, `sink` keeps entries (`Store.enter`).
+    `redoes` says whether what is in no result counts: not where the budget is that of a method.
     """
 
     def __init__(
@@ -68,8 +75,9 @@ class Ledger:
         spent: Mapping[str, float] = {},
         clock: Callable[[], float] = time.monotonic,
         sink: Sink | None = None,
+        redoes: bool = True,
     ) -> None:
-        self.budget = budget
+        self.budget, self._redoes = budget, redoes
         self.totals: dict[str, float] = dict(spent)
         self._tokens = sum(spent.get(kind, 0) for kind in TOKENS)
         self._calls = sum(spent.get(kind, 0) for kind in CALLS)
@@ -113,10 +121,26 @@ class Ledger:
 
     def enter(self, entries: Sequence[Entry]) -> None:
         """Count entries and hand them to the sink; wall seconds go along once a second."""
+        self._enter(entries, entries)
+
+    def later(self, entries: Sequence[Entry]) -> None:
+        """Count entries that are in no result yet: a process killed before `keep` paid in vain."""
+        self._enter(entries, [lost(entry) for entry in entries])
+
+    def keep(self, entries: Sequence[Entry]) -> None:
+        """What was entered for later is in a result from now on: told to the sink alone."""
+        if self._sink is not None and entries:
+            self._sink([*(lost(entry, -1) for entry in entries), *entries])
+
+    def _enter(self, entries: Sequence[Entry], kept: Sequence[Entry]) -> None:
+        """Count entries; the sink hears of them as `kept`."""
         if self._clock() - self._stamp >= 1.0:
-            entries = [*entries, self._wall()]
+            wall = self._wall()
+            entries, kept = [*entries, wall], [*kept, wall]
         totals = self.totals
         for entry in entries:
+            if not self._redoes and entry.tree.startswith(LOST):
+                continue
             kind, amount = entry.kind, entry.amount
             totals[kind] = totals.get(kind, 0) + amount
             if kind in TOKENS:
@@ -124,7 +148,7 @@ class Ledger:
             elif kind in CALLS:
                 self._calls += amount
         if self._sink is not None:
-            self._sink(entries)
+            self._sink(kept)
 
     def take(self) -> dict[str, float]:
         """What was entered since the last take (or the start), by kind, wall seconds included."""
@@ -154,10 +178,16 @@ class Reservation:
         self._ledger, self.tokens, self.calls = ledger, tokens, calls
         self._held = True
 
-    def settle(self, entries: Sequence[Entry]) -> None:
-        """Give the room back and enter what the call did cost, be it more than was reserved."""
+    def settle(self, entries: Sequence[Entry], later: bool = False) -> None:
+        """Give the room back and enter what the call did cost, be it more than was reserved.
+
+        With `later` it is in no result until `Ledger.keep`.
+        """
         self.release()
-        self._ledger.enter(entries)
+        if later:
+            self._ledger.later(entries)
+        else:
+            self._ledger.enter(entries)
 
     def release(self) -> None:
         """Give the room back: the call failed before it cost anything."""
@@ -193,7 +223,8 @@ def warning_of_state(
     def enter(entries: Sequence[Entry]) -> None:
         nonlocal told
         sink(entries)
-        found = next((entry.tree for entry in entries if entry.kind == STATEFUL), None)
+        trees = (entry.tree.removeprefix(f"{LOST} ") for entry in entries if entry.kind == STATEFUL)
+        found = next(trees, None)
         if not told and found is not None:
             told = True
             warn(

@@ -1,4 +1,4 @@
-"""The seam between a program's driver and the world behind the record: engines and tools."""
+"""The seams of growth: what a driver needs of the world behind the record, and who keeps trees."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hornbeam.chat import Chat
+from hornbeam.store import TreeKey
+from hornbeam.tree import Column, Node, Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +65,30 @@ class Live(Protocol):
 
     def leave(self) -> None:
         """One activity less is busy."""
+        ...
+
+
+class Keeper(Protocol):
+    """Who keeps what grows, as it grows: a `Store`, or nobody."""
+
+    def begin(self, key: TreeKey, tree: Tree) -> None:
+        """A new tree, with the task's own node."""
+        ...
+
+    def write(
+        self, key: TreeKey, tree: Tree, index: int | None, node: Node, is_open: bool = False
+    ) -> None:
+        """A node; an open one still waits for its calls and comes again."""
+        ...
+
+    def opinion(self, key: TreeKey, node: Node, column: str, value: float) -> None:
+        """A guide's value of a node, while the tree grows."""
+        ...
+
+    def columns(self, key: TreeKey, columns: Mapping[str, Column]) -> None:
+        """The tree's columns."""
+        ...
+
+    def done(self, key: TreeKey) -> None:
+        """The tree is grown and scored."""
         ...

@@ -194,7 +194,13 @@ class SharedStore(Store):
 
     def metric(self, row: Mapping[str, Any]) -> None:
         """Keep a row of metrics behind all that others have kept."""
-        self._rows = 1 + int(self.ask(sa.select(sa.func.max(METRICS.c.place)))[0][0] or 0)
+
+        def last() -> int:  # nothing is written here: what the row belongs to goes with it
+            with self._begin() as db:
+                found = db.execute(sa.select(sa.func.max(METRICS.c.place))).scalar()
+            return -1 if found is None else int(found)
+
+        self._rows = 1 + self.patiently(last)
         super().metric(row)
 
     # --- reading -----------------------------------------------------------------------------
@@ -225,6 +231,8 @@ class SharedStore(Store):
         """The JSON value kept under a name."""
         return self.patiently(lambda: super(SharedStore, self).get(name, default))
 
-    def totals(self, stage: str | None = None, lost: bool = True) -> dict[str, float]:
+    def totals(
+        self, stage: str | None = None, step: int | None = None, lost: bool = True
+    ) -> dict[str, float]:
         """Sums by kind of all that was paid."""
-        return self.patiently(lambda: super(SharedStore, self).totals(stage, lost))
+        return self.patiently(lambda: super(SharedStore, self).totals(stage, step, lost))

@@ -9,9 +9,9 @@ once where none runs), so `kill -9` loses at most the present tick, and a node a
 kept together or not at all. An error of such a late write is raised by the next call.
 
 What stands in the ledger was paid. Entries for the same (tree, episode, turn, kind) add up. A
-replayed call is not paid and must not be entered, so a resumed run counts nothing twice; a call
-that a crash made necessary again is counted again, for it was paid again. `forget` moves the cost
-of a forgotten step to stage "lost" instead of dropping it.
+replayed call is not paid and must not be entered, so a resumed run counts nothing twice. What was
+paid and is in no result stands under stage "lost STAGE": a call that a crash made necessary again,
+and what `forget` drops (stage "lost" in folders of old).
 
 Left out: weights (checkpoint), what trees mean (tree), several writers of one run (shared).
 """
@@ -30,7 +30,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from hornbeam.errors import DataError, StoreError
-from hornbeam.ledger import Entry
+from hornbeam.ledger import LOST, Entry
 from hornbeam.lock import FolderLock
 from hornbeam.tables import (
     LEDGER,
@@ -56,8 +56,6 @@ from hornbeam.treefile import write_trees
 
 FORMAT = 2
 __all__ = ["LOST", "Store", "Stored", "TreeKey", "canonical", "export"]
-
-LOST = "lost"  # the stage that forgotten costs are moved to
 
 
 class Stored(NamedTuple):
@@ -245,7 +243,7 @@ class Store:
     def forget(self, stage: str, step: int, number: int | None = None) -> None:
         """Drop the trees and metrics of a step (or one tree), to be grown again from the seeds.
 
-        What they cost was paid all the same: it moves to stage "lost".
+        What they cost was paid all the same: it moves to stage "lost STAGE".
         """
         self.flush()
         with self._begin() as db:
@@ -254,11 +252,9 @@ class Store:
             if number is None:
                 here = (METRICS.c.kind == stage) & (METRICS.c.step == step)
                 db.execute(sa.delete(METRICS).where(here))
-            names = [c.name for c in LEDGER.c]
-            moved = [sa.literal(LOST), *(LEDGER.c[name] for name in names[1:])]
+            moved = [sa.literal(f"{LOST} {stage}"), *list(LEDGER.c)[1:]]
             rows = sa.select(*moved).where(at(LEDGER, stage, step, number))
-            insert = self._upsert["costs"]
-            db.execute(insert.from_select(names, rows))
+            db.execute(self._upsert["costs"].from_select(list(LEDGER.c.keys()), rows))
             db.execute(sa.delete(LEDGER).where(at(LEDGER, stage, step, number)))
 
     # --- metrics, ledger, meta ---------------------------------------------------------------
@@ -305,10 +301,13 @@ class Store:
             tree = "/".join(str(part) for part in where if part != -1)
             yield Entry(tree, episode, turn, kind, amount)
 
-    def totals(self, stage: str | None = None, lost: bool = True) -> dict[str, float]:
-        """Sums by kind of all that was paid; without what forgotten steps cost if `lost` is no."""
+    def totals(
+        self, stage: str | None = None, step: int | None = None, lost: bool = True
+    ) -> dict[str, float]:
+        """Sums by kind of all that was paid (in a stage, a step), in vain only where `lost`."""
         self.flush()
-        where = at(LEDGER, stage) & (sa.true() if lost else LEDGER.c.stage != LOST)
+        vain = (LEDGER.c.stage == LOST) | LEDGER.c.stage.startswith(f"{LOST} ")
+        where = at(LEDGER, stage, step) & (sa.true() if lost else ~vain)
         sums = sa.select(LEDGER.c.kind, sa.func.sum(LEDGER.c.amount)).where(where)
         with self._begin() as db:
             return {row[0]: row[1] for row in db.execute(sums.group_by(LEDGER.c.kind))}
@@ -360,11 +359,21 @@ class Store:
             if self._pending:
                 db.execute(self._upsert["nodes"], list(self._pending.values()))
             if self._costs:
-                db.execute(self._upsert["costs"], [cost_row(*item) for item in self._costs.items()])
+                self._write_costs(db)
         self._ops.clear()
         self._pending.clear()
         self._costs.clear()
         self._failed = None
+
+    def _write_costs(self, db: sa.Connection) -> None:
+        """Add up costs; of what was in no result and is in one now nothing stays behind."""
+        vain = {where for where in self._costs if where[0].startswith(LOST)}
+        rows = [cost_row(*item) for item in self._costs.items() if item[0] not in vain or item[1]]
+        if rows:
+            db.execute(self._upsert["costs"], rows)
+        if any(self._costs[where] < 0 for where in vain):
+            gone = LEDGER.c.stage.startswith(f"{LOST} ") & (LEDGER.c.amount == 0)
+            db.execute(sa.delete(LEDGER).where(gone))
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:

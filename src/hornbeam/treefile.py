@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from hornbeam.errors import DataError
 from hornbeam.settings import nearest
 from hornbeam.tree import Call, Column, Node, Tree, floats, ids
+from hornbeam.whole import whole_file
 
 VERSION = 1
 
@@ -219,9 +220,9 @@ def read_records(source: str | Path | TextIO) -> Iterator[tuple[str, Any]]:
 
 
 def write_trees(trees: Iterable[Tree], target: str | Path | TextIO) -> int:
-    """Write trees as JSON lines; returns how many."""
+    """Write trees as JSON lines, a file whole or not at all; returns how many."""
     if isinstance(target, (str, Path)):
-        with open(target, "w", encoding="utf-8") as stream:
+        with whole_file(target) as stream:
             return write_trees(trees, stream)
     count = 0
     for count, tree in enumerate(trees, 1):  # noqa: B007

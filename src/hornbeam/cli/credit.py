@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from hornbeam.credit import credit, method, methods, outcome
 from hornbeam.errors import DataError, HornbeamError, RecipeError
 from hornbeam.tree import Tree
 from hornbeam.treefile import from_json, json_line, read_records
+from hornbeam.whole import whole_file
 
 
 def credit_command(
@@ -78,14 +78,8 @@ def write(lines: Sequence[str], out: Path | None) -> None:
     if out is None:
         sys.stdout.writelines(lines)
         return
-    target = Path(os.path.realpath(out))
-    stream = target.exists() and not target.is_file()  # a pipe or a device is not replaced
-    part = target if stream else target.with_name(f".{target.name}.part")
     try:
-        part.write_text("".join(lines), encoding="utf-8")
-        if part != target:
-            os.replace(part, target)
+        with whole_file(out) as stream:
+            stream.writelines(lines)
     except OSError as error:
-        if part != target:
-            part.unlink(missing_ok=True)
         raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error

@@ -138,6 +138,7 @@ class Engine(Protocol):
     chat: Chat
     version: int
     turnstile: Turnstile
+    # Those that keep prefixes, dropped by `load` alone, may say so: keeps = True.
 
     async def generate(self, request: Request) -> Completion:
         """Sample one completion.

@@ -136,6 +136,11 @@ class LocalEngine:
             self._task = asyncio.create_task(self._serve())
         return await future
 
+    @property
+    def keeps(self) -> bool:
+        """Whether what was run for a prompt is kept for the next, as long as there is room."""
+        return self.settings.cache_tokens > 0
+
     def cached(self, prompt: array[int]) -> int:
         """How many of the prompt's first tokens the prefix tree holds."""
         return self._prefixes.known(prompt, self._network.far(len(prompt)))

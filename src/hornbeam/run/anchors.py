@@ -154,8 +154,9 @@ class Reference:
             starts.append((key, start))
 
         def kept(grown: Sequence[Grown]) -> None:
-            if not held and not any(r.rewards for r in self.records.values()):
-                self._check([tree for _, tree, _ in grown])
+            known = any(r.rewards for r in self.records.values())
+            if not known and not self.store.get(f"{self.mark}/rewarded"):
+                self._check([key for key, _, _ in grown], [tree for _, tree, _ in grown])
             for key, tree, costs in grown:
                 paid = {kind: amount for kind, amount in costs.items() if kind != "seconds"}
                 self._keep(names[key.number], Record(key.number, rewards_of(tree), paid))
@@ -169,10 +170,12 @@ class Reference:
         self.records[name] = record
         self.store.set(f"{self.mark}/{name}", asdict(record))
 
-    def _check(self, trees: Sequence[Tree]) -> None:
+    def _check(self, keys: Sequence[TreeKey], trees: Sequence[Tree]) -> None:
         if any(reward is not None for tree in trees for reward in rewards_of(tree)):
+            self.store.set(f"{self.mark}/rewarded", True)
             return
-        self.store.forget(self.stage, 0)
+        for key in keys:
+            self.store.forget(*key)
         errors = [tree.nodes[i].error for tree in trees for i in tree.leaves()]
         raise ProgramError(
             f"no run of the first {len(trees)} tasks has a reward, so nothing is anchored; the"
@@ -216,28 +219,42 @@ class Anchors:
         Raises `ProgramError` where no run has a reward.
         """
         try:
-            stages = (f"anchor {self.mark}", *self._stages())
-            before = sum(self._tokens(stage) for stage in stages)
+            stages = tuple(dict.fromkeys((f"anchor {self.mark}", *self._stages())))
             own = Reference(self.ground, self.mark, self.how.solved, self._grower)
-            fresh = await own.run("anchors", self.tasks, self.how.rollouts)
+            began = self._began(own, stages)
+            await own.run("anchors", self.tasks, self.how.rollouts)
             kinds = own.kinds(self.tasks)
             taught = await self._teach(kinds["unsolved"]) if self.teacher else []
-            paid = sum(self._tokens(stage) for stage in stages) - before
+            paid = sum(self._tokens(stage) for stage in stages) - began["tokens"]
+            redone = self.ground.redone(*stages)
+            self.store.set(f"{self.mark}/began", None)
         finally:
             await self.ground.aclose()
         records = [own.record(task) for task in self.tasks]
         return {
             "tasks": len(self.tasks),
-            "fresh": fresh,
+            "fresh": began["fresh"],
             **{kind: len(found) for kind, found in kinds.items()},
             "mean": math.fsum(record.mean for record in records) / len(records),
             "taught": sum(told.tree is not None for told in taught),
             "scored_by": sorted({told.scored_by for told in taught if told.tree is not None}),
             "tokens": paid,
+            **redone,
             "anchor_tokens": sum(r.tokens for r in records) + sum(told.tokens for told in taught),
             "mark": self.mark,
             "store": self.how.store,
         }
+
+    def _began(self, own: Reference, stages: Sequence[str]) -> dict[str, Any]:
+        """What stood there when this command began; one that was stopped began before the stop."""
+        now = mark_of([[mark_of_task(task) for task in self.tasks], self.how.model_dump()])
+        found: dict[str, Any] | None = self.store.get(f"{self.mark}/began")
+        if found is None or found["command"] != now:
+            left = [t for t in self.tasks if len(own.record(t).rewards) < self.how.rollouts]
+            tokens = sum(self._tokens(stage) for stage in stages)
+            found = {"command": now, "tokens": tokens, "fresh": len(left)}
+            self.store.set(f"{self.mark}/began", found)
+        return found
 
     def _stages(self) -> tuple[str, ...]:
         """The stages of the store in which the teacher's runs and their retelling are."""

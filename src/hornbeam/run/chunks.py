@@ -90,7 +90,7 @@ class Chunks:
             trees = list(forest.trees(self.stage).values())[: len(self.tasks)]
             found = [(tree, leaf) for tree in trees for leaf in correct(tree)]
             chunked = [await self._chunked(tree, leaf) for tree, leaf in found]
-            costs = forest.store.totals(self.stage)
+            costs = forest.store.totals(self.stage) | forest.redone(self.stage)
         finally:
             await forest.aclose()
         kept = [said for said in chunked if said]

@@ -28,8 +28,10 @@ from hornbeam.engine.base import Engine
 from hornbeam.engine.desk import LATEST, SOONEST, Clerk, DeskEngine
 from hornbeam.errors import RecipeError, StoreError
 from hornbeam.grow import Grower
+from hornbeam.ledger import lost
 from hornbeam.members import Seat, seats, surely_dead
-from hornbeam.run.loop import COSTS, Run
+from hornbeam.run.costs import paid, trainer_costs
+from hornbeam.run.loop import STAGES, Run
 from hornbeam.run.order import task_at, tree_seed
 from hornbeam.run.policies import Policies, Voice, member
 from hornbeam.run.recipe import Recipe, differences
@@ -270,6 +272,10 @@ class Trainer(Run):
 
     # --- steps -------------------------------------------------------------------------------
 
+    def _redone(self, step: int) -> None:
+        """Tell apart that a step was trained a second time; its row stays."""
+        self.ledger.enter([lost(entry) for entry in trainer_costs(step, self.told)])
+
     def _trained(self) -> int:
         """How many steps this policy has learned from."""
         return len(self.desk.versions())
@@ -318,7 +324,7 @@ class Trainer(Run):
         ]
         told = [{k: v for k, v in each.items() if "staleness" not in k} for each in own]
         out |= self.policies.joined(told)
-        out |= {kind: sum(row[kind] for row in rows.values()) for kind in COSTS}
+        out |= paid(self.store, STAGES, out["step"])
         return out | {
             k: max(r[k] for r in rows.values()) for k in ("seconds_grow", "seconds_train")
         }

@@ -9,13 +9,18 @@ from typing import Any
 
 from hornbeam import models
 from hornbeam.errors import DataError, StoreError
+from hornbeam.run.judges import content
 from hornbeam.run.policies import device
 from hornbeam.run.recipe import Recipe
+from hornbeam.run.records import mark_of
 from hornbeam.run.watch import Watch
 from hornbeam.tasks.word_problems import held_out
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_rows import targets
 from hornbeam.tree import Tree
+from hornbeam.treefile import to_json
+
+FIT = "fit.json"  # what was fitted, and what was told of it
 
 
 def fit(
@@ -23,11 +28,17 @@ def fit(
 ) -> dict[str, Any]:
     """Fit `recipe.fit` on a column, write the model to `out`; figures on held-out tasks.
 
-    A fifth of the tasks, drawn by their ids, is held out. Raises `StoreError` where `out` is not
-    empty and `DataError` where nothing is left to fit on.
+    A fifth of the tasks, drawn by their ids, is held out. Where `out` holds the very fit it is not
+    made again. Raises `StoreError` where `out` holds something else and `DataError` where nothing
+    is left to fit on.
     """
-    if out.exists() and any(out.iterdir()):
+    filled = out.exists() and any(out.iterdir())
+    if filled and not (out / FIT).is_file():
         raise StoreError(f"{out} is not empty: choose another --out")
+    folder = models.obtain(recipe.model.name, watch.say)
+    mark = _mark(recipe, folder, trees, column)
+    if filled:
+        return _made(out, mark, watch)
     usable = [tree for tree in trees if _usable(tree, column, recipe)]
     if not usable:
         raise DataError(f"no tree holds a target in column {column!r}")
@@ -35,7 +46,6 @@ def fit(
     given = [tree for tree in usable if not held_out(json.dumps(tree.task["id"]))]
     if not given:
         raise DataError(f"{len(usable)} trees are too few: all of their tasks are held out")
-    folder = models.obtain(recipe.model.name, watch.say)
     model = ValueModel.load(
         folder,
         optim=recipe.optim,
@@ -50,8 +60,30 @@ def fit(
         watch.step(number + 1, f"loss {told['loss']:.4f}", f"update {number + 1}/{updates} {told}")
     watch.end()
     after = model.evaluate(kept_out, column, recipe.fit) if kept_out else {}
-    model.save(out, after)
-    return {"trees": len(given), "held_out": len(kept_out), "before": before, "after": after}
+    figures: dict[str, Any] = {"before": before, "after": after}
+    figures |= {"trees": len(given), "held_out": len(kept_out)}
+    model.save(out, after, {FIT: json.dumps({"mark": mark, **figures}, indent=1) + "\n"})
+    return figures
+
+
+def _mark(recipe: Recipe, folder: Path, trees: Sequence[Tree], column: str) -> str:
+    """What tells fits apart: the weights, the recipe's parts that one reads, the column, trees."""
+    told = recipe.model_dump(mode="json", include={"fit", "optim", "lora"})
+    base = content(folder) or str(folder.resolve())
+    return mark_of([told, base, recipe.run.seed, column, [mark_of(to_json(t)) for t in trees]])
+
+
+def _made(out: Path, mark: str, watch: Watch) -> dict[str, Any]:
+    """What was told of the fit in a folder. `StoreError` where it is not this one."""
+    try:
+        told: dict[str, Any] = json.loads((out / FIT).read_text(encoding="utf-8"))
+        same = told.pop("mark") == mark
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        same = False
+    if not same:
+        raise StoreError(f"{out} is not empty, and holds another fit: choose another --out")
+    watch.say(f"{out} holds this very fit already")
+    return told
 
 
 def _usable(tree: Tree, column: str, recipe: Recipe) -> bool:

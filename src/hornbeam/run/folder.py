@@ -20,6 +20,7 @@ from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree, canonical
 from hornbeam.view import ReportData, write_report
+from hornbeam.whole import whole_file
 
 NO_CHATS: Mapping[str, Chat] = MappingProxyType({})
 STAGES = ("train", "start", "warm start", "eval")  # of trees in the store
@@ -40,7 +41,7 @@ class Folder:
     def __init__(self, path: Path, recipe: Recipe, store: Store | None = None) -> None:
         self.path, self.recipe = path, recipe
         self.fresh = store is None and not (path / "run.db").exists()
-        if self.fresh and path.is_dir() and any(path.iterdir()):
+        if self.fresh and path.is_dir() and {*os.listdir(path)} - {"lock"}:  # killed at once
             raise StoreError(
                 f"{path} is not empty and holds no run: choose another --out, or empty it"
             )
@@ -97,19 +98,25 @@ class Folder:
 
     def write(self, name: str, text: str) -> None:
         """Write a small file whole or not at all."""
-        target, part = self.path / name, self.path / f".{name}.part"
+        target = self.path / name
         try:
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, target)
+            with whole_file(target) as stream:
+                stream.write(text)
         except OSError as error:
             raise StoreError(f"{target}: cannot be written: {error.strerror or error}") from error
 
     # --- metrics -----------------------------------------------------------------------------
 
-    def metric(self, row: Mapping[str, Any]) -> None:
-        """Keep a row in the database and, once it is there, in metrics.jsonl."""
+    def metric(self, row: Mapping[str, Any], again: bool = False) -> None:
+        """Keep a row in the database and, once it is there, in metrics.jsonl.
+
+        `again`: it takes the place of one that is there.
+        """
         self.store.metric(row)
         self.store.flush()
+        if again:
+            self.rewrite_metrics()
+            return
         try:
             with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")

@@ -2,7 +2,7 @@
 
 Every tree has a ledger of its own, so that a budget is that of one question. What is grown is not
 grown again, half-grown trees grow on, and wall seconds add up over the processes that worked on
-them.
+them. What a stop made necessary again is no cost of the trees: it is told apart.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hornbeam.before import Before
 from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import Budget, Entry, Ledger, warning_of_state
+from hornbeam.run.costs import redone_tokens
 from hornbeam.run.folder import Folder
 from hornbeam.run.order import tree_seed
 from hornbeam.run.recipe import Recipe
@@ -60,6 +62,9 @@ class Ground:
         kept: Callable[[Sequence[Grown]], None] = lambda grown: None,
     ) -> None:
         """Trees of a stage from where they start, the last of `of` trees; `kept` hears of them."""
+        stopped = bool(self.store.get(f"growing/{stage}", False))
+        if starts or stopped:
+            self.store.set(f"growing/{stage}", bool(starts))
         if not starts:
             return
         before: dict[str, list[Entry]] = {}
@@ -71,10 +76,13 @@ class Ground:
             spent: dict[str, float] = {}
             for entry in before.get(str(key), ()):
                 spent[entry.kind] = spent.get(entry.kind, 0) + entry.amount
-            ledgers[key] = Ledger(budget, spent, sink=self._enter)
+            ledgers[key] = Ledger(budget, spent, sink=self._enter, redoes=False)
             return ledgers[key]
 
         grower = replace(make(), ledgers=ledger)
+        if stopped:
+            held = {key: self.store.read(key) for key in self.store.keys(stage)}
+            grower = replace(grower, before=Before.of(held, self.store.entries(stage)))
         done, at_once = of - len(starts), self.recipe.run.at_once
         self.watch.begin(what, of, done)
         await self.world.policies.load()  # no prefix is kept from before
@@ -87,6 +95,7 @@ class Ground:
             kept([(key, tree, ledgers[key].totals) for key, tree in zip(keys, grown)])
             done += len(part)
             self.watch.step(done, "", f"{what}: {done}/{of}")
+        self.store.set(f"growing/{stage}", False)
         self.watch.end()
 
     def add_seconds(self, name: str, seconds: float) -> None:
@@ -96,6 +105,11 @@ class Ground:
     def seconds(self, name: str) -> float:
         """What was added up so far."""
         return float(self.store.get(f"seconds/{name}") or 0.0)
+
+    def redone(self, *stages: str) -> dict[str, float]:
+        """Tokens that were paid and are in no result, as results have them; {} where none were."""
+        told = sum(redone_tokens(self.store, stage) for stage in stages)
+        return {"redone_tokens": told} if told else {}
 
     def trees(self, stage: str) -> dict[TreeKey, Tree]:
         """The stored trees of a stage, in order."""

@@ -61,7 +61,7 @@ class Label:
             lines = "".join(json_line(to_json(tree)) for tree in kept)
             forest.folder.write("trees.jsonl", lines)
             costs, seconds = forest.store.totals(self.stage), forest.seconds(self.stage)
-            paid = forest.costs(self.stage)
+            paid, redone = forest.costs(self.stage), forest.redone(self.stage)
         finally:
             await forest.aclose()
         spent: dict[str, float] = {}
@@ -79,6 +79,7 @@ class Label:
             "costs": costs,
             **self.forest.world.policies.served,
             **account(trees, spent),
+            **redone,
             "path": str(self.path / "trees.jsonl"),
         }
 

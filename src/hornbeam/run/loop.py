@@ -18,14 +18,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hornbeam.before import Before
 from hornbeam.checkpoint import Checkpoints
 from hornbeam.errors import BudgetSpent, ProgramError
 from hornbeam.grow import Grower
-from hornbeam.ledger import STATEFUL, Entry, Ledger, warning_of_state
+from hornbeam.ledger import Entry, Ledger, lost, warning_of_state
 from hornbeam.programs.talk import Turn
 from hornbeam.run.ahead import Ahead, check_ahead, drop_stale, staleness, warn_of_age
 from hornbeam.run.anchored import STAGE, Anchored, wanted
 from hornbeam.run.board import Board
+from hornbeam.run.costs import paid, redone, spent, trainer_costs
 from hornbeam.run.crew import fleet_of
 from hornbeam.run.engines import check_trains
 from hornbeam.run.figures import GapWarning, grown_figures, measure, unmixed_warning
@@ -52,14 +54,11 @@ from hornbeam.run.wire import (
 )
 from hornbeam.search import Independent
 from hornbeam.stats import named
-from hornbeam.store import LOST, Store, Stored, TreeKey
+from hornbeam.store import Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
 
-COSTS = (
-    *("sampled_tokens", "prompt_tokens_computed", "prompt_tokens_cached", "tool_calls"),
-    "scorer_tokens",
-)
+STAGES = ("train", STAGE, MEASURED)  # of the trees that a step pays for
 
 
 class Run:
@@ -104,31 +103,22 @@ class Run:
             raise
         if bf16_is_slow(recipe):
             watch.warn("this processor has no bfloat16: set optim.bf16 = false, it is far faster")
-        stages, train = recipe.stages, plan.train.tasks
-        self.curriculum = Curriculum(stages, train, self.store, self._metric) if stages else None
-        run, self.ahead = recipe.run, None
+        run, stages, self.ahead = recipe.run, recipe.stages, None
+        told = (stages, plan.train.tasks, self.store, self._metric)
+        self.curriculum = Curriculum(*told) if stages else None
         if run.behind and store is None:
             warn_of_age(self.policies, run.behind, watch.warn)
             self.ahead = Ahead(self._grow, run.steps, run.behind)
         self.board = Board(path / "tensorboard") if recipe.run.tensorboard else None
         sink = warning_of_state(self.store.enter, plan.tools, watch.warn)
-        self.ledger = Ledger(recipe.budget, self._spent(), sink=sink)
+        self.ledger = Ledger(recipe.budget, spent(self.store, STAGES), sink=sink)
         self.grower = replace(self.world.grower(self.ledger, self.store), guides=self.judges)
-        self.looks = Ledger(sink=sink)
-        self.looker = self.world.grower(self.looks, self.store, greedy=True)
+        self.looker = self.world.grower(Ledger(sink=sink), self.store, greedy=True)
         if self.fleet:
             self.grower, self.looker = self.fleet.crew(self.grower), self.fleet.crew(self.looker)
         self.rows = {
             (r["kind"], str(r.get("stage", "")), r.get("step", -1)): r for r in self.store.metrics()
         }
-
-    def _spent(self) -> dict[str, float]:
-        """What earlier parts of the run paid."""
-        spent: dict[str, float] = {}
-        for stage in ("train", STAGE, MEASURED, LOST, ""):
-            for kind, amount in self.store.totals(stage).items():
-                spent[kind] = spent.get(kind, 0.0) + amount
-        return spent
 
     async def go(self) -> Path:
         """Run to the end, or until the budget is spent; returns the path of the report."""
@@ -143,8 +133,8 @@ class Run:
                     await self._step(step)
                     if self._due(step + 1, self.recipe.run.eval_every) and step + 1 < steps:
                         await self._look("train", "eval", step + 1)
-            except BudgetSpent as spent:
-                self.watch.say(f"The budget is spent: {spent}. Raise it and run again to go on.")
+            except BudgetSpent as error:
+                self.watch.say(f"The budget is spent: {error}. Raise it and run again to go on.")
                 steps = self._trained()
             self._checkpoint(steps)
             await self._look("final", "eval", steps)
@@ -195,13 +185,22 @@ class Run:
         for step in range(done, trained):
             trees = [self.store.read(key).tree for key in self.store.keys("train", step)]
             self._learn(trees, step)
-            self.ledger.enter(self._trainer_costs(step, self.told))
+            self._redone(step)
+            if self._due(step + 1, self.recipe.run.checkpoint_every):
+                self._checkpoint(step + 1)
         await self.policies.load()
         if self.recipe.sft is not None and not trained and self.recipe.run.steps:
             await self._look("warm start", "warm start", 0)  # without steps the last look says it
         if 0 < trained < self.recipe.run.steps and self._due(trained, self.recipe.run.eval_every):
             await self._look("train", "eval", trained)
         return trained
+
+    def _redone(self, step: int) -> None:
+        """Tell apart that a step was trained a second time."""
+        tokens = redone(self.store, STAGES, step).get("redone_tokens", 0)
+        tokens += self.told["tokens_unique"]
+        self.ledger.enter([lost(entry) for entry in trainer_costs(step, self.told)])
+        self._metric(self.rows["train", "", step] | {"redone_tokens": tokens})
 
     def _trained(self) -> int:
         """How many steps have been trained."""
@@ -229,10 +228,11 @@ class Run:
         total = -(-len(given) // stage.batch_size) * stage.epochs
         self.watch.begin(f"warm start {member.name}".strip(), total)
         for number, told in enumerate(member.policy.fit(given, stage)):
-            self.ledger.enter(self._trainer_costs(-1, told))
-            where = {"kind": "sft", "stage": member.name, "step": number}
-            row = {key: value for key, value in where.items() if value != ""}
-            self._metric({**row, "seconds": self.ledger.seconds, **told})
+            costs = trainer_costs(-1, told)
+            again = ("sft", member.name, number) in self.rows
+            self.ledger.enter([lost(entry) for entry in costs] if again else costs)
+            row = {"kind": "sft", **({"stage": member.name} if member.name else {})}
+            self._metric({**row, "step": number, "seconds": self.ledger.seconds, **told})
             self.watch.step(number + 1, f"loss {told['loss']:.3f}")
         self.watch.end()
 
@@ -241,24 +241,24 @@ class Run:
     async def _step(self, step: int) -> None:
         """Grow, credit, train, load; keep what came of it."""
         began = time.perf_counter()
-        if self.ahead:  # what was paid since the last row is in this one
+        if self.ahead:
             trees = await self.ahead.trees(step)
             grown = time.perf_counter()
             await asyncio.to_thread(self._learn, trees, step)
         else:
-            self.ledger.take()
             trees = await self._grow(step)
             grown = time.perf_counter()
             self._learn(trees, step)
-        self.ledger.enter(self._trainer_costs(step, self.told))
-        for key, tree in zip(self.store.keys("train", step), trees):
-            self.store.columns(key, tree.columns)
-        if self.anchors:
-            self.anchors.learned(step, trees)
         await self.policies.load()
         trained = time.perf_counter() - grown
+        costs = paid(self.store, STAGES, step)
+        self.ledger.enter(trainer_costs(step, self.told))  # from here on all in one go
+        for number, tree in enumerate(trees):
+            self.store.columns(TreeKey("train", step, number), tree.columns)
+        if self.anchors:
+            self.anchors.learned(step, trees)
         idle = self.ahead.take() if self.ahead else (trained, grown - began)
-        row = self._row(step, trees, grown - began, trained)
+        row = self._row(step, trees, costs, grown - began, trained)
         row |= dict(
             zip(("seconds_engine_idle", "seconds_trainer_idle"), (round(s, 3) for s in idle))
         )
@@ -314,6 +314,9 @@ class Run:
                 if self.anchors and key.stage == "train":
                     fresh = self.anchors.start(fresh)
                 starts.append((key, stored.get(key, fresh)))
+        if stored and starts and not run.behind:
+            entries = self.store.entries(*keys[0][:2])
+            grower = replace(grower, before=Before.of(stored, entries))
         grown = await grower.grow_all(starts, run.at_once)
         trees.update({key: tree for (key, _), tree in zip(starts, grown)})
         self.store.flush()
@@ -336,14 +339,11 @@ class Run:
         self.told = {**self.policies.step(scored, step), **aged}
         self.gap.look(self.told, step)
 
-    def _trainer_costs(self, step: int, told: dict[str, float]) -> list[Entry]:
-        where = f"train/{step}"
-        kinds = ("tokens_flat", "tokens_unique")
-        return [Entry(where, -1, -1, kind, told[kind]) for kind in kinds]
-
-    def _row(self, step: int, trees: Sequence[Tree], grow: float, train: float) -> dict[str, Any]:
-        """The metrics of a step; costs are what was paid since the step began."""
-        costs = self.ledger.take()
+    def _row(
+        self, step: int, trees: Sequence[Tree], costs: dict[str, float], grow: float, train: float
+    ) -> dict[str, Any]:
+        """The metrics of a step; `costs` are those of its trees, whoever grew them."""
+        self.ledger.take()
         figures = grown_figures(trees, self.recipe.reward.delegation, self.plan.credit.parts)
         if not figures["mixed_groups"] and not self.plan.credit.anchored:
             self.watch.warn(f"step {step + 1}: {unmixed_warning(figures)}")
@@ -353,7 +353,7 @@ class Run:
             "seconds": round(self.ledger.seconds, 3),
             **figures,
             **self.told,
-            **{kind: costs.get(kind, 0) for kind in (*COSTS, *({STATEFUL} & costs.keys()))},
+            **costs,
             "seconds_grow": round(grow, 3),
             "seconds_train": round(train, 3),
         }
@@ -370,6 +370,7 @@ class Run:
         grown = await self._grow_keys(self.looker, keys, tasks)
         await self.policies.load()
         told = measure(grown, self.recipe.reward.delegation)
+        told |= redone(self.store, (trees,), step)
         row = {"kind": "eval", "stage": stage, "step": step, **told}
         self._metric({**row, "seconds": round(self.ledger.seconds, 3)})
         after = {"start": "before training", "warm start": "after the warm start"}
@@ -380,15 +381,15 @@ class Run:
 
     def _checkpoint(self, step: int) -> None:
         found = self.checkpoints.latest()
-        if found is not None and found.step >= step:
-            return
-        told = {"step": step, "version": self.policies.versions}
-        self.checkpoints.write(step, self.policies.save_states, told)
+        if found is None or found.step < step:
+            told = {"step": step, "version": self.policies.versions}
+            self.checkpoints.write(step, self.policies.save_states, told)
 
     def _metric(self, row: dict[str, Any]) -> None:
-        self.rows[row["kind"], str(row.get("stage", "")), row.get("step", -1)] = row
-        self.folder.metric(row)
-        if self.board:
+        where = (row["kind"], str(row.get("stage", "")), row.get("step", -1))
+        self.folder.metric(row, again := where in self.rows)
+        self.rows[where] = row
+        if self.board and not again:
             self.board.add(row)
 
     def _due(self, step: int, every: int) -> bool:

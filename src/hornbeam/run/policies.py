@@ -16,7 +16,7 @@ from typing import Any
 from hornbeam.chat import Chat
 from hornbeam.engine.base import Engine
 from hornbeam.engine.http import HttpEngine
-from hornbeam.errors import RecipeError
+from hornbeam.errors import RecipeError, StoreError
 from hornbeam.run.engines import engine_of, http_engine
 from hornbeam.run.recipe import PolicySettings, Recipe
 from hornbeam.train import weights
@@ -24,6 +24,7 @@ from hornbeam.train.policy import Policy
 from hornbeam.train.ranks import Ranks
 from hornbeam.train.rows import all_nodes
 from hornbeam.tree import Node, Tree
+from hornbeam.whole import whole_folder
 
 Voice = Callable[[Recipe, str, Any, Any, Path], Engine]  # of a policy's name, model, tokenizer
 
@@ -162,9 +163,18 @@ class Policies:
     # --- files -----------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        """Write the weights in Hugging Face layout, several in folders by name."""
+        """Write the weights in Hugging Face layout, several in folders by name, each whole.
+
+        Raises `StoreError`.
+        """
         for member in self:
-            member.policy.save(member.at(folder))
+            place = member.at(folder)
+            try:
+                with whole_folder(place) as part:
+                    member.policy.save(part)
+            except OSError as error:
+                told = error.strerror or error
+                raise StoreError(f"{place}: cannot be written: {told}") from error
 
     def save_states(self, folder: Path) -> None:
         """Write weights and all that the next step depends on."""

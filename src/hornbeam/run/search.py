@@ -186,6 +186,7 @@ class Search:
             points = [(job.method.name, await self._point(job)) for job in self.jobs]
             result = search_table(self.recipe, points, command)
             result |= self.forest.world.policies.served
+            result |= self.forest.redone(*dict.fromkeys(job.stage for job in self.jobs))
             return result, write_result(result, self.forest.folder.path)
         finally:
             await self.guides.aclose()

@@ -59,5 +59,6 @@ class Curriculum:
                 f"stages, from step {stage.begin}: no training task has an accuracy of"
                 f" {stage.least} to {stage.most}; the mean is {mean:.2f} in {stage.rollouts} runs"
             )
+        self.store.set(f"stages/{number}", kept)
         self._told({**row, "accuracy": mean})
         return kept

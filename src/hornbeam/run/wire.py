@@ -13,8 +13,9 @@ from hornbeam.chat import Answers, Chat
 from hornbeam.credit import Method, credit, method
 from hornbeam.effects import Speaker
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.grow import Grower, Keeper
+from hornbeam.grow import Grower
 from hornbeam.ledger import Ledger
+from hornbeam.live import Keeper
 from hornbeam.program import Program
 from hornbeam.programs import Demonstration, make_program
 from hornbeam.programs.load import load_module

@@ -41,6 +41,7 @@ class Guide(Protocol):
 
     column: str
     turnstile: Turnstile
+    # Those that run a node's own ids, each once a tree, may say so: reads_ids = True.
 
     def most(self, tree: Tree, nodes: Sequence[int]) -> int:
         """The most tokens that `judge` can run for these nodes."""

@@ -57,6 +57,7 @@ class ValueGuide:
         from hornbeam.train.frontier import Frontier
 
         self.model, self.column, self.at = model, column, at
+        self.reads_ids = True
         self.turnstile = Turnstile()
         self._frontier = Frontier(model, cache_tokens)
         self._waiting: list[_Ask] = []

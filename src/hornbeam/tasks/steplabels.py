@@ -28,6 +28,7 @@ from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records
 from hornbeam.tasks.steprows import MARK, Format, Record, Solution, reader
 from hornbeam.tree import Node, Tree, ids
+from hornbeam.whole import whole_file
 
 BETWEEN = "\n"  # stands between the ids of two steps
 
@@ -182,7 +183,7 @@ def write_steps(
 ) -> int:
     """Write rows of that format as JSON lines; returns how many."""
     count = 0
-    with open(path, "w", encoding="utf-8") as stream:
+    with whole_file(path) as stream:
         for tree in trees:
             for row in to_rows(tree, kind, column=column):
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -339,9 +339,15 @@ class ValueModel:
         }
         return {name: value for name, value in figures.items() if value is not None}
 
-    def save(self, folder: str | Path, figures: Mapping[str, float] = {}) -> None:
+    def save(
+        self,
+        folder: str | Path,
+        figures: Mapping[str, float] = {},
+        more: Mapping[str, str] = {},
+    ) -> None:
         """Write Hugging Face layout, adapters merged, with tokenizer and model card.
 
-        `figures` are told on the card. Raises `StoreError` where it cannot be written.
+        The folder is there whole or not at all. `figures` are told on the card; `more` are texts
+        of further files by name. Raises `StoreError` where it cannot be written.
         """
-        value_files.save(self.model, self.tokenizer, self.card, dict(figures), Path(folder))
+        value_files.save(self.model, self.tokenizer, self.card, dict(figures), Path(folder), more)

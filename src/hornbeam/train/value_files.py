@@ -17,6 +17,7 @@ from hornbeam.errors import ModelError, StoreError
 from hornbeam.models import quiet
 from hornbeam.train import weights
 from hornbeam.train.settings import FitSettings
+from hornbeam.whole import whole_folder
 
 CARD = "value.json"
 README = "README.md"
@@ -137,15 +138,22 @@ def _silent() -> Iterator[None]:
 
 
 def save(
-    model: Any, tokenizer: Any, card: Card, figures: Mapping[str, float], folder: Path
+    model: Any,
+    tokenizer: Any,
+    card: Card,
+    figures: Mapping[str, float],
+    folder: Path,
+    more: Mapping[str, str] = {},
 ) -> None:
     """Write weights (adapters merged), tokenizer, card and README; `StoreError` where it fails."""
+    about = json.dumps(asdict(card), indent=2) + "\n"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with quiet():
-            weights.save(model, tokenizer, folder)
-        (folder / CARD).write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
-        (folder / README).write_text(readme(type(model).__name__, card, figures), encoding="utf-8")
+        with whole_folder(folder) as part, quiet():
+            weights.save(model, tokenizer, part)
+            (part / CARD).write_text(about, encoding="utf-8")
+            (part / README).write_text(readme(type(model).__name__, card, figures), "utf-8")
+            for name, text in more.items():
+                (part / name).write_text(text, "utf-8")
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {weights.line(error)}") from error
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +16,7 @@ from string import Template
 from typing import Any
 
 from hornbeam.errors import StoreError
+from hornbeam.whole import whole_file
 
 
 def page(template: str, styles: tuple[str, ...], scripts: tuple[str, ...], title: str,
@@ -51,13 +51,11 @@ def embed(value: Any) -> str:
 
 
 def write_page(path: str | Path, text: str) -> Path:
-    """Write a page under a temporary name, then rename it. Raises `StoreError`."""
+    """Write a page, whole or not at all. Raises `StoreError`."""
     path = Path(path)
-    new = path.with_name(path.name + ".tmp")
     try:
-        new.write_bytes(text.encode("utf-8", "replace"))  # lone surrogates become "?"
-        os.replace(new, path)
+        with whole_file(path, "wb") as stream:
+            stream.write(text.encode("utf-8", "replace"))  # lone surrogates become "?"
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise StoreError(f"{path}: the report cannot be written: {error}") from error
     return path

@@ -1,0 +1,50 @@
+"""What the steps and stages of a run cost, by the ledger in its store; what was redone is apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hornbeam.ledger import LOST, STATEFUL, TOKENS, Entry
+from hornbeam.store import Store
+
+COSTS = (
+    *("sampled_tokens", "prompt_tokens_computed", "prompt_tokens_cached", "tool_calls"),
+    "scorer_tokens",
+)
+
+
+def paid(store: Store, stages: Sequence[str], step: int) -> dict[str, float]:
+    """What the trees of a step cost, in whatever process, and what was redone for them."""
+    out = dict.fromkeys(COSTS, 0.0)
+    for stage in stages:
+        for kind, amount in store.totals(stage, step).items():
+            if kind in (*COSTS, STATEFUL):
+                out[kind] = out.get(kind, 0.0) + amount
+    return out | redone(store, stages, step)
+
+
+def spent(store: Store, stages: Sequence[str]) -> dict[str, float]:
+    """What earlier parts of a run paid for trees of these stages, in vain or not."""
+    out: dict[str, float] = {}
+    for stage in (*stages, *(f"{LOST} {stage}" for stage in stages), LOST, ""):
+        for kind, amount in store.totals(stage).items():
+            out[kind] = out.get(kind, 0.0) + amount
+    return out
+
+
+def trainer_costs(step: int, told: Mapping[str, float]) -> list[Entry]:
+    """What a step of the trainer cost, as told by the policies."""
+    kinds = ("tokens_flat", "tokens_unique")
+    return [Entry(f"train/{step}", -1, -1, kind, told[kind]) for kind in kinds]
+
+
+def redone(store: Store, stages: Sequence[str], step: int) -> dict[str, float]:
+    """Tokens of a step that were paid and are in no result, as rows have them; {} for none."""
+    told = sum(redone_tokens(store, stage, step) for stage in stages)
+    return {"redone_tokens": told} if told else {}
+
+
+def redone_tokens(store: Store, stage: str, step: int | None = None) -> float:
+    """Tokens that a stop made necessary again, or vain: of policies, scorers and the trainer."""
+    costs = store.totals(f"{LOST} {stage}", step)
+    return sum(costs.get(kind, 0.0) for kind in (*TOKENS, "tokens_unique"))
