@@ -102,6 +102,19 @@ def digest(state: Any) -> Any:
     return [digest(value) for value in state] if isinstance(state, (list, tuple)) else state
 
 
+def in_order(value: Any) -> Any:
+    """Data with rows of metrics by kind, stage and step, where arrival decides their order."""
+    if isinstance(value, dict):
+        return {key: in_order(each) for key, each in value.items()}
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(v, dict) and "kind" in v for v in value)
+    ):
+        return sorted(value, key=lambda v: (v["kind"], v.get("stage", ""), v.get("step", -1)))
+    return [in_order(each) for each in value] if isinstance(value, list) else value
+
+
 def facts(folder: Path) -> Facts:
     """All that stands below a folder, and what the command printed as JSON."""
     out: Facts = {}

@@ -34,12 +34,13 @@ import transformers  # noqa: F401  # so that the forks need not import it
 
 import hornbeam.run.decoupled  # noqa: F401
 from hornbeam.cli.main import main as hornbeam_command
-from kill_facts import differences, facts, lost
+from kill_facts import Facts, differences, facts, in_order, lost
 from kill_points import Points
 from resume import machine
 
 RECIPE = Path(__file__).with_name("kills.toml")
 LIMIT = 120  # seconds a command may take
+MISSED = "the write was not reached"  # two processes do not write alike twice
 WRITES = ("write", "weights")
 SIDES = ("before", "half", "after")
 
@@ -62,7 +63,7 @@ ON_POLICY = " --set model.name=policy --set model.options={} --set anchor.model=
 APART = (
     "train RECIPE --out run --set 'policies={asks={},tells={}}'"
     ' --set \'agents={asks={max_tokens=5,policy="asks"},tells={max_tokens=5,policy="tells"}}\''
-    " --set program.name=kills_world.py:relay --set run.resume=exact --set run.lease=2"
+    " --set program.name=kills_world.py:relay --set run.resume=exact --set run.lease=20"
     " --set engine.max_batch=1 --set engine.cache_tokens=0"
 )
 # What later jobs start from, made first.
@@ -157,7 +158,7 @@ def whole(job: Job, folder: Path, points: Points, torn: str = "") -> str:
     code = ended(start(folder, job.words, "main", points))
     wrong = ""
     if points.at >= 0 and code != -signal.SIGKILL:
-        wrong = f"it was not killed and ended with {code}"
+        wrong = MISSED if job.beside else f"it was not killed and ended with {code}"
     elif points.at >= 0:
         hidden = any(part.startswith(".") for part in Path(torn).parts)
         if torn and not hidden and (folder / torn).exists():
@@ -223,6 +224,11 @@ class Told:
     wrong: dict[str, dict[str, str]] = field(default_factory=dict)  # by kill, by fact
 
 
+def held(job: Job, folder: Path) -> Facts:
+    """What stands in a folder after a job."""
+    return in_order(facts(folder)) if job.beside else facts(folder)
+
+
 def moments(log: Sequence[str], every: int) -> list[tuple[int, str]]:
     """The kills of a job: all sides of every change of files, every so many commits one."""
     out, commits = [], 0
@@ -246,7 +252,7 @@ def trial(bench: Bench, job: Job, given: argparse.Namespace) -> Told:
     log = folder.with_suffix(".log")
     if wrong := whole(job, folder, Points(folder, log=log)):
         raise SystemExit(f"{job.name}, undisturbed: {wrong}")
-    wanted, writes = facts(folder), log.read_text().splitlines()
+    wanted, writes = held(job, folder), log.read_text().splitlines()
     told = Told(job.name, len(writes))
     if found := lost(folder):
         told.wrong["undisturbed"] = {"lost": str(dict(found))}
@@ -258,7 +264,10 @@ def trial(bench: Bench, job: Job, given: argparse.Namespace) -> Told:
         folder = bench.folder(job, "killed")
         what, _, path = writes[at].partition(" ")
         wrong = whole(job, folder, Points(folder, at, side), path if what in WRITES else "")
-        found = {"end": wrong} if wrong else differences(facts(folder), wanted, job.exact)
+        if wrong == MISSED:
+            bench.drop(folder)
+            continue
+        found = {"end": wrong} if wrong else differences(held(job, folder), wanted, job.exact)
         told.kills += 1
         told.good += not found
         told.lost += lost(folder)

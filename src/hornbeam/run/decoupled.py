@@ -218,6 +218,7 @@ class Trainer(Run):
                     self._tell_absent()
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LATEST)
+        self.desk.clear(keys)  # what one killed between its last answer and `clear` left
         return [self.store.read(key).tree for key in keys]
 
     def _ahead(self, key: TreeKey) -> dict[TreeKey, Task]:
