@@ -45,6 +45,7 @@ from hornbeam.record import (
     outcome,
     own,
     told,
+    within,
 )
 from hornbeam.replay import ReplayLoop
 from hornbeam.tasks.base import Task
@@ -169,7 +170,7 @@ class Driver:
 
     async def _tell(self, effect: Effect) -> None:
         if len(self._queue) > 1:  # effects of a gather run at once
-            for waiting in self._wanted():
+            for waiting in within(self._queue, self._draft, self._steps):
                 if waiting.running is None and self._is_live(waiting):
                     self._live.enter()
                     performed = self._perform(waiting, self._prepare(waiting))
@@ -190,15 +191,6 @@ class Driver:
             effect.future.set_exception(value)
         else:
             effect.future.set_result(own(value))
-
-    def _wanted(self) -> list[Effect]:
-        """Effects that can be told before the steps are used up."""
-        left = self._steps
-        if left is None:
-            return list(self._queue)
-        left -= self._draft is not None and bool(self._draft.finish)
-        asks = [at for at, effect in enumerate(self._queue) if effect.kind == "ask"]
-        return list(self._queue)[: asks[left] if left < len(asks) else None]
 
     async def _wait(self, effect: Effect, running: asyncio.Task[Any]) -> None:
         """Wait for an effect; the driver is not busy meanwhile."""

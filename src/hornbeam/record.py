@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from reprlib import repr as short
 from typing import Any
@@ -135,3 +135,13 @@ def outcome(main: asyncio.Task[Any]) -> tuple[Any, str]:
         return json.loads(json.dumps(main.result(), allow_nan=False)), ""
     except (TypeError, ValueError, RecursionError):
         return None, f"ProgramError: the answer is no JSON value: {short(main.result())}"[:500]
+
+
+def within(queue: Iterable[Effect], draft: Node | None, steps: int | None) -> list[Effect]:
+    """The effects that can be told before the steps are used up; an open draft takes one."""
+    effects = list(queue)
+    if steps is None:
+        return effects
+    left = steps - (draft is not None and bool(draft.finish))
+    asks = [at for at, effect in enumerate(effects) if effect.kind == "ask"]
+    return effects[: asks[left]] if left < len(asks) else effects
