@@ -204,6 +204,8 @@ SYMBOLIC = [  # (accepted, said, outcome): what numbers and words decide, and wh
     (r"8\!:\!34 \text{ p.m.}", "8:34 a.m.", 0.0),
     ("1 : 2", "1:2", 1.0),
     ("3:4", "4:3", 0.0),
+    ("3", "3:1", 0.0),
+    ("3:1", "3", 0.0),
     (r"8\sqrt{3} \text{ square inches}", r"\sqrt{192}", 1.0),
     (r"12\text{ and }13", r"\boxed{13, 12}", 1.0),
     (r"28\%", "$28$ %", 1.0),
@@ -212,6 +214,8 @@ SYMBOLIC = [  # (accepted, said, outcome): what numbers and words decide, and wh
     (r"\frac{NO}{BO}=\frac{1}{\sqrt{6}}", r"\boxed{\frac{1}{\sqrt{6}}}", 1.0),
     ("2x+4y-3=0", r"y=-\frac{1}{2}x+\frac{3}{4}", 1.0),
     ("a + b + c", "$c+a+b$", 1.0),  # to math-verify a " b" is a unit
+    ("1", "$1 + d$", 0.0),
+    ("2d", r"\boxed{2 d}", 1.0),
     (r"\text{e}", "e", 1.0),
     ("abc", "bca", 1.0),
     (r"\{1, 2\}", r"$\boxed{1}$ and $\boxed{2}$", 1.0),

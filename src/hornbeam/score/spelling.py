@@ -30,7 +30,10 @@ _SPELLINGS = [
         (r"÷", "/"),
         (r"°", r"^{\\circ}"),
         (rf"{_TEXT}\s*\{{\s*([a-zA-Z])\s*\}}", r" \1 "),
-        (r"(?<=\S)\s+(?=[-+=])|(?<=[-+=])\s+", ""),  # " b" is taken for a unit
+        (r"\\[hv]?phantom\s*(?:\{[^{}]*\}|[^\s{])", ""),
+        # a letter behind a blank is taken for a unit
+        (r"(?<=\S)\s+(?=[-+=])|(?<=[-+=])\s+|(?<=[\d)}])\s+(?=[a-zA-Z](?![a-zA-Z]))", ""),
+        (r"(?<![A-Za-z\\])([A-Za-z])\s+(?=[A-Za-z](?![A-Za-z]))", r"\1"),
         (r"(?<=\{)\s+(?=\S)|(?<=\S)\s+(?=\})", ""),
         (r"\\[dtc]?frac\s*(\\[a-zA-Z]+)\s*(?=[\d{])", r"\\frac{\1}"),
         (rf",?\s*{_TEXT}\s*\{{\s*(?:,\s*)?(?:and|or)\s*\}}", ", "),
@@ -114,6 +117,8 @@ def decided(answer: str, accepted: str) -> bool | None:
         mine = whole(said)
         if mine is not None:
             return same_number(mine, number)
+        if _CLOCK.fullmatch(said):  # a time, a ratio
+            return False
         if boxed(answer) is None and "\\" not in answer and "$" not in answer and prose(answer):
             last = last_number(answer)
             if last is None or not _ANSWER_IS.search(answer):
