@@ -11,7 +11,7 @@ from hornbeam.engine.base import Completion
 from hornbeam.errors import ModelError
 from hornbeam.live import Piece
 from hornbeam.record import told
-from hornbeam.run.figures import forked
+from hornbeam.run.figures import grown_figures
 from hornbeam.tree import floats, ids
 from little_chats import (
     CHATML,
@@ -161,8 +161,9 @@ def test_a_text_that_moves_on_forks_the_row_and_loses_no_ids():
 
     for fits, forks in ((chat, 2), (chat_of(CHATML), 0)):
         engine = hb.Scripted("4", fits)
-        (tree,) = hb.grow_trees(asks, [hb.Task("t", "a")], {"solver": engine}, hb.Independent(n=1))
-        assert forked([tree]) == forks
+        tasks, how = [hb.Task("t", "a")], hb.Independent(n=1)
+        trees = hb.grow_trees(asks, tasks, {"solver": engine}, how, score=lambda task, answer: 1.0)
+        assert grown_figures(trees, None)["forks"] == forks
 
 
 def test_a_template_that_rewrites_what_was_said_is_refused():

@@ -30,6 +30,7 @@ def grown_figures(
         "no_verdict": sum(t.columns["reward"][i] is None for t, i in leaves) - failed,
         "unanswered": unanswered(trees),
         "cut_off": cut_share(trees),
+        "forks": forked(trees),
         **delegated(trees, delegation),
         "mixed_groups": groups.mixed,
         "unmixed_groups": groups.unmixed,
