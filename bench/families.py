@@ -146,7 +146,8 @@ def world() -> Tree:
 
 def logits(model: Any, tokens: list[int]) -> Any:
     """Log-softmax of the model's own forward of one row."""
-    return torch.log_softmax(model(input_ids=torch.tensor([tokens])).logits[0].float(), -1)
+    out = model(input_ids=torch.tensor([tokens]), use_cache=False)  # RWKV's has no way back else
+    return torch.log_softmax(out.logits[0].float(), -1)
 
 
 def gradients(model: Any) -> dict[str, Any]:
@@ -250,7 +251,8 @@ def valued(make: Callable[[Any], Any], kind: str) -> float | str:
         value = ValueModel(make(auto), optim=OptimSettings(packed=False))
     wanted = []
     for k, i in enumerate(nodes):
-        out = plain(input_ids=torch.tensor([list(tree.sequence(i))])).logits.flatten()[-1]
+        given = torch.tensor([list(tree.sequence(i))])
+        out = plain(input_ids=given, use_cache=False).logits.flatten()[-1]
         (out * (1 + k % 3)).backward()
         wanted.append(float(out.detach()))
     reads = Reads()

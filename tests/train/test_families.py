@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from hornbeam.errors import DataError, ModelError
-from hornbeam.train import attention, recurrent, rope
+from hornbeam.train import attention, forward, recurrent, rope
 from hornbeam.train.compare import plain_rows
 from hornbeam.train.policy import Policy
-from hornbeam.train.rows import all_nodes
+from hornbeam.train.rows import all_nodes, collect
 from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings
 from train import worlds
 
@@ -168,6 +168,14 @@ def test_segments_of_a_trie():
     ]  # fmt: skip
 
 
+def test_paths_give_every_token_once_in_the_order_of_the_pack():
+    depths = [0, 1, 2, 3, 4, 3, 2, 0]
+    found = recurrent.paths(recurrent.segments(depths))
+    assert [(places.tolist(), known) for places, known in found] == [
+        ([0, 1, 2, 3, 4], 0), ([0, 1, 2, 5], 3), ([0, 1, 6], 2), ([7], 0),
+    ]  # fmt: skip
+
+
 def test_long_segments_are_handed_on_and_short_ones_run_as_paths():
     trunk = [*range(500)]
     assert recurrent._carries(recurrent.segments([*trunk, *range(500, 564), *range(500, 564)]))
@@ -229,6 +237,55 @@ def test_the_first_step_compares_two_of_its_rows(monkeypatch):
             with pytest.raises(ModelError, match=r"other log-probs than its rows do alone .*nats"):
                 p.step([tree()])
             assert all(torch.equal(a, b) for a, b in zip(before, p.causal.parameters()))
+
+
+def test_what_is_no_number_alone_or_packed_is_told_unless_both_are():
+    p, rows = policy("Lfm2"), collect([tree()])
+    (pack,) = p._packs(rows)
+    plain = plain_rows(p.causal, [pack])
+    with p._training():
+        logp = p._log_probs(pack)[0].detach()
+    assert max(plain.apart(pack, logp)) < 2e-5
+    at = next(n for n, key in enumerate(keys(pack)) if key in plain.told)
+    logp[at] = float("nan")
+    assert max(plain.apart(pack, logp)) == float("inf")
+    plain.told[keys(pack)[at]] = float("nan")
+    assert max(plain.apart(pack, logp)) < 2e-5
+
+
+def keys(pack):
+    return list(zip(pack.sources[pack.slot].tolist(), pack.token.tolist()))
+
+
+def test_a_row_alone_is_what_the_models_own_forward_says(monkeypatch):
+    monkeypatch.setattr(forward, "CHUNK", 3)
+    made, ids = model("FalconH1"), torch.arange(11)
+    assert forward.check_head(made)  # its multiplier is measured
+    wanted = forward.score(made, [0], ids[1:].tolist(), 0.7)
+    assert forward.row_log_probs(made, ids, 0.7).tolist() == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", ["Llama4", "Phimoe"])
+def test_adapters_leave_routers_out_that_give_two_tensors(family):
+    p = Policy(model(family), lora=LoraSettings(rank=2), loss=LossSettings(old="trainer"))
+    assert not any("router" in name for name in p._named)
+    assert p.step([tree()])["updates"] == 1
+    with pytest.raises(ModelError, match=r"does not run with adapters there: .*; name others"):
+        Policy(model(family), lora=LoraSettings(targets=("router",)))
+
+
+def test_loading_and_the_first_steps_check_draw_nothing_and_leave_nothing():
+    torch.manual_seed(3)
+    before, made = torch.get_rng_state(), model("Qwen3Next")
+    how = made.config._attn_implementation
+    p = Policy(made, optim=OptimSettings(checkpointing=True))
+    assert all(q.grad is None and q.requires_grad for q in made.parameters())
+    p.step([tree()])
+    assert torch.equal(before, torch.get_rng_state())
+    assert made.config._attn_implementation == how and not recurrent._ROUTES
+    for name, module in made.named_modules():
+        assert "forward" not in vars(module), name
+        assert not module.training
 
 
 def test_adapters_on_a_matrix_of_two_layers_are_refused():

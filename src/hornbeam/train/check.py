@@ -9,6 +9,7 @@ once more. A model that a token's successors change, or that draws random number
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -160,4 +161,6 @@ def _near(found: Tensor, wanted: Tensor) -> bool:
 
 def _line(error: Exception) -> str:
     text = weights.line(error)
+    if re.search(r"\bMask\b", text):  # what stands for a layer's mask was taken for a tensor
+        return "its attention computes with its mask, which in a pack is no tensor"
     return text if isinstance(error, ModelError) else f"{type(error).__name__}: {text}"

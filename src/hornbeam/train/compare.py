@@ -8,6 +8,7 @@ pass of two rows, once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,18 +37,26 @@ class PlainRows:
         """How far the step's log-probs [T] of the pack are from them, token by token."""
         places, tokens = pack.sources[pack.slot].tolist(), pack.token.tolist()
         found = zip(zip(places, tokens), logp.tolist())
-        return [abs(value - self.told[key]) for key, value in found if key in self.told]
+        return [_distance(value, self.told[key]) for key, value in found if key in self.told]
+
+
+def _distance(a: float, b: float) -> float:
+    """In nats: 0 where neither is finite (such an update is skipped), infinite where one is not."""
+    if math.isfinite(a) and math.isfinite(b):
+        return abs(a - b)
+    return math.inf if math.isfinite(a) or math.isfinite(b) else 0.0
 
 
 def plain_rows(model: Any, packs: Sequence[Pack], temperature: float = 1.0) -> PlainRows:
-    """Run two rows of the deepest pack alone, by the model's own forward in float32."""
+    """Run two rows of the deepest pack alone, in float32."""
     number = max(range(len(packs)), key=lambda n: int(packs[n].position.max()))
     pack = packs[number]
+    ids = pack.ids.flatten()
     told: dict[tuple[int, int], float] = {}
     for path in _rows(pack):
-        ids = pack.ids.flatten()[path].tolist()
-        values = forward.score(model, ids[:1], ids[1:], temperature)
-        told.update(zip(zip(path.tolist(), ids[1:]), values))
+        row = ids[path.to(ids.device)]
+        values = forward.row_log_probs(model, row, temperature).tolist()
+        told.update(zip(zip(path.tolist(), row[1:].tolist()), values))
     return PlainRows(number, told)
 
 
@@ -81,6 +90,7 @@ class FirstStep:
         mean = sum(apart) / max(1, len(apart))
         worst = mean if self.optim.bf16 else max(apart, default=0.0)
         if not worst <= (BFLOAT16 if self.optim.bf16 else FLOAT32):
+            self.done = False  # whoever goes on all the same is told again
             how = "packed" if self.optim.packed else "one row a leaf"
             remedy = "set optim.packed = false" if self.optim.packed else "use another model"
             raise ModelError(
@@ -93,17 +103,20 @@ def _rows(pack: Pack) -> list[Tensor]:
     """The places of the longest and of the shortest row that trains, of two tokens at least."""
     if pack.end is None:
         assert pack.real is not None
-        longest = pack.ids.shape[1]
-        rows = {int(k) // longest for k in pack.sources}
-        sizes = {k: int(pack.real[k].sum()) for k in rows}
-        paths = {k: torch.arange(k * longest, k * longest + size) for k, size in sizes.items()}
-    else:
-        own = torch.arange(len(pack.end), device=pack.end.device)
-        leaves = own[pack.end == own + 1]
-        sizes = {k: int(pack.position[0, k]) + 1 for k in leaves.tolist()}
-        trains = torch.zeros_like(own, dtype=torch.bool)
-        trains[pack.sources] = True
-        paths = {k: (above := own[: k + 1])[pack.end[above] > k].cpu() for k in sizes}
-        paths = {k: path for k, path in paths.items() if trains.cpu()[path].any()}
-    ends = sorted((k for k in paths if sizes[k] > 1), key=lambda k: sizes[k])
-    return [paths[k] for k in dict.fromkeys([*ends[-1:], *ends[:1]])]
+        longest, sizes = pack.ids.shape[1], pack.real.sum(1).tolist()
+        rows = {k // longest for k in pack.sources.tolist()}
+        ends = sorted((k for k in rows if sizes[k] > 1), key=sizes.__getitem__)
+        return [torch.arange(sizes[k]) + k * longest for k in dict.fromkeys(ends[-1:] + ends[:1])]
+    end, depth = pack.end.cpu(), pack.position[0].cpu()
+    own, trains = torch.arange(len(end)), torch.zeros(len(end), dtype=torch.bool)
+    trains[pack.sources.cpu()] = True
+    leaves = own[(end == own + 1) & (depth > 0)]
+    leaves = leaves[depth[leaves].argsort(stable=True)]
+    found: dict[int, Tensor] = {}
+    for order in (leaves.flip(0), leaves):
+        for leaf in order.tolist():
+            path = own[: leaf + 1][end[: leaf + 1] > leaf]
+            if trains[path].any():
+                found[leaf] = path
+                break
+    return list(found.values())

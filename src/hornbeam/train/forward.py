@@ -67,6 +67,21 @@ def score(
     return told
 
 
+def row_log_probs(model: Any, ids: Tensor, temperature: float = 1.0) -> Tensor:
+    """Log pi [N - 1] of every token of one row `ids` [N] after those before it, plainly run.
+
+    The head runs over chunks, so that no long row makes all of its logits at once.
+    """
+    with torch.no_grad():
+        hidden, logits = attention.run_rows(model, ids[None], None)[0], head(model)
+        told = []
+        for a in range(0, len(ids) - 1, CHUNK):
+            token = ids[a + 1 : a + 1 + CHUNK, None]
+            every = torch.log_softmax(logits(hidden[a : a + len(token)]).float() / temperature, -1)
+            told.append(every.gather(1, token)[:, 0])
+    return torch.cat(told)
+
+
 _SCALES: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # of heads that `check_head` measured
 
 

@@ -216,7 +216,8 @@ class Frontier:
         whole = self.model.read(long) if any(nodes for _, nodes in long) else [[] for _ in long]
         out = []
         for (tree, nodes), (zs, count), more, (_, late) in zip(asks, short, whole, long):
-            told = dict(zip([i for i in nodes if i not in {*late}], zs)) | dict(zip(late, more))
+            read_whole = set(late)
+            told = dict(zip([i for i in nodes if i not in read_whole], zs)) | dict(zip(late, more))
             out.append(([told[i] for i in nodes], count + _fresh(_Kept(tree), tree, late)))
         return out
 

@@ -22,6 +22,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -34,6 +35,7 @@ from hornbeam.errors import ModelError
 CACHES = ("cache_params", "past_key_values")
 CHUNK = 64  # tokens that a chunked scan pads to, in most families
 STATES = {"update_conv_state", "update_recurrent_state"}
+TRIAL = [0, 1, 2, 3, 4, 5, 6, 4, 5, 6, 6, 4]  # depths of the tokens that mixers are tried on
 ATTENDS = {"ALL_ATTENTION_FUNCTIONS", "scaled_dot_product_attention"}
 
 
@@ -91,6 +93,9 @@ class States:
 
 
 Segment = tuple[int, int, int]  # first token, behind the last, which segment comes before (or -1)
+Path = tuple[
+    Tensor, int
+]  # places of the tokens from a root to a leaf, how many are of earlier ones
 
 
 @dataclass(slots=True)
@@ -102,6 +107,18 @@ class Route:
 
     segments: list[Segment] = field(default_factory=list)
     carry: bool = True
+    known: list[Path] | None = None
+
+    def lay(self, position: list[int]) -> None:
+        """Take a pack, from the depths of its tokens in preorder."""
+        self.segments = segments(position)
+        self.carry, self.known = _carries(self.segments), None
+
+    def paths(self) -> list[Path]:
+        """The paths of the pack, found once for all layers."""
+        if self.known is None:
+            self.known = paths(self.segments)
+        return self.known
 
 
 _ROUTES: WeakKeyDictionary[torch.nn.Module, Route] = WeakKeyDictionary()
@@ -111,7 +128,8 @@ def mixers(model: torch.nn.Module) -> list[torch.nn.Module]:
     """The modules that keep a state; `ModelError` for one that also attends by itself."""
     found = []
     for module in model.modules():
-        names = _names(type(module))
+        kind: Any = type(module)
+        names = _names(kind)
         if names & STATES:
             if names & ATTENDS:
                 raise ModelError(f"{type(module).__name__} both attends and carries a state")
@@ -119,7 +137,8 @@ def mixers(model: torch.nn.Module) -> list[torch.nn.Module]:
     return found
 
 
-def _names(kind: type) -> set[str]:
+@cache
+def _names(kind: Any) -> set[str]:
     """Names that the methods of a class (of transformers' own) use."""
     if not kind.__module__.startswith("transformers."):
         return set()
@@ -159,6 +178,21 @@ def segments(position: list[int]) -> list[Segment]:
     ]
 
 
+def paths(given: Sequence[Segment]) -> list[Path]:
+    """The path of every leaf, in preorder: what is new on each is what follows in the pack."""
+    inner = {before for _, _, before in given}
+    out, done = [], 0
+    places: list[Tensor] = []  # of the path above each segment that has others below it
+    for n, (start, stop, before) in enumerate(given):
+        above = places[before] if before >= 0 else torch.empty(0, dtype=torch.long)
+        whole = torch.cat([above, torch.arange(start, stop)])
+        places.append(whole if n in inner else whole[:0])
+        if n not in inner:
+            out.append((whole, len(whole) - (stop - done)))
+            done = stop
+    return out
+
+
 @contextmanager
 def rerouted(model: Any) -> Iterator[None]:
     """Inside this block the model's mixers run along the segments that `along` tells."""
@@ -166,10 +200,10 @@ def rerouted(model: Any) -> Iterator[None]:
     if not found:
         yield
         return
-    route = _ROUTES[model] = Route()
     own = [vars(module).get("forward") for module in found]
     size = int(model.get_input_embeddings().weight.shape[1])
     ways = [_resumes(module, size) for module in found]
+    route = _ROUTES[model] = Route()
     for module, resumes in zip(found, ways):
         module.forward = _along(module.forward, route, resumes)
     try:
@@ -187,8 +221,7 @@ def lay(model: Any, position: Tensor) -> None:
     """Tell the model's mixers, if it has any, the pack that comes: depths [N] in preorder."""
     route = _ROUTES.get(model)
     if route is not None:
-        route.segments = segments(position.tolist())
-        route.carry = _carries(route.segments)
+        route.lay(position.tolist())
 
 
 def _carries(given: Sequence[Segment]) -> bool:
@@ -234,8 +267,11 @@ def _along(forward: Callable[..., Any], route: Route, resumes: bool) -> Callable
                 raise ModelError("its recurrent layers give more than hidden states")
             return out
 
-        made = _resumed if resumes and route.carry else _anew
-        whole = torch.cat(made(part, hidden_states, route.segments), 1)
+        if resumes and route.carry:
+            made = _resumed(part, hidden_states, route.segments)
+        else:
+            made = _anew(part, hidden_states, route.paths())
+        whole = torch.cat(made, 1)
         return F.pad(whole, (0, 0, 0, hidden_states.shape[1] - whole.shape[1]))
 
     return run
@@ -258,36 +294,27 @@ def _resumed(part: Part, hidden: Tensor, segments: Sequence[Segment]) -> list[Te
     return out
 
 
-def _anew(part: Part, hidden: Tensor, segments: Sequence[Segment]) -> list[Tensor]:
-    """Outputs of all segments, each path run from its root: a shared prefix once a leaf."""
-    out: dict[int, Tensor] = {}
-    inner = {before for _, _, before in segments}
-    for leaf in range(len(segments)):
-        if leaf in inner:
-            continue
-        path, n = [], leaf
-        while n >= 0:
-            path.append(n)
-            n = segments[n][2]
-        cuts = [segments[n][:2] for n in reversed(path)]
-        given = torch.cat([hidden[:, a:b] for a, b in cuts], 1)
-        found = torch.split(part(given, States()), [b - a for a, b in cuts], 1)
-        for n, piece in zip(reversed(path), found):
-            out.setdefault(n, piece)
-    return [out[n] for n in range(len(segments))]
+def _anew(part: Part, hidden: Tensor, paths: Sequence[Path]) -> list[Tensor]:
+    """Outputs of all tokens, each path run from its root: a shared prefix once a leaf."""
+    device = hidden.device
+    return [
+        part(hidden.index_select(1, places.to(device)), States())[:, known:]
+        for places, known in paths
+    ]
 
 
 def _resumes(module: torch.nn.Module, size: int) -> bool:
     """Whether a mixer goes on from states with several tokens at once (Mamba's first does not).
 
-    Tried once a class, on seven random tokens of `size` values.
+    Tried once a class, on random tokens of `size` values: a state with two children, which must
+    not change it for each other, and with one-token segments below one of them.
     """
     kind = type(module)
     if kind not in _TRIED:
         like = next(module.parameters())
         generator = torch.Generator().manual_seed(0)
-        tokens = torch.randn(1, 7, size, generator=generator).to(like)
-        route = Route([(0, 4, -1), (4, 7, 0)])
+        tokens = torch.randn(1, len(TRIAL), size, generator=generator).to(like)
+        route = Route(segments(TRIAL))
         try:
             with torch.no_grad():
                 ways = [_along(module.forward, route, resumes)(tokens) for resumes in (True, False)]

@@ -17,6 +17,8 @@ from torch import Tensor
 from hornbeam.errors import ModelError, StoreError
 from hornbeam.train.settings import LoraSettings
 
+NAMED = "; name others, such as lora.targets = ['q_proj', 'v_proj']"
+
 
 def load(folder: Path) -> tuple[Any, Any]:
     """(causal LM in float32, tokenizer) of a folder; `ModelError` in one line where unfit."""
@@ -63,7 +65,13 @@ def add_lora(model: Any, lora: LoraSettings, seed: int, task: str | None = "CAUS
     from peft import LoraConfig, get_peft_model
 
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, task_type=task)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=targets,
+        exclude_modules=_routers(model) if targets == "all-linear" else None,
+        task_type=task,
+    )
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft reads a name transformers deprecates
         warnings.filterwarnings("ignore", r"Model has `tie_word_embeddings", UserWarning)  # refused
@@ -71,9 +79,45 @@ def add_lora(model: Any, lora: LoraSettings, seed: int, task: str | None = "CAUS
         try:
             adapted = get_peft_model(model, config)
         except ValueError as error:
-            raise ModelError(f"lora.targets = {lora.targets!r}: {line(error)}") from error
+            raise ModelError(
+                f"lora.targets = {lora.targets!r}: {line(error).rstrip('.')}{NAMED}"
+            ) from error
     _refuse_tied(adapted, f"lora.targets = {lora.targets!r}")
+    try:
+        _glance(adapted.get_base_model())
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"lora.targets = {lora.targets!r}: the model does not run with adapters there:"
+            f" {type(error).__name__}: {line(error)}{NAMED}"
+        ) from error
     return adapted
+
+
+def _glance(model: Any) -> None:
+    """Run two tokens."""
+    with torch.no_grad():
+        device = model.get_input_embeddings().weight.device
+        model(input_ids=torch.tensor([[0, 1]], device=device), use_cache=False)
+
+
+def _routers(model: Any) -> list[str] | None:
+    """Layers that are linear by class but give more than one tensor (Llama 4's, PhiMoE's)."""
+    plain, found, hooks = torch.nn.Linear, [], []  # type: Any, list[str], list[Any]
+    for name, module in model.named_modules():
+        if isinstance(module, plain) and type(module).forward is not plain.forward:
+
+            def look(_: Any, __: Any, out: Any, name: str = name) -> None:
+                if not isinstance(out, Tensor):
+                    found.append(name)
+
+            hooks.append(module.register_forward_hook(look))
+    if hooks:
+        try:
+            _glance(model)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return found or None
 
 
 def _refuse_tied(adapted: Any, targets: str) -> None:
