@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, causal_mask_function, sdpa_mask
 
 from hornbeam.errors import ModelError
+from hornbeam.train.attention import attend as by_mask
 
 NAME = "hornbeam_engine"  # what the registries call the two functions
 
@@ -42,6 +42,7 @@ class Places:
         if rule is not causal_mask_function:
             row = torch.arange(len(query), device=query.device)[:, None, None, None]
             seen = seen & rule(row, torch.zeros_like(row), query, key)
+        seen = seen | (query < 0)  # what padding sees is of no account, but must be finite
         hidden = torch.tensor(torch.finfo(self.kind).min, dtype=self.kind, device=query.device)
         mask = torch.where(seen, torch.zeros_like(hidden), hidden)
         self.made[mask.untyped_storage().data_ptr()] = mask
@@ -91,7 +92,7 @@ def attend(
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     position_bias: Tensor | None = None,
-    **_: Any,
+    **__: Any,
 ) -> tuple[Tensor, None]:
     """Attention, heads first: [R, heads, n, size], keys [R, key heads, W, size]; no dropout.
 
@@ -104,40 +105,15 @@ def attend(
     if places is not None:
         places.calls += 1
         places.foreign |= attention_mask.untyped_storage().data_ptr() not in places.made
-    rows, heads, n, _size = query.shape
-    groups = heads // key.shape[1]
-    if groups > 1 and n == 1 and s_aux is None and attention_mask.shape[1] == 1:
-        query = query.reshape(rows, heads // groups, groups, -1)  # copies no keys
-    elif groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    if softcap is None and s_aux is None:
-        out = F.scaled_dot_product_attention(query, key, value, attention_mask, scale=scaling)
-    else:
-        out = _by_hand(query, key, value, attention_mask, scaling, softcap, s_aux)
+    rows, heads, n, _ = query.shape
+    kept = key.shape[1]
+    if n == 1 and s_aux is None and attention_mask.shape[1] == 1:
+        query = query.reshape(rows, kept, heads // kept, -1)  # copies no keys
+    mask = attention_mask
+    if (softcap is not None or s_aux is not None) and mask.dtype != torch.bool:
+        mask = mask == 0
+    out = by_mask(query, key, value, mask, scaling, softcap, s_aux)
     return out.reshape(rows, heads, n, -1).transpose(1, 2).contiguous(), None
-
-
-def _by_hand(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor,
-    scaling: float | None,
-    softcap: float | None,
-    sinks: Tensor | None,
-) -> Tensor:
-    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    if mask.dtype == torch.bool:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    else:
-        scores = scores + mask
-    if sinks is not None:
-        column = sinks.reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1).to(scores.dtype)
-        scores = torch.cat([scores, column], -1)
-    shares = torch.softmax(scores, -1, dtype=torch.float32)
-    return shares[..., : key.shape[2]].to(value.dtype) @ value
 
 
 AttentionInterface.register(NAME, attend)
