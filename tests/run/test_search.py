@@ -106,6 +106,19 @@ def test_the_answer_that_is_shown_is_the_one_that_is_counted(grown):
                 assert chosen == told["nodes"][1:]
 
 
+def test_a_vote_ends_by_the_classes_of_the_rule(world, tmp_path):
+    vote = {"name": "vote", "strategy": "vote", "choose": "majority", "n": 5, "parallel": 1}
+    told = search(world, tmp_path / "run", vote)
+    trees, _ = stored(tmp_path / "run", "vote")
+    for tree, right in zip(trees, points(told)["vote", ""]["right"], strict=True):
+        said = answers(tree)
+        votes = [many for _, many in Counter(answer for _, answer, _ in said).most_common()]
+        lead = votes[0] - sum(votes[1:2])
+        assert right == majority(said) and (lead > 5 - len(said) or len(said) == 5)
+        classes = [tree.columns["alike"][i] for i in tree.leaves()]
+        assert len(set(classes)) == len(votes) and None not in classes
+
+
 def test_majority_is_a_recount_of_the_first_n_of_the_pool(grown):
     trees, _ = stored(grown[1], pool(grown[1], 4))
     for n in (1, 2, 4):
