@@ -27,7 +27,7 @@ def test_the_right_answer_of_a_task_whose_metadata_hold_tuples():
     assert type(output) is tuple and task.data["metadata"]["output"] == [*map(list, output)]
     assert scores(task, task.answer, "1 2") == [1.0, 0.05]
     before = Task("t", task.question, task.answer, {**task.data, "scoring": {}})
-    assert scores(before, task.answer) == [0.05]  # what the lists of JSON came to
+    assert scores(before, task.answer) == [1.0]  # items that somebody kept as JSON lines
 
 
 def test_sets_without_answers_are_scored():

@@ -29,6 +29,7 @@ from typing import Any
 
 KIND, PARTS = "__kind__", "parts"
 
+GRIDS = frozenset(("arc_agi", "rearc"))  # compare a tuple of tuples with what metadata hold
 # Sets whose scorers run the answer as Python (eval); they get literals only.
 RUNS_IT = frozenset(("string_insertion", "spiral_matrix", "binary_matrix", "n_queens"))
 
@@ -100,10 +101,12 @@ def score(answer: str, task: Mapping[str, Any]) -> float:
     data = task["data"]
     scoring = data.get("scoring", {})
     metadata = decoded(scoring["made"]) if "made" in scoring else data["metadata"]
-    entry = {"question": task["question"], "answer": task["answer"], "metadata": metadata}
     name = data["dataset"]
     if name == "composite":
         name = metadata["source_dataset"]
+    if name in GRIDS and isinstance(metadata.get("output"), list):  # out of somebody's JSON lines
+        metadata = {**metadata, "output": tuple(map(tuple, metadata["output"]))}
+    entry = {"question": task["question"], "answer": task["answer"], "metadata": metadata}
     if name in OWN:
         return float(OWN[name](answer.strip(), entry))
     scorer = _scorer(data["dataset"], json.dumps(scoring.get("options", {}), sort_keys=True))
