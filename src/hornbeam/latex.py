@@ -13,6 +13,7 @@ import re
 import unicodedata
 
 MAX_TEXT = 20_000  # characters from the end of a text that are read
+MOST_BETWEEN = 200  # characters between boxes that are read together
 WORD = "\x01"  # stands before a word that LaTeX was told to print as text
 SCALE = "\x02"  # stands around the power of ten of "thousand", "million" ...
 
@@ -60,7 +61,10 @@ def joined(text: str) -> str | None:
     """
     found = boxes(text)
     first = len(found) - 1
-    while first > 0 and _BETWEEN.fullmatch(text, found[first - 1][1], found[first][0]):
+    while first > 0:
+        between = found[first - 1][1], found[first][0]
+        if between[1] - between[0] > MOST_BETWEEN or not _BETWEEN.fullmatch(text, *between):
+            break
         first -= 1
     many = [text[slice(*place)].strip() for place in found[first:]]
     return ", ".join(many) if len(many) > 1 else None

@@ -7,6 +7,7 @@ import pytest
 from hornbeam.errors import ScoreError
 from hornbeam.score import RewardSettings, check_task, make_scorer, rules
 from hornbeam.score.rules import accepted_answers, answer_text, said
+from hornbeam.score.spelling import decided, readings
 from hornbeam.tasks import Task
 from hornbeam.tasks.families import family_tasks
 from hornbeam.tasks.generated import reasoning_gym_tasks
@@ -236,6 +237,17 @@ def test_symbolic_equality_of_forms():
 
     found = asyncio.run(run())
     assert [(*row[:2], got) for row, got in zip(SYMBOLIC, found)] == SYMBOLIC
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "flood", ["\n", " ", "1", "$ ", "{", "x=1, ", "\\boxed{1} ", "a:", "\\text{"]
+)
+def test_no_answer_holds_the_symbolic_rule_up(flood):
+    text = flood * (60_000 // len(flood))
+    for answer, accepted in ((text, "5"), ("5", text), (text, "\\text{no}"), (text, "x+1")):
+        assert decided(answer, accepted) is not True
+        readings(answer)
 
 
 def test_a_time_out_is_no_entry_and_is_counted(monkeypatch):

@@ -36,7 +36,7 @@ _SPELLINGS = [
         (r"(?<![A-Za-z\\])([A-Za-z])\s+(?=[A-Za-z](?![A-Za-z]))", r"\1"),
         (r"(?<=\{)\s+(?=\S)|(?<=\S)\s+(?=\})", ""),
         (r"\\[dtc]?frac\s*(\\[a-zA-Z]+)\s*(?=[\d{])", r"\\frac{\1}"),
-        (rf",?\s*{_TEXT}\s*\{{\s*(?:,\s*)?(?:and|or)\s*\}}", ", "),
+        (rf",?\s{{0,5}}{_TEXT}\s*\{{\s*(?:,\s*)?(?:and|or)\s*\}}", ", "),
         (rf"(?<=[\d}})])\s*(?:\\[,;: ]|~)*\s*{_TEXT}\s*\{{\s*{_UNIT}\s*\}}\s*{_ENDS}", ""),
     )
 ]
@@ -163,10 +163,12 @@ def in_words(text: str) -> tuple[str, ...] | None:
 
     Sorted where several are listed. None for what is mathematics.
     """
-    plain = tidy(text).replace("$", " ").strip(" .,;")
+    plain = tidy(text).replace("$", " ").strip(" .,;\n")
     if found := _CHOICE.fullmatch(plain.replace(WORD, "")):
         return (found[1],)
-    if found := _CLOCK.fullmatch(re.sub(r"\s*:\s*", ":", plain.replace(f"{WORD}clock", ""))):
+    if found := _CLOCK.fullmatch(
+        re.sub(r"\s{0,3}:\s{0,3}", ":", plain.replace(f"{WORD}clock", ""))
+    ):
         half = re.search(r"([ap])\.?\s*m", text.lower())
         return (*found[1].split(":"), half[1] if half else "")
     if _MATHS.search(plain) or not _WORD.search(plain):
