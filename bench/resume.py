@@ -219,9 +219,9 @@ def where(folder: Path) -> str:
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
-    """Rows of metrics without what hangs on time and on what was in the cache."""
+    """Rows of metrics without what hangs on time, on what was in the cache and on kills."""
     rows = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    kept = ("seconds", "prompt_tokens", "tool_calls", "sampled_tokens")
+    kept = ("seconds", "prompt_tokens", "tool_calls", "sampled_tokens", "redone_tokens")
     return [{k: v for k, v in row.items() if not k.startswith(kept)} for row in rows]
 
 
