@@ -44,6 +44,29 @@ CASES = {  # settings of the loss, of the optimiser, adapters
     "lora_kl": ({"kl": 0.05}, SMALL, LORA),
     "lora_checkpointing": ({}, {"checkpointing": True}, LORA),
     "bf16": ({}, {"bf16": True}, None),
+    "states": ({"kl": 0.05}, {"checkpointing": True, **SMALL}, None),
+    "sinks": ({}, SMALL, None),
+}
+MODELS = {  # of those that are no Llama: layers with a state, attention with sinks and windows
+    "states": (
+        "Qwen3Next",
+        {
+            "layer_types": ["linear_attention", "full_attention"],
+            "head_dim": 8,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 24,
+            "shared_expert_intermediate_size": 24,
+        },
+    ),
+    "sinks": (
+        "GptOss",
+        {"sliding_window": 6, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+    ),
 }
 GO_ON = ("turn_sequence_mean_kl", "lora_kl")
 EXAMPLES = [Example([k, 5], [([6, 7], True), ([8, 9], False), ([k, 3], True)]) for k in range(5)]
@@ -57,7 +80,8 @@ def policy(case, ranks=None):
         "optim": OptimSettings(lr=1e-3, max_grad_norm=1e6, **optim),
         "lora": lora,
     }
-    model = worlds.model("Llama", tie_word_embeddings=case == "cispo_constant")
+    family, shape = MODELS.get(case, ("Llama", {}))
+    model = worlds.model(family, tie_word_embeddings=case == "cispo_constant", **shape)
     return Policy(model, **more) if ranks is None else ShardedPolicy(model, ranks=ranks, **more)
 
 
