@@ -237,6 +237,18 @@ def test_damaged_weights_are_no_fault_of_the_family():
     check(model, prompts, asyncio.run(ask(LocalEngine(model, Chat()), prompts, 3)))
 
 
+@pytest.mark.parametrize("kind", ["gpt_oss", "mamba", "lfm2"])
+def test_a_model_in_16_bits_runs_as_it_does_in_32_and_keeps_its_weights(kind):
+    plan, shape = FAMILIES[kind]
+    model = family(kind, shape).bfloat16()
+    before = [(p, p.data_ptr(), p.clone()) for p in model.parameters()]
+    assert way(settled(Network(model)).plan) == plan
+    assert all(p.data_ptr() == at and torch.equal(p, was) for p, at, was in before)
+    prompts = [words(3, 5), words(2, 9)]
+    (one, other) = asyncio.run(ask(LocalEngine(model, Chat()), prompts, 4))
+    assert len(one.tokens) == len(other.tokens) == 4
+
+
 def test_trying_a_model_draws_from_no_ones_random_numbers():
     model = family("qwen2", {}).train()
     torch.manual_seed(5)

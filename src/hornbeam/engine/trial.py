@@ -28,7 +28,8 @@ from hornbeam.errors import ModelError
 from hornbeam.tree import ids
 
 NEAR = 2e-5  # of the largest log-prob; of the same arithmetic in other shapes 1e-6 is seen
-NEAR_HALF = 5e-2  # the same in 16 bits
+NEAR_HALF = 5e-2  # the same in 16 bits, of models too large to be tried in 32
+WIDENED = 2**31  # weights of 16 bits that are tried in 32
 SHARED, OWN, STEPS = 5, (3, 6), 2
 LONG = 120  # tokens of the row that tells whether whole runs may be compared at all
 Found = tuple[Plan, Layout, bool]  # and whether rows are right on the far side of longrope's turn
@@ -61,32 +62,57 @@ def _key(network: Network) -> tuple[str, ...]:
 
 
 def _find(network: Network) -> Found | None:
+    with network.sampling(), torch.no_grad(), _quiet(network.like.device):
+        with _widened(network.model):
+            found = _choose(network)
+        if found is None or network.like.dtype.itemsize > 2:
+            return found
+        plan, layout, turns = found  # what is kept has other types in 16 bits
+        return plan, _layout(network, _rows(network)[0]) or layout, turns
+
+
+def _choose(network: Network) -> Found | None:
     name = network.config._name_or_path or type(network.model).__name__
     tail = f"{name} cannot run in the local engine"
     rows = _rows(network)
-    with network.sampling(), torch.no_grad(), _quiet(network.like.device):
+    try:
+        wanted = [_plain(network, row) for row in rows]
+    except Exception as error:
+        why = f"it does not run from token ids alone: {_line(error)}"
+        raise ModelError(f"{tail}: {why}") from error
+    if not all(bool(told.isfinite().all()) for told in wanted):
+        return None
+    found = _layout(network, rows[0])
+    why = ""
+    for plan in _plans(found):
+        network.plan, network.layout = plan, found or Layout([])
         try:
-            wanted = [_plain(network, row) for row in rows]
+            told = _run(network, rows)
         except Exception as error:
-            raise ModelError(
-                f"{tail}: it does not run from token ids alone: {_line(error)}"
-            ) from error
-        if not all(bool(told.isfinite().all()) for told in wanted):
-            return None
-        found = _layout(network, rows[0])
-        why = ""
-        for plan in _plans(found):
-            network.plan, network.layout = plan, found or Layout([])
-            try:
-                told = _run(network, rows)
-            except Exception as error:
-                why = why or _line(error)
-                continue
-            apart = max(_apart(told, wanted), _later(network) if plan.whole else 0.0)
-            if apart <= _near(network):
-                return network.plan, network.layout, _turns(network, rows[0])
-            why = f"token by token its log-probs differ by {apart:.0e} from one plain forward"
+            why = why or _line(error)
+            continue
+        apart = max(_apart(told, wanted), _later(network) if plan.whole else 0.0)
+        if apart <= _near(network):
+            return network.plan, network.layout, _turns(network, rows[0])
+        why = f"token by token its log-probs differ by {apart:.0e} from one plain forward"
     raise ModelError(f"{tail}: {why}; use an engine that serves it")
+
+
+@contextmanager
+def _widened(model: Any) -> Iterator[None]:
+    """Weights of 16 bits in 32 in this block, if they are few: rounding hides what differs."""
+    half = (torch.bfloat16, torch.float16)
+    held = [t for t in (*model.parameters(), *model.buffers()) if t.dtype in half]
+    if sum(t.numel() for t in held) > WIDENED:
+        held = []
+    before = [t.data for t in held]
+    try:
+        for t in held:
+            t.data = t.data.float()
+        yield
+    finally:
+        for t, data in zip(held, before):
+            t.data = data
 
 
 def _near(network: Network) -> float:
