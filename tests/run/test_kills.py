@@ -1,0 +1,95 @@
+"""A job killed at a write ends, run again, as if nobody had disturbed it: a few kills of
+bench/kills.py, and its facts by hand.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hornbeam.before import Before
+from hornbeam.ledger import Entry, Ledger, lost
+from hornbeam.store import Store, Stored, TreeKey
+from hornbeam.tree import Node, Tree, ids
+from hornbeam.whole import whole_file, whole_folder
+
+BENCH = Path(__file__).parents[2] / "bench" / "kills.py"
+KEY = TreeKey("train", 3, 0)
+
+
+@pytest.mark.timeout(300)
+def test_killed_at_writes(tmp_path):
+    told = tmp_path / "told.json"
+    jobs = ["fit", "label"]
+    how = ["--every", "30", "--stride", "6", "--first", "2", "--json", str(told)]
+    command = [sys.executable, str(BENCH), "--jobs", *jobs, *how]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(told.read_text())
+    assert found["kills"] == found["as undisturbed"] >= 5
+    assert {row["job"] for row in found["jobs"]} == set(jobs)
+
+
+def test_a_file_and_a_folder_are_there_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "a"
+    place.write_text("old")
+    with pytest.raises(KeyError), whole_file(place) as stream:
+        stream.write("half")
+        raise KeyError
+    assert place.read_text() == "old" and [*tmp_path.iterdir()] == [place]
+    with whole_file(place) as stream:
+        stream.write("new")
+    assert place.read_text() == "new"
+    folder = tmp_path / "b"
+    for text in ("one", "two"):
+        with whole_folder(folder) as part:
+            (part / "file").write_text(text)
+    with pytest.raises(KeyError), whole_folder(folder) as part:
+        (part / "file").write_text("half")
+        raise KeyError
+    assert (folder / "file").read_text() == "two"
+    folder.rename(tmp_path / ".b.old")  # killed between the renames: the old one comes back
+    with pytest.raises(KeyError), whole_folder(folder):
+        raise KeyError
+    assert (folder / "file").read_text() == "two"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_what_is_in_no_result_yet_is_lost_until_it_is_kept(tmp_path):
+    paid = [Entry(str(KEY), 0, 0, "sampled_tokens", 5), Entry(str(KEY), 0, 0, "model_calls", 1)]
+    with Store(tmp_path) as store:
+        ledger = Ledger(sink=store.enter)
+        ledger.reserve(tokens=5, calls=1).settle(paid, later=True)
+        assert store.totals("train") == {}
+        assert store.totals("lost train", 3) == {"sampled_tokens": 5, "model_calls": 1}
+        ledger.keep(paid)
+        assert [*store.entries()] == sorted(paid)
+        assert ledger.totals == {"sampled_tokens": 5, "model_calls": 1} == store.totals()
+    question = Ledger(redoes=False)
+    question.enter([*paid, *map(lost, paid)])
+    assert question.totals["sampled_tokens"] == 5 and question.calls == 1
+
+
+def test_what_is_run_again_after_a_stop_is_told_apart():
+    #   0 task > 1: ids 1 2 3, said 4 5 > 2: ids .. 6, said 7; only what call 1 ran is paid
+    tree = Tree({"id": "a"})
+    one = tree.append(Node(0, "m", prompt=ids([1, 2, 3]), tokens=ids([4, 5]), finish="stop"))
+    more = {"episode": 0, "step": 1, "turn": 1, "finish": "stop"}
+    tree.append(Node(one, "m", prompt=ids([6]), tokens=ids([7]), **more))
+    costs = [
+        Entry(str(KEY), 0, 0, "prompt_tokens_computed", 3),
+        Entry(str(KEY), 0, 1, "prompt_tokens_computed", 2),  # 5, whose keys nobody had, and 6
+    ]
+    before = Before.of({KEY: Stored(tree, False, [])}, costs)
+    assert before.known(ids([1, 2, 3, 4, 5, 6, 9])) == 6
+    assert before.again(ids([1, 2, 3, 4, 5, 6]), 6) == 6  # asked before: its logits were kept
+    assert before.again(ids([1, 2, 3, 4]), 4) == 3  # the last is run again for its logits
+    assert before.again(ids([1, 2, 9, 9]), 4) == 2
+    assert before.again(ids([1, 2, 3, 9]), 1) == 0  # found in the cache, all but the last
+    other = Before.of({KEY: Stored(tree, False, [])}, costs[:1])
+    assert other.again(ids([1, 2, 3, 4, 5, 6]), 6) == 4  # call 2 found all of it: another paid
+    guide = Before()
+    assert guide.read([ids([1, 2]), ids([1, 2, 3])]) == 3
+    assert guide.new([ids([1, 2, 4])]) == 1
