@@ -99,3 +99,40 @@ def test_known_tells_what_is_computed_and_changes_nothing():
     assert tree.known(ids([1, 2, 9])) == 2
     assert tree.known(ids([7])) == 0
     assert len(list(tree._runs())) == 1
+
+
+def tokens_of(run):
+    return ids(t for r in run.path() for t in r.tokens)
+
+
+@settings(deadline=None, max_examples=100)
+@given(SEQUENCES, SEQUENCES, SEQUENCES)
+def test_a_run_starts_from_its_parents_state(first, kept, second):
+    tree = PrefixTree(10**6, logits_cost=3, state_cost=2)
+    for wave in (first, second):
+        ends = [tree.add(ids(prompt)) for prompt in wave]
+        again = sum(len(run.tokens) for run in tree.pending)
+        assert sum(fresh for _, fresh in ends) == again
+        while tree.pending:
+            ready = tree.ready()
+            assert ready
+            for run in ready:
+                if run.parent.parent is not None:
+                    assert run.parent.state[0].item() == digest(tokens_of(run.parent))
+                whole = tokens_of(run)
+                values = [digest(whole[: i + 1]) for i in range(run.start, len(whole))]
+                told = torch.tensor([values[-1]])
+                tree.fill(run, tensor(values), told, (told,))
+        for (run, _), prompt in zip(ends, wave):
+            check(run, prompt)
+            assert tree.known(ids(prompt)) == len(prompt)
+        for tokens in kept:
+            values = [digest(tokens[: i + 1]) for i in range(len(tokens))]
+            tree.give(ids(tokens), tensor(values), (torch.tensor([values[-1]]),))
+        runs = list(tree._runs())
+        held = sum(len(r.tokens) + 3 * (r.logits is not None) for r in runs)
+        assert tree.held == held + 2 * sum(r.state is not None for r in runs)
+        assert all(r.state is None or r.state[0].item() == digest(tokens_of(r)) for r in runs)
+    tree.budget = 0
+    tree.trim()
+    assert tree.held == 0 and not list(tree._runs())
