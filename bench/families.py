@@ -49,6 +49,7 @@ from hornbeam.tree import Node, Tree, floats, ids
 
 TOLERANCE = 1e-4
 FLOOR = 1e-3
+MOST = 3_000_000  # parameters; a family that the settings below do not make tiny is not built
 WINDOWS = (4, 13)
 COLUMNS = ("packed", "flat", "engine", "value head")
 SETS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
@@ -115,6 +116,10 @@ def made(kind: str, window: int, more: dict[str, Any], auto: Any = AutoModelForC
     config = settings(kind, window, more)
     if auto is not AutoModelForCausalLM:
         config.num_labels = 1
+    with torch.device("meta"):
+        size = sum(p.numel() for p in auto.from_config(config).parameters())
+    if size > MOST:
+        raise ValueError(f"{size:,} parameters: its configuration here is not tiny")
     return loud(auto.from_config(config))
 
 
