@@ -108,7 +108,8 @@ class Clerk:
                 moved = self._hear() + self._begin()
                 pause = SOONEST if moved or news else min(2 * pause, LATEST)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), pause)
+                    async with asyncio.timeout(pause):  # wait_for may swallow a cancel (3.11)
+                        await self._news.wait()
             raise self._lost
         finally:
             for task in list(self._in.values()):
