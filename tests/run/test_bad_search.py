@@ -194,7 +194,7 @@ def test_teams_that_cannot_be(hornbeam, edges, words):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ('label={strategy="beam"}', ["label.strategy", "whole runs"]),
+        ('label={strategy="beam"}', ["label.strategy", "outcomes"]),
         ("label.strategy=mtcs", ["mtcs", "'mcts'"]),
         ("label.simulation=3", ["simulation", "'simulations'"]),
         ("label.skip=40", ["label.skip", "40"]),
