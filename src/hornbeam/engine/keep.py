@@ -26,13 +26,17 @@ from hornbeam.errors import ModelError
 
 FAR = 100_003  # more than any window, chunk or training length of today is likely to divide
 KNOWN = {
-    kinds.DynamicLayer,
-    kinds.DynamicSlidingWindowLayer,
-    kinds.DynamicIndexedLayer,
-    kinds.LinearAttentionLayer,
-    kinds.LinearAttentionAndFullAttentionLayer,
-    kinds.LinearAttentionAndSlidingWindowAttentionLayer,
-    kinds.DummyLayer,
+    getattr(kinds, name)
+    for name in (
+        "DynamicLayer",
+        "DynamicSlidingWindowLayer",
+        "DynamicIndexedLayer",
+        "LinearAttentionLayer",
+        "LinearAttentionAndFullAttentionLayer",
+        "LinearAttentionAndSlidingWindowAttentionLayer",
+        "DummyLayer",  # newer than transformers 5.19
+    )
+    if hasattr(kinds, name)
 }
 
 
