@@ -8,7 +8,7 @@ of each row alone; the local engine samples cold, forked and second turns, and i
 compared with plain forwards; a value head's outputs and gradients likewise. An error is relative to
 the largest value (of a gradient: of its parameter, or a thousandth of the largest of all). A cell
 is right below `TOLERANCE`, refused where a `ModelError` or `DataError` says so in a line, else it
-is wrong, and the script exits with 1. Takes a quarter of an hour on one core; `--docs` writes the
+is wrong, and the script exits with 1. Takes some five minutes on one core; `--docs` writes the
 table.
 """
 
