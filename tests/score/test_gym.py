@@ -39,16 +39,14 @@ def test_sets_without_answers_are_scored():
     assert scores(Task("t", "?", None, boxes), "0", "[1]") == [0.0, 0.0]  # they make it raise
 
 
-def test_no_answer_is_run_as_python(tmp_path):
-    made = tmp_path / "made"
-    run = f"[open({str(made)!r}, 'w').close()]"
-    parsed = f"__import__('pathlib').Path({str(made)!r}).touch()"
+def test_no_answer_is_run_as_python():
     queens, sums = task_of("n_queens"), task_of("countdown")
     right = queens.data["metadata"]["valid_answers"][0]
     as_list = json.dumps([row.split() for row in right.splitlines()])
-    assert scores(queens, run, right, as_list)[1:] == [1.0, 0.5]
-    assert scores(sums, parsed, sums.answer) == [0.0, 1.0]
-    assert not made.exists()
+    computed = f"[row for row in {as_list}]"  # worth as much as the list only to who runs it
+    paid = scores(queens, computed, right, as_list)
+    assert paid[0] < paid[2] == 0.5 and paid[1] == 1.0
+    assert scores(sums, "2__3", sums.answer) == [0.0, 1.0]  # no name of Python's own is parsed
 
 
 def test_a_scorer_has_the_options_of_its_task():
