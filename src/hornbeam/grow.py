@@ -251,7 +251,8 @@ class _Growth:
             most, read = guide.most(self.tree, grown), self.read.get(guide.column)
             if read is not None:
                 most = min(most, read.new([self.tree.sequence(i) for i in grown]))
-            with self.ledger.reserve(tokens=most, calls=most > 0) as room:
+            ids = getattr(guide, "reads_ids", False)  # counts though all was kept: that is timing
+            with self.ledger.reserve(tokens=most, calls=ids or most > 0) as room:
                 live.leave()
                 try:
                     said = await guide.judge(self.tree, grown)
@@ -262,7 +263,7 @@ class _Growth:
                     known = [i for i, v in zip(grown, said.values) if v is not None]
                     fresh = min(fresh, read.read([self.tree.sequence(i) for i in known]))
                 paid = Entry(str(self.key), node.episode, node.turn, "scorer_tokens", fresh)
-                if most:
+                if most or (ids and any(value is not None for value in said.values)):
                     room.settle([paid._replace(kind="scorer_calls", amount=1), paid])
                 if again := said.tokens - fresh:
                     self.ledger.enter([lost(paid._replace(amount=again))])
