@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 from array import array
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -87,7 +87,7 @@ class Driver:
         self._queue: deque[Effect] = deque()
         self._record = effects_of(path)
         self._issued = self._asks = self._told = self._sampled = 0
-        self._said: dict[int, Answers[array[int]]] = {}
+        self._said: dict[int, Answers[array[int]]] = defaultdict(Answers)
         self._seed = seed  # of the last ask told; the tree's before the first
         self._random: tuple[int, dict[str, random.Random]] = (-1, {})  # effects told; by scope
         self._draft: Node | None = None  # the node whose calls are still coming
@@ -385,7 +385,7 @@ class Driver:
 
     def _said_by(self, agent: str) -> Answers[array[int]]:
         """What was sampled on this path by policies with this agent's chat."""
-        return self._said.setdefault(id(self._live.chat(agent)), Answers())
+        return self._said[id(self._live.chat(agent))]
 
     def _drop(self, main: asyncio.Task[Any]) -> None:
         """Cancel what still runs, here and outside, and swallow what nobody will read."""

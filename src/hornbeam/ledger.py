@@ -55,7 +55,8 @@ class Entry(NamedTuple):
 
 def lost(entry: Entry, sign: int = 1) -> Entry:
     """The entry as one of what was paid and is in no result."""
-    return entry._replace(tree=f"{LOST} {entry.tree}", amount=sign * entry.amount)
+    tree, episode, turn, kind, amount = entry
+    return Entry(f"{LOST} {tree}", episode, turn, kind, sign * amount)
 
 
 NO_BUDGET = Budget()
@@ -67,6 +68,7 @@ class Ledger:
 
     `spent` are the sums of an earlier part of this run, `sink` keeps entries (`Store.enter`).
     `redoes` says whether what is in no result counts: not where the budget is that of a method.
+    `lasts` says whether entries outlive the process: else none is told to be paid in vain.
     """
 
     def __init__(
@@ -76,8 +78,9 @@ class Ledger:
         clock: Callable[[], float] = time.monotonic,
         sink: Sink | None = None,
         redoes: bool = True,
+        lasts: bool = True,
     ) -> None:
-        self.budget, self._redoes = budget, redoes
+        self.budget, self._redoes, self._lasts = budget, redoes, lasts and sink is not None
         self.totals: dict[str, float] = dict(spent)
         self._tokens = sum(spent.get(kind, 0) for kind in TOKENS)
         self._calls = sum(spent.get(kind, 0) for kind in CALLS)
@@ -125,11 +128,11 @@ class Ledger:
 
     def later(self, entries: Sequence[Entry]) -> None:
         """Count entries that are in no result yet: a process killed before `keep` paid in vain."""
-        self._enter(entries, [lost(entry) for entry in entries])
+        self._enter(entries, [lost(entry) for entry in entries] if self._lasts else entries)
 
     def keep(self, entries: Sequence[Entry]) -> None:
         """What was entered for later is in a result from now on: told to the sink alone."""
-        if self._sink is not None and entries:
+        if self._lasts and self._sink is not None and entries:
             self._sink([*(lost(entry, -1) for entry in entries), *entries])
 
     def _enter(self, entries: Sequence[Entry], kept: Sequence[Entry]) -> None:

@@ -63,13 +63,14 @@ def grow_trees(
     scorer = None if score is None else FunctionScorer(score)
 
     async def run() -> list[Tree]:
+        told = warning_of_state(lambda entries: None, tools, warnings.warn)
         grower = Grower(
             program,
             speakers,
             strategy or Independent(),
             scorer,
             LocalWorkers(tools),
-            Ledger(budget, sink=warning_of_state(lambda entries: None, tools, warnings.warn)),
+            Ledger(budget, sink=told, lasts=False),
         )
         starts = [
             (TreeKey("grown", 0, number), Tree(task.to_json(), seed=seed + number))

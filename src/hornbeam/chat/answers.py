@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Generic, TypeVar
 from hornbeam.chat.base import Message
 
 T = TypeVar("T")
+Key = tuple[int, str, str]  # the place before a message (or 0), its role, its text
 _sorted = json.JSONEncoder(sort_keys=True).encode
 
 
@@ -18,8 +18,8 @@ _sorted = json.JSONEncoder(sort_keys=True).encode
 class Answer(Generic[T]):
     """One answer: where it stood (all messages before it, the last of them) and what is kept."""
 
-    place: bytes
-    before: bytes
+    place: int
+    before: Key | None
     kept: T
 
 
@@ -34,57 +34,88 @@ class Answers(Generic[T]):
 
     def __init__(self) -> None:
         self._said: dict[str, list[Answer[T]]] = {}
-        self._told: set[bytes] = set()  # places behind assistant messages that quoted none
+        self._at: dict[tuple[int, str], Answer[T]] = {}  # the latest of a text at a place
+        self._told: set[int] = set()  # places behind assistant messages that quoted none
+        self._chain: dict[Key, int] = {}  # a place for each message behind each place
+        self._last: list[Message] = []  # the conversation looked at last, and its places
+        self._found = [0]
+        self._asked: tuple[int, dict[int, T]] = -1, {}  # what was found since the last answer
 
     def add(self, messages: Sequence[Message], text: str, kept: T) -> None:
         """Keep an answer to these messages."""
-        places = _places(messages)
-        found = self._find(messages, places)
+        places = self._places(messages)
+        asked, found = self._asked
+        if asked != places[-1]:
+            found = self._find(messages, places)
         for n, message in enumerate(messages):
             if message["role"] == "assistant" and n not in found:
                 self._told.add(places[n + 1])
-        before = _digest(messages[-1]) if messages else b""
-        self._said.setdefault(text, []).append(Answer(places[-1], before, kept))
+        before = _key(0, messages[-1]) if messages else None
+        answer = Answer(places[-1], before, kept)
+        self._said.setdefault(text, []).append(answer)
+        self._at[places[-1], text] = answer
+        self._asked = -1, {}
 
     def find(self, messages: Sequence[Message]) -> dict[int, T]:
         """What is kept of the answers that these messages quote, by the message's index."""
         said = any(m["role"] == "assistant" and m["content"] in self._said for m in messages)
-        return self._find(messages, _places(messages)) if said else {}
+        places = self._places(messages)
+        self._asked = places[-1], self._find(messages, places) if said else {}
+        return self._asked[1]
 
-    def _find(self, messages: Sequence[Message], places: Sequence[bytes]) -> dict[int, T]:
+    def _find(self, messages: Sequence[Message], places: Sequence[int]) -> dict[int, T]:
         quotes = [
             n
-            for n, message in reversed(list(enumerate(messages)))
-            if message["role"] == "assistant"
-            and message["content"] in self._said
+            for n in range(len(messages) - 1, -1, -1)
+            if messages[n]["role"] == "assistant"
+            and messages[n]["content"] in self._said
             and places[n + 1] not in self._told
         ]
         found: dict[int, Answer[T]] = {}
-        taken: set[int] = set()
-        for fits in (
-            lambda answer, n: answer.place == places[n],
-            lambda answer, n: n > 0 and answer.before == _digest(messages[n - 1]),
-            lambda answer, n: True,
-        ):
+        for n in quotes:
+            answer = self._at.get((places[n], messages[n]["content"]))
+            if answer is not None:
+                found[n] = answer
+        if len(found) < len(quotes):
+            self._find_elsewhere(messages, quotes, found)
+        return {n: found[n].kept for n in sorted(found)}
+
+    def _find_elsewhere(
+        self, messages: Sequence[Message], quotes: Sequence[int], found: dict[int, Answer[T]]
+    ) -> None:
+        """Find the answers of quotes that stand at another place than they were given at."""
+        taken = {id(answer) for answer in found.values()}
+        for near in (True, False):
             for n in quotes:
                 said = self._said[messages[n]["content"]] if n not in found else []
+                before = _key(0, messages[n - 1]) if n else None
                 for answer in reversed(said):
-                    if id(answer) not in taken and fits(answer, n):
+                    fits = not near or (n > 0 and answer.before == before)
+                    if fits and id(answer) not in taken:
                         found[n] = answer
                         taken.add(id(answer))
                         break
-        return {n: found[n].kept for n in sorted(found)}
+
+    def _places(self, messages: Sequence[Message]) -> list[int]:
+        """A number for what stands before each place, the one behind the last included.
+
+        A conversation grows: what it shares with the one before is not looked up again.
+        """
+        same = len(self._last)
+        if list(messages[:same]) != self._last:
+            pairs = zip(messages, self._last)
+            same = next((n for n, (now, then) in enumerate(pairs) if now != then), len(messages))
+        out, chain = self._found[: same + 1], self._chain
+        at = out[-1]
+        for n in range(same, len(messages)):
+            at = chain.setdefault(_key(at, messages[n]), len(chain) + 1)
+            out.append(at)
+        self._last, self._found = list(messages), out
+        return out
 
 
-def _digest(message: Message) -> bytes:
-    plain = len(message) == 2
-    text = f"{message['role']}\0{message['content']}" if plain else _sorted(dict(message))
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def _places(messages: Sequence[Message]) -> list[bytes]:
-    """A digest of the messages before each place, the one behind the last included."""
-    out = [b""]
-    for message in messages:
-        out.append(hashlib.blake2b(out[-1] + _digest(message), digest_size=16).digest())
-    return out
+def _key(at: int, message: Message) -> Key:
+    text = message["content"]
+    if len(message) != 2 or not isinstance(text, str):
+        text = _sorted(dict(message))
+    return at, message["role"], text
