@@ -206,11 +206,12 @@ class EpisodeEffects:
             finally:
                 self.enter()
             again = before.again(context, done.computed) if before else 0
+            where = self.tree, place.episode, place.turn
             paid = [
-                self._entry(place, "model_calls", 1),
-                self._entry(place, "sampled_tokens", len(done.tokens)),
-                self._entry(place, "prompt_tokens_computed", done.computed - again),
-                self._entry(place, "prompt_tokens_cached", done.cached + again),
+                Entry(*where, "model_calls", 1),
+                Entry(*where, "sampled_tokens", len(done.tokens)),
+                Entry(*where, "prompt_tokens_computed", done.computed - again),
+                Entry(*where, "prompt_tokens_cached", done.cached + again),
             ]
             room.settle(paid, later=True)
             self._asked.setdefault((place.episode, place.turn), []).extend(paid)

@@ -105,13 +105,16 @@ def told(said: Sequence[Node | Piece], chat: Chat) -> tuple[str, array[int]]:
 
     Without tags where the pieces' own texts have none: the agent's setting, or an older record.
     """
+    if len(said) == 1:
+        (piece,) = said
+        text = chat.text(piece.tokens)
+        return text if piece.text == text else chat.decode(piece.tokens), piece.tokens[:]
     tokens = ids()
     for piece in said:
         tokens = tokens + piece.tokens
-    text, alone = chat.text(tokens), len(said) == 1
-    if any(piece.text != (text if alone else chat.text(piece.tokens)) for piece in said):
-        text = chat.decode(tokens)
-    return text, tokens
+    if any(piece.text != chat.text(piece.tokens) for piece in said):
+        return chat.decode(tokens), tokens
+    return chat.text(tokens), tokens
 
 
 def own(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from hornbeam.tree import ids
@@ -66,6 +67,12 @@ class Chat(Protocol):
         ...
 
 
+@lru_cache(maxsize=4096)  # a conversation that grows says the same messages again
+def _bytes(text: str) -> array[int]:
+    """A text's bytes as ids, not to be changed."""
+    return ids(list(text.encode()))  # an array made of bytes would read them as machine words
+
+
 class ByteChat:
     """UTF-8 bytes as ids, for scripted engines: `role: content` lines, 0 ends an answer."""
 
@@ -77,16 +84,16 @@ class ByteChat:
         out = ids()
         for number, message in enumerate(messages):
             content, tokens = message["content"], said.get(number)
-            out.extend(f"{message['role']}: ".encode())
-            out.extend(content.encode() if tokens is None else tokens)
+            out.extend(_bytes(f"{message['role']}: "))
+            out.extend(_bytes(content) if tokens is None else tokens)
             if tokens is None or not tokens or tokens[-1] != 0:
                 out.append(0)
-        out.extend(b"assistant: ")
+        out.extend(_bytes("assistant: "))
         return out
 
     def encode(self, text: str) -> array[int]:
         """The text's bytes."""
-        return ids(list(text.encode()))  # an array made of bytes would read them as machine words
+        return _bytes(text)[:]
 
     def quote(self, text: str) -> array[int]:
         """The text's bytes, zeros left out."""
@@ -94,7 +101,8 @@ class ByteChat:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The bytes' text, zeros left out."""
-        return bytes(list(tokens)).replace(b"\0", b"").decode("utf-8", errors="replace")
+        said = tokens.tolist() if isinstance(tokens, array) else list(tokens)
+        return bytes(said).replace(b"\0", b"").decode("utf-8", errors="replace")
 
     def text(self, tokens: Sequence[int]) -> str:
         """The bytes' text, zeros left out."""

@@ -165,8 +165,8 @@ class Trainer(Run):
                         await self._look("train", "eval", step + 1)
                 self._checkpoint(steps)
                 await self._look("final", "eval", steps)
+                await self._tell_all(steps)
             self.policies.save(self.path / "final")
-            self._tell_steps()
             self.folder.rewrite_metrics()
             return self.folder.report(self.policies.chats)
         finally:
@@ -312,6 +312,14 @@ class Trainer(Run):
                 rows = {name: each[self.told_to].row for name, each in trained.items()}
                 super()._metric(self._joined(rows))
             self.told_to += 1
+
+    async def _tell_all(self, steps: int) -> None:
+        """Tell the last rows too: what another has learned may be kept a moment after it spoke."""
+        for _ in range(100):
+            self._tell_steps()
+            if self.told_to >= steps:
+                return
+            await asyncio.sleep(0.1)
 
     def _joined(self, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
         """One row of a step out of those of all policies, as a joint run writes it."""
