@@ -33,7 +33,6 @@ ERRORS = (
     AttributeError,
     LookupError,
     AssertionError,
-    NotImplementedError,
     ModelError,
 )
 
