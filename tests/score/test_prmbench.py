@@ -190,14 +190,6 @@ def test_the_command(tmp_path: Path) -> None:
     assert "1 of 7 items have no verdict." in shown
 
 
-@pytest.mark.parametrize("command", ["prmbench", "processbench"])
-def test_help_shows_what_stands_in_brackets(command: str) -> None:
-    shown = CliRunner().invoke(app, ["eval", command, "--help"]).output
-    text = " ".join(shown.replace("│", " ").split())
-    assert f"a judge goes on with it [runs/{command}-DIR]." in text
-    assert "as cuda [cpu]." in text
-
-
 def test_a_fitted_model_is_evaluated(fitted, tmp_path: Path) -> None:  # noqa: F811
     rows = [ROW, {**ROW, "idx": "p_8", "error_steps": [1]}, OURS]
     file, out = write(tmp_path / "bench.jsonl", rows), tmp_path / "said.jsonl"

@@ -15,7 +15,10 @@ from hornbeam.cli.search import told_recipe
 def anchor_command(
     recipe: RecipeArgument,
     model: Annotated[
-        str | None, typer.Option("--model", help="The reference policy [anchor.model].")
+        str | None,
+        typer.Option(
+            "--model", help="The reference policy.", show_default="the recipe's anchor.model"
+        ),
     ] = None,
     sets: Sets = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

@@ -20,7 +20,8 @@ def chunks_command(
     recipe: RecipeArgument,
     out: Out,
     run: Annotated[
-        Path | None, typer.Option("--run", help="Run folder of the answers [runs/NAME-chunks].")
+        Path | None,
+        typer.Option("--run", help="Run folder of the answers.", show_default="runs/NAME-chunks"),
     ] = None,
     model: Model = None,
     sets: Sets = None,
@@ -58,12 +59,19 @@ def select_command(
     ] = "score",
     where: Annotated[
         list[str] | None,
-        typer.Option(help='Instead of reward 1: a leaf\'s column, turns or tokens, "reward>=0.5".'),
+        typer.Option(
+            help='What a leaf must have, of its columns, turns and tokens: "reward>=0.5".',
+            show_default="reward>=1",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of --by outcome.")] = 0,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="What the trees were grown by [recipe.toml beside TREES]."),
+        typer.Option(
+            "--recipe",
+            help="What the trees were grown by.",
+            show_default="recipe.toml beside TREES",
+        ),
     ] = None,
     model: Model = None,
     sets: Sets = None,

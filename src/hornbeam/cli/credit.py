@@ -29,7 +29,7 @@ def credit_command(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write to this file, not to stdout.")
+        Path | None, typer.Option("--out", help="File to write.", show_default="stdout")
     ] = None,
 ) -> None:
     """Add the credit of METHOD to the trees of FILE; lines of one task id form one group."""

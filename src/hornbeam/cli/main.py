@@ -23,7 +23,16 @@ from hornbeam.errors import HornbeamError
 
 
 class Commands(TyperGroup):
-    """Commands of one word, and of two: `eval processbench` beside `eval RECIPE`."""
+    """Commands of one word, and of two: `eval processbench` beside `eval RECIPE`.
+
+    Help has no markup: brackets, stars and backticks are text. A list of commands says all of what
+    each is for, however narrow the screen.
+    """
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for command in self.commands.values():
+            command.short_help = (command.help or "").partition("\n\n")[0]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that the words name, and the words left."""
@@ -39,7 +48,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
 )
 app.command("train")(runs.train_command)
 app.command("eval")(runs.eval_command)
@@ -57,8 +66,8 @@ app.command("steps")(steps_command)
 app.command("view")(view_command)
 app.command("export")(runs.export_command)
 app.command("doctor")(doctor_command)
-app.add_typer(models.app, name="models")
-app.add_typer(recipes.app, name="recipes")
+app.add_typer(models.app, name="models", cls=Commands)
+app.add_typer(recipes.app, name="recipes", cls=Commands)
 
 
 def _version(wanted: bool) -> None:

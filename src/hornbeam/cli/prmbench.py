@@ -55,7 +55,11 @@ Count = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", help="Verdicts; a judge goes on with it [runs/prmbench-DIR]."),
+    typer.Option(
+        "--out",
+        help="Verdicts; a judge goes on with it.",
+        show_default="of a judge: runs/prmbench-DIR.jsonl",
+    ),
 ]
 
 

@@ -62,7 +62,8 @@ Tune = Annotated[
     str | None, typer.Option("--tune", metavar="SPLIT", help="Choose the threshold on this split.")
 ]
 Threshold = Annotated[
-    float | None, typer.Option("--threshold", help="A step of lower value is taken for wrong [0].")
+    float | None,
+    typer.Option("--threshold", help="A step of lower value is taken for wrong.", show_default="0"),
 ]
 Asked = Annotated[
     list[str] | None,
@@ -70,9 +71,15 @@ Asked = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", help="Predictions; a judge goes on with it [runs/processbench-DIR]."),
+    typer.Option(
+        "--out",
+        help="Predictions; a judge goes on with it.",
+        show_default="of a judge: runs/processbench-DIR.jsonl",
+    ),
 ]
-Device = Annotated[str | None, typer.Option("--device", help="Where weights lie, as cuda [cpu].")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="Where weights lie, as cuda.", show_default="cpu")
+]
 
 
 def processbench_command(

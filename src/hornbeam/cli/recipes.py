@@ -60,7 +60,8 @@ def print_command(name: Name) -> None:
 def copy_command(
     name: Name,
     target: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="Where to [NAME.toml here].")
+        Path | None,
+        typer.Argument(metavar="FILE", help="Where to.", show_default="NAME.toml here"),
     ] = None,
 ) -> None:
     """Copy a recipe to change it; never over a file that is there."""

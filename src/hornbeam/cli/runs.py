@@ -25,13 +25,17 @@ Sets = Annotated[
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
 Shared = Annotated[
     str | None,
-    typer.Option("--store", metavar="URL", help="Database of several trainers [DIR/run.db]."),
+    typer.Option(
+        "--store", metavar="URL", help="Database of several trainers.", show_default="DIR/run.db"
+    ),
 ]
 
 
 def train_command(
     recipe: RecipeArgument,
-    out: Annotated[Path | None, typer.Option("--out", help="Run folder [runs/NAME].")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run folder.", show_default="runs/NAME")
+    ] = None,
     sets: Sets = None,
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on in a folder that exists.")
@@ -39,27 +43,59 @@ def train_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved recipe and an estimate; stop.")
     ] = False,
-    gpu: Annotated[str, typer.Option("--gpu", help="Of a dry run: this GPU, as h100.")] = "",
-    gpus: Annotated[int, typer.Option("--gpus", help="Of a dry run: so many [1, 8, 64].")] = 0,
+    gpu: Annotated[
+        str,
+        typer.Option(
+            "--gpu",
+            help="Of a dry run: this GPU, as h100.",
+            show_default="h200 where the recipe names a GPU",
+        ),
+    ] = "",
+    gpus: Annotated[
+        int, typer.Option("--gpus", help="Of a dry run: so many.", show_default="1, 8, 64")
+    ] = 0,
     episode: Annotated[
-        int | None, typer.Option("--episode", help="Of a dry run: tokens of an episode.")
+        int | None,
+        typer.Option(
+            "--episode",
+            help="Of a dry run: tokens of an episode.",
+            show_default="the most there are",
+        ),
     ] = None,
     policy: Annotated[
         str | None,
-        typer.Option("--policy", help="Train this policy only, beside processes for the others."),
+        typer.Option(
+            "--policy",
+            help="Train this policy only, beside processes for the others.",
+            show_default="all",
+        ),
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option("--store", metavar="URL", help="Database that they share [DIR/run.db]."),
+        typer.Option(
+            "--store", metavar="URL", help="Database that they share.", show_default="DIR/run.db"
+        ),
     ] = None,
     workers: Annotated[
-        str | None, typer.Option("--workers", metavar="KIND", help="local, or ray: a cluster's.")
+        str | None,
+        typer.Option(
+            "--workers",
+            metavar="KIND",
+            help="local, or ray: a cluster's.",
+            show_default="the recipe's",
+        ),
     ] = None,
     growers: Annotated[
-        int | None, typer.Option("--growers", help="Ray actors that grow trees.")
+        int | None,
+        typer.Option("--growers", help="Ray actors that grow trees.", show_default="the recipe's"),
     ] = None,
     address: Annotated[
-        str | None, typer.Option("--address", help="Ray's: auto, HOST:6379 [a cluster of its own].")
+        str | None,
+        typer.Option(
+            "--address",
+            help="Ray's: auto, HOST:6379.",
+            show_default="the recipe's, else a cluster of its own",
+        ),
     ] = None,
     ranks: Annotated[
         int, typer.Option("--ranks", min=1, help="Shard the weights over so many processes.")
@@ -139,7 +175,8 @@ def _train(told: Recipe, base: Path, folder: Path, policy: str | None, group: An
 def eval_command(
     recipe: RecipeArgument,
     model: Annotated[
-        str | None, typer.Option("--model", help="Weights to evaluate [the recipe's].")
+        str | None,
+        typer.Option("--model", help="Weights to evaluate.", show_default="the recipe's"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write the trees as JSON lines.")
@@ -182,9 +219,14 @@ def eval_command(
 
 def export_command(
     run: Folder,
-    out: Annotated[Path | None, typer.Option("--out", help="File [DIR/trees.jsonl].")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write.", show_default="DIR/trees.jsonl")
+    ] = None,
     stage: Annotated[
-        str | None, typer.Option("--stage", help="Only trees of train, start, warm start or eval.")
+        str | None,
+        typer.Option(
+            "--stage", help="Only trees of train, start, warm start or eval.", show_default="all"
+        ),
     ] = None,
     store: Shared = None,
 ) -> None:

@@ -17,8 +17,10 @@ from hornbeam.errors import DataError, RecipeError
 from hornbeam.search.chunk_labels import apply, chunk_label, methods
 from hornbeam.treefile import from_json, json_line, read_records
 
-Out = Annotated[Path | None, typer.Option("--out", help="Run folder [runs/NAME-COMMAND].")]
-Model = Annotated[str | None, typer.Option("--model", help="Weights [the recipe's].")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Run folder.", show_default="runs/NAME-search")
+]
+Model = Annotated[str | None, typer.Option("--model", help="Weights.", show_default="the recipe's")]
 
 
 def search_command(
@@ -63,16 +65,25 @@ def label_command(
         typer.Argument(metavar="RECIPE|RULE", help=f"A recipe, or one of {', '.join(methods)}."),
     ],
     file: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="With a RULE: tree lines; - is stdin.")
+        str | None, typer.Argument(metavar="FILE", help="With a RULE: tree lines; - is stdin.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Run folder [runs/NAME-label]; with a RULE a file [stdout]."),
+        typer.Option(
+            "--out",
+            help="Run folder; with a RULE a file.",
+            show_default="runs/NAME-label; with a RULE stdout",
+        ),
     ] = None,
     model: Model = None,
     sets: Sets = None,
     method: Annotated[
-        str | None, typer.Option("--method", help="Label by this strategy: mcts or rollouts.")
+        str | None,
+        typer.Option(
+            "--method",
+            help="Label by this strategy: mcts or rollouts.",
+            show_default="the recipe's",
+        ),
     ] = None,
 ) -> None:
     """Search the training tasks of RECIPE for values of steps; writes trees with Q columns.
@@ -146,7 +157,8 @@ def fit_command(
     out: Annotated[Path, typer.Option("--out", help="Folder for the fitted model.")],
     model: Model = None,
     column: Annotated[
-        str | None, typer.Option("--column", help="Targets [q; reward for objective outcome].")
+        str | None,
+        typer.Option("--column", help="Targets.", show_default="q; reward for objective outcome"),
     ] = None,
     sets: Sets = None,
 ) -> None:

@@ -17,7 +17,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def serve_command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, or a known name.")],
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port there.")] = 8000,
     sets: Sets = None,
 ) -> None:
     """Serve MODEL by vLLM for engine.kind = "http" and "vllm_server"; --set gives its settings."""

@@ -22,7 +22,8 @@ def view_command(
         typer.Option("--tree", help="Print one tree: train/12/0; of a file its number or task id."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Of a file: the page [FILE.html beside it].")
+        Path | None,
+        typer.Option("--out", help="Of a file: the page.", show_default="FILE.html beside it"),
     ] = None,
     store: Shared = None,
 ) -> None:
