@@ -13,14 +13,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pydantic import Field
+
 from hornbeam.chat import Chat
 from hornbeam.errors import EngineError, PromptTooLong
+from hornbeam.settings import Settings
 from hornbeam.tree import floats, ids
 
 # What engines with a copy of the weights take: (Hugging Face name, tensor) of the present ones.
 Weights = Callable[[], Iterable[tuple[str, Any]]]
 # The trainer's log-probs of tokens after a context, at temperature 1.
 Probe = Callable[[Sequence[int], Sequence[int]], Sequence[float]]
+
+
+class LocalSettings(Settings):
+    """Room of the local engine; they stand here, as that imports torch."""
+
+    max_batch: int = Field(64, ge=1)  # requests in flight; more wait
+    cache_tokens: int = Field(32768, ge=0)  # budget of kept prefixes, in tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,29 +16,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from hornbeam.chat import Chat
-from hornbeam.engine.base import Completion, Request, Turnstile, Weights, room
+from hornbeam.engine.base import (
+    Completion,
+    LocalSettings,
+    Request,
+    Turnstile,
+    Weights,
+    room,
+)
 from hornbeam.engine.network import Network
 from hornbeam.engine.prefix import PrefixTree, Run
 from hornbeam.engine.sampling import pick, uniforms
 from hornbeam.engine.slots import Slots, widths
 from hornbeam.engine.trial import settled
 from hornbeam.errors import EngineError, EngineLost
-from hornbeam.settings import Settings
 from hornbeam.tree import floats, ids
 
 FEW = 8  # see `_admissible`
 HOPS = 8  # turns of the event loop without news after which no client is on its way
-
-
-class LocalSettings(Settings):
-    """Room of the local engine."""
-
-    max_batch: int = Field(64, ge=1)  # requests in flight; more wait
-    cache_tokens: int = Field(32768, ge=0)  # budget of kept prefixes, in tokens
 
 
 DEFAULT = LocalSettings()

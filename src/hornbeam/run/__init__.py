@@ -1,12 +1,19 @@
-"""The run: a recipe wired up and run to its end, resumable; the only place that knows all."""
+"""The run: a recipe wired up and run to its end, resumable; the only place that knows all.
 
-from hornbeam.run.figures import measure
-from hornbeam.run.folder import Folder, report
-from hornbeam.run.loop import Run
-from hornbeam.run.policies import Policies
-from hornbeam.run.recipe import Recipe, load_recipe
-from hornbeam.run.watch import Watch
-from hornbeam.run.wire import Plan, World, load_policies, model_folder, plan
+What the door names is imported when it is asked for: a recipe is read and checked without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hornbeam.run.figures import measure
+    from hornbeam.run.folder import Folder, report
+    from hornbeam.run.loop import Run
+    from hornbeam.run.policies import Policies
+    from hornbeam.run.recipe import Recipe, load_recipe
+    from hornbeam.run.watch import Watch
+    from hornbeam.run.wire import Plan, World, load_policies, model_folder, plan
 
 __all__ = [
     "Folder",
@@ -23,3 +30,20 @@ __all__ = [
     "plan",
     "report",
 ]
+
+_ROOMS = {
+    "figures": ("measure",),
+    "folder": ("Folder", "report"),
+    "loop": ("Run",),
+    "policies": ("Policies",),
+    "recipe": ("Recipe", "load_recipe"),
+    "watch": ("Watch",),
+    "wire": ("Plan", "World", "load_policies", "model_folder", "plan"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{room}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,11 +11,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from hornbeam.errors import RecipeError
-from hornbeam.run.policies import Policies
 from hornbeam.run.recipe import Recipe
 from hornbeam.tree import INJECTED, Tree
+
+if TYPE_CHECKING:
+    from hornbeam.run.policies import Policies
 
 Grow = Callable[[int], Awaitable[list[Tree]]]
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.chat import Chat, TemplateChat
-from hornbeam.engine.base import Engine
-from hornbeam.engine.local import LocalEngine, LocalSettings
+from hornbeam.engine.base import Engine, LocalSettings
 from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import RecipeError
 from hornbeam.run.judges import judge_folder
@@ -44,6 +43,8 @@ def engine_of(
     how = engine_settings(recipe.engine)
     exact = recipe.run.resume == "exact"
     if isinstance(how, LocalSettings):
+        from hornbeam.engine.local import LocalEngine
+
         own = deepcopy(model) if copied else model
         weights = model.named_parameters if copied else None
         return LocalEngine(own, chat, how, deterministic=exact, weights=weights)

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hornbeam import models
 from hornbeam.chat import Answers, Chat
@@ -21,7 +21,6 @@ from hornbeam.programs import Demonstration, make_program
 from hornbeam.programs.load import load_module
 from hornbeam.programs.talk import Turn
 from hornbeam.run.engines import engine_settings
-from hornbeam.run.policies import Member, Policies, Voice
 from hornbeam.run.recipe import Recipe
 from hornbeam.score import PARTS, reward_parts, scope_rewards
 from hornbeam.score.rules import RewardSettings, RuleScorer, check_task, make_scorer
@@ -33,8 +32,11 @@ from hornbeam.train.sft import Example
 from hornbeam.tree import Tree
 from hornbeam.workers.local import LocalWorkers
 
+if TYPE_CHECKING:  # they import torch: a recipe is read and checked without it
+    from hornbeam.run.policies import Member, Policies, Voice
+
 Say = Callable[[str], None]
-Load = Callable[[Recipe, Path, Say, Voice | None], Policies]
+Load = Callable[[Recipe, Path, Say, "Voice | None"], "Policies"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,8 @@ def bf16_is_slow(recipe: Recipe) -> bool:
 
 def load_policies(recipe: Recipe, folder: Path, say: Say, voice: Voice | None = None) -> Policies:
     """The policies with their losses, optimisers and adapters; `folder` is for tiny models."""
+    from hornbeam.run.policies import Policies
+
     return Policies(recipe, model_folders(recipe, folder, say), voice)
 
 
