@@ -13,6 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hornbeam.cli.options import (
+    Address,
+    DryRun,
+    Episode,
+    Gpu,
+    Gpus,
+    Growers,
+    Policy,
+    Ranks,
+    Resume,
+    RunFolder,
+    Workers,
+)
 from hornbeam.errors import RecipeError, StoreError
 
 if TYPE_CHECKING:
@@ -33,73 +46,19 @@ Shared = Annotated[
 
 def train_command(
     recipe: RecipeArgument,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Run folder.", show_default="runs/NAME")
-    ] = None,
+    out: RunFolder = None,
     sets: Sets = None,
-    resume: Annotated[
-        bool, typer.Option("--resume/--no-resume", help="Go on in a folder that exists.")
-    ] = True,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved recipe and an estimate; stop.")
-    ] = False,
-    gpu: Annotated[
-        str,
-        typer.Option(
-            "--gpu",
-            help="Of a dry run: this GPU, as h100.",
-            show_default="h200 where the recipe names a GPU",
-        ),
-    ] = "",
-    gpus: Annotated[
-        int, typer.Option("--gpus", help="Of a dry run: so many.", show_default="1, 8, 64")
-    ] = 0,
-    episode: Annotated[
-        int | None,
-        typer.Option(
-            "--episode",
-            help="Of a dry run: tokens of an episode.",
-            show_default="the most there are",
-        ),
-    ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            "--policy",
-            help="Train this policy only, beside processes for the others.",
-            show_default="all",
-        ),
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            "--store", metavar="URL", help="Database that they share.", show_default="DIR/run.db"
-        ),
-    ] = None,
-    workers: Annotated[
-        str | None,
-        typer.Option(
-            "--workers",
-            metavar="KIND",
-            help="local, or ray: a cluster's.",
-            show_default="the recipe's",
-        ),
-    ] = None,
-    growers: Annotated[
-        int | None,
-        typer.Option("--growers", help="Ray actors that grow trees.", show_default="the recipe's"),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address",
-            help="Ray's: auto, HOST:6379.",
-            show_default="the recipe's, else a cluster of its own",
-        ),
-    ] = None,
-    ranks: Annotated[
-        int, typer.Option("--ranks", min=1, help="Shard the weights over so many processes.")
-    ] = 1,
+    resume: Resume = True,
+    dry_run: DryRun = False,
+    gpu: Gpu = "",
+    gpus: Gpus = 0,
+    episode: Episode = None,
+    policy: Policy = None,
+    store: Shared = None,
+    workers: Workers = None,
+    growers: Growers = None,
+    address: Address = None,
+    ranks: Ranks = 1,
 ) -> None:
     """Train by RECIPE: grow, credit, step, until done; goes on where it was stopped."""
     from hornbeam.cli.recipes import find

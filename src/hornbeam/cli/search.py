@@ -21,6 +21,14 @@ Out = Annotated[
     Path | None, typer.Option("--out", help="Run folder.", show_default="runs/NAME-search")
 ]
 Model = Annotated[str | None, typer.Option("--model", help="Weights.", show_default="the recipe's")]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        help="Label by this strategy: mcts or rollouts.",
+        show_default="the recipe's",
+    ),
+]
 
 
 def search_command(
@@ -77,14 +85,7 @@ def label_command(
     ] = None,
     model: Model = None,
     sets: Sets = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            help="Label by this strategy: mcts or rollouts.",
-            show_default="the recipe's",
-        ),
-    ] = None,
+    method: Method = None,
 ) -> None:
     """Search the training tasks of RECIPE for values of steps; writes trees with Q columns.
 
