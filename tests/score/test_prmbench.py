@@ -132,8 +132,15 @@ def test_both_forms_are_read(tmp_path: Path) -> None:
     packed = tmp_path / "many.jsonl.gz"
     with gzip.open(packed, "wt") as stream:
         stream.writelines(json.dumps({**OURS, "id": str(n)}) + "\n" for n in range(5))
-    marked, notes = read_marked([packed, one], count=2)
-    assert [m.solution.id for m in marked] == ["0", "1", "p_7", "p_7"] and len(notes) == 2
+    drawn, one = [], write(tmp_path / "two.jsonl", [ROW, ROW])
+    for seed in range(20):
+        marked, notes = read_marked([packed, one], count=2, seed=seed)
+        *two, last, before = [m.solution.id for m in marked]
+        assert (last, before) == ("p_7", "p_7") and two == sorted(two) and len(notes) == 2
+        drawn.append(tuple(two))
+    assert {name for two in drawn for name in two} == set("01234")  # not the head of the file
+    assert read_marked([packed, one], count=2, seed=3) == read_marked([packed, one], 2, 3)
+    assert len(read_marked([packed, one], count=5)[0]) == 7
 
 
 def test_a_step_below_the_threshold_is_wrong_an_empty_one_without_a_value_is_not(tmp_path) -> None:

@@ -308,6 +308,22 @@ def test_a_fitted_model_is_evaluated(fitted: Path, tmp_path: Path) -> None:
     assert scored["by_final_answer"] == result["by_final_answer"]
 
 
+def test_count_draws_items_by_a_seed(fitted: Path, tmp_path: Path) -> None:
+    rows = [{"id": str(n), "problem": "3 + 4 ?", "steps": ["7"], "label": -1} for n in range(12)]
+    file, said = write(tmp_path / "math.jsonl", rows), tmp_path / "said.jsonl"
+
+    def ids(*options: str) -> list[str]:
+        run = ["eval", "processbench", "--model", str(fitted), "--data", str(file), "--json"]
+        told = CliRunner().invoke(app, [*run, "--out", str(said), *options])
+        assert told.exit_code == 0, told.output
+        return [item.id for item in read_predictions(said)]
+
+    found = [ids("--count", "3", "--seed", str(seed)) for seed in range(8)]
+    assert all(len(each) == 3 and each == sorted(each, key=int) for each in found)
+    assert len(set(map(tuple, found))) > 1 and max(int(i) for each in found for i in each) > 2
+    assert found[0] == ids("--count", "3") and len(ids("--count", "30")) == 12
+
+
 async def _values(folder: Path, file: Path) -> list:
     model = ValueModel.load(folder)
     return await judge_all(ValueGuide(model), TemplateChat(tokenizer()), read_solutions(file))
@@ -320,6 +336,8 @@ async def _values(folder: Path, file: Path) -> list:
         (["--predictions", "a", "--model", "b"], "--model has no use beside --predictions"),
         (["--predictions", "a", "--threshold", "0"], "--threshold has no use"),
         (["--model", "{model}"], "name the items"),
+        (["--model", "{model}", "--data", "{file}", "--seed", "1"], "--seed draws the items of"),
+        (["--predictions", "a", "--seed", "1"], "--seed has no use beside --predictions"),
         (["--model", "{model}", "--data", "{file}", "--tune", "mth"], "did you mean 'math'?"),
         (
             ["--model", "{model}", "--data", "{file}", "--tune", "math", "--threshold", "0.5"],

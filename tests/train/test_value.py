@@ -160,6 +160,15 @@ def test_updates_that_are_not_finite_are_skipped():
 EVERY = [None, 0.1, 0.2, 0.3, 0.4, 0.5]
 
 
+def texts(*said):
+    """Sibling steps of text alone, as other tools write them."""
+    tree = Tree({"id": "little"})
+    for place, text in enumerate(said):
+        tree.append(Node(0, text=text, done=True))
+        tree.column("q")[-1] = float(place)
+    return tree
+
+
 @pytest.mark.parametrize(
     ("tree", "how", "message"),
     [
@@ -169,6 +178,10 @@ EVERY = [None, 0.1, 0.2, 0.3, 0.4, 0.5]
         (little(EVERY), {"objective": "outcome"}, "no target where an episode ended"),
         (little([None] + [0.5] * 5), {"objective": "pairs"}, "no two siblings differ in 'q'"),
         (little([None, 2.0, 0, 0, 0, 0]), {}, r"node 1: 'q' is 2.0: values lie in \[-1, 1\]"),
+        (texts("four", "five"), {}, "its 2 steps .* hold text, but no token ids.*--model"),
+        (texts("four", "five"), {"objective": "pairs"}, "hold text, but no token ids"),
+        (texts("four", "five"), {"objective": "outcome"}, "hold text, but no token ids"),
+        (texts("", ""), {}, "hold neither text nor token ids"),
         (little(EVERY), {"by_visits": True}, "no column 'visits' to weigh by"),
     ],
 )

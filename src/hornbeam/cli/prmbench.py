@@ -18,6 +18,7 @@ from hornbeam.cli.processbench import (
     File,
     Judge,
     Model,
+    Seed,
     Threshold,
     bench_of,
     one,
@@ -51,7 +52,7 @@ Data = Annotated[
     typer.Option("--data", metavar="FILE", help="Items to judge, in one file or several."),
 ]
 Count = Annotated[
-    int | None, typer.Option("--count", min=1, help="Only so many items of each class.")
+    int | None, typer.Option("--count", min=1, help="Only so many items of each class, drawn.")
 ]
 Out = Annotated[
     Path | None,
@@ -69,6 +70,7 @@ def prmbench_command(
     judge: Judge = None,
     data: Data = None,
     count: Count = None,
+    seed: Seed = None,
     threshold: Threshold = None,
     sets: Asked = None,
     out: Out = None,
@@ -83,7 +85,7 @@ def prmbench_command(
     """
     given: dict[str, object]
     given = {"--predictions": predictions, "--model": model, "--judge": judge, "--data": data}
-    given |= {"--count": count, "--threshold": threshold, "--set": sets}
+    given |= {"--count": count, "--seed": seed, "--threshold": threshold, "--set": sets}
     given |= {"--out": out, "--device": device}
     result: dict[str, object] = {}
     if predictions is not None:
@@ -92,7 +94,9 @@ def prmbench_command(
     elif judge is not None or model is not None:
         beside = "--judge" if judge is not None else "--model"
         only(given, beside, *JUDGED, *(("--set",) if judge is not None else ()), command=COMMAND)
-        marked, notes = read_marked(data or [], count)
+        if seed is not None and count is None:
+            raise DataError(f"{COMMAND}: --seed draws the items of --count: say that too")
+        marked, notes = read_marked(data or [], count, seed or 0)
         if not marked:
             raise DataError(f"{COMMAND}: name the items, as in --data prmbench.jsonl")
         for note in notes:

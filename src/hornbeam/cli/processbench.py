@@ -28,6 +28,7 @@ from hornbeam.score.processbench import (
     read_solutions,
 )
 from hornbeam.settings import nearest
+from hornbeam.tasks.records import sample
 
 if TYPE_CHECKING:
     from hornbeam.run.judges import Bench
@@ -37,7 +38,7 @@ TITLES = {
     "official": "Grouped by the first wrong step (official)",
     "by_final_answer": "Grouped by the final answer",
 }
-JUDGED = ("--data", "--count", "--threshold", "--out", "--device")
+JUDGED = ("--data", "--count", "--seed", "--threshold", "--out", "--device")
 Values = Sequence[Sequence[float | None]]
 
 
@@ -56,7 +57,10 @@ Data = Annotated[
     typer.Option("--data", metavar="FILE", help="Items to judge, a file a split."),
 ]
 Count = Annotated[
-    int | None, typer.Option("--count", min=1, help="Only so many items of each file.")
+    int | None, typer.Option("--count", min=1, help="Only so many items of each file, drawn.")
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Draws the items of --count.", show_default="0")
 ]
 Tune = Annotated[
     str | None, typer.Option("--tune", metavar="SPLIT", help="Choose the threshold on this split.")
@@ -88,6 +92,7 @@ def processbench_command(
     judge: Judge = None,
     data: Data = None,
     count: Count = None,
+    seed: Seed = None,
     tune: Tune = None,
     threshold: Threshold = None,
     sets: Asked = None,
@@ -103,7 +108,13 @@ def processbench_command(
     """
     given: dict[str, object]
     given = {"--predictions": predictions, "--model": model, "--judge": judge, "--data": data}
-    given |= {"--count": count, "--tune": tune, "--threshold": threshold, "--set": sets}
+    given |= {
+        "--count": count,
+        "--seed": seed,
+        "--tune": tune,
+        "--threshold": threshold,
+        "--set": sets,
+    }
     given |= {"--out": out, "--device": device}
     result: dict[str, object] = {}
     if predictions is not None:
@@ -111,13 +122,13 @@ def processbench_command(
         items = read_predictions(predictions)
     elif judge is not None:
         only(given, "--judge", *JUDGED, "--set")
-        solutions = _solutions(data, count, None)
+        solutions = _solutions(data, count, seed, None)
         items, result = _judged(judge, solutions, sets, threshold, out, device, as_json)
     elif model is not None:
         only(given, "--model", *JUDGED, "--tune")
         if tune is not None:
             only({"--threshold": threshold}, "--tune")
-        solutions = _solutions(data, count, tune)
+        solutions = _solutions(data, count, seed, tune)
         values = values_of(model, solutions, device)
         if tune is not None:
             threshold = _tuned(solutions, values, tune)
@@ -156,9 +167,14 @@ def only(
             raise DataError(f"{command}: {name} has no use beside {beside}: leave it out")
 
 
-def _solutions(data: list[Path] | None, count: int | None, tune: str | None) -> list[Solution]:
+def _solutions(
+    data: list[Path] | None, count: int | None, seed: int | None, tune: str | None
+) -> list[Solution]:
     """The items to judge."""
-    solutions = [item for path in data or [] for item in read_solutions(path)[:count]]
+    if seed is not None and count is None:
+        raise DataError("eval processbench: --seed draws the items of --count: say that too")
+    files = [read_solutions(path) for path in data or []]
+    solutions = [item for items in files for item in sample(items, count, seed or 0)]
     if not solutions:
         raise DataError("eval processbench: name the items, as in --data gsm8k.jsonl")
     splits = {item.split for item in solutions}

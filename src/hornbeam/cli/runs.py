@@ -26,7 +26,8 @@ from hornbeam.cli.options import (
     RunFolder,
     Workers,
 )
-from hornbeam.errors import RecipeError, StoreError
+from hornbeam.errors import DataError, RecipeError, StoreError
+from hornbeam.settings import nearest
 
 if TYPE_CHECKING:
     from hornbeam.run.recipe import Recipe
@@ -194,6 +195,11 @@ def export_command(
 
     path = out or run / "trees.jsonl"
     with Store(store or run, read_only=True) as held:
+        stages = dict.fromkeys(key.stage for key in held.keys(stage=None))
+        if not stages:
+            raise DataError(f"{store or run} holds no tree yet: nothing is written")
+        if stage is not None and stage not in stages:
+            raise DataError(f"--stage {stage}: no trees of that stage: {nearest(stage, stages)}")
         run.mkdir(parents=True, exist_ok=True)
         count = export(held, path, stage)
     typer.echo(f"{count} trees: {path}")

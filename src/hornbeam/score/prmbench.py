@@ -15,7 +15,7 @@ from typing import Any
 
 from hornbeam.errors import DataError
 from hornbeam.score.processbench import Solution
-from hornbeam.tasks.records import read_records
+from hornbeam.tasks.records import read_records, sample
 
 CATEGORIES = {
     "simplicity": ("redundency", "circular"),  # the benchmark's own spelling
@@ -207,29 +207,36 @@ class Marked:
         return Verdict(self.solution.id, self.solution.split, self.wrong, right)
 
 
-def read_marked(paths: Sequence[Path], count: int | None = None) -> tuple[list[Marked], list[str]]:
+def read_marked(
+    paths: Sequence[Path], count: int | None = None, seed: int = 0
+) -> tuple[list[Marked], list[str]]:
     """(solutions of files of the benchmark, plain or gzip; what was passed over, a line each).
 
     A line has `modified_process` and `error_steps` from 1, as it is published, or `steps` and
     `error_steps` from 0. Passed over, as the official script does: a second solution of one class
-    and id, and wrong steps that the solution does not have. `count`: so many of each class. Raises
-    `DataError` naming file and line.
+    and id, and wrong steps that the solution does not have. `count`: so many of each class, drawn
+    from `seed`, with their originals. Raises `DataError` naming file and line.
     """
-    found: dict[tuple[str, str], Marked] = {}
-    of_class: dict[str, int] = {}
-    twice = beyond = 0
+    read: dict[tuple[str, str], tuple[Marked, Marked, int]] = {}
+    classes: dict[str, list[tuple[str, str]]] = {}
+    twice = 0
     for path in paths:
         for number, record in read_records(path):
-            item, original, extra = _marked(record, f"{path}, line {number}")
-            key = item.solution.split, item.solution.id
-            if key in found:
+            row = _marked(record, f"{path}, line {number}")
+            key = row[0].solution.split, row[0].solution.id
+            if key in read:
                 twice += 1
-            elif count is None or of_class.get(key[0], 0) < count:
-                of_class[key[0]] = of_class.get(key[0], 0) + 1
-                beyond += bool(extra)
-                found[key] = item
-                if key[0] == ORIGINALS_OF:
-                    found.setdefault((ORIGINAL, key[1]), original)
+                continue
+            read[key] = row
+            classes.setdefault(key[0], []).append(key)
+    kept = {key for keys in classes.values() for key in sample(keys, count, seed)}
+    found: dict[tuple[str, str], Marked] = {}
+    for key in (key for key in read if key in kept):
+        item, original, _ = read[key]
+        found[key] = item
+        if key[0] == ORIGINALS_OF:
+            found.setdefault((ORIGINAL, key[1]), original)
+    beyond = sum(bool(read[key][2]) for key in kept)
     notes = [
         f"{twice} solutions of a class and id that came before were passed over" * bool(twice),
         f"{beyond} solutions name a wrong step that they do not have" * bool(beyond),

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 
 from hornbeam.errors import DataError
+
+T = TypeVar("T")
+
+
+def sample(items: Sequence[T], count: int | None, seed: int = 0) -> list[T]:
+    """`count` of the items, drawn from a seed, in their order; all where there are no more.
+
+    Files come sorted (by difficulty, by class), so their first rows are no picture of the rest.
+    """
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[i] for i in sorted(Random(seed).sample(range(len(items)), count))]
 
 
 def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

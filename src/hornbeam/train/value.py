@@ -32,6 +32,7 @@ from hornbeam.train.value_rows import (
     Target,
     auc,
     check_ids,
+    check_readable,
     drawn,
     pair_accuracy,
     pairs,
@@ -210,6 +211,8 @@ class ValueModel:
             return
         found = [pairs(tree, column) for tree in trees]  # all of them: each is checked
         if not any(found):
+            for tree in trees:
+                check_readable(tree, column)
             raise DataError(
                 f"task {trees[0].task.get('id')!r} and all others: no two siblings differ in"
                 f" {column!r}: there is no pair to fit on"

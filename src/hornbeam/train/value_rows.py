@@ -101,9 +101,23 @@ def targets(tree: Tree, column: str, how: FitSettings) -> list[Target]:
         if weight > 0:
             out.append(Target(i, value, weight))
     if not out:
+        check_readable(tree, column)
         where = "where an episode ended" if how.objective == "outcome" else "at a step"
         raise DataError(f"{_task(tree)}: column {column!r} holds no target {where}")
     return out
+
+
+def check_readable(tree: Tree, column: str) -> None:
+    """Raise `DataError` where the steps with an entry have no token ids to read a value at."""
+    told = [i for i, value in enumerate(_column(tree, column)) if i and value is not None]
+    if not told or any(tree.nodes[i].tokens for i in told):
+        return
+    texts = sum(bool(tree.nodes[i].text.strip()) for i in told)
+    what = "text, but no token ids" if texts else "neither text nor token ids"
+    raise DataError(
+        f"{_task(tree)}: its {len(told)} steps with an entry in {column!r} hold {what}, and a value"
+        " model reads ids: `hornbeam import` and `hornbeam steps --from` write them with --model"
+    )
 
 
 def pairs(tree: Tree, column: str) -> list[tuple[int, int]]:
