@@ -65,7 +65,7 @@ def test_a_missing_package_is_bad_and_a_missing_extra_is_a_note():
     assert (torch.state, gone.state, gone.found) == ("ok", "bad", "missing") and gone.remedy
     fancy, plain = doctor.extras(asked)
     assert (fancy.state, fancy.found) == ("note", "lacks no-such-extra")
-    assert fancy.remedy == "pip install 'hornbeam[fancy]'"
+    assert fancy.remedy == "in the clone of Hornbeam: pip install -e '.[fancy]'"
     assert (plain.state, plain.found) == ("ok", "rich")
 
 

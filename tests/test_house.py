@@ -16,6 +16,7 @@ ME = Path(__file__).relative_to(ROOT).as_posix()
 
 # Imports run down only. A module stands where its longest prefix stands.
 FLOORS = {
+    "__main__": 7,
     "cli": 7,
     "run": 6,
     "notebook": 6,
@@ -58,6 +59,7 @@ FLOORS = {
     "settings": 1,
     "stats": 1,
     "errors": 1,
+    "extras": 1,
     "arithmetic": 1,
     "latex": 1,
     "numerals": 1,

@@ -16,6 +16,8 @@ from hornbeam.tree import Node, Tree
 from hornbeam.treefile import read_trees, write_trees
 from hornbeam.view import tree_svg, tree_text
 
+__version__: str  # that of the installed distribution, looked up when it is asked for
+
 __all__ = [
     "Branch",
     "Budget",
@@ -41,3 +43,11 @@ __all__ = [
     "user",
     "write_trees",
 ]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version(__name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

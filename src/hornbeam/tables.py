@@ -18,6 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from hornbeam.errors import StoreError
+from hornbeam.extras import how_to_get
 from hornbeam.tree import Node, Tree
 from hornbeam.treefile import node_from_json, node_to_json
 
@@ -230,7 +231,8 @@ def open_url(url: str) -> sa.Engine:
             found = found.set(drivername="postgresql+psycopg")
         return sa.create_engine(found)
     except ImportError as error:
-        raise StoreError(f"{error}: install the driver of {backend} (psycopg, say)") from error
+        told_how = f"install the driver of {backend} ({how_to_get('postgres')})"
+        raise StoreError(f"{error}: {told_how}") from error
     except SQLAlchemyError as error:
         raise StoreError(told(error)) from error
 

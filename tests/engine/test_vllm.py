@@ -104,7 +104,7 @@ def gap(trainer, engine):
 
 @pytest.mark.skipif(HERE, reason="vLLM is installed")
 def test_without_vllm_one_line_says_what_to_install(tmp_path):
-    with pytest.raises(EngineError, match=r"pip install 'hornbeam\[vllm\]'") as caught:
+    with pytest.raises(EngineError, match=r"pip install -e '\.\[vllm\]'") as caught:
         VllmEngine(tmp_path, None)
     assert "\n" not in str(caught.value)
 

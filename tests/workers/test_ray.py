@@ -32,7 +32,7 @@ from hornbeam.workers.ray import Cluster, RayActors
 from run.doors import Silent
 
 here = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="ray is not installed: hornbeam[ray]"
+    importlib.util.find_spec("ray") is None, reason="ray is not installed: '.[ray]'"
 )
 pytestmark = [
     pytest.mark.timeout(600),  # processes of their own, each of which imports torch
@@ -281,7 +281,7 @@ def test_a_bad_address_is_told_at_once(address, told):
 
 def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(RecipeError, match=r"pip install 'hornbeam\[ray\]'"):
+    with pytest.raises(RecipeError, match=r"pip install -e '\.\[ray\]'"):
         RayActors(Cluster(), dict, print)
 
 

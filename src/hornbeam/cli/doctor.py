@@ -24,6 +24,7 @@ from rich.table import Table
 
 from hornbeam import models
 from hornbeam.errors import HornbeamError
+from hornbeam.extras import how_to_get
 
 State = Literal["ok", "note", "bad"]
 MAIN_MODEL = "smollm2-135m"
@@ -154,7 +155,7 @@ def packages(asked: list[tuple[str, str]]) -> list[Finding]:
         if version:
             found.append(Finding("packages", name, "ok", version))
         else:
-            remedy = "pip install hornbeam, or `make setup` in a clone"
+            remedy = "in the clone of Hornbeam: pip install -c constraints.txt -e ."
             found.append(Finding("packages", name, "bad", "missing", remedy))
     return found
 
@@ -198,7 +199,7 @@ def extras(asked: list[tuple[str, str]]) -> list[Finding]:
     for extra, names in sorted(members.items()):
         lacking = [name for name in names if not _version(name, "")]
         if lacking:
-            remedy = f"pip install 'hornbeam[{extra}]'"
+            remedy = how_to_get(extra)
             found.append(Finding("extras", extra, "note", f"lacks {', '.join(lacking)}", remedy))
         else:
             found.append(Finding("extras", extra, "ok", ", ".join(names)))

