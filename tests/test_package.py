@@ -23,7 +23,7 @@ BUILD = "from setuptools import build_meta as b; b.build_wheel('dist'); b.build_
 def test_the_version_is_the_project_s():
     assert hornbeam.__version__ == PROJECT["version"]
     with pytest.raises(AttributeError, match="no attribute '__versions__'"):
-        hornbeam.__versions__  # noqa: B018
+        hornbeam.__versions__
 
 
 def test_python_dash_m_is_the_command():
