@@ -80,6 +80,7 @@ class Node:
     turn: int = 0  # its ask's place among the asks of its path; chunks of one answer share it
     seed: int = 0  # of the request that sampled it
     ask: str = ""  # digest of what was asked, checked on replay
+    messages: tuple[Mapping[str, Any], ...] = ()  # what was put in, where it is kept as text
     done: bool = False  # the episode ended here
     answer: Any = None
     error: str = ""  # why the episode failed, if it did
@@ -110,6 +111,7 @@ class Node:
             self.turn,
             self.seed,
             self.ask,
+            self.messages,
             self.done,
             self.answer,
             self.error,

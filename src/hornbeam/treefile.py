@@ -26,7 +26,7 @@ _CALL = Call("", {})
 _NODE = Node(-1)
 _NUMBERS = "parent", "prefix", "keep", "version", "episode", "step", "turn", "seed"
 _TEXTS = "agent", "scope", "text", "finish", "ask", "error"
-_LISTS = "prompt", "tokens", "logprobs", "calls"
+_LISTS = "prompt", "tokens", "logprobs", "calls", "messages"
 _KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(_NUMBERS, (int, "an integer")),
     **dict.fromkeys(_TEXTS, (str, "a string")),
@@ -62,7 +62,7 @@ def node_to_json(node: Node) -> dict[str, Any]:
             value = [float(f"{x:.9g}") for x in value]
         elif name == "calls":
             value = [_call_to_json(call) for call in value]
-        out[name] = list(value) if isinstance(value, array) else value
+        out[name] = list(value) if isinstance(value, (array, tuple)) else value
     return out
 
 
@@ -113,6 +113,8 @@ def node_from_json(row: Any) -> Node:
             given[name] = _logprobs(value)
         elif name == "calls":
             given[name] = tuple(_call(call) for call in value)
+        elif name == "messages":
+            given[name] = tuple(_message(message) for message in value)
     node = Node(**given)
     if len(node.logprobs) not in (0, len(node.tokens)):
         raise DataError(f"{len(node.tokens)} tokens but {len(node.logprobs)} log-probs")
@@ -154,6 +156,13 @@ def _call(call: Any) -> Call:
         if not isinstance(value, kind):
             raise DataError(f"{name!r} of a call must be {told}, not {short(value)}")
     return Call(**{"arguments": {}, **call})
+
+
+def _message(message: Any) -> dict[str, Any]:
+    texts = isinstance(message, dict) and [message.get("role"), message.get("content")]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise DataError(f"a message is an object with texts 'role' and 'content': {short(message)}")
+    return dict(message)
 
 
 def _node(i: int, row: Any) -> Node:

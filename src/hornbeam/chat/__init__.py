@@ -16,6 +16,7 @@ from hornbeam.chat.base import (
     system,
     user,
 )
+from hornbeam.chat.history import history, message_of
 from hornbeam.chat.template import TemplateChat
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "TemplateChat",
     "assistant",
     "end_of_answer",
+    "history",
+    "message_of",
     "system",
     "user",
 ]
