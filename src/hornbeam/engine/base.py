@@ -179,3 +179,12 @@ def check_trainable(engine: Engine, sampling: Sampling) -> None:
     only_search: Callable[[Sampling], str] | None = getattr(engine, "only_search", None)
     if only_search is not None and (why := only_search(sampling)):
         raise EngineError(f"what this engine says is for search only: {why}")
+
+
+def tells_logprobs(engine: Engine, sampling: Sampling) -> bool:
+    """Whether an engine gives log-probs of what it samples like this. After `load`.
+
+    Engines that may give none have `tells_logprobs(sampling)`.
+    """
+    tells: Callable[[Sampling], bool] | None = getattr(engine, "tells_logprobs", None)
+    return tells is None or tells(sampling)

@@ -83,6 +83,11 @@ class HttpEngine:
         why = self.abilities.only_search(sampling)
         return f"{self.settings.root} {why}" if why else ""
 
+    def tells_logprobs(self, sampling: Sampling) -> bool:
+        """Whether answers that are sampled like this come with log-probs. After `open`."""
+        able = self.abilities
+        return able is not None and able.gives_ids and able.tells(sampling)
+
     async def generate(self, request: Request) -> Completion:
         """Sample one completion. Raises `PromptTooLong`, and `EngineError` for the rest."""
         if self._closed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,7 @@ class Guides:
 
     def needed(self, columns: Iterable[str]) -> Sequence[str]:
         """These columns and those that they are mixed from, parts first, each once."""
-        out: dict[str, None] = {}
-        for column in columns:
-            parts = self._choices[column].rest().get("parts", {})
-            out |= dict.fromkeys([*self.needed(parts), column])
-        return list(out)
+        return with_parts(self._choices, columns)
 
     async def aclose(self) -> None:
         """Give back what all of them hold."""
@@ -107,6 +103,15 @@ class Guides:
                 model.check(fingerprint(self._tokenizer))
             self._models[key] = model
         return self._models[key]
+
+
+def with_parts(choices: Mapping[str, GuideChoice], columns: Iterable[str]) -> list[str]:
+    """These columns and those that they are mixed from, parts first, each once."""
+    out: dict[str, None] = {}
+    for column in columns:
+        parts = choices[column].rest().get("parts", {})
+        out |= dict.fromkeys([*with_parts(choices, parts), column])
+    return list(out)
 
 
 def check_guide(column: str, choice: GuideChoice, recipe: Recipe) -> None:

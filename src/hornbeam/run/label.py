@@ -17,6 +17,7 @@ from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
 from hornbeam.run.folder import digest
 from hornbeam.run.forest import Forest, part
+from hornbeam.run.lacking import ENGINE_TELLS_NONE, all_tell
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
@@ -54,6 +55,7 @@ class Label:
         """
         forest, count = self.forest, len(self.tasks)
         try:
+            await self._check()
             await forest.grow("labels", self.stage, self.tasks, self._grower, NO_BUDGET)
             found = dict(list(forest.trees(self.stage).items())[:count])
             trees = list(found.values())
@@ -82,6 +84,18 @@ class Label:
             **redone,
             "path": str(self.path / "trees.jsonl"),
         }
+
+    async def _check(self) -> None:
+        """Raise `RecipeError` where growth would go by log-probs that nobody tells."""
+        if not self.strategy.logprobs:
+            return
+        await self.forest.world.policies.load()
+        agents = self._grower().agents.values()
+        if not all_tell((speaker.engine, speaker.sampling) for speaker in agents):
+            raise RecipeError(
+                f"label.strategy = {self.recipe.label.strategy!r}: {ENGINE_TELLS_NONE}: take"
+                ' another pick, or "mcts" or "rollouts"'
+            )
 
     def _labelled(self, trees: Sequence[Tree]) -> list[Tree]:
         """The trees that are kept, all their columns written."""

@@ -7,7 +7,9 @@ guides whose columns the file does not hold judge it now.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ from hornbeam.errors import DataError, RecipeError
 from hornbeam.ledger import NO_BUDGET, Entry
 from hornbeam.run.choices import MethodChoice
 from hornbeam.run.guides import Guides
+from hornbeam.run.lacking import NO_LOGPROBS, LeftOut, told, untold_of
 from hornbeam.run.readout import Costs, Json, Point, read_point, search_table, until
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
 from hornbeam.score.alike import Alike
 from hornbeam.score.base import Guide
-from hornbeam.search import Independent, strategy
+from hornbeam.search import Independent, Strategy, strategy
 from hornbeam.search.choose import chooser
 from hornbeam.tree import Tree
 from hornbeam.treefile import read_trees
@@ -88,30 +91,39 @@ def read_pool(path: Path) -> list[Tree]:
     return trees
 
 
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One point of one method, as it is read off a pool."""
+
+    method: MethodChoice
+    label: str
+    strategy: Strategy
+
+    @property
+    def title(self) -> str:
+        """What it is called before a person."""
+        return f"{self.method.name} {self.label}".strip()
+
+
 async def search_pool(
     recipe: Recipe, trees: Sequence[Tree], watch: Watch, command: str = ""
 ) -> Json:
     """The result of all methods that only sample (strategy "independent"), read off a pool.
 
     Points that want more episodes than every tree holds are left out, as are methods that would
-    have to grow; both are told.
+    have to grow and those that read what the pool does not tell; it is told and marked.
     """
-    found: list[tuple[MethodChoice, str, int]] = []
-    held = min(len(by_episode(tree)) for tree in trees)
-    for method in recipe.search.methods:
-        for label, settings in method.points():
-            how = strategy(method.strategy, **settings)
-            name = f"{method.name} {label}".strip()
-            if not isinstance(how, Independent) or method.budget != NO_BUDGET:
-                watch.say(f"{name}: left out, it would have to grow trees")
-            elif how.n > held:
-                watch.say(f"{name}: left out, the pool holds {held} episodes a task")
-            else:
-                found.append((method, label, how.n))
-    if not found:
-        raise RecipeError("none of the recipe's methods can be read off this pool")
-    reads = {method.name: _columns(recipe, method, trees) for method, _, _ in found}
-    paid = await _judge(recipe, [c for columns in reads.values() for c in columns], trees, watch)
+    left_out = LeftOut(watch.say)
+    found = left_out.without(_readers(recipe), partial(_unread, recipe, trees))
+    reads = {reader.method.name: _columns(reader.method) for reader in found}
+    wanted = dict.fromkeys(column for columns in reads.values() for column in columns)
+    guides = Guides(recipe, _missing(wanted, trees), None)
+    try:
+        found = left_out.without(found, partial(_unjudged, guides, trees))
+        missing = _missing(dict.fromkeys(c for r in found for c in _columns(r.method)), trees)
+        paid = await _judge(guides, missing, trees, watch)
+    finally:
+        await guides.aclose()
     fresh = [fresh_prompts(tree) for tree in trees]
     alike = Alike(recipe.reward)
     try:
@@ -119,7 +131,8 @@ async def search_pool(
     finally:
         await alike.aclose()
     points: list[tuple[str, Point]] = []
-    for method, label, n in found:
+    for reader in found:
+        method, label, n = reader.method, reader.label, reader.strategy.leaves()
         mine = [column for column in reads[method.name] if column in paid]
         costs = [
             Costs.of(
@@ -139,42 +152,71 @@ async def search_pool(
             k=recipe.search.k,
         )
         points.append((method.name, point))
-    return search_table(recipe, points, command)
+    return search_table(recipe, points, command) | left_out.result
 
 
-def _columns(recipe: Recipe, method: MethodChoice, trees: Sequence[Tree]) -> tuple[str, ...]:
-    """The columns of guides that a method reads; each is in the pool or has a guide."""
-    try:
-        reads = chooser(method.choose).reads
-    except RecipeError as error:
-        raise RecipeError(f"search method {method.name!r}: {error}") from error
-    columns = tuple(dict.fromkeys([*reads, *method.guides]))
-    for column in columns:
-        if column not in recipe.guides and any(column not in tree.columns for tree in trees):
-            raise RecipeError(
-                f"search method {method.name!r} reads column {column!r}, which neither the pool"
-                f" holds nor a guide writes: add a table [guides.{column}]"
+def _readers(recipe: Recipe) -> list[Reader]:
+    """Every point of the recipe's methods. Raises `RecipeError` naming the method."""
+    made = []
+    for method in recipe.search.methods:
+        for label, settings in method.points():
+            made.append(Reader(method, label, strategy(method.strategy, **settings)))
+        try:
+            chooser(method.choose)
+        except RecipeError as error:
+            raise RecipeError(f"search method {method.name!r}: {error}") from error
+    return made
+
+
+def _unread(recipe: Recipe, trees: Sequence[Tree], reader: Reader) -> str:
+    """Why a point cannot be read off a pool, or ""."""
+    how, held = reader.strategy, min(len(by_episode(tree)) for tree in trees)
+    if not isinstance(how, Independent) or reader.method.budget != NO_BUDGET:
+        return "it would have to grow trees"
+    if how.n > held:
+        return f"the pool holds {held} episodes a task"
+    for column in _missing(_columns(reader.method), trees):
+        if column not in recipe.guides:
+            return (
+                f"it reads column {column!r}, which neither the pool holds nor a guide writes:"
+                f" add a table [guides.{column}]"
             )
-    return columns
+        if not told(recipe.guides, column, trees):
+            return NO_LOGPROBS
+    return untold_of(chooser(reader.method.choose), trees)
+
+
+def _unjudged(guides: Guides, trees: Sequence[Tree], reader: Reader) -> str:
+    """Why a guide cannot judge a pool, or ""."""
+    largest = max((max(node.tokens, default=0) for t in trees for node in t.nodes), default=0)
+    for column in guides.needed(_missing(_columns(reader.method), trees)):
+        if (size := getattr(guides[column], "vocabulary", None)) and largest >= size:
+            return f"guides.{column} reads token ids of its own model, and the pool has others"
+    return ""
+
+
+def _columns(method: MethodChoice) -> list[str]:
+    """The columns of guides that a method reads."""
+    return list(dict.fromkeys([*chooser(method.choose).reads, *method.guides]))
+
+
+def _missing(columns: Iterable[str], trees: Sequence[Tree]) -> list[str]:
+    """Those of the columns that a tree does not hold."""
+    return [c for c in columns if any(c not in tree.columns for tree in trees)]
 
 
 async def _judge(
-    recipe: Recipe, columns: Sequence[str], trees: Sequence[Tree], watch: Watch
+    guides: Guides, columns: Sequence[str], trees: Sequence[Tree], watch: Watch
 ) -> dict[str, list[list[Entry]]]:
     """Fill what columns are missing; entries of what that cost, by column and tree."""
-    missing = [c for c in dict.fromkeys(columns) if any(c not in t.columns for t in trees)]
-    guides = Guides(recipe, missing, None)
     paid: dict[str, list[list[Entry]]] = {}
-    try:
-        for column in guides.needed(missing):
-            watch.say(f"judging the pool by {column}")
-            spent = await asyncio.gather(*(judge_tree(guides[column], tree) for tree in trees))
-            paid[column] = [
-                [Entry("", episode, -1, "scorer_tokens", n) for episode, n in tokens.items()]
-                for tokens in spent
-            ]
-    finally:
-        await guides.aclose()
+    for column in guides.needed(columns):
+        watch.say(f"judging the pool by {column}")
+        spent = await asyncio.gather(*(judge_tree(guides[column], tree) for tree in trees))
+        paid[column] = [
+            [Entry("", episode, -1, "scorer_tokens", n) for episode, n in tokens.items()]
+            for tokens in spent
+        ]
     return paid
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hornbeam import stats
 from hornbeam.ledger import CALLS, TOKENS, Entry
+from hornbeam.run.lacking import untold_of
 from hornbeam.run.recipe import Recipe
 from hornbeam.search.choose import Chooser, Same, candidates, choosers
 from hornbeam.search.vote import ALIKE
@@ -141,7 +142,7 @@ def read_point(
         "total_tokens": _mean([reading.costs.total for reading in readings]),
         "calls": _mean([reading.costs.calls for reading in readings]),
         "seconds": seconds,
-        "free": _free(readings),
+        **_free(readings),
         "anytime": anytime(readings, choose, prepare),
         "failed": sum(bool(tree.nodes[i].error) for tree, i in leaves),
         "unanswered": sum(not reading.ranked for reading in readings),
@@ -164,14 +165,19 @@ def ranked(tree: Tree, choose: Chooser, same: Same, k: int) -> list[int]:
     return out
 
 
-def _free(readings: Sequence[Reading]) -> dict[str, float]:
-    """Accuracies of simpler readings of the same trees."""
-    out = {}
+def _free(readings: Sequence[Reading]) -> Json:
+    """Accuracies of simpler readings of the same trees; those that cannot be, and why."""
+    trees = [reading.tree for reading in readings]
+    out: dict[str, float] = {}
+    left: dict[str, str] = {}
     for name in FREE:
         choose = choosers[name]
+        if why := untold_of(choose, trees):
+            left[name] = why
+            continue
         found = [replace(r, ranked=ranked(r.tree, choose, r.same, 1)) for r in readings]
         out[name] = _mean([reading.right for reading in found])
-    return out
+    return {"free": out, **({"left_out": left} if left else {})}
 
 
 def anytime(
@@ -210,7 +216,8 @@ def until(tree: Tree, episode: int) -> Tree:
 def search_table(recipe: Recipe, points: Sequence[tuple[str, Point]], command: str) -> Json:
     """The result of a search: figures of every point, comparisons, and some questions' trees."""
     names = list(dict.fromkeys(name for name, _ in points))
-    baseline = recipe.search.baseline or names[0]
+    wanted = recipe.search.baseline
+    baseline = wanted if wanted in names else names[0]
     held = [point for name, point in points if name == baseline][-1]
     for name, point in points:
         point.row["against"] = None if name == baseline else _against(point, held)
@@ -327,13 +334,18 @@ def table(result: Json) -> str:
             )
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
-    free = [
-        f"{m['name']} {m['points'][-1]['label']}".strip()
-        + ": "
-        + ", ".join(f"{name} {100 * v:.1f}" for name, v in m["points"][-1]["free"].items())
-        for m in result["methods"]
-    ]
-    return "\n".join([*lines, "", "Read off the same trees, free of charge:", *free])
+    free = [_free_line(method["name"], method["points"][-1]) for method in result["methods"]]
+    left = [f"{row['method']}: {row['why']}" for row in result.get("left_out", ())]
+    left = ["", "Left out:", *left] if left else []
+    return "\n".join([*lines, "", "Read off the same trees, free of charge:", *free, *left])
+
+
+def _free_line(name: str, row: Json) -> str:
+    """What simpler readings of a point's trees would have given, and which could not be."""
+    told = [f"{reading} {100 * value:.1f}" for reading, value in row["free"].items()]
+    left = [f"{reading} left out ({why})" for reading, why in row.get("left_out", {}).items()]
+    place = f"{name} {row['label']}".strip()
+    return f"{place}: {', '.join([*told, *left])}"
 
 
 def _mean(values: Sequence[float]) -> float:

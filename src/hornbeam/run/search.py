@@ -32,6 +32,15 @@ from hornbeam.run.choices import MethodChoice
 from hornbeam.run.folder import digest
 from hornbeam.run.forest import Forest
 from hornbeam.run.guides import Guides
+from hornbeam.run.lacking import (
+    ENGINE_TELLS_NONE,
+    LeftOut,
+    all_tell,
+    no_ids,
+    reads_ids,
+    reads_logprobs,
+    untold_of,
+)
 from hornbeam.run.pool import fresh_prompts, judge_tree, share_prompts
 from hornbeam.run.readout import (
     Costs,
@@ -69,9 +78,19 @@ class Job:
     before: str = ""  # its stage where its strategy's settings meant something else before
 
     @property
+    def title(self) -> str:
+        """What it is called before a person."""
+        return f"{self.method.name} {self.label}".strip()
+
+    @property
     def pooled(self) -> bool:
         """Whether it reads a part of a pool."""
         return self.stage.startswith(POOL)
+
+    @property
+    def pool(self) -> str:
+        """The stage of its pool without the number of episodes."""
+        return " ".join(self.stage.split(" ")[:2])
 
 
 def jobs(recipe: Recipe, marks: Mapping[str, str] = NO_MARKS) -> list[Job]:
@@ -88,10 +107,15 @@ def jobs(recipe: Recipe, marks: Mapping[str, str] = NO_MARKS) -> list[Job]:
                 out.append(_job(recipe, method, label, settings, marks))
             except RecipeError as error:
                 raise RecipeError(f"search method {method.name!r}: {error}") from error
+    return sized(out)
+
+
+def sized(made: Sequence[Job]) -> list[Job]:
+    """The jobs with the most episodes of each pool in its stage's name."""
     most: dict[str, int] = {}
-    for job in out:
-        most[job.stage] = max(most.get(job.stage, 0), job.strategy.leaves())
-    return [replace(j, stage=f"{j.stage} {most[j.stage]}") if j.pooled else j for j in out]
+    for job in made:
+        most[job.pool] = max(most.get(job.pool, 0), job.strategy.leaves())
+    return [replace(j, stage=f"{j.pool} {most[j.pool]}") if j.pooled else j for j in made]
 
 
 def _job(
@@ -162,10 +186,15 @@ class Search:
         self.alike = Alike(recipe.reward)
         self.forest = Forest(recipe, plan, path, watch, "held-out")
         try:
+            tokenizer = self.forest.world.policies.tokenizer
+            self.left_out = LeftOut(watch.say)
+            if tokenizer is None:
+                self.left_out.without(self.jobs, self._without_ids)
+                self.jobs = self._kept(self.jobs)
             columns = [column for job in self.jobs for column in job.reads]
-            self.guides = Guides(recipe, columns, self.forest.world.policies.tokenizer)
+            self.guides = Guides(recipe, columns, tokenizer)
             stages = {key.stage for key in self.forest.store.keys(None)}
-            made = jobs(recipe, self.guides.marks)
+            made = self._kept(jobs(recipe, self.guides.marks))
             self.jobs = [as_begun(job, stages, watch.say) for job in made]
         except BaseException:
             self.forest.store.close()
@@ -174,6 +203,7 @@ class Search:
     async def go(self, command: str = "") -> tuple[dict[str, Any], Path]:
         """Search what was not searched yet; the result, and the path of its page."""
         try:
+            await self._leave_out()
             pools = dict.fromkeys(job.stage for job in self.jobs if job.pooled)
             for stage in pools:
                 await self._pool(stage, [job for job in self.jobs if job.stage == stage])
@@ -183,8 +213,9 @@ class Search:
             for job in self.jobs:
                 if not job.pooled:
                     await self._grow(job)
+            self.jobs = self.left_out.without(self.jobs, self._untold)
             points = [(job.method.name, await self._point(job)) for job in self.jobs]
-            result = search_table(self.recipe, points, command)
+            result = search_table(self.recipe, points, command) | self.left_out.result
             result |= self.forest.world.policies.served
             result |= self.forest.redone(*dict.fromkeys(job.stage for job in self.jobs))
             return result, write_result(result, self.forest.folder.path)
@@ -192,6 +223,40 @@ class Search:
             await self.guides.aclose()
             await self.alike.aclose()
             await self.forest.aclose()
+
+    # --- what cannot be ----------------------------------------------------------------------
+
+    def _kept(self, made: Sequence[Job]) -> list[Job]:
+        """The jobs that are not left out."""
+        return sized([job for job in made if job.title not in self.left_out.told])
+
+    def _without_ids(self, job: Job) -> str:
+        """Why an engine without a tokenizer cannot be searched by this method, or ""."""
+        column = reads_ids(self.recipe.guides, job.reads)
+        return no_ids(column) if column else ""
+
+    async def _leave_out(self) -> None:
+        """Leave out, before anything is asked, what goes by log-probs that are not told."""
+        guides = self.recipe.guides
+        if not any(reads_logprobs(guides, j.strategy, j.choose, j.reads) for j in self.jobs):
+            return
+        await self.forest.world.policies.load()
+
+        def why(job: Job) -> str:
+            if not reads_logprobs(guides, job.strategy, job.choose, job.reads):
+                return ""
+            agents = self._grower(job.method, job.strategy, ()).agents.values()
+            voices = [(speaker.engine, speaker.sampling) for speaker in agents]
+            return "" if all_tell(voices) else ENGINE_TELLS_NONE
+
+        self.left_out.without(self.jobs, why)
+        self.jobs = self._kept(self.jobs)
+
+    def _untold(self, job: Job) -> str:
+        """Why a job's choice cannot be read off its trees, or ""."""
+        if not job.choose.logprobs:
+            return ""
+        return untold_of(job.choose, list(self.forest.trees(job.stage).values()))
 
     # --- growing -----------------------------------------------------------------------------
 

@@ -64,6 +64,11 @@ class ValueGuide:
         self._arrivals = 0
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids its model knows."""
+        return self.model.vocabulary
+
     def most(self, tree: Tree, nodes: Sequence[int]) -> int:
         """The most tokens that `judge` can run for these nodes, if it is asked next."""
         return self._frontier.new(tree, self._read(tree, nodes))

@@ -84,6 +84,11 @@ class Strategy(Settings):
         return ()
 
     @property
+    def logprobs(self) -> bool:
+        """Whether it steers by the log-probs of what was sampled."""
+        return False
+
+    @property
     def makes(self) -> tuple[str, ...]:
         """The columns that `columns` makes."""
         return ()

@@ -41,6 +41,11 @@ class Branch(Strategy):
     pick: Literal["random", "entropy", "mixed"] = "random"
     penalty: float = Field(0.1, ge=0)
 
+    @property
+    def logprobs(self) -> bool:
+        """Entropy is estimated by them."""
+        return self.pick == "entropy"
+
     def ask(self, tree: Tree, state: State) -> list[Fork]:
         """What the current round still lacks; O(1) while episodes are out and at the end."""
         asked = len(state.asked)

@@ -27,10 +27,14 @@ Same = Callable[[Any], Hashable]  # answers are equal when their keys are
 
 @dataclass(frozen=True, slots=True)
 class Chooser:
-    """How an answer is chosen: `pick(tree, candidates, same)`, and the columns it reads."""
+    """How an answer is chosen: `pick(tree, candidates, same)`, and what of a tree it reads.
+
+    That are columns, and the log-probs of what was sampled.
+    """
 
     pick: Callable[[Tree, Sequence[int], Same], int | None]
     reads: tuple[str, ...] = ()
+    logprobs: bool = False
 
 
 def candidates(tree: Tree) -> list[int]:
@@ -203,12 +207,17 @@ def likelihood(tree: Tree, leaf: int, mean: bool = False) -> float:
 
     Raises `DataError` where an engine told none.
     """
-    if any(tree.nodes[i].tokens and not tree.nodes[i].logprobs for i in tree.path(leaf)):
+    if untold(tree, leaf):
         name = tree.task.get("id")
         raise DataError(f"task {name!r}: its engine tells no log-probs: choose by something else")
     spoken = [x for i in tree.path(leaf) for x in tree.nodes[i].logprobs]
     total = math.fsum(spoken)
     return total / len(spoken) if mean and spoken else total
+
+
+def untold(tree: Tree, leaf: int) -> bool:
+    """Whether a step of the path was sampled by an engine that told no log-probs of it."""
+    return any(tree.nodes[i].tokens and not tree.nodes[i].logprobs for i in tree.path(leaf))
 
 
 choosers: dict[str, Chooser] = {
@@ -217,15 +226,17 @@ choosers: dict[str, Chooser] = {
     "prm_vote": Chooser(prm_vote, ("value",)),
     "plain_prm_vote": Chooser(lambda t, leaves, same: prm_vote(t, leaves, same, 0.0), ("value",)),
     "orm_vote": Chooser(orm_vote, ("orm",)),
-    "likelihood_vote": Chooser(likelihood_vote),
-    "mean_likelihood_vote": Chooser(lambda t, leaves, same: likelihood_vote(t, leaves, same, True)),
+    "likelihood_vote": Chooser(likelihood_vote, logprobs=True),
+    "mean_likelihood_vote": Chooser(
+        lambda t, leaves, same: likelihood_vote(t, leaves, same, True), logprobs=True
+    ),
     "best": Chooser(lambda t, leaves, _: highest(t, leaves, "value"), ("value",)),
     "best_orm": Chooser(lambda t, leaves, _: highest(t, leaves, "orm"), ("orm",)),
     "best_product": Chooser(lambda t, leaves, _: product(t, leaves, "value"), ("value",)),
     "best_min": Chooser(lambda t, leaves, _: surest(t, leaves, min, "value"), ("value",)),
     "best_mean": Chooser(lambda t, leaves, _: surest(t, leaves, fmean, "value"), ("value",)),
-    "likelihood": Chooser(lambda t, leaves, _: likeliest(t, leaves)),
-    "mean_likelihood": Chooser(lambda t, leaves, _: likeliest(t, leaves, True)),
+    "likelihood": Chooser(lambda t, leaves, _: likeliest(t, leaves), logprobs=True),
+    "mean_likelihood": Chooser(lambda t, leaves, _: likeliest(t, leaves, True), logprobs=True),
     "kept": Chooser(lambda t, leaves, _: kept(t, leaves), ("value", "kept")),
     "kept_orm": Chooser(lambda t, leaves, _: kept(t, leaves, "orm"), ("orm", "kept")),
     "q": Chooser(lambda t, leaves, _: down(t, leaves, "q"), ("q",)),

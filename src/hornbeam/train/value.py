@@ -111,6 +111,11 @@ class ValueModel:
         config = self.body.config.get_text_config()
         return int(getattr(config, "max_position_embeddings", None) or 2**31 - 1)
 
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids the model knows."""
+        return int(self.body.config.get_text_config().vocab_size)
+
     def check(self, fingerprint: str) -> None:
         """Raise `ModelError` unless the ids to be read are those of this model's tokenizer."""
         if self.fingerprint != fingerprint:

@@ -14,7 +14,7 @@ from typing import Any
 
 from hornbeam.view.data import Limits
 from hornbeam.view.page import notes, page, write_page
-from hornbeam.view.search_data import LIMITS, Point, number, search_data
+from hornbeam.view.search_data import LIMITS, Point, listed, number, search_data
 from hornbeam.view.search_table import (
     Ranked,
     amount,
@@ -42,7 +42,7 @@ def write_search(result: Mapping[str, Any], path: str | Path, limits: Limits = L
 def search_page(result: Mapping[str, Any], limits: Limits = LIMITS) -> str:
     """The whole page."""
     packed = search_data(result, limits)
-    left_out = packed.pop("left_out")
+    left_out = [*packed.pop("left_out"), *_not_read(result)]
     said = verdict(points_of(result), str(result.get("baseline") or ""))
     return page(
         "search.html",
@@ -58,6 +58,16 @@ def search_page(result: Mapping[str, Any], limits: Limits = LIMITS) -> str:
         reading=notes(_reading(result)),
         left_out=notes(left_out),
     )
+
+
+def _not_read(result: Mapping[str, Any]) -> list[str]:
+    """Methods, and simpler readings of all of them, that were left out, and why."""
+    rows = [(row["method"], row["why"]) for row in listed(result, "left_out")]
+    for method in listed(result, "methods"):
+        for point in listed(method, "points")[-1:]:
+            free = (point.get("left_out") or {}).items()
+            rows += [(f"{method.get('name')}, {_FREE.get(k, k)}", why) for k, why in free]
+    return [f"{title}: {why}." for title, why in rows]
 
 
 def verdict(points: list[Ranked], baseline: str = "") -> list[str]:

@@ -1,0 +1,108 @@
+"""Readings that cannot be: what a method of a search needs, and its engine or a pool does not tell.
+
+Such a method is left out before anything is paid for it, and marked in the result; the others are
+searched. Where none would be left the search is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from hornbeam.engine.base import Engine, Sampling, tells_logprobs
+from hornbeam.errors import RecipeError
+from hornbeam.run.choices import GuideChoice
+from hornbeam.run.guides import with_parts
+from hornbeam.search import Strategy
+from hornbeam.search.choose import Chooser, candidates, untold
+from hornbeam.tree import Tree
+
+NO_LOGPROBS = "log-probs are missing"  # of a part of the answers, or of all
+ENGINE_TELLS_NONE = "it reads log-probs, which the engine does not tell of what it samples so"
+Guides = Mapping[str, GuideChoice]
+
+
+class Method(Protocol):
+    """What is left out is named by its method and its label."""
+
+    @property
+    def title(self) -> str:
+        """The method, and its label where it has several points."""
+        ...
+
+
+M = TypeVar("M", bound=Method)
+
+
+class LeftOut:
+    """What was left out of a result and why, each told once as it is found."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.told: dict[str, str] = {}
+        self._say = say
+
+    def __bool__(self) -> bool:
+        return bool(self.told)
+
+    def add(self, title: str, why: str) -> None:
+        """One more."""
+        if title not in self.told:
+            self.told[title] = why
+            self._say(f"{title}: left out, {why}")
+
+    def without(self, methods: Iterable[M], why: Callable[[M], str]) -> list[M]:
+        """Those for which `why` is "". Raises `RecipeError` where none is left."""
+        kept = []
+        for method in methods:
+            if told := why(method):
+                self.add(method.title, told)
+            else:
+                kept.append(method)
+        if not kept:
+            title, told = next(iter(self.told.items()))
+            raise RecipeError(f"none of the recipe's methods can be searched here: {title}: {told}")
+        return kept
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """As results have it; {} of nothing."""
+        rows = [{"method": title, "why": why} for title, why in self.told.items()]
+        return {"left_out": rows} if rows else {}
+
+
+def reads_logprobs(guides: Guides, how: Strategy, choose: Chooser, columns: Iterable[str]) -> bool:
+    """Whether growth, choice or a guide of these columns goes by log-probs of what was sampled."""
+    kinds = {guides[column].kind for column in with_parts(guides, columns)}
+    return how.logprobs or choose.logprobs or "likelihood" in kinds
+
+
+def reads_ids(guides: Guides, columns: Iterable[str]) -> str:
+    """The first of these columns whose guide reads token ids of its model; "" of none."""
+    needed = with_parts(guides, columns)
+    return next((c for c in needed if guides[c].kind in ("prm", "orm")), "")
+
+
+def no_ids(column: str) -> str:
+    """Why a guide cannot read what an engine without a tokenizer says."""
+    return (
+        f"guides.{column} reads token ids, and the engine has none of its model:"
+        " name its folder as engine.tokenizer"
+    )
+
+
+def all_tell(voices: Iterable[tuple[Engine, Sampling]]) -> bool:
+    """Whether each of these engines tells log-probs of what it samples like this."""
+    return all(tells_logprobs(engine, sampling) for engine, sampling in voices)
+
+
+def told(guides: Guides, column: str, trees: Sequence[Tree]) -> bool:
+    """Whether grown trees hold the log-probs that the guide of a column reads, if it reads any."""
+    if all(guides[c].kind != "likelihood" for c in with_parts(guides, [column])):
+        return True
+    return not any(node.tokens and not node.logprobs for tree in trees for node in tree.nodes)
+
+
+def untold_of(choose: Chooser, trees: Sequence[Tree]) -> str:
+    """Why a choice cannot be read off grown trees, or ""."""
+    lacks = (untold(tree, leaf) for tree in trees for leaf in candidates(tree))
+    return NO_LOGPROBS if choose.logprobs and any(lacks) else ""
