@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,7 +84,16 @@ def pulled() -> dict[str, dict[str, Any]]:
     return {manifest["name"]: manifest for manifest in manifests}
 
 
-def resolve(model: str | Path) -> Path:
+def check(model: str | Path, made: Sequence[str] = ()) -> None:
+    """Raise `ModelError` where a model is neither here nor can be pulled; nothing is fetched.
+
+    `made` are names of models that others make from nothing.
+    """
+    if str(model) not in made and (not _pullable(str(model)) or Path(model).exists()):
+        resolve(model, made)
+
+
+def resolve(model: str | Path, made: Sequence[str] = ()) -> Path:
     """The folder of a model given by path or by name. Raises `ModelError` where there is none."""
     path = Path(model).expanduser()
     if (path / "config.json").is_file():
@@ -95,8 +104,9 @@ def resolve(model: str | Path) -> Path:
             f"{name}: holds no config.json; a model folder is as save_pretrained wrote it"
         )
     if not _pullable(name):
-        near = difflib.get_close_matches(name, SOURCES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(SOURCES)}"
+        names = [*SOURCES, *made]
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(names)}"
         raise ModelError(f"{name}: no such model folder, and no model of that name; {hint}")
     if not (folder(name) / MANIFEST).is_file():
         raise ModelError(f"{name} is not on this machine yet: run `hornbeam models pull {name}`")

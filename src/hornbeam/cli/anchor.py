@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hornbeam.cli.runs import RecipeArgument, Sets, stopped
+from hornbeam.cli.runs import RecipeArgument, Sets, planned, stopped
 from hornbeam.cli.search import told_recipe
 
 
@@ -28,11 +28,11 @@ def anchor_command(
     told, base, _ = told_recipe(recipe, None, None, [*(sets or []), *named], "anchor")
     from rich.console import Console
 
-    from hornbeam.run import Watch, plan
+    from hornbeam.run import Watch
     from hornbeam.run.anchors import Anchors
 
     watch = Watch(Console(stderr=as_json))
-    job = Anchors(told, plan(told, base), watch)
+    job = Anchors(told, planned(told, base), watch)
     with stopped():
         result = asyncio.run(job.go())
     if as_json:

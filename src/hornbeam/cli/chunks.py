@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hornbeam.cli.credit import write
-from hornbeam.cli.runs import RecipeArgument, Sets, stopped
+from hornbeam.cli.runs import RecipeArgument, Sets, planned, quiet, stopped
 from hornbeam.cli.search import Model, told_recipe
 from hornbeam.errors import DataError
 
@@ -28,11 +28,11 @@ def chunks_command(
 ) -> None:
     """Answer the training tasks of RECIPE; write the correct answers cut into tagged chunks."""
     told, base, folder = told_recipe(recipe, run, model, sets, "chunks")
-    from hornbeam.run import Watch, plan
+    from hornbeam.run import Watch
     from hornbeam.run.chunks import Chunks
 
     watch = Watch()
-    job = Chunks(told, plan(told, base), folder, watch)
+    job = Chunks(told, planned(told, base), folder, watch)
     with stopped():
         lines, counts = asyncio.run(job.go())
     write(lines, out)
@@ -91,6 +91,7 @@ def select_command(
             f"{trees}: no recipe.toml beside it: say --recipe, whose program gives the prompts"
         )
     told, base, _ = told_recipe(recipe or str(beside), out, model, sets, "select")
+    quiet()
     lines = asyncio.run(set_of(told, base, chosen, typer.echo))
     write(lines, out)
     typer.echo(

@@ -31,6 +31,8 @@ from hornbeam.settings import nearest
 
 if TYPE_CHECKING:
     from hornbeam.run.recipe import Recipe
+    from hornbeam.run.watch import Watch
+    from hornbeam.run.wire import Plan
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe: file or name.")]
 Sets = Annotated[
@@ -74,7 +76,6 @@ def train_command(
     if dry_run:
         from hornbeam.run.estimate import estimate
 
-        threads(told.run.threads)
         typer.echo(estimate(told, path.parent, gpu, gpus, episode))
         return
     if not resume and folder.exists() and any(folder.iterdir()):
@@ -83,7 +84,16 @@ def train_command(
 
 
 def _start(told: Recipe, base: Path, folder: Path, policy: str | None, ranks: int) -> None:
-    """Train in this process, or with others: the first runs the loop, the others follow."""
+    """Train in this process, or with others: the first runs the loop, the others follow.
+
+    The first makes what needs no weights, before all that is slow to import.
+    """
+    from hornbeam.run import Watch, plan
+    from hornbeam.run.check import check_training
+
+    check_training(told, policy)
+    watch, several = Watch(), int(os.environ.get("WORLD_SIZE", "1")) > 1
+    made = None if several and os.environ.get("RANK", "0") != "0" else plan(told, base)
     quiet()
     from hornbeam.run.ranks import follow, launch, ranked
 
@@ -92,13 +102,15 @@ def _start(told: Recipe, base: Path, folder: Path, policy: str | None, ranks: in
     with stopped(), ranked(told) as group:
         threads(told.run.threads)
         if group is None or group.leads:
-            _train(told, base, folder, policy, group)
+            assert made is not None
+            _train(told, made, folder, policy, group, watch)
         else:
             follow(told, group)
 
 
 def _told(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> Recipe:
     """The recipe with its changes, and with those that options of the command make."""
+    from hornbeam.run.check import check
     from hornbeam.run.recipe import load_recipe
 
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
@@ -106,16 +118,17 @@ def _told(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> Re
     asked = options.get("workers.growers") or options.get("workers.address")
     if told.workers.kind == "local" and asked:
         raise RecipeError("--growers and --address are Ray's: add --workers ray")
+    check(told)
     return told
 
 
-def _train(told: Recipe, base: Path, folder: Path, policy: str | None, group: Any) -> None:
+def _train(
+    told: Recipe, made: Plan, folder: Path, policy: str | None, group: Any, watch: Watch
+) -> None:
     """Run the loop in this process; with a group, over its ranks."""
-    from hornbeam.run import Run, Watch, load_policies, plan
+    from hornbeam.run import Run, load_policies
     from hornbeam.run.ranks import lead
 
-    watch = Watch()
-    made = plan(told, base)
     for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
         watch.say(source)
     if policy is None:
@@ -146,20 +159,21 @@ def eval_command(
 ) -> None:
     """Measure RECIPE on its held-out tasks, greedily: accuracy, or the mean reward."""
     from hornbeam.cli.recipes import find
+    from hornbeam.run.check import check
     from hornbeam.run.recipe import load_recipe
 
     path = find(recipe)
     told = load_recipe(path, sets or [])
+    told = told.with_weights(model) if model else told
+    check(told)
     if not told.tasks.eval:
         raise RecipeError(f"{path.name}: tasks.eval is empty: name a source, as in [[tasks.eval]]")
-    quiet()
-    from hornbeam.run import plan
-    from hornbeam.run.evaluate import evaluate
     from hornbeam.stats import named
 
-    threads(told.run.threads)
-    made = plan(told, path.parent)
-    trees, result = asyncio.run(evaluate(told, made, model))
+    made = planned(told, path.parent)
+    from hornbeam.run.evaluate import evaluate
+
+    trees, result = asyncio.run(evaluate(told, made))
     if out is not None:
         from hornbeam.treefile import write_trees
 
@@ -203,6 +217,16 @@ def export_command(
         run.mkdir(parents=True, exist_ok=True)
         count = export(held, path, stage)
     typer.echo(f"{count} trees: {path}")
+
+
+def planned(told: Recipe, base: Path) -> Plan:
+    """What the recipe names, made; only then comes what is slow to import."""
+    from hornbeam.run.wire import plan
+
+    made = plan(told, base)
+    quiet()
+    threads(told.run.threads)
+    return made
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from hornbeam.cli.credit import assignments, write
-from hornbeam.cli.runs import RecipeArgument, Sets, quiet, stopped, threads
+from hornbeam.cli.runs import RecipeArgument, Sets, planned, quiet, stopped, threads
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.search.chunk_labels import apply, chunk_label, methods
 from hornbeam.treefile import from_json, json_line, read_records
@@ -43,7 +43,8 @@ def search_command(
 ) -> None:
     """Search the held-out tasks of RECIPE by its methods; accuracy against cost, as a page."""
     told, base, folder = told_recipe(recipe, out, model, sets, "search")
-    from hornbeam.run import Watch, plan
+    from hornbeam.run import Watch
+    from hornbeam.run.check import check_search
     from hornbeam.run.pool import read_pool, search_pool
     from hornbeam.run.readout import table, write_result
     from hornbeam.run.search import Search
@@ -53,11 +54,14 @@ def search_command(
     if pool is not None:
         if not pool.is_file():
             raise DataError(f"{pool}: no such file: `hornbeam export` writes one")
+        quiet()
+        threads(told.run.threads)
         with stopped():
             result = asyncio.run(search_pool(told, read_pool(pool), watch, command))
         page = write_result(result, folder)
     else:
-        job = Search(told, plan(told, base), folder, watch)
+        check_search(told)
+        job = Search(told, planned(told, base), folder, watch)
         with stopped():
             result, page = asyncio.run(job.go(command))
     if as_json:
@@ -101,11 +105,11 @@ def label_command(
     told, base, folder = told_recipe(
         recipe, out, model, [*_by(recipe, method), *(sets or [])], "label"
     )
-    from hornbeam.run import Watch, plan
+    from hornbeam.run import Watch
     from hornbeam.run.label import Label
 
     watch = Watch()
-    job = Label(told, plan(told, base), folder, watch)
+    job = Label(told, planned(told, base), folder, watch)
     with stopped():
         result = asyncio.run(job.go())
     watch.say(
@@ -166,7 +170,6 @@ def fit_command(
     """Fit a value head on labelled trees by section fit of RECIPE."""
     told, _, _ = told_recipe(recipe, out, model, sets, "fit")
     from hornbeam.run import Watch
-    from hornbeam.run.fit import fit
     from hornbeam.treefile import read_trees
 
     found: list[Any] = []
@@ -174,6 +177,10 @@ def fit_command(
         if not path.is_file():
             raise DataError(f"{path}: no such file: `hornbeam label` writes trees.jsonl")
         found += read_trees(path)
+    quiet()
+    threads(told.run.threads)
+    from hornbeam.run.fit import fit
+
     watch = Watch()
     name = column or ("reward" if told.fit.objective == "outcome" else "q")
     with stopped():
@@ -190,13 +197,13 @@ def told_recipe(
 ) -> tuple[Any, Path, Path]:
     """(recipe with the model given, its folder, the run folder)."""
     from hornbeam.cli.recipes import find
+    from hornbeam.run.check import check
     from hornbeam.run.recipe import load_recipe
 
     path = find(recipe)
     told = load_recipe(path, sets or [])
     told = told.with_weights(model) if model else told
-    quiet()
-    threads(told.run.threads)
+    check(told)
     return told, path.parent, out or Path("runs") / f"{path.stem}-{command}"
 
 

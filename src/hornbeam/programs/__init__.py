@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hornbeam.errors import ProgramError
+from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.program import Program
-from hornbeam.programs.calls import React
+from hornbeam.programs.calls import React, ToolName
 from hornbeam.programs.delegate import Delegate, delegate, delegate_demonstration
 from hornbeam.programs.errand import Errand, errand, errand_demonstration
 from hornbeam.programs.judge import Judge, judge, judge_demonstration
@@ -23,7 +23,7 @@ from hornbeam.programs.talk import Demonstration
 from hornbeam.programs.team import Team, team, team_demonstration
 from hornbeam.settings import Settings, build, nearest
 
-__all__ = ["Demonstration", "Ready", "make_program", "programs"]
+__all__ = ["Demonstration", "Ready", "check_names", "make_program", "programs"]
 
 
 class _Lookup(Settings):
@@ -32,22 +32,84 @@ class _Lookup(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A ready-made program: its settings, what makes it, what makes its demonstrations."""
+    """A ready-made program: its settings, what makes it, what makes its demonstrations.
+
+    `agents` and `tools` are the names that it asks and calls; the first agent is the main one.
+    """
 
     settings: type[Settings]
     program: Callable[[Any], Program]
-    demonstration: Callable[[Any], Demonstration | None] = lambda settings: None
+    demonstration: Callable[[Any], Demonstration | None]
+    agents: Callable[[Any], Iterable[str]] = lambda settings: [settings.agent]
+    tools: Callable[[Any], Iterable[str]] = lambda settings: []
+
+
+def _called(*of: Mapping[str, ToolName]) -> list[str]:
+    return list(dict.fromkeys(use.tool for tools in of for use in tools.values()))
 
 
 programs: dict[str, Ready] = {
     "single": Ready(Single, single, single_demonstration),
-    "react": Ready(React, react, react_demonstration),
-    "team": Ready(Team, team, team_demonstration),
+    "react": Ready(React, react, react_demonstration, tools=lambda s: _called(s.tools)),
+    "team": Ready(
+        Team,
+        team,
+        team_demonstration,
+        agents=lambda s: [agent.name for agent in s.agents],
+        tools=lambda s: _called(*(agent.tools for agent in s.agents)),
+    ),
     "judge": Ready(Judge, judge, judge_demonstration),
-    "delegate": Ready(Delegate, delegate, delegate_demonstration),
-    "errand": Ready(Errand, errand, errand_demonstration),
-    "lookup": Ready(_Lookup, lambda settings: lookup, lambda settings: lookup_demonstration),
+    "delegate": Ready(
+        Delegate,
+        delegate,
+        delegate_demonstration,
+        agents=lambda s: [s.agent, s.sub.agent],
+        tools=lambda s: _called(s.sub.tools),
+    ),
+    "errand": Ready(
+        Errand,
+        errand,
+        errand_demonstration,
+        agents=lambda s: [s.agent, s.sub],
+        tools=lambda s: ["lookup"],
+    ),
+    "lookup": Ready(
+        _Lookup,
+        lambda settings: lookup,
+        lambda settings: lookup_demonstration,
+        agents=lambda settings: ["seeker"],
+        tools=lambda settings: ["lookup"],
+    ),
 }
+
+
+def check_names(
+    name: str, settings: Mapping[str, Any], agents: Collection[str], tools: Collection[str]
+) -> None:
+    """Raise `RecipeError` where a ready-made program asks or calls what the recipe has not.
+
+    Of a file's program nobody knows whom it asks before it does.
+    """
+    if name not in programs:
+        return
+    ready = programs[name]
+    values = build("program", {name: ready.settings}, name, settings)
+    for agent in ready.agents(values):
+        if agent not in agents:
+            raise RecipeError(
+                f"program {name!r} asks agent {agent!r}, and [agents] has {_listed(agents)}: name"
+                f" the table [agents.{agent}], or name its agent in [program]"
+            )
+    for tool in ready.tools(values):
+        if tool not in tools:
+            raise RecipeError(
+                f"program {name!r} calls tool {tool!r}, and [tools] has {_listed(tools)}: add a"
+                f" table [tools.{tool}], or name its tool in [program]"
+            )
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
 
 
 def make_program(

@@ -26,10 +26,11 @@ from hornbeam.chat import Chat, TemplateChat
 from hornbeam.desk import Desk
 from hornbeam.engine.base import Engine
 from hornbeam.engine.desk import LATEST, SOONEST, Clerk, DeskEngine
-from hornbeam.errors import RecipeError, StoreError
+from hornbeam.errors import StoreError
 from hornbeam.grow import Grower
 from hornbeam.ledger import lost
 from hornbeam.members import Seat, seats, surely_dead
+from hornbeam.run.check import check_apart
 from hornbeam.run.costs import paid, trainer_costs
 from hornbeam.run.loop import STAGES, Run
 from hornbeam.run.order import task_at, tree_seed
@@ -88,25 +89,6 @@ class Apart(Policies):
     def tokenizers(self) -> dict[str, Any]:
         """The tokenizer of every policy by name, the own one first."""
         return self._tokenizers
-
-
-def check_apart(recipe: Recipe, policy: str) -> None:
-    """`RecipeError` for a recipe whose policies cannot be trained by several processes."""
-    if policy not in recipe.policies:
-        known = ", ".join(recipe.policies) or "none: give it tables [policies.NAME]"
-        raise RecipeError(f"--policy {policy}: the recipe's policies are {known}")
-    if any(value is not None for value in recipe.budget.model_dump().values()):
-        raise RecipeError("[budget] is kept by one process: leave it out with --policy")
-    if recipe.stages:
-        raise RecipeError("[[stages]] are measured by one process: leave them out with --policy")
-    if recipe.workers.kind != "local":
-        raise RecipeError('workers.kind = "ray" with --policy: its trees grow beside the trainer')
-    engine = recipe.engine
-    if recipe.run.resume == "exact" and (engine.max_batch > 1 or engine.cache_tokens):
-        raise RecipeError(
-            'run.resume = "exact" with --policy: which requests share a batch hangs on arrival;'
-            ' set engine.max_batch = 1 and engine.cache_tokens = 0, or run.resume = "keep"'
-        )
 
 
 class Trainer(Run):

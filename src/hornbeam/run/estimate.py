@@ -92,7 +92,11 @@ def _machines(
         return
     device = recipe.run.device
     cpu = not gpu and device.startswith("cpu")
-    machine = this_cpu(recipe.optim.bf16) if cpu else sizes.GPUS[gpu.lower() or "h200"]
+    machine = (
+        this_cpu(recipe.optim.bf16, recipe.run.threads)
+        if cpu
+        else sizes.GPUS[gpu.lower() or "h200"]
+    )
     counts = (1,) if cpu else (gpus,) if gpus else COUNTS
     step = _step(recipe, strategy, episode)
     for name, (job, adapters) in found.items():
@@ -204,10 +208,12 @@ def _step(recipe: Recipe, strategy: Strategy, episode: int) -> sizes.Step:
     return sizes.Step(flat, flat, episodes)
 
 
-def this_cpu(bf16: bool) -> sizes.Machine:
-    """This machine, its rate and bandwidth measured for a second."""
+def this_cpu(bf16: bool, count: int | None = None) -> sizes.Machine:
+    """This machine, its rate and bandwidth measured for a second; `count` threads."""
     import torch
 
+    if count is not None:
+        torch.set_num_threads(count)
     kind = torch.bfloat16 if bf16 else torch.float32
     a, b = torch.ones(512, 1024, dtype=kind), torch.ones(1024, 1024, dtype=kind)
     long = torch.ones(2**24)

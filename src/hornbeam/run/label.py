@@ -15,33 +15,41 @@ from typing import Any
 from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
+from hornbeam.run.choices import LabelChoice
 from hornbeam.run.folder import digest
 from hornbeam.run.forest import Forest, part
 from hornbeam.run.lacking import ENGINE_TELLS_NONE, all_tell
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
-from hornbeam.search import Mcts, Rollouts, strategy
+from hornbeam.search import Mcts, Rollouts, Strategy, strategy
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import MAS_MCTS, account, informative, label
 from hornbeam.tree import Tree
 from hornbeam.treefile import json_line, to_json
 
 
+def label_strategy(choice: LabelChoice) -> Strategy:
+    """The strategy of section label. Raises `RecipeError`."""
+    settings = choice.rest()
+    if choice.strategy == "mcts":
+        settings = {**MAS_MCTS.model_dump(exclude_unset=True), **settings, "rollout": True}
+    if choice.chunk_label and settings.get("adaptive"):
+        if "settles" in settings:
+            raise RecipeError("label.settles: leave it out, label.chunk_label says it")
+        settings |= {"settles": choice.chunk_label, "thresholds": choice.thresholds}
+    how = strategy(choice.strategy, **settings)
+    if how.steps is not None and "reward" not in how.reads:
+        raise RecipeError("label.strategy: one that goes by outcomes is wanted, as mcts")
+    return how
+
+
 class Label:
     """The label search of a recipe over its training tasks, in a run folder."""
 
     def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
-        choice, settings = recipe.label, recipe.label.rest()
-        if choice.strategy == "mcts":
-            settings = {**MAS_MCTS.model_dump(exclude_unset=True), **settings, "rollout": True}
-        if choice.chunk_label and settings.get("adaptive"):
-            if "settles" in settings:
-                raise RecipeError("label.settles: leave it out, label.chunk_label says it")
-            settings |= {"settles": choice.chunk_label, "thresholds": choice.thresholds}
-        self.strategy = strategy(choice.strategy, **settings)
-        if self.strategy.steps is not None and "reward" not in self.strategy.reads:
-            raise RecipeError("label.strategy: one that goes by outcomes is wanted, as mcts")
+        choice = recipe.label
+        self.strategy = label_strategy(choice)
         self.recipe, self.watch, self.path = recipe, watch, path
         self.tasks = part(plan.train.tasks, choice.skip, choice.tasks, "label")
         how = [recipe.label.strategy, self.strategy.identity(), recipe.label.skip]

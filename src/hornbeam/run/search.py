@@ -118,6 +118,20 @@ def sized(made: Sequence[Job]) -> list[Job]:
     return [replace(j, stage=f"{j.pool} {most[j.pool]}") if j.pooled else j for j in made]
 
 
+def check_methods(recipe: Recipe) -> None:
+    """`RecipeError` naming the method whose strategy, choice or settings are not known.
+
+    What it reads may be in a pool of trees already: `jobs` tells of that.
+    """
+    for method in recipe.search.methods:
+        for _, settings in method.points():
+            try:
+                strategy(method.strategy, **settings)
+                chooser(method.choose)
+            except RecipeError as error:
+                raise RecipeError(f"search method {method.name!r}: {error}") from error
+
+
 def _job(
     recipe: Recipe,
     method: MethodChoice,

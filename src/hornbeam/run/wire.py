@@ -17,7 +17,7 @@ from hornbeam.grow import Grower
 from hornbeam.ledger import Ledger
 from hornbeam.live import Keeper
 from hornbeam.program import Program
-from hornbeam.programs import Demonstration, make_program
+from hornbeam.programs import Demonstration, check_names, make_program
 from hornbeam.programs.load import load_module
 from hornbeam.programs.talk import Turn
 from hornbeam.run.engines import engine_settings
@@ -26,8 +26,8 @@ from hornbeam.score import PARTS, reward_parts, scope_rewards
 from hornbeam.score.rules import RewardSettings, RuleScorer, check_task, make_scorer
 from hornbeam.search import Independent, Strategy, strategy
 from hornbeam.tasks.base import Task
-from hornbeam.tasks.load import Loaded, check_apart, load_tasks
-from hornbeam.tools import make_tool
+from hornbeam.tasks.load import Loaded, check_apart, check_source, load_tasks
+from hornbeam.tools import tool_settings
 from hornbeam.train.sft import Example
 from hornbeam.tree import Tree
 from hornbeam.workers.local import LocalWorkers
@@ -55,10 +55,19 @@ class Plan:
 
 
 def plan(recipe: Recipe, base: Path) -> Plan:
-    """Make all that is cheap to make. Raises `RecipeError`, `ProgramError` or `DataError`."""
+    """Make all that is cheap to make. Raises `RecipeError`, `ProgramError` or `DataError`.
+
+    Names and settings come first, then what reads files.
+    """
     engine_settings(recipe.engine)
-    program, demonstration = make_program(recipe.program.name, recipe.program.rest(), base)
-    tools = make_tools(recipe, base)
+    told = recipe.program
+    program, demonstration = make_program(told.name, told.rest(), base)
+    check_names(told.name, told.rest(), recipe.agents, recipe.tools)
+    tools = _tools(recipe, base)
+    how = _credit(recipe)
+    grow = strategy(recipe.grow.strategy, **recipe.grow.rest())
+    for source in (*recipe.tasks.train, *recipe.tasks.eval):
+        check_source(source)
     if not recipe.tasks.train:
         raise RecipeError("tasks.train is empty: name a source, as in [[tasks.train]]")
     data = recipe.sft.data if recipe.sft is not None else ""
@@ -72,6 +81,21 @@ def plan(recipe: Recipe, base: Path) -> Plan:
     check_apart(train.tasks, held_out.tasks)
     for task in [*train.tasks, *held_out.tasks]:
         check_task(recipe.reward.rule, task)
+    return Plan(
+        program,
+        demonstration,
+        {name: make() for name, make in tools.items()},
+        grow,
+        how,
+        train,
+        held_out,
+        (base / data if (base / data).is_file() else Path(data)) if data else None,
+        base.resolve(),
+    )
+
+
+def _credit(recipe: Recipe) -> Method:
+    """The credit of a recipe. `RecipeError` where it reads what the recipe has not."""
     how = method(recipe.credit.method, **recipe.credit.rest())
     if "format" in how.parts and recipe.reward.format is None:
         raise RecipeError("credit.weights.format: set reward.format, which says what good form is")
@@ -88,17 +112,7 @@ def plan(recipe: Recipe, base: Path) -> Plan:
             f"credit {recipe.credit.method!r} reads a prior of each task: add a section [anchor],"
             " and run `hornbeam anchor` before training"
         )
-    return Plan(
-        program,
-        demonstration,
-        tools,
-        strategy(recipe.grow.strategy, **recipe.grow.rest()),
-        how,
-        train,
-        held_out,
-        (base / data if (base / data).is_file() else Path(data)) if data else None,
-        base.resolve(),
-    )
+    return how
 
 
 def needed_columns(recipe: Recipe, how: Method) -> list[str]:
@@ -121,20 +135,27 @@ def credit_step(trees: Sequence[Tree], rewards: RewardSettings, how: Method) -> 
 
 def make_tools(recipe: Recipe, base: Path) -> dict[str, Callable[..., Any]]:
     """The tools of a recipe by name, its own files beside it in `base`."""
+    return {name: make() for name, make in _tools(recipe, base).items()}
+
+
+def _tools(recipe: Recipe, base: Path) -> dict[str, Callable[[], Callable[..., Any]]]:
+    """What makes the tools: all their settings are checked before one builds its index."""
     return {n: _tool(n, choice.use, choice.rest(), base) for n, choice in recipe.tools.items()}
 
 
-def _tool(name: str, use: str, settings: dict[str, Any], base: Path) -> Callable[..., Any]:
-    """A ready-made tool, or a function out of a file."""
+def _tool(
+    name: str, use: str, settings: dict[str, Any], base: Path
+) -> Callable[[], Callable[..., Any]]:
+    """What makes a ready-made tool, or gives a function out of a file."""
     file, colon, function = use.rpartition(":")
     if not colon:
-        return make_tool(use or name, **settings)
+        return tool_settings(use or name, **settings).make
     if settings:
         raise RecipeError(f"tools.{name}: a function takes no settings, {sorted(settings)} given")
     found = getattr(load_module(base / file), function, None)
     if not callable(found):
         raise RecipeError(f"tools.{name}: {file} has no function {function!r}")
-    return found  # type: ignore[no-any-return]
+    return lambda: found
 
 
 def model_folder(recipe: Recipe, folder: Path, say: Say) -> Path:

@@ -142,6 +142,19 @@ def _label(settings: TaskSettings) -> str:
     return f"{settings.source} {settings.split}"
 
 
+def check_source(settings: TaskSettings) -> None:
+    """Raise `RecipeError` for a source, or a setting of it, that is not known; nothing is read."""
+    _source(settings)
+    name = settings.source
+    if name in families and settings.split not in family_splits(name):
+        hint = nearest(settings.split, family_splits(name))
+        raise RecipeError(f"{name} has no split {settings.split!r}: {hint}")
+    if name in ("jsonl", "judge") and not settings.path:
+        raise RecipeError(f"task source {name!r} wants `path`")
+    if name == "judge":
+        build("task source", {"judge": JudgeOptions}, "judge", settings.options)
+
+
 def _source(settings: TaskSettings) -> Source:
     name = settings.source
     if name not in sources:

@@ -15,9 +15,14 @@ tools: dict[str, type[ToolSettings]] = {
 }
 
 
+def tool_settings(name: str, **settings: Any) -> ToolSettings:
+    """The settings of the tool of that name; `RecipeError` if there is none such."""
+    return build("tool", tools, name, settings)
+
+
 def make_tool(name: str, **settings: Any) -> Tool:
     """The tool of that name with these settings; `RecipeError` if there is none such."""
-    return build("tool", tools, name, settings).make()
+    return tool_settings(name, **settings).make()
 
 
 __all__ = [
@@ -29,5 +34,6 @@ __all__ = [
     "ToolSettings",
     "calculate",
     "make_tool",
+    "tool_settings",
     "tools",
 ]
