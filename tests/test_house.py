@@ -52,6 +52,7 @@ FLOORS = {
     "tree": 1,
     "treefile": 1,
     "whole": 1,
+    "places": 1,
     "chat": 1,
     "workers": 1,
     "parent": 1,

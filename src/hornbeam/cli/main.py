@@ -90,7 +90,8 @@ def main() -> None:
     try:
         app()
     except HornbeamError as error:
-        typer.echo(f"hornbeam: {error}", err=True)
+        for line in str(error).splitlines():  # one, or one for each file that is not there
+            typer.echo(f"hornbeam: {line}", err=True)
         sys.exit(2)
     except BrokenPipeError:  # `hornbeam ... | head`
         sys.stderr.close()

@@ -73,10 +73,17 @@ def train_command(
     if told.run.store and policy is None:
         raise RecipeError("run.store is what several processes share: name a --policy, or unset it")
     folder = out or Path("runs") / path.stem
+    from hornbeam.run.check import check
+    from hornbeam.run.files import check_files
+
+    others = check_files(told, path.parent, "train", "weights", deep=dry_run)
+    check(told)
     if dry_run:
         from hornbeam.run.estimate import estimate
 
         typer.echo(estimate(told, path.parent, gpu, gpus, episode))
+        for line in others:
+            typer.echo(f"# not here, and not read by train: {line}")
         return
     if not resume and folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} exists: choose another --out, or leave --no-resume out")
@@ -110,7 +117,6 @@ def _start(told: Recipe, base: Path, folder: Path, policy: str | None, ranks: in
 
 def _told(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> Recipe:
     """The recipe with its changes, and with those that options of the command make."""
-    from hornbeam.run.check import check
     from hornbeam.run.recipe import load_recipe
 
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
@@ -118,7 +124,6 @@ def _told(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> Re
     asked = options.get("workers.growers") or options.get("workers.address")
     if told.workers.kind == "local" and asked:
         raise RecipeError("--growers and --address are Ray's: add --workers ray")
-    check(told)
     return told
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hornbeam import places
 from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.program import Program
 from hornbeam.programs.calls import React, ToolName
@@ -117,10 +118,10 @@ def make_program(
 ) -> tuple[Program, Demonstration | None]:
     """The program of that name, and what shows a task's gold conversation where it has that.
 
-    `name` is a ready-made one, or "path/to/file.py:function" with the path relative to `base`; the
-    settings are then keyword arguments of the function, and a function `demonstration` in the same
-    file is what shows. Raises `RecipeError` for settings and unknown names, `ProgramError` for
-    files.
+    `name` is a ready-made one, or "path/to/file.py:function" with the path relative to `base`, else
+    to the working directory; the settings are then keyword arguments of the function, and a
+    function `demonstration` in the same file is what shows. Raises `RecipeError` for settings and
+    unknown names, `ProgramError` for files.
     """
     if ":" in name or name.endswith(".py"):
         return _from_file(name, settings, Path(base))
@@ -135,7 +136,7 @@ def _from_file(
     file, colon, function = name.rpartition(":")
     if not colon or not function.isidentifier():
         raise ProgramError(f"program {name!r}: name a function too, as in file.py:team")
-    module = load_module(base / file)
+    module = load_module(places.find(file, base))
     here = f"{file}: {function}"
     known = [n for n, value in vars(module).items() if inspect.iscoroutinefunction(value)]
     found: Any = getattr(module, function, None)

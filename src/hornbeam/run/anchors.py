@@ -82,7 +82,20 @@ def settings(recipe: Recipe) -> AnchorChoice:
             "anchor.model: the recipe has a warm start, and the policy after it is the reference:"
             " train it with run.steps = 0 and name its folder, as runs/NAME/final"
         )
-    return how
+    return _found(how, recipe)
+
+
+def _found(how: AnchorChoice, recipe: Recipe) -> AnchorChoice:
+    """The settings with the folders that lie beside the recipe."""
+
+    def place(name: str) -> str:
+        return str(recipe.folder(name)) if name and "://" not in name else name
+
+    end = dict(how.endpoint)
+    if isinstance(end.get("tokenizer"), str):
+        end["tokenizer"] = place(end["tokenizer"])
+    found = {"model": place(how.model), "teacher": place(how.teacher), "endpoint": end}
+    return how.model_copy(update=found)
 
 
 def reference(recipe: Recipe) -> Recipe:

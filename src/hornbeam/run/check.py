@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.metadata import entry_points
-from pathlib import Path
 
 from hornbeam import models
 from hornbeam.errors import RecipeError
@@ -32,7 +31,7 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(f"run.device = {recipe.run.device!r}: {nearest(kind, DEVICES)}")
     for name in recipe.names:
         own = recipe.of(name).model
-        models.check(own.name, made=("tiny",))
+        models.check(recipe.folder(own.name), made=("tiny",))
         if own.name == "tiny":
             build("model", {"tiny": Shape}, "tiny", own.options)
         elif own.options:
@@ -45,7 +44,7 @@ def check(recipe: Recipe) -> None:
         endpoint(recipe.anchor)
         for name in (recipe.anchor.model, recipe.anchor.teacher):
             if name and "://" not in name:
-                models.check(name, made=("tiny",))
+                models.check(recipe.folder(name), made=("tiny",))
 
 
 def check_training(recipe: Recipe, policy: str | None) -> None:
@@ -69,7 +68,7 @@ def check_guides(recipe: Recipe, columns: Iterable[str]) -> None:
     for column in dict.fromkeys(columns):
         choice = recipe.guides[column]
         told = choice.rest()
-        if "model" in TAKES[choice.kind] and not Path(told["model"]).expanduser().exists():
+        if "model" in TAKES[choice.kind] and not recipe.folder(told["model"]).exists():
             models.resolve(told["model"])
         check_guides(recipe, told.get("parts", ()))
 

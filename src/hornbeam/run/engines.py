@@ -83,7 +83,7 @@ def http_engine(recipe: Recipe, name: str, folder: Path) -> Any:
 
     how = engine_settings(recipe.engine)
     assert isinstance(how, HttpSettings)
-    place = judge_folder(how.tokenizer) if how.tokenizer else folder
+    place = judge_folder(how.tokenizer, recipe.base) if how.tokenizer else folder
     tokenizer: Any = AutoTokenizer.from_pretrained(place, local_files_only=True)
     chat = TemplateChat(tokenizer, how.tokenizer or recipe.of(name).model.name)
     return HttpEngine(how, chat, lambda line: print(line, file=sys.stderr))

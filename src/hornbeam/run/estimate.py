@@ -82,7 +82,7 @@ def _machines(
             yield f"{place}a tiny model: memory and time are next to nothing"
             continue
         try:
-            made = _model(part.model.name)
+            made = _model(str(part.folder(part.model.name)))
             form, adapters = shape(made), _adapters(made, part.lora or LoraSettings())
         except (ModelError, AttributeError) as error:  # a model without heads, say
             yield f"{place}memory and time are not known: {error}"

@@ -35,7 +35,7 @@ def fit(
     filled = out.exists() and any(out.iterdir())
     if filled and not (out / FIT).is_file():
         raise StoreError(f"{out} is not empty: choose another --out")
-    folder = models.obtain(recipe.model.name, watch.say)
+    folder = models.obtain(recipe.folder(recipe.model.name), watch.say)
     mark = _mark(recipe, folder, trees, column)
     if filled:
         return _made(out, mark, watch)

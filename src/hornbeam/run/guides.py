@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from hornbeam import models
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.run.choices import GuideChoice
 from hornbeam.run.folder import digest
@@ -40,7 +38,7 @@ class Guides:
     """
 
     def __init__(self, recipe: Recipe, columns: Iterable[str], tokenizer: Any) -> None:
-        self._choices = recipe.guides
+        self._choices, self._base = recipe.guides, recipe.base
         for column, choice in recipe.guides.items():
             check_guide(column, choice, recipe)
         self._models: dict[str, Any] = {}
@@ -77,7 +75,7 @@ class Guides:
     def _judge(self, column: str) -> JudgeGuide:
         """A judge; guides of one folder share its engine."""
         given = self._choices[column].rest()
-        folder = judge_folder(given.pop("model"))
+        folder = judge_folder(given.pop("model"), self._base)
         settings, key = judge_settings(given, folder), f"judge {folder.resolve()}"
         self.marks[column] = digest([content(folder), settings.model_dump()])
         if key not in self._models:
@@ -90,7 +88,7 @@ class Guides:
         from hornbeam.train.value_files import fingerprint
 
         name = self._choices[column].rest()["model"]
-        folder = Path(name).expanduser() if Path(name).exists() else models.resolve(name)
+        folder = judge_folder(name, self._base)
         key = str(folder.resolve())
         self.marks[column] = content(folder)
         if key not in self._models:

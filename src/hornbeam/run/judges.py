@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from hornbeam import config, models
+from hornbeam import config, models, places
 from hornbeam.errors import DataError, RecipeError, StoreError
 from hornbeam.run.folder import digest
 from hornbeam.run.watch import Watch
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from hornbeam.engine.local import LocalEngine
 
 
-def judge_folder(name: str) -> Path:
-    """The folder of a judge: a path, or a known model."""
-    return Path(name).expanduser() if Path(name).expanduser().exists() else models.resolve(name)
+def judge_folder(name: str, base: Path = Path()) -> Path:
+    """The folder of a judge: a path, beside the recipe in `base` or from here; or a known model."""
+    found = places.find(name, base, folder=True)
+    return found if found.exists() else models.resolve(name)
 
 
 def judge_settings(given: Mapping[str, Any], folder: Path | None = None) -> VerdictSettings:

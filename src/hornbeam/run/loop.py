@@ -31,6 +31,7 @@ from hornbeam.run.costs import paid, redone, spent, trainer_costs
 from hornbeam.run.crew import fleet_of
 from hornbeam.run.engines import check_trains
 from hornbeam.run.figures import GapWarning, grown_figures, measure, unmixed_warning
+from hornbeam.run.files import needed_columns
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
 from hornbeam.run.order import task_at, tree_seed
@@ -49,7 +50,6 @@ from hornbeam.run.wire import (
     examples,
     load_policies,
     model_folders,
-    needed_columns,
     spoken,
 )
 from hornbeam.search import Independent

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
-from hornbeam import config
+from hornbeam import config, places
 from hornbeam.engine.base import Sampling
 from hornbeam.ledger import Budget
 from hornbeam.program import Limits
@@ -225,6 +225,7 @@ class Recipe(Settings):
     label: LabelChoice = LabelChoice()
     chunks: ChunkChoice = ChunkChoice()
     fit: FitSettings = FitSettings()
+    _base: Path = PrivateAttr(Path())
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
@@ -256,6 +257,15 @@ class Recipe(Settings):
             raise ValueError(f"agents.{agent}: no policy: set policy = {listed}")
 
     @property
+    def base(self) -> Path:
+        """The folder that it was read from, where its files are looked for first."""
+        return self._base
+
+    def folder(self, name: str) -> Path:
+        """Where a model lies that it names, or the name itself where it is no folder."""
+        return places.find(name, self.base, folder=True)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The policies; one without a name where the recipe has no [policies]."""
         return tuple(self.policies) or ("",)
@@ -265,7 +275,12 @@ class Recipe(Settings):
         return self.agents[agent].policy or self.names[0]
 
     def with_weights(self, model: str) -> Recipe:
-        """The recipe with the weights of a known model or folder; of several, each by its name."""
+        """The recipe with the weights of a known model or folder; of several, each by its name.
+
+        A folder is meant from the working directory.
+        """
+        if (self.base / model).is_dir() and Path(model).is_dir():
+            model = model if self.base.samefile(".") else str(Path(model).resolve())
         folders = {name: Path(model) / name for name in self.policies}
         several = bool(folders) and all(folder.is_dir() for folder in folders.values())
         own = {name: str(folder) if several else "" for name, folder in folders.items()}
@@ -303,7 +318,9 @@ def _over(where: str, common: S, own: Mapping[str, Any]) -> S:
 def load_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:
     """The recipe of a TOML file with `--set` assignments; `RecipeError` names file and key."""
     data = config.read_toml(path)
-    return config.parse(Recipe, config.override(data, sets), path.name)
+    told = config.parse(Recipe, config.override(data, sets), path.name)
+    told._base = path.parent.resolve()
+    return told
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hornbeam import models
+from hornbeam import models, places
 from hornbeam.chat import Answers, Chat
 from hornbeam.credit import Method, credit, method
 from hornbeam.effects import Speaker
@@ -21,8 +21,9 @@ from hornbeam.programs import Demonstration, check_names, make_program
 from hornbeam.programs.load import load_module
 from hornbeam.programs.talk import Turn
 from hornbeam.run.engines import engine_settings
+from hornbeam.run.files import check_files, needed_columns
 from hornbeam.run.recipe import Recipe
-from hornbeam.score import PARTS, reward_parts, scope_rewards
+from hornbeam.score import reward_parts, scope_rewards
 from hornbeam.score.rules import RewardSettings, RuleScorer, check_task, make_scorer
 from hornbeam.search import Independent, Strategy, strategy
 from hornbeam.tasks.base import Task
@@ -60,6 +61,7 @@ def plan(recipe: Recipe, base: Path) -> Plan:
     Names and settings come first, then what reads files.
     """
     engine_settings(recipe.engine)
+    check_files(recipe, base)
     told = recipe.program
     program, demonstration = make_program(told.name, told.rest(), base)
     check_names(told.name, told.rest(), recipe.agents, recipe.tools)
@@ -76,8 +78,8 @@ def plan(recipe: Recipe, base: Path) -> Plan:
             f"[sft] needs demonstrations, and program {recipe.program.name!r} has none: leave the"
             " section out, set sft.data, or give your file a function demonstration(task)"
         )
-    train = load_tasks(recipe.tasks.train)
-    held_out = load_tasks(recipe.tasks.eval) if recipe.tasks.eval else Loaded([], [])
+    train = load_tasks(recipe.tasks.train, base=base)
+    held_out = load_tasks(recipe.tasks.eval, base=base) if recipe.tasks.eval else Loaded([], [])
     check_apart(train.tasks, held_out.tasks)
     for task in [*train.tasks, *held_out.tasks]:
         check_task(recipe.reward.rule, task)
@@ -89,7 +91,7 @@ def plan(recipe: Recipe, base: Path) -> Plan:
         how,
         train,
         held_out,
-        (base / data if (base / data).is_file() else Path(data)) if data else None,
+        places.find(data, base) if data else None,
         base.resolve(),
     )
 
@@ -113,14 +115,6 @@ def _credit(recipe: Recipe) -> Method:
             " and run `hornbeam anchor` before training"
         )
     return how
-
-
-def needed_columns(recipe: Recipe, how: Method) -> list[str]:
-    """Columns of guides that credit and rewards read while a run trains, each once."""
-    told = recipe.reward.delegation
-    parts = [part for part in how.parts if part not in ("reward", *PARTS)]
-    names = [how.reads, told.column if told else "", *parts]
-    return list(dict.fromkeys(name for name in names if name))
 
 
 def credit_step(trees: Sequence[Tree], rewards: RewardSettings, how: Method) -> None:
@@ -149,10 +143,10 @@ def _tool(
     """What makes a ready-made tool, or gives a function out of a file."""
     file, colon, function = use.rpartition(":")
     if not colon:
-        return tool_settings(use or name, **settings).make
+        return tool_settings(use or name, **settings).beside(base).make
     if settings:
         raise RecipeError(f"tools.{name}: a function takes no settings, {sorted(settings)} given")
-    found = getattr(load_module(base / file), function, None)
+    found = getattr(load_module(places.find(file, base)), function, None)
     if not callable(found):
         raise RecipeError(f"tools.{name}: {file} has no function {function!r}")
     return lambda: found
@@ -163,7 +157,7 @@ def model_folder(recipe: Recipe, folder: Path, say: Say) -> Path:
     if recipe.model.name != "tiny":
         if recipe.model.options:
             raise RecipeError("model.options are settings of the model 'tiny' only")
-        return models.obtain(recipe.model.name, say)
+        return models.obtain(recipe.folder(recipe.model.name), say)
     if not (folder / "tokenizer_config.json").is_file():
         from hornbeam import tiny
 

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from hornbeam.errors import DataError, RecipeError
+from hornbeam.places import find
 from hornbeam.settings import Settings, build, nearest
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.families import (
@@ -82,10 +83,13 @@ class Source:
 _COMMON = frozenset({"source", "split", "count", "skip", "seed"})
 
 
-def load_tasks(settings: Sequence[TaskSettings], data: Path | None = None) -> Loaded:
+def load_tasks(
+    settings: Sequence[TaskSettings], data: Path | None = None, base: Path = Path()
+) -> Loaded:
     """Tasks of all sources in order, and where each came from.
 
-    `data` is the data directory, else `HORNBEAM_DATA`. Raises `RecipeError` for what is not known
+    `data` is the data directory, else `HORNBEAM_DATA`; `base` is the recipe's own folder, where a
+    `path` is looked for first. Raises `RecipeError` for what is not known
     and `DataError` for files that cannot be read, too few tasks and ids that occur twice.
     """
     data = data_directory(data)
@@ -93,8 +97,10 @@ def load_tasks(settings: Sequence[TaskSettings], data: Path | None = None) -> Lo
     lines = []
     owner: dict[str, str] = {}
     for each in settings:
-        found, where = _source(each).load(each, data)
         label = _label(each)
+        if each.path:
+            each = each.model_copy(update={"path": str(find(each.path, base, data))})
+        found, where = _source(each).load(each, data)
         for task in found:
             if task.id in owner:
                 raise DataError(
@@ -245,7 +251,7 @@ def _fall_back(settings: TaskSettings, reason: str) -> tuple[list[Task], str]:
 
 def _jsonl(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
     """A file of one's own."""
-    path = _path(settings, data)
+    path = _path(settings)
     prefix = path.name.split(".")[0]
     tasks = list(to_tasks(read_records(path), prefix, str(path), settings.fields))
     return _cut(tasks, settings, "from the file")
@@ -254,16 +260,15 @@ def _jsonl(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
 def _judge(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
     """Labelled steps, in an order of their own: it keeps both answers in balance."""
     options = build("task source", {"judge": JudgeOptions}, "judge", settings.options)
-    found = judge_tasks(_path(settings, data), options, settings.split, settings.seed)
+    found = judge_tasks(_path(settings), options, settings.split, settings.seed)
     return _cut(found[0], settings.model_copy(update={"seed": None}), found[1])
 
 
-def _path(settings: TaskSettings, data: Path | None) -> Path:
-    """The file that is named, where it is said to be or in the data directory."""
+def _path(settings: TaskSettings) -> Path:
+    """The file that is named, as `load_tasks` found it."""
     if not settings.path:
         raise RecipeError(f"task source {settings.source!r} wants `path`")
-    path = Path(settings.path).expanduser()
-    return data / path if not path.is_file() and data and (data / path).is_file() else path
+    return Path(settings.path)
 
 
 def _cut(tasks: list[Task], settings: TaskSettings, where: str) -> tuple[list[Task], str]:

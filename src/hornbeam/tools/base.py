@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from hornbeam.settings import Settings
 
@@ -13,6 +14,10 @@ Tool = Callable[..., Any]
 
 class ToolSettings(Settings, ABC):
     """Settings of one kind of tool."""
+
+    def beside(self, base: Path) -> Self:
+        """The settings with their files found, `base` being the recipe's own folder."""
+        return self
 
     @abstractmethod
     def make(self) -> Tool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from pydantic import Field
 
 from hornbeam.errors import ToolError
+from hornbeam.places import find
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.corpus import Passage, find_passages, load_passages, made_passages
 from hornbeam.tools.base import Tool, ToolSettings
@@ -76,6 +77,11 @@ class RetrievalSettings(ToolSettings):
     k: int = Field(3, gt=0)
     data: Path | None = None
     fallback: str = ""
+
+    def beside(self, base: Path) -> Self:
+        """The settings with their files found, `base` being the recipe's own folder."""
+        data = self.data and find(self.data, base, folder=True)
+        return self.model_copy(update={"corpus": str(find(self.corpus, base)), "data": data})
 
     def make(self) -> Tool:
         """The tool, its index built."""

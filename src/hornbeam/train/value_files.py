@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from hornbeam import models
 from hornbeam.chat import TemplateChat
 from hornbeam.errors import ModelError, StoreError
 from hornbeam.models import quiet
@@ -19,7 +20,7 @@ from hornbeam.train import weights
 from hornbeam.train.settings import FitSettings
 from hornbeam.whole import whole_folder
 
-CARD = "value.json"
+CARD = models.VALUE_CARD
 README = "README.md"
 HEAD = "score.weight"
 

@@ -1,0 +1,197 @@
+"""Every file and folder that a recipe names, looked at before anything heavy.
+
+Those that the job reads are refused together, a line each; those of other commands (the model of a
+guide that only a search reads) are told. With `deep` files are read by their own readers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hornbeam import models, places
+from hornbeam.credit import Method, method
+from hornbeam.errors import HornbeamError, RecipeError
+from hornbeam.run.judges import judge_folder
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.sftset import read_set
+from hornbeam.score import PARTS
+from hornbeam.tasks.corpus import find_passages
+from hornbeam.tasks.load import data_directory, load_tasks
+
+
+class Named(NamedTuple):
+    """A file or folder: the key that names it, its name, what says what is wrong ("": nothing).
+
+    `by` is who reads it: "" every command, "weights" those that load the policy's own, "train"
+    training, "search" and "anchor" those commands.
+    """
+
+    key: str
+    name: str
+    wrong: Callable[[], str]
+    by: str = ""
+
+
+def check_files(recipe: Recipe, base: Path, *by: str, deep: bool = False) -> list[str]:
+    """Raise `RecipeError`, a line for each file that is read `by` these jobs and cannot be.
+
+    `base` is the recipe's own folder. Returns lines on those that others would read.
+    """
+    told: dict[bool, list[str]] = {True: [], False: []}
+    for each in named(recipe, base, deep):
+        try:
+            wrong = each.wrong()
+        except (HornbeamError, OSError) as error:
+            wrong = str(error)
+        if wrong:
+            told[each.by in ("", *by)].append(f"{each.key} = {json.dumps(each.name)}: {wrong}")
+    if told[True]:
+        raise RecipeError("\n".join(told[True]))
+    return told[False]
+
+
+def named(recipe: Recipe, base: Path, deep: bool = False) -> Iterator[Named]:
+    """All that a recipe names, in the order of its sections."""
+    yield from _models(recipe)
+    yield from _code(recipe, base)
+    data = data_directory()
+    for part in ("train", "eval"):
+        for number, source in enumerate(getattr(recipe.tasks, part)):
+            if source.path:
+                key = f"tasks.{part}.{number}.path"
+                yield Named(key, source.path, partial(_tasks, source, base, data, deep))
+    for name, choice in recipe.tools.items():
+        corpus = choice.rest().get("corpus")
+        if isinstance(corpus, str) and not choice.rest().get("fallback"):
+            where = choice.rest().get("data")
+            yield Named(f"tools.{name}.corpus", corpus, partial(_corpus, corpus, base, where))
+    if recipe.sft is not None and recipe.sft.data:
+        yield Named(
+            "sft.data", recipe.sft.data, partial(_set, recipe.sft.data, base, deep), "train"
+        )
+    yield from _guides(recipe)
+
+
+def _models(recipe: Recipe) -> Iterator[Named]:
+    """The weights of policies, references, teachers, and tokenizers of servers."""
+    seen = {"model.name": recipe.model.name}
+    seen |= {f"policies.{n}.model": p.model for n, p in recipe.policies.items() if p.model}
+    for key, name in seen.items():
+        if name != "tiny":
+            yield Named(key, name, partial(_pullable, recipe, name), "weights")
+    reads = recipe.engine.rest().get("tokenizer")
+    if isinstance(reads, str) and reads:
+        yield Named("engine.tokenizer", reads, partial(_folder, recipe, reads), "weights")
+    if recipe.anchor is not None:
+        how, by = recipe.anchor, "train" if recipe.run.steps else "anchor"
+        more = {"anchor.model": how.model, "anchor.teacher": how.teacher}
+        more["anchor.endpoint.tokenizer"] = str(how.endpoint.get("tokenizer") or "")
+        for key, name in more.items():
+            if name and name != "tiny" and "://" not in name:
+                yield Named(key, name, partial(_folder, recipe, name), by)
+
+
+def _code(recipe: Recipe, base: Path) -> Iterator[Named]:
+    """Programs and tools that are functions of files."""
+    names = {"program.name": recipe.program.name}
+    names |= {f"tools.{name}.use": choice.use for name, choice in recipe.tools.items()}
+    for key, name in names.items():
+        file, colon, _ = name.rpartition(":")
+        if colon:
+            yield Named(key, name, partial(_file, file, base))
+
+
+def needed_columns(recipe: Recipe, how: Method) -> list[str]:
+    """Columns of guides that credit and rewards read while a run trains, each once."""
+    told = recipe.reward.delegation
+    parts = [part for part in how.parts if part not in ("reward", *PARTS)]
+    names = [how.reads, told.column if told else "", *parts]
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def _guides(recipe: Recipe) -> Iterator[Named]:
+    """The models of guides; training reads those whose columns credit and rewards read."""
+    how = method(recipe.credit.method, **recipe.credit.rest())
+    read: set[str] = set()
+    wanted = needed_columns(recipe, how) if recipe.run.steps else []
+    while wanted:
+        column = wanted.pop()
+        if column in recipe.guides and column not in read:
+            read.add(column)
+            parts: Any = recipe.guides[column].rest().get("parts")
+            wanted += list(parts) if isinstance(parts, dict) else []
+    for column, choice in recipe.guides.items():
+        name = choice.rest().get("model")
+        if isinstance(name, str) and "://" not in name:
+            check = _fitted if choice.kind in ("prm", "orm") else _folder
+            by = "train" if column in read else "search"
+            yield Named(f"guides.{column}.model", name, partial(check, recipe, name), by)
+
+
+# --- what is wrong -------------------------------------------------------------------------------
+
+
+def _file(name: str, base: Path, *more: Path | None) -> str:
+    path = places.find(name, base, *more)
+    if not path.exists() or path.is_dir():
+        return places.missing(name, base, *more)
+    with path.open("rb") as stream:
+        stream.read(1)
+    return ""
+
+
+def _tasks(source: Any, base: Path, data: Path | None, deep: bool) -> str:
+    wrong = _file(source.path, base, data)
+    if deep and not wrong:
+        load_tasks([source], base=base)
+    return wrong
+
+
+def _set(name: str, base: Path, deep: bool) -> str:
+    wrong = _file(name, base)
+    if deep and not wrong:
+        read_set(places.find(name, base))
+    return wrong
+
+
+def _corpus(name: str, base: Path, data: Any) -> str:
+    path = places.find(name, base)
+    folder = places.find(data, base, folder=True) if data else None
+    if find_passages(path, folder) is not None:
+        return ""
+    return f"{places.missing(name, base)}, and no corpus of that name in a data directory"
+
+
+def _pullable(recipe: Recipe, name: str) -> str:
+    """A model that may be pulled; a name in a folder that is here is meant as a folder."""
+    folder = recipe.folder(name)
+    if not folder.is_dir() and models.pullable(name) and not models.here(name):
+        owner = recipe.folder(Path(name).parts[0])
+        if not owner.is_dir():
+            return ""
+        told = places.missing(name, recipe.base, folder=True)
+        return f"{told} (a model of the hub is pulled first: `hornbeam models pull {name}`)"
+    models.resolve(folder)
+    return ""
+
+
+def _folder(recipe: Recipe, name: str) -> str:
+    """A model that has to be here."""
+    folder = recipe.folder(name)
+    if not folder.is_dir() and not models.here(name) and name not in models.known():
+        return places.missing(name, recipe.base, folder=True)
+    models.resolve(folder)
+    return ""
+
+
+def _fitted(recipe: Recipe, name: str) -> str:
+    """A model that `hornbeam fit` made."""
+    wrong = _folder(recipe, name)
+    if wrong:
+        return f"{wrong}: `hornbeam fit` makes one"
+    card = judge_folder(name, recipe.base) / models.VALUE_CARD
+    return "" if card.is_file() else "is no fitted value model: `hornbeam fit` makes one"
