@@ -43,7 +43,7 @@ def check(recipe: Recipe) -> None:
     if recipe.anchor is not None:
         endpoint(recipe.anchor)
         for name in (recipe.anchor.model, recipe.anchor.teacher):
-            if name and "://" not in name:
+            if name and "://" not in name and recipe.run.steps:  # else it may be made by this
                 models.check(recipe.folder(name), made=("tiny",))
 
 
