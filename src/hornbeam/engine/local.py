@@ -19,14 +19,8 @@ import torch
 from torch import Tensor
 
 from hornbeam.chat import Chat
-from hornbeam.engine.base import (
-    Completion,
-    LocalSettings,
-    Request,
-    Turnstile,
-    Weights,
-    room,
-)
+from hornbeam.engine.base import Completion, LocalSettings, Request, Turnstile, Weights, room
+from hornbeam.engine.fingerprint import Fingerprint, marks
 from hornbeam.engine.network import Network
 from hornbeam.engine.prefix import PrefixTree, Run
 from hornbeam.engine.sampling import pick, uniforms
@@ -85,6 +79,10 @@ class LocalEngine:
 
     With `weights` the model is a copy, which `load` brings up to date by parameter names: it lets
     what is running end, holds back what waits, and goes on with the new weights.
+
+    Weights that change without a `load` are noticed before the next request (`fingerprint`): what
+    the old ones computed is dropped and `version` goes up by one. While requests are in flight
+    they must not change: those fail with `EngineError`.
     """
 
     def __init__(
@@ -103,7 +101,8 @@ class LocalEngine:
         self.turnstile = Turnstile(self._rest)
         self._network = settled(Network(model))
         self._model, self._weights = model, weights
-        self._loaded = False
+        self._fingerprint = Fingerprint(self._network.model)
+        self._loaded: list[Any] = []  # marks of the weights that were copied
         self._held = 0  # loads that wait for what is running
         self._free = asyncio.Event()
         costs = self._network.logits_cost, self._network.state_cost
@@ -141,6 +140,8 @@ class LocalEngine:
 
     def cached(self, prompt: array[int]) -> int:
         """How many of the prompt's first tokens the prefix tree holds."""
+        if self._fingerprint.touched():
+            return 0
         return self._prefixes.known(prompt, self._network.far(len(prompt)))
 
     async def load(self, version: int) -> None:
@@ -153,11 +154,12 @@ class LocalEngine:
             raise EngineError(f"load while {len(live)} requests are in flight: await them first")
         await self._stopped()
         self._forget()
+        self._fingerprint.take()
         self.version = version
 
     async def _copy(self, weights: Weights, version: int) -> None:
         """Take up the trainer's weights between two answers."""
-        if version == self.version and self._loaded:
+        if version == self.version and self._loaded == marks(weights()):
             return
         self._held += 1
         self._free.clear()
@@ -169,7 +171,8 @@ class LocalEngine:
                 for name, value in weights():
                     own[name].copy_(value)
             self._prefixes.clear()
-            self.version, self._loaded = version, True
+            self._fingerprint.take()
+            self.version, self._loaded = version, marks(weights())
         finally:
             self._held -= 1
             if not self._held:
@@ -186,10 +189,12 @@ class LocalEngine:
         """Rounds until nothing is left to do; an error reaches all who wait."""
         try:
             await asyncio.sleep(0)  # let those come who start together
+            self._renew(self._fingerprint.differs())
             with self._network.sampling():
                 while self._waiting or self._running:
                     await self._settle()
                     self._drop_cancelled()
+                    self._renew(self._fingerprint.touched())
                     if not self._held:
                         self._admit()
                     elif not self._running:
@@ -198,12 +203,27 @@ class LocalEngine:
             if not self.turnstile.sessions:
                 self._rest()
         except BaseException as error:
-            self._fail(EngineError(f"sampling failed: {type(error).__name__}: {error}"), error)
+            known = isinstance(error, EngineError)
+            told = f"{error}" if known else f"sampling failed: {type(error).__name__}: {error}"
+            self._fail(EngineError(told), error)
             self._forget()
             if not isinstance(error, Exception):
                 raise
         finally:
             self._task = None
+
+    def _renew(self, changed: bool) -> None:
+        """Weights that changed without a load: forget what the old ones computed."""
+        if not changed:
+            return
+        if running := len(self._running):
+            raise EngineError(
+                f"the weights changed while {running} requests were in flight: await them first"
+            )
+        self._prefixes.clear()
+        self._rest()
+        self._fingerprint.take()
+        self.version, self._loaded = self.version + 1, []
 
     async def _settle(self) -> None:
         """Give way to others; if deterministic, until no client is busy or on its way."""

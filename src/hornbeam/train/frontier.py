@@ -5,7 +5,7 @@ share: its keys and values, its position, and z there. New tokens, of whatever t
 packed pass: each writes its slot and attends to the slots of its path. Nothing is computed again
 while it is kept; what was used least recently goes first when the pool is full.
 
-Left out: other weights than those the pool was filled with (`clear` it when they change).
+What other weights computed is forgotten as soon as they are seen to have changed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from hornbeam.engine.fingerprint import Fingerprint
 from hornbeam.train import attention, recurrent, rope
 from hornbeam.train.check import check_packed
 from hornbeam.tree import Tree
@@ -166,6 +167,7 @@ class Frontier:
         if not model.optim.packed:
             check_packed(model.body, model.name)
         self.device = model.model.score.weight.device
+        self._weights = Fingerprint(model.model)
         self.clear()
 
     def clear(self) -> None:
@@ -194,7 +196,8 @@ class Frontier:
 
     def new(self, tree: Tree, nodes: Sequence[int]) -> int:
         """How many tokens reading these nodes would run now; later ones never run more."""
-        kept = self._trees.get(id(tree)) or _Kept(tree)
+        known = None if self._weights.touched() else self._trees.get(id(tree))
+        kept = known or _Kept(tree)
         short, long = self._split(tree, nodes)
         return _fresh(kept, tree, short) + _fresh(_Kept(tree), tree, long)
 
@@ -210,6 +213,9 @@ class Frontier:
 
         A pass holds at most `optim.max_pack_tokens` new tokens; more take several.
         """
+        if self._weights.differs():
+            self.clear()
+            self._weights.take()
         sides = [self._split(tree, nodes) for tree, nodes in asks]
         short = self._read([(tree, side[0]) for (tree, _), side in zip(asks, sides)])
         long = [(tree, side[1]) for (tree, _), side in zip(asks, sides)]
