@@ -6,11 +6,14 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+import hornbeam as hb
 from hornbeam.engine.base import Request, Sampling
 from hornbeam.engine.fingerprint import Fingerprint
 from hornbeam.engine.local import LocalEngine
 from hornbeam.errors import EngineError
 from hornbeam.train.frontier import Frontier
+from hornbeam.train.policy import Policy
+from hornbeam.train.settings import OptimSettings
 from train import value_worlds, worlds
 
 from .test_local import PROMPTS, Chat, llama, lora, run
@@ -238,3 +241,24 @@ def test_a_look_is_cheap_and_reads_few_entries():
         assert mark.differs()
         mark.take()
         assert not mark.differs()
+
+
+def test_training_in_place_from_python_leaves_no_gap():
+    """Grow, credit, step and grow again, without a word to the engine: what it says stays exact."""
+    model = llama()
+    engine, policy = LocalEngine(model, Chat()), Policy(model, optim=OptimSettings(lr=3e-3))
+
+    async def solver(task, ep):
+        return len((await ep.ask("a", [hb.user(task.question)], max_tokens=12)).text)
+
+    tasks = [hb.Task(f"t{i}", f"question {i}, say") for i in range(4)]
+    told, spoke = [], []
+    for seed in range(3):
+        agents, score = {"a": engine}, lambda task, answer: float(answer % 2)
+        trees = hb.grow_trees(solver, tasks, agents, score=score, seed=seed)
+        hb.credit_trees(trees, "grpo")
+        told.append(policy.step(trees))
+        spoke.append({node.version for tree in trees for node in tree.nodes[1:]})
+    assert [row["updates"] for row in told] == [1, 1, 1]
+    assert max(row["engine_gap"] for row in told) < 1e-5
+    assert spoke == [{0}, {1}, {2}]
