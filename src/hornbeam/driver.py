@@ -16,7 +16,6 @@ import random
 from array import array
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -33,11 +32,11 @@ from hornbeam.errors import (
 from hornbeam.live import Live, Piece, Place
 from hornbeam.program import Episode, Limits, Program, Reply
 from hornbeam.record import (
+    Digests,
     Effect,
     Recorded,
     ask_error,
     difference,
-    digest,
     diverged,
     effects_of,
     ended_early,
@@ -88,6 +87,7 @@ class Driver:
         self._record = effects_of(path)
         self._issued = self._asks = self._told = self._sampled = 0
         self._said: dict[int, Answers[array[int]]] = defaultdict(Answers)
+        self._digests = Digests()
         self._seed = seed  # of the last ask told; the tree's before the first
         self._random: tuple[int, dict[str, random.Random]] = (-1, {})  # effects told; by scope
         self._draft: Node | None = None  # the node whose calls are still coming
@@ -244,7 +244,7 @@ class Driver:
         first = recorded.nodes[0]
         if effect.kind != "ask" or (first.agent, first.scope) != (effect.name, effect.scope):
             raise diverged(effect, f"an ask of agent {first.agent!r}")
-        if first.ask and first.ask != digest(effect.payload):
+        if first.ask and first.ask != self._digests.of(effect.payload):
             chat = self._live.chat(effect.name)
             was = chat.decode(self._contexts(recorded.at))
             now = chat.decode(self._render(effect))
@@ -302,7 +302,7 @@ class Driver:
         if isinstance(got, HornbeamError):
             finish = "too long" if isinstance(got, PromptTooLong) else "error"
             failed = self._node(effect, Piece(ids(), floats(), "", finish, 0))
-            failed = replace(failed, error=str(got).split("\n", 1)[0])
+            failed = failed.changed(error=str(got).split("\n", 1)[0])
             self._hold(failed, context)
             return ask_error(failed)
         for piece in got:
@@ -340,7 +340,7 @@ class Driver:
             step=self._step,
             turn=effect.turn,
             seed=self._seed,
-            ask=digest(effect.payload),
+            ask=self._digests.of(effect.payload),
         )
 
     def _hold(self, node: Node, context: array[int]) -> None:
@@ -355,7 +355,7 @@ class Driver:
         if node is None:
             return
         if not node.finish:  # the task itself
-            self._commit(replace(node, finish="ready"), self._context)
+            self._commit(node.changed(finish="ready"), self._context)
             return
         self._commit(node, self._context)
         self._step += 1
@@ -368,7 +368,7 @@ class Driver:
         if draft is None or draft.finish in ("", "too long", "error"):
             self._close()
             draft, self._context = Node(-1, finish="end", episode=self._episode), ids()
-        self._draft = replace(draft, step=self._step, done=True, answer=answer, error=error)
+        self._draft = draft.changed(step=self._step, done=True, answer=answer, error=error)
         self._close()
 
     def _reply(self, effect: Effect, said: Sequence[Node | Piece]) -> Reply:

@@ -125,7 +125,7 @@ class EpisodeEffects:
         pieces = await self._sample(speaker, context, _override(speaker, sampling), place)
         if not speaker.tags:
             chat = speaker.engine.chat
-            pieces = [replace(piece, text=chat.decode(piece.tokens)) for piece in pieces]
+            pieces = [piece._replace(text=chat.decode(piece.tokens)) for piece in pieces]
         return pieces
 
     async def _sample(
@@ -152,12 +152,12 @@ class EpisodeEffects:
             room = max(1, how.max_tokens - used)
             most = min(room, segment.tokens) if segment.by == "tokens" else room
             chunk = replace(how, max_tokens=most, stop=(*how.stop, *segment.stops()))
-            at = replace(place, used=used)
+            at = place._replace(used=used)
             done = await self._generate(speaker.engine, context, chunk, at)
             used += len(done.tokens)
             context = context + done.tokens
             more = used < how.max_tokens and not _ended(done, context, used, how, speaker)
-            pieces.append(replace(_piece(done), finish="chunk" if more else done.finish))
+            pieces.append(_piece(done)._replace(finish="chunk" if more else done.finish))
             if not more:
                 break
         return pieces
@@ -178,7 +178,7 @@ class EpisodeEffects:
             if used >= how.max_tokens:
                 return replace(done, finish="length")
             left = replace(how, max_tokens=how.max_tokens - used)
-            at = replace(place, used=place.used + used)
+            at = place._replace(used=place.used + used)
             try:
                 rest = await self._request(engine, context + done.tokens, left, at)
             except PromptTooLong:  # the window is full
@@ -214,7 +214,8 @@ class EpisodeEffects:
                 Entry(*where, "prompt_tokens_cached", done.cached + again),
             ]
             room.settle(paid, later=True)
-            self._asked.setdefault((place.episode, place.turn), []).extend(paid)
+            if self.ledger.lasts:
+                self._asked.setdefault((place.episode, place.turn), []).extend(paid)
             if again:
                 self.ledger.enter([lost(self._entry(place, "prompt_tokens_computed", again))])
         return done

@@ -326,6 +326,7 @@ class _Branch:
         if self.open is not None:
             self.path.append(self.open)
         self.placed: tuple[int, int, Placed] = (-1, 0, Placed(ids()))
+        self.ids: array[int] | None = None  # of the node it stands at, once it has put it there
         self.live: EpisodeEffects | None = None
 
     def driver(self, live: EpisodeEffects) -> Driver:
@@ -374,6 +375,7 @@ class _Branch:
         else:
             node = self.put(node, context)
             index = self.at = growth.tree.append(node)
+            self.ids = context + node.tokens
             self.grown.append(index)
         if keeper is not None:
             keeper.write(growth.key, growth.tree, index, node)
@@ -383,5 +385,6 @@ class _Branch:
         tree = self.growth.tree
         siblings = len(tree.children(self.at))
         if self.placed[:2] != (node.step, siblings):
-            self.placed = (node.step, siblings, tree.place(self.at, node.agent, context))
+            placed = tree.place(self.at, node.agent, context, self.ids)
+            self.placed = (node.step, siblings, placed)
         return node.placed(self.at, self.placed[2])

@@ -80,7 +80,7 @@ class Ledger:
         redoes: bool = True,
         lasts: bool = True,
     ) -> None:
-        self.budget, self._redoes, self._lasts = budget, redoes, lasts and sink is not None
+        self.budget, self._redoes, self.lasts = budget, redoes, lasts and sink is not None
         self.totals: dict[str, float] = dict(spent)
         self._tokens = sum(spent.get(kind, 0) for kind in TOKENS)
         self._calls = sum(spent.get(kind, 0) for kind in CALLS)
@@ -128,11 +128,11 @@ class Ledger:
 
     def later(self, entries: Sequence[Entry]) -> None:
         """Count entries that are in no result yet: a process killed before `keep` paid in vain."""
-        self._enter(entries, [lost(entry) for entry in entries] if self._lasts else entries)
+        self._enter(entries, [lost(entry) for entry in entries] if self.lasts else entries)
 
     def keep(self, entries: Sequence[Entry]) -> None:
         """What was entered for later is in a result from now on: told to the sink alone."""
-        if self._lasts and self._sink is not None and entries:
+        if self.lasts and self._sink is not None and entries:
             self._sink([*(lost(entry, -1) for entry in entries), *entries])
 
     def _enter(self, entries: Sequence[Entry], kept: Sequence[Entry]) -> None:

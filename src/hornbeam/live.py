@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hornbeam.chat import Chat
 from hornbeam.store import TreeKey
 from hornbeam.tree import Column, Node, Tree
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Sampled ids of one node: a whole answer, or one chunk of it ("chunk": it goes on)."""
 
     tokens: array[int]
@@ -23,8 +21,7 @@ class Piece:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where an ask or a call stands: the ask's place in its path, the ids it has already."""
 
     episode: int

@@ -77,6 +77,7 @@ class Episode:
         self._effects = effects
         self._agent = agent
         self._delegated: dict[str, int] = {}
+        self._asked: list[Message] = []  # the messages of the last ask
         self.scope = scope
 
     async def ask(self, agent: str, messages: Sequence[Message], **sampling: Any) -> Reply:
@@ -85,7 +86,7 @@ class Episode:
         Inside `delegate` the sub-agent speaks, whatever the name here. Raises `PromptTooLong`,
         `EngineError`, or `ProgramError` when a limit is passed.
         """
-        plain = [_message(message) for message in messages]
+        plain = self._asked = _plain(messages, self._asked)
         payload = (plain, _json(sampling, "settings of ep.ask"))
         reply: Reply = await self._effects.issue("ask", self._agent or agent, self.scope, payload)
         return reply
@@ -105,6 +106,13 @@ class Episode:
     def rng(self) -> random.Random:
         """Random numbers that replay draws again: they hang on the path so far and nothing else."""
         return self._effects.random(self.scope)
+
+
+def _plain(messages: Sequence[Message], before: Sequence[Message]) -> list[Message]:
+    """Messages as they were when they were asked; those of the ask before are not made again."""
+    given = list(messages)
+    plain = [b if len(b) == 2 and a == b else _message(a) for a, b in zip(given, before)]
+    return plain + [_message(message) for message in given[len(plain) :]]
 
 
 def _message(message: Message) -> Message:

@@ -6,12 +6,12 @@ import asyncio
 import hashlib
 import json
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from reprlib import repr as short
 from typing import Any
 
-from hornbeam.chat import Chat
+from hornbeam.chat import Chat, Message, common
 from hornbeam.errors import Divergence, EngineError, PromptTooLong
 from hornbeam.live import Piece
 from hornbeam.tree import Call, Node, ids
@@ -45,8 +45,36 @@ _sorted = json.JSONEncoder(sort_keys=True).encode
 
 def digest(payload: Any) -> str:
     """A short digest of messages and settings, equal on every machine."""
-    text = _sorted(payload)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return hashlib.blake2b(_sorted(payload).encode(), digest_size=8).hexdigest()
+
+
+class Digests:
+    """`digest` of the asks of one run; what an ask shares with the one before is not read again."""
+
+    def __init__(self) -> None:
+        self._last: list[Message] = []
+        self._states = [hashlib.blake2b(b"[[", digest_size=8)]  # before each message, and behind
+
+    def of(self, payload: tuple[list[Message], Mapping[str, Any]]) -> str:
+        """The digest of (messages, settings)."""
+        messages, settings = payload
+        same = common(self._last, messages)
+        del self._states[same + 1 :]
+        for n in range(same, len(messages)):
+            state = self._states[n].copy()
+            state.update((", " + _one(messages[n]) if n else _one(messages[n])).encode())
+            self._states.append(state)
+        self._last = messages
+        whole = self._states[-1].copy()
+        whole.update(f"], {_sorted(settings)}]".encode() if settings else b"], {}]")
+        return whole.hexdigest()
+
+
+def _one(message: Message) -> str:
+    """A message as `_sorted` writes it."""
+    if len(message) == 2:
+        return f'{{"content": {_sorted(message["content"])}, "role": {_sorted(message["role"])}}}'
+    return _sorted(message)
 
 
 def ask_error(node: Node) -> EngineError:
@@ -107,8 +135,7 @@ def told(said: Sequence[Node | Piece], chat: Chat) -> tuple[str, array[int]]:
     """
     if len(said) == 1:
         (piece,) = said
-        text = chat.text(piece.tokens)
-        return text if piece.text == text else chat.decode(piece.tokens), piece.tokens[:]
+        return piece.text or chat.decode(piece.tokens), piece.tokens[:]
     tokens = ids()
     for piece in said:
         tokens = tokens + piece.tokens

@@ -5,7 +5,7 @@ prompt as the very ids that were sampled, never as its text encoded again. Text 
 outside is text: only what the template itself writes becomes a control token.
 """
 
-from hornbeam.chat.answers import Answers
+from hornbeam.chat.answers import Answers, common
 from hornbeam.chat.base import (
     ByteChat,
     Chat,
@@ -27,6 +27,7 @@ __all__ = [
     "Said",
     "TemplateChat",
     "assistant",
+    "common",
     "end_of_answer",
     "history",
     "message_of",

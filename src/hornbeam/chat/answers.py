@@ -38,46 +38,63 @@ class Answers(Generic[T]):
         self._told: set[int] = set()  # places behind assistant messages that quoted none
         self._chain: dict[Key, int] = {}  # a place for each message behind each place
         self._last: list[Message] = []  # the conversation looked at last, and its places
-        self._found = [0]
-        self._asked: tuple[int, dict[int, T]] = -1, {}  # what was found since the last answer
+        self._places = [0]
+        self._settled = 0  # how many of its first messages quote what they will always quote
+        self._quoted: dict[int, T] = {}  # what those quote, of answers given at their place
 
     def add(self, messages: Sequence[Message], text: str, kept: T) -> None:
         """Keep an answer to these messages."""
-        places = self._places(messages)
-        asked, found = self._asked
-        if asked != places[-1]:
-            found = self._find(messages, places)
-        for n, message in enumerate(messages):
-            if message["role"] == "assistant" and n not in found:
+        found, places = self._find(messages), self._places
+        for n in range(self._settled, len(messages)):
+            if messages[n]["role"] == "assistant" and n not in found:
                 self._told.add(places[n + 1])
         before = _key(0, messages[-1]) if messages else None
         answer = Answer(places[-1], before, kept)
         self._said.setdefault(text, []).append(answer)
         self._at[places[-1], text] = answer
-        self._asked = -1, {}
 
     def find(self, messages: Sequence[Message]) -> dict[int, T]:
         """What is kept of the answers that these messages quote, by the message's index."""
-        said = any(m["role"] == "assistant" and m["content"] in self._said for m in messages)
-        places = self._places(messages)
-        self._asked = places[-1], self._find(messages, places) if said else {}
-        return self._asked[1]
+        return dict(self._find(messages))
 
-    def _find(self, messages: Sequence[Message], places: Sequence[int]) -> dict[int, T]:
+    def _find(self, messages: Sequence[Message]) -> dict[int, T]:
+        """The same, not to be changed. What was settled the last time is not looked for again."""
+        same, size = common(self._last, messages), len(messages)
+        settled, places, chain = self._settled, self._places, self._chain
+        if same < len(self._last):
+            del places[same + 1 :]
+        if same < settled:
+            settled = same
+            self._quoted = {n: kept for n, kept in self._quoted.items() if n < same}
+        for n in range(same, size):
+            places.append(chain.setdefault(_key(places[-1], messages[n]), len(chain) + 1))
+        self._last = list(messages)
+        while settled < size:
+            message = messages[settled]
+            if message["role"] == "assistant" and places[settled + 1] not in self._told:
+                answer = self._at.get((places[settled], message["content"]))
+                if answer is None:
+                    break
+                self._quoted[settled] = answer.kept
+            settled += 1
+        self._settled = settled
+        return self._quoted if settled == size else self._find_all(messages)
+
+    def _find_all(self, messages: Sequence[Message]) -> dict[int, T]:
+        """The same where some quote an answer of another place, or none."""
+        found: dict[int, Answer[T]] = {}
         quotes = [
             n
             for n in range(len(messages) - 1, -1, -1)
             if messages[n]["role"] == "assistant"
             and messages[n]["content"] in self._said
-            and places[n + 1] not in self._told
+            and self._places[n + 1] not in self._told
         ]
-        found: dict[int, Answer[T]] = {}
         for n in quotes:
-            answer = self._at.get((places[n], messages[n]["content"]))
+            answer = self._at.get((self._places[n], messages[n]["content"]))
             if answer is not None:
                 found[n] = answer
-        if len(found) < len(quotes):
-            self._find_elsewhere(messages, quotes, found)
+        self._find_elsewhere(messages, quotes, found)
         return {n: found[n].kept for n in sorted(found)}
 
     def _find_elsewhere(
@@ -96,22 +113,13 @@ class Answers(Generic[T]):
                         taken.add(id(answer))
                         break
 
-    def _places(self, messages: Sequence[Message]) -> list[int]:
-        """A number for what stands before each place, the one behind the last included.
 
-        A conversation grows: what it shares with the one before is not looked up again.
-        """
-        same = len(self._last)
-        if list(messages[:same]) != self._last:
-            pairs = zip(messages, self._last)
-            same = next((n for n, (now, then) in enumerate(pairs) if now != then), len(messages))
-        out, chain = self._found[: same + 1], self._chain
-        at = out[-1]
-        for n in range(same, len(messages)):
-            at = chain.setdefault(_key(at, messages[n]), len(chain) + 1)
-            out.append(at)
-        self._last, self._found = list(messages), out
-        return out
+def common(before: list[Message], now: Sequence[Message]) -> int:
+    """How many first messages two conversations share; one that grows shares all it had."""
+    size = len(before)
+    if list(now[:size]) == before:
+        return size
+    return next((n for n, (a, b) in enumerate(zip(before, now)) if a != b), len(now))
 
 
 def _key(at: int, message: Message) -> Key:

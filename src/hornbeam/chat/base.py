@@ -73,6 +73,12 @@ def _bytes(text: str) -> array[int]:
     return ids(list(text.encode()))  # an array made of bytes would read them as machine words
 
 
+@lru_cache(maxsize=4096)
+def _line(role: str, text: str) -> array[int]:
+    """The ids of a whole message, not to be changed."""
+    return _bytes(f"{role}: {text}\0")
+
+
 class ByteChat:
     """UTF-8 bytes as ids, for scripted engines: `role: content` lines, 0 ends an answer."""
 
@@ -83,10 +89,13 @@ class ByteChat:
         """Ids of the conversation up to where the assistant speaks."""
         out = ids()
         for number, message in enumerate(messages):
-            content, tokens = message["content"], said.get(number)
+            tokens = said.get(number)
+            if tokens is None:
+                out.extend(_line(message["role"], message["content"]))
+                continue
             out.extend(_bytes(f"{message['role']}: "))
-            out.extend(_bytes(content) if tokens is None else tokens)
-            if tokens is None or not tokens or tokens[-1] != 0:
+            out.extend(tokens)
+            if not tokens or tokens[-1] != 0:
                 out.append(0)
         out.extend(_bytes("assistant: "))
         return out

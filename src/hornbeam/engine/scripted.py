@@ -132,6 +132,8 @@ def stop_at(chat: Chat, tokens: array[int], stop: Sequence[str]) -> int | None:
 
 def _balanced(chat: Chat, tokens: array[int], stop: Sequence[str]) -> int | None:
     """The same, but not inside a bracket: there a model is asked to go on, which no script can."""
+    if not stop:
+        return None
     text = chat.decode(tokens)
     for end in sorted({found.end() for s in stop for found in re.finditer(re.escape(s), text)}):
         if not goes_on(text[:end], stop):
