@@ -9,10 +9,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Generator as Items
 from contextlib import closing
 from dataclasses import replace
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,21 @@ def _key(task: Task) -> str:
     """What makes a task itself: its numbers, without the wording and the place it was drawn at."""
     metadata = {k: v for k, v in task.data["metadata"].items() if k != "source_index"}
     return json.dumps([task.answer, metadata], sort_keys=True)
+
+
+def check_options(generator: str, options: Mapping[str, Any]) -> None:
+    """Raise `RecipeError` for an option that a generator has not; those of a gym's set it tells."""
+    from hornbeam.tasks.tiny import lookup_tasks
+
+    makers = {"word_problems": word_problems, "lookup": lookup_tasks, "errand": lookup_tasks}
+    if generator == "reasoning_gym":
+        return
+    known = [*signature(makers.get(generator, hop_tasks)).parameters]
+    known = [name for name in known if name not in ("split", "count", "seed")]
+    for name in options:
+        if name not in known:
+            hint = nearest(name, known) if known else "it takes none"
+            raise RecipeError(f"{generator} has no option {name!r}: {hint}")
 
 
 def _word_problems(split: str, count: int, seed: int = 0, **options: Any) -> list[Task]:

@@ -27,7 +27,7 @@ from hornbeam.tasks.families import (
     read_family,
     to_tasks,
 )
-from hornbeam.tasks.generated import generators
+from hornbeam.tasks.generated import check_options, generators
 from hornbeam.tasks.hub import HubSilent, hub_rows
 from hornbeam.tasks.judge import JudgeOptions, judge_tasks
 from hornbeam.tasks.records import read_records
@@ -159,6 +159,8 @@ def check_source(settings: TaskSettings) -> None:
         raise RecipeError(f"task source {name!r} wants `path`")
     if name == "judge":
         build("task source", {"judge": JudgeOptions}, "judge", settings.options)
+    elif generator := name if name in generators else settings.fallback:
+        check_options(generator, settings.options)
 
 
 def _source(settings: TaskSettings) -> Source:
