@@ -56,6 +56,7 @@ FLOORS = {
     "chat": 1,
     "workers": 1,
     "parent": 1,
+    "keys": 1,
     "tasks.base": 1,
     "settings": 1,
     "stats": 1,

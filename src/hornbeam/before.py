@@ -9,9 +9,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from hornbeam.keys import Stored, TreeKey
 from hornbeam.ledger import Entry
 from hornbeam.score.base import Guide
-from hornbeam.store import Stored, TreeKey
 from hornbeam.tree import Tree
 
 

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from hornbeam.keys import TreeKey
 from hornbeam.shared import MEMBERS, SharedStore
-from hornbeam.tables import METRICS, SCHEMA, TREES, TreeKey, at, inserter, keyed
+from hornbeam.tables import METRICS, SCHEMA, TREES, at, inserter, keyed
 
 _text, _int = sa.Text, sa.Integer
 _TREE = ("stage", "step", "number")

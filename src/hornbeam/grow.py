@@ -20,12 +20,12 @@ from hornbeam.driver import Driver
 from hornbeam.effects import EpisodeEffects, Speaker
 from hornbeam.engine.base import Turnstile
 from hornbeam.errors import BudgetSpent
+from hornbeam.keys import Stored, TreeKey
 from hornbeam.ledger import Entry, Ledger, lost
 from hornbeam.live import Keeper
 from hornbeam.program import Limits, Program
 from hornbeam.score.base import Guide, Scorer
 from hornbeam.search.base import Fork, State, Strategy, restore
-from hornbeam.store import Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Node, Placed, Tree, canonical, ids
 from hornbeam.workers.local import LocalWorkers

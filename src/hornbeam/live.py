@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from hornbeam.chat import Chat
-from hornbeam.store import TreeKey
+from hornbeam.keys import TreeKey
 from hornbeam.tree import Column, Node, Tree
 
 

@@ -11,10 +11,10 @@ from typing import Any
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Engine
 from hornbeam.grow import Grower
+from hornbeam.keys import TreeKey
 from hornbeam.ledger import NO_BUDGET, Budget, Ledger, warning_of_state
 from hornbeam.program import Program
 from hornbeam.search import Independent, Strategy
-from hornbeam.store import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
 from hornbeam.workers.local import LocalWorkers

@@ -1,5 +1,7 @@
 """The base of all settings: frozen, and an unknown key is an error."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -46,3 +48,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+
+
+def digest(what: Any) -> str:
+    """Six letters that tell settings apart."""
+    text = json.dumps(what, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=3).hexdigest()

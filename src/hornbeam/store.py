@@ -24,12 +24,13 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from hornbeam.errors import DataError, StoreError
+from hornbeam.keys import Stored, TreeKey
 from hornbeam.ledger import LOST, Entry
 from hornbeam.lock import FolderLock
 from hornbeam.tables import (
@@ -40,7 +41,6 @@ from hornbeam.tables import (
     OPINIONS,
     SCHEMA,
     TREES,
-    TreeKey,
     at,
     cost_row,
     named,
@@ -56,17 +56,6 @@ from hornbeam.treefile import write_trees
 
 FORMAT = 2
 __all__ = ["LOST", "Store", "Stored", "TreeKey", "canonical", "export"]
-
-
-class Stored(NamedTuple):
-    """A tree as it was left: closed nodes in `tree`, and the nodes that still wait for calls.
-
-    `open`: at most one node an episode, never a parent, its parent and prefix indices of `tree`.
-    """
-
-    tree: Tree
-    done: bool
-    open: list[Node]
 
 
 class Store:

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -19,21 +19,11 @@ from sqlalchemy.pool import StaticPool
 
 from hornbeam.errors import StoreError
 from hornbeam.extras import how_to_get
+from hornbeam.keys import TreeKey
 from hornbeam.tree import Node, Tree
 from hornbeam.treefile import node_from_json, node_to_json
 
 ROOT = (-1, 0)  # episode and step of the task's own node
-
-
-class TreeKey(NamedTuple):
-    """Where a tree stands in a run. `str(key)` is "train/12/3"."""
-
-    stage: str
-    step: int
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.stage}/{self.step}/{self.number}"
 
 
 SCHEMA = sa.MetaData()

@@ -11,12 +11,13 @@ from importlib.metadata import entry_points
 from hornbeam import models
 from hornbeam.errors import RecipeError
 from hornbeam.run.ahead import check_ahead
+from hornbeam.run.choices import label_strategy
 from hornbeam.run.engines import check_trains
 from hornbeam.run.guides import TAKES, check_guide
-from hornbeam.run.label import label_strategy
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.search import check_methods, jobs
 from hornbeam.run.teacher import endpoint
+from hornbeam.search import strategy
+from hornbeam.search.choose import chooser
 from hornbeam.settings import build, nearest
 from hornbeam.tiny import Shape
 
@@ -47,6 +48,20 @@ def check(recipe: Recipe) -> None:
                 models.check(recipe.folder(name), made=("tiny",))
 
 
+def check_methods(recipe: Recipe) -> None:
+    """`RecipeError` naming the method whose strategy, choice or settings are not known.
+
+    What it reads may be in a pool of trees already: `jobs` tells of that.
+    """
+    for method in recipe.search.methods:
+        for _, settings in method.points():
+            try:
+                strategy(method.strategy, **settings)
+                chooser(method.choose)
+            except RecipeError as error:
+                raise RecipeError(f"search method {method.name!r}: {error}") from error
+
+
 def check_training(recipe: Recipe, policy: str | None) -> None:
     """`RecipeError` where a recipe cannot be trained, or not by a process a `policy`."""
     check_trains(recipe)
@@ -57,6 +72,8 @@ def check_training(recipe: Recipe, policy: str | None) -> None:
 
 def check_search(recipe: Recipe) -> None:
     """Raise `RecipeError` or `ModelError` where the recipe's methods cannot search."""
+    from hornbeam.run.search import jobs
+
     columns = [column for job in jobs(recipe) for column in job.reads]
     if not recipe.tasks.eval:
         raise RecipeError("tasks.eval is empty: name a source, as in [[tasks.eval]]")

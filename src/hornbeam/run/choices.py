@@ -10,8 +10,11 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hornbeam.errors import RecipeError
 from hornbeam.ledger import Budget
+from hornbeam.search import Strategy, strategy
 from hornbeam.search.chunk_labels import chunk_label
+from hornbeam.search.labels import MAS_MCTS
 from hornbeam.segment import Segmenter
 from hornbeam.settings import Settings
 
@@ -192,6 +195,21 @@ class LabelChoice(Named):
     def bound(self) -> float:
         """`most`, or what it is by default."""
         return self.most if self.most is not None else 1.0 if self.strategy == "rollouts" else 0.7
+
+
+def label_strategy(choice: LabelChoice) -> Strategy:
+    """The strategy of section label. Raises `RecipeError`."""
+    settings = choice.rest()
+    if choice.strategy == "mcts":
+        settings = {**MAS_MCTS.model_dump(exclude_unset=True), **settings, "rollout": True}
+    if choice.chunk_label and settings.get("adaptive"):
+        if "settles" in settings:
+            raise RecipeError("label.settles: leave it out, label.chunk_label says it")
+        settings |= {"settles": choice.chunk_label, "thresholds": choice.thresholds}
+    how = strategy(choice.strategy, **settings)
+    if how.steps is not None and "reward" not in how.reads:
+        raise RecipeError("label.strategy: one that goes by outcomes is wanted, as mcts")
+    return how
 
 
 class StageChoice(Settings):

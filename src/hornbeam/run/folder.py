@@ -26,12 +26,6 @@ NO_CHATS: Mapping[str, Chat] = MappingProxyType({})
 STAGES = ("train", "start", "warm start", "eval")  # of trees in the store
 
 
-def digest(what: Any) -> str:
-    """Six letters that tell settings apart."""
-    text = json.dumps(what, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
-
-
 class Folder:
     """The files of a run beside its database; whoever opens it may write.
 

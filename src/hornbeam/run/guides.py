@@ -7,7 +7,6 @@ from typing import Any
 
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.run.choices import GuideChoice
-from hornbeam.run.folder import digest
 from hornbeam.run.judges import check_judge, content, judge_engine, judge_folder, judge_settings
 from hornbeam.run.recipe import Recipe
 from hornbeam.score.base import Guide
@@ -15,7 +14,7 @@ from hornbeam.score.ensemble import EnsembleGuide
 from hornbeam.score.judge import JudgeGuide, VerdictSettings
 from hornbeam.score.likelihood import LikelihoodGuide
 from hornbeam.score.prm import ValueGuide
-from hornbeam.settings import nearest
+from hornbeam.settings import digest, nearest
 
 TAKES = {
     "prm": {"model"},

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hornbeam import config, models, places
 from hornbeam.errors import DataError, RecipeError, StoreError
-from hornbeam.run.folder import digest
 from hornbeam.run.watch import Watch
 from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong
 from hornbeam.score.prmbench import Marked, Verdict, read_verdicts
 from hornbeam.score.processbench import Prediction, Solution, read_predictions, step_tree
-from hornbeam.settings import build
+from hornbeam.settings import build, digest
 from hornbeam.tasks.records import read_records
 
 if TYPE_CHECKING:

@@ -15,33 +15,18 @@ from typing import Any
 from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
-from hornbeam.run.choices import LabelChoice
-from hornbeam.run.folder import digest
+from hornbeam.run.choices import label_strategy
 from hornbeam.run.forest import Forest, part
 from hornbeam.run.lacking import ENGINE_TELLS_NONE, all_tell
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
-from hornbeam.search import Mcts, Rollouts, Strategy, strategy
+from hornbeam.search import Mcts, Rollouts
 from hornbeam.search.chunk_labels import apply
-from hornbeam.search.labels import MAS_MCTS, account, informative, label
+from hornbeam.search.labels import account, informative, label
+from hornbeam.settings import digest
 from hornbeam.tree import Tree
 from hornbeam.treefile import json_line, to_json
-
-
-def label_strategy(choice: LabelChoice) -> Strategy:
-    """The strategy of section label. Raises `RecipeError`."""
-    settings = choice.rest()
-    if choice.strategy == "mcts":
-        settings = {**MAS_MCTS.model_dump(exclude_unset=True), **settings, "rollout": True}
-    if choice.chunk_label and settings.get("adaptive"):
-        if "settles" in settings:
-            raise RecipeError("label.settles: leave it out, label.chunk_label says it")
-        settings |= {"settles": choice.chunk_label, "thresholds": choice.thresholds}
-    how = strategy(choice.strategy, **settings)
-    if how.steps is not None and "reward" not in how.reads:
-        raise RecipeError("label.strategy: one that goes by outcomes is wanted, as mcts")
-    return how
 
 
 class Label:

@@ -29,7 +29,6 @@ from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Entry, Ledger
 from hornbeam.run.choices import MethodChoice
-from hornbeam.run.folder import digest
 from hornbeam.run.forest import Forest
 from hornbeam.run.guides import Guides
 from hornbeam.run.lacking import (
@@ -57,6 +56,7 @@ from hornbeam.score.alike import Alike, AlikeGuide
 from hornbeam.score.base import Guide
 from hornbeam.search import Independent, Strategy, Vote, restore, strategy
 from hornbeam.search.choose import Chooser, Same, chooser
+from hornbeam.settings import digest
 from hornbeam.store import TreeKey, export
 from hornbeam.tree import Tree
 
@@ -116,20 +116,6 @@ def sized(made: Sequence[Job]) -> list[Job]:
     for job in made:
         most[job.pool] = max(most.get(job.pool, 0), job.strategy.leaves())
     return [replace(j, stage=f"{j.pool} {most[j.pool]}") if j.pooled else j for j in made]
-
-
-def check_methods(recipe: Recipe) -> None:
-    """`RecipeError` naming the method whose strategy, choice or settings are not known.
-
-    What it reads may be in a pool of trees already: `jobs` tells of that.
-    """
-    for method in recipe.search.methods:
-        for _, settings in method.points():
-            try:
-                strategy(method.strategy, **settings)
-                chooser(method.choose)
-            except RecipeError as error:
-                raise RecipeError(f"search method {method.name!r}: {error}") from error
 
 
 def _job(

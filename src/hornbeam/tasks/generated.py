@@ -119,10 +119,12 @@ def check_options(generator: str, options: Mapping[str, Any]) -> None:
     """Raise `RecipeError` for an option that a generator has not; those of a gym's set it tells."""
     from hornbeam.tasks.tiny import lookup_tasks
 
+    makers: dict[str, Generator]
     makers = {"word_problems": word_problems, "lookup": lookup_tasks, "errand": lookup_tasks}
     if generator == "reasoning_gym":
         return
-    known = [*signature(makers.get(generator, hop_tasks)).parameters]
+    maker: Generator = makers.get(generator, hop_tasks)
+    known = [*signature(maker).parameters]
     known = [name for name in known if name not in ("split", "count", "seed")]
     for name in options:
         if name not in known:

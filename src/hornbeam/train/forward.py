@@ -19,9 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hornbeam.train import attention
 from hornbeam.train.pack import Pack, Reading
-
-CHUNK = 512  # sources that run through the head at once
-HELD = 2**26  # logits (256 MiB in float32)
+from hornbeam.train.settings import CHUNK, HELD
 
 
 def log_probs(

@@ -24,6 +24,7 @@ from transformers.cache_utils import Cache
 from hornbeam.engine.fingerprint import Fingerprint
 from hornbeam.train import attention, recurrent, rope
 from hornbeam.train.check import check_packed
+from hornbeam.train.settings import BLOCK
 from hornbeam.tree import Tree
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class _Paths:
         self.parts: list[list[_Run]] = []
         for run in runs:
             last = self.parts[-1] if self.parts else []
-            full = last and run.stop - last[0].start > attention.BLOCK
+            full = last and run.stop - last[0].start > BLOCK
             if not last or full or last[0].owner != run.owner:
                 self.parts.append([])
             self.parts[-1].append(run)

@@ -8,6 +8,11 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from hornbeam.settings import Settings
 
+# How work is laid out, which estimates of memory count with too.
+BLOCK = 256  # queries that share one set of keys, where a pack is no mask of tiles
+CHUNK = 512  # sources that run through the head at once
+HELD = 2**26  # logits (256 MiB in float32)
+
 
 class BoundSettings(Settings):
     """What exponents and divergences are held to, so that one lost token spoils no step.
