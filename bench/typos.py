@@ -90,13 +90,13 @@ CASES = [
     ("agents", "misnamed", ["agents={seekr={max_tokens=4}}"], "asks agent 'seeker'"),
     ("agents", "unknown policy", ["agents.seeker.policy=on"], "did you mean 'one'"),
     ("program", "unknown name", ["program.name=lokup"], "did you mean 'lookup'"),
-    ("program", "missing file", ["program.name=mine.py:run"], "no program file"),
+    ("program", "missing file", ["program.name=mine.py:run"], "no such file"),
     ("program", "unknown setting", ["program={name='single', agnt='seeker'}"], "'agent'"),
     ("program", "unknown agent", ["program={name='single', agent='sekr'}"], "asks agent 'sekr'"),
     ("program", "unknown preset", ["program={name='team', preset='mth'}"], "did you mean 'math'"),
     ("tools", "unknown name", ["tools.lookup.use=lokup"], "did you mean 'lookup'"),
     ("tools", "misnamed", ["tools={calculator={}}"], "calls tool 'lookup'"),
-    ("tools", "missing file", ["tools.own.use=mine.py:find"], "no program file"),
+    ("tools", "missing file", ["tools.own.use=mine.py:find"], "no such file"),
     ("limits", "unknown key", ["limits.turn=8"], "did you mean 'turns'"),
     ("tasks", "unknown source", ["tasks.train.0.source=lokup"], "did you mean 'lookup'"),
     ("tasks", "unknown key", ["tasks.train.0.cont=8"], "did you mean 'count'"),
@@ -110,7 +110,7 @@ CASES = [
     ("credit", "unknown method", ["credit.method=tree_grop"], "did you mean 'tree_grpo'"),
     ("credit", "unknown setting", ["credit.alpa=1"], "credit method 'tree_grpo'"),
     ("anchor", "unknown key", [*ANCHOR, "anchor.rollout=4"], "did you mean 'rollouts'"),
-    ("anchor", "unknown model", [*ANCHOR, "anchor.model=tinny"], "did you mean 'tiny'"),
+    ("anchor", "unknown model", [*ANCHOR, "anchor.model=tinny"], "no such folder"),
     ("loss", "unknown key", ["loss.kll=0.1"], "did you mean 'kl'"),
     ("optim", "unknown key", ["optim.lrr=0.1"], "did you mean 'lr'"),
     ("sft", "unknown key", ["sft.epoch=2"], "did you mean 'epochs'"),
@@ -142,7 +142,9 @@ def words(recipe, changes):
 def cpu(command, folder):
     """(CPU seconds, exit code, last line of stderr) of a process."""
     with tempfile.TemporaryFile("w+") as told:
-        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=told)
+        there = {k: v for k, v in os.environ.items() if k != "HORNBEAM_DATA"}
+        out = subprocess.DEVNULL
+        process = subprocess.Popen(command, cwd=folder, env=there, stdout=out, stderr=told)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         told.seek(0)
@@ -153,7 +155,8 @@ def cpu(command, folder):
 def measured(repeats):
     """A row a case."""
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as made:
+        folder = os.path.realpath(made)
         recipe = Path(folder) / "bad.toml"
         recipe.write_text(RECIPE)
         for section, wrong, changes, part in CASES:
@@ -163,7 +166,7 @@ def measured(repeats):
             if code != 2 or part not in line:
                 raise SystemExit(f"{section}, {wrong}: exit code {code}: {line}")
             row = {"section": section or "(none)", "wrong": wrong, "cpu_seconds": round(seconds, 2)}
-            rows.append({**row, "line": line.replace(folder, "").removeprefix("hornbeam: ")})
+            rows.append({**row, "line": line.replace(folder, ".").removeprefix("hornbeam: ")})
             print(f"{row['section']:10} {wrong:18} {seconds:5.2f}  {rows[-1]['line'][:80]}")
     return rows
 

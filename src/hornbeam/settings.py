@@ -40,7 +40,8 @@ def build(kind: str, known: Mapping[str, type[S]], name: str, values: Mapping[st
         if first["type"] == "missing":
             raise RecipeError(f"{kind} {name!r} needs a setting {key!r}") from error
         told = f"{key} = {first['input']!r}: " if key else ""
-        raise RecipeError(f"{kind} {name!r}: {told}{first['msg']}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"{kind} {name!r}: {told}{message}") from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

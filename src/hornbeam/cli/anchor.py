@@ -29,10 +29,12 @@ def anchor_command(
     from rich.console import Console
 
     from hornbeam.run import Watch
-    from hornbeam.run.anchors import Anchors
 
     watch = Watch(Console(stderr=as_json))
-    job = Anchors(told, planned(told, base), watch)
+    made = planned(told, base)
+    from hornbeam.run.anchors import Anchors
+
+    job = Anchors(told, made, watch)
     with stopped():
         result = asyncio.run(job.go())
     if as_json:

@@ -175,7 +175,7 @@ def _pullable(recipe: Recipe, name: str) -> str:
             return ""
         told = places.missing(name, recipe.base, folder=True)
         return f"{told} (a model of the hub is pulled first: `hornbeam models pull {name}`)"
-    models.resolve(folder)
+    models.resolve(folder, made=("tiny",))
     return ""
 
 
