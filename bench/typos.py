@@ -75,6 +75,7 @@ samples = 2
 epochs = 2
 """
 ANCHOR = ["stages=[]", "anchor={}"]  # the two exclude one another
+USED = ["credit={method='anchor'}"]
 
 # (section, what is wrong, changes that make it so, a part of the line)
 CASES = [
@@ -110,7 +111,7 @@ CASES = [
     ("credit", "unknown method", ["credit.method=tree_grop"], "did you mean 'tree_grpo'"),
     ("credit", "unknown setting", ["credit.alpa=1"], "credit method 'tree_grpo'"),
     ("anchor", "unknown key", [*ANCHOR, "anchor.rollout=4"], "did you mean 'rollouts'"),
-    ("anchor", "unknown model", [*ANCHOR, "anchor.model=tinny"], "no such folder"),
+    ("anchor", "unknown model", [*ANCHOR, *USED, "anchor.model=tinny"], "no such folder"),
     ("loss", "unknown key", ["loss.kll=0.1"], "did you mean 'kl'"),
     ("optim", "unknown key", ["optim.lrr=0.1"], "did you mean 'lr'"),
     ("sft", "unknown key", ["sft.epoch=2"], "did you mean 'epochs'"),

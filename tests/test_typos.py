@@ -84,7 +84,7 @@ OTHERS = {
     "search": ["search.methods.0.choose=bst", "guides={}", "tasks.eval=[]", "run.steps='x'"],
     "label": ["label.strategy=mctss", "tools={calculator={}}"],
     "chunks --out set.jsonl": ["chunks.sample=2", "tasks.train.0.source=lokup"],
-    "anchor": ["model.name=tinny", "credit.method=grop"],
+    "anchor": ["model.name=tinny", "credit.method=grop", "anchor={model='tinny'}"],
     "fit --trees no.jsonl --out prm": ["fit.los='mse'", "run.steps=1"],  # the second: no such file
 }
 

@@ -183,3 +183,17 @@ def test_a_model_of_the_hub_is_no_missing_folder(made):
     made.recipe.write_text(RECIPE.format(model="tiny").replace("own.jsonl", "gone.jsonl"))
     with pytest.raises(RecipeError, match=r'^tasks.train.0.path = "gone.jsonl": no such file'):
         plan(load_recipe(made.recipe), made.beside)
+
+
+def test_files_of_anchors_are_read_by_training_where_it_uses_them(tmp_path):
+    """A teacher that the same recipe trains need not be there before."""
+    write(tmp_path, "here")
+    file = tmp_path / "recipe.toml"
+    file.write_text(RECIPE.format(model="tiny") + '[anchor]\nteacher = "teacher/final"\n')
+    line = 'anchor.teacher = "teacher/final": '
+    assert any(told.startswith(line) for told in check_files(load_recipe(file), tmp_path, "train"))
+    for used in (["anchor.inject=true"], ["credit={method='anchor'}"]):
+        with pytest.raises(RecipeError, match=line):
+            check_files(load_recipe(file, used), tmp_path, "train")
+    with pytest.raises(RecipeError, match=line):
+        check_files(load_recipe(file), tmp_path, "anchor")

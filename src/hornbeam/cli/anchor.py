@@ -26,6 +26,9 @@ def anchor_command(
     """Run the reference policy on the training tasks of RECIPE: what it can and what that cost."""
     named = [f"anchor.model={json.dumps(model)}"] if model else []
     told, base, _ = told_recipe(recipe, None, None, [*(sets or []), *named], "anchor")
+    from hornbeam.run.files import check_files
+
+    check_files(told, base, "anchor", "weights")
     from rich.console import Console
 
     from hornbeam.run import Watch

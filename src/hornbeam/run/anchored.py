@@ -40,12 +40,6 @@ class Prior(NamedTuple):
     step: int = 0
 
 
-def wanted(recipe: Recipe, plan: Plan) -> bool:
-    """Whether training uses anchors."""
-    how = recipe.anchor
-    return how is not None and bool(recipe.run.steps) and (plan.credit.anchored or how.inject)
-
-
 class Anchored:
     """The anchors of a run. Raises `StoreError` where there are none, `DataError` if none is kept.
 

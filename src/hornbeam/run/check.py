@@ -43,9 +43,6 @@ def check(recipe: Recipe) -> None:
     label_strategy(recipe.label)
     if recipe.anchor is not None:
         endpoint(recipe.anchor)
-        for name in (recipe.anchor.model, recipe.anchor.teacher):
-            if name and "://" not in name and recipe.run.steps:  # else it may be made by this
-                models.check(recipe.folder(name), made=("tiny",))
 
 
 def check_methods(recipe: Recipe) -> None:

@@ -87,7 +87,7 @@ def _models(recipe: Recipe) -> Iterator[Named]:
     if isinstance(reads, str) and reads:
         yield Named("engine.tokenizer", reads, partial(_folder, recipe, reads), "weights")
     if recipe.anchor is not None:
-        how, by = recipe.anchor, "train" if recipe.run.steps else "anchor"
+        how, by = recipe.anchor, "train" if trains_on_anchors(recipe) else "anchor"
         more = {"anchor.model": how.model, "anchor.teacher": how.teacher}
         more["anchor.endpoint.tokenizer"] = str(how.endpoint.get("tokenizer") or "")
         for key, name in more.items():
@@ -103,6 +103,13 @@ def _code(recipe: Recipe, base: Path) -> Iterator[Named]:
         file, colon, _ = name.rpartition(":")
         if colon:
             yield Named(key, name, partial(_file, file, base))
+
+
+def trains_on_anchors(recipe: Recipe) -> bool:
+    """Whether training uses anchors."""
+    if recipe.anchor is None or not recipe.run.steps:
+        return False
+    return recipe.anchor.inject or method(recipe.credit.method, **recipe.credit.rest()).anchored
 
 
 def needed_columns(recipe: Recipe, how: Method) -> list[str]:

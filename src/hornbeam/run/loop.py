@@ -25,13 +25,13 @@ from hornbeam.grow import Grower
 from hornbeam.ledger import Entry, Ledger, lost, warning_of_state
 from hornbeam.programs.talk import Turn
 from hornbeam.run.ahead import Ahead, check_ahead, drop_stale, staleness, warn_of_age
-from hornbeam.run.anchored import STAGE, Anchored, wanted
+from hornbeam.run.anchored import STAGE, Anchored
 from hornbeam.run.board import Board
 from hornbeam.run.costs import paid, redone, spent, trainer_costs
 from hornbeam.run.crew import fleet_of
 from hornbeam.run.engines import check_trains
 from hornbeam.run.figures import GapWarning, grown_figures, measure, unmixed_warning
-from hornbeam.run.files import needed_columns
+from hornbeam.run.files import needed_columns, trains_on_anchors
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
 from hornbeam.run.order import task_at, tree_seed
@@ -93,7 +93,7 @@ class Run:
             guides = Guides(recipe, reads, self.policies.tokenizer if reads else None)
             self.judges = [guides[column] for column in guides.needed(reads)]
             self.anchors = None
-            if wanted(recipe, plan):
+            if trains_on_anchors(recipe):
                 (base, *_) = model_folders(recipe, path / "model", watch.say).values()
                 self.anchors = Anchored(recipe, plan, base, self.store)
         except BaseException:
