@@ -30,6 +30,8 @@ NOTHING = {
     "eval prmbench --model",
     "steps --model",
     "select --column",
+    "score --rule",
+    "score --model",
 }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +15,7 @@ from hornbeam.run.judges import judge_settings, trained
 from hornbeam.score.rules import RewardSettings, RuleScorer
 from hornbeam.tasks.tiny import lookup_tasks
 from hornbeam.tree import Node, Tree, ids
-from hornbeam.treefile import write_trees
+from hornbeam.treefile import read_trees, write_trees
 
 from .doors import BEAM, Silent, recipe_of, search, stored, walks
 
@@ -128,6 +129,32 @@ def test_guides_that_cannot_be(world, tmp_path, guide, message) -> None:
     with pytest.raises(RecipeError) as told:
         Guides(recipe_of(world, guides={"verdict": guide}), ["verdict"], None)
     assert message in str(told.value) and "\n" not in str(told.value)
+
+
+def test_a_judge_scores_trees_of_text_by_its_folder_or_a_recipe(judge, tmp_path) -> None:
+    file, out = tmp_path / "foreign.jsonl", tmp_path / "judged.jsonl"
+    bare = []
+    for tree in walks(lookup_tasks("test", 9, depth=3, signs=6)):
+        nodes = [replace(node, tokens=ids(), prompt=ids()) for node in tree.nodes]
+        bare.append(Tree(tree.task, nodes))
+    write_trees(bare, file)
+    words = ["score", str(file), "--judge", str(judge[0]), "--set", "soft=true"]
+    told = CliRunner().invoke(app, [*words, "--out", str(out)])
+    assert told.exit_code == 0, told.exception
+    judged = [v for tree in read_trees(out) for v in tree.columns["judge"][1:]]
+    assert all(v is None or -1 <= v <= 1 for v in judged) and len(set(judged)) > 3
+    count = sum(v is not None for v in judged)
+    assert f"judge: {count} of {len(judged)} steps scored, mean " in told.stdout
+    assert "tokens run" in told.stdout
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(f'[guides.verdict]\nkind = "judge"\nmodel = "{judge[0]}"\n')
+    words = ["score", str(file), "--judge", str(recipe), "--in-place", "--set", "votes=2"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    voted = [v for tree in read_trees(file) for v in tree.columns["verdict"][1:]]
+    assert {-1.0, -0.5, 0.0, 0.5, 1.0} >= {v for v in voted if v is not None}
+    recipe.write_text(recipe.read_text() + recipe.read_text().replace("verdict", "other"))
+    told = CliRunner().invoke(app, ["score", str(file), "--judge", str(recipe), "--in-place"])
+    assert "it has verdict, other: say which by --column" in str(told.exception)
 
 
 @pytest.fixture

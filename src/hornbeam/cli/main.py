@@ -16,6 +16,7 @@ from hornbeam.cli.credit import credit_command
 from hornbeam.cli.doctor import doctor_command
 from hornbeam.cli.prmbench import prmbench_command
 from hornbeam.cli.processbench import processbench_command
+from hornbeam.cli.score import score_command
 from hornbeam.cli.serve import serve_command
 from hornbeam.cli.steps import steps_command
 from hornbeam.cli.view import view_command
@@ -60,6 +61,7 @@ app.command("anchor")(anchor_command)
 app.command("fit")(search.fit_command)
 app.command("chunks")(chunks_command)
 app.command("select")(select_command)
+app.command("score")(score_command)
 app.command("serve")(serve_command)
 app.command("credit")(credit_command)
 app.command("steps")(steps_command)

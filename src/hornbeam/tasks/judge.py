@@ -57,9 +57,16 @@ def step_texts(tree: Tree, i: int) -> tuple[str, str]:
     for above, node in pairwise([tree.nodes[0], *nodes]):
         close = above.finish == "chunk" and node.tokens and not node.prompt
         history += said + ("" if above is tree.nodes[0] else _heard(above))
+        history += _put_in(tree, node)
         history += "" if close or not history else "\n"
         said = f"{node.agent}: {node.text}" if named and not close else node.text
     return history.strip(), said.strip()
+
+
+def _put_in(tree: Tree, node: Node) -> str:
+    """What a user said between two steps, where the tree keeps messages; results are calls'."""
+    said = [m["content"] for m in node.messages if m["role"] == "user"]
+    return "".join(f"\n{text}" for text in said if text != tree.task.get("question"))
 
 
 def _heard(node: Node) -> str:
