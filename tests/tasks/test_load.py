@@ -4,7 +4,9 @@ import gzip
 import json
 import os
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.tasks.families import families, family_tasks
@@ -167,6 +169,55 @@ def test_any_jsonl_by_a_field_map(data, monkeypatch):
 def test_accepted_answers_are_a_list(data):
     path = write(data / "qa.jsonl", [{"id": 1, "question": "Who?", "answers": ["A", "B"]}])
     assert load(source="jsonl", path=str(path)).tasks[0].answer == ["A", "B"]
+
+
+TABLE = 'problem,gold,id\n"2, and 2?",4,a\n"two\nlines?",5,b\n'
+
+
+def test_tables_are_read_by_their_ending(data):
+    fields = {"question": "problem", "answer": "gold"}
+    (data / "own.csv").write_text("\ufeff" + TABLE)  # as spreadsheets write it
+    one = load(source="jsonl", path=str(data / "own.csv"), fields=fields).tasks
+    assert [(t.id, t.question, t.answer) for t in one] == [
+        ("a", "2, and 2?", "4"),
+        ("b", "two\nlines?", "5"),
+    ]
+    assert one[1].origin.endswith("own.csv, line 4")  # where the row ends
+    (data / "own.tsv").write_text("question\tanswer\n2, and 2?\t4\n")
+    assert load(source="jsonl", path=str(data / "own.tsv")).tasks[0].question == "2, and 2?"
+    rows = [{"problem": "2?", "gold": 2.5}, {"problem": "3?", "gold": 3.0}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), data / "own.parquet")
+    two = load(source="jsonl", path=str(data / "own.parquet"), fields=fields).tasks
+    assert [(t.id, t.question, t.answer) for t in two] == [
+        ("own-1", "2?", 2.5),
+        ("own-2", "3?", 3.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("a.csv", "question,answer\n2?,4,5\n", "line 2: more cells than the head names"),
+        ("a.csv", "question,answer\n2?,4\n3?\n", "line 3: fewer cells than the head names"),
+        ("a.csv", "question,answer\n", "the table has no row"),
+        ("a.csv", "q,answer\n2?,4\n", "line 2: no 'question'; name the field"),
+        ("a.csv", 'question\n"2?\n', "cannot be read"),
+        ("a.parquet", "question\n", "cannot be read"),
+    ],
+)
+def test_tables_that_cannot_be_read_are_one_line(data, name, text, told):
+    (data / name).write_text(text)
+    with pytest.raises(DataError, match=told) as error:
+        load(source="jsonl", path=str(data / name))
+    assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_map_of_fields_the_wrong_way_round_is_told(data):
+    path = write(data / "own.jsonl", [{"problem": "2?", "gold": 4}])
+    with pytest.raises(DataError, match=r"question = 'problem' is meant\?"):
+        load(source="jsonl", path=str(path), fields={"problem": "question", "gold": "answer"})
+    with pytest.raises(RecipeError, match="'jsonl' has no use for 'options'"):
+        load(source="jsonl", path=str(path), options={"shuffle": True})
 
 
 BROKEN = [

@@ -52,8 +52,10 @@ def to_tasks(
     for number, row in rows:
         missing = [theirs for theirs in fields.values() if theirs not in row]
         if missing:
+            turned = next((o for o in fields if fields[o] == missing[0] and o in row), "")
             raise DataError(
                 f"{where}, line {number}: no field {missing[0]!r}; it has {', '.join(row)}"
+                + (f" (fields: {missing[0]} = {turned!r} is meant?)" if turned else "")
             )
         row = _renamed(row, fields)
         question = row.pop("question", None)

@@ -30,7 +30,7 @@ from hornbeam.tasks.families import (
 from hornbeam.tasks.generated import check_options, generators
 from hornbeam.tasks.hub import HubSilent, hub_rows
 from hornbeam.tasks.judge import JudgeOptions, judge_tasks
-from hornbeam.tasks.records import read_records
+from hornbeam.tasks.records import read_rows
 
 FALLBACK_COUNT = 600  # tasks that a generator makes where all of a data set were asked for
 
@@ -39,7 +39,8 @@ class TaskSettings(Settings):
     """One source of tasks and which of them to take.
 
     `source` is a known data set (`families`), a generator (`generators`), "jsonl" (a file at
-    `path`), "judge" (labelled steps at `path`) or "hub" (the data set `name`, `config` there).
+    `path`: JSON lines, or a table by its ending .csv, .tsv or .parquet), "judge" (labelled steps at
+    `path`) or "hub" (the data set `name`, `config` there).
     `seed` shuffles what is read, or seeds what is made; then `skip` are left out and `count` taken
     (all there are, if not given, or 600 from a fallback). `fields` maps `question`, `answer`, `id`
     and others to their names in the file. `max_operations` keeps tasks whose gold expression has at
@@ -104,9 +105,10 @@ def load_tasks(
         for task in found:
             if task.id in owner:
                 raise DataError(
-                    f"{label}: the task id {task.id!r} occurs twice (also in {owner[task.id]})"
+                    f"{task.origin or label}: the task id {task.id!r} occurs twice (also in"
+                    f" {owner[task.id]})"
                 )
-            owner[task.id] = label
+            owner[task.id] = task.origin or label
         tasks += found
         lines.append(f"{label}: {len(found)} {'task' if len(found) == 1 else 'tasks'} {where}")
     return Loaded(tasks, lines)
@@ -255,7 +257,7 @@ def _jsonl(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
     """A file of one's own."""
     path = _path(settings)
     prefix = path.name.split(".")[0]
-    tasks = list(to_tasks(read_records(path), prefix, str(path), settings.fields))
+    tasks = list(to_tasks(read_rows(path), prefix, str(path), settings.fields))
     return _cut(tasks, settings, "from the file")
 
 

@@ -1,7 +1,8 @@
-"""JSON lines on disk, plain or gzip: one object a line, errors that name file and line."""
+"""Records on disk, errors that name file and line: JSON lines, plain or gzip, and tables."""
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,49 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, record
     if not count:
         raise DataError(f"{path}: the file is empty; one JSON object a line is wanted")
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number, row) of a file by its ending: .csv and .tsv with a head, .parquet, else JSON lines.
+
+    The number is that of the line, in a .parquet file of the row from 1. Cells of .csv are texts.
+    """
+    ending = path.suffix.lower()
+    if ending not in (".csv", ".tsv", ".parquet"):
+        yield from read_records(path)
+        return
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    count = 0
+    try:
+        rows = _parquet(path) if ending == ".parquet" else _table(path, ending)
+        for count, (number, row) in enumerate(rows, 1):  # noqa: B007
+            yield number, row
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:  # ArrowInvalid is one
+        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+    if not count:
+        raise DataError(f"{path}: the table has no row")
+
+
+def _table(path: Path, ending: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        rows = csv.DictReader(stream, delimiter="\t" if ending == ".tsv" else ",", strict=True)
+        for row in rows:
+            if None in row or None in row.values():
+                many = "more" if None in row else "fewer"
+                raise DataError(f"{path}, line {rows.line_num}: {many} cells than the head names")
+            yield rows.line_num, row
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    from pyarrow import parquet  # type: ignore[import-untyped]
+
+    number = 0
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
