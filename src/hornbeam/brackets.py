@@ -49,6 +49,16 @@ def inside(text: str, start: int, end: str) -> str | None:
     return None if found < 0 else text[start:found]
 
 
+def stop_end(text: str, stop: Sequence[str]) -> int | None:
+    """Where a text ends that stops at one of these strings, brackets counted; None without one.
+
+    >>> stop_end("ANSWER[a[0]] or so", ["]"])
+    12
+    """
+    ends = sorted({found.end() for s in stop for found in re.finditer(re.escape(s), text)})
+    return next((end for end in ends if not goes_on(text[:end], stop)), None)
+
+
 def goes_on(text: str, stop: Sequence[str], before: str = "") -> bool:
     """Whether all stop strings in `text`, said after `before`, close a bracket inside another.
 

@@ -282,10 +282,11 @@ class Driver:
                 return await self._live.tool(effect.name, effect.payload, place)
             except ToolError as error:
                 return error
-        context, used = prepared
-        place = Place(self._episode, effect.turn, effect.scope, len(used), self._steps)
+        (context, used), (messages, sampling) = prepared, effect.payload
+        at = self._episode, effect.turn, effect.scope, len(used), self._steps
+        place = Place(*at, tuple(messages))
         try:
-            got = await self._live.sample(effect.name, context, effect.payload[1], place)
+            got = await self._live.sample(effect.name, context, sampling, place)
             return context, used, got
         except EngineLost:
             raise

@@ -192,9 +192,9 @@ class EpisodeEffects:
         self, engine: Engine, context: array[int], how: Sampling, place: Place
     ) -> Completion:
         """One request: room reserved, the episode not busy while it waits, then settled."""
-        request = Request(
-            context, how, self.seed(place), (*self.order, place.episode, place.turn, place.used)
-        )
+        order = (*self.order, place.episode, place.turn, place.used)
+        messages = () if place.used else place.messages
+        request = Request(context, how, self.seed(place), order, messages)
         most = len(context) + how.max_tokens
         before = self.before if getattr(engine, "keeps", False) else None
         if self.ledger.budget.tokens is not None:
@@ -209,7 +209,7 @@ class EpisodeEffects:
             where = self.tree, place.episode, place.turn
             paid = [
                 Entry(*where, "model_calls", 1),
-                Entry(*where, "sampled_tokens", len(done.tokens)),
+                Entry(*where, "sampled_tokens", done.paid),
                 Entry(*where, "prompt_tokens_computed", done.computed - again),
                 Entry(*where, "prompt_tokens_cached", done.cached + again),
             ]
@@ -278,6 +278,7 @@ def _joined(done: Completion, rest: Completion, chat: Chat) -> Completion:
         version=min(done.version, rest.version),
         computed=done.computed + rest.computed,
         cached=done.cached + rest.cached,
+        sampled=done.paid + rest.paid,
     )
 
 

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from hornbeam.chat import Chat
+from hornbeam.chat import Chat, Message
 from hornbeam.keys import TreeKey
 from hornbeam.tree import Column, Node, Tree
 
@@ -22,13 +22,17 @@ class Piece(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where an ask or a call stands: the ask's place in its path, the ids it has already."""
+    """Where an ask or a call stands: the ask's place in its path, the ids it has already.
+
+    `messages` are what is asked, `pieces` how many chunks are wanted; None: the whole answer.
+    """
 
     episode: int
     turn: int
     scope: str
     used: int = 0
-    pieces: int | None = None  # how many chunks are wanted; None: the whole answer
+    pieces: int | None = None
+    messages: tuple[Message, ...] = ()
 
 
 class Live(Protocol):

@@ -17,6 +17,7 @@ from hornbeam.chat.base import (
     user,
 )
 from hornbeam.chat.history import history, message_of
+from hornbeam.chat.pieces import PieceChat
 from hornbeam.chat.template import TemplateChat
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ByteChat",
     "Chat",
     "Message",
+    "PieceChat",
     "Said",
     "TemplateChat",
     "assistant",

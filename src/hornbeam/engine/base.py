@@ -1,4 +1,6 @@
-"""What an engine is: token ids in, sampled ids with their log-probs out. It knows no messages.
+"""What an engine is: token ids in, sampled ids with their log-probs out.
+
+A request holds the messages too that its prompt was made of, for servers that take nothing else.
 
 `Turnstile` lets an engine wait until all its clients wait for it, so that which requests share a
 batch does not hang on how long a tool took; growth counts its busy episodes on it.
@@ -15,7 +17,7 @@ from typing import Any, Protocol
 
 from pydantic import Field
 
-from hornbeam.chat import Chat
+from hornbeam.chat import Chat, Message
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.settings import Settings
 from hornbeam.tree import floats, ids
@@ -48,12 +50,16 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One thing to sample: a prompt and a seed of its own."""
+    """One thing to sample: a prompt and a seed of its own.
+
+    `messages` are those that the prompt was made of; none where it goes on inside an answer.
+    """
 
     prompt: array[int]
     sampling: Sampling = Sampling()
     seed: int = 0
     order: tuple[Any, ...] = ()  # decides the place in a batch where arrival must not
+    messages: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ class Completion:
     `logprobs` are log-softmax(logits / temperature) over the whole vocabulary (temperature 1 where
     greedy), shape [len(tokens)], float32. `finish` is "stop" (an end token or a stop string) or
     "length". `computed` and `cached` split the prompt's tokens by whether the engine ran them.
+    `sampled` is how many tokens were sampled where that is told and not the number of `tokens`.
     """
 
     tokens: array[int] = field(default_factory=ids)
@@ -72,6 +79,12 @@ class Completion:
     version: int = 0
     computed: int = 0
     cached: int = 0
+    sampled: int | None = None
+
+    @property
+    def paid(self) -> int:
+        """How many tokens were sampled."""
+        return len(self.tokens) if self.sampled is None else self.sampled
 
 
 def room(request: Request, vocabulary: int, context: int) -> int:
@@ -143,7 +156,10 @@ class Turnstile:
 
 
 class Engine(Protocol):
-    """The seam between growth and whatever samples. `chat` turns messages into its token ids."""
+    """The seam between growth and whatever samples. `chat` turns messages into its token ids.
+
+    Those that send messages on, and not ids, cannot go on inside an answer: continues = False.
+    """
 
     chat: Chat
     version: int

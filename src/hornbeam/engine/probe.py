@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hornbeam.chat import user
 from hornbeam.engine.base import Sampling
@@ -22,6 +22,7 @@ from hornbeam.errors import EngineError, PromptTooLong
 if TYPE_CHECKING:
     from hornbeam.engine.http import HttpEngine
     from hornbeam.engine.replies import Said
+    from hornbeam.engine.server import ServerEngine
 
 QUESTION = "Make up a strange sentence about a tree."  # what follows must not be sure
 SPELLING = "The hornbeam's wood: 1,234.50 kg/m³ — 木 🌳\n\tdef f(x): return x ** 2  # Größe\n\n"
@@ -93,7 +94,7 @@ class Abilities:
 async def probe(engine: HttpEngine) -> Abilities:
     """What the server of an engine can do. Raises `EngineError` where it cannot be used."""
     root = engine.settings.root
-    able = await _model(engine)
+    able = Abilities(*await served_model(engine))
     able = replace(able, tokenizer=await _same_tokenizer(engine, able.model))
     prompt = engine.chat.render([user(QUESTION)])
     able, free = await _form(engine, able, prompt)
@@ -112,8 +113,11 @@ async def probe(engine: HttpEngine) -> Abilities:
     return able
 
 
-async def _model(engine: HttpEngine) -> Abilities:
-    """The model that is asked for and its context, of those that the server names."""
+async def served_model(engine: ServerEngine[Any]) -> tuple[str, int]:
+    """The model that is asked for and its context, of those that the server names.
+
+    Raises `EngineError` where it names another, or several and none is asked for.
+    """
     root, wanted = engine.settings.root, engine.settings.model
     status, answer = await engine.wire.call(f"{root}/models")
     told = ServedModels.model_validate(answer if status == 200 else None)
@@ -124,7 +128,7 @@ async def _model(engine: HttpEngine) -> Abilities:
     if not wanted and len(served) != 1:
         raise EngineError(f"{root} names as its models {names}: see the url, or name one as model")
     name = wanted or next(iter(served))
-    return Abilities(name, served[name].context if name in served else 0)
+    return name, served[name].context if name in served else 0
 
 
 async def _same_tokenizer(engine: HttpEngine, model: str) -> str:

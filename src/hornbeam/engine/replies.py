@@ -119,6 +119,7 @@ class ChatMessage(Reply):
     """Of a choice, where a server answers in the form of a chat."""
 
     content: Text = None
+    refusal: Text = None
 
 
 class Choice(Reply):

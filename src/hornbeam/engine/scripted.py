@@ -14,13 +14,12 @@ Left out: clocks, and a prefix cache: all prompt tokens count as computed.
 
 from __future__ import annotations
 
-import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
-from hornbeam.brackets import goes_on
+from hornbeam.brackets import stop_end
 from hornbeam.chat import ByteChat, Chat, end_of_answer
 from hornbeam.engine.base import Completion, Request, Turnstile
 from hornbeam.errors import EngineError, PromptTooLong
@@ -134,12 +133,10 @@ def _balanced(chat: Chat, tokens: array[int], stop: Sequence[str]) -> int | None
     """The same, but not inside a bracket: there a model is asked to go on, which no script can."""
     if not stop:
         return None
-    text = chat.decode(tokens)
-    for end in sorted({found.end() for s in stop for found in re.finditer(re.escape(s), text)}):
-        if not goes_on(text[:end], stop):
-            sizes = range(len(tokens) + 1)
-            return bisect_left(sizes, end, key=lambda n: len(chat.decode(tokens[:n])))
-    return None
+    end = stop_end(chat.decode(tokens), stop)
+    if end is None:
+        return None
+    return bisect_left(range(len(tokens) + 1), end, key=lambda n: len(chat.decode(tokens[:n])))
 
 
 def _speaker(say: Say | Mapping[str, str] | Sequence[str]) -> Say:

@@ -24,10 +24,11 @@ from pydantic import Field
 
 from hornbeam.chat import Chat
 from hornbeam.engine.base import Completion, Probe, Request, Weights
-from hornbeam.engine.http import BrokenOff, HttpEngine
+from hornbeam.engine.http import HttpEngine
 from hornbeam.engine.probe import Abilities
 from hornbeam.engine.replies import PauseInfo, WeightInfo, prompt_logprobs
 from hornbeam.engine.serve import update_calls
+from hornbeam.engine.server import BrokenOff
 from hornbeam.engine.transfer import (
     BOUNDS,
     SEEN_TOKENS,

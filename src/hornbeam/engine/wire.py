@@ -63,7 +63,11 @@ class HttpSettings(Settings):
 
 
 class Refused(EngineError):
-    """A request that the server does not take as it is."""
+    """A request that the server does not take as it is; its status and its answer, if known."""
+
+    def __init__(self, told: str, status: int = 0, answer: Any = None) -> None:
+        super().__init__(told)
+        self.status, self.answer = status, answer
 
 
 @dataclass(slots=True)
@@ -75,6 +79,7 @@ class Account:
     prompt_tokens: int = 0
     cached_tokens: int = 0  # of them
     sampled_tokens: int = 0
+    uncounted: int = 0  # answers whose tokens were counted here, as the server told no usage
 
     def cost(self, settings: HttpSettings) -> float:
         """What all of it costs by the settings' prices."""
@@ -85,9 +90,10 @@ class Account:
         """In a line."""
         again = f" ({self.retries:,} of them again)" if self.retries else ""
         cost = f", {self.cost(settings):.4g} by its prices" if self.cost(settings) else ""
+        here = f"; no usage told of {self.uncounted:,}, counted here" if self.uncounted else ""
         return (
             f"{self.requests:,} requests{again}, {self.prompt_tokens:,} prompt tokens"
-            f" ({self.cached_tokens:,} cached), {self.sampled_tokens:,} sampled{cost}"
+            f" ({self.cached_tokens:,} cached), {self.sampled_tokens:,} sampled{cost}{here}"
         )
 
 

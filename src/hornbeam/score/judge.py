@@ -18,7 +18,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from hornbeam.chat import Chat
+from hornbeam.chat import Chat, Message
 from hornbeam.engine.base import Completion, Engine, Request, Sampling
 from hornbeam.errors import PromptTooLong, ScoreError
 from hornbeam.programs.judge import JudgeTexts, judge_messages, verdict, verdict_span
@@ -112,11 +112,14 @@ class JudgeGuide:
         self.turnstile = engine.turnstile
         self.counts: Counter[str] = Counter()
 
-    def prompt(self, tree: Tree, i: int) -> array[int]:
-        """Ids of what the judge is asked about a step, those that the program would ask."""
+    def messages(self, tree: Tree, i: int) -> list[Message]:
+        """What the judge is asked about a step, as the program would ask."""
         question = str(tree.task.get("question", ""))
-        messages = judge_messages(self.settings, question, *step_texts(tree, i))
-        return self.engine.chat.render(messages)
+        return judge_messages(self.settings, question, *step_texts(tree, i))
+
+    def prompt(self, tree: Tree, i: int) -> array[int]:
+        """The ids of that."""
+        return self.engine.chat.render(self.messages(tree, i))
 
     def most(self, tree: Tree, nodes: Sequence[int]) -> int:
         """The most tokens that `judge` can run for these nodes, if it is asked next."""
@@ -141,7 +144,7 @@ class JudgeGuide:
             return None, 0
         values = [value(done, self.engine.chat, self.settings) for done in said]
         self._count(values, said)
-        return majority(values), sum(done.computed + len(done.tokens) for done in said)
+        return majority(values), sum(done.computed + done.paid for done in said)
 
     async def _ask(self, tree: Tree, i: int, prompt: array[int], vote: int) -> Completion:
         """One verdict. Its seed hangs on where the step stands, not on when it is judged."""
@@ -149,7 +152,9 @@ class JudgeGuide:
         place = (str(tree.task.get("id")), tree.seed, node.episode, node.step, vote)
         digest = hashlib.blake2b(repr(place).encode(), digest_size=8).digest()
         seed = int.from_bytes(digest, "little") >> 1
-        return await self.engine.generate(Request(prompt, self.settings.sampling, seed, place))
+        messages = tuple(self.messages(tree, i))
+        request = Request(prompt, self.settings.sampling, seed, place, messages)
+        return await self.engine.generate(request)
 
     def _count(self, values: Sequence[float | None], said: Sequence[Completion]) -> None:
         self.counts["verdicts"] += len(values)
