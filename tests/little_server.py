@@ -19,7 +19,10 @@ from hornbeam.tree import ids
 @dataclass
 class Manners:
     served: tuple = ("tiny",)
-    chat_only: bool = False
+    chat_only: bool = False  # speaks at /chat/completions alone
+    refuses: tuple = ()  # settings of a chat that it does not take
+    names_refused: bool = True
+    usage: bool = True  # of a chat
     takes_ids: bool = True
     gives_ids: bool = True
     old_ids: bool = False  # as "token_id:7" among the log-probs
@@ -150,6 +153,8 @@ class LittleServer:
             return 200, {}, {"tokens": self._there(self.engine.chat.encode(body["prompt"]))}
         if how.updates and not path.startswith("/v1/"):
             return await self._update(path[1:], body)
+        if path == "/v1/chat/completions" and how.chat_only:
+            return await self._chat(body)
         if path != "/v1/completions" or how.chat_only:
             return 404, {}, {"detail": "Not Found"}
         await self._goes.wait()
@@ -162,6 +167,33 @@ class LittleServer:
             return await self._said(body)
         finally:
             self._running -= 1
+
+    async def _chat(self, body):
+        """An answer in the form of a chat, as hosted servers give it."""
+        how, chat = self.manners, self.engine.chat
+        self.seen.append(body)
+        if odd := [name for name in how.refuses if name in body]:
+            told = f"Unsupported parameter: '{odd[0]}' is not supported with this model."
+            told += " Use 'max_completion_tokens' instead." * (odd[0] == "max_tokens")
+            error = {"message": told if how.names_refused else "Bad request", "param": None}
+            return 400, {}, {"error": {**error, "type": "invalid_request_error"}}
+        most = body.get("max_tokens", body.get("max_completion_tokens"))
+        seed = body.get("seed", len(self.seen)) if how.seeded else len(self.seen)
+        sampling = Sampling(most, body.get("temperature", 1.0), body.get("top_p", 1.0))
+        prompt = chat.render(body["messages"])
+        if how.window and len(prompt) + most > how.window:
+            told = f"This model's maximum context length is {how.window} tokens. However, you"
+            told += f" requested {len(prompt) + most} tokens ({len(prompt)} in the messages,"
+            told += f" {most} in the completion)."
+            return 400, {}, {"error": {"message": told, "code": "context_length_exceeded"}}
+        done = await self.engine.generate(Request(prompt, sampling, seed))
+        message = {"role": "assistant", "content": done.text, "refusal": None}
+        choice = {"index": 0, "message": message, "finish_reason": done.finish, "logprobs": None}
+        answer = {"object": "chat.completion", "model": body["model"], "choices": [choice]}
+        if how.usage:
+            counts = {"prompt_tokens": len(prompt), "completion_tokens": len(done.tokens)}
+            answer["usage"] = {**counts, "total_tokens": sum(counts.values())}
+        return 200, {}, self.twist(answer) if self.twist else answer
 
     async def _said(self, body):
         how = self.manners

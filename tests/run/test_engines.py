@@ -175,7 +175,7 @@ def test_what_several_policies_ask_of_a_server_is_one_bill():
     policies.members = [SimpleNamespace(engine=HttpEngine(how, None)) for _ in range(2)]
     for n, member in enumerate(policies):
         member.engine.account.sampled_tokens = 2 + n
-    bill = policies.bills["http://127.0.0.1:9/v1"]
+    bill = policies.served["servers"]["http://127.0.0.1:9/v1"]
     assert (bill["sampled_tokens"], bill["cost"]) == (5, 5)
 
 

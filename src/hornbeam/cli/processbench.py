@@ -212,16 +212,16 @@ def bench_of(
     from rich.console import Console
 
     from hornbeam.config import override
-    from hornbeam.run.judges import Bench, judge_folder, judge_settings
+    from hornbeam.run.judges import Bench, JudgeModel, judge_settings
     from hornbeam.run.watch import Watch
 
-    folder = judge_folder(name)
-    settings = judge_settings(override({}, sets or []), folder)
-    short = folder.resolve().parent.name if folder.name == "final" else folder.name
-    path = out or Path("runs") / f"{what}-{short}.jsonl"
+    given = override({}, sets or [])
+    model = JudgeModel.of("--set endpoint", name, given.pop("endpoint", {}))
+    settings = judge_settings(given, model.folder)
+    path = out or Path("runs") / f"{what}-{model.short}.jsonl"
     quiet()
     watch = Watch(Console(stderr=True)) if as_json else Watch()
-    return Bench(folder, settings, path, threshold or 0.0, watch, device or "cpu")
+    return Bench(model, settings, path, threshold or 0.0, watch, device or "cpu")
 
 
 def values_of(model: Path, solutions: Sequence[Solution], device: str | None) -> Values:

@@ -9,9 +9,9 @@ import asyncio
 import re
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from hornbeam.chat import Chat
 from hornbeam.engine.base import Completion, Request, Turnstile
@@ -150,3 +150,13 @@ class ServerEngine(ABC, Generic[A]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.wire.aclose()
+
+
+def served(engines: Iterable[Any]) -> dict[str, dict[str, dict[str, float]]]:
+    """Under "servers": by address, what was asked of each here and its cost; {} without any."""
+    bills: dict[str, dict[str, float]] = {}
+    for engine in {id(each): each for each in engines if isinstance(each, ServerEngine)}.values():
+        bill = bills.setdefault(engine.settings.root, {})
+        for kind, amount in engine.bill.items():
+            bill[kind] = bill.get(kind, 0) + amount
+    return {"servers": bills} if bills else {}

@@ -25,8 +25,10 @@ from hornbeam.errors import EngineError, ProgramError, RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, TOKENS, Ledger
 from hornbeam.run.choices import AnchorChoice
+from hornbeam.run.endpoints import folder_of, identity
+from hornbeam.run.engines import AWAY
 from hornbeam.run.forest import Ground, Grown
-from hornbeam.run.judges import content, judge_folder
+from hornbeam.run.judges import content
 from hornbeam.run.recipe import ModelSettings, Recipe
 from hornbeam.run.records import Record, mark_of, mark_of_task, rewards_of
 from hornbeam.run.taught import School, Taught
@@ -39,7 +41,7 @@ from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
 
 
-def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path, served: Sequence[str] = ()) -> str:
+def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path, served: Sequence[Any] = ()) -> str:
     """What tells anchors apart: weights, chat, program and tools, agents, limits, rewards.
 
     Of weights that a server holds, `served` are its address and its name for them.
@@ -98,12 +100,23 @@ def _found(how: AnchorChoice, recipe: Recipe) -> AnchorChoice:
     return how.model_copy(update=found)
 
 
+def check_own(recipe: Recipe, how: AnchorChoice) -> None:
+    """Raise `RecipeError` where a server's weights would speak, and not those that are trained."""
+    kind = recipe.engine.kind
+    if kind == "chat" or (kind in AWAY and how.teacher):
+        why = "what its teacher says is scored by it" if kind != "chat" else "a server's are others"
+        raise RecipeError(
+            f'engine.kind = "{kind}": anchors are of the policy that is trained, and {why}: take'
+            ' kind = "local" or "vllm" for `hornbeam anchor`'
+        )
+
+
 def reference(recipe: Recipe) -> Recipe:
     """The recipe of the reference policy: its model, no adapters."""
     how = settings(recipe)
     changed: dict[str, Any] = {"lora": None}
     if how.model:
-        changed["model"] = ModelSettings(name=str(judge_folder(how.model)))
+        changed["model"] = ModelSettings(name=str(folder_of(how.model)))
     return recipe.model_copy(update=changed)
 
 
@@ -119,13 +132,13 @@ def teacher_mark(recipe: Recipe, plan: Plan, base: Path) -> str:
         return ""
     server = endpoint(how)
     if server is None:
-        return mark_of_reference(recipe, plan, judge_folder(how.teacher))
-    folder = judge_folder(server.tokenizer) if server.tokenizer else _own(how, base)
-    return mark_of_reference(recipe, plan, folder, (server.root, server.model))
+        return mark_of_reference(recipe, plan, folder_of(how.teacher))
+    folder = folder_of(server.tokenizer) if server.tokenizer else _own(how, base)
+    return mark_of_reference(recipe, plan, folder, identity(server))
 
 
 def _own(how: AnchorChoice, base: Path) -> Path:
-    return judge_folder(how.model) if how.model else base
+    return folder_of(how.model) if how.model else base
 
 
 class Reference:
@@ -210,6 +223,7 @@ class Anchors:
         self.how, self.plan, self.watch = settings(recipe), plan, watch
         self.recipe = reference(recipe)
         endpoint(self.how)  # refused before anything is opened
+        check_own(recipe, self.how)
         self.tasks = list({mark_of_task(task): task for task in plan.train.tasks}.values())
         self.store = Store(self.how.store)
         try:
@@ -284,7 +298,11 @@ class Anchors:
         grower = self.world.grower(Ledger(), self.store, trained=False)
         agents = dict(grower.agents)
         if engine is not None:
-            agents = {name: replace(agent, engine=engine) for name, agent in agents.items()}
+            goes_on = getattr(engine, "continues", True)
+            agents = {
+                name: replace(agent, engine=engine, segment=agent.segment if goes_on else None)
+                for name, agent in agents.items()
+            }
         return replace(grower, agents=agents, strategy=Independent(n=rollouts))
 
     async def _teach(self, tasks: Sequence[Task]) -> list[Taught]:

@@ -12,7 +12,8 @@ from hornbeam import models
 from hornbeam.errors import RecipeError
 from hornbeam.run.ahead import check_ahead
 from hornbeam.run.choices import label_strategy
-from hornbeam.run.engines import check_trains
+from hornbeam.run.endpoints import folder_of
+from hornbeam.run.engines import check_trains, needs_folder
 from hornbeam.run.guides import TAKES, check_guide
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.teacher import endpoint
@@ -30,7 +31,7 @@ def check(recipe: Recipe) -> None:
     kind = recipe.run.device.partition(":")[0]
     if kind not in DEVICES and not entry_points(group="torch.backends"):
         raise RecipeError(f"run.device = {recipe.run.device!r}: {nearest(kind, DEVICES)}")
-    for name in recipe.names:
+    for name in recipe.names if needs_folder(recipe) else ():
         own = recipe.of(name).model
         models.check(recipe.folder(own.name), made=("tiny",))
         if own.name == "tiny":
@@ -82,8 +83,8 @@ def check_guides(recipe: Recipe, columns: Iterable[str]) -> None:
     for column in dict.fromkeys(columns):
         choice = recipe.guides[column]
         told = choice.rest()
-        if "model" in TAKES[choice.kind] and not recipe.folder(told["model"]).exists():
-            models.resolve(told["model"])
+        if "model" in TAKES[choice.kind] and "://" not in told["model"]:
+            folder_of(told["model"], recipe.base)
         check_guides(recipe, told.get("parts", ()))
 
 

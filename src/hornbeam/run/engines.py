@@ -6,24 +6,31 @@ import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.base import Engine, LocalSettings
 from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import RecipeError
-from hornbeam.run.judges import judge_folder
+from hornbeam.run.endpoints import chat_of, engine_at
 from hornbeam.run.recipe import EngineSettings, Recipe
 from hornbeam.settings import Settings, build
+
+if TYPE_CHECKING:
+    from hornbeam.engine.server import ServerEngine
+
+
+AWAY = ("http", "chat")  # a server's own weights speak; none are here
 
 
 def engine_settings(told: EngineSettings) -> Settings:
     """The settings of the kind that is named. Raises `RecipeError` for what it does not know."""
+    from hornbeam.engine.chat_server import ChatSettings
     from hornbeam.engine.served import ServedSettings
     from hornbeam.engine.vllm import VllmSettings
 
     kinds: dict[str, type[Settings]] = {"local": LocalSettings, "vllm": VllmSettings}
-    kinds |= {"vllm_server": ServedSettings, "http": HttpSettings}
+    kinds |= {"vllm_server": ServedSettings, "http": HttpSettings, "chat": ChatSettings}
     given = told.model_dump(include=told.model_fields_set - {"kind"}) | (told.model_extra or {})
     if told.kind != "local":  # a recipe that is kept whole has them at their defaults
         plain = EngineSettings().model_dump()
@@ -58,11 +65,11 @@ def engine_of(
 
 def check_trains(recipe: Recipe) -> None:
     """`RecipeError` where what samples has weights that training would not change."""
-    if recipe.engine.kind == "http":
+    if recipe.engine.kind in AWAY:
         raise RecipeError(
-            'engine.kind = "http": the server speaks with weights of its own, which training here'
-            ' does not change; it is for search, label and eval. Train with "local", "vllm" or'
-            ' "vllm_server"'
+            f'engine.kind = "{recipe.engine.kind}": the server speaks with weights of its own,'
+            " which training here does not change; it is for search, label and eval. Train with"
+            ' "local", "vllm" or "vllm_server"'
         )
     if recipe.engine.kind == "vllm_server":
         if len(recipe.names) > 1:
@@ -75,18 +82,35 @@ def check_trains(recipe: Recipe) -> None:
             )
 
 
-def http_engine(recipe: Recipe, name: str, folder: Path) -> Any:
+def check_speaks(recipe: Recipe) -> None:
+    """`RecipeError` where an agent is to go on inside an answer and its engine cannot."""
+    if recipe.engine.kind != "chat":
+        return
+    for name, agent in recipe.agents.items():
+        if agent.segment is not None:
+            raise RecipeError(
+                f'agents.{name}.segment: engine.kind = "chat" begins every answer anew and cannot'
+                " go on inside one: leave segment out (every strategy then steps from answer to"
+                ' answer), or take kind = "http" where the server has /completions'
+            )
+
+
+def needs_folder(recipe: Recipe) -> bool:
+    """Whether a policy's engine is made of a folder: not where a server speaks in text alone.
+
+    Nor where the tokenizer of what the server speaks is named.
+    """
+    how = recipe.engine
+    return how.kind not in AWAY or (how.kind == "http" and not how.rest().get("tokenizer"))
+
+
+def server_engine(recipe: Recipe, name: str, folder: Path) -> ServerEngine[Any]:
     """The server that speaks for a policy; of `folder` only the tokenizer is read."""
-    from transformers import AutoTokenizer
-
-    from hornbeam.engine.http import HttpEngine
-
     how = engine_settings(recipe.engine)
     assert isinstance(how, HttpSettings)
-    place = judge_folder(how.tokenizer, recipe.base) if how.tokenizer else folder
-    tokenizer: Any = AutoTokenizer.from_pretrained(place, local_files_only=True)
-    chat = TemplateChat(tokenizer, how.tokenizer or recipe.of(name).model.name)
-    return HttpEngine(how, chat, lambda line: print(line, file=sys.stderr))
+    own = needs_folder(recipe)
+    chat = chat_of(recipe.of(name).model.name, folder) if own else None
+    return engine_at(how, chat, base=recipe.base)
 
 
 def _vllm(recipe: Recipe, model: Any, chat: Chat, folder: Path, how: Any) -> Engine:

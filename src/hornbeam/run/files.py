@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from hornbeam import models, places
 from hornbeam.credit import Method, method
 from hornbeam.errors import HornbeamError, RecipeError
-from hornbeam.run.judges import judge_folder
+from hornbeam.run.endpoints import folder_of
+from hornbeam.run.engines import needs_folder
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import read_set
 from hornbeam.score import PARTS
@@ -80,7 +81,7 @@ def _models(recipe: Recipe) -> Iterator[Named]:
     """The weights of policies, references, teachers, and tokenizers of servers."""
     seen = {"model.name": recipe.model.name}
     seen |= {f"policies.{n}.model": p.model for n, p in recipe.policies.items() if p.model}
-    for key, name in seen.items():
+    for key, name in seen.items() if needs_folder(recipe) else ():
         if name != "tiny":
             yield Named(key, name, partial(_pullable, recipe, name), "weights")
     reads = recipe.engine.rest().get("tokenizer")
@@ -137,6 +138,11 @@ def _guides(recipe: Recipe) -> Iterator[Named]:
             check = _fitted if choice.kind in ("prm", "orm") else _folder
             by = "train" if column in read else "search"
             yield Named(f"guides.{column}.model", name, partial(check, recipe, name), by)
+        reads = (choice.rest().get("endpoint") or {}).get("tokenizer")
+        if isinstance(reads, str) and reads:
+            by = "train" if column in read else "search"
+            key = f"guides.{column}.endpoint.tokenizer"
+            yield Named(key, reads, partial(_folder, recipe, reads), by)
 
 
 # --- what is wrong -------------------------------------------------------------------------------
@@ -200,5 +206,5 @@ def _fitted(recipe: Recipe, name: str) -> str:
     wrong = _folder(recipe, name)
     if wrong:
         return f"{wrong}: `hornbeam fit` makes one"
-    card = judge_folder(name, recipe.base) / models.VALUE_CARD
+    card = folder_of(name, recipe.base) / models.VALUE_CARD
     return "" if card.is_file() else "is no fitted value model: `hornbeam fit` makes one"

@@ -7,11 +7,11 @@ from typing import Any
 
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.run.choices import GuideChoice
-from hornbeam.run.judges import check_judge, content, judge_engine, judge_folder, judge_settings
+from hornbeam.run.judges import JudgeModel, check_judge, content, judge_settings
 from hornbeam.run.recipe import Recipe
 from hornbeam.score.base import Guide
 from hornbeam.score.ensemble import EnsembleGuide
-from hornbeam.score.judge import JudgeGuide, VerdictSettings
+from hornbeam.score.judge import JudgeGuide, VerdictSettings, open_judges
 from hornbeam.score.likelihood import LikelihoodGuide
 from hornbeam.score.prm import ValueGuide
 from hornbeam.settings import digest, nearest
@@ -19,7 +19,7 @@ from hornbeam.settings import digest, nearest
 TAKES = {
     "prm": {"model"},
     "orm": {"model"},
-    "judge": {"model", *VerdictSettings.model_fields},
+    "judge": {"model", "endpoint", *VerdictSettings.model_fields},
     "likelihood": {"over", "join"},
     "sum": {"parts"},
     "product": {"parts"},
@@ -53,6 +53,15 @@ class Guides:
         """These columns and those that they are mixed from, parts first, each once."""
         return with_parts(self._choices, columns)
 
+    async def open(self) -> None:
+        """See that judges are there. Raises `EngineError` and `ScoreError` where they are not."""
+        await open_judges(self._made.values())
+
+    @property
+    def engines(self) -> list[Any]:
+        """What speaks for judges."""
+        return [guide.engine for guide in self._made.values() if isinstance(guide, JudgeGuide)]
+
     async def aclose(self) -> None:
         """Give back what all of them hold."""
         for guide in self._made.values():
@@ -72,14 +81,15 @@ class Guides:
         return ValueGuide(self._model(column), column, "steps" if choice.kind == "prm" else "ends")
 
     def _judge(self, column: str) -> JudgeGuide:
-        """A judge; guides of one folder share its engine."""
+        """A judge; guides of one folder or server share its engine."""
         given = self._choices[column].rest()
-        folder = judge_folder(given.pop("model"), self._base)
-        settings, key = judge_settings(given, folder), f"judge {folder.resolve()}"
-        self.marks[column] = digest([content(folder), settings.model_dump()])
-        if key not in self._models:
-            self._models[key] = judge_engine(folder, self._device)
-        return JudgeGuide(self._models[key], settings, column)
+        where = f"guides.{column}.endpoint"
+        model = JudgeModel.of(where, given.pop("model"), given.pop("endpoint", {}), self._base)
+        settings = judge_settings(given, model.folder)
+        self.marks[column] = model.mark(settings.model_dump())
+        if model.place not in self._models:
+            self._models[model.place] = model.engine(self._device)
+        return JudgeGuide(self._models[model.place], settings, column)
 
     def _model(self, column: str) -> Any:
         """The fitted model of a guide; one folder is loaded once."""
@@ -87,7 +97,7 @@ class Guides:
         from hornbeam.train.value_files import fingerprint
 
         name = self._choices[column].rest()["model"]
-        folder = judge_folder(name, self._base)
+        folder = folder_of(name, self._base)
         key = str(folder.resolve())
         self.marks[column] = content(folder)
         if key not in self._models:

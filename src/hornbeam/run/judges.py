@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from hornbeam import config, models, places
+from hornbeam import config
+from hornbeam.engine.chat_server import ChatSettings
+from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import DataError, RecipeError, StoreError
+from hornbeam.run.endpoints import engine_at, folder_of, identity, server_of
 from hornbeam.run.watch import Watch
 from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong
 from hornbeam.score.prmbench import Marked, Verdict, read_verdicts
@@ -20,13 +24,8 @@ from hornbeam.settings import build, digest
 from hornbeam.tasks.records import read_records
 
 if TYPE_CHECKING:
+    from hornbeam.engine.base import Engine
     from hornbeam.engine.local import LocalEngine
-
-
-def judge_folder(name: str, base: Path = Path()) -> Path:
-    """The folder of a judge: a path, beside the recipe in `base` or from here; or a known model."""
-    found = places.find(name, base, folder=True)
-    return found if found.exists() else models.resolve(name)
 
 
 def judge_settings(given: Mapping[str, Any], folder: Path | None = None) -> VerdictSettings:
@@ -78,15 +77,68 @@ def content(folder: Path) -> str:
     return told.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class JudgeModel:
+    """Who judges: a model in a folder, or one behind a server."""
+
+    folder: Path | None = None
+    server: HttpSettings | None = None
+    base: Path = Path()  # of the recipe
+
+    @classmethod
+    def of(
+        cls, where: str, name: str, endpoint: Mapping[str, Any], base: Path = Path()
+    ) -> JudgeModel:
+        """By its name; `where` is the key of its endpoint. Raises `RecipeError`, `ModelError`."""
+        server = server_of(where, name, endpoint)
+        return cls(None if server else folder_of(name, base), server, base)
+
+    @property
+    def _folder(self) -> Path:
+        assert self.folder is not None
+        return self.folder.resolve()
+
+    @property
+    def place(self) -> str:
+        """What tells its engine from others."""
+        return str(self.server) if self.server else f"judge {self._folder}"
+
+    @property
+    def short(self) -> str:
+        """A short name for files."""
+        if self.server is not None:
+            return re.sub(r"\W+", "-", self.server.model or self.server.root.partition("//")[2])
+        return self._folder.parent.name if self._folder.name == "final" else self._folder.name
+
+    def mark(self, *more: Any) -> str:
+        """A digest of its weights, as far as they are known, and of more."""
+        return digest([identity(self.server) if self.server else content(self._folder), *more])
+
+    def engine(self, device: str = "cpu") -> Engine:
+        """What says its verdicts."""
+        if self.server is not None:
+            return engine_at(self.server, base=self.base)
+        return judge_engine(self._folder, device)
+
+
 def check_judge(where: str, given: Mapping[str, Any]) -> None:
     """Raise `RecipeError` where a guide's table is no judge's."""
     values = dict(given)
-    if not isinstance(values.pop("model", None), str):
-        raise RecipeError(f"{where}: model: the folder of a judge is wanted")
+    model, endpoint = values.pop("model", None), values.pop("endpoint", {})
+    if not isinstance(model, str):
+        raise RecipeError(f"{where}: model: the folder of a judge, or a server's url is wanted")
+    if not isinstance(endpoint, dict):
+        raise RecipeError(f"{where}: endpoint: a table of a server's settings is wanted")
+    server = server_of(f"{where}.endpoint", model, endpoint)
     try:
-        judge_settings(values)
+        settings = judge_settings(values)
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from error
+    if settings.soft and isinstance(server, ChatSettings):
+        raise RecipeError(
+            f'{where}: soft verdicts want log-probs, which a server of kind = "chat" does not tell:'
+            " leave soft out, and take votes instead"
+        )
 
 
 # --- benchmarks of step labels -------------------------------------------------------------------
@@ -119,7 +171,7 @@ Known = dict[tuple[str, str], tuple[S, int]]  # (split, id) -> what was said, to
 class Bench:
     """A judge on a benchmark: what is said goes into file `out` as it comes."""
 
-    folder: Path
+    model: JudgeModel
     settings: VerdictSettings
     out: Path
     threshold: float
@@ -155,13 +207,14 @@ class Bench:
     async def _all(
         self, items: Sequence[Solution], read: Callable[[Path], list[S]], ask: Ask[S]
     ) -> tuple[list[S], int]:
-        mark = digest([content(self.folder), self.settings.model_dump(), self.threshold])
+        mark = self.model.mark(self.settings.model_dump(), self.threshold)
         known = _known(self.out, mark, read)
         left = [item for item in items if (item.split, item.id) not in known]
         if left:
             self.watch.begin("judging", len(left))
-            guide = JudgeGuide(judge_engine(self.folder, self.device), self.settings)
+            guide = JudgeGuide(self.model.engine(self.device), self.settings)
             try:
+                await guide.open()
                 await self._ask(guide, left, mark, known, ask)
             finally:
                 self.watch.end()

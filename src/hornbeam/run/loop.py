@@ -52,6 +52,7 @@ from hornbeam.run.wire import (
     model_folders,
     spoken,
 )
+from hornbeam.score.judge import open_judges
 from hornbeam.search import Independent
 from hornbeam.stats import named
 from hornbeam.store import Store, Stored, TreeKey
@@ -124,6 +125,7 @@ class Run:
         """Run to the end, or until the budget is spent; returns the path of the report."""
         steps = self.recipe.run.steps
         try:
+            await open_judges(self.judges)
             if self.anchors and ("anchor", "", -1) not in self.rows:
                 self._tell(self.anchors)
             done = await self._begin()

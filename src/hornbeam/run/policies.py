@@ -15,9 +15,9 @@ from typing import Any
 
 from hornbeam.chat import Chat
 from hornbeam.engine.base import Engine
-from hornbeam.engine.http import HttpEngine
+from hornbeam.engine.server import served
 from hornbeam.errors import RecipeError, StoreError
-from hornbeam.run.engines import engine_of, http_engine
+from hornbeam.run.engines import AWAY, engine_of, server_engine
 from hornbeam.run.recipe import PolicySettings, Recipe
 from hornbeam.train import weights
 from hornbeam.train.policy import Policy
@@ -79,7 +79,9 @@ class Policies:
         bases: dict[Path, tuple[Any, Any]] = {}
         for name in recipe.names:
             copied = recipe.run.behind > 0
-            self.members.append(member(recipe, name, folders[name], bases, voice, ranks, copied))
+            self.members.append(
+                member(recipe, name, folders.get(name, Path()), bases, voice, ranks, copied)
+            )
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self.members)
@@ -98,10 +100,15 @@ class Policies:
 
     @property
     def tokenizer(self) -> Any:
-        """The one tokenizer of all. `RecipeError` where they differ: then no guide can read all."""
+        """The one tokenizer of all; None where a server speaks in text alone.
+
+        Raises `RecipeError` where they differ: then no guide can read all.
+        """
         from hornbeam.train.value_files import fingerprint
 
         found = self.tokenizers
+        if None in found.values():
+            return None
         if len(found) > 1 and len({fingerprint(tokenizer) for tokenizer in found.values()}) > 1:
             names = ", ".join(found)
             raise RecipeError(f"guides read one vocabulary, and policies {names} have several")
@@ -195,20 +202,14 @@ class Policies:
         return {member.name: member.policy.version for member in self}
 
     @property
-    def served(self) -> dict[str, Any]:
-        """The bills of servers under `servers`, as results have them; nothing without any."""
-        bills = self.bills
-        return {"servers": bills} if bills else {}
+    def engines(self) -> list[Engine]:
+        """What speaks for the policies."""
+        return [member.engine for member in self]
 
     @property
-    def bills(self) -> dict[str, dict[str, float]]:
-        """By server that speaks for policies here: what this process asked of it, and its cost."""
-        bills: dict[str, dict[str, float]] = {}
-        for engine in (m.engine for m in self if isinstance(m.engine, HttpEngine)):
-            bill = bills.setdefault(engine.settings.root, {})
-            for kind, amount in engine.bill.items():
-                bill[kind] = bill.get(kind, 0) + amount
-        return bills
+    def served(self) -> dict[str, Any]:
+        """The bills of servers that speak for policies here, as results have them."""
+        return served(self.engines)
 
     async def aclose(self) -> None:
         """Give back what the engines hold."""
@@ -217,7 +218,10 @@ class Policies:
 
 
 class Served(Policy):
-    """A policy whose weights are a server's own: it speaks, and never learns."""
+    """A policy whose weights are a server's own: it speaks, and never learns.
+
+    `tokenizer` is None where the server speaks in text alone.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer, self.version = tokenizer, 0
@@ -225,7 +229,7 @@ class Served(Policy):
     @property
     def whole(self) -> Any:
         """Raises `RecipeError`: there is no model here."""
-        raise RecipeError('engine.kind = "http": the weights are the server\'s own, none are here')
+        raise RecipeError("[engine]: the weights are the server's own, none are here")
 
 
 def member(
@@ -240,9 +244,9 @@ def member(
     """The policy of a name with its engine; `bases` are the weights that adapters share."""
     part = recipe.of(name)
     own = recipe.policies.get(name, PolicySettings())
-    if recipe.engine.kind == "http" and voice is None:
-        speaker = http_engine(recipe, name, folder)
-        policy: Policy = Served(speaker.chat.tokenizer)
+    if recipe.engine.kind in AWAY and voice is None:
+        speaker = server_engine(recipe, name, folder)
+        policy: Policy = Served(getattr(speaker.chat, "tokenizer", None))
         return Member(name, policy, speaker, frozenset(part.agents), own)
     policy = load_policy(part, folder, bases, ranks)
     make = voice or partial(engine_of, copied=copied)

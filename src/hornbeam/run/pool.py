@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hornbeam.engine.server import served
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.ledger import NO_BUDGET, Entry
 from hornbeam.run.choices import MethodChoice
@@ -121,6 +122,7 @@ async def search_pool(
     try:
         found = left_out.without(found, partial(_unjudged, guides, trees))
         missing = _missing(dict.fromkeys(c for r in found for c in _columns(r.method)), trees)
+        await guides.open()
         paid = await _judge(guides, missing, trees, watch)
     finally:
         await guides.aclose()
@@ -152,7 +154,8 @@ async def search_pool(
             k=recipe.search.k,
         )
         points.append((method.name, point))
-    return search_table(recipe, points, command) | left_out.result
+    result = search_table(recipe, points, command) | left_out.result
+    return result | served(guides.engines)
 
 
 def _readers(recipe: Recipe) -> list[Reader]:

@@ -176,7 +176,7 @@ class EngineSettings(Named):
     "local" has requests in one batch, and tokens of prefixes kept; the others have others.
     """
 
-    kind: Literal["local", "vllm", "vllm_server", "http"] = "local"
+    kind: Literal["local", "vllm", "vllm_server", "http", "chat"] = "local"
     max_batch: int = Field(64, ge=1)
     cache_tokens: int = Field(32768, ge=0)
 

@@ -25,6 +25,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hornbeam.effects import Speaker
+from hornbeam.engine.server import served
 from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Entry, Ledger
@@ -204,6 +205,7 @@ class Search:
         """Search what was not searched yet; the result, and the path of its page."""
         try:
             await self._leave_out()
+            await self.guides.open()
             pools = dict.fromkeys(job.stage for job in self.jobs if job.pooled)
             for stage in pools:
                 await self._pool(stage, [job for job in self.jobs if job.stage == stage])
@@ -216,7 +218,7 @@ class Search:
             self.jobs = self.left_out.without(self.jobs, self._untold)
             points = [(job.method.name, await self._point(job)) for job in self.jobs]
             result = search_table(self.recipe, points, command) | self.left_out.result
-            result |= self.forest.world.policies.served
+            result |= served([*self.forest.world.policies.engines, *self.guides.engines])
             result |= self.forest.redone(*dict.fromkeys(job.stage for job in self.jobs))
             return result, write_result(result, self.forest.folder.path)
         finally:

@@ -4,40 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hornbeam.chat import Chat, TemplateChat
+from hornbeam.chat import Chat
 from hornbeam.engine.base import Engine
+from hornbeam.engine.chat_server import ChatSettings
 from hornbeam.engine.wire import HttpSettings
-from hornbeam.errors import RecipeError
 from hornbeam.run.choices import AnchorChoice
-from hornbeam.run.judges import judge_engine, judge_folder
-from hornbeam.settings import build
+from hornbeam.run.endpoints import engine_at, folder_of, server_of
+from hornbeam.run.judges import judge_engine
 
 
 def endpoint(how: AnchorChoice) -> HttpSettings | None:
     """The server that `anchor.teacher` is, None where it is a model. Raises `RecipeError`."""
-    if how.teacher.startswith(("http://", "https://")):
-        values = {**how.endpoint, "url": how.teacher}
-        return build("anchor.endpoint of engine", {"http": HttpSettings}, "http", values)
-    if how.endpoint:
-        raise RecipeError("anchor.endpoint is of a server: set anchor.teacher to its address")
-    return None
+    return server_of("anchor.endpoint", how.teacher, how.endpoint)
 
 
 def teacher_engine(how: AnchorChoice, own: Chat, device: str, say: Callable[[str], None]) -> Engine:
-    """What speaks for the teacher; `own` is the policy's chat, that of a server by default."""
+    """What speaks for the teacher; `own` is the policy's chat, that of a server by default.
+
+    Of one that chats it is not: what it says is text, told again by the policy.
+    """
     server = endpoint(how)
     if server is None:
-        return judge_engine(judge_folder(how.teacher), device)
-    from hornbeam.engine.http import HttpEngine
-
-    return HttpEngine(server, served_chat(server, own), say)
-
-
-def served_chat(server: HttpSettings, own: Chat) -> Chat:
-    """The chat of the model that a server has: of the tokenizer that its settings name."""
-    if not server.tokenizer:
-        return own
-    from transformers import AutoTokenizer
-
-    folder = judge_folder(server.tokenizer)
-    return TemplateChat(AutoTokenizer.from_pretrained(folder), str(folder))
+        return judge_engine(folder_of(how.teacher), device)
+    return engine_at(server, None if isinstance(server, ChatSettings) else own, say)

@@ -20,7 +20,7 @@ from hornbeam.program import Program
 from hornbeam.programs import Demonstration, check_names, make_program
 from hornbeam.programs.load import load_module
 from hornbeam.programs.talk import Turn
-from hornbeam.run.engines import engine_settings
+from hornbeam.run.engines import check_speaks, engine_settings, needs_folder
 from hornbeam.run.files import check_files, needed_columns
 from hornbeam.run.recipe import Recipe
 from hornbeam.score import reward_parts, scope_rewards
@@ -61,6 +61,7 @@ def plan(recipe: Recipe, base: Path) -> Plan:
     Names and settings come first, then what reads files.
     """
     engine_settings(recipe.engine)
+    check_speaks(recipe)
     check_files(recipe, base)
     told = recipe.program
     program, demonstration = make_program(told.name, told.rest(), base)
@@ -179,7 +180,8 @@ def load_policies(recipe: Recipe, folder: Path, say: Say, voice: Voice | None = 
     """The policies with their losses, optimisers and adapters; `folder` is for tiny models."""
     from hornbeam.run.policies import Policies
 
-    return Policies(recipe, model_folders(recipe, folder, say), voice)
+    here = voice is not None or needs_folder(recipe)
+    return Policies(recipe, model_folders(recipe, folder, say) if here else {}, voice)
 
 
 def model_folders(recipe: Recipe, folder: Path, say: Say) -> dict[str, Path]:

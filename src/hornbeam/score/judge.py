@@ -13,13 +13,13 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from hornbeam.chat import Chat, Message
-from hornbeam.engine.base import Completion, Engine, Request, Sampling
+from hornbeam.engine.base import Completion, Engine, Request, Sampling, tells_logprobs
 from hornbeam.errors import PromptTooLong, ScoreError
 from hornbeam.programs.judge import JudgeTexts, judge_messages, verdict, verdict_span
 from hornbeam.score.base import Guide, Opinions
@@ -112,6 +112,18 @@ class JudgeGuide:
         self.turnstile = engine.turnstile
         self.counts: Counter[str] = Counter()
 
+    async def open(self) -> None:
+        """See that the judge is there, before anything is asked of others.
+
+        Raises `EngineError` where it is not, `ScoreError` where it cannot say what is wanted.
+        """
+        await self.engine.load(self.engine.version)
+        if self.settings.soft and not tells_logprobs(self.engine, self.settings.sampling):
+            raise ScoreError(
+                f"judge {self.column!r}: soft verdicts want log-probs, and the judge's engine tells"
+                " none: leave soft out, and take votes instead"
+            )
+
     def messages(self, tree: Tree, i: int) -> list[Message]:
         """What the judge is asked about a step, as the program would ask."""
         question = str(tree.task.get("question", ""))
@@ -176,6 +188,13 @@ class JudgeGuide:
     async def aclose(self) -> None:
         """End the engine."""
         await self.engine.aclose()
+
+
+async def open_judges(guides: Iterable[Guide]) -> None:
+    """See that the judges among guides are there. Raises `EngineError` and `ScoreError`."""
+    for guide in guides:
+        if isinstance(guide, JudgeGuide):
+            await guide.open()
 
 
 def _read(tree: Tree, nodes: Sequence[int]) -> Iterator[int]:

@@ -1,0 +1,91 @@
+"""Models that are named: a folder, a known model, or the address of a server and how it is asked.
+
+A server is asked at /completions in token ids, for which its tokenizer must be here ("http"), or
+by messages ("chat").
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hornbeam import models, places
+from hornbeam.chat import Chat, TemplateChat
+from hornbeam.engine.chat_server import ChatSettings
+from hornbeam.engine.wire import HttpSettings
+from hornbeam.errors import ModelError, RecipeError
+from hornbeam.settings import build
+
+if TYPE_CHECKING:
+    from hornbeam.engine.server import ServerEngine
+
+KINDS: dict[str, type[HttpSettings]] = {"http": HttpSettings, "chat": ChatSettings}
+
+
+def folder_of(name: str, base: Path = Path()) -> Path:
+    """The folder of a model: a path, beside the recipe in `base` or from here; or a known model.
+
+    Raises `ModelError` where it is not here.
+    """
+    found = places.find(name, base, folder=True)
+    return found if found.exists() else models.resolve(name)
+
+
+def server_of(where: str, model: str, endpoint: Mapping[str, Any]) -> HttpSettings | None:
+    """How the server at an address is asked, as key `where` says; None where it is no address.
+
+    Raises `RecipeError` for settings that cannot be, or that nobody is asked by.
+    """
+    if not model.startswith(("http://", "https://")):
+        if endpoint:
+            raise RecipeError(f"{where} is of a server, and {model!r} is not its address")
+        return None
+    values = {**endpoint, "url": model}
+    return build(f"{where} of engine", KINDS, str(values.pop("kind", "http")), values)
+
+
+def identity(server: HttpSettings) -> list[Any]:
+    """What tells the answers of a server from those of another one."""
+    if isinstance(server, ChatSettings):
+        return [server.root, server.model, "chat", server.extra_body]
+    return [server.root, server.model]
+
+
+def chat_of(name: str, folder: Path) -> Chat:
+    """The chat of a folder's tokenizer, by its name. `ModelError` where there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        line = str(error).strip().partition("\n")[0]
+        raise ModelError(f"{folder}: no tokenizer can be read: {line}") from error
+    return TemplateChat(tokenizer, name)
+
+
+def engine_at(
+    server: HttpSettings,
+    chat: Chat | None = None,
+    say: Callable[[str], None] | None = None,
+    base: Path = Path(),
+) -> ServerEngine[Any]:
+    """What speaks through a server; `chat` is of its tokenizer, where its settings name none.
+
+    `base` is the recipe's folder. Raises `RecipeError` where it is to be asked in ids and no tokenizer is known.
+    """
+    from hornbeam.engine.chat_server import ChatEngine
+    from hornbeam.engine.http import HttpEngine
+
+    say = say or (lambda line: print(line, file=sys.stderr))
+    named = server.tokenizer
+    chat = chat_of(named, folder_of(named, base)) if named else chat
+    if isinstance(server, ChatSettings):
+        return ChatEngine(server, chat, say)
+    if chat is None:
+        raise RecipeError(
+            f"{server.root}: asked at /completions the model's tokenizer is wanted here: name its"
+            ' folder as tokenizer, or take kind = "chat"'
+        )
+    return HttpEngine(server, chat, say)
