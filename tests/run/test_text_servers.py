@@ -4,15 +4,20 @@ What needs log-probs or ids is left out and marked, or refused in a line before 
 """
 
 import json
+from itertools import chain
 
 import pytest
 
 from hornbeam import tiny
+from hornbeam.engine.scripted import Scripted
 from hornbeam.run.judges import judge_engine
 from hornbeam.treefile import read_trees
 from little_server import LittleServer, Manners
 
-TEXT = {"takes_ids": False, "gives_ids": False, "logprobs": False, "extras": False}
+TEXT = {
+    "http": {"takes_ids": False, "gives_ids": False, "logprobs": False, "extras": False},
+    "chat": {"chat_only": True, "usage": False},
+}
 RECIPE = """
 [run]
 threads = 1
@@ -36,8 +41,16 @@ count = 3
 options = {depth = 2}
 [guides.likelihood]
 kind = "likelihood"
+[label]
+strategy = "rollouts"
+trunks = 2
+[chunks]
+samples = 16
+[anchor]
+store = "STORE"
+rollouts = 2
 [engine]
-kind = "http"
+kind = "KIND"
 url = "URL"
 [[search.methods]]
 name = "single"
@@ -61,32 +74,48 @@ choose = "first"
 LACKS = "it reads log-probs, which the engine does not tell"
 
 
+def doors(prompt, rng):
+    """One door of three, of which one is right; a judge would say that a step is right."""
+    return "\\boxed{Positive}" if "Next step" in prompt else rng.choice(["left", "middle", "right"])
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return tiny.make(tmp_path_factory.mktemp("text") / "model", seed=3, width=32)
 
 
+@pytest.fixture(params=TEXT)
+def kind(request):
+    return request.param
+
+
 @pytest.fixture
-def server(model):
-    with LittleServer(judge_engine(model), manners=Manners(**TEXT)) as little:
+def server(model, kind):
+    engine = Scripted(doors, judge_engine(model).chat)
+    with LittleServer(engine, manners=Manners(**TEXT[kind])) as little:
         yield little
 
 
 @pytest.fixture
-def recipe(model, server, tmp_path):
+def recipe(model, server, kind, tmp_path):
     """Writes the recipe with more text."""
 
     def write(more="", told=RECIPE):
-        text = told.replace("MODEL", str(model)).replace("URL", server.url)
-        (tmp_path / "text.toml").write_text(text + more)
+        names = {"KIND": kind, "URL": server.url, "STORE": str(tmp_path / "store")}
+        # what only chats needs no model here
+        names["MODEL"] = str(model) if kind == "http" else "not/here"
+        for name, value in names.items():
+            told = told.replace(name, value)
+        (tmp_path / "text.toml").write_text(told + more)
         return tmp_path / "text.toml"
 
     return write
 
 
 def paid(server):
-    """Requests of agents: those of a probe are at other temperatures."""
-    return [body for body in server.seen if body["temperature"] == 1]
+    """Requests of agents: those of a probe are at other temperatures, or ask another question."""
+    free = [body for body in server.seen if body["temperature"] == 1]
+    return [body for body in free if "strange" not in json.dumps(body)]
 
 
 def test_a_search_reads_what_text_tells_and_marks_the_rest(hornbeam, recipe, server, tmp_path):
@@ -106,6 +135,9 @@ def test_a_search_reads_what_text_tells_and_marks_the_rest(hornbeam, recipe, ser
     trees = list(read_trees(out / "pool.jsonl"))
     assert {len(tree.leaves()) for tree in trees} == {3}  # not the six of what was left out
     asked = len(server.seen)
+    bill = result["servers"][server.url]
+    assert bill["requests"] - asked in (1, 2)  # /models, and /tokenize
+    assert bill["uncounted"] == sum("messages" in body for body in server.seen)
     code, err, _ = hornbeam("search", recipe(LIKELY), "--pool", out / "pool.jsonl", "--out", out)
     assert code == 0, err
     assert len(server.seen) == asked
@@ -140,4 +172,109 @@ def test_what_only_log_probs_tell_is_refused_before_anything_is_paid(
     branch = ("--set", 'label={strategy="branch",pick="entropy"}', "--out", tmp_path / "label")
     code, err, _ = hornbeam("label", recipe(), *branch)
     assert code == 2 and "take another pick" in err.splitlines()[-1]
+    assert not paid(server)
+
+
+def test_held_out_tasks_are_answered(hornbeam, recipe, tmp_path):
+    code, err, said = hornbeam("eval", recipe(), "--json", "--out", tmp_path / "eval.jsonl")
+    assert code == 0, err
+    result = json.loads(said)
+    assert result["count"] == 3 and result["failed"] == 0 and result["costs"]["sampled_tokens"] > 0
+    nodes = [node for tree in read_trees(tmp_path / "eval.jsonl") for node in tree.nodes[1:]]
+    assert {node.text for node in nodes if node.tokens} <= {"left", "middle", "right"}
+
+
+@pytest.mark.parametrize("method", ["mcts", "rollouts"])
+def test_steps_are_labelled(hornbeam, recipe, method, tmp_path):
+    how = () if method == "rollouts" else ("--set", 'label={strategy="mcts",simulations=4,most=1}')
+    said = hornbeam("label", recipe(), "--method", method, *how, "--out", tmp_path / "labels")
+    assert said[0] == 0, said[1]
+    trees = list(read_trees(tmp_path / "labels" / "trees.jsonl"))
+    values = list(chain(*(tree.columns["q"] for tree in trees)))
+    assert len(trees) == 4 and any(value is not None for value in values)
+    assert not any(node.error for tree in trees for node in tree.nodes)
+
+
+def test_answers_are_cut_into_chunks(hornbeam, recipe, tmp_path):
+    out = tmp_path / "set.jsonl"
+    code, err, _ = hornbeam("chunks", recipe(), "--out", out, "--run", tmp_path / "chunks")
+    assert code == 0, err
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert rows and all("<chunk>" in json.dumps(row) for row in rows)
+
+
+def test_anchors_are_of_weights_that_are_trained(hornbeam, recipe, kind, server):
+    code, err, _ = hornbeam("anchor", recipe())
+    if kind == "chat":
+        assert code == 2 and "anchors are of the policy that is trained" in err
+        assert not server.seen
+    else:
+        assert code == 0, err
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_training_is_refused_before_anything_is_asked(
+    hornbeam, recipe, server, kind, more, tmp_path
+):
+    code, err, _ = hornbeam("train", recipe(), "--out", tmp_path / "run", *more)
+    assert code == 2 and "\n" not in err and not server.seen and not (tmp_path / "run").exists()
+    assert f'engine.kind = "{kind}"' in err and 'Train with "local"' in err
+
+
+def test_segments_are_refused_where_an_answer_cannot_be_gone_on_with(
+    hornbeam, recipe, kind, server, tmp_path
+):
+    segment = ("--set", 'agents.seeker.segment={by="tokens",tokens=2}')
+    said = hornbeam("search", recipe(), *segment, "--out", tmp_path / "run")
+    if kind == "http":
+        assert said[0] == 0, said[1]
+    else:
+        assert said[0] == 2 and "\n" not in said[1] and not server.seen
+        assert "agents.seeker.segment" in said[1] and "leave segment out" in said[1]
+
+
+JUDGED = """
+[guides.judge]
+kind = "judge"
+model = "URL"
+endpoint = {END}
+[[search.methods]]
+name = "judged"
+choose = "best"
+n = 2
+guides = ["judge"]
+[guides.value]
+kind = "sum"
+parts = {judge = 1.0}
+"""
+
+
+@pytest.fixture
+def judged(recipe, server, kind, model):
+    """The recipe with a judge behind the same server."""
+
+    def write(more=""):
+        ends = {"http": f'tokenizer = "{model}"', "chat": 'kind = "chat", model = "tiny"'}
+        told = JUDGED.replace("END", ends[kind]).replace("URL", server.url)
+        return recipe(told.replace('kind = "judge"\n', f'kind = "judge"\n{more}'))
+
+    return write
+
+
+def test_a_judge_behind_a_server_guides_a_search_and_is_on_its_bill(
+    hornbeam, judged, server, tmp_path
+):
+    out = tmp_path / "run"
+    code, err, _ = hornbeam("search", judged(), "--out", out)
+    assert code == 0, err
+    result = json.loads((out / "search.json").read_text())
+    (point,) = result["methods"][-1]["points"]
+    assert result["methods"][-1]["name"] == "judged" and point["scorer_tokens"] > 0
+    asked = sum("Next step" in json.dumps(body) for body in server.seen)
+    assert asked and result["servers"][server.url]["requests"] > len(paid(server)) >= asked
+
+
+def test_soft_verdicts_are_refused_before_anything_is_paid(hornbeam, judged, server, tmp_path):
+    code, err, _ = hornbeam("search", judged("soft = true\n"), "--out", tmp_path / "run")
+    assert code == 2 and "soft verdicts want log-probs" in err.splitlines()[-1]
     assert not paid(server)

@@ -73,7 +73,8 @@ def engine_at(
 ) -> ServerEngine[Any]:
     """What speaks through a server; `chat` is of its tokenizer, where its settings name none.
 
-    `base` is the recipe's folder. Raises `RecipeError` where it is to be asked in ids and no tokenizer is known.
+    `base` is the recipe's folder. Raises `RecipeError` where it is to be asked in ids and no
+    tokenizer is known.
     """
     from hornbeam.engine.chat_server import ChatEngine
     from hornbeam.engine.http import HttpEngine

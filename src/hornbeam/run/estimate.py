@@ -16,6 +16,7 @@ from hornbeam import models
 from hornbeam.config import show
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.run import sizes
+from hornbeam.run.engines import check_trains
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.wire import plan
 from hornbeam.search import Strategy
@@ -48,6 +49,7 @@ def estimate(
     """
     if gpu and gpu.lower() not in sizes.GPUS:
         raise RecipeError(f"--gpu {gpu}: {nearest(gpu.lower(), sizes.GPUS)}")
+    check_trains(recipe)
     made = plan(recipe, base)
     run = recipe.run
     asks = int(recipe.program.rest().get("max_turns", 0)) or recipe.limits.turns

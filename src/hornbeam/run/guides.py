@@ -7,6 +7,7 @@ from typing import Any
 
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.run.choices import GuideChoice
+from hornbeam.run.endpoints import folder_of
 from hornbeam.run.judges import JudgeModel, check_judge, content, judge_settings
 from hornbeam.run.recipe import Recipe
 from hornbeam.score.base import Guide
