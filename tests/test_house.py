@@ -62,6 +62,7 @@ FLOORS = {
     "stats": 1,
     "errors": 1,
     "extras": 1,
+    "arguments": 1,
     "arithmetic": 1,
     "latex": 1,
     "numerals": 1,

@@ -1,13 +1,12 @@
 """Hornbeam grows trees of LLM-agent runs, credits their steps, trains and searches with them."""
 
 from hornbeam.chat import assistant, system, user
-from hornbeam.credit import credit as credit_trees
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import HornbeamError
 from hornbeam.ledger import Budget
-from hornbeam.notebook import grow_trees
+from hornbeam.notebook import credit_trees, grow_trees
 from hornbeam.program import Episode, Reply, program
 from hornbeam.search import Branch, Independent
 from hornbeam.tasks.base import Task

@@ -6,13 +6,23 @@ import hashlib
 import struct
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hornbeam.arguments import one_of
 from hornbeam.before import Before
 from hornbeam.brackets import goes_on
 from hornbeam.chat import Chat
-from hornbeam.engine.base import Completion, Engine, Request, Sampling, Turnstile
+from hornbeam.engine.base import (
+    SETTINGS,
+    Completion,
+    Engine,
+    Request,
+    Sampling,
+    Turnstile,
+    check_engine,
+    fits,
+)
 from hornbeam.errors import ProgramError, PromptTooLong
 from hornbeam.ledger import STATEFUL, Entry, Ledger, lost
 from hornbeam.live import Piece, Place
@@ -24,8 +34,6 @@ from hornbeam.workers.local import LocalWorkers
 
 SAMPLING = Sampling()
 REPLAYED = -2  # the turn under which replayed calls wait for their episode's first node
-NAMES = frozenset(field.name for field in fields(Sampling))
-RANGES = {"max_tokens": (1, 2**31), "temperature": (0, 1e6), "top_p": (0, 1), "top_k": (0, 2**31)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,16 @@ class Speaker:
     segment: Segmenter | None = None
     trained: bool = False  # what it says is trained on, so asks may not change its temperature
     tags: bool = True  # whether its replies show special tokens, the end of the answer apart
+
+    def __repr__(self) -> str:
+        more = [self.sampling, *([self.segment] if self.segment else [])]
+        return f"<Speaker by {self.engine!r}: {', '.join(map(str, more))}>"
+
+    def __post_init__(self) -> None:
+        check_engine(self.engine, "Speaker")
+        one_of(self.sampling, Sampling, "Speaker: sampling", "Sampling(max_tokens=..., ...)")
+        if self.segment is not None:
+            one_of(self.segment, Segmenter, "Speaker: segment", "a Segmenter")
 
 
 def request_seed(tree: int, place: Place) -> int:
@@ -240,26 +258,12 @@ def _override(speaker: Speaker, given: Mapping[str, Any]) -> Sampling:
             f" {sampling.temperature}: set it for the agent in the recipe"
         )
     for name in given:
-        if name not in NAMES:
-            raise ProgramError(f"ep.ask has no setting {name!r}: {nearest(name, NAMES)}")
-        if not _fits(name, given[name]):
-            raise ProgramError(f"ep.ask: {name} = {given[name]!r} cannot be: see Sampling")
-    values = dict(given)
-    if "stop" in values:
-        stop = values["stop"]
-        values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-    return replace(sampling, **values)
-
-
-def _fits(name: str, value: Any) -> bool:
-    """Whether a setting of sampling can have this value."""
-    if name == "stop":
-        texts = [value] if isinstance(value, str) else value
-        return isinstance(texts, list) and all(isinstance(s, str) and s for s in texts)
-    low, high = RANGES[name]
-    whole = name in ("max_tokens", "top_k")
-    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    return number and low <= value <= high
+        if name not in SETTINGS:
+            raise ProgramError(f"ep.ask has no setting {name!r}: {nearest(name, SETTINGS)}")
+        texts = isinstance(given[name], str) and name == "stop"
+        if not fits(name, [given[name]] if texts else given[name]):
+            raise ProgramError(f"ep.ask: {name} = {given[name]!r} cannot be: {SETTINGS[name]}")
+    return replace(sampling, **given)
 
 
 def _piece(done: Completion) -> Piece:

@@ -1,7 +1,9 @@
 """One family of errors; each message says what is wrong, where, and what to do.
 
 HornbeamError
+├── ArgumentError      a call from Python: something else than the function takes
 ├── RecipeError        a recipe: unknown key, wrong type, values that do not go together
+│   └── SettingError   settings made in Python, likewise
 ├── DataError          a file of tasks, trees or passages (names the file and the line)
 ├── ModelError         a model or tokenizer: missing, no chat template, the two disagree
 ├── ProgramError       an agent program: does not import, returns the wrong thing, passes a limit
@@ -23,8 +25,20 @@ class HornbeamError(Exception):
     """Base of every error that Hornbeam raises on purpose."""
 
 
+class ArgumentError(HornbeamError, TypeError):
+    """A public function that was given something else than it takes."""
+
+    def hint(self, more: str) -> "ArgumentError":
+        """The same error with what to do behind it."""
+        return ArgumentError(f"{self}: {more}")
+
+
 class RecipeError(HornbeamError):
     """A recipe that cannot be run as written."""
+
+
+class SettingError(RecipeError, ValueError):
+    """Settings that cannot be: an unknown one, a wrong type, a value out of bounds."""
 
 
 class DataError(HornbeamError):

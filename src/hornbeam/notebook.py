@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from hornbeam.arguments import function, is_async, list_of, mapping, one_of, short, told, wrong
+from hornbeam.credit import credit, methods
+from hornbeam.credit.base import CreditMethod, Method
 from hornbeam.effects import Speaker
-from hornbeam.engine.base import Engine
+from hornbeam.engine.base import Engine, check_engine
+from hornbeam.errors import ArgumentError, ScoreError
 from hornbeam.grow import Grower
 from hornbeam.keys import TreeKey
 from hornbeam.ledger import NO_BUDGET, Budget, Ledger, warning_of_state
 from hornbeam.program import Program
-from hornbeam.search import Independent, Strategy
+from hornbeam.search import Independent, Strategy, strategies
+from hornbeam.settings import nearest
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
+from hornbeam.view import tree_svg
 from hornbeam.workers.local import LocalWorkers
 
 Score = Callable[[Task, Any], float | None]
+
+
+LARGE = 1000  # nodes of a tree that a notebook shows as its one line, not as a picture
+
+
+def _picture(tree: Tree) -> str | None:
+    """The tree as a notebook shows it; of a large one its `repr` is shown."""
+    return tree_svg(tree) if len(tree) <= LARGE else None
+
+
+# Set from here, as what draws stands on what is drawn.
+Tree._repr_svg_ = _picture  # type: ignore[attr-defined]
 
 
 class FunctionScorer:
@@ -31,10 +51,20 @@ class FunctionScorer:
         self._score = score
 
     async def score(self, tree: Tree, nodes: Sequence[int]) -> list[float | None]:
-        """One entry a node; `None` for episodes that failed."""
+        """One entry a node; `None` for episodes that failed. Raises `ScoreError` for no number."""
         task = Task.from_json(tree.task)
         leaves = [tree.nodes[i] for i in nodes]
-        return [None if leaf.error else self._score(task, leaf.answer) for leaf in leaves]
+        return [None if leaf.error else self._reward(task, leaf.answer) for leaf in leaves]
+
+    def _reward(self, task: Task, answer: Any) -> float | None:
+        """The reward as a float: true is 1, NumPy's and torch's numbers are numbers."""
+        value = self._score(task, answer)
+        number = value is None or (hasattr(value, "__float__") and not isinstance(value, str))
+        reward = None if value is None or not number else float(value)
+        if not number or (reward is not None and not math.isfinite(reward)):
+            where = f"grow_trees: score of task {task.id!r}, answer {short(answer)}"
+            raise ScoreError(f"{where}: give a finite number or None, not {told(value)}")
+        return reward
 
     async def aclose(self) -> None:
         """Nothing is held."""
@@ -55,11 +85,13 @@ def grow_trees(
 
     `agents` says which engine speaks under which name, `strategy` where trees grow (8 independent
     episodes by default). Works inside a running event loop too, as notebooks have one. Raises
-    `BudgetSpent`; failures of single episodes stand at their leaves.
+    `BudgetSpent`, `ArgumentError` for what it does not take; failures of single episodes stand at
+    their leaves, and a warning tells when all have failed or none has a reward.
     """
-    speakers = {
-        name: who if isinstance(who, Speaker) else Speaker(who) for name, who in agents.items()
-    }
+    speakers = _checked(program, agents, strategy, score, tools)
+    tasks = _tasks(tasks)
+    one_of(budget, Budget, "grow_trees: budget", "a budget: Budget(tokens=...), say")
+    one_of(seed, int, "grow_trees: seed", "a whole number")
     scorer = None if score is None else FunctionScorer(score)
 
     async def run() -> list[Tree]:
@@ -81,6 +113,90 @@ def grow_trees(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(run())
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, run()).result()
+        trees = asyncio.run(run())
+    else:
+        with ThreadPoolExecutor(1) as thread:
+            trees = thread.submit(asyncio.run, run()).result()
+    if why := _fruitless(trees, score is not None):
+        warnings.warn(f"grow_trees: {why}", stacklevel=2)
+    return trees
+
+
+def credit_trees(trees: Sequence[Tree], how: str | Method, /, **settings: Any) -> None:
+    """Write the columns of a credit method into every tree; trees of one task form one group.
+
+    `how` is a method's name, then `settings` are its own, or a method. Nothing is written unless
+    all can be. Raises `ArgumentError` for what it does not take, `RecipeError` for a name or a
+    setting that there is not, `DataError` for trees that were never scored. Warns where no leaf of
+    any tree has a reward: then nothing is credited.
+    """
+    found = list_of(trees, Tree, "credit_trees", "trees", again=True)
+    if not isinstance(how, str):
+        wants = f"the name of a credit method ({', '.join(methods)})"
+        one_of(how, CreditMethod, "credit_trees", wants)
+        if settings:
+            raise ArgumentError("credit_trees: a method has its settings: give it a name to set")
+    credit(found, how, **settings)
+    if why := _fruitless(found, True):
+        warnings.warn(f"credit_trees: {why}: nothing is credited", stacklevel=2)
+
+
+def _fruitless(trees: Sequence[Tree], scored: bool) -> str:
+    """Why none of these trees can teach anything, or ""."""
+    leaves = [(tree, i) for tree in trees for i in tree.leaves()]
+    errors = [error for tree, i in leaves if (error := tree.nodes[i].error)]
+    if errors and len(errors) == len(leaves):
+        return f"all {len(leaves)} episodes failed; the first: {errors[0]}"
+    rewards = [tree.columns.get("reward", [None] * len(tree))[i] for tree, i in leaves]
+    if scored and leaves and all(value is None for value in rewards):
+        return f"none of {len(leaves)} answers has a reward: the score was None each time"
+    return ""
+
+
+def _checked(
+    program: Any, agents: Any, strategy: Any, score: Any, tools: Any
+) -> dict[str, Speaker]:
+    """The speakers. Raises `ArgumentError` for the first argument that is something else."""
+    _program(program)
+    speakers = {}
+    for name, who in mapping(agents, "grow_trees: agents", "engines by agent's name").items():
+        known = isinstance(who, Speaker)
+        speakers[name] = (
+            who if known else Speaker(check_engine(who, f"grow_trees: agents[{name!r}]"))
+        )
+    if strategy is not None and not isinstance(strategy, Strategy):
+        error = wrong(
+            "grow_trees: strategy", "a strategy: Branch(trunks=2, nodes=2), say", strategy
+        )
+        raise error.hint(nearest(strategy, strategies)) if isinstance(strategy, str) else error
+    if score is not None:
+        wants = "a function of a task and an answer that gives a number"
+        if is_async(function(score, 2, "grow_trees: score", wants)):
+            raise wrong("grow_trees: score", wants, score).hint("it is async: write a plain def")
+    for name, tool in mapping(tools, "grow_trees: tools", "functions by tool's name").items():
+        if not callable(tool):
+            raise wrong(f"grow_trees: tools[{name!r}]", "a function", tool)
+    return speakers
+
+
+def _program(program: Any) -> None:
+    """Raise `ArgumentError` for what is no agent program, as far as can be told before it runs."""
+    wants = "an async function of a task and an episode"
+    if isinstance(program, str):
+        error = wrong("grow_trees", wants, program)
+        raise error.hint("make_program of hornbeam.programs makes one by name")
+    inner = inspect.unwrap(function(program, 2, "grow_trees", wants))
+    if inspect.isfunction(inner) and inner.__name__ != "<lambda>" and not is_async(inner):
+        name = inner.__name__
+        raise wrong("grow_trees", wants, program).hint(f"write async def {name}(task, ep)")
+
+
+def _tasks(tasks: Any) -> list[Task]:
+    """The tasks, each with a question that is a text."""
+    wants = 'tasks: Task("name", "question", answer="...")'
+    found: list[Task] = list_of(tasks, Task, "grow_trees", wants)
+    for task in found:
+        one_of(task.id, (str, int), "grow_trees: the id of a task", "a text")
+        one_of(task.question, str, f"grow_trees: the question of task {task.id!r}", "a text")
+        mapping(task.data, f"grow_trees: the data of task {task.id!r}", "values by name")
+    return found

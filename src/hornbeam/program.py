@@ -12,12 +12,13 @@ import inspect
 import json
 import random
 from array import array
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import Field
 
+from hornbeam.arguments import short, told
 from hornbeam.chat import Message
 from hornbeam.errors import ProgramError
 from hornbeam.settings import Settings
@@ -30,8 +31,10 @@ F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 def program(function: F) -> F:
     """Mark an async function of a task and an episode as an agent program; checked at once."""
-    name = getattr(function, "__name__", repr(function))
+    name = getattr(function, "__name__", "") or told(function)
     plain: Any = function
+    if not callable(plain):
+        raise ProgramError(f"{name} is no agent program: put @program above async def f(task, ep)")
     if not inspect.iscoroutinefunction(plain) or len(inspect.signature(plain).parameters) < 2:
         raise ProgramError(f"{name} is no agent program: write async def {name}(task, ep)")
     return function
@@ -57,6 +60,10 @@ class Reply:
     def __str__(self) -> str:
         return self.text
 
+    def __repr__(self) -> str:
+        said = short(self.text)
+        return f"<Reply of {self.agent}: {said}, {len(self.tokens)} tokens, {self.finish}>"
+
 
 class Effects(Protocol):
     """What an episode asks of whoever drives it."""
@@ -80,12 +87,19 @@ class Episode:
         self._asked: list[Message] = []  # the messages of the last ask
         self.scope = scope
 
+    def __repr__(self) -> str:
+        return f"<Episode{f' of {self.scope}' if self.scope else ''}>"
+
     async def ask(self, agent: str, messages: Sequence[Message], **sampling: Any) -> Reply:
         """Let `agent` answer `messages`; keywords (max_tokens, stop ...) override its settings.
 
         Inside `delegate` the sub-agent speaks, whatever the name here. Raises `PromptTooLong`,
         `EngineError`, or `ProgramError` when a limit is passed.
         """
+        if isinstance(messages, (str, Mapping)):
+            raise ProgramError(
+                f"ep.ask takes a list of messages, not {told(messages)}: [user(...)], say"
+            )
         plain = self._asked = _plain(messages, self._asked)
         payload = (plain, _json(sampling, "settings of ep.ask"))
         reply: Reply = await self._effects.issue("ask", self._agent or agent, self.scope, payload)

@@ -21,12 +21,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
+from hornbeam.arguments import short, wrong
 from hornbeam.errors import DataError
 
 T = TypeVar("T")
 Column = list[float | None]
 
 INJECTED = -1  # version of a node that was put in, a teacher's, not grown by the policy
+LONGEST = 100  # characters of the columns' names that a tree shows of itself
 NEAR = 8  # ancestors of one agent that a new node's ids are looked for in
 
 
@@ -49,6 +51,10 @@ class Call:
     result: Any = None
     error: str = ""
     scope: str = ""
+
+    def __repr__(self) -> str:
+        came = f"failed: {short(self.error)}" if self.error else short(self.result)
+        return f"<Call {self.tool}({short(dict(self.arguments))}): {came}>"
 
 
 class Placed(NamedTuple):
@@ -84,6 +90,15 @@ class Node:
     done: bool = False  # the episode ended here
     answer: Any = None
     error: str = ""  # why the episode failed, if it did
+
+    def __repr__(self) -> str:
+        parts = [f"{self.agent or 'node'} of {self.parent}"]
+        parts += [short(self.text)] if self.text else []
+        parts += [f"{len(self.tokens)} tokens"] if self.tokens else []
+        parts += [f"{len(self.calls)} calls"] if self.calls else []
+        parts += [f"answer {short(self.answer)}"] if self.done and not self.error else []
+        parts += [f"failed: {short(self.error)}"] if self.error else []
+        return f"<Node {', '.join(parts)}>"
 
     def heard(self, call: Call) -> Node:
         """The same node with one call more."""
@@ -133,6 +148,8 @@ class Tree:
     _lengths: list[int] = field(default_factory=list, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.task, dict):
+            raise wrong("Tree", "a task as JSON data, an object with an id", self.task)
         for i, node in enumerate(self.nodes):
             self._check(i, node)
             self._lengths.append(self._length(node))
@@ -141,6 +158,12 @@ class Tree:
 
     def __len__(self) -> int:
         return len(self.nodes)
+
+    def __repr__(self) -> str:
+        columns = f", columns {', '.join(sorted(map(str, self.columns)))}" if self.columns else ""
+        steps, leaves = len(self.nodes) - 1, len(self.leaves())
+        name = short(self.task.get("id"))
+        return f"<Tree {name}: {steps} steps, {leaves} leaves{columns[:LONGEST]}>"
 
     def append(self, node: Node) -> int:
         """Add a node after its parent; every column grows by a `None`. Returns its index."""
@@ -229,6 +252,8 @@ class Tree:
 
     def _check(self, index: int, node: Node) -> None:
         """A node stands after what it refers to, and keeps no more than is there."""
+        if not isinstance(node, Node):
+            raise wrong("a tree", "nodes", node)
         if not (0 <= node.parent < index or (index == 0 and node.parent == -1)):
             raise DataError(
                 f"node {index} has parent {node.parent}: parents come first, and -1 is node 0's"

@@ -10,11 +10,12 @@ import json
 import math
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any, TextIO
 
+from hornbeam.arguments import one_of, wrong
 from hornbeam.errors import DataError
 from hornbeam.settings import nearest
 from hornbeam.tree import Call, Column, Node, Tree, floats, ids
@@ -208,6 +209,8 @@ def read_records(source: str | Path | TextIO) -> Iterator[tuple[str, Any]]:
         except OSError as error:
             raise DataError(f"{source}: cannot be read: {error.strerror or error}") from error
         return
+    if not hasattr(source, "read"):
+        raise wrong("read_trees", "a path or an open file", source)
     name, count = getattr(source, "name", "<stream>"), 0
     try:
         for number, line in enumerate(source, 1):
@@ -230,12 +233,22 @@ def read_records(source: str | Path | TextIO) -> Iterator[tuple[str, Any]]:
 
 def write_trees(trees: Iterable[Tree], target: str | Path | TextIO) -> int:
     """Write trees as JSON lines, a file whole or not at all; returns how many."""
+    if isinstance(trees, (Tree, str, bytes, Mapping)) or not isinstance(trees, Iterable):
+        raise wrong("write_trees", "a list of trees, then where to", trees)
     if isinstance(target, (str, Path)):
         with whole_file(target) as stream:
             return write_trees(trees, stream)
+    if not hasattr(target, "write"):
+        raise wrong("write_trees", "a path or an open file to write to", target)
     count = 0
-    for count, tree in enumerate(trees, 1):  # noqa: B007
-        target.write(json_line(to_json(tree)))
+    for count, tree in enumerate(trees, 1):
+        one_of(tree, Tree, f"write_trees, number {count}", "trees")
+        try:
+            line = json_line(to_json(tree))
+        except (TypeError, ValueError, RecursionError) as error:
+            name = short(tree.task.get("id"))
+            raise DataError(f"the tree of task {name} holds what is no JSON: {error}") from error
+        target.write(line)
     return count
 
 

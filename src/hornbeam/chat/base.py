@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
+from hornbeam.arguments import wrong
 from hornbeam.tree import ids
 
 Message = Mapping[str, Any]
@@ -15,17 +16,25 @@ Said = Mapping[int, Sequence[int]]  # index of an assistant message -> the ids t
 
 def system(text: str) -> Message:
     """A system message."""
-    return {"role": "system", "content": str(text)}
+    return {"role": "system", "content": _content(text)}
 
 
 def user(text: str) -> Message:
     """A user message."""
-    return {"role": "user", "content": str(text)}
+    return {"role": "user", "content": _content(text)}
 
 
 def assistant(text: str) -> Message:
     """An assistant message."""
-    return {"role": "assistant", "content": str(text)}
+    return {"role": "assistant", "content": _content(text)}
+
+
+def _content(text: Any) -> str:
+    """The text of a message; numbers and replies are written out, what would be noise is not."""
+    parts = isinstance(text, list) and text and all(isinstance(p, Mapping) for p in text)
+    if text is None or isinstance(text, bytes) or parts:
+        raise wrong("a message", "a text", text)
+    return str(text)
 
 
 class Chat(Protocol):

@@ -13,12 +13,14 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any, Protocol
 
 from pydantic import Field
 
+from hornbeam.arguments import short, wrong
 from hornbeam.chat import Chat, Message
-from hornbeam.errors import EngineError, PromptTooLong
+from hornbeam.errors import ArgumentError, EngineError, PromptTooLong
 from hornbeam.settings import Settings
 from hornbeam.tree import floats, ids
 
@@ -35,6 +37,32 @@ class LocalSettings(Settings):
     cache_tokens: int = Field(32768, ge=0)  # budget of kept prefixes, in tokens
 
 
+# What sampling is set by, and in which bounds.
+SETTINGS = {
+    "max_tokens": "a number of tokens, at least 1",
+    "temperature": "a number from 0 to 1e6; 0 is greedy",
+    "top_p": "a number from 0 to 1",
+    "top_k": "a number of tokens; 0 keeps all",
+    "stop": "texts, none of them empty",
+}
+BOUNDS: dict[str, tuple[float, float, type]] = {
+    "max_tokens": (1, 2**31, Integral),
+    "temperature": (0, 1e6, Real),
+    "top_p": (0, 1, Real),
+    "top_k": (0, 2**31, Integral),
+}
+
+
+def fits(name: str, value: Any) -> bool:
+    """Whether a setting of sampling can have this value."""
+    if name == "stop":
+        return isinstance(value, (list, tuple)) and all(isinstance(s, str) and s for s in value)
+    low, high, kind = BOUNDS[name]
+    plain = type(value) is int or (type(value) is float and kind is Real)  # the rest is slow
+    number = plain or (isinstance(value, kind) and not isinstance(value, bool))
+    return number and low <= value <= high
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to sample. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 keep every token."""
@@ -46,6 +74,15 @@ class Sampling:
     # ends the sample with the token that completes one of these (growth lets a sample go on that a
     # closing bracket ended inside another: `hornbeam.brackets`)
     stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, (str, list)):  # a text is one stop string, not its letters
+            stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+            object.__setattr__(self, "stop", stop)
+        for name in SETTINGS:
+            value = getattr(self, name)
+            if not fits(name, value) and not (name == "max_tokens" and value == 0):
+                raise ArgumentError(f"Sampling: {name} = {value!r} cannot be: {SETTINGS[name]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +97,9 @@ class Request:
     seed: int = 0
     order: tuple[Any, ...] = ()  # decides the place in a batch where arrival must not
     messages: tuple[Message, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Request of {len(self.prompt)} tokens, {self.sampling}, seed {self.seed}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +125,10 @@ class Completion:
     def paid(self) -> int:
         """How many tokens were sampled."""
         return len(self.tokens) if self.sampled is None else self.sampled
+
+    def __repr__(self) -> str:
+        said = f"{short(self.text)}, {len(self.tokens)} tokens, {self.finish}"
+        return f"<Completion {said}, version {self.version}>"
 
 
 def room(request: Request, vocabulary: int, context: int) -> int:
@@ -185,6 +229,16 @@ class Engine(Protocol):
     async def aclose(self) -> None:
         """End what runs and give back what is held."""
         ...
+
+
+def check_engine(value: Any, where: str) -> Engine:
+    """The value, if it is an engine."""
+    parts = "generate", "chat", "turnstile", "version"
+    if isinstance(value, type) or not all(hasattr(value, name) for name in parts):
+        error = wrong(where, "an engine", value)
+        raise error.hint("make one, as Scripted, LocalEngine and HttpEngine are (docs/engines.md)")
+    engine: Engine = value
+    return engine
 
 
 def check_trainable(engine: Engine, sampling: Sampling) -> None:

@@ -115,6 +115,9 @@ class LocalEngine:
         self._arrivals = 0
         self._closed = False
 
+    def __repr__(self) -> str:
+        return f"<LocalEngine of {type(self._network.model).__name__}, version {self.version}>"
+
     @property
     def _running(self) -> list[_Job]:
         return [job for group in self._groups for job in group.jobs]

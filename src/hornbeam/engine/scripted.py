@@ -19,6 +19,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
+from hornbeam.arguments import function, is_async, list_of, mapping, one_of, wrong
 from hornbeam.brackets import stop_end
 from hornbeam.chat import ByteChat, Chat, end_of_answer
 from hornbeam.engine.base import Completion, Request, Turnstile
@@ -48,9 +49,18 @@ class Scripted:
         self.version = 0
         self.turnstile = Turnstile()
         self._say = _speaker(say)
+        if callable(logprob):
+            function(logprob, 2, "Scripted: logprob", "a number, or a function of prompt and ids")
+        else:
+            one_of(logprob, (int, float), "Scripted: logprob", "a number, or a function of those")
+        if context is not None:
+            one_of(context, int, "Scripted: context", "a number of tokens, or None")
         self._logprob = logprob
         self._context = context
         self._end = end_of_answer(self.chat)
+
+    def __repr__(self) -> str:
+        return f"<Scripted engine, version {self.version}>"
 
     async def generate(self, request: Request) -> Completion:
         """What the script says to this prompt, cut as a model's answer would be.
@@ -141,13 +151,17 @@ def _balanced(chat: Chat, tokens: array[int], stop: Sequence[str]) -> int | None
 
 def _speaker(say: Say | Mapping[str, str] | Sequence[str]) -> Say:
     """One function for every way to write a script."""
+    wants = "a text, a list of texts, texts by what a prompt holds, or a function (prompt, rng)"
     if callable(say):
+        if is_async(function(say, 2, "Scripted", wants)):
+            raise wrong("Scripted", wants, say).hint("it is async: write a plain def")
         return say
     if isinstance(say, str):
         return lambda prompt, rng: say
     if isinstance(say, Mapping):
+        list_of(list(mapping(say, "Scripted", wants).values()), str, "Scripted", "texts by prompt")
         return lambda prompt, rng: _by_key(say, prompt)
-    lines = iter(list(say))
+    lines = iter(list_of(say, str, "Scripted", "texts"))
 
     def next_line(prompt: str, rng: Random) -> str:
         line = next(lines, None)

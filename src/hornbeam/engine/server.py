@@ -54,6 +54,9 @@ class ServerEngine(ABC, Generic[A]):
         self._context = settings.context
         self._closed = False
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {self.settings.root}>"
+
     @property
     def account(self) -> Account:
         """What was asked of the server so far."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hornbeam.arguments import short
+
 # Key of `data` that says how a set scores its answers; without it a task is the same task.
 SCORING = "scoring"
 
@@ -22,6 +24,12 @@ class Task:
     answer: Any = None
     data: Mapping[str, Any] = field(default_factory=dict)
     origin: str = field(default="", compare=False)
+
+    def __repr__(self) -> str:
+        parts = [short(self.id), short(self.question)]
+        parts += [f"answer={short(self.answer)}"] if self.answer is not None else []
+        parts += [f"data={short(dict(self.data))}"] if self.data else []
+        return f"Task({', '.join(parts)})"
 
     def to_json(self) -> dict[str, Any]:
         """The task as it stands in a tree."""

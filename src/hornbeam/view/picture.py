@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from html import escape
 
+from hornbeam.arguments import one_of, wrong
 from hornbeam.tree import Column, Tree, fold_up
 from hornbeam.view.colour import DARK, LIGHT, STEPS, Theme, colour, line, rung
 from hornbeam.view.shape import credit, depths, first_line, largest, number, signed, slots
@@ -19,6 +20,8 @@ PILL, HIGH = 50, 22  # of a node
 TOP, ROW, FOOT = 62, 50, 40  # above the first row; of a row; below the last one
 LEFT, DOT, GAP, GUTTER = 24, 14, 22, 108  # margin; the task; to the first column; results
 FORK = 56  # width of a fork
+SCOPE = "hornbeam-tree"  # class of the picture
+LEAST = 320  # width of a picture
 LETTER = 6.2  # mean width of a letter of the small text
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -39,7 +42,13 @@ class _Drawing:
 
 
 def tree_svg(tree: Tree, width: int = 960) -> str:
-    """The tree as SVG text: agent, credit and first words of every step, reward at every leaf."""
+    """The tree as SVG text: agent, credit and first words of every step, reward at every leaf.
+
+    `width` is in pixels.
+    """
+    one_of(tree, Tree, "tree_svg", "one tree")
+    if one_of(width, int, "tree_svg: width", "a number of pixels") < LEAST:
+        raise wrong("tree_svg: width", f"at least {LEAST} pixels", width)
     earned, depth, rows = credit(tree), depths(tree), slots(tree)
     column = (width - 2 * LEFT - DOT - GAP - GUTTER) / max(1, *depth)
     x = [LEFT + DOT + GAP + (d - 1) * column if d else float(LEFT) for d in depth]
@@ -52,7 +61,7 @@ def tree_svg(tree: Tree, width: int = 960) -> str:
     leaves = fold_up(tree, lambda _: 1, lambda _, below: sum(below))
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
-        f' height="{height}" role="img">',
+        f' height="{height}" role="img" class="{SCOPE}">',
         f"<title>{_clean(question)}: {len(tree) - 1} steps, credit as colour</title>",
         f"<style>{_style()}</style>",
         f'<rect x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="12" class="ground"/>',
@@ -142,13 +151,25 @@ def _name(place: int) -> str:
 
 
 def _style() -> str:
+    """The rules, each for this picture alone: a notebook puts it among others."""
+    dark = _scoped(_colours(DARK))
+    return _scoped(_plain() + _colours(LIGHT)) + f"@media(prefers-color-scheme:dark){{{dark}}}"
+
+
+def _scoped(rules: str) -> str:
+    """The rules for what stands below the picture's own class."""
+    found = re.findall(r"([^{}]+){([^{}]*)}", rules)
+    own = ((",".join(f".{SCOPE} {part}" for part in who.split(",")), how) for who, how in found)
+    return "".join(f"{who}{{{how}}}" for who, how in own)
+
+
+def _plain() -> str:
     font = 'system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif'
     return (
         f"text{{font:12px {font};font-variant-numeric:tabular-nums}}.ask{{font-size:16px;"
         "font-weight:600}.worth{text-anchor:middle;font-size:12.5px}.end{text-anchor:end}"
         ".who{font-weight:600}.limb{stroke-linecap:round;fill:none!important}"
         ".lead{stroke-dasharray:1 5;stroke-linecap:round}.failed{stroke-dasharray:3 2.5}"
-        f"{_colours(LIGHT)}@media(prefers-color-scheme:dark){{{_colours(DARK)}}}"
     )
 
 

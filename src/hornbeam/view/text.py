@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from hornbeam.arguments import one_of
 from hornbeam.tree import Tree
 from hornbeam.view.shape import credit, first_line, number, preorder, signed
 
 
 def tree_text(tree: Tree, width: int = 100) -> str:
-    """The tree with one line a step: agent, credit, reward, first line of what was sampled."""
+    """The tree with one line a step: agent, credit, reward, first line of what was sampled.
+
+    `width` is in characters.
+    """
+    one_of(tree, Tree, "tree_text", "one tree")
+    one_of(width, int, "tree_text: width", "a number of characters")
     earned, lead = credit(tree), {0: ""}
     question = first_line(str(tree.task.get("question", "")), max(width - 12, 20))
     lines = [f"task {tree.task['id']}  {question}".rstrip()]
