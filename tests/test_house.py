@@ -96,7 +96,7 @@ MAX_FILE = {"src": 400, "bench": 400, "tests": 500}  # lines
 MAX_FUNCTION = 60
 LONG_FILES: dict[str, str] = {}  # path: why it is one file
 LONG_FUNCTIONS: dict[str, str] = {}  # path:name: why it is one function
-BUDGET = 40_000  # lines of src, raised on purpose only
+BUDGET = 42_000  # lines of src, raised on purpose only
 
 # Spelled in pieces so that this file keeps the rules it states.
 FORBIDDEN = {
