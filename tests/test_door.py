@@ -3,6 +3,7 @@
 import asyncio
 import io
 import math
+import re
 import warnings
 from xml.etree import ElementTree
 
@@ -232,21 +233,40 @@ def test_nothing_is_written_where_a_tree_is_not_one(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+async def answer(task, ep):
+    return "2"
+
+
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("act", "says"),
     [
-        ("What?", "takes a list of messages, not the text 'What"),
-        ({"role": "user", "content": "?"}, "list of messages, not a dict"),
-        (["What?"], "needs a role and a content, not 'What"),
+        (lambda ep: ep.ask("solver", "What?"), r"a list of messages, .*, not the text 'What"),
+        (lambda ep: ep.ask("solver", hb.user("What?")), "list of messages, .* not a dict"),
+        (lambda ep: ep.ask("solver", ["What?"]), "needs a role and a content, not 'What"),
+        (lambda ep: ep.ask(hb.Scripted("2"), []), "ep.ask takes an agent's name, not a Scripted"),
+        (lambda ep: ep.ask("slover", [hb.user("?")]), "no agent 'slover'.*did you mean 'solver'"),
+        (lambda ep: ep.call(hb.calculate), "ep.call takes a tool's name, not the function calc"),
+        (
+            lambda ep: ep.call("calculator"),
+            "there is no tool 'calculator': did you mean 'calculate",
+        ),
+        (
+            lambda ep: ep.delegate("solver", answer, "What?"),
+            "ep.delegate takes a task: .* the text",
+        ),
+        (lambda ep: ep.delegate(answer, answer, TASK), "an agent's name, not the function answer"),
     ],
 )
-def test_an_ask_with_wrong_messages_says_so_at_its_leaf(asked, says):
-    async def wrong(task, ep):
-        return await ep.ask("solver", asked)
+def test_a_program_that_asks_for_something_else_is_told_so(act, says):
+    """At its leaves, and by one warning where no episode came through."""
 
-    with pytest.warns(UserWarning, match="all 2 episodes failed; the first: ProgramError"):
-        (grown,) = grow(wrong)
-    assert all(says in grown.nodes[leaf].error for leaf in grown.leaves())
+    async def wrong(task, ep):
+        return await act(ep)
+
+    with pytest.warns(UserWarning, match="all 2 episodes failed; the first: ") as told:
+        (grown,) = grow(wrong, tools={"calculate": hb.calculate})
+    assert len(told) == 1 and re.search(says, str(told[0].message))
+    assert all(re.search(says, grown.nodes[leaf].error) for leaf in grown.leaves())
 
 
 def test_programs_that_are_async_in_another_way_are_taken():

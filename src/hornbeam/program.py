@@ -96,10 +96,9 @@ class Episode:
         Inside `delegate` the sub-agent speaks, whatever the name here. Raises `PromptTooLong`,
         `EngineError`, or `ProgramError` when a limit is passed.
         """
+        _check(agent, str, "ep.ask", "an agent's name")
         if isinstance(messages, (str, Mapping)):
-            raise ProgramError(
-                f"ep.ask takes a list of messages, not {told(messages)}: [user(...)], say"
-            )
+            _check(messages, list, "ep.ask", "a list of messages, [user(...)]")
         plain = self._asked = _plain(messages, self._asked)
         payload = (plain, _json(sampling, "settings of ep.ask"))
         reply: Reply = await self._effects.issue("ask", self._agent or agent, self.scope, payload)
@@ -107,11 +106,14 @@ class Episode:
 
     async def call(self, tool: str, /, **arguments: Any) -> Any:
         """Call a tool by name; its result comes back as JSON data. Raises `ToolError`."""
+        _check(tool, str, "ep.call", "a tool's name")
         payload = _json(arguments, f"arguments of tool {tool!r}")
         return await self._effects.issue("call", tool, self.scope, payload)
 
     async def delegate(self, agent: str, program: Program, task: Task) -> Any:
         """Run `program` on `task` as a sub-agent: a scope of its own, in which `agent` speaks."""
+        _check(agent, str, "ep.delegate", "an agent's name")
+        _check(task, Task, "ep.delegate", 'a task: Task("name", "question")')
         count = self._delegated[agent] = self._delegated.get(agent, 0) + 1
         scope = f"{self.scope}/{agent}.{count}" if self.scope else f"{agent}.{count}"
         return await program(task, Episode(self._effects, scope, agent))
@@ -120,6 +122,12 @@ class Episode:
     def rng(self) -> random.Random:
         """Random numbers that replay draws again: they hang on the path so far and nothing else."""
         return self._effects.random(self.scope)
+
+
+def _check(value: Any, kind: type, where: str, wants: str) -> None:
+    """Raise `ProgramError` for another kind of thing, as a program that passes a function does."""
+    if not isinstance(value, kind):
+        raise ProgramError(f"{where} takes {wants}, not {told(value)}")
 
 
 def _plain(messages: Sequence[Message], before: Sequence[Message]) -> list[Message]:

@@ -11,7 +11,7 @@ from hornbeam.cli.main import app
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.figures import measure
-from hornbeam.run.judges import judge_settings, trained
+from hornbeam.run.judges import content, judge_settings, trained
 from hornbeam.score.rules import RewardSettings, RuleScorer
 from hornbeam.tasks.tiny import lookup_tasks
 from hornbeam.tree import Node, Tree, ids
@@ -272,3 +272,17 @@ def test_options_that_do_not_fit(judge, items, options, message) -> None:
     given = [option.format(judge=judge[0], items=items) for option in options]
     told = CliRunner().invoke(app, ["eval", "processbench", *given])
     assert message in str(told.exception)
+
+
+def test_weights_in_several_files_are_told_apart(tmp_path):
+    """A judge, a guide or a reference of several files was known by its path, or by nothing."""
+    for name, last in (("a", b"x"), ("b", b"x"), ("c", b"y")):
+        (tmp_path / name).mkdir()
+        for number, data in enumerate((b"head", last), 1):
+            path = tmp_path / name / f"model-{number:05}-of-00002.safetensors"
+            path.write_bytes(data)
+    one, same, other = (content(tmp_path / name) for name in "abc")
+    assert one == same != other and one
+    (tmp_path / "a" / "model.safetensors").write_bytes(b"whole")
+    assert content(tmp_path / "a") not in (one, "")
+    assert content(tmp_path) == ""

@@ -65,15 +65,21 @@ def judge_engine(folder: Path, device: str = "cpu") -> LocalEngine:
 
 
 def content(folder: Path) -> str:
-    """What tells a folder's weights from others: a digest of size, head and tail of the file."""
+    """What tells a folder's weights from others: a digest of size, head and tail of each file.
+
+    "" where it holds no safetensors.
+    """
     path = folder / "model.safetensors"
-    if not path.is_file():
+    files = [path] if path.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
+    if not files:
         return ""
-    size, part = path.stat().st_size, 1 << 20
-    with path.open("rb") as stream:
-        told = hashlib.blake2b(stream.read(part), digest_size=8)
-        stream.seek(max(0, size - part))
-        told.update(stream.read(part) + str(size).encode())
+    part, told = 1 << 20, hashlib.blake2b(digest_size=8)
+    for path in files:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            told.update(stream.read(part))
+            stream.seek(max(0, size - part))
+            told.update(stream.read(part) + str(size).encode())
     return told.hexdigest()
 
 
