@@ -123,6 +123,8 @@ def test_what_a_server_cannot_do_is_refused_in_a_line(kind, monkeypatch):
         with pytest.raises(EngineError, match="has not been probed"):
             check_trainable(engine, Sampling())
     assert isinstance(error, EngineError) and error.__class__ is not PromptTooLong
+    if kind in ("chat only", "restarts", "wraps"):
+        assert 'take kind = "chat", where the server has /chat/completions' in str(error)
     assert "\n" not in str(error) and "n0t-that" not in str(error)
     with pytest.raises(EngineError, match=line):
         raise error

@@ -23,7 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hornbeam import models
-from hornbeam.errors import HornbeamError
+from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.extras import how_to_get
 
 State = Literal["ok", "note", "bad"]
@@ -43,17 +43,68 @@ class Finding:
     remedy: str = ""
 
 
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="What this server is good for.",
+        show_default="this machine",
+    ),
+]
+Served = Annotated[
+    str, typer.Option("--model", help="One of its models.", show_default="the only one")
+]
+KeyEnv = Annotated[
+    str,
+    typer.Option(
+        "--key-env", metavar="VAR", help="The variable that holds its key.", show_default="no key"
+    ),
+]
+Tokenizer = Annotated[
+    str,
+    typer.Option(
+        "--tokenizer",
+        metavar="DIR",
+        help="Its model's, to ask it at /completions.",
+        show_default="not asked there",
+    ),
+]
+
+
 def doctor_command(
+    server: Server = None,
+    model: Served = "",
+    key_env: KeyEnv = "",
+    tokenizer: Tokenizer = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what is installed, what this machine can do, what is missing and how to get it."""
-    findings = examine()
+    if server is None:
+        given = {"--model": model, "--key-env": key_env, "--tokenizer": tokenizer}
+        if named := [name for name, value in given.items() if value]:
+            raise RecipeError(f"{named[0]} is of a --server: name its url")
+        findings = examine()
+    else:
+        findings = of_server(server, model, key_env, tokenizer)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         _print(findings, Console())
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(1)
+
+
+def of_server(url: str, model: str, key_env: str, tokenizer: str) -> list[Finding]:
+    """One finding for each way to ask a server; "bad" where none works."""
+    from hornbeam.cli.server import look
+
+    seen = look(url, model, key_env, tokenizer)
+    unfit: State = "note" if any(each.fit for each in seen) else "bad"
+    return [
+        Finding("server", f'kind = "{each.kind}"', "ok" if each.fit else unfit, each.told)
+        for each in seen
+    ]
 
 
 def examine() -> list[Finding]:

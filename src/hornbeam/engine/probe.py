@@ -34,6 +34,11 @@ FORMS = [  # takes_ids, extras, logprobs
     *((False, True, True), (False, False, True), (False, False, False)),
 ]
 GREEDY = Sampling(temperature=0)
+NEXT = (  # where /completions is not there, or is not what it should be
+    'for search, eval, label, judges and teachers take kind = "chat", where the server has'
+    " /chat/completions; training wants /completions that takes a prompt as it is, or"
+    ' kind = "local", "vllm" or "vllm_server"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +201,7 @@ async def _form(engine: HttpEngine, able: Abilities, prompt: array[int]) -> tupl
         )
     raise EngineError(
         f"{refusal}; an engine must take a prompt as it is at /completions: a server that only"
-        " chats begins every answer anew"
+        f" chats begins every answer anew: {NEXT}"
     ) from refusal
 
 
@@ -218,9 +223,11 @@ async def _goes_on(
             return
     if cuts or free.prompt_tokens is None:
         raise EngineError(
-            f"{engine.settings.root} does not go on from a given prefix, it begins its answer anew"
+            f"{engine.settings.root} does not go on from a given prefix, it begins its answer"
+            f" anew: {NEXT}"
             if cuts
-            else f"{engine.settings.root}: it cannot be seen whether it goes on from a prefix"
+            else f"{engine.settings.root}: it cannot be seen whether it goes on from a prefix (it"
+            f" tells no usage, and says one token): {NEXT}"
         )
 
 
