@@ -67,6 +67,22 @@ PARTS = (
     "{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{{ '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+CALLS = (  # tools in front, calls as JSON between tags, results as the user's: as Hermes and Qwen
+    "{% if tools %}{{ '<|im_start|>system\n' + (tools | tojson) + '<|im_end|>\n' }}{% endif %}"
+    "{% for m in messages %}{% if m['role'] == 'tool' %}{{ '<|im_start|>user\n<tool_response>' +"
+    " m['content'] + '</tool_response><|im_end|>\n' }}{% else %}{{ '<|im_start|>' + m['role'] +"
+    " '\n' + m['content'] }}{% for c in m['tool_calls'] or [] %}{{ '\n<tool_call>' +"
+    " ({'name': c['function']['name'], 'arguments': c['function']['arguments']} | tojson) +"
+    " '</tool_call>' }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+JOINED_CALLS = (  # adds arguments to a text, and looks at ids: as DeepSeek and Mistral
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}"
+    "{% for c in m['tool_calls'] or [] %}{% if c['id'] | length != 9 %}"
+    "{{ raise_exception('an id of 9') }}{% endif %}{{ '[CALL]' + c['function']['name'] +"
+    " c['function']['arguments'] }}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 FIRST_SYSTEM = (  # knows a system text in front only, and neither tools nor developers
     "{% if messages[0]['role'] == 'system' %}{{ '<|im_start|>system\n' + messages[0]['content'] +"
     " '<|im_end|>\n' }}{% endif %}{% for m in messages %}{% if m['role'] in ['user', 'assistant']"

@@ -32,6 +32,9 @@ NOTHING = {
     "select --column",
     "score --rule",
     "score --model",
+    "import --sft",
+    "import --model",
+    "import --where",
 }
 
 

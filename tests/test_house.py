@@ -38,6 +38,7 @@ FLOORS = {
     "engine": 2,
     "train": 2,
     "tasks": 2,
+    "formats": 2,
     "store": 2,
     "shared": 2,
     "members": 2,
@@ -96,7 +97,7 @@ MAX_FILE = {"src": 400, "bench": 400, "tests": 500}  # lines
 MAX_FUNCTION = 60
 LONG_FILES: dict[str, str] = {}  # path: why it is one file
 LONG_FUNCTIONS: dict[str, str] = {}  # path:name: why it is one function
-BUDGET = 42_000  # lines of src, raised on purpose only
+BUDGET = 44_000  # lines of src, raised on purpose only
 
 # Spelled in pieces so that this file keeps the rules it states.
 FORBIDDEN = {

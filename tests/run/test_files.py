@@ -131,7 +131,10 @@ def test_a_dry_run_tells_all_that_is_missing_a_line_each(made, hornbeam):
         "hornbeam: tasks.eval.0.path",
         "hornbeam: sft.data",
     ]
-    assert "held.jsonl, line 2: not JSON" in said and "set.jsonl, line 1: keys" in said
+    assert (
+        "held.jsonl, line 2: not JSON" in said
+        and "set.jsonl, line 1: the conversation is empty" in said
+    )
 
 
 def test_a_dry_run_tells_models_that_others_would_read(made, hornbeam):

@@ -220,7 +220,7 @@ def test_a_set_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("record", "told"),
     [
-        ({"messages": []}, "keys 'messages' and 'text'"),
+        ({"messages": []}, "the conversation is empty"),
         ({**GOOD, "answer": 3}, "'answer'"),
         ({**GOOD, "text": ""}, "'text'"),
         ({**GOOD, "agent": 3}, "'agent'"),

@@ -7,17 +7,19 @@ and behind it one end token: the sampled one, where there is one.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
 from array import array
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from hornbeam.chat.base import Message, Said
-from hornbeam.chat.frame import alike, configured_ends, mark, read_frame, unclosed
+from hornbeam.chat.frame import alike, configured_ends, mark, marked, read_frame, unclosed
 from hornbeam.chat.words import Words, any_of
 from hornbeam.errors import ModelError
 from hornbeam.tree import ids
@@ -53,6 +55,7 @@ class TemplateChat:
             )
         configured = configured_ends(tokenizer)
         self.words = Words(tokenizer, str(template), {*configured, tokenizer.eos_token_id} - {None})
+        self.tools: list[Any] = []  # what the template is told of them
         self._forms = lru_cache(SHAPES)(self._find_form)
         self.frame = read_frame(self.shown, self.words, configured, self.name)
         self._turns = any_of(self.frame.turns)
@@ -181,12 +184,76 @@ class TemplateChat:
             for m in messages
         ]
         try:
-            text = self.tokenizer.apply_chat_template(
-                given, tokenize=False, add_generation_prompt=answer
-            )
+            return self._rendered(given, answer)
         except Exception as error:  # jinja raises what the template's author chose
+            written = [written_out(message) for message in given]
+            if written != given:  # some add arguments to a text, most want objects
+                with suppress(Exception):
+                    return self._rendered(written, answer)
             raise ModelError(f"{self.name}: the chat template refuses: {error}") from error
-        return str(text)
+
+    def _rendered(self, given: list[dict[str, Any]], answer: bool) -> str:
+        more = {"tools": self.tools} if self.tools else {}
+        return str(
+            self.tokenizer.apply_chat_template(
+                given, tokenize=False, add_generation_prompt=answer, **more
+            )
+        )
+
+    def with_tools(self, tools: Sequence[Any]) -> TemplateChat:
+        """The same chat with tools that the template tells the model of, as JSON schemas.
+
+        Raises `ModelError` where the template leaves them out, or they name a control token.
+        """
+        if not tools:
+            return self
+        out = copy.copy(self)
+        out.tools = list(tools)
+        out._forms = lru_cache(SHAPES)(out._find_form)
+        named = self.words.names.search(json.dumps(out.tools, ensure_ascii=False))
+        if named:
+            raise ModelError(f"the definition of a tool names the control token {named[0]}")
+        text = out.shown(marked("user"), True)
+        held = [tool.get("function", tool) if isinstance(tool, dict) else {} for tool in tools]
+        lost = [name for each in held if (name := str(each.get("name", ""))) not in text]
+        if lost:
+            raise ModelError(
+                f"{self.name}: the chat template leaves out the tools ({lost[0]}), and the model"
+                " would never see them: say in a system message what there is, or take another"
+                " model"
+            )
+        return out
+
+    def spoken(self, messages: Sequence[Message], message: Message) -> str:
+        """What an assistant's message is as text behind its prompt: what it says, and its calls as
+        the template writes them.
+
+        Raises `ModelError` where the template changes it.
+        """
+        said = str(message["content"])
+        if self.frame.opening.strip() and said.startswith(self.frame.opening):
+            said = said.removeprefix(self.frame.opening)  # the prompt has that already
+        if not message.get("tool_calls"):
+            return said
+        parts = self.form([*messages, message]).parts
+        text = self._text([*messages, message], parts, False)
+        asked, before = self._text(messages, parts), self._text(messages, parts, False)
+        head = asked[len(before) :].removesuffix(self.frame.opening) + self.frame.heading
+        if text.startswith(asked):
+            body = text[len(asked) :]
+        elif asked.startswith(before) and text.startswith(before + head):
+            body = text[len(before + head) :]
+        else:
+            raise ModelError(
+                f"{self.name}: the chat template puts another text before an answer with tool calls"
+                " than before a new one"
+            )
+        body, ends = body.rstrip(), [*self.frame.turns, *self.frame.closed]
+        while end := next((end for end in ends if body.endswith(end)), ""):
+            body = body.removesuffix(end)
+        if said.strip() not in body:
+            raise ModelError(f"{self.name}: the chat template rewrites what was said with a call")
+        return body
 
     def shown(self, messages: Sequence[Message], answer: bool) -> str:
         """A conversation as the template shows it. `ModelError` where it leaves a text out."""
@@ -281,6 +348,17 @@ class TemplateChat:
         from hornbeam.chat.about import told_of
 
         return told_of(self)
+
+
+def written_out(message: Message) -> dict[str, Any]:
+    """The message with the arguments of its calls as JSON text."""
+    calls = []
+    for call in message.get("tool_calls") or []:
+        held = call.get("function", call)
+        told = held.get("arguments")
+        text = told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)
+        calls.append({**call, "function": {**held, "arguments": text}})
+    return {**message, **({"tool_calls": calls} if calls else {})}
 
 
 def shape(messages: Sequence[Message]) -> Shape:

@@ -14,6 +14,7 @@ from hornbeam.cli.anchor import anchor_command
 from hornbeam.cli.chunks import chunks_command, select_command
 from hornbeam.cli.credit import credit_command
 from hornbeam.cli.doctor import doctor_command
+from hornbeam.cli.imports import import_command
 from hornbeam.cli.prmbench import prmbench_command
 from hornbeam.cli.processbench import processbench_command
 from hornbeam.cli.score import score_command
@@ -62,6 +63,7 @@ app.command("fit")(search.fit_command)
 app.command("chunks")(chunks_command)
 app.command("select")(select_command)
 app.command("score")(score_command)
+app.command("import")(import_command)
 app.command("serve")(serve_command)
 app.command("credit")(credit_command)
 app.command("steps")(steps_command)

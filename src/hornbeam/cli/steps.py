@@ -32,7 +32,7 @@ def steps_command(
     if not file.is_file():
         raise DataError(f"{file}: no such file")
     if kind is not None:
-        chat = _chat(model) if model else None
+        chat = chat_of(model) if model else None
         odd: Counter[str] = Counter()
         trees = read_steps(file, kind, column=column, chat=chat, odd=odd)  # type: ignore[arg-type]
         typer.echo(f"{write_trees(trees, out)} trees: {out}{told_odd(odd)}")
@@ -41,7 +41,7 @@ def steps_command(
         typer.echo(f"{rows} rows: {out}")
 
 
-def _chat(model: str) -> Any:
+def chat_of(model: str) -> Any:
     """The chat of a model's tokenizer."""
     from hornbeam import models
     from hornbeam.chat import TemplateChat

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,9 +14,8 @@ from typing import Any
 from hornbeam.chat import Chat
 from hornbeam.config import show
 from hornbeam.errors import StoreError
-from hornbeam.programs.talk import Turn
 from hornbeam.run.recipe import Recipe, differences
-from hornbeam.run.sftset import read_set
+from hornbeam.run.sftset import Exact, Shown, read_set
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree, canonical
@@ -73,10 +73,14 @@ class Folder:
         ids = [[task.id, task.question] for task in tasks]
         self._hold(f"tasks/{name}", ids, f"{name} tasks than are found now: set HORNBEAM_DATA")
 
-    def hold_set(self, path: Path) -> list[list[Turn]]:
-        """The answers of an SFT set, held like tasks. Raises as `read_set` does."""
-        shown = read_set(path)
-        said = [[[turn.messages, turn.text, turn.agent] for turn in turns] for turns in shown]
+    def hold_set(self, path: Path, say: Callable[[str], None]) -> list[Shown]:
+        """The rows of an SFT set, held like tasks; what is not read is said. Raises as `read_set`
+        does.
+        """
+        shown = read_set(path, odd := Counter[str]())
+        if odd:
+            say(f"Not read of {path}: columns {', '.join(sorted(odd))}")
+        said = [[list(row)] if isinstance(row, Exact) else [list(t) for t in row] for row in shown]
         self._hold("sft.data", said, f"answers than {path} has now: put it back")
         return shown
 

@@ -23,7 +23,6 @@ from hornbeam.checkpoint import Checkpoints
 from hornbeam.errors import BudgetSpent, ProgramError
 from hornbeam.grow import Grower
 from hornbeam.ledger import Entry, Ledger, lost, warning_of_state
-from hornbeam.programs.talk import Turn
 from hornbeam.run.ahead import Ahead, check_ahead, drop_stale, staleness, warn_of_age
 from hornbeam.run.anchored import STAGE, Anchored
 from hornbeam.run.board import Board
@@ -37,6 +36,7 @@ from hornbeam.run.guides import Guides
 from hornbeam.run.order import task_at, tree_seed
 from hornbeam.run.policies import Member
 from hornbeam.run.recipe import Recipe, SftStage
+from hornbeam.run.sftset import Shown
 from hornbeam.run.stages import STAGE as MEASURED
 from hornbeam.run.stages import Curriculum
 from hornbeam.run.watch import Watch, train_line
@@ -83,7 +83,7 @@ class Run:
         try:
             self.folder.hold_tasks("training", plan.train.tasks)
             self.folder.hold_tasks("held-out", plan.eval.tasks)
-            self.shown = self.folder.hold_set(plan.shown) if plan.shown else None
+            self.shown = self.folder.hold_set(plan.shown, watch.say) if plan.shown else None
             self.checkpoints = Checkpoints(path / "checkpoints", recipe.run.keep)
             self.fleet = fleet_of(recipe, plan, path / "model", watch.say, load)
             self.policies = (
@@ -216,13 +216,13 @@ class Run:
             shown, what = self.shown[: stage.count], f"answers of {stage.data}"
         else:
             assert demonstrate is not None
-            shown = demonstrations(self.plan.train.tasks, demonstrate, stage.count)
+            shown = [*demonstrations(self.plan.train.tasks, demonstrate, stage.count)]
             what = "demonstrated tasks"
         self.watch.say(f"Warm start on {len(shown)} {what}")
         for member in self.policies:
             self._show(member, shown, stage)
 
-    def _show(self, member: Member, shown: Sequence[Sequence[Turn]], stage: SftStage) -> None:
+    def _show(self, member: Member, shown: Sequence[Shown], stage: SftStage) -> None:
         """The supervised stage of one policy, on what its agents are shown to say."""
         chat, alone = member.engine.chat, len(self.policies) == 1
         said = [spoken(turns, member, alone) for turns in shown]

@@ -162,8 +162,9 @@ class TaskChoice(Settings):
 class SftStage(SftSettings):
     """A supervised warm start before the first step, on the first `count` tasks' demonstrations.
 
-    Or on the first `count` answers of an SFT set, `data`: a file (beside the recipe, or from where
-    the command is given) as `hornbeam chunks` and `hornbeam select` write it.
+    Or on the first `count` rows of an SFT set, `data`: a file (beside the recipe, or from where the
+    command is given) as `hornbeam chunks`, `select` and `import` write it, or of conversations as
+    TRL's SFTTrainer takes them (docs/formats.md).
     """
 
     data: str = ""

@@ -54,7 +54,10 @@ class Where(NamedTuple):
 
     def holds(self, tree: Tree, leaf: int) -> bool:
         """Whether an answer meets it; one without an entry does not."""
-        value = self._value(tree, leaf)
+        return self.met_by(self._value(tree, leaf))
+
+    def met_by(self, value: float | None) -> bool:
+        """Whether a value meets it; none does not."""
         return value is not None and SIGNS[self.sign](value, self.bound)
 
     def _value(self, tree: Tree, leaf: int) -> float | None:

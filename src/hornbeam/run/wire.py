@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hornbeam import models, places
-from hornbeam.chat import Answers, Chat
+from hornbeam.chat import Answers, Chat, Message, TemplateChat
 from hornbeam.credit import Method, credit, method
 from hornbeam.effects import Speaker
-from hornbeam.errors import DataError, RecipeError
+from hornbeam.errors import DataError, ModelError, RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import Ledger
 from hornbeam.live import Keeper
@@ -23,6 +23,7 @@ from hornbeam.programs.talk import Turn
 from hornbeam.run.engines import check_speaks, engine_settings, needs_folder
 from hornbeam.run.files import check_files, needed_columns
 from hornbeam.run.recipe import Recipe
+from hornbeam.run.sftset import Exact, Shown, Told
 from hornbeam.score import reward_parts, scope_rewards
 from hornbeam.score.rules import RewardSettings, RuleScorer, check_task, make_scorer
 from hornbeam.search import Independent, Strategy, strategy
@@ -261,31 +262,32 @@ def demonstrations(
     return shown
 
 
-def spoken(turns: Sequence[Turn], member: Member, alone: bool) -> list[Turn]:
-    """The turns of a demonstration that a policy is to say; all of them where it is `alone`.
+def spoken(shown: Shown, member: Member, alone: bool) -> Shown:
+    """What of a demonstration a policy is to say; all of it where it is `alone`.
 
     Raises `DataError` where it is not told who says a turn.
     """
-    for turn in turns:
+    for turn in [shown] if isinstance(shown, Exact) else shown:
         if not alone and not turn.agent:
             raise DataError(
                 "[sft]: with several policies a demonstration must name the agent of each turn,"
                 ' as (messages, text, "main"), a line of sft.data as "agent"'
             )
-    return [turn for turn in turns if alone or turn.agent in member.agents]
+    if isinstance(shown, Exact):
+        return shown if alone or shown.agent in member.agents else []
+    return [turn for turn in shown if alone or turn.agent in member.agents]
 
 
-def examples(turns: Sequence[Turn], chat: Chat) -> list[Example]:
+def examples(shown: Shown, chat: Chat) -> list[Example]:
     """A demonstration as ids: what the agent says is trained, its end token included.
 
     One example as long as each prompt goes on from the one before, else several.
     """
+    if isinstance(shown, Exact):
+        return [shown.example(chat)]
     out: list[Example] = []
-    said: Answers[list[int]] = Answers()
     held: list[int] = []
-    for messages, text, _ in turns:
-        context = list(chat.render(messages, said.find(messages)))
-        answer = _ended(text, chat)
+    for context, answer in asked_and_said(shown, chat):
         if out and context[: len(held)] == held:
             last = out.pop()
             more = [(context[len(held) :], False), (answer, True)]
@@ -293,8 +295,40 @@ def examples(turns: Sequence[Turn], chat: Chat) -> list[Example]:
         else:
             out.append(Example(context, [(answer, True)]))
         held = context + answer
-        said.add(messages, text, answer)
     return out
+
+
+def asked_and_said(
+    turns: Sequence[Turn | Told], chat: Chat
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The ids of each turn's prompt, and of what is said behind it, its end included."""
+    said: Answers[list[int]] = Answers()
+    for turn in turns:
+        told, text, calls = chat, turn.text, False
+        if isinstance(turn, Told):
+            if not isinstance(chat, TemplateChat):
+                raise DataError("a conversation wants a chat template, and this chat has none")
+            told, calls = chat.with_tools(turn.tools), bool(turn.message.get("tool_calls"))
+        messages, context = _rendered(told, turn.messages, said)
+        if isinstance(turn, Told) and isinstance(told, TemplateChat):
+            text = told.spoken(messages, turn.message)
+        answer = _ended(text, told)
+        yield context, answer
+        if not calls:
+            said.add(messages, turn.text, answer)
+
+
+def _rendered(
+    chat: Chat, messages: list[Message], said: Answers[list[int]]
+) -> tuple[list[Message], list[int]]:
+    """The ids of a prompt; a developer speaks as the system where the template has none."""
+    try:
+        return messages, list(chat.render(messages, said.find(messages)))
+    except ModelError:
+        system = [{**m, "role": "system"} if m["role"] == "developer" else m for m in messages]
+        if system == messages:
+            raise
+        return system, list(chat.render(system, said.find(system)))
 
 
 def _ended(text: str, chat: Chat) -> list[int]:

@@ -55,9 +55,17 @@ def write_trees_page(path: str | Path, title: str, trees: Sequence[Tree]) -> Pat
         trees=parts,
         one="part",
         outcome=mean if rewards else "No leaf has a reward.",
+        prompts=put_in,
         facts=f"{len(trees):,} tree{'' if len(trees) == 1 else 's'} · {len(found):,} leaves",
     )
     return write_report(path, data)
+
+
+def put_in(tree: Tree, i: int) -> str:
+    """The messages that were put in at a step, where the tree keeps them."""
+    node = tree.nodes[i]
+    told = [*(tree.nodes[0].messages if node.parent == 0 else ()), *node.messages]
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in told)
 
 
 def outcome(metrics: list[dict[str, Any]]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hornbeam.tree import Column, Tree, fold_up
+import json
+
+from hornbeam.tree import Column, Node, Tree, fold_up
 
 
 def preorder(tree: Tree) -> list[int]:
@@ -69,6 +71,12 @@ def first_line(text: str, width: int) -> str:
     """The first line that is not blank, cut to a width with an ellipsis."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
+
+
+def called(node: Node) -> str:
+    """The tool calls of a step that says nothing else: "add {"a": 2}"."""
+    told = (json.dumps(dict(call.arguments), ensure_ascii=False) for call in node.calls)
+    return ", ".join(f"{call.tool} {given}" for call, given in zip(node.calls, told))
 
 
 def number(value: float) -> str:

@@ -1,0 +1,156 @@
+"""`hornbeam import`: chats and the logs of other libraries, into trees and SFT sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hornbeam.cli.credit import write
+from hornbeam.errors import DataError
+
+if TYPE_CHECKING:
+    from hornbeam.formats import Run
+
+KNOWN = "chats, verifiers, verifiers-traces, inspect, agent-lightning or rllm"
+Kind = Annotated[
+    str, typer.Option("--format", help=f"{KNOWN}.", show_default="what a file looks like")
+]
+Reward = Annotated[
+    str,
+    typer.Option(
+        "--reward", help="The field or scorer that is the reward.", show_default="the format's"
+    ),
+]
+TOLD = 5  # records left out that are named
+
+
+def import_command(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Runs: JSON lines, JSON or .eval.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Trees to write.", show_default="FILE.trees.jsonl beside it"),
+    ] = None,
+    sft: Annotated[
+        Path | None, typer.Option("--sft", help="Also write the conversations as an SFT set.")
+    ] = None,
+    kind: Kind = "",
+    model: Annotated[
+        str | None, typer.Option("--model", help="Whose exact token ids trees and set get.")
+    ] = None,
+    reward: Reward = "",
+    where: Annotated[
+        list[str] | None, typer.Option("--where", help='Of --sft: a number of a run, "reward>=1".')
+    ] = None,
+    agent: Annotated[
+        str, typer.Option("--agent", help="Who speaks where a file does not say it.")
+    ] = "solver",
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out records that cannot be read; tell them.")
+    ] = False,
+) -> None:
+    """Read runs that others recorded; write them as trees, one a task, and as an SFT set."""
+    from hornbeam.cli.steps import chat_of
+    from hornbeam.formats import Forest
+    from hornbeam.run.imported import chosen, set_lines, with_ids
+    from hornbeam.run.select import Where
+    from hornbeam.treefile import json_line, to_json
+
+    wheres = [Where.of(text) for text in where or ()]
+    target = _target(files, out, sft, bool(wheres))
+    found, bad, kinds = _read(files, kind, reward, skip_bad)
+    chat = chat_of(model) if model else None
+    runs: list[Run] = []
+    for place, run in found:
+        try:
+            runs.append(with_ids(run, chat))
+        except DataError as error:
+            _bad(bad, f"{place}: {error}", skip_bad)
+    if not runs:
+        raise DataError(f"none of {len(bad)} records can be read, the first: {bad[0]}")
+    forest = Forest(agent)
+    for run in runs:
+        forest.add(run)
+    trees = forest.trees(files[0].name.split(".")[0])
+    kept = chosen(runs, wheres) if sft else []
+    lines = [line for run in kept for line in set_lines(run, chat)]
+    write([json_line(to_json(tree)) for tree in trees], target)
+    if sft:
+        write(lines, sft)
+    _tell(kinds, runs, len(trees), forest.equal, bad)
+    typer.echo(f"Trees:   {target} ({len(trees)})")
+    if sft:
+        told = f"{len(kept)} of {_many(len(runs), 'run')}, {_many(len(lines), 'line')}"
+        typer.echo(f"Set:     {sft} ({told})")
+
+
+def _target(files: Sequence[Path], out: Path | None, sft: Path | None, chooses: bool) -> Path:
+    """Where the trees go. Raises `DataError` where files to write are wrong."""
+    if chooses and sft is None:
+        raise DataError("--where chooses for --sft: say that too")
+    target = out or files[0].with_name(f"{files[0].name.split('.')[0]}.trees.jsonl")
+    given = {path.resolve() for path in files}
+    for path in (target, sft):
+        if path is not None and path.resolve() in given:
+            raise DataError(f"{path}: is what is read: choose another file to write")
+    if sft is not None and sft.resolve() == target.resolve():
+        raise DataError(f"--sft {sft}: is where the trees go: choose another file")
+    return target
+
+
+def _read(
+    files: Sequence[Path], kind: str, reward: str, skip_bad: bool
+) -> tuple[list[tuple[str, Run]], list[str], list[str]]:
+    """(runs with their places, records that cannot be read and why, formats)."""
+    from hornbeam.formats import Options, read_runs
+
+    runs: list[tuple[str, Run]] = []
+    bad: list[str] = []
+    kinds: list[str] = []
+    for path in files:
+        name, records = read_runs(path, kind, Options(reward))
+        kinds.append(name)
+        for where, found in records:
+            if isinstance(found, DataError):
+                _bad(bad, f"{where}: {found}", skip_bad)
+            else:
+                runs += [(where, run) for run in found]
+    return runs, bad, list(dict.fromkeys(kinds))
+
+
+def _bad(bad: list[str], told: str, skip_bad: bool) -> None:
+    """One more record that cannot be read. Raises `DataError` where none may be left out."""
+    if not skip_bad:
+        raise DataError(f"{told} (nothing is written; --skip-bad leaves such records out)")
+    bad.append(told)
+
+
+def _tell(
+    kinds: Sequence[str], runs: Sequence[Run], trees: int, equal: int, bad: Sequence[str]
+) -> None:
+    """What was read, in some lines; what was left out goes to stderr."""
+    rewards = [run.reward for run in runs if run.reward is not None and not run.error]
+    mean = f", mean {sum(rewards) / len(rewards):.3g}" if rewards else ""
+    failed = sum(bool(run.error) for run in runs)
+    told = (
+        f"{_many(len(runs), 'run')} of {_many(trees, 'task')}; {len(rewards)} with a reward{mean}"
+    )
+    typer.echo(f"Read:    {' and '.join(kinds)}, {told}{f'; {failed} failed' if failed else ''}")
+    with_ids = sum(bool(run.sampled) for run in runs)
+    if with_ids < len(runs):
+        none = _many(len(runs) - with_ids, "run")
+        typer.echo(f"         {none} without token ids, as text (--model NAME gives them)")
+    if equal:
+        typer.echo(f"         {_many(equal, 'run')} the same as an earlier one, kept")
+    for line in bad[:TOLD]:
+        typer.echo(f"hornbeam import: left out: {line}", err=True)
+    if len(bad) > TOLD:
+        typer.echo(f"hornbeam import: left out: {len(bad) - TOLD} more", err=True)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

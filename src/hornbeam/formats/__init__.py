@@ -1,0 +1,11 @@
+"""Runs that others recorded, read into trees: chats and the logs of other libraries.
+
+Each format is one small file that gives `Run`s; `trees` puts runs of one task into one tree. What
+a format holds is told in docs/formats.md. Nothing of these libraries is imported.
+"""
+
+from hornbeam.formats.base import Options, Run, Sampled
+from hornbeam.formats.files import FORMATS, read_runs
+from hornbeam.formats.trees import Forest, messages_of
+
+__all__ = ["FORMATS", "Forest", "Options", "Run", "Sampled", "messages_of", "read_runs"]

@@ -1,0 +1,167 @@
+"""Runs of one task as one tree: what they share is held once.
+
+Runs are of one task by their key, or by the messages before the first answer. Node 0 holds the
+messages with which all runs of the task begin; below it two runs share a step where they were asked
+the same, said the same (by the same ids, where they are known), called the same and got the same
+back. The last step of every run is its
+own, so that equal runs count as often as there are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hornbeam.chat import Message
+from hornbeam.chat.history import UNREAD
+from hornbeam.errors import DataError
+from hornbeam.formats.base import Run, Sampled
+from hornbeam.tree import Call, Node, Tree, floats, ids
+
+OWN = ("advantage", "advantage_pos", "advantage_neg", "leaves", "mass")  # columns of credit
+_dumps = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str).encode
+
+
+class Forest:
+    """Trees of runs, by task, in the order in which the tasks were met."""
+
+    def __init__(self, agent: str = "solver") -> None:
+        self.agent = agent  # who speaks where a run does not say it
+        self._runs: dict[str, list[Run]] = {}
+        self._seen: set[str] = set()
+        self.equal = 0  # runs that said and got what an earlier one did
+
+    def add(self, run: Run) -> None:
+        """One more run."""
+        said = _dumps([run.messages, run.said, run.tools])
+        key = run.key
+        if key is None:
+            key = _dumps(["", run.messages[: run.said[0]], run.tools, run.agent])
+        self._runs.setdefault(key, []).append(run)
+        whole = _dumps([key, said, run.reward, run.scores, run.data])
+        self.equal += whole in self._seen
+        self._seen.add(whole)
+
+    def trees(self, prefix: str) -> list[Tree]:
+        """All trees. A task without an id is named by the prefix and its number."""
+        out, taken = [], set[str]()
+        for number, runs in enumerate(self._runs.values(), 1):
+            name = next((run.id for run in runs if run.id is not None), f"{prefix}-{number}")
+            if str(name) in taken:  # of another agent, or of another prompt
+                name = f"{name}-{number}"
+            taken.add(str(name))
+            out.append(tree_of(runs, name, self.agent))
+        return out
+
+
+def tree_of(runs: Sequence[Run], name: Any, agent: str) -> Tree:
+    """The tree of runs of one task."""
+    starts = [run.messages[: run.said[0]] for run in runs]
+    count = 0  # messages with which all begin
+    for first, *others in zip(*starts):
+        if any(other != first for other in others):
+            break
+        count += 1
+    asked = [message["content"] for message in starts[0] if message["role"] == "user"]
+    question = asked[-1] if asked else starts[0][-1]["content"]
+    opening = starts[0][:count]
+    answers = [run.answer for run in runs if run.answer is not None]
+    data: dict[str, Any] = {"runs": [run.data for run in runs]} if any(r.data for r in runs) else {}
+    tools = next((run.tools for run in runs if run.tools), [])
+    if tools:
+        data["tools"] = tools
+    task = {"id": name, "question": question, "answer": answers[0] if answers else None}
+    tree = Tree({**task, "data": data}, [Node(-1, messages=tuple(opening))])
+    known: dict[tuple[int, str], int] = {}
+    for episode, run in enumerate(runs):
+        _grow(tree, run, episode, count, agent, known)
+    return tree
+
+
+def _grow(
+    tree: Tree, run: Run, episode: int, count: int, agent: str, known: dict[tuple[int, str], int]
+) -> None:
+    """Put a run into the tree, behind what it shares with those before it."""
+    parent, start, fresh = 0, count, 0
+    for turn, place in enumerate(run.said):
+        last = turn == len(run.said) - 1
+        stop = len(run.messages) if last else run.said[turn + 1]
+        node = _step(run, place, start, stop, agent)
+        said = run.sampled.get(place)
+        exact = said and [list(said.context), list(said.tokens)]
+        mark = _dumps([node.messages, node.text, _plain(node.calls), node.agent, exact])
+        at = None if last else known.get((parent, mark))
+        if at is None:
+            node = replace(node, parent=parent, episode=episode, step=fresh, turn=turn)
+            if last:
+                node = replace(node, done=True, error=run.error, answer=_answer(run, node))
+            at = tree.append(_with_ids(tree, node, said))
+            fresh += 1
+            if not last:
+                known[parent, mark] = at
+        if place in run.rewards:
+            tree.column("step_reward")[at] = run.rewards[place]
+        parent, start = at, place + 1
+    after = run.messages[start:]
+    if any(message["role"] != "tool" for message in after):
+        tree.task["data"].setdefault("runs", [{} for _ in range(episode + 1)])
+        tree.task["data"]["runs"][episode]["after"] = after
+    if run.error:
+        return
+    for name, value in {**run.scores, "reward": run.reward}.items():
+        if value is not None:
+            tree.column(f"{name}_score" if name in OWN else name)[parent] = value
+
+
+def _step(run: Run, place: int, start: int, stop: int, agent: str) -> Node:
+    """What was put in before an answer, the answer, its calls with what came back."""
+    message = run.messages[place]
+    results = {m["tool_call_id"]: m for m in run.messages[place + 1 : stop] if m["role"] == "tool"}
+    calls = []
+    for call in message.get("tool_calls") or ():
+        told = call["function"]["arguments"]
+        arguments = told if isinstance(told, Mapping) else {UNREAD: told}
+        came = results.get(call["id"])
+        result = None if came is None else came["content"]
+        calls.append(Call(call["function"]["name"], arguments, result))
+    finish = run.finish if place == run.said[-1] else ""
+    put_in = tuple(run.messages[start:place])
+    return Node(
+        0,
+        run.agent or agent,
+        text=message["content"],
+        calls=tuple(calls),
+        finish=finish or "stop",
+        messages=put_in,
+    )
+
+
+def _with_ids(tree: Tree, node: Node, sampled: Sampled | None) -> Node:
+    """The node with the ids with which it was sampled, where they are known."""
+    if sampled is None:
+        return node
+    where = tree.place(node.parent, node.agent, ids(sampled.context))
+    told = replace(node, tokens=ids(sampled.tokens), logprobs=floats(sampled.logprobs))
+    return told.placed(node.parent, where)
+
+
+def _answer(run: Run, node: Node) -> Any:
+    """What the run came to: what it said last."""
+    return node.text or None
+
+
+def _plain(calls: Iterable[Call]) -> list[Any]:
+    return [[call.tool, call.arguments, call.result] for call in calls]
+
+
+def messages_of(run: Run) -> list[Message]:
+    """The whole conversation as a line of a set has it: what is not the agent's has weight 0."""
+    if not run.messages:
+        raise DataError("the conversation is empty")
+    said = set(run.said)
+    return [
+        {**m, "weight": 0} if m["role"] == "assistant" and n not in said else m
+        for n, m in enumerate(run.messages)
+    ]

@@ -1,0 +1,66 @@
+"""Imported runs as token ids and as an SFT set: by a model's own chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from hornbeam.chat import TemplateChat
+from hornbeam.errors import DataError, ModelError
+from hornbeam.formats import Run, Sampled, messages_of
+from hornbeam.run.select import Where
+from hornbeam.run.sftset import exact_line, told_of
+from hornbeam.run.wire import asked_and_said, examples
+from hornbeam.settings import nearest
+from hornbeam.treefile import json_line
+
+
+def with_ids(run: Run, chat: TemplateChat | None) -> Run:
+    """The run in a model's ids, in place of those it may hold; as it is without a chat.
+
+    Raises `DataError` where the template refuses it, or leaves out what it says.
+    """
+    if chat is None:
+        return run
+    try:
+        told = list(asked_and_said(told_of(run), chat))
+    except ModelError as error:
+        raise DataError(str(error)) from error
+    return replace(run, sampled={n: Sampled(*pair) for n, pair in zip(run.said, told)})
+
+
+def set_lines(run: Run, chat: TemplateChat | None) -> Iterator[str]:
+    """The run as lines of an SFT set: its messages, or ids where there is a chat."""
+    if chat is not None:
+        for example in examples(told_of(run), chat):
+            yield exact_line(example, chat.fingerprint(), run.agent)
+        return
+    more = {"tools": run.tools, "agent": run.agent}
+    yield json_line({"messages": messages_of(run), **{k: v for k, v in more.items() if v}})
+
+
+def told_numbers(run: Run) -> dict[str, float]:
+    """What conditions can be put on: the reward, scores, how many turns and sampled tokens."""
+    out = {**run.scores, **({} if run.reward is None else {"reward": run.reward})}
+    tokens = sum(len(sampled.tokens) for sampled in run.sampled.values())
+    return {**out, "turns": float(len(run.said)), "tokens": float(tokens)}
+
+
+def chosen(runs: Sequence[Run], wheres: Sequence[Where]) -> list[Run]:
+    """The runs for a set: those that did not fail and meet every condition.
+
+    Raises `DataError` where no run has what a condition names, or none is left.
+    """
+    told = [told_numbers(run) for run in runs]
+    for where in wheres:
+        if not any(where.what in numbers for numbers in told):
+            known = nearest(where.what, {name for numbers in told for name in numbers})
+            raise DataError(f"--where: no run has a number {where.what!r}: {known}")
+    out = [
+        run
+        for run, numbers in zip(runs, told)
+        if not run.error and all(where.met_by(numbers.get(where.what)) for where in wheres)
+    ]
+    if not out:
+        raise DataError(f"none of {len(runs)} runs is left for --sft: they failed, or --where")
+    return out

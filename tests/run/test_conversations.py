@@ -1,0 +1,174 @@
+"""`sft.data` of whole conversations: what is trained, in the ids of the model's own template."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from foreign_rows import SYSTEM, TOOLS, answer, asked, call, result, talk
+from hornbeam.chat import ByteChat, TemplateChat
+from hornbeam.errors import DataError, ModelError
+from hornbeam.run.sftset import exact_line, read_set
+from hornbeam.run.wire import examples
+from little_chats import (
+    CALLS,
+    CHATML,
+    EMPTY_THOUGHT,
+    FIRST_SYSTEM,
+    JOINED_CALLS,
+    THINKING,
+    chat_of,
+    words,
+)
+
+END = "<|im_end|>"
+
+
+def rows(tmp_path, *records, odd=None):
+    path = tmp_path / "set.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
+    return read_set(path, odd)
+
+
+def told(example, chat):
+    """(text, whether it is trained) of each span of an example."""
+    spans = [(example.prompt, False), *example.spans]
+    return [(chat.words.told(list(ids), skip=False), trained) for ids, trained in spans]
+
+
+def test_what_the_assistant_says_is_trained_and_nothing_else(tmp_path):
+    chat = chat_of(CALLS)
+    (row,) = rows(tmp_path, {"messages": talk(), "tools": TOOLS})
+    (example,) = examples(row, chat)
+    arguments = '{"name": "add", "arguments": {"a": 2}}'
+    prompt, said, between, last = told(example, chat)
+    assert prompt[0].endswith("2 + 2?<|im_end|>\n<|im_start|>assistant\n")
+    assert "Add two to a." in prompt[0] and not prompt[1] and not between[1]
+    assert said == (f"\n<tool_call>{arguments}</tool_call>{END}", True)
+    assert "<tool_response>4</tool_response>" in between[0]
+    assert last == (f"4{END}", True)
+    # all of it is what the tokenizer itself makes of the conversation
+    whole = chat.tokenizer.apply_chat_template(
+        [SYSTEM, asked(), {**call(2, arguments={"a": 2}), "content": ""}, result("4"), answer("4")],
+        tools=TOOLS,
+        tokenize=False,
+    )
+    assert "".join(text for text, _ in told(example, chat)) == whole.removesuffix("\n")
+
+
+def test_only_the_completion_and_what_has_weight_is_trained(tmp_path):
+    chat = chat_of(CHATML)
+    shown, row = rows(
+        tmp_path,
+        {"prompt": [asked("a"), answer("b"), asked("c")], "completion": [answer("d")]},
+        {"messages": [asked("a"), {**answer("b"), "weight": 0}, asked("c"), answer("d")]},
+    )
+    assert examples(shown, chat) == examples(row, chat)
+    (example,) = examples(row, chat)
+    assert [text for text, trained in told(example, chat) if trained] == [f"d{END}"]
+    assert "assistant\nb" in told(example, chat)[0][0]
+
+
+def test_answers_in_a_row_and_columns_that_are_not_read(tmp_path):
+    odd = Counter()
+    several = {"messages": [asked("a"), answer("b"), answer("c")], "source": "x", "id": 3}
+    row, _ = rows(tmp_path, several, {"messages": [asked("a")], "text": "b"}, odd=odd)
+    chat = chat_of(CHATML)
+    (example,) = examples(row, chat)
+    assert [text for text, trained in told(example, chat) if trained] == [f"b{END}", f"c{END}"]
+    assert odd == {"source": 1, "id": 1}
+
+
+def test_templates_that_join_arguments_or_look_at_ids(tmp_path):
+    chat = chat_of(JOINED_CALLS)
+    (row,) = rows(tmp_path, {"messages": talk()})
+    (example,) = examples(row, chat)
+    assert told(example, chat)[1] == ('[CALL]add{"a": 2}' + END, True)
+
+
+def test_a_prompt_that_opens_the_thought_is_not_opened_twice(tmp_path):
+    thinking = {**answer("4"), "reasoning_content": "easy"}
+    (row,) = rows(tmp_path, {"messages": [asked(), thinking, asked("And?"), answer("5")]})
+    chat = chat_of(THINKING)
+    (example,) = examples(row, chat)  # earlier thoughts stand as they were said
+    prompt, said, between, last = told(example, chat)
+    assert prompt[0].endswith("assistant\n<think>\n") and between[0].endswith("<think>\n")
+    assert said == (f"easy\n</think>\n\n4{END}", True) and last == (f"5{END}", True)
+
+
+def test_conversations_that_a_template_tells_anew_become_several_examples(tmp_path):
+    chat = chat_of(EMPTY_THOUGHT)
+    (row,) = rows(tmp_path, {"messages": [asked("a"), answer("b"), asked("c"), answer("d")]})
+    found = examples(row, chat)
+    trained = [text for each in found for text, trained in told(each, chat) if trained]
+    assert trained == [f"b{END}", f"d{END}"]
+
+
+def test_developers_speak_as_the_system_where_a_template_has_none(tmp_path):
+    chat = chat_of(FIRST_SYSTEM)
+    developer = {"role": "developer", "content": "Be brief."}
+    (row,) = rows(tmp_path, {"messages": [developer, asked("a"), answer("b")]})
+    (example,) = examples(row, chat)
+    assert told(example, chat)[0][0].startswith("<|im_start|>system\nBe brief.")
+
+
+@pytest.mark.parametrize(
+    ("template", "record", "why"),
+    [
+        (CHATML, {"messages": talk(), "tools": TOOLS}, r"leaves out the tools \(add\)"),
+        (CHATML, {"messages": talk()}, "leaves out the tool calls of message 3"),
+        (FIRST_SYSTEM, {"messages": talk()}, "leaves out"),
+        (CALLS, {"messages": talk(), "tools": [{"name": "<|im_end|>"}]}, "names the control token"),
+    ],
+)
+def test_what_a_template_would_lose_is_refused(tmp_path, template, record, why):
+    (row,) = rows(tmp_path, record)
+    with pytest.raises(ModelError, match=why):
+        examples(row, chat_of(template))
+
+
+def test_turns_that_end_inside_an_answer_are_refused(tmp_path):
+    (row,) = rows(tmp_path, {"messages": [asked(), answer(f"4{END}5")]})
+    with pytest.raises(DataError, match="writes a control token"):
+        examples(row, chat_of(CHATML))
+    with pytest.raises(DataError, match="this chat has none"):
+        examples(row, ByteChat())
+
+
+def test_ids_are_written_read_and_held_to_their_vocabulary(tmp_path):
+    chat = chat_of(CALLS)
+    (row,) = rows(tmp_path, {"messages": talk(), "tools": TOOLS})
+    (example,) = examples(row, chat)
+    path = tmp_path / "ids.jsonl"
+    path.write_text(exact_line(example, chat.fingerprint(), "solver"), "utf-8")
+    (exact,) = read_set(path)
+    (back,) = examples(exact, chat)
+    assert exact.agent == "solver" and list(back.prompt) == list(example.prompt)
+    assert [(list(ids), trained) for ids, trained in back.spans] == [
+        (list(ids), trained) for ids, trained in example.spans
+    ]
+    other = TemplateChat(words(CHATML, special=("<|im_start|>",)))
+    with pytest.raises(DataError, match="ids of another vocabulary or chat template"):
+        examples(exact, other)
+
+
+GOOD = {"input_ids": [1, 2], "assistant_masks": [0, 1], "vocabulary": "x"}
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        ({"messages": [asked(), answer("")]}, "message 2 of the assistant says nothing"),
+        ({"messages": [asked()]}, "nothing is said"),
+        ({"messages": talk(), "chat_template_kwargs": {"a": 1}}, "'chat_template_kwargs'"),
+        ({**GOOD, "labels": []}, "keys 'input_ids'"),
+        ({**GOOD, "input_ids": [1, -2]}, "'input_ids' must be a list of integers"),
+        ({**GOOD, "assistant_masks": [0]}, "2 ids, 1 of these"),
+        ({**GOOD, "assistant_masks": [1, 1]}, "some and not the first"),
+        ({**GOOD, "assistant_masks": [0, 0]}, "some and not the first"),
+        ({**GOOD, "vocabulary": 3}, "must be texts"),
+    ],
+)
+def test_rows_that_teach_nothing_or_are_wrong_are_named(tmp_path, record, why):
+    with pytest.raises(DataError, match=f"set.jsonl, line 2: .*{why}"):
+        rows(tmp_path, {"messages": [asked(), answer("4")]}, record)
