@@ -62,6 +62,7 @@ FLOORS = {
     "settings": 1,
     "stats": 1,
     "errors": 1,
+    "failures": 1,
     "extras": 1,
     "arguments": 1,
     "arithmetic": 1,

@@ -29,6 +29,7 @@ from hornbeam.errors import (
     PromptTooLong,
     ToolError,
 )
+from hornbeam.failures import failure
 from hornbeam.live import Live, Piece, Place
 from hornbeam.program import Episode, Limits, Program, Reply
 from hornbeam.record import (
@@ -40,7 +41,6 @@ from hornbeam.record import (
     diverged,
     effects_of,
     ended_early,
-    one_line,
     outcome,
     own,
     told,
@@ -157,7 +157,7 @@ class Driver:
                 raise ended_early(self._told, self._record[self._told], outcome(main)[1])
             self._finish(*outcome(main))
         except (ProgramError, SystemExit) as error:
-            self._finish(None, one_line(error))
+            self._finish(None, failure(error, main))
         finally:
             self._drop(main)
         return True

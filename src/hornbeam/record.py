@@ -13,6 +13,7 @@ from typing import Any
 
 from hornbeam.chat import Chat, Message, common
 from hornbeam.errors import Divergence, EngineError, PromptTooLong
+from hornbeam.failures import failure
 from hornbeam.live import Piece
 from hornbeam.tree import Call, Node, ids
 
@@ -149,18 +150,13 @@ def own(value: Any) -> Any:
     return json.loads(json.dumps(value)) if isinstance(value, (list, dict)) else value
 
 
-def one_line(error: BaseException) -> str:
-    """One line for a failed episode: the error's name and text."""
-    return f"{type(error).__name__}: {error}".split("\n", 1)[0][:500]
-
-
 def outcome(main: asyncio.Task[Any]) -> tuple[Any, str]:
     """(answer, error) of a program that ended."""
     if main.cancelled():
         return None, "ProgramError: the program cancelled itself"
     error = main.exception()
     if error is not None:
-        return None, one_line(error)
+        return None, failure(error)
     try:
         return json.loads(json.dumps(main.result(), allow_nan=False)), ""
     except (TypeError, ValueError, RecursionError):

@@ -26,7 +26,7 @@ from hornbeam.cli.options import (
     RunFolder,
     Workers,
 )
-from hornbeam.errors import DataError, RecipeError, StoreError
+from hornbeam.errors import DataError, ProgramError, RecipeError, StoreError
 from hornbeam.settings import nearest
 
 if TYPE_CHECKING:
@@ -176,20 +176,24 @@ def eval_command(
     from hornbeam.stats import named
 
     made = planned(told, path.parent)
+    from hornbeam.failures import one_cause
     from hornbeam.run.evaluate import evaluate
+    from hornbeam.run.figures import failed_of
+    from hornbeam.run.mend import all_failed
 
     trees, result = asyncio.run(evaluate(told, made))
     if out is not None:
         from hornbeam.treefile import write_trees
 
         write_trees(trees, out)
+    if one_cause(trees):
+        raise ProgramError(all_failed(trees, "the evaluation"))
     if as_json:
         typer.echo(json.dumps(result))
         return
     for source in made.eval.sources:
         typer.echo(source)
-    errors = [tree.nodes[i].error for tree in trees for i in tree.leaves() if tree.nodes[i].error]
-    failed = f", {len(errors)} failed, the first: {errors[0]}" if errors else ""
+    failed = f"; {failed_of(result)}" if result["failed"] else ""
     name, value = named(result)
     share = result["cut_off"]
     cut = f", {100 * share:.1f} % of answers cut off at max_tokens" if share else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hornbeam.errors import ProgramError
+from hornbeam.failures import OWN
 
 
 def load_module(path: Path) -> ModuleType:
@@ -21,7 +22,7 @@ def load_module(path: Path) -> ModuleType:
     if not path.is_file():
         raise ProgramError(f"there is no program file {path}")
     digest = hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()
-    name = f"hornbeam_program_{path.stem}_{digest}"
+    name = f"{OWN}{path.stem}_{digest}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ProgramError(f"{path} is no Python file: its name must end with .py")

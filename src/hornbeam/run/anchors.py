@@ -22,6 +22,7 @@ from typing import Any
 
 from hornbeam.engine.base import Engine, check_trainable
 from hornbeam.errors import EngineError, ProgramError, RecipeError
+from hornbeam.failures import OWN
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, TOKENS, Ledger
 from hornbeam.run.choices import AnchorChoice
@@ -66,7 +67,7 @@ def _sources(plan: Plan) -> list[str]:
     for function in (plan.program, *plan.tools.values()):
         inner = getattr(function, "func", function)
         module = sys.modules.get(getattr(inner, "__module__", None) or "")
-        if module is not None and module.__name__.startswith("hornbeam_program_"):
+        if module is not None and module.__name__.startswith(OWN):
             found.append(Path(str(module.__file__)).read_text(encoding="utf-8"))
     return found
 

@@ -18,6 +18,7 @@ from hornbeam.grow import Grower
 from hornbeam.ledger import Budget, Entry, Ledger, warning_of_state
 from hornbeam.run.costs import redone_tokens
 from hornbeam.run.folder import Folder
+from hornbeam.run.mend import check_first
 from hornbeam.run.order import tree_seed
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
@@ -86,6 +87,7 @@ class Ground:
         done, at_once = of - len(starts), self.recipe.run.at_once
         self.watch.begin(what, of, done)
         await self.world.policies.load()  # no prefix is kept from before
+        alone = {*self.store.keys()} <= {key for key, _ in starts}  # nothing was grown before
         for first in range(0, len(starts), at_once):
             part = starts[first : first + at_once]
             began = time.perf_counter()
@@ -93,6 +95,8 @@ class Ground:
             self.add_seconds(stage, time.perf_counter() - began)
             keys = [key for key, _ in part]
             kept([(key, tree, ledgers[key].totals) for key, tree in zip(keys, grown)])
+            if alone and not first:
+                check_first(self.store, keys, grown, f"the first {len(keys)} tasks")
             done += len(part)
             self.watch.step(done, "", f"{what}: {done}/{of}")
         self.store.set(f"growing/{stage}", False)

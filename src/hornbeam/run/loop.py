@@ -20,7 +20,7 @@ from typing import Any
 
 from hornbeam.before import Before
 from hornbeam.checkpoint import Checkpoints
-from hornbeam.errors import BudgetSpent, ProgramError
+from hornbeam.errors import BudgetSpent
 from hornbeam.grow import Grower
 from hornbeam.ledger import Entry, Ledger, lost, warning_of_state
 from hornbeam.run.ahead import Ahead, check_ahead, drop_stale, staleness, warn_of_age
@@ -29,10 +29,11 @@ from hornbeam.run.board import Board
 from hornbeam.run.costs import paid, redone, spent, trainer_costs
 from hornbeam.run.crew import fleet_of
 from hornbeam.run.engines import check_trains
-from hornbeam.run.figures import GapWarning, grown_figures, measure, unmixed_warning
+from hornbeam.run.figures import GapWarning, failed_of, grown_figures, measure, unmixed_warning
 from hornbeam.run.files import needed_columns, trains_on_anchors
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
+from hornbeam.run.mend import check_first, check_scored, unscored
 from hornbeam.run.order import task_at, tree_seed
 from hornbeam.run.policies import Member
 from hornbeam.run.recipe import Recipe, SftStage
@@ -322,7 +323,12 @@ class Run:
         grown = await grower.grow_all(starts, run.at_once)
         trees.update({key: tree for (key, _), tree in zip(starts, grown)})
         self.store.flush()
-        return [trees[key] for key in keys]
+        out = [trees[key] for key in keys]
+        if keys[0].stage == "train":
+            check_scored(self.store, keys, out)
+        elif starts and not any(kind in ("eval", "train") for kind, _, _ in self.rows):
+            check_first(self.store, keys, out)
+        return out
 
     def _learn(self, trees: Sequence[Tree], step: int) -> None:
         """Credit the trees and step on those that have a scored leaf."""
@@ -332,11 +338,7 @@ class Run:
             aged = {"stale": stale, "age": staleness(trees, self.policies)}
         scored = [tree for tree in trees if any(v is not None for v in tree.columns["reward"])]
         if not scored:
-            errors = [tree.nodes[i].error for tree in trees for i in tree.leaves()]
-            raise ProgramError(
-                f"no run of a whole step was scored ({len(errors)} runs); the first:"
-                f" {next(filter(None, errors), 'the checker gave no verdict')}"
-            )
+            raise unscored(trees)
         credit_step(scored, self.recipe.reward, self.plan.credit)
         self.told = {**self.policies.step(scored, step), **aged}
         self.gap.look(self.told, step)
@@ -378,7 +380,8 @@ class Run:
         after = {"start": "before training", "warm start": "after the warm start"}
         when = after.get(stage, f"after {step} steps")
         name, value = named(row)
-        self.watch.say(f"Held-out {name} {when}: {value} of {row['count']}", "bold")
+        fell = f"; {failed_of(row)}" * bool(row["failed"])
+        self.watch.say(f"Held-out {name} {when}: {value} of {row['count']}{fell}", "bold")
         self.folder.report(self.policies.chats)
 
     def _checkpoint(self, step: int) -> None:
