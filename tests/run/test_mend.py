@@ -76,7 +76,7 @@ def keys(folder):
 def test_the_first_evaluation_stops_the_run_and_the_same_command_goes_on(job, tmp_path):
     code, said, _ = job("train", BROKEN)
     assert code == 2
-    assert f"all 3 episodes of the first evaluation failed: {CAUSE}" in said
+    assert f"the first evaluation: all 3 episodes failed: {CAUSE}" in said
     left, lost = keys(tmp_path)
     assert left == [] and lost["model_calls"] == 3  # paid all the same
     # other settings too: a run that has nothing yet has not begun
@@ -88,7 +88,7 @@ def test_the_first_evaluation_stops_the_run_and_the_same_command_goes_on(job, tm
 def test_the_first_step_stops_the_run_and_the_same_command_goes_on(job, tmp_path):
     words = ["--set", "run.eval_start=false"]
     code, said, _ = job("train", BROKEN, *words)
-    assert code == 2 and f"all 4 episodes of step 1 failed: {CAUSE}" in said
+    assert code == 2 and f"step 1: all 4 episodes failed: {CAUSE}" in said
     left, lost = keys(tmp_path)
     assert left == [] and lost["model_calls"] == 4
     assert job("train", "", *words, answer="'x'")[:2] == (0, "")
@@ -98,7 +98,7 @@ def test_a_step_without_a_reward_is_grown_again_too(job, tmp_path):
     words = ["--set", "run.eval_start=false"]
     line = "{}[task.id if ep.random().random() < 2 else 0]"  # another cause a task
     code, said, _ = job("train", line, *words)
-    assert code == 2 and ("whole step" in said or "step 1 failed" in said) and "mine.py:6" in said
+    assert code == 2 and ("whole step" in said or "step 1: all" in said) and "mine.py:6" in said
     assert keys(tmp_path)[0] == []
     assert job("train", "", *words, answer="'x'")[:2] == (0, "")
 
@@ -106,7 +106,7 @@ def test_a_step_without_a_reward_is_grown_again_too(job, tmp_path):
 @pytest.mark.parametrize(("command", "count"), [("label", 4), ("search", 3)])
 def test_the_first_tasks_stop_label_and_search(job, tmp_path, command, count):
     code, said, _ = job(command, BROKEN)
-    assert code == 2 and f"of the first {count} tasks failed: {CAUSE}" in said
+    assert code == 2 and f"no run of {count} tasks has a reward: all " in said and CAUSE in said
     assert keys(tmp_path)[0] == []
     answer = "next(iter(task.answer), 'x') if isinstance(task.answer, list) else task.answer"
     assert job(command, "", answer=answer)[:2] == (0, "")
@@ -114,7 +114,7 @@ def test_the_first_tasks_stop_label_and_search(job, tmp_path, command, count):
 
 def test_eval_tells_the_cause_and_keeps_the_trees(tmp_path, hornbeam, job):
     code, said, _ = job("eval", BROKEN)  # --out is the file of trees here
-    assert code == 2 and f"all 3 episodes of the evaluation failed: {CAUSE}" in said
+    assert code == 2 and f"the evaluation: all 3 episodes failed: {CAUSE}" in said
     lines = (tmp_path / "run").read_text().splitlines()
     assert [json.loads(line)["nodes"][-1]["error"] for line in lines] == [CAUSE] * 3
 

@@ -176,18 +176,16 @@ def eval_command(
     from hornbeam.stats import named
 
     made = planned(told, path.parent)
-    from hornbeam.failures import one_cause
     from hornbeam.run.evaluate import evaluate
-    from hornbeam.run.figures import failed_of
-    from hornbeam.run.mend import all_failed
+    from hornbeam.run.mend import all_failed, failed_of
 
     trees, result = asyncio.run(evaluate(told, made))
     if out is not None:
         from hornbeam.treefile import write_trees
 
         write_trees(trees, out)
-    if one_cause(trees):
-        raise ProgramError(all_failed(trees, "the evaluation"))
+    if fell := all_failed(trees):
+        raise ProgramError(f"the evaluation: {fell}")
     if as_json:
         typer.echo(json.dumps(result))
         return

@@ -8,6 +8,7 @@ from typing import Any
 
 from hornbeam.ledger import Ledger
 from hornbeam.run.figures import measure
+from hornbeam.run.mend import why
 from hornbeam.run.order import tree_seed
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.wire import Plan, World, load_policies
@@ -35,4 +36,4 @@ async def evaluate(
             trees = await world.grower(ledger, None, greedy=True).grow_all(starts)
         finally:
             await world.aclose()
-    return trees, {**measure(trees), "costs": ledger.take(), **policies.served}
+    return trees, {**measure(trees), **why(trees), "costs": ledger.take(), **policies.served}

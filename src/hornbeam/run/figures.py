@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hornbeam.credit import mixed
-from hornbeam.failures import causes, failed
+from hornbeam.failures import failed
 from hornbeam.run.anchored import own_rewards
+from hornbeam.run.mend import why
 from hornbeam.score import delegation_figures
 from hornbeam.score.rules import DelegationReward
 from hornbeam.tree import INJECTED, Tree
@@ -23,13 +24,13 @@ def grown_figures(
     groups = mixed(trees, parts)
     leaves = [(tree, i) for tree in trees for i in tree.leaves()]
     rewards = [reward for tree in trees for reward in own_rewards(tree)]
-    errors = failed(trees)
+    errors = len(failed(trees))
     return {
         "reward": sum(rewards) / max(1, len(rewards)),
         "leaves": len(leaves),
-        "failed": len(errors),
-        **_why(errors),
-        "no_verdict": sum(t.columns["reward"][i] is None for t, i in leaves) - len(errors),
+        "failed": errors,
+        **why(trees),
+        "no_verdict": sum(t.columns["reward"][i] is None for t, i in leaves) - errors,
         "unanswered": unanswered(trees),
         "cut_off": cut_share(trees),
         "forks": forked(trees),
@@ -84,28 +85,17 @@ def measure(trees: Sequence[Tree], delegation: DelegationReward | None = None) -
     Where a reward is neither 0 nor 1 that is no accuracy, and `figure` says what it is.
     """
     rewards = [tree.columns["reward"][i] for tree in trees for i in tree.leaves()]
-    errors = failed(trees)
+    errors = len(failed(trees))
     return {
         "accuracy": sum(r for r in rewards if r is not None) / len(rewards),
         "count": len(rewards),
-        "failed": len(errors),
-        **_why(errors),
-        "no_verdict": sum(r is None for r in rewards) - len(errors),
+        "failed": errors,
+        "no_verdict": sum(r is None for r in rewards) - errors,
         "unanswered": unanswered(trees),
         "cut_off": cut_share(trees),
         **delegated(trees, delegation),
         **({} if {*rewards} <= {None, 0.0, 1.0} else {"figure": "mean reward"}),
     }
-
-
-def _why(errors: Sequence[str]) -> dict[str, str]:
-    """The cause of failures, for people; no key where nothing failed."""
-    return {"failure": causes(errors)} if errors else {}
-
-
-def failed_of(row: Mapping[str, Any]) -> str:
-    """Failures of an evaluation in words, "3 of 40 failed: ZeroDivisionError at mine.py:12"."""
-    return f"{row['failed']} of {row['count']} failed: {row['failure']}" if row["failed"] else ""
 
 
 def delegated(trees: Sequence[Tree], how: DelegationReward | None) -> dict[str, float]:

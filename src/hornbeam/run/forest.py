@@ -96,7 +96,7 @@ class Ground:
             keys = [key for key, _ in part]
             kept([(key, tree, ledgers[key].totals) for key, tree in zip(keys, grown)])
             if alone and not first:
-                check_first(self.store, keys, grown, f"the first {len(keys)} tasks")
+                check_first(self.store, keys, grown, f"no run of {len(keys)} tasks has a reward")
             done += len(part)
             self.watch.step(done, "", f"{what}: {done}/{of}")
         self.store.set(f"growing/{stage}", False)

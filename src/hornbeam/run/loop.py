@@ -29,11 +29,11 @@ from hornbeam.run.board import Board
 from hornbeam.run.costs import paid, redone, spent, trainer_costs
 from hornbeam.run.crew import fleet_of
 from hornbeam.run.engines import check_trains
-from hornbeam.run.figures import GapWarning, failed_of, grown_figures, measure, unmixed_warning
+from hornbeam.run.figures import GapWarning, grown_figures, measure, unmixed_warning
 from hornbeam.run.files import needed_columns, trains_on_anchors
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
-from hornbeam.run.mend import check_first, check_scored, unscored
+from hornbeam.run.mend import check_first, check_scored, failed_of, unscored, why
 from hornbeam.run.order import task_at, tree_seed
 from hornbeam.run.policies import Member
 from hornbeam.run.recipe import Recipe, SftStage
@@ -374,7 +374,7 @@ class Run:
         grown = await self._grow_keys(self.looker, keys, tasks)
         await self.policies.load()
         told = measure(grown, self.recipe.reward.delegation)
-        told |= redone(self.store, (trees,), step)
+        told |= why(grown) | redone(self.store, (trees,), step)
         row = {"kind": "eval", "stage": stage, "step": step, **told}
         self._metric({**row, "seconds": round(self.ledger.seconds, 3)})
         after = {"start": "before training", "warm start": "after the warm start"}

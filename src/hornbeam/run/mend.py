@@ -1,11 +1,15 @@
-"""Stops a job whose first episodes all failed: what they grew is forgotten, to be grown again."""
+"""What is told of failed episodes; and a job stops whose first ones all failed.
+
+What those grew is forgotten, to be grown again once the program is mended.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hornbeam.errors import ProgramError
-from hornbeam.failures import failed, one_cause
+from hornbeam.failures import causes, failed, one_cause
 from hornbeam.store import Store, TreeKey
 from hornbeam.tree import Tree
 
@@ -16,19 +20,21 @@ NAMES = {"measure": "the measure of the tasks", "anchor": "the anchors' estimate
 def check_first(
     store: Store, keys: Sequence[TreeKey], trees: Sequence[Tree], what: str = ""
 ) -> None:
-    """Raise `ProgramError` where all episodes failed for one cause; their trees are forgotten."""
-    error = one_cause(trees)
-    if error:
+    """Raise `ProgramError` where all episodes failed for one cause; their trees are forgotten.
+
+    `what` they are is said first.
+    """
+    if told := all_failed(trees):
         forget(store, keys)
         what = what or NAMES.get(keys[0].stage, "the first evaluation")
-        raise ProgramError(f"{all_failed(trees, what)}; {AGAIN}")
+        raise ProgramError(f"{what}: {told}; {AGAIN}")
 
 
-def all_failed(trees: Sequence[Tree], what: str) -> str:
-    """That all episodes failed, and of what."""
-    errors = failed(trees)
-    count = f"all {len(errors)} episodes" if len(errors) > 1 else "the one episode"
-    return f"{count} of {what} failed: {errors[0]}"
+def all_failed(trees: Sequence[Tree]) -> str:
+    """That all episodes failed, and of what one cause; "" where not."""
+    error, count = one_cause(trees), len(failed(trees))
+    whole = f"all {count} episodes" if count > 1 else "the one episode"
+    return f"{whole} failed: {error}" if error else ""
 
 
 def check_scored(store: Store, keys: Sequence[TreeKey], trees: Sequence[Tree]) -> None:
@@ -44,6 +50,17 @@ def unscored(trees: Sequence[Tree]) -> ProgramError:
     ends = sum(len(tree.leaves()) for tree in trees)
     first = next(iter(failed(trees)), "the checker gave no verdict")
     return ProgramError(f"no run of a whole step was scored ({ends} runs); the first: {first}")
+
+
+def why(trees: Sequence[Tree]) -> dict[str, str]:
+    """The cause of failures, for people; no key where nothing failed."""
+    told = causes(failed(trees))
+    return {"failure": told} if told else {}
+
+
+def failed_of(row: Mapping[str, Any]) -> str:
+    """Failures of an evaluation in words, "3 of 40 failed: ZeroDivisionError at mine.py:12"."""
+    return f"{row['failed']} of {row['count']} failed: {row['failure']}" if row["failed"] else ""
 
 
 def forget(store: Store, keys: Sequence[TreeKey]) -> None:
