@@ -33,7 +33,7 @@ from hornbeam.run.figures import GapWarning, grown_figures, measure, unmixed_war
 from hornbeam.run.files import needed_columns, trains_on_anchors
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
-from hornbeam.run.mend import check_first, check_scored, failed_of, unscored, why
+from hornbeam.run.mend import check_grown, failed_of, unscored, why
 from hornbeam.run.order import task_at, tree_seed
 from hornbeam.run.policies import Member
 from hornbeam.run.recipe import Recipe, SftStage
@@ -324,10 +324,8 @@ class Run:
         trees.update({key: tree for (key, _), tree in zip(starts, grown)})
         self.store.flush()
         out = [trees[key] for key in keys]
-        if keys[0].stage == "train":
-            check_scored(self.store, keys, out)
-        elif starts and not any(kind in ("eval", "train") for kind, _, _ in self.rows):
-            check_first(self.store, keys, out)
+        begun = not starts or any(kind in ("eval", "train") for kind, _, _ in self.rows)
+        check_grown(self.store, keys, out, begun)
         return out
 
     def _learn(self, trees: Sequence[Tree], step: int) -> None:

@@ -17,6 +17,14 @@ AGAIN = "nothing of it is kept: mend that and run the same command again"
 NAMES = {"measure": "the measure of the tasks", "anchor": "the anchors' estimate"}  # of stages
 
 
+def check_grown(store: Store, keys: Sequence[TreeKey], trees: Sequence[Tree], begun: bool) -> None:
+    """Of trees that training grew: those of a step are looked at, others until it has `begun`."""
+    if keys[0].stage == "train":
+        check_scored(store, keys, trees)
+    elif not begun:
+        check_first(store, keys, trees)
+
+
 def check_first(
     store: Store, keys: Sequence[TreeKey], trees: Sequence[Tree], what: str = ""
 ) -> None:
