@@ -8,10 +8,15 @@ import warnings
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 import hornbeam as hb
 from hornbeam import notebook
+from hornbeam.chat import ByteChat
 from hornbeam.engine.base import Completion, Request
+from hornbeam.engine.http import HttpEngine
+from hornbeam.engine.local import LocalEngine
+from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import ArgumentError, DataError, RecipeError, ScoreError, SettingError
 from hornbeam.program import ProgramError
 from hornbeam.tree import Call, ids
@@ -149,6 +154,11 @@ WRONG = {
         (lambda: hb.Scripted(lambda prompt: "2"), ArgumentError, "when called with 2"),
         (lambda: hb.Scripted(async_score), ArgumentError, "it is async: write a plain def"),
         (lambda: hb.Scripted("2", logprob="no"), ArgumentError, "logprob takes a number"),
+        (
+            lambda: hb.Scripted("2", object()),
+            ArgumentError,
+            "chat takes a chat, not an object: Temp",
+        ),
         (lambda: hb.Scripted("2", context="8k"), ArgumentError, "context takes a number of tokens"),
     ],
     "Speaker": [
@@ -208,6 +218,23 @@ ELSEWHERE = {
     "Task": "any JSON may stand in a file; growth checks it",
     "calculate": "tells the agent, by a text",
 }
+
+
+ENGINES = [
+    (lambda: LocalEngine("smollm2-135m", ByteChat()), "a causal LM of tran.*'smollm2-135m'"),
+    (lambda: LocalEngine(torch.nn.Linear(2, 2), object()), "LocalEngine takes a chat, not an obj"),
+    (lambda: LocalEngine(torch.nn.Linear(2, 2), ByteChat), "a chat, not the class ByteChat"),
+    (lambda: HttpEngine("http://localhost:1/v1", ByteChat()), "takes HttpSettings.url.*the text"),
+    (lambda: HttpEngine(HttpSettings(url="http://localhost:1/v1"), None), "a chat, not None"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(ENGINES)))
+def test_engines_refuse_in_one_line_too(number):
+    make, says = ENGINES[number]
+    with pytest.raises(ArgumentError, match=says) as caught:
+        make()
+    assert "\n" not in str(caught.value)
 
 
 def test_every_public_name_has_its_wrong_use():
@@ -380,6 +407,13 @@ def test_a_notebook_shows_a_tree_as_well_formed_xml_that_stands_alone(credited):
     assert not {"href", "src", "onload"} & {k for e in root.iter() for k in e.attrib}
     assert "url(" not in picture and "@import" not in picture
     assert "alert(1)" in "".join(root.itertext())
+
+
+def test_a_tree_as_text_holds_nothing_that_a_terminal_obeys():
+    """Nor what print cannot encode."""
+    text = hb.tree_text(hostile())
+    assert all(line.isprintable() for line in text.split("\n")) and text.encode()
+    assert "<script>alert(1)</script>" in text
 
 
 def test_the_rules_of_a_picture_touch_no_other():

@@ -83,6 +83,8 @@ def grow_trees(
 ) -> list[Tree]:
     """One grown tree for each task, in canonical order, scored into column "reward".
 
+    Equal seeds give equal samples: in a loop every call takes a `seed` of its own.
+
     `agents` says which engine speaks under which name, `strategy` where trees grow (8 independent
     episodes by default). Works inside a running event loop too, as notebooks have one. Raises
     `BudgetSpent`, `ArgumentError` for what it does not take; failures of single episodes stand at

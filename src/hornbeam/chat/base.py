@@ -76,6 +76,16 @@ class Chat(Protocol):
         ...
 
 
+def check_chat(value: Any, where: str) -> Chat:
+    """The value, if it is a chat."""
+    parts = "render", "encode", "decode", "text", "ends"
+    if isinstance(value, type) or not all(hasattr(value, name) for name in parts):
+        error = wrong(where, "a chat", value)
+        raise error.hint("TemplateChat(tokenizer, name) makes one of a tokenizer")
+    chat: Chat = value
+    return chat
+
+
 @lru_cache(maxsize=4096)  # a conversation that grows says the same messages again
 def _bytes(text: str) -> array[int]:
     """A text's bytes as ids, not to be changed."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hornbeam.chat import Chat
+from hornbeam.chat import Chat, check_chat
 from hornbeam.engine.base import Completion, LocalSettings, Request, Turnstile, Weights, room
 from hornbeam.engine.fingerprint import Fingerprint, marks
 from hornbeam.engine.network import Network
@@ -94,7 +94,7 @@ class LocalEngine:
         deterministic: bool = False,
         weights: Weights | None = None,
     ) -> None:
-        self.chat = chat
+        self.chat = check_chat(chat, "LocalEngine")
         self.settings = settings
         self.deterministic = deterministic
         self.version = 0

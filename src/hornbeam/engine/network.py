@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hornbeam.arguments import one_of
 from hornbeam.engine import masks
 from hornbeam.engine.context import context_of, vocabulary_of
 from hornbeam.engine.keep import Keep, Layout
@@ -51,6 +52,8 @@ class Network:
     """A `transformers` causal LM, plain or with LoRA, as arithmetic on what it keeps."""
 
     def __init__(self, model: Any) -> None:
+        kind = "a causal LM of transformers"
+        model = one_of(model, torch.nn.Module, "the local engine", kind)
         if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
             raise ModelError("the local engine runs LoRA, not prompt-learning adapters: use LoRA")
         self.model = model.get_base_model() if hasattr(model, "get_base_model") else model

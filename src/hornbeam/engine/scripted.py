@@ -21,7 +21,7 @@ from random import Random
 
 from hornbeam.arguments import function, is_async, list_of, mapping, one_of, wrong
 from hornbeam.brackets import stop_end
-from hornbeam.chat import ByteChat, Chat, end_of_answer
+from hornbeam.chat import ByteChat, Chat, check_chat, end_of_answer
 from hornbeam.engine.base import Completion, Request, Turnstile
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tree import floats
@@ -45,7 +45,7 @@ class Scripted:
         logprob: float | LogProbs = -1.0,
         context: int | None = None,
     ) -> None:
-        self.chat: Chat = chat or ByteChat()
+        self.chat: Chat = check_chat(chat, "Scripted: chat") if chat else ByteChat()
         self.version = 0
         self.turnstile = Turnstile()
         self._say = _speaker(say)

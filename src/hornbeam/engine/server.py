@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any, Generic, Protocol, TypeVar
 
-from hornbeam.chat import Chat
+from hornbeam.arguments import one_of
+from hornbeam.chat import Chat, check_chat
 from hornbeam.engine.base import Completion, Request, Turnstile
 from hornbeam.engine.replies import Said
 from hornbeam.engine.wire import Account, HttpSettings, Wire
@@ -44,7 +45,9 @@ class ServerEngine(ABC, Generic[A]):
     def __init__(
         self, settings: HttpSettings, chat: Chat, say: Callable[[str], None] = lambda line: None
     ) -> None:
-        self.settings, self.chat, self.say = settings, chat, say
+        where = type(self).__name__
+        self.settings = one_of(settings, HttpSettings, where, 'HttpSettings(url="http://...")')
+        self.chat, self.say = check_chat(chat, where), say
         self.version = 0
         self.turnstile = Turnstile()
         self.wire = Wire(settings, say)

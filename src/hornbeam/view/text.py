@@ -16,7 +16,7 @@ def tree_text(tree: Tree, width: int = 100) -> str:
     one_of(width, int, "tree_text: width", "a number of characters")
     earned, lead = credit(tree), {0: ""}
     question = first_line(str(tree.task.get("question", "")), max(width - 12, 20))
-    lines = [f"task {tree.task['id']}  {question}".rstrip()]
+    lines = [plain(f"task {tree.task['id']}  {question}".rstrip())]
     for i in preorder(tree)[1:]:
         parent = tree.nodes[i].parent
         last = tree.children(parent)[-1] == i
@@ -39,4 +39,9 @@ def _line(tree: Tree, i: int, earned: float | None, head: str, width: int) -> st
     said = first_line(
         node.error or node.text.strip() or called(node), max(width - len(label) - 2, 12)
     )
-    return f"{label}  {said}".rstrip()
+    return plain(f"{label}  {said}".rstrip())
+
+
+def plain(text: str) -> str:
+    """The text without what a terminal would obey, or could not encode."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
