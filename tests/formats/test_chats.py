@@ -7,7 +7,7 @@ import pytest
 from foreign_rows import SYSTEM, TOOLS, answer, asked, call, result, talk
 from hornbeam.chat import history, message_of
 from hornbeam.errors import DataError
-from hornbeam.formats import Forest, messages_of, read_runs
+from hornbeam.formats import Forest, read_runs
 from hornbeam.treefile import from_json, to_json
 
 OLD = call(2)["tool_calls"][0]["function"]
@@ -85,11 +85,12 @@ def test_equal_runs_count_as_often_as_there_are(tmp_path):
 def test_runs_of_one_task_need_not_begin_alike(tmp_path):
     """By an id: what they share stands at node 0, the rest before their first answers."""
     rows = [
-        {"task_id": 7, "messages": [SYSTEM, asked("2 + 2?"), answer("4")]},
-        {"task_id": 7, "messages": [SYSTEM, asked("What is 2 + 2?"), answer("4")]},
+        {"task_id": 7, "messages": [SYSTEM, asked("2 + 2?"), answer("4")], "answer": 4},
+        {"task_id": 7, "messages": [SYSTEM, asked("What is 2 + 2?"), answer("4")], "answer": 5},
     ]
     tree = tree_of(tmp_path, *rows)
     assert tree.task["id"] == 7 and tree.nodes[0].messages == (SYSTEM,)
+    assert tree.task["answer"] == 4 and tree.task["data"]["runs"][1]["answer"] == 5
     assert tree.nodes[2].messages == (asked("What is 2 + 2?"),)
     assert history(tree, 2) == [SYSTEM, asked("What is 2 + 2?")]
 
@@ -136,8 +137,8 @@ def test_several_answers_in_a_row_developers_and_what_is_only_shown(tmp_path):
     assert tree.nodes[2].messages == () and tree.task["data"]["tools"] == TOOLS
     assert tree.task["data"]["runs"][0]["after"] == [asked("Thanks.")]
     (run,) = runs_of(tmp_path, {"messages": rows})
-    assert [m.get("weight") for m in messages_of(run)] == [None, None, 0, None, None, None, None]
-    assert runs_of(tmp_path, {"messages": messages_of(run)})[0].messages == run.messages
+    assert [m.get("weight") for m in run.messages] == [None, None, 0, None, None, None, None]
+    assert runs_of(tmp_path, {"messages": run.messages})[0].messages == run.messages
 
 
 def test_prompt_and_completion(tmp_path):

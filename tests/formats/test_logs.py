@@ -1,5 +1,6 @@
 """Logs of verifiers, inspect_ai, agent-lightning and rLLM, in the shapes that they write."""
 
+import gzip
 import json
 
 import pytest
@@ -264,6 +265,21 @@ def test_formats_are_told_by_what_records_hold(tmp_path):
         with_broken = lines(tmp_path / "x.jsonl", record)
         with_broken.write_text("{\n" + with_broken.read_text("utf-8"), "utf-8")
         assert read_runs(with_broken)[0] == name  # the first record that is JSON says it
+
+
+def test_files_may_begin_with_a_mark_and_be_packed(tmp_path):
+    path = lines(tmp_path / "x.jsonl", {"messages": [asked(), answer("4")]})
+    text = path.read_text("utf-8")
+    path.write_text("\ufeff" + text.replace("\n", "\r\n"), "utf-8", newline="")
+    packed = tmp_path / "y.jsonl.gz"
+    packed.write_bytes(gzip.compress(text.encode()))
+    whole = tmp_path / "z.json.gz"
+    whole.write_bytes(gzip.compress(json.dumps([json.loads(text)], indent=1).encode()))
+    first, *others = [trees_of(each, "chats") for each in (path, packed, whole)]
+    assert all(other == first for other in others)
+    packed.write_bytes(gzip.compress(text.encode())[:-9])
+    with pytest.raises(DataError, match=r"y\.jsonl\.gz: cannot be read"):
+        read_runs(packed)
 
 
 def test_a_file_of_no_format_says_what_there_is(tmp_path):

@@ -56,6 +56,28 @@ def test_what_the_assistant_says_is_trained_and_nothing_else(tmp_path):
     assert "".join(text for text, _ in told(example, chat)) == whole.removesuffix("\n")
 
 
+def test_it_is_what_a_trainer_masks_that_goes_by_generation_marks(tmp_path):
+    """TRL trains what the template marks; transformers gives ids and mask of it."""
+    said = "{% generation %}{{ m['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}"
+    template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] =="
+        " 'assistant' %}" + said + "{% else %}{{ m['content'] + '<|im_end|>\n' }}{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    talked = [SYSTEM, asked(), answer("It is 4."), asked("Sure?"), answer("Yes.")]
+    chat = chat_of(template, blank="byte level")  # whose offsets are of each byte
+    (row,) = rows(tmp_path, {"messages": talked})
+    (example,) = examples(row, chat)
+    wanted = chat.tokenizer.apply_chat_template(
+        talked, return_dict=True, return_assistant_tokens_mask=True
+    )
+    found = json.loads(exact_line(example, "x"))
+    many = len(found["input_ids"])  # the line feed behind the last turn is left out
+    assert found["input_ids"] == wanted["input_ids"][:many]
+    assert found["assistant_masks"] == wanted["assistant_masks"][:many]
+    assert not any(wanted["assistant_masks"][many:]) and sum(found["assistant_masks"]) > 10
+
+
 def test_only_the_completion_and_what_has_weight_is_trained(tmp_path):
     chat = chat_of(CHATML)
     shown, row = rows(
@@ -172,3 +194,18 @@ GOOD = {"input_ids": [1, 2], "assistant_masks": [0, 1], "vocabulary": "x"}
 def test_rows_that_teach_nothing_or_are_wrong_are_named(tmp_path, record, why):
     with pytest.raises(DataError, match=f"set.jsonl, line 2: .*{why}"):
         rows(tmp_path, {"messages": [asked(), answer("4")]}, record)
+
+
+def test_a_row_that_cannot_be_taught_is_named_before_anything_is_paid(tmp_path, hornbeam, world):
+    """What the template of the tiny model has no place for: tools."""
+    path = tmp_path / "set.jsonl"
+    good, bad = {"messages": [asked(), answer("4")]}, {"messages": talk(), "tools": TOOLS}
+    path.write_text(json.dumps(good) + "\n\n" + json.dumps(bad) + "\n", "utf-8")
+    words = ["--set", f"sft.data={path}", "--out", tmp_path / "run"]
+    code, told, said = hornbeam("train", world.recipe, *words)
+    assert code == 2 and f"{path}, row 2: " in told and "leaves out the tools (add)" in told
+    assert "Held-out accuracy" not in said
+    path.write_text(json.dumps(good) + "\n", "utf-8")
+    more = ["--set", "run.steps=0", "--set", "run.eval_start=false"]
+    code, _, said = hornbeam("train", world.recipe, *words[:3], tmp_path / "other", *more)
+    assert code == 0 and f"Warm start on 1 answers of {path}" in said

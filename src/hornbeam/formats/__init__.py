@@ -6,6 +6,6 @@ a format holds is told in docs/formats.md. Nothing of these libraries is importe
 
 from hornbeam.formats.base import Options, Run, Sampled
 from hornbeam.formats.files import FORMATS, read_runs
-from hornbeam.formats.trees import Forest, messages_of
+from hornbeam.formats.trees import Forest
 
-__all__ = ["FORMATS", "Forest", "Options", "Run", "Sampled", "messages_of", "read_runs"]
+__all__ = ["FORMATS", "Forest", "Options", "Run", "Sampled", "read_runs"]

@@ -9,6 +9,7 @@ them. An .eval file is a ZIP archive of the same, by Zstandard since 2026; conte
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -53,7 +54,7 @@ def archived(path: Path) -> Iterator[tuple[str, Any]]:
             if "header.json" not in names:
                 raise DataError(f"{path}: the log is not whole: the run was still going on")
             head = json.loads(_member(archive, "header.json"))
-            for name in sorted(n for n in names if n.startswith("samples/")):
+            for name in sorted((n for n in names if n.startswith("samples/")), key=_natural):
                 where = f"{path}, {name}"
                 try:
                     sample = json.loads(_member(archive, name))
@@ -65,6 +66,11 @@ def archived(path: Path) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{path}: no such file") from error
     except (OSError, zipfile.BadZipFile, ValueError) as error:
         raise DataError(f"{path}: cannot be read as an .eval log: {error}") from error
+
+
+def _natural(name: str) -> list[Any]:
+    """For sorting: numbers in a name as numbers."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -52,8 +52,10 @@ class Conversation:
             calls = _calls(given, where)
             if calls:
                 message["tool_calls"] = [self._numbered(call) for call in calls]
-            if own and given.get("weight") != 0:  # 0: shown, not to be learned
+            if own and given.get("weight") != 0:
                 self.said.append(len(self.messages))
+            else:
+                message["weight"] = 0  # shown, not to be learned, as OpenAI's sets have it
         elif role == "tool":
             message["tool_call_id"] = self._answered(given, where)
             error = given.get("error")  # inspect_ai's

@@ -14,9 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hornbeam.chat import Message
 from hornbeam.chat.history import UNREAD
-from hornbeam.errors import DataError
 from hornbeam.formats.base import Run, Sampled
 from hornbeam.tree import Call, Node, Tree, floats, ids
 
@@ -68,16 +66,23 @@ def tree_of(runs: Sequence[Run], name: Any, agent: str) -> Tree:
     question = asked[-1] if asked else starts[0][-1]["content"]
     opening = starts[0][:count]
     answers = [run.answer for run in runs if run.answer is not None]
-    data: dict[str, Any] = {"runs": [run.data for run in runs]} if any(r.data for r in runs) else {}
     tools = next((run.tools for run in runs if run.tools), [])
+    task = {"id": name, "question": question, "answer": answers[0] if answers else None}
+    told = [{**run.data, **_else(run, task["answer"], tools)} for run in runs]
+    data: dict[str, Any] = {"runs": told} if any(told) else {}
     if tools:
         data["tools"] = tools
-    task = {"id": name, "question": question, "answer": answers[0] if answers else None}
     tree = Tree({**task, "data": data}, [Node(-1, messages=tuple(opening))])
     known: dict[tuple[int, str], int] = {}
     for episode, run in enumerate(runs):
         _grow(tree, run, episode, count, agent, known)
     return tree
+
+
+def _else(run: Run, answer: Any, tools: Sequence[Any]) -> dict[str, Any]:
+    """What a run says of its task that the others do not."""
+    out = {} if run.answer in (None, answer) else {"answer": run.answer}
+    return out if run.tools == tools else {**out, "tools": run.tools}
 
 
 def _grow(
@@ -154,14 +159,3 @@ def _answer(run: Run, node: Node) -> Any:
 
 def _plain(calls: Iterable[Call]) -> list[Any]:
     return [[call.tool, call.arguments, call.result] for call in calls]
-
-
-def messages_of(run: Run) -> list[Message]:
-    """The whole conversation as a line of a set has it: what is not the agent's has weight 0."""
-    if not run.messages:
-        raise DataError("the conversation is empty")
-    said = set(run.said)
-    return [
-        {**m, "weight": 0} if m["role"] == "assistant" and n not in said else m
-        for n, m in enumerate(run.messages)
-    ]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hornbeam.chat import TemplateChat
 from hornbeam.errors import DataError, ModelError
-from hornbeam.formats import Run, Sampled, messages_of
+from hornbeam.formats import Run, Sampled
 from hornbeam.run.select import Where
 from hornbeam.run.sftset import exact_line, told_of
 from hornbeam.run.wire import asked_and_said, examples
@@ -36,7 +36,7 @@ def set_lines(run: Run, chat: TemplateChat | None) -> Iterator[str]:
             yield exact_line(example, chat.fingerprint(), run.agent)
         return
     more = {"tools": run.tools, "agent": run.agent}
-    yield json_line({"messages": messages_of(run), **{k: v for k, v in more.items() if v}})
+    yield json_line({"messages": run.messages, **{k: v for k, v in more.items() if v}})
 
 
 def told_numbers(run: Run) -> dict[str, float]:

@@ -36,10 +36,10 @@ from hornbeam.run.guides import Guides
 from hornbeam.run.mend import check_grown, failed_of, unscored, why
 from hornbeam.run.order import task_at, tree_seed
 from hornbeam.run.policies import Member
-from hornbeam.run.recipe import Recipe, SftStage
-from hornbeam.run.sftset import Shown
+from hornbeam.run.recipe import Recipe
 from hornbeam.run.stages import STAGE as MEASURED
 from hornbeam.run.stages import Curriculum
+from hornbeam.run.warm import warm_start
 from hornbeam.run.watch import Watch, train_line
 from hornbeam.run.wire import (
     Load,
@@ -47,17 +47,15 @@ from hornbeam.run.wire import (
     World,
     bf16_is_slow,
     credit_step,
-    demonstrations,
-    examples,
     load_policies,
     model_folders,
-    spoken,
 )
 from hornbeam.score.judge import open_judges
 from hornbeam.search import Independent
 from hornbeam.stats import named
 from hornbeam.store import Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
+from hornbeam.train.sft import Example
 from hornbeam.tree import Tree
 
 STAGES = ("train", STAGE, MEASURED)  # of the trees that a step pays for
@@ -171,10 +169,13 @@ class Run:
             self.watch.say(f"Going on from the checkpoint after step {found.step}")
             return await self._again(found.step)
         await self.policies.load()
+        warm = warm_start(self.recipe, self.plan, self.shown, self.policies)
         if self.recipe.run.eval_start:
             await self._look("start", "start", 0)
-        if self.recipe.sft is not None:
-            self._warm_start()
+        if warm is not None:
+            self.watch.say(warm.told)
+            for member, given in warm.given:
+                self._show(member, given)
             await self.policies.load()
             self.policies.set_references()
             self._checkpoint(0)
@@ -209,25 +210,10 @@ class Run:
         """How many steps have been trained."""
         return sum(kind == "train" for kind, _, _ in self.rows)
 
-    def _warm_start(self) -> None:
-        """The supervised stage: demonstrations of the first training tasks, or a set's answers."""
-        stage, demonstrate = self.recipe.sft, self.plan.demonstration
-        assert stage is not None
-        if self.shown is not None:
-            shown, what = self.shown[: stage.count], f"answers of {stage.data}"
-        else:
-            assert demonstrate is not None
-            shown = [*demonstrations(self.plan.train.tasks, demonstrate, stage.count)]
-            what = "demonstrated tasks"
-        self.watch.say(f"Warm start on {len(shown)} {what}")
-        for member in self.policies:
-            self._show(member, shown, stage)
-
-    def _show(self, member: Member, shown: Sequence[Shown], stage: SftStage) -> None:
+    def _show(self, member: Member, given: Sequence[Example]) -> None:
         """The supervised stage of one policy, on what its agents are shown to say."""
-        chat, alone = member.engine.chat, len(self.policies) == 1
-        said = [spoken(turns, member, alone) for turns in shown]
-        given = [example for turns in said for example in examples(turns, chat)]
+        stage = self.recipe.sft
+        assert stage is not None
         total = -(-len(given) // stage.batch_size) * stage.epochs
         self.watch.begin(f"warm start {member.name}".strip(), total)
         for number, told in enumerate(member.policy.fit(given, stage)):
