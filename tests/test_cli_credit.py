@@ -108,7 +108,7 @@ def test_trees_of_failed_leaves_pass_with_a_note(tmp_path: Path) -> None:
     file.write_text(ONE + line([0], [None, None], id="failed"))
     done = run("grpo", file)
     assert done.exit_code == 0
-    assert done.stderr == ("hornbeam credit: 1 of 2 trees have no scored leaf and get no credit\n")
+    assert done.stderr == ("hornbeam: 1 of 2 trees have no scored leaf and get no credit\n")
     assert json.loads(done.stdout.splitlines()[1])["columns"]["advantage"] == [None, None]
 
 
@@ -142,7 +142,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(
     out.write_text("as it was\n")
     done = run(arguments[0], file, *arguments[1:], "--out", out)
     assert done.exit_code == 2 and done.stdout == ""
-    assert done.stderr.startswith("hornbeam credit: ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("hornbeam: ") and done.stderr.count("\n") == 1
     assert told in done.stderr
     assert out.read_text() == "as it was\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.jsonl", "trees.jsonl"]
@@ -151,7 +151,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     done = run("grpo", tmp_path / "none.jsonl")
     assert done.exit_code == 2
-    assert done.stderr.endswith("none.jsonl: cannot be read: No such file or directory\n")
+    assert done.stderr.endswith(f"none.jsonl: no such file in {tmp_path}\n")
 
 
 @pytest.mark.parametrize("out", ["no/such/folder/out.jsonl", ".", ""])

@@ -61,7 +61,7 @@ def test_it_says_what_it_wants(file, tmp_path):
     for which in ("21", "0", "q99", "train/1/0"):
         with pytest.raises(DataError, match=r"a number from 1 to 20, or the id .*'q0'"):
             view(file, "--tree", which)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such file in"):
         view(tmp_path / "none.jsonl")
     with pytest.raises(StoreError, match="is of run folders"):
         view(file, "--store", "sqlite:///x")

@@ -77,7 +77,7 @@ class Recipe(Settings):
         ("grow.kind = 'brunch'", "[grow] kind = 'brunch': did you mean 'branch'?"),
         (
             "search = {kind = 'independent', trunks = 3}",
-            "[search] has no key 'trunks': known: kind, n",
+            "[search] has no key 'trunks': did you mean 'trunks' of [grow]?",
         ),
         ("search.trunk = 3", "[search] has no key 'trunk': did you mean 'trunks'?"),
         ("grwo.kind = 'branch'", "no key 'grwo': did you mean 'grow'?"),

@@ -155,7 +155,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     "name, told",
     [
         ("smollm2-135", "did you mean 'smollm2-135m'?"),
-        ("nothing-like-it", "known names: smollm2-135m"),
+        ("nothing-like-it", "known: smollm2-135m"),
         ("smollm2-135m", "run `hornbeam models pull smollm2-135m`"),
         ("owner/name", "run `hornbeam models pull owner/name`"),
     ],

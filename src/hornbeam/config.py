@@ -15,28 +15,16 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from hornbeam.errors import RecipeError
-from hornbeam.settings import Settings, nearest
+from hornbeam.settings import Settings, expectation, led, models_in, names_at, nearest
 
 S = TypeVar("S", bound=Settings)
-
-_EXPECTED = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "string": "a string",
-    "list": "a list",
-    "tuple": "a list",
-    "set": "a list",
-    "dict": "a table",
-    "model": "a table",
-    "none": "nothing",
-}
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -145,8 +133,10 @@ def _line(problems: Sequence[_Problem], model: type[BaseModel]) -> str:
     table, key = ".".join(first.path[:-1]), first.path[-1] if first.path else ""
     place = f"[{table}] " if table else ""
     if first.kind == "extra_forbidden":
-        known = {name for p in problems for name in _known(model, p.loc[:-1])}
-        hint = nearest(key, known) if known else "it takes none"
+        known = {name for p in problems for name in names_at(model, p.loc[:-1])}
+        hint = _elsewhere(first.path, known, model) or (
+            nearest(key, known) if known else "it takes none"
+        )
         return f"{place}has no key {key!r}: {hint}" if place else f"no key {key!r}: {hint}"
     if first.kind == "missing":
         return f"{place}needs key {key!r}" if place else f"key {key!r} is missing"
@@ -159,48 +149,24 @@ def _line(problems: Sequence[_Problem], model: type[BaseModel]) -> str:
         return f"[{'.'.join(first.path)}] {name} = {tag!r}: {nearest(tag, tags)}"
     if first.kind in ("value_error", "assertion_error"):
         message = first.message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        return f"{'.'.join(first.path)}: {message}" if first.path else message
+        return led(".".join(first.path), message)
     told = f"{place}{key} = {_brief(first.input)}" if key else _brief(first.input)
-    expected = " or ".join(dict.fromkeys(_expected(p) for p in problems))
+    words = (expectation(p.kind, p.message, p.context, p.input) for p in problems)
+    expected = " or ".join(dict.fromkeys(words))
     return f"{told}: expected {expected}"
 
 
-def _expected(problem: _Problem) -> str:
-    if problem.kind == "literal_error":
-        told = str(problem.context["expected"])
-        if isinstance(problem.input, str):
-            close = nearest(problem.input, re.findall(r"'([^']*)'", told))
-            told += f" ({close})" if close.startswith("did") else ""
-        return told
-    word = problem.kind.split("_")[0]
-    if word in _EXPECTED and problem.kind.endswith(("_type", "_parsing", "_from_float")):
-        return _EXPECTED[word]
-    message = problem.message.removeprefix("Input should be ").removeprefix("Input should ")
-    return message[0].lower() + message[1:]
-
-
-def _known(model: type[BaseModel], loc: Sequence[Any]) -> set[str]:
-    """Names of the fields that the settings at this place of the model have."""
-    here = [model]
-    for part in loc:
-        fields = [m.model_fields[part] for m in here if part in m.model_fields]
-        if fields:
-            here = [inner for field in fields for inner in _models(field.annotation)]
-        else:  # a list's or table's entry, or the member of a union
-            here = [m for m in here if part == m.__name__ or part in _literals(m)] or here
-    return {name for m in here for name in m.model_fields}
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """All settings that an annotation holds."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models(inner)
-
-
-def _literals(model: type[BaseModel]) -> set[Any]:
-    return {value for f in model.model_fields.values() for value in get_args(f.annotation)}
+def _elsewhere(path: Sequence[str], known: set[str], model: type[BaseModel]) -> str:
+    """A hint where keys of other tables are nearer to this one than those that are `known` here."""
+    places: dict[str, list[str]] = {}
+    for table in set(model.model_fields) - {path[0]}:
+        inside = models_in(model.model_fields[table].annotation)
+        for name in {name for inner in inside for name in inner.model_fields}:
+            places.setdefault(name, []).append(f"[{table}]")
+    near = get_close_matches(path[-1], sorted(known.union(places)), n=1)
+    if not near or near[0] in known or get_close_matches(path[-1], known, n=1, cutoff=0.75):
+        return ""
+    return f"did you mean {near[0]!r} of {' or '.join(sorted(places[near[0]]))}?"
 
 
 def _brief(value: Any) -> str:

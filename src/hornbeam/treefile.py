@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from hornbeam.arguments import one_of, wrong
 from hornbeam.errors import DataError
+from hornbeam.places import check_file
 from hornbeam.settings import nearest
 from hornbeam.tree import Call, Column, Node, Tree, floats, ids
 from hornbeam.whole import whole_file
@@ -204,7 +205,7 @@ def read_records(source: str | Path | TextIO) -> Iterator[tuple[str, Any]]:
     """Where each line of a JSON-lines file stands ("file, line 3") and the JSON data it holds."""
     if isinstance(source, (str, Path)):
         try:
-            with open(source, encoding="utf-8") as stream:
+            with open(check_file(source), encoding="utf-8") as stream:
                 yield from read_records(stream)
         except OSError as error:
             raise DataError(f"{source}: cannot be read: {error.strerror or error}") from error

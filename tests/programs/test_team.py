@@ -237,7 +237,10 @@ TWO = agents(("solver", "1"), ("verifier", "2"))
             {"agents": TWO, "edges": [edge("solver > verifier", regex="a", contains="a")]},
             "give contains or regex, not both",
         ),
-        ({"agents": TWO, "edges": [{"from": "solver", "too": "verifier"}]}, "edges.0.to"),
+        (
+            {"agents": TWO, "edges": [{"from": "solver", "too": "verifier"}]},
+            "edges.0 has no setting 'too': did you mean 'to'?",
+        ),
         ({"agents": TWO, "final": "veri"}, "final: no agent 'veri': did you mean 'verifier'?"),
     ],
 )

@@ -37,7 +37,7 @@ def credit_command(
         lines = credited(name, sys.stdin if file == "-" else file, assignments(settings or []))
         write(lines, out)
     except HornbeamError as error:
-        typer.echo(f"hornbeam credit: {error}", err=True)
+        typer.echo(f"hornbeam: {error}", err=True)
         raise typer.Exit(2) from error
 
 
@@ -58,7 +58,7 @@ def credited(name: str, source: str | TextIO, settings: Mapping[str, Any]) -> li
     bare = sum(not tree.columns["leaves"][0] for tree in trees)
     if bare:
         told = f"{bare} of {len(trees)} trees have no scored leaf and get no credit"
-        typer.echo(f"hornbeam credit: {told}", err=True)
+        typer.echo(f"hornbeam: {told}", err=True)
     return [json_line({**record, "columns": tree.columns}) for record, tree in zip(records, trees)]
 
 

@@ -26,7 +26,7 @@ def pull_command(
         with console.status(f"Pulling {name}"):
             folder = models.pull(name, lambda stage: console.print(stage, style="dim"))
     except HornbeamError as error:
-        typer.echo(f"hornbeam models: {error}", err=True)
+        typer.echo(f"hornbeam: {error}", err=True)
         raise typer.Exit(2) from error
     typer.echo(str(folder))
 
@@ -39,7 +39,7 @@ def list_command(
     try:
         rows = table()
     except HornbeamError as error:
-        typer.echo(f"hornbeam models: {error}", err=True)
+        typer.echo(f"hornbeam: {error}", err=True)
         raise typer.Exit(2) from error
     if as_json:
         typer.echo(json.dumps(rows, indent=2))

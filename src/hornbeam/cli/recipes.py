@@ -31,6 +31,8 @@ def find(recipe: str) -> Path:
     if path.is_file():
         return path
     known = shipped()
+    if path.is_dir():
+        raise RecipeError(f"{recipe}: is a folder, a recipe is a TOML file")
     if recipe in known:
         return known[recipe]
     if path.suffix == ".toml" and (path.parent != Path(".") or path.stem not in known):
@@ -71,7 +73,10 @@ def copy_command(
         path = path / source.name
     if path.exists():
         raise RecipeError(f"{path} exists: name another file")
-    shutil.copyfile(source, path)
+    try:
+        shutil.copyfile(source, path)
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be written: {error.strerror or error}") from error
     typer.echo(str(path))
 
 

@@ -14,6 +14,7 @@ import typer
 from hornbeam.cli.credit import assignments, write
 from hornbeam.cli.runs import RecipeArgument, Sets, planned, quiet, stopped, threads
 from hornbeam.errors import DataError, RecipeError
+from hornbeam.places import check_file
 from hornbeam.search.chunk_labels import apply, chunk_label, methods
 from hornbeam.treefile import from_json, json_line, read_records
 
@@ -52,8 +53,7 @@ def search_command(
     watch = Watch(_console(as_json))
     command = "hornbeam " + " ".join(sys.argv[1:])
     if pool is not None:
-        if not pool.is_file():
-            raise DataError(f"{pool}: no such file: `hornbeam export` writes one")
+        check_file(pool, "`hornbeam export` writes one")
         quiet()
         threads(told.run.threads)
         with stopped():
@@ -174,8 +174,7 @@ def fit_command(
 
     found: list[Any] = []
     for path in trees:
-        if not path.is_file():
-            raise DataError(f"{path}: no such file: `hornbeam label` writes trees.jsonl")
+        check_file(path, "`hornbeam label` writes trees.jsonl")
         found += read_trees(path)
     quiet()
     threads(told.run.threads)

@@ -29,7 +29,7 @@ def serve_command(
 
     settings = build("engine", {"vllm": VllmSettings}, "vllm", assignments(sets or []))
     if find_spec("vllm") is None:
-        raise EngineError(f"hornbeam serve needs vLLM: {INSTALL}")
+        raise EngineError(f"serve needs vLLM: {INSTALL}")
     if host not in LOOPBACK:
         typer.echo(f"Who reaches {host}:{port} can change the weights that it serves.", err=True)
     command = serve.serve_command(models.obtain(model), settings, host=host, port=port)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hornbeam.errors import DataError
+from hornbeam.places import check_file
 
 KINDS = "trl, math-shepherd or prm800k"
 
@@ -29,8 +30,7 @@ def steps_command(
 
     if (to is None) == (kind is None):
         raise DataError(f"say --to or --from, and one of {KINDS}")
-    if not file.is_file():
-        raise DataError(f"{file}: no such file")
+    check_file(file)
     if kind is not None:
         chat = chat_of(model) if model else None
         odd: Counter[str] = Counter()

@@ -152,7 +152,7 @@ def _from_file(
         )
     for key in settings:
         if key not in more:
-            raise ProgramError(f"{here} has no setting {key!r}: {_hint(key, more)}")
+            raise ProgramError(f"{here} has no setting {key!r}: {_hint(key, [*more, 'name'])}")
     missing = [p.name for p in parameters[2:] if p.default is p.empty and p.name not in settings]
     if missing:
         raise ProgramError(f"{here} needs the setting {missing[0]!r}")

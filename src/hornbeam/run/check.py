@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from hornbeam import models
 from hornbeam.errors import RecipeError
 from hornbeam.run.ahead import check_ahead
-from hornbeam.run.choices import label_strategy
+from hornbeam.run.choices import keys_of, label_strategy
 from hornbeam.run.endpoints import folder_of
 from hornbeam.run.engines import check_trains, needs_folder
 from hornbeam.run.guides import TAKES, check_guide
@@ -54,7 +54,8 @@ def check_methods(recipe: Recipe) -> None:
     for method in recipe.search.methods:
         for _, settings in method.points():
             try:
-                strategy(method.strategy, **settings)
+                with keys_of(method):
+                    strategy(method.strategy, **settings)
                 chooser(method.choose)
             except RecipeError as error:
                 raise RecipeError(f"search method {method.name!r}: {error}") from error

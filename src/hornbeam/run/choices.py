@@ -5,18 +5,20 @@ What stands beside the name is checked by whoever makes the thing, before anythi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hornbeam.errors import RecipeError
+from hornbeam.errors import RecipeError, UnknownSetting
 from hornbeam.ledger import Budget
 from hornbeam.search import Strategy, strategy
 from hornbeam.search.chunk_labels import chunk_label
 from hornbeam.search.labels import MAS_MCTS
 from hornbeam.segment import Segmenter
-from hornbeam.settings import Settings
+from hornbeam.settings import Settings, nearest
 
 
 class Named(BaseModel):
@@ -27,6 +29,24 @@ class Named(BaseModel):
     def rest(self) -> dict[str, Any]:
         """The settings beside the name."""
         return dict(self.model_extra or {})
+
+
+@contextmanager
+def keys_of(choice: Named, place: str = "") -> Iterator[None]:
+    """Makes what a section names; a key of the section itself that is misspelt is told as such.
+
+    For all that is no key of the section is taken for a setting of what it names.
+    """
+    try:
+        yield
+    except UnknownSetting as error:
+        own = set(type(choice).model_fields)
+        for key in error.unknown:
+            near = get_close_matches(key, own.union(error.known), n=1)
+            if near and near[0] in own:
+                lead = f"{place} has " if place else ""
+                raise RecipeError(f"{lead}no key {key!r}: did you mean {near[0]!r}?") from error
+        raise
 
 
 class ProgramChoice(Named):
@@ -118,7 +138,10 @@ class SearchChoice(Settings):
         if len(set(names)) < len(names):
             raise ValueError("search.methods: every method needs a name of its own")
         if self.baseline and self.baseline not in names:
-            raise ValueError(f"search.baseline: no method {self.baseline!r} among {names}")
+            raise ValueError(
+                f"search.baseline = {self.baseline!r}: no such method:"
+                f" {nearest(self.baseline, names) if names else 'there is none'}"
+            )
         return self
 
 
@@ -183,12 +206,8 @@ class LabelChoice(Named):
     def _rule(self) -> Self:
         if self.chunk_label:
             chunk_label(self.chunk_label, **self.thresholds)
-            if self.strategy != "rollouts":
-                raise ValueError(
-                    "label.chunk_label goes by shares of rollouts: set label.strategy = 'rollouts'"
-                )
         elif self.thresholds:
-            raise ValueError("label.thresholds are those of a rule: name it as label.chunk_label")
+            raise ValueError("thresholds are those of a rule: name it as chunk_label")
         return self
 
     @property
@@ -202,11 +221,21 @@ def label_strategy(choice: LabelChoice) -> Strategy:
     settings = choice.rest()
     if choice.strategy == "mcts":
         settings = {**MAS_MCTS.model_dump(exclude_unset=True), **settings, "rollout": True}
-    if choice.chunk_label and settings.get("adaptive"):
+    if choice.strategy == "rollouts" and choice.chunk_label and settings.get("adaptive"):
         if "settles" in settings:
             raise RecipeError("label.settles: leave it out, label.chunk_label says it")
         settings |= {"settles": choice.chunk_label, "thresholds": choice.thresholds}
-    how = strategy(choice.strategy, **settings)
+    unfit = choice.chunk_label and choice.strategy != "rollouts"
+    try:
+        with keys_of(choice, "[label]"):
+            how = strategy(choice.strategy, **settings)
+    except UnknownSetting:
+        if not unfit:
+            raise
+    if unfit:
+        raise RecipeError(
+            "label.chunk_label goes by shares of rollouts: set label.strategy = 'rollouts'"
+        )
     if how.steps is not None and "reward" not in how.reads:
         raise RecipeError("label.strategy: one that goes by outcomes is wanted, as mcts")
     return how

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from hornbeam import models, places
 from hornbeam.credit import Method, method
 from hornbeam.errors import HornbeamError, RecipeError
+from hornbeam.run.choices import keys_of
 from hornbeam.run.endpoints import folder_of
 from hornbeam.run.engines import needs_folder
 from hornbeam.run.recipe import Recipe
@@ -49,6 +50,7 @@ def check_files(recipe: Recipe, base: Path, *by: str, deep: bool = False) -> lis
         except (HornbeamError, OSError) as error:
             wrong = str(error)
         if wrong:
+            wrong = wrong.removeprefix(f"{each.name}: ")
             told[each.by in ("", *by)].append(f"{each.key} = {json.dumps(each.name)}: {wrong}")
     if told[True]:
         raise RecipeError("\n".join(told[True]))
@@ -123,7 +125,8 @@ def needed_columns(recipe: Recipe, how: Method) -> list[str]:
 
 def _guides(recipe: Recipe) -> Iterator[Named]:
     """The models of guides; training reads those whose columns credit and rewards read."""
-    how = method(recipe.credit.method, **recipe.credit.rest())
+    with keys_of(recipe.credit, "[credit]"):
+        how = method(recipe.credit.method, **recipe.credit.rest())
     read: set[str] = set()
     wanted = needed_columns(recipe, how) if recipe.run.steps else []
     while wanted:

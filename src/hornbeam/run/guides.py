@@ -128,7 +128,7 @@ def check_guide(column: str, choice: GuideChoice, recipe: Recipe) -> None:
     where = f"guides.{column}"
     for key in given:
         if key not in takes:
-            raise RecipeError(f"{where}: no setting {key!r}: {nearest(key, takes)}")
+            raise RecipeError(f"{where}: no setting {key!r}: {nearest(key, {'kind', *takes})}")
     if column == "reward":
         raise RecipeError(f"{where}: column 'reward' is the outcome's; name the guide otherwise")
     if choice.kind in ("prm", "orm") and not isinstance(given.get("model"), str):

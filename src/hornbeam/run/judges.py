@@ -136,10 +136,7 @@ def check_judge(where: str, given: Mapping[str, Any]) -> None:
     if not isinstance(endpoint, dict):
         raise RecipeError(f"{where}: endpoint: a table of a server's settings is wanted")
     server = server_of(f"{where}.endpoint", model, endpoint)
-    try:
-        settings = judge_settings(values)
-    except RecipeError as error:
-        raise RecipeError(f"{where}: {error}") from error
+    settings = build(f"{where}:", {"judge": VerdictSettings}, "judge", values)
     if settings.soft and isinstance(server, ChatSettings):
         raise RecipeError(
             f'{where}: soft verdicts want log-probs, which a server of kind = "chat" does not tell:'

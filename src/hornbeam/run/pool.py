@@ -16,7 +16,7 @@ from typing import Any
 from hornbeam.engine.server import served
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.ledger import NO_BUDGET, Entry
-from hornbeam.run.choices import MethodChoice
+from hornbeam.run.choices import MethodChoice, keys_of
 from hornbeam.run.guides import Guides
 from hornbeam.run.lacking import NO_LOGPROBS, LeftOut, told, untold_of
 from hornbeam.run.readout import Costs, Json, Point, read_point, search_table, until
@@ -162,9 +162,10 @@ def _readers(recipe: Recipe) -> list[Reader]:
     """Every point of the recipe's methods. Raises `RecipeError` naming the method."""
     made = []
     for method in recipe.search.methods:
-        for label, settings in method.points():
-            made.append(Reader(method, label, strategy(method.strategy, **settings)))
         try:
+            with keys_of(method):
+                for label, settings in method.points():
+                    made.append(Reader(method, label, strategy(method.strategy, **settings)))
             chooser(method.choose)
         except RecipeError as error:
             raise RecipeError(f"search method {method.name!r}: {error}") from error

@@ -185,7 +185,9 @@ class EngineSettings(Named):
     def _known(self) -> Self:
         if self.kind == "local" and self.model_extra:
             key = min(self.model_extra)
-            raise ValueError(f'{key!r} is no setting of kind "local": {nearest(key, LOCAL)}')
+            raise ValueError(
+                f'{key!r} is no setting of kind "local": {nearest(key, ("kind", *LOCAL))}'
+            )
         return self
 
 

@@ -29,7 +29,7 @@ from hornbeam.engine.server import served
 from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Entry, Ledger
-from hornbeam.run.choices import MethodChoice
+from hornbeam.run.choices import MethodChoice, keys_of
 from hornbeam.run.forest import Forest
 from hornbeam.run.guides import Guides
 from hornbeam.run.lacking import (
@@ -105,7 +105,8 @@ def jobs(recipe: Recipe, marks: Mapping[str, str] = NO_MARKS) -> list[Job]:
     for method in recipe.search.methods:
         for label, settings in method.points():
             try:
-                out.append(_job(recipe, method, label, settings, marks))
+                with keys_of(method):
+                    out.append(_job(recipe, method, label, settings, marks))
             except RecipeError as error:
                 raise RecipeError(f"search method {method.name!r}: {error}") from error
     return sized(out)

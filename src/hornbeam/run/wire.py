@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from hornbeam import models, places
 from hornbeam.chat import Answers, Chat, Message, TemplateChat
 from hornbeam.credit import Method, credit, method
 from hornbeam.effects import Speaker
-from hornbeam.errors import DataError, ModelError, RecipeError
+from hornbeam.errors import DataError, ModelError, RecipeError, UnknownSetting
 from hornbeam.grow import Grower
 from hornbeam.ledger import Ledger
 from hornbeam.live import Keeper
@@ -20,6 +21,7 @@ from hornbeam.program import Program
 from hornbeam.programs import Demonstration, check_names, make_program
 from hornbeam.programs.load import load_module
 from hornbeam.programs.talk import Turn
+from hornbeam.run.choices import ToolChoice, keys_of
 from hornbeam.run.engines import check_speaks, engine_settings, needs_folder
 from hornbeam.run.files import check_files, needed_columns
 from hornbeam.run.recipe import Recipe
@@ -27,9 +29,10 @@ from hornbeam.run.sftset import Exact, Shown, Told
 from hornbeam.score import reward_parts, scope_rewards
 from hornbeam.score.rules import RewardSettings, RuleScorer, check_task, make_scorer
 from hornbeam.search import Independent, Strategy, strategy
+from hornbeam.settings import nearest
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.load import Loaded, check_apart, check_source, load_tasks
-from hornbeam.tools import tool_settings
+from hornbeam.tools import tool_settings, tools
 from hornbeam.train.sft import Example
 from hornbeam.tree import Tree
 from hornbeam.workers.local import LocalWorkers
@@ -65,11 +68,13 @@ def plan(recipe: Recipe, base: Path) -> Plan:
     check_speaks(recipe)
     check_files(recipe, base)
     told = recipe.program
-    program, demonstration = make_program(told.name, told.rest(), base)
+    with keys_of(told, "[program]"):
+        program, demonstration = make_program(told.name, told.rest(), base)
     check_names(told.name, told.rest(), recipe.agents, recipe.tools)
     tools = _tools(recipe, base)
     how = _credit(recipe)
-    grow = strategy(recipe.grow.strategy, **recipe.grow.rest())
+    with keys_of(recipe.grow, "[grow]"):
+        grow = strategy(recipe.grow.strategy, **recipe.grow.rest())
     for source in (*recipe.tasks.train, *recipe.tasks.eval):
         check_source(source)
     if not recipe.tasks.train:
@@ -100,7 +105,8 @@ def plan(recipe: Recipe, base: Path) -> Plan:
 
 def _credit(recipe: Recipe) -> Method:
     """The credit of a recipe. `RecipeError` where it reads what the recipe has not."""
-    how = method(recipe.credit.method, **recipe.credit.rest())
+    with keys_of(recipe.credit, "[credit]"):
+        how = method(recipe.credit.method, **recipe.credit.rest())
     if "format" in how.parts and recipe.reward.format is None:
         raise RecipeError("credit.weights.format: set reward.format, which says what good form is")
     for column in needed_columns(recipe, how):
@@ -136,21 +142,27 @@ def make_tools(recipe: Recipe, base: Path) -> dict[str, Callable[..., Any]]:
 
 def _tools(recipe: Recipe, base: Path) -> dict[str, Callable[[], Callable[..., Any]]]:
     """What makes the tools: all their settings are checked before one builds its index."""
-    return {n: _tool(n, choice.use, choice.rest(), base) for n, choice in recipe.tools.items()}
+    return {name: _tool(name, choice, base) for name, choice in recipe.tools.items()}
 
 
-def _tool(
-    name: str, use: str, settings: dict[str, Any], base: Path
-) -> Callable[[], Callable[..., Any]]:
+def _tool(name: str, choice: ToolChoice, base: Path) -> Callable[[], Callable[..., Any]]:
     """What makes a ready-made tool, or gives a function out of a file."""
-    file, colon, function = use.rpartition(":")
-    if not colon:
-        return tool_settings(use or name, **settings).beside(base).make
+    settings = choice.rest()
+    file, colon, function = choice.use.rpartition(":")
+    with keys_of(choice, f"[tools.{name}]"):
+        if not choice.use and name not in tools and settings:  # a misspelt use names no tool
+            hint = nearest(name, tools)
+            raise UnknownSetting(f"unknown tool {name!r}: {hint}", sorted(settings), [])
+        if not colon:
+            return tool_settings(choice.use or name, **settings).beside(base).make
     if settings:
         raise RecipeError(f"tools.{name}: a function takes no settings, {sorted(settings)} given")
-    found = getattr(load_module(places.find(file, base)), function, None)
+    module = load_module(places.find(file, base))
+    found = getattr(module, function, None)
     if not callable(found):
-        raise RecipeError(f"tools.{name}: {file} has no function {function!r}")
+        known = [n for n, v in vars(module).items() if inspect.isfunction(v)]
+        hint = nearest(function, known) if known else "there is none"
+        raise RecipeError(f"tools.{name}: {file} has no function {function!r}: {hint}")
     return lambda: found
 
 

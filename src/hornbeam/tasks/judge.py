@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hornbeam.errors import DataError, RecipeError
+from hornbeam.places import check_file
 from hornbeam.settings import Settings, nearest
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records
@@ -119,8 +120,7 @@ def judge_tasks(
 
 
 def _trees(path: Path, options: JudgeOptions, odd: Counter[str]) -> Iterable[Tree]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file: `hornbeam label` writes labelled trees")
+    check_file(path, "`hornbeam label` writes labelled trees")
     if options.format == "trees":
         return read_trees(path)
     if options.format == "processbench":

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from hornbeam.errors import DataError
+from hornbeam.places import check_file
 
 T = TypeVar("T")
 
@@ -90,11 +91,11 @@ def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    check_file(path)
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8") as file:
             yield from enumerate(file, 1)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
+        told = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read: {told}") from error
