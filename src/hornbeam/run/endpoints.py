@@ -71,7 +71,7 @@ def engine_at(
     say: Callable[[str], None] | None = None,
     base: Path = Path(),
 ) -> ServerEngine[Any]:
-    """What speaks through a server; `chat` is of its tokenizer, where its settings name none.
+    """What speaks through a server; `chat` is that of its model, else of the tokenizer named.
 
     `base` is the recipe's folder. Raises `RecipeError` where it is to be asked in ids and no
     tokenizer is known.
@@ -80,8 +80,8 @@ def engine_at(
     from hornbeam.engine.http import HttpEngine
 
     say = say or (lambda line: print(line, file=sys.stderr))
-    named = server.tokenizer
-    chat = chat_of(named, folder_of(named, base)) if named else chat
+    if chat is None and server.tokenizer:
+        chat = chat_of(server.tokenizer, folder_of(server.tokenizer, base))
     if isinstance(server, ChatSettings):
         return ChatEngine(server, chat, say)
     if chat is None:

@@ -8,11 +8,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hornbeam.chat import Chat, TemplateChat
+from hornbeam.chat import Chat, PieceChat, TemplateChat
 from hornbeam.engine.base import Engine, LocalSettings
 from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import RecipeError
-from hornbeam.run.endpoints import chat_of, engine_at
+from hornbeam.run.endpoints import chat_of, engine_at, folder_of
 from hornbeam.run.recipe import EngineSettings, Recipe
 from hornbeam.settings import Settings, build
 
@@ -104,13 +104,21 @@ def needs_folder(recipe: Recipe) -> bool:
     return how.kind not in AWAY or (how.kind == "http" and not how.rest().get("tokenizer"))
 
 
+def spoken_in(recipe: Recipe, name: str, folder: Path) -> Chat:
+    """The chat in which a policy's trees are kept, whose model lies in `folder` where one does."""
+    how = engine_settings(recipe.engine)
+    if recipe.engine.kind in AWAY and isinstance(how, HttpSettings) and how.tokenizer:
+        return chat_of(how.tokenizer, folder_of(how.tokenizer, recipe.base))
+    if recipe.engine.kind == "chat":
+        return PieceChat()
+    return chat_of(recipe.of(name).model.name, folder)
+
+
 def server_engine(recipe: Recipe, name: str, folder: Path) -> ServerEngine[Any]:
     """The server that speaks for a policy; of `folder` only the tokenizer is read."""
     how = engine_settings(recipe.engine)
     assert isinstance(how, HttpSettings)
-    own = needs_folder(recipe)
-    chat = chat_of(recipe.of(name).model.name, folder) if own else None
-    return engine_at(how, chat, base=recipe.base)
+    return engine_at(how, spoken_in(recipe, name, folder))
 
 
 def _vllm(recipe: Recipe, model: Any, chat: Chat, folder: Path, how: Any) -> Engine:

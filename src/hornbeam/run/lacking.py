@@ -103,6 +103,6 @@ def told(guides: Guides, column: str, trees: Sequence[Tree]) -> bool:
 
 
 def untold_of(choose: Chooser, trees: Sequence[Tree]) -> str:
-    """Why a choice cannot be read off grown trees, or ""."""
-    lacks = (untold(tree, leaf) for tree in trees for leaf in candidates(tree))
+    """Why a choice cannot be read off grown trees, or ""; be there an answer to choose or not."""
+    lacks = (untold(t, leaf) for t in trees for leaf in candidates(t) or t.leaves())
     return NO_LOGPROBS if choose.logprobs and any(lacks) else ""

@@ -12,12 +12,13 @@ from operator import eq, ge, gt, le, lt
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from hornbeam.chat import Chat, TemplateChat
+from hornbeam.chat import Chat
 from hornbeam.errors import DataError
 from hornbeam.programs import make_program
 from hornbeam.run.chunks import correct
+from hornbeam.run.engines import needs_folder, spoken_in
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import set_line
 from hornbeam.run.transcript import transcript
@@ -130,15 +131,14 @@ def met(tree: Tree, wheres: Sequence[Where]) -> list[int]:
 
 async def set_of(recipe: Recipe, base: Path, chosen: Sequence[Chosen], say: Say) -> list[str]:
     """The lines of an SFT set: every ask of these answers, its messages as the program put them."""
-    from transformers import AutoTokenizer
-
     program, _ = make_program(recipe.program.name, recipe.program.rest(), base)
     chats: dict[str, Chat] = {}
     with TemporaryDirectory() as scratch:
-        for name, folder in model_folders(recipe, Path(scratch) / "model", say).items():
-            tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-            part = recipe.of(name)
-            chats |= dict.fromkeys(part.agents, TemplateChat(tokenizer, part.model.name))
+        model = Path(scratch) / "model"
+        folders = model_folders(recipe, model, say) if needs_folder(recipe) else {}
+        for name in recipe.names:
+            chat = spoken_in(recipe, name, folders.get(name, Path()))
+            chats |= dict.fromkeys(recipe.of(name).agents, chat)
     lines = []
     for tree, leaf in chosen:
         turns = await transcript(program, recipe.limits, chats, tree, leaf)

@@ -26,4 +26,5 @@ def teacher_engine(how: AnchorChoice, own: Chat, device: str, say: Callable[[str
     server = endpoint(how)
     if server is None:
         return judge_engine(folder_of(how.teacher), device)
-    return engine_at(server, None if isinstance(server, ChatSettings) else own, say)
+    known = isinstance(server, ChatSettings) or server.tokenizer
+    return engine_at(server, None if known else own, say)
