@@ -51,7 +51,7 @@ class LittleServer:
     engine: object
     model: object = None  # where log-probs are of another scale
     manners: Manners = field(default_factory=Manners)
-    failures: list = field(default_factory=list)  # (status, headers, answer's JSON) or "drop"
+    failures: list = field(default_factory=list)  # (status, headers, JSON), "drop" or "pass"
     twist: object = None  # what becomes of the answer to a completion; a text is sent as it is
     seen: list = field(default_factory=list)  # bodies of completions
     aborted: int = 0
@@ -143,7 +143,8 @@ class LittleServer:
         how = self.manners
         if self.failures and path.endswith("/completions"):
             failure = self.failures.pop(0)
-            return (0, {}, None) if failure == "drop" else (*failure, {"error": "later"})[:3]
+            if failure != "pass":
+                return (0, {}, None) if failure == "drop" else (*failure, {"error": "later"})[:3]
         if how.key and headers.get("authorization") != f"Bearer {how.key}":
             return 401, {}, {"error": {"message": "Unauthorized"}}
         if path == "/v1/models":

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+import hornbeam as hb
 from hornbeam.chat import ByteChat, PieceChat, assistant, system, user
 from hornbeam.engine import wire
 from hornbeam.engine.base import Request, Sampling, check_trainable, tells_logprobs
@@ -209,3 +210,24 @@ def test_what_is_said_can_be_kept_in_the_ids_of_a_tokenizer():
     with served() as server:
         (answer,), _ = spoken(server, chat=ByteChat())
     assert answer.tokens == ByteChat().encode(answer.text) and len(answer.tokens) == 24
+
+
+def test_it_grows_trees_from_python():
+    async def run(task, ep):
+        first = await ep.ask("solver", [user(task.question)])
+        return (await ep.ask("solver", [user(task.question), assistant(first.text)])).text
+
+    with served() as server:
+        engine = ChatEngine(ChatSettings(url=server.url))
+        (tree,) = hb.grow_trees(
+            hb.program(run),
+            [hb.Task("t", "hello", answer="oak")],
+            agents={"solver": hb.Speaker(engine, Sampling(max_tokens=8))},
+            strategy=hb.Branch(trunks=2, nodes=1),
+            score=lambda task, answer: 1.0,
+        )
+        bodies = [body for body in server.seen if body["messages"][0]["content"] == "hello"]
+    assert len(tree.leaves()) == 4 and not any(node.error for node in tree.nodes)
+    second = [body["messages"][1] for body in bodies if len(body["messages"]) == 2]
+    texts = {tree.nodes[i].text for i in tree.children(0)}
+    assert {each["content"] for each in second} == texts and len(bodies) == 6

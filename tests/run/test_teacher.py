@@ -41,11 +41,19 @@ def taught(folder, recipe):
     return asyncio.run(Anchors(recipe, plan(recipe, folder), Silent()).go())
 
 
-@pytest.mark.parametrize(("gives_ids", "scored_by"), [(True, "teacher"), (False, "policy")])
-def test_a_server_teaches_and_training_finds_what_it_said(folder, gives_ids, scored_by, tmp_path):
-    manners = Manners(gives_ids=gives_ids)
-    with LittleServer(judge_engine(folder / "teacher"), manners=manners) as server:
-        recipe = recipe_of(folder, server.url, "anchor.endpoint.model=tiny")
+SERVERS = {
+    "ids": ({}, "http", "teacher"),
+    "text": ({"gives_ids": False}, "http", "policy"),
+    "chats": ({"chat_only": True}, "chat", "policy"),
+}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_teaches_and_training_finds_what_it_said(folder, server, tmp_path):
+    manners, kind, scored_by = SERVERS[server]
+    with LittleServer(judge_engine(folder / "teacher"), manners=Manners(**manners)) as server:
+        how = ("anchor.endpoint.model=tiny", f"anchor.endpoint.kind={kind}")
+        recipe = recipe_of(folder, server.url, *how, f"anchor.store={tmp_path / 'anchors'}")
         told = taught(folder, recipe)
         again = taught(folder, recipe)
     assert told["scored_by"] == [scored_by] and 0 < told["taught"] <= told["unsolved"]

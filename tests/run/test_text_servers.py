@@ -278,3 +278,104 @@ def test_soft_verdicts_are_refused_before_anything_is_paid(hornbeam, judged, ser
     code, err, _ = hornbeam("search", judged("soft = true\n"), "--out", tmp_path / "run")
     assert code == 2 and "soft verdicts want log-probs" in err.splitlines()[-1]
     assert not paid(server)
+
+
+def test_answers_that_a_server_gave_are_selected_in_its_own_chat(hornbeam, recipe, kind, tmp_path):
+    hornbeam("label", recipe(), "--out", tmp_path / "labels")
+    trees, out = tmp_path / "labels" / "trees.jsonl", tmp_path / "set.jsonl"
+    code, err, _ = hornbeam("select", trees, "--by", "all", "--where", "reward>=0", "--out", out)
+    assert code == 0, err
+    said = {row["text"] for row in map(json.loads, out.read_text().splitlines())}
+    assert said and said <= {"left", "middle", "right"}
+
+
+FITTED = """
+[fit]
+epochs = 1
+[[search.methods]]
+name = "best"
+choose = "best"
+n = 2
+[guides.value]
+kind = "prm"
+model = "PRM"
+"""
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_value_models_guide_where_ids_of_their_model_are_kept(
+    hornbeam, recipe, model, kind, named, tmp_path
+):
+    ids = ("--set", f"engine.tokenizer={model}") if named else ()
+    more = FITTED.replace("PRM", str(tmp_path / "prm"))
+    hornbeam("label", recipe(), *ids, "--out", tmp_path / "labels")
+    trees = tmp_path / "labels" / "trees.jsonl"
+    how = (recipe(), "--model", model, "--trees", trees, "--out", tmp_path / "prm")
+    code, err, _ = hornbeam("fit", *how)
+    kept = named or kind == "http"
+    assert (code == 0) == kept, err
+    if not kept:
+        line = err.splitlines()[-1]
+        assert code == 2 and "ids of another tokenizer" in line and "engine.tokenizer" in line
+        hornbeam("label", recipe(), "--set", f"engine.tokenizer={model}", "--out", tmp_path / "ids")
+        code, err, _ = hornbeam("fit", *how[:4], tmp_path / "ids" / "trees.jsonl", *how[5:])
+        assert code == 0, err
+    out = tmp_path / "run"
+    code, err, _ = hornbeam("search", recipe(more), *ids, "--out", out)
+    assert code == 0, err
+    result = json.loads((out / "search.json").read_text())
+    left = {row["method"]: row["why"] for row in result.get("left_out", ())}
+    assert ("best" in [m["name"] for m in result["methods"]]) == kept == ("best" not in left)
+    if not kept:
+        assert "name its folder as engine.tokenizer" in left["best"]
+        pool = hornbeam(
+            "search", recipe(more), "--pool", out / "pool.jsonl", "--json", "--out", out
+        )
+        assert pool[0] == 0 and "guides.value reads token ids of its own model" in pool[2]
+
+
+def test_a_search_that_was_stopped_goes_on(hornbeam, recipe, server, kind, tmp_path):
+    server.failures += ["pass"] * 16 + [(200, {}, {"error": {"code": 500}})] * 999
+    out, patience = tmp_path / "run", ("--set", "engine.patience=0.2")
+    code, err, _ = hornbeam("search", recipe(), *patience, "--out", out)
+    assert code == 2 and "patience = 0.2 s" in err.splitlines()[-1]
+    server.failures.clear()
+    code, err, _ = hornbeam("search", recipe(), *patience, "--out", out)
+    assert code == 0, err
+    again = json.loads((out / "search.json").read_text())
+    hornbeam("search", recipe(), "--out", tmp_path / "whole")
+    whole = json.loads((tmp_path / "whole" / "search.json").read_text())
+    for one, other in zip(again["methods"], whole["methods"], strict=True):
+        (a,), (b,) = one["points"], other["points"]
+        assert a["right"] == b["right"] and a["failed"] == 0
+        assert a["policy_tokens"] == b["policy_tokens"]
+
+
+def test_trees_are_scored_by_a_judge_behind_a_server(
+    hornbeam, recipe, judged, kind, server, model, tmp_path
+):
+    hornbeam("label", recipe(), "--out", tmp_path / "labels")
+    trees, out = tmp_path / "labels" / "trees.jsonl", tmp_path / "scored.jsonl"
+    ends = {"http": f'{{tokenizer="{model}"}}', "chat": '{kind="chat",model="tiny"}'}
+    how = ("--judge", server.url, "--set", f"endpoint={ends[kind]}")
+    for words in (how, ("--judge", judged(), "--column", "judge")):
+        code, err, _ = hornbeam("score", trees, *words, "--out", out)
+        assert code == 0, err
+        values = [v for tree in read_trees(out) for v in tree.columns["judge"]]
+        assert set(values) == {None, 1.0}
+
+
+def test_a_judge_behind_a_server_is_measured(hornbeam, server, kind, model, tmp_path):
+    row = {"id": "a", "problem": "2 + 2?", "steps": ["2 + 2 is 4", "So 4"], "label": -1}
+    data = tmp_path / "gsm8k.jsonl"
+    data.write_text(json.dumps({**row, "final_answer_correct": True}) + "\n")
+    end = f"endpoint.tokenizer={model}" if kind == "http" else "endpoint.kind=chat"
+    how = ("--judge", server.url, "--set", end, "--data", data, "--out", tmp_path / "said.jsonl")
+    code, err, said = hornbeam("eval", "processbench", *how, "--json")
+    assert code == 0, err
+    assert json.loads(said)["judge_tokens"] > 0 and len(paid(server)) == 0
+    (line,) = map(json.loads, (tmp_path / "said.jsonl").read_text().splitlines())
+    assert line["prediction"] == -1
+    how = ("--judge", tmp_path, "--set", "endpoint.model=x", "--data", data)
+    code, err, _ = hornbeam("eval", "processbench", *how)
+    assert code == 2 and "is not its address" in err

@@ -10,6 +10,7 @@ from typing import Any
 from hornbeam import models
 from hornbeam.errors import DataError, StoreError
 from hornbeam.run.judges import content
+from hornbeam.run.lacking import largest_id
 from hornbeam.run.policies import device
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.records import mark_of
@@ -53,6 +54,12 @@ def fit(
         seed=recipe.run.seed,
         device=device(recipe),
     )
+    if (largest := largest_id(usable)) >= model.vocabulary:
+        raise DataError(
+            f"the trees hold ids of another tokenizer ({largest}, and {model.name} knows"
+            f" {model.vocabulary}): grow them with this model, or on a server that chats with"
+            " engine.tokenizer = its folder"
+        )
     before = model.evaluate(kept_out, column, recipe.fit) if kept_out else {}
     updates = recipe.fit.epochs * -(-len(given) // recipe.fit.batch_size)
     watch.begin("fitting", updates)

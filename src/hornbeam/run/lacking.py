@@ -95,6 +95,12 @@ def all_tell(voices: Iterable[tuple[Engine, Sampling]]) -> bool:
     return all(tells_logprobs(engine, sampling) for engine, sampling in voices)
 
 
+def largest_id(trees: Iterable[Tree]) -> int:
+    """The largest token id of trees; 0 without any."""
+    parts = (part for t in trees for node in t.nodes for part in (node.prompt, node.tokens))
+    return max((max(part) for part in parts if part), default=0)
+
+
 def told(guides: Guides, column: str, trees: Sequence[Tree]) -> bool:
     """Whether grown trees hold the log-probs that the guide of a column reads, if it reads any."""
     if all(guides[c].kind != "likelihood" for c in with_parts(guides, [column])):

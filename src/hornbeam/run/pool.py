@@ -18,7 +18,7 @@ from hornbeam.errors import DataError, RecipeError
 from hornbeam.ledger import NO_BUDGET, Entry
 from hornbeam.run.choices import MethodChoice, keys_of
 from hornbeam.run.guides import Guides
-from hornbeam.run.lacking import NO_LOGPROBS, LeftOut, told, untold_of
+from hornbeam.run.lacking import NO_LOGPROBS, LeftOut, largest_id, told, untold_of
 from hornbeam.run.readout import Costs, Json, Point, read_point, search_table, until
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
@@ -192,7 +192,7 @@ def _unread(recipe: Recipe, trees: Sequence[Tree], reader: Reader) -> str:
 
 def _unjudged(guides: Guides, trees: Sequence[Tree], reader: Reader) -> str:
     """Why a guide cannot judge a pool, or ""."""
-    largest = max((max(node.tokens, default=0) for t in trees for node in t.nodes), default=0)
+    largest = largest_id(trees)
     for column in guides.needed(_missing(_columns(reader.method), trees)):
         if (size := getattr(guides[column], "vocabulary", None)) and largest >= size:
             return f"guides.{column} reads token ids of its own model, and the pool has others"
