@@ -5,6 +5,7 @@ import asyncio
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import RwkvConfig, RwkvForCausalLM
 
 import hornbeam as hb
 from hornbeam.engine.base import Request, Sampling
@@ -173,13 +174,25 @@ def test_weights_that_change_while_requests_run_fail_those():
         while not engine._running:
             await asyncio.sleep(0)
         written(model)
-        with pytest.raises(EngineError, match="weights changed while 1 requests were in flight"):
+        with pytest.raises(EngineError, match="weights changed while 1 requests ran: await them"):
             await job
         return await engine.generate(ASK)
 
     new = asyncio.run(scene())
     assert new.logprobs == run(LocalEngine(model, Chat()), ASK)[0].logprobs
     assert new.version == 1
+
+
+def test_what_a_forward_writes_to_its_own_weights_is_no_change():
+    """RWKV divides the weights of its later layers before it samples, and undoes it to train."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 4, "context_length": 64, "rescale_every": 2}
+    model = RwkvForCausalLM(RwkvConfig(vocab_size=256, attention_hidden_size=32, **shape))
+    engine = LocalEngine(model, Chat())
+    model.train()(torch.tensor([[5, 6, 7, 8]]))  # undone
+    (new,) = run(engine, ASK)
+    assert len(new.tokens) == 6 or new.finish == "stop"
+    assert run(engine, ASK)[0].computed == 0, "nor is it one for the next request"
 
 
 def test_a_copy_takes_up_what_was_trained_under_the_same_version():

@@ -203,6 +203,7 @@ class LocalEngine:
                     elif not self._running:
                         await self._free.wait()
                     self._round()
+                    self._fingerprint.settle()
             if not self.turnstile.sessions:
                 self._rest()
         except BaseException as error:
@@ -220,9 +221,7 @@ class LocalEngine:
         if not changed:
             return
         if running := len(self._running):
-            raise EngineError(
-                f"the weights changed while {running} requests were in flight: await them first"
-            )
+            raise EngineError(f"the weights changed while {running} requests ran: await them first")
         self._prefixes.clear()
         self._rest()
         self._fingerprint.take()
