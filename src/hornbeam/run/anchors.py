@@ -311,13 +311,13 @@ class Anchors:
         solved = self.how.solved
         engine = teacher_engine(self.how, self.chat, self.recipe.run.device, self.watch.say)
         try:
-            await engine.load(engine.version)
             make = partial(self._grower, engine=engine)
             other = Reference(self.ground, self.teacher, solved, make)
             left = list(tasks)
             for attempt in range(1, self.how.attempts + 1):
                 left = [task for task in left if not other.record(task).accuracy(solved)]
                 if left:
+                    await engine.load(engine.version)  # no prefix is kept from before
                     await other.run(f"the teacher's run {attempt}", left, attempt)
             make_one, exact = partial(self._grower, 1), self._exact(engine)
             school = School(self.ground, self.policy.causal, make_one, exact)

@@ -63,14 +63,19 @@ class Ground:
         kept: Callable[[Sequence[Grown]], None] = lambda grown: None,
     ) -> None:
         """Trees of a stage from where they start, the last of `of` trees; `kept` hears of them."""
-        stopped = bool(self.store.get(f"growing/{stage}", False))
-        if starts or stopped:
-            self.store.set(f"growing/{stage}", bool(starts))
-        if not starts:
-            return
         before: dict[str, list[Entry]] = {}
         for entry in self.store.entries(stage):
             before.setdefault(entry.tree, []).append(entry)
+        growing = self.store.get(f"growing/{stage}")
+        stopped = isinstance(growing, dict) and growing["what"] == what
+        # How many episodes every tree had when this growth began, be it before a stop.
+        had = {tree: 1 + max(entry.episode for entry in paid) for tree, paid in before.items()}
+        had = growing["had"] if stopped else had
+        if starts or stopped:
+            now = {"what": what, "had": had} if starts else None
+            self.store.set(f"growing/{stage}", now)
+        if not starts:
+            return
         ledgers: dict[TreeKey, Ledger] = {}
 
         def ledger(key: TreeKey) -> Ledger:
@@ -83,7 +88,9 @@ class Ground:
         grower = replace(make(), ledgers=ledger)
         if stopped:
             held = {key: self.store.read(key) for key in self.store.keys(stage)}
-            grower = replace(grower, before=Before.of(held, self.store.entries(stage)))
+            held |= {key: held[key]._replace(done=False) for key, _ in starts if key in held}
+            own = [e for es in before.values() for e in es if e.episode >= had.get(e.tree, 0)]
+            grower = replace(grower, before=Before.of(held, own))
         done, at_once = of - len(starts), self.recipe.run.at_once
         self.watch.begin(what, of, done)
         await self.world.policies.load()  # no prefix is kept from before
@@ -99,7 +106,7 @@ class Ground:
                 check_first(self.store, keys, grown, f"no run of {len(keys)} tasks has a reward")
             done += len(part)
             self.watch.step(done, "", f"{what}: {done}/{of}")
-        self.store.set(f"growing/{stage}", False)
+        self.store.set(f"growing/{stage}", None)
         self.watch.end()
 
     def add_seconds(self, name: str, seconds: float) -> None:
