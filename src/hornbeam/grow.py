@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from hornbeam.before import Before, read_before
+from hornbeam.before import Before, Read, costs
 from hornbeam.driver import Driver
 from hornbeam.effects import EpisodeEffects, Speaker
 from hornbeam.engine.base import Turnstile
 from hornbeam.errors import BudgetSpent
 from hornbeam.keys import Stored, TreeKey
-from hornbeam.ledger import Entry, Ledger, lost
+from hornbeam.ledger import Ledger
 from hornbeam.live import Keeper
 from hornbeam.program import Limits, Program
 from hornbeam.score.base import Guide, Scorer
@@ -124,7 +124,8 @@ class _Growth:
         self.ready = asyncio.Event()  # that is in node 0
         if self.tree.nodes[0].finish:
             self.ready.set()
-        self.read = {} if self.fresh else read_before(self.tree, grower.guides)
+        guides = [guide for guide in grower.guides if getattr(guide, "reads_ids", False)]
+        self.read = {guide.column: Read.of(self.tree, guide) for guide in guides}
 
     def live(self) -> EpisodeEffects:
         """The world outside this tree."""
@@ -249,24 +250,18 @@ class _Growth:
             return
         for guide in self.grower.guides:
             most, read = guide.most(self.tree, grown), self.read.get(guide.column)
-            if read is not None:
+            if read is not None and not self.fresh:
                 most = min(most, read.new([self.tree.sequence(i) for i in grown]))
-            ids = getattr(guide, "reads_ids", False)  # counts though all was kept: that is timing
+            ids = read is not None  # a call counts though all was kept: that is timing
             with self.ledger.reserve(tokens=most, calls=ids or most > 0) as room:
                 live.leave()
                 try:
                     said = await guide.judge(self.tree, grown)
                 finally:
                     live.enter()
-                fresh, node = said.tokens, self.tree.nodes[grown[-1]]
-                if read is not None:
-                    known = [i for i, v in zip(grown, said.values) if v is not None]
-                    fresh = min(fresh, read.read([self.tree.sequence(i) for i in known]))
-                paid = Entry(str(self.key), node.episode, node.turn, "scorer_tokens", fresh)
+                paid = costs(str(self.key), self.tree, grown, said, read, self.fresh)
                 if most or (ids and any(value is not None for value in said.values)):
-                    room.settle([paid._replace(kind="scorer_calls", amount=1), paid])
-                if again := said.tokens - fresh:
-                    self.ledger.enter([lost(paid._replace(amount=again))])
+                    room.settle([paid[0]._replace(kind="scorer_calls", amount=1), *paid])
             column = self.tree.column(guide.column)
             for i, value in zip(grown, said.values, strict=True):
                 column[i] = value

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hornbeam.before import Before
+from hornbeam.before import Before, Read
 from hornbeam.ledger import Entry, Ledger, lost
 from hornbeam.store import Store, Stored, TreeKey
 from hornbeam.tree import Node, Tree, ids
@@ -90,6 +90,13 @@ def test_what_is_run_again_after_a_stop_is_told_apart():
     assert before.again(ids([1, 2, 3, 9]), 1) == 0  # found in the cache, all but the last
     other = Before.of({KEY: Stored(tree, False, [])}, costs[:1])
     assert other.again(ids([1, 2, 3, 4, 5, 6]), 6) == 4  # call 2 found all of it: another paid
-    guide = Before()
-    assert guide.read([ids([1, 2]), ids([1, 2, 3])]) == 3
-    assert guide.new([ids([1, 2, 4])]) == 1
+
+
+def test_what_a_guide_reads_is_paid_by_the_first_episode_that_has_it_whoever_was_read_first():
+    read = Read()
+    assert read.read(1, [ids([1, 2]), ids([1, 2, 3])], 3) == (3, {})
+    assert read.new([ids([1, 2, 4])]) == 1
+    assert read.read(2, [ids([1, 2, 4])], 1) == (1, {})
+    assert read.read(0, [ids([1, 2, 4, 5])], 1) == (1, {1: 2, 2: 1})
+    assert read.read(3, [ids([1, 2, 4])], 9) == (0, {})
+    assert read.read(3, [ids([7, 8])], 0) == (0, {})  # what it did not run, it does not pay
