@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from hornbeam.cli.main import app
 from hornbeam.run.check import DEVICES
 from hornbeam.run.recipe import Recipe
 
@@ -116,10 +118,31 @@ def test_what_a_command_is_told_beside_the_recipe_is_checked_as_early(recipe):
         assert {*heavy} <= {"sqlalchemy"}, words  # a search keeps trees
 
 
+def test_a_model_that_nobody_has_is_told_before_torch_is_imported(recipe, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HORNBEAM_CACHE", str(tmp_path))
+    items = tmp_path / "items.jsonl"
+    item = {"id": "a", "problem": "?", "steps": ["b"], "label": -1, "final_answer_correct": True}
+    items.write_text(json.dumps(item) + "\n")
+    own = ["--set", "model.name=somebody/nothing"]
+    lines = [
+        [*typos.words(recipe, []), *own],
+        ["eval", str(recipe), *own],
+        ["label", str(recipe), *own],
+        ["eval", "processbench", "--data", str(items), "--model", "tinny"],
+        ["eval", "processbench", "--data", str(items), "--judge", "tinny"],
+        ["steps", str(items), "--out", "x", "--from", "prm800k", "--model", "tinny"],
+    ]
+    for words, (code, said, heavy) in zip(lines, commands(recipe.parent, lines), strict=True):
+        assert code == 2 and "hornbeam: " in said, (words, said)
+        assert not {*heavy} & {"torch", "transformers"}, (words, heavy)
+        assert "HF_HUB_OFFLINE is set" in said or own[0] not in words, said
+
+
 def test_help_and_the_package_are_there_without_slow_imports(recipe):
-    names = ["train", "eval", "search", "label", "anchor", "fit", "chunks", "select", "serve"]
-    names += ["credit", "steps", "view", "export", "doctor", "models", "recipes"]
-    lines = [["--help"], *([name, "--help"] for name in names)]
+    names = [name.split() for name in typer.main.get_command(app).commands]
+    assert ["eval", "processbench"] in names and ["train"] in names
+    lines = [["--help"], *([*name, "--help"] for name in names)]
     for words, (code, said, heavy) in zip(lines, commands(recipe.parent, lines), strict=True):
         assert (code, said, heavy) == (0, "", []), words
     code = f"import sys, hornbeam; print(sorted(set({HEAVY}) & set(sys.modules)))"

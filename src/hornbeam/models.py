@@ -118,6 +118,12 @@ def resolve(model: str | Path, made: Sequence[str] = ()) -> Path:
     return folder(name)
 
 
+def check_folder(folder: Path) -> None:
+    """Raise `ModelError` where a folder holds no model."""
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: no model there (no config.json); see `hornbeam models`")
+
+
 def obtain(model: str | Path, say: Say = print) -> Path:
     """Like `resolve`, but a model that can be pulled and is not here yet is pulled now."""
     name = str(model)

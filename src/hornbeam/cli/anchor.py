@@ -34,7 +34,7 @@ def anchor_command(
     from hornbeam.run import Watch
 
     watch = Watch(Console(stderr=as_json))
-    made = planned(told, base)
+    made = planned(told, base, pulls=False)
     from hornbeam.run.anchors import Anchors
 
     job = Anchors(told, made, watch)

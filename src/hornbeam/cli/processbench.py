@@ -13,6 +13,7 @@ import typer
 from hornbeam.cli.credit import write
 from hornbeam.cli.runs import quiet, stopped
 from hornbeam.errors import DataError, ModelError
+from hornbeam.models import check_folder
 from hornbeam.score.processbench import (
     Figures,
     Prediction,
@@ -226,6 +227,7 @@ def bench_of(
 
 def values_of(model: Path, solutions: Sequence[Solution], device: str | None) -> Values:
     """What a fitted model thinks of every step."""
+    check_folder(model)
     quiet()
     from hornbeam.chat import TemplateChat
     from hornbeam.score.prm import ValueGuide

@@ -96,11 +96,13 @@ def _start(told: Recipe, base: Path, folder: Path, policy: str | None, ranks: in
     The first makes what needs no weights, before all that is slow to import.
     """
     from hornbeam.run import Watch, plan
-    from hornbeam.run.check import check_training
+    from hornbeam.run.check import check_training, fetch
 
     check_training(told, policy)
     watch, several = Watch(), int(os.environ.get("WORLD_SIZE", "1")) > 1
     made = None if several and os.environ.get("RANK", "0") != "0" else plan(told, base)
+    if made is not None:
+        fetch(told, watch.say)
     quiet()
     from hornbeam.run.ranks import follow, launch, ranked
 
@@ -226,11 +228,14 @@ def export_command(
     typer.echo(f"{count} trees: {path}")
 
 
-def planned(told: Recipe, base: Path) -> Plan:
-    """What the recipe names, made; only then comes what is slow to import."""
+def planned(told: Recipe, base: Path, pulls: bool = True) -> Plan:
+    """What the recipe names, made, its models pulled; only then comes what is slow to import."""
+    from hornbeam.run.check import fetch
     from hornbeam.run.wire import plan
 
     made = plan(told, base)
+    if pulls:
+        fetch(told, lambda line: typer.echo(line, err=True))
     quiet()
     threads(told.run.threads)
     return made

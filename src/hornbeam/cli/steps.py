@@ -47,8 +47,8 @@ def chat_of(model: str) -> Any:
     from hornbeam.chat import TemplateChat
     from hornbeam.cli.runs import quiet
 
+    folder = Path(model) if Path(model).exists() else models.resolve(model)
     quiet()
     from transformers import AutoTokenizer
 
-    folder = Path(model) if Path(model).exists() else models.resolve(model)
     return TemplateChat(AutoTokenizer.from_pretrained(folder))

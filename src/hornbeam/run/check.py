@@ -46,6 +46,15 @@ def check(recipe: Recipe) -> None:
         endpoint(recipe.anchor)
 
 
+def fetch(recipe: Recipe, say: models.Say) -> None:
+    """Pull the models that are not here, or raise `ModelError` where nobody has one."""
+    if needs_folder(recipe):
+        for name in recipe.names:
+            own = recipe.of(name).model.name
+            if own != "tiny":
+                models.obtain(recipe.folder(own), say)
+
+
 def check_methods(recipe: Recipe) -> None:
     """`RecipeError` naming the method whose strategy, choice or settings are not known.
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from hornbeam import models
 from hornbeam.chat import TemplateChat
 from hornbeam.errors import ModelError, StoreError
-from hornbeam.models import quiet
+from hornbeam.models import check_folder, quiet
 from hornbeam.train import weights
 from hornbeam.train.settings import FitSettings
 from hornbeam.whole import whole_folder
@@ -54,8 +54,7 @@ def load(folder: Path) -> tuple[Any, Any, Card]:
     """
     from transformers import AutoTokenizer
 
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: no model there (no config.json); see `hornbeam models`")
+    check_folder(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:

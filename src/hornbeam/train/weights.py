@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from hornbeam.errors import ModelError, StoreError
+from hornbeam.models import check_folder
 from hornbeam.train.settings import LoraSettings
 
 NAMED = "; name others, such as lora.targets = ['q_proj', 'v_proj']"
@@ -24,8 +25,7 @@ def load(folder: Path) -> tuple[Any, Any]:
     """(causal LM in float32, tokenizer) of a folder; `ModelError` in one line where unfit."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: no model there (no config.json); see `hornbeam models`")
+    check_folder(folder)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True
