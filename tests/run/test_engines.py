@@ -172,7 +172,8 @@ def test_a_run_trains_on_what_its_server_says(made, tmp_path, server, restarts):
 def test_what_several_policies_ask_of_a_server_is_one_bill():
     how = HttpSettings(url="http://127.0.0.1:9/v1", sampled_price=1e6)
     policies = Policies.__new__(Policies)
-    policies.members = [SimpleNamespace(engine=HttpEngine(how, None)) for _ in range(2)]
+    chat = TemplateChat(tiny.tokenizer(), "tiny")
+    policies.members = [SimpleNamespace(engine=HttpEngine(how, chat)) for _ in range(2)]
     for n, member in enumerate(policies):
         member.engine.account.sampled_tokens = 2 + n
     bill = policies.served["servers"]["http://127.0.0.1:9/v1"]
