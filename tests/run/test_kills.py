@@ -20,11 +20,16 @@ KEY = TreeKey("train", 3, 0)
 
 
 @pytest.mark.timeout(300)
-def test_killed_at_writes(tmp_path):
+@pytest.mark.parametrize(
+    ("jobs", "how"),
+    [
+        (["fit", "label"], ["--every", "30", "--stride", "6", "--first", "2"]),
+        (["anchor"], ["--every", "6", "--first", "9"]),  # in the teacher's second attempt
+    ],
+)
+def test_killed_at_writes(tmp_path, jobs, how):
     told = tmp_path / "told.json"
-    jobs = ["fit", "label"]
-    how = ["--every", "30", "--stride", "6", "--first", "2", "--json", str(told)]
-    command = [sys.executable, str(BENCH), "--jobs", *jobs, *how]
+    command = [sys.executable, str(BENCH), "--jobs", *jobs, *how, "--json", str(told)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(told.read_text())
