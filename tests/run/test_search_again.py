@@ -86,6 +86,7 @@ def test_trees_that_were_begun_otherwise_go_on_so_and_it_is_said(world, tmp_path
     before = search(world, tmp_path / "run", {**BEAM, "first": "all"})
     again = search(world, tmp_path / "run", BEAM, watch=(watch := Silent()))
     assert figures(again) == figures(before)
+    assert watch.text.getvalue().startswith("Chat template of ")
     (told,) = (line for line in watch.text.getvalue().splitlines() if "first" in line)
     assert told == (
         "search method 'beam': its trees here were begun with first = \"all\", the only way"

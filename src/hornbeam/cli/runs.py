@@ -135,6 +135,7 @@ def _train(
     """Run the loop in this process; with a group, over its ranks."""
     from hornbeam.run import Run, load_policies
     from hornbeam.run.ranks import lead
+    from hornbeam.run.wire import say_templates
 
     for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
         watch.say(source)
@@ -145,8 +146,7 @@ def _train(
         from hornbeam.run.decoupled import Trainer
 
         run = Trainer(told, made, folder, watch, policy, group)
-    for line in dict.fromkeys(chat.about() for chat in run.policies.chats.values()):
-        watch.say(line)
+    say_templates(run.policies, watch.say)
     page = asyncio.run(run.go())
     watch.say(f"Weights: {folder / 'final' / (policy or '')}")
     watch.say(f"Report:  {page}")

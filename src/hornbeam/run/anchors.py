@@ -35,7 +35,7 @@ from hornbeam.run.records import Record, mark_of, mark_of_task, rewards_of
 from hornbeam.run.taught import School, Taught
 from hornbeam.run.teacher import endpoint, teacher_engine
 from hornbeam.run.watch import Watch
-from hornbeam.run.wire import Plan, World, load_policies, model_folder
+from hornbeam.run.wire import Plan, World, load_policies, model_folder, say_templates
 from hornbeam.search import Independent
 from hornbeam.store import Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
@@ -233,6 +233,7 @@ class Anchors:
                 self.mark = mark_of_reference(recipe, plan, folder)
                 self.teacher = teacher_mark(recipe, plan, folder)
                 policies = load_policies(self.recipe, Path(made) / "model", watch.say)
+                say_templates(policies, watch.say)
             (member,) = policies
             self.policy, self.chat = member.policy, member.engine.chat
             self.world = World.build(self.recipe, plan, policies)

@@ -22,7 +22,7 @@ from hornbeam.run.mend import check_first
 from hornbeam.run.order import tree_seed
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
-from hornbeam.run.wire import Plan, World, load_policies
+from hornbeam.run.wire import Plan, World, load_policies, say_templates
 from hornbeam.store import Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
@@ -146,6 +146,7 @@ class Forest(Ground):
         try:
             self.folder.hold_tasks(kind, (plan.train if kind == "training" else plan.eval).tasks)
             policies = load_policies(recipe, path / "model", watch.say)
+            say_templates(policies, watch.say)
             super().__init__(recipe, store, World.build(recipe, plan, policies), watch)
         except BaseException:
             store.close()

@@ -197,6 +197,12 @@ def load_policies(recipe: Recipe, folder: Path, say: Say, voice: Voice | None = 
     return Policies(recipe, model_folders(recipe, folder, say) if here else {}, voice)
 
 
+def say_templates(policies: Policies, say: Say) -> None:
+    """A line for each chat template: what it does with a conversation."""
+    for line in dict.fromkeys(chat.about() for chat in policies.chats.values()):
+        say(line)
+
+
 def model_folders(recipe: Recipe, folder: Path, say: Say) -> dict[str, Path]:
     """Where the model of each policy lies; those without one of their own share the recipe's."""
     out = {}
