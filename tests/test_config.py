@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, field_validator, model_validator
 
@@ -219,6 +219,5 @@ values = st.recursive(
 
 
 @given(st.dictionaries(keys, values, max_size=5))
-@settings(deadline=None)
 def test_toml_comes_back(data: dict[str, object]) -> None:
     assert tomllib.loads(to_toml(data)) == data

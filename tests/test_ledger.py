@@ -130,7 +130,7 @@ def test_the_sink_gets_all_of_it_wall_seconds_too() -> None:
 
 
 @given(st.integers(0, 200), st.integers(0, 2**32))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_no_budget_is_passed_with_many_calls_in_flight(limit: int, seed: int) -> None:
     ledger = Ledger(Budget(tokens=limit))
 

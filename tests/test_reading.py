@@ -173,7 +173,7 @@ def test_long_texts_are_read_at_once(text):
 PIECES = [*"1,./-−+e$%(){}#^_=: x", "12", "000", "\\frac", "\\times", "\\text{", "\\boxed{", "\\!"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=40) | st.lists(st.sampled_from(PIECES)).map("".join))
 def test_any_text_is_a_number_or_none_and_its_plain_spelling_is_the_same(text):
     for number in (last_number(text), whole(text)):
@@ -220,7 +220,7 @@ FRAMES = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.fractions(-2000, 2000, max_denominator=200)
     | st.integers(-(10**9), 10**9).map(Fraction)

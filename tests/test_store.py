@@ -126,7 +126,7 @@ def test_any_tree_round_trips(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
 
         @given(trees())
-        @settings(max_examples=50, deadline=None)
+        @settings(max_examples=50)
         def check(tree: Tree) -> None:
             key = TreeKey("train", 0, next(numbers))
             store.begin(key, tree)
@@ -153,7 +153,7 @@ def shuffled(tree: Tree, rng: random.Random) -> Tree:
 
 
 @given(trees(), st.integers(0, 2**32))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_canonical_order_forgets_who_came_first(tree: Tree, seed: int) -> None:
     once = canonical(tree)
     assert canonical(shuffled(tree, random.Random(seed))) == once == canonical(once)

@@ -221,7 +221,7 @@ def test_long_prompts_run_in_chunks_and_rows_move_on_when_they_outgrow_their_slo
         torch.testing.assert_close(torch.tensor(answer.logprobs), want, atol=1e-4, rtol=1e-4)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 90)), max_size=20))
 def test_batches_hold_every_run_once_and_little_padding(shapes):
     runs = [Run(None, ids([1] * n), start) for n, start in shapes]

@@ -34,7 +34,7 @@ def check(run, prompt):
     assert run.logits.item() == values[-1]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(SEQUENCES, SEQUENCES, SEQUENCES)
 def test_every_prefix_is_computed_once_and_is_found_again(first, kept, second):
     tree = PrefixTree(10**6, logits_cost=3)
@@ -105,7 +105,7 @@ def tokens_of(run):
     return ids(t for r in run.path() for t in r.tokens)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(SEQUENCES, SEQUENCES, SEQUENCES)
 def test_a_run_starts_from_its_parents_state(first, kept, second):
     tree = PrefixTree(10**6, logits_cost=3, state_cost=2)

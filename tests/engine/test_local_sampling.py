@@ -16,7 +16,7 @@ def test_inverse_cdf_by_hand():
     assert inverse_cdf(weights, points).tolist() == [0, 0, 2, 2, 2, 2]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 3 * BLOCK + 5), st.floats(0, 1, exclude_max=True), st.integers(0, 99))
 def test_inverse_cdf_is_where_the_running_sum_passes_the_point(size, point, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -46,7 +46,7 @@ def test_tokens_come_as_often_as_their_probability(size):
     assert score < degrees + 5 * (2 * degrees) ** 0.5  # chi-square, five standard deviations
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.floats(0.05, 1), st.integers(0, 99), st.sampled_from([4, 16, HEAD]))
 def test_truncation_is_that_of_transformers(top_k, top_p, seed, width):
     generator = torch.Generator().manual_seed(seed)

@@ -252,7 +252,7 @@ def test_wrong_tables_are_told_in_one_line(table: dict, message: str) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_graph_ends_or_is_refused(data) -> None:
     names = "abcd"
     ways = [f"{a} > {b}" for a in names for b in names]

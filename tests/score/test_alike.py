@@ -76,7 +76,7 @@ def test_an_answer_that_hangs_the_checker_stands_alone(monkeypatch):
 NEAR = ["1/3", "0.3333333", "0.33333334", "0.3333334", "33.33333%", "1", "1.0", "100%", "x", "x "]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from(NEAR), min_size=1, max_size=8), st.integers(1, 8))
 def test_a_prefix_has_the_same_classes_and_all_are_equal_to_the_first(answers, many):
     found = classes("numeric", *answers)

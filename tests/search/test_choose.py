@@ -227,7 +227,7 @@ def test_what_is_out_when_a_vote_is_settled_is_dropped() -> None:
     assert how.ask(tree, state) == [] and set(how.drops(tree, state)) == {2, 4}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(answers=st.lists(st.sampled_from("abc"), min_size=1, max_size=9))
 def test_a_settled_vote_is_the_vote_of_all(answers: list[str]) -> None:
     how = Vote(n=len(answers), parallel=1)

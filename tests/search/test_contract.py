@@ -72,7 +72,7 @@ SETTLED = [  # these hang on nothing but the seed
     Reset(attempts=2, threshold=0.5, depth=4),
 ]
 STRATEGIES = [*SETTLED, Vote(n=1), Vote(n=6), Vote(n=9, parallel=3)]
-few = settings(max_examples=20, deadline=None)
+few = settings(max_examples=20)
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
 settled_ones = pytest.mark.parametrize("strategy", SETTLED, ids=repr)
 

@@ -19,7 +19,7 @@ from search.by_hand import come_back, end, step, task
 from search.decisions import Decisions, Path, grow, path_of
 from search.test_optimum import worlds
 
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 
 
 def masprm(**given) -> Mcts:

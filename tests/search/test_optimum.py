@@ -15,7 +15,7 @@ from hornbeam.search.choose import choose
 from hornbeam.tree import Tree
 from search.decisions import Decisions, Path, dealt, drawn, grow, path_of
 
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 worlds = st.tuples(st.integers(2, 3), st.integers(1, 3)).flatmap(
     lambda size: st.lists(
         st.sampled_from([0.0, 0.0, 0.5, 1.0]),
@@ -52,7 +52,7 @@ def test_with_an_oracle_every_guided_strategy_finds_the_optimum(
     assert leaf is not None and tree.columns["reward"][leaf] == world.most
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(world=worlds, seed=st.integers(0, 99))
 def test_with_an_oracle_best_of_n_finds_the_optimum(world: Decisions, seed: int) -> None:
     tree, _ = grow(world, Independent(n=900), seed=seed, value=world.oracle, act=drawn)
@@ -62,7 +62,7 @@ def test_with_an_oracle_best_of_n_finds_the_optimum(world: Decisions, seed: int)
 
 @pytest.mark.parametrize("chooser", ["q", "visits"])
 @pytest.mark.parametrize("parallel", [1, 4])
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(world=worlds, seed=st.integers(0, 9))
 def test_search_by_runs_converges_to_the_optimum(
     chooser: str, parallel: int, world: Decisions, seed: int

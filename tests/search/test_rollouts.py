@@ -176,7 +176,7 @@ def test_a_ratio_is_settled_when_the_missing_rollouts_cannot_change_it() -> None
     assert how.ask(tree, restore(tree)) == []
 
 
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=25)
 
 
 @pytest.mark.parametrize("name", methods)

@@ -34,7 +34,7 @@ def rows(seed):
     return collect(trees)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tries(), st.sampled_from([None, 1, 3, 9]), st.sampled_from([2, 4, 8]))
 def test_tiles_hold_what_is_seen_and_nothing_else(trie, window, block):
     before, flex.BLOCK = flex.BLOCK, block

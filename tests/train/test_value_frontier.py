@@ -81,7 +81,7 @@ def test_a_node_inside_what_was_run_costs_nothing():
     assert 0 < frontier.new(tree, [parent]) < tree.length(parent)  # it shares the question
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), min_size=1, max_size=25),
     st.sampled_from([1, 30, 60, 10_000]),
