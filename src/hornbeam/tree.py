@@ -308,6 +308,15 @@ class Tree:
         return best
 
 
+def answered(tree: Tree) -> list[int]:
+    """Leaves that hold an answer: where an episode ended and did not fail.
+
+    In a tree that does not say where one ended (others recorded it) every leaf that did not fail.
+    """
+    says = any(node.done for node in tree.nodes)
+    return [i for i in tree.leaves() if not tree.nodes[i].error and tree.nodes[i].done >= says]
+
+
 def cut_off(tree: Tree, i: int) -> bool:
     """Whether the last answer on the path to node i was cut off, at max_tokens or the window."""
     while i > 0 and tree.nodes[i].finish == "end":  # of the episode, without an ask

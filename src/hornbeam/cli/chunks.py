@@ -77,7 +77,7 @@ def select_command(
     sets: Sets = None,
 ) -> None:
     """Choose correct answers, one a task by the mean score of its steps, and write an SFT set."""
-    from hornbeam.run.select import Where, choose, set_of
+    from hornbeam.run.select import Where, by_texts, choose, set_of
     from hornbeam.treefile import read_trees
 
     if by not in ("score", "outcome", "all"):
@@ -86,13 +86,19 @@ def select_command(
         raise DataError("--by score needs --column, the scores of steps, such as value")
     chosen, counts = choose(read_trees(trees), column, by, seed, [*map(Where.of, where or ())])
     beside = trees.parent / "recipe.toml"
-    if recipe is None and not beside.is_file():
+    foreign = all(by_texts(tree) for tree, _ in chosen)
+    if recipe is None and not beside.is_file() and not foreign:
         raise DataError(
             f"{trees}: no recipe.toml beside it: say --recipe, whose program gives the prompts"
         )
-    told, base, _ = told_recipe(recipe or str(beside), out, model, sets, "select")
-    quiet()
-    lines = asyncio.run(set_of(told, base, chosen, typer.echo))
+    if foreign:  # what was asked stands in the trees
+        if recipe is not None or model is not None or sets:
+            raise DataError(f"{trees}: trees of text tell what was asked: leave --recipe out")
+        lines = asyncio.run(set_of(None, trees.parent, chosen, typer.echo))
+    else:
+        told, base, _ = told_recipe(recipe or str(beside), out, model, sets, "select")
+        quiet()
+        lines = asyncio.run(set_of(told, base, chosen, typer.echo))
     write(lines, out)
     typer.echo(
         f"{counts['chosen']} of {counts['answers']} {'matching' if where else 'correct'} answers"

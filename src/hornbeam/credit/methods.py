@@ -215,7 +215,8 @@ class Shaped(NodeMethod):
         if self.column not in tree.columns:
             raise DataError(
                 f"task {tree.task.get('id')!r}: no column {self.column!r} to shape by: name a guide"
-                f" of that name in the recipe, [guides.{self.column}]"
+                f" of that name in the recipe, [guides.{self.column}]; on a file of trees `hornbeam"
+                " score` writes one"
             )
         return [*tree.columns[self.column]]
 

@@ -25,14 +25,15 @@ from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
 from hornbeam.search import Independent
 from hornbeam.segment import Segmenter
-from hornbeam.tree import Tree
+from hornbeam.tree import Tree, answered
 
 
 def correct(tree: Tree) -> list[int]:
     """Leaves whose answer has the whole reward, 1, in order of episode."""
     reward = tree.columns.get("reward") or [None] * len(tree)
-    found = [i for i in tree.leaves() if tree.nodes[i].done and not tree.nodes[i].error]
-    return sorted((i for i in found if (reward[i] or 0) >= 1), key=lambda i: tree.nodes[i].episode)
+    return sorted(
+        (i for i in answered(tree) if (reward[i] or 0) >= 1), key=lambda i: tree.nodes[i].episode
+    )
 
 
 def ends(reply: Reply, segment: Segmenter, chat: Chat) -> list[int]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hornbeam import models
-from hornbeam.errors import DataError, StoreError
+from hornbeam.chat import TemplateChat
+from hornbeam.chat.rendered import has_ids, has_text, with_ids
+from hornbeam.errors import DataError, ModelError, StoreError
 from hornbeam.run.judges import content
 from hornbeam.run.lacking import largest_id
 from hornbeam.run.policies import device
@@ -18,7 +21,7 @@ from hornbeam.run.watch import Watch
 from hornbeam.tasks.word_problems import held_out
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_rows import targets
-from hornbeam.tree import Tree
+from hornbeam.tree import Tree, answered
 from hornbeam.treefile import to_json
 
 FIT = "fit.json"  # what was fitted, and what was told of it
@@ -40,7 +43,8 @@ def fit(
     mark = _mark(recipe, folder, trees, column)
     if filled:
         return _made(out, mark, watch)
-    usable = [tree for tree in trees if _usable(tree, column, recipe)]
+    given = _with_ids(trees, folder, recipe.model.name, watch)
+    usable = [tree for tree in given if _usable(tree, column, recipe)]
     if not usable:
         raise DataError(f"no tree holds a target in column {column!r}")
     kept_out = [tree for tree in usable if held_out(json.dumps(tree.task["id"]))]
@@ -71,6 +75,34 @@ def fit(
     figures |= {"trees": len(given), "held_out": len(kept_out)}
     model.save(out, after, {FIT: json.dumps({"mark": mark, **figures}, indent=1) + "\n"})
     return figures
+
+
+def _with_ids(trees: Sequence[Tree], folder: Path, name: str, watch: Watch) -> list[Tree]:
+    """The trees, those of text alone in the ids of the model's own chat template.
+
+    Raises `DataError` where the template refuses one.
+    """
+    texts = [not has_ids(tree) and has_text(tree) for tree in trees]
+    if not any(texts):
+        return list(trees)
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    chat, out = TemplateChat(tokenizer, name), []
+    watch.say(f"{sum(texts)} of {len(trees)} trees are text: read in the ids of {name}")
+    for tree, text in zip(trees, texts):
+        try:
+            out.append(_ended(with_ids(tree, chat)) if text else tree)
+        except ModelError as error:
+            raise DataError(f"task {tree.task.get('id')!r}: {error}") from error
+    return out
+
+
+def _ended(tree: Tree) -> Tree:
+    """The tree with ends at its answers, where it does not tell where episodes ended."""
+    ends = set(answered(tree))
+    nodes = [replace(node, done=i in ends) for i, node in enumerate(tree.nodes)]
+    return Tree(tree.task, nodes, tree.columns, tree.seed)
 
 
 def _mark(recipe: Recipe, folder: Path, trees: Sequence[Tree], column: str) -> str:

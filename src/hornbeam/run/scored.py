@@ -18,7 +18,7 @@ from hornbeam.run.pool import judge_tree
 from hornbeam.run.recipe import Recipe
 from hornbeam.score.rules import RewardSettings, RuleScorer, make_scorer, rules
 from hornbeam.settings import build, nearest
-from hornbeam.tree import Column, Tree
+from hornbeam.tree import Column, Tree, answered
 
 AT_ONCE = 16  # trees that share a pass
 RULES = (*rules, "symbolic", "reasoning_gym")
@@ -89,19 +89,15 @@ class ByRule:
 
     async def score(self, tree: Tree, told: Told) -> Column:
         """As above."""
-        says = any(node.done for node in tree.nodes)
-        nodes, leaves, failed = list(tree.nodes), [], 0
+        nodes, leaves = list(tree.nodes), answered(tree)
+        failed = len(tree.leaves()) - len(leaves)
         out: Column = [None] * len(tree)
-        for i in tree.leaves():
+        for i in leaves:
             node = nodes[i]
-            if node.error or (says and not node.done):
-                failed += 1
-                continue
             answer = node.answer if node.done else node.text
             if self.answer:
                 answer = read_answer(self.answer, said_last(tree, i))
             nodes[i] = replace(node, done=True, answer=answer)
-            leaves.append(i)
         given = Tree(tree.task, nodes, {}, tree.seed)
         try:
             rewards = await self._scorer.score(given, leaves)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from operator import eq, ge, gt, le, lt
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from hornbeam.chat import Chat
+from hornbeam.chat import Chat, history, message_of
+from hornbeam.chat.rendered import between, conversation, goes_on, has_ids, has_text
 from hornbeam.errors import DataError
 from hornbeam.programs import make_program
 from hornbeam.run.chunks import correct
@@ -23,7 +25,8 @@ from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import set_line
 from hornbeam.run.transcript import transcript
 from hornbeam.run.wire import Say, model_folders
-from hornbeam.tree import Tree
+from hornbeam.tree import Tree, answered
+from hornbeam.treefile import json_line
 
 Chosen = tuple[Tree, int]
 SIGNS = {">=": ge, "<=": le, ">": gt, "<": lt, "==": eq}
@@ -88,8 +91,9 @@ def choose(
     tree has no such column.
     """
     tasks: dict[str, list[tuple[Chosen, float]]] = {}
-    solved = set()
+    solved, rewarded = set(), False
     for tree in trees:
+        rewarded = rewarded or "reward" in tree.columns
         name = str(tree.task.get("id"))
         if column is not None and column not in tree.columns:
             raise DataError(f"the tree of task {name!r} has no column {column!r}")
@@ -114,6 +118,11 @@ def choose(
         "unscored": len(solved) - sum(map(bool, tasks.values())),
         "answers": sum(map(len, tasks.values())),
     }
+    if not chosen and not wheres and not rewarded:
+        raise DataError(
+            "no tree has a column 'reward', which says what answers are correct: write one with"
+            " `hornbeam score --rule`, or choose by --where"
+        )
     if not chosen:
         wanted = "an answer that meets --where" if wheres else "a correct answer (reward 1)"
         raise DataError(
@@ -125,12 +134,56 @@ def choose(
 
 def met(tree: Tree, wheres: Sequence[Where]) -> list[int]:
     """The leaves of whole answers, failed ones left out, that meet every condition."""
-    ends = [i for i in tree.leaves() if tree.nodes[i].done and not tree.nodes[i].error]
-    return [leaf for leaf in ends if all(where.holds(tree, leaf) for where in wheres)]
+    return [leaf for leaf in answered(tree) if all(where.holds(tree, leaf) for where in wheres)]
 
 
-async def set_of(recipe: Recipe, base: Path, chosen: Sequence[Chosen], say: Say) -> list[str]:
-    """The lines of an SFT set: every ask of these answers, its messages as the program put them."""
+def by_texts(tree: Tree) -> bool:
+    """Whether what was asked in a tree is known by its texts alone: others recorded it."""
+    if any(node.ask for node in tree.nodes):  # a program asked: it says what
+        return False
+    return any(node.messages for node in tree.nodes) or (has_text(tree) and not has_ids(tree))
+
+
+def lines_of_texts(tree: Tree, leaf: int) -> list[str]:
+    """The lines of a set for an answer of a tree that others recorded.
+
+    Where the tree keeps messages that is one line, the conversation ("messages", "tools"); else
+    each answer, behind the question, what was said and what came back.
+    """
+    path = tree.path(leaf)
+    if any(node.messages for node in tree.nodes):
+        said = history(tree, leaf)
+        calls = sum(len(message.get("tool_calls") or ()) for message in said)
+        tools = (tree.task.get("data") or {}).get("tools")
+        told = {"messages": [*said, message_of(tree.nodes[leaf], calls)]}
+        more = {"tools": tools, "agent": tree.nodes[leaf].agent}
+        return [json_line({**told, **{key: value for key, value in more.items() if value}})]
+    lines, start = [], 0
+    for at, i in enumerate(path):
+        if at + 1 < len(path) and goes_on(tree, path[at + 1]):
+            continue
+        first, text = path[start], tree.nodes[path[start]].text
+        for above, k in pairwise(path[start : at + 1]):
+            text += between(tree.nodes[above], tree.nodes[k]) + tree.nodes[k].text
+        start = at + 1
+        if text.strip():
+            messages, _ = conversation(tree, first)
+            lines.append(
+                json_line({"messages": messages, "text": text, "agent": tree.nodes[i].agent})
+            )
+    return lines
+
+
+async def set_of(
+    recipe: Recipe | None, base: Path, chosen: Sequence[Chosen], say: Say
+) -> list[str]:
+    """The lines of an SFT set: every ask of these answers, its messages as the program put them.
+
+    Of trees that others recorded no recipe is wanted, which may be None then.
+    """
+    foreign = [by_texts(tree) for tree, _ in chosen]
+    if recipe is None or all(foreign):
+        return [line for tree, leaf in chosen for line in lines_of_texts(tree, leaf)]
     program, _ = make_program(recipe.program.name, recipe.program.rest(), base)
     chats: dict[str, Chat] = {}
     with TemporaryDirectory() as scratch:
@@ -140,7 +193,10 @@ async def set_of(recipe: Recipe, base: Path, chosen: Sequence[Chosen], say: Say)
             chat = spoken_in(recipe, name, folders.get(name, Path()))
             chats |= dict.fromkeys(recipe.of(name).agents, chat)
     lines = []
-    for tree, leaf in chosen:
+    for (tree, leaf), told in zip(chosen, foreign):
+        if told:
+            lines += lines_of_texts(tree, leaf)
+            continue
         turns = await transcript(program, recipe.limits, chats, tree, leaf)
         lines += [set_line(messages, reply) for messages, reply in turns]
     return lines
