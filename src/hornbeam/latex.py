@@ -17,12 +17,12 @@ MOST_BETWEEN = 200  # characters between boxes that are read together
 WORD = "\x01"  # stands before a word that LaTeX was told to print as text
 SCALE = "\x02"  # stands around the power of ten of "thousand", "million" ...
 
-_BRACKETS = re.compile(r"\\f?boxed\s*\{|\\f?boxed(?=[\s\d-])|\\[{}]|[{}]")
+_BRACKETS = re.compile(r"\\(?:f?boxed|fbox)\s*\{|\\f?boxed(?=[\s\d-])|\\[{}]|[{}]")
 _FINAL = re.compile(r"final answer(?: is)?\s*:?[^\w]{0,9}[-$\\\d]", re.IGNORECASE)
 _WORDS_BETWEEN = r"\\(?:text|mbox|mathrm)\s*\{\s*(?:and|or)\s*\}|\band\b|\bor\b"
 _BETWEEN = re.compile(
     rf"\}}(?:[\s$,;.&~]|\\[\[\](),;: ]|\\q?quad|{_WORDS_BETWEEN})*"
-    r"(?:[a-zA-Z](?:_\w|_\{[^{}]{1,9}\})?\s*=\s*)?\s*\\f?boxed\s*\{"
+    r"(?:[a-zA-Z](?:_\w|_\{[^{}]{1,9}\})?\s*=\s*)?\s*\\(?:f?boxed|fbox)\s*\{"
 )
 _BARE_BOX = re.compile(r"\s*-?[^\s{}$\\]+|\s*\\[a-zA-Z]+")
 
@@ -80,6 +80,8 @@ _TRANSLATE = str.maketrans(
         **dict.fromkeys("×✕✖·⋅∙", "*"),
         **dict.fromkeys("⁄∕÷", "/"),
         **dict.fromkeys("°º˚", r"\degree "),
+        "℃": r"\degree C",
+        "℉": r"\degree F",
         **dict.fromkeys("’‘′", "'"),
         **dict.fromkeys("“”", '"'),
         **dict.fromkeys("→⇒⟹—", "; "),
@@ -136,7 +138,16 @@ _LETTERS = re.compile(r"(?<![A-Za-z0-9\\])[A-Za-z]+(?![A-Za-z0-9])")
 _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
 _BASES |= {"ten": 10, "eleven": 11, "twelve": 12, "sixteen": 16}
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALES |= {"quadrillion": 15, "lakh": 5, "crore": 7, "mln": 6, "bn": 9}
+_SCALES |= {"ten-thousandth": -4, "hundred-thousandth": -5}
 _SCALES |= {"tenth": -1, "hundredth": -2, "thousandth": -3, "millionth": -6}
+_EARLY = [  # read before commands for text are
+    (re.compile(pattern), by)
+    for pattern, by in (
+        (r"\\(?:text|mathrm|mathord|mathpunct)\s?\{([,.])\}", r"\1"),
+        (r"(?<=\d)\s?\\(?:text|mathrm)\s?\{[eE]\}\s?(?=[-+]?\d)", "e"),
+    )
+]
 _UNITS = "cm|mm|km|kg|mg|lbs?|oz|ft|in|yd|mi|m[lL]|mins?|secs?|hrs?|mph|kph|USD|EUR|GBP|[a-z]{5,}"
 _RULES = [
     (re.compile(pattern), by)
@@ -144,7 +155,13 @@ _RULES = [
         (r"</?[A-Za-z][^<>\n]{0,40}>", " "),  # tags around an answer
         (r",\s{0,3}\\!\s{0,3}", ","),
         (r"\s{0,3}\\!\s{0,3}|\{\}", ""),
-        (r"\{,\}", ","),
+        (r"\{([-+.,])\}", r"\1"),
+        (r"\\(?:text)?color\s?\{[^{}]{1,40}\}", ""),
+        (r"\\(?:[hv]space\*?|h?phantom|tag\*?|label)\s?\{[^{}]{0,40}\}", " "),
+        (rf"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge|bold){_END}", ""),
+        (r"\\(?:mathbf|mathrm|text|textbf)(?=\s?[-\d])", ""),
+        (rf"\{{([^{{}}]{{1,200}})\\over{_END}([^{{}}]{{1,200}})\}}", r"\\frac{\1}{\2}"),
+        (r"(\d{1,100})\s?\\over\s?(\d{1,100})", r"\\frac{\1}{\2}"),
         (rf"\\(?:left|right|[bB]ig+[lr]?){_END}\s?\.?", ""),
         (rf"\\(?:display|text)style{_END}|\\(?:limits|rm|bf|it){_END}", ""),
         (rf"\\[,;: ]|\\(?:q?quad|thinspace|enspace|space){_END}|~", " "),
@@ -162,11 +179,14 @@ _RULES = [
             rf"\^\s?\{{\s?\\circ\s?\}}|\^\s?\\(?:circ|degree){_END}|\\degrees?{_END}",
             f" {WORD}degrees ",
         ),
+        (rf"(?<=[\d.])\s?\^\s?\{{?\s?{WORD}?o\s?\}}?{_END}", f" {WORD}degrees "),
+        (r"\\dot\s?\{?(\d)\}?(\d{0,99})\\dot\s?\{?(\d)\}?", r"(\1\2\3)"),
         (r"\\(?:overline|bar|dot)\s?\{(\d{1,100})\}", r"(\1)"),
-        (r"\\(?:bar|dot)\s?(\d)", r"(\1)"),
+        (r"\\(?:overline|bar|dot)\s?(\d)", r"(\1)"),
+        (r"(?<=\d) times (?=10\s?\^)", "*"),
         (r"(?<=\d)\*\*(?=\s?[-\d(])", "^"),
         (r"\*\*|__|`", " "),
-        (rf"(?<=\d)(?:st|nd|rd|th){_END}", " "),
+        (rf"(?<=\d)(?:\s?\^\s?\{{?\s?)?{WORD}?(?:st|nd|rd|th){_END}\s?\}}?", " "),
         (rf"(?<=\d)({_UNITS}){_END}", rf" {WORD}\1"),
         (
             rf"(?<=[\d}})])\s?{WORD}?(?:per\s?{WORD}?cent|percent|pct|%\s?{WORD}?percent){_END}",
@@ -179,11 +199,26 @@ _RULES = [
         (rf"\b(?:[mM]inus|[nN]egative) ?{WORD}?(?=[\d$.\\])", "-"),
     )
 ]
-_SCALE_WORD = re.compile(rf"(?<=[\d}})])[\s-]?\s?{WORD}?({'|'.join(_SCALES)})s?{_END}")
+_ANY_SCALE = "|".join(sorted(_SCALES, key=len, reverse=True)).replace("-", r"[\s-]")
+_SCALE_WORD = re.compile(
+    rf"(?<=[\d}})])(?:[\s-]?\s?{WORD}?(?:{_ANY_SCALE})s?{_END})+", re.IGNORECASE
+)
+_ONE_SCALE = re.compile(rf"({_ANY_SCALE})s?{_END}", re.IGNORECASE)
 _BASE_WORD = re.compile(
     rf"(?<=[0-9A-Z])\s?\(?\s?(?:{WORD}?in\s)?{WORD}?base[\s-]?({WORD}?[a-z]+|\d+)\s?\)?"
     rf"|_\s?\{{?\s?{WORD}?({'|'.join(_BASES)})\s?\}}?{_END}"
 )
+_BASE_FORMS = [  # of what is written with its base
+    (re.compile(pattern), by)
+    for pattern, by in (
+        (rf"_\s?\{{\s?\(?\s?(?:{WORD}?base\s?)?(\d{{1,2}})\s?\)?\s?\}}", r"_{\1}"),
+        (r"(?<![\w)])[({]([0-9A-Z]{1,400})[)}]\s?_(?=[{\d])", r"\1_"),
+        (r"(?<=\d),(?=\d{3}(?:,\d{3})*_[{\d])", ""),
+        (r"(?<![\w\\])0[xX]([0-9a-fA-F]{1,100})(?!\w)", r"0\1_{16}"),
+        (r"(?<![\w\\])0[bB]([01]{1,400})(?!\w)", r"0\1_{2}"),
+        (r"(?<![\w\\])([A-F]{2,8}_(?:\{16\}|16))(?!\w|\s?=)", r"0\1"),
+    )
+]
 _BULLET = re.compile(r"^\s{0,8}[-*]\s+", re.MULTILINE)
 _DASH = re.compile(r"(?:(?<=[\s($\[{=,])|^)–(?=\s?[\d.$\\])")
 
@@ -193,6 +228,8 @@ def tidy(text: str) -> str:
     text = _DASH.sub("-", _ascii(text[-MAX_TEXT:]))
     if "\n" in text.strip():
         text = _BULLET.sub(" ", text)
+    for pattern, by in _EARLY:
+        text = pattern.sub(by, text)
     for _ in range(4):  # text in text
         plain = _STYLE.sub(r"\1", _TEXT.sub(_as_words, text))
         if plain == text:
@@ -200,8 +237,16 @@ def tidy(text: str) -> str:
         text = plain
     for pattern, by in _RULES:
         text = pattern.sub(by, text)
-    text = _SCALE_WORD.sub(lambda m: f"{SCALE}{_SCALES[m[1]]}{SCALE}", text)
-    return _BASE_WORD.sub(_subscript, text)
+    text = _BASE_WORD.sub(_subscript, _SCALE_WORD.sub(_scaled, text))
+    for pattern, by in _BASE_FORMS:
+        text = pattern.sub(by, text)
+    return text
+
+
+def _scaled(found: re.Match[str]) -> str:
+    """The power of ten of "hundred thousand", "Million" or "ten-thousandths"."""
+    words = (re.sub(r"\s", "-", each.lower()) for each in _ONE_SCALE.findall(found[0]))
+    return f"{SCALE}{sum(map(_SCALES.__getitem__, words))}{SCALE}"
 
 
 def _as_words(found: re.Match[str]) -> str:

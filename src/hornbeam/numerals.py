@@ -142,8 +142,9 @@ def _unsigned(text: str, at: int, depth: int = 0) -> Part:
         if mixed is not None:
             return mixed
     if over := _SLASH.match(text, first.end):
-        below = _atom(text, over.end(), depth)
-        return Part(_over(first.value, below.value), None, below.end)
+        minus = text.startswith("-", over.end())
+        below = _atom(text, over.end() + minus, depth)
+        return Part(_over(first.value, -below.value if minus else below.value), None, below.end)
     return first
 
 

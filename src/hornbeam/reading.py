@@ -32,7 +32,7 @@ _NAME = re.compile(
 )
 _ABSOLUTE = re.compile(r"\s*\|(?P<name>[^|]{1,40})\|\s*")
 _LETTER = re.compile(r"\\?[A-Za-z]+")
-_TIMES = re.compile(r"(?<=\d)\s*[xX]\s*(?=[\d.$(-])")
+_TIMES = re.compile(r"(?<=\d)\s*[xX]\s*(?=[\d.$(])|(?<=\d)\s+[xX]\s+(?=-\d)")
 
 
 def _of_stretch(text: str, strict: bool) -> Number | None:
@@ -85,12 +85,15 @@ def _unit_fits(ending: str, unit: str | None, strict: bool) -> bool:
 _MARKS = " \t.,:;!?\"'*&|#/\\"
 
 
+_AFTER_POINT = (*"0123456789", "(")
+
+
 def _stripped(text: str) -> str:
     """Without marks around it, brackets that do not pair, and dollar signs of mathematics."""
     for _ in range(6):
         before = text
         text = text.strip(_MARKS[:2] + "\n")
-        if text[:1] in tuple("\"'*&|#:;,") or (text[:1] == "." and not text[1:2].isdigit()):
+        if text[:1] in tuple("\"'*&|#:;,") or (text[:1] == "." and text[1:2] not in _AFTER_POINT):
             text = text[1:]
         text = text.rstrip(_MARKS) if not text.endswith("...") else text
         text = text.strip("$") if text.endswith("$") else text
@@ -145,6 +148,11 @@ _TIMES_OF_DAY = {"noon", "midnight", "clock", "january", "february", "march", "a
 _TIMES_OF_DAY |= {"may", "june", "july", "august", "september", "october", "november", "december"}
 _CHOICE = re.compile(rf"^\s*\(?{WORD}?[A-J]\)\s*(?=[\d\\$.-])")
 _PRODUCT = re.compile(r"(?!cm|mm|km|kg|mg|lbs?|ft|yd|ml|hrs?|mph|kph|sq)[b-df-hj-np-tv-z]{2,3}")
+_BEFORE = _listed("sqrt root log lg ln exp sin cos tan cot arcsin arccos arctan mod choose pi")
+_BEHIND = _BEFORE | _listed("squared cubed factorial")
+_HALVES = re.compile(r"and (?:one )?(?:half|third|quarter)\b")
+_ARC = re.compile(r"\s*\d+(?:\.\d+)?\s?'")
+_SIZE = re.compile(r"\|-[^|\s]{1,40}\|")
 _FACTORIAL = re.compile(r"[\d)]\s?!(?!\w)")
 
 
@@ -199,6 +207,8 @@ def whole(text: str, strict: bool = True) -> Number | None:
     around = {w for w in before if w not in "\n:;!?"}
     if strict and (around - _LABELS or _TIMES_OF_DAY & {*around, *only.after}):
         return None
+    if _is_worked(only):
+        return None
     if strict and only.after and _PRODUCT.fullmatch(only.after[0]):
         return None
     return _of_stretch(_article(only), strict)
@@ -222,24 +232,37 @@ def last_number(text: str) -> Number | None:
     if not found:
         return None
     last = found[-1]
-    if len(found) > 1 and _joined(last):
+    if _is_worked(last) or (len(found) > 1 and _joined(last)):
         return None
     if not any(map(str.isalpha, (*last.before, *last.after))) and _FACTORIAL.search(plain):
         return None
     return _of_stretch(_tail(_article(last), last), False)
 
 
+def _is_worked(found: _Stretch) -> bool:
+    """Whether the words right at a number make another of it: 25 pi, sqrt(2), 5 and a half."""
+    if _SIZE.search(found.text) or _HALVES.match(" ".join(found.after[:3])):
+        return True
+    before = "=" not in found.text and found.name.lstrip(WORD).lower() in _BEFORE
+    return before or bool(_BEHIND & set(found.after[:1]))
+
+
 def _joined(last: _Stretch) -> bool:
     """Whether the words before a stretch make it one number with the one before, or a choice."""
     words = set(last.before)
+    if words == {"degrees"} and _ARC.match(last.text):  # minutes of arc
+        return True
     if words <= _JOINTS or ("or" in words and len(last.before) <= 3):
         return True
     return words <= _LARGER and bool(_SMALLER & set(last.after[:1]))
 
 
+_UNKNOWNS = re.compile(r"(?!cm|mm|km|kg|mg|lb|ft|yd|ml|hr|oz|in|mi|is|so|or)[a-z]{2}")
+
+
 def _article(found: _Stretch) -> str:
     """The stretch without an article in front, but with a product of two unknowns (xy = 6)."""
-    if found.text.lstrip().startswith("=") and re.fullmatch("[a-z]{2}", found.name):
+    if found.text.lstrip().startswith("=") and _UNKNOWNS.fullmatch(found.name):
         return f"{found.name[0]}*{found.name[1]}{found.text}"
     return re.sub(r"^\s*[aAI]\s+(?=[-$]*[\d\\.])", "", found.text)
 
