@@ -110,7 +110,14 @@ def grow_trees(
             (TreeKey("grown", 0, number), Tree(task.to_json(), seed=seed + number))
             for number, task in enumerate(tasks)
         ]
-        return await grower.grow_all(starts)
+        try:
+            return await grower.grow_all(starts)
+        finally:
+            engines = {id(speaker.engine): speaker.engine for speaker in speakers.values()}
+            for engine in engines.values():
+                disconnect: Any = getattr(engine, "disconnect", None)
+                if disconnect is not None:
+                    await disconnect()
 
     try:
         asyncio.get_running_loop()

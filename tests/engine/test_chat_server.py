@@ -1,6 +1,7 @@
 """The chat engine against a little server: what is sent, what is heard, what is waited for."""
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -219,15 +220,15 @@ def test_it_grows_trees_from_python():
 
     with served() as server:
         engine = ChatEngine(ChatSettings(url=server.url))
-        (tree,) = hb.grow_trees(
-            hb.program(run),
-            [hb.Task("t", "hello", answer="oak")],
-            agents={"solver": hb.Speaker(engine, Sampling(max_tokens=8))},
-            strategy=hb.Branch(trunks=2, nodes=1),
-            score=lambda task, answer: 1.0,
-        )
+        how = {"strategy": hb.Branch(trunks=2, nodes=1), "score": lambda task, answer: 1.0}
+        agents = {"solver": hb.Speaker(engine, Sampling(max_tokens=8))}
+        task = hb.Task("t", "hello", answer="oak")
+        (tree,) = hb.grow_trees(hb.program(run), [task], agents, **how)
         bodies = [body for body in server.seen if body["messages"][0]["content"] == "hello"]
+        (again,) = hb.grow_trees(hb.program(run), [task], agents, **how)  # in a loop of its own
+        gc.collect()  # connections of the first are closed: else a warning fails the test
     assert len(tree.leaves()) == 4 and not any(node.error for node in tree.nodes)
+    assert [node.text for node in again.nodes] == [node.text for node in tree.nodes]
     second = [body["messages"][1] for body in bodies if len(body["messages"]) == 2]
     texts = {tree.nodes[i].text for i in tree.children(0)}
     assert {each["content"] for each in second} == texts and len(bodies) == 6

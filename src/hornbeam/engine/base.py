@@ -208,7 +208,8 @@ class Engine(Protocol):
     chat: Chat
     version: int
     turnstile: Turnstile
-    # Those that keep prefixes, dropped by `load` alone, may say so: keeps = True.
+    # Those that keep prefixes, dropped by `load` alone, may say so: keeps = True. Those that hold
+    # connections of an event loop may have `disconnect()`: what is asked later connects anew.
 
     async def generate(self, request: Request) -> Completion:
         """Sample one completion.

@@ -145,6 +145,10 @@ class ServerEngine(ABC, Generic[A]):
             )
         await self.open()
 
+    async def disconnect(self) -> None:
+        """Close the connections of this event loop, as one that ends soon wants; others may come."""
+        await self.wire.aclose()
+
     async def aclose(self) -> None:
         """Fail what is in flight, which ends it at the server too, and close the connections."""
         if self.account.requests and not self._closed:
