@@ -138,6 +138,7 @@ USAGES = {
     "texts": ({"prompt_tokens": "7", "completion_tokens": "5"}, 7, 5),
     "total alone": ({"total_tokens": 12}, None, 3),
     "total and prompt": ({"prompt_tokens": 7, "total_tokens": 12}, 7, 5),
+    "other names": ({"input_tokens": 7, "output_tokens": 5}, 7, 5),
     "fewer than came": ({"prompt_tokens": 7, "completion_tokens": 1}, 7, 3),
     "below zero": ({"prompt_tokens": -1, "completion_tokens": -1}, None, 3),
     "no details": ({"completion_tokens": 4, "prompt_tokens_details": None}, None, 4),
@@ -158,6 +159,13 @@ def test_what_was_sampled_is_counted_by_what_came_back(kind):
     told["choices"][0] |= {"token_ids": None, "logprobs": None}
     if kind in ("null", "zeros"):
         assert said(completion(told)[1], CHAT).sampled == 2  # the text's own ids
+
+
+def test_an_empty_text_beside_a_message_and_an_error_without_words_hide_no_answer():
+    message = {"role": "assistant", "content": "42"}
+    told = answer(text="", message=message, token_ids=None, logprobs=None)
+    status, read = completion({**told, "error": {"code": 0, "message": ""}})
+    assert (status, said(read, CHAT).text) == (200, "42")
 
 
 def test_a_rate_is_kept_without_usage():
@@ -183,6 +191,7 @@ def test_a_rate_is_kept_without_usage():
         ("eos_token", IDS[:2], "stop"),
         ("STOP", IDS[:2], "stop"),
         ("length", IDS[:2], "length"),
+        ({"type": "length", "length": 2}, IDS[:2], "length"),
         ("content_filter", IDS[:2], "length"),
         (None, IDS[:2], "stop"),  # there was room for more
         ("who knows", IDS[:2], "stop"),

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from hornbeam.score.check import check, classes, misread, symbolic
-from hornbeam.score.spelling import readings
+from hornbeam.score.spelling import accepted_readings, decided, readings
 
 EQUAL = [
     ("14/3", r"\frac{14}{3}"),
@@ -21,6 +21,11 @@ EQUAL = [
     (r"first \boxed{1}, no: \boxed{2}", "2"),
     (r"x = \boxed{1} or x = \boxed{2}", "2"),
     ("(3,4)", "(3, 4)"),
+    ("2√3", r"2\sqrt3"),
+    ("√(x+1)", r"\sqrt{x+1}"),
+    ("2*sqrt(3)", r"2\sqrt{3}"),
+    ("25 pi", r"25\pi"),
+    ("pi/2", r"\frac{\pi}{2}"),
 ]
 UNEQUAL = [
     ("", "3"),
@@ -37,6 +42,11 @@ UNEQUAL = [
 def test_equal(answer, accepted):
     assert symbolic(readings(answer), [accepted]) == 1.0
     assert symbolic(readings(answer), ["17", accepted]) == 1.0
+
+
+def test_the_empty_set_has_two_signs():
+    said, gold = r"\boxed{\varnothing}", r"\emptyset"
+    assert decided(said, gold) or symbolic(readings(said), accepted_readings(gold)) == 1.0
 
 
 @pytest.mark.parametrize(("answer", "accepted"), UNEQUAL)

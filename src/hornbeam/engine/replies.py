@@ -70,18 +70,22 @@ class Usage(Reply):
 
     prompt_tokens: Whole = None
     completion_tokens: Whole = None
+    input_tokens: Whole = None  # the other names of the two
+    output_tokens: Whole = None
     total_tokens: Whole = None
     prompt_tokens_details: CachedTokens = CachedTokens()
 
     @property
     def prompt(self) -> int | None:
         """Tokens of the prompt, where they are told."""
-        return self.prompt_tokens or self._rest(self.completion_tokens)
+        told = self.prompt_tokens or self.input_tokens
+        return told or self._rest(self.completion_tokens or self.output_tokens)
 
     @property
     def sampled(self) -> int | None:
         """Tokens that were sampled, where they are told."""
-        return self.completion_tokens or self._rest(self.prompt_tokens)
+        told = self.completion_tokens or self.output_tokens
+        return told or self._rest(self.prompt_tokens or self.input_tokens)
 
     def _rest(self, other: int | None) -> int | None:
         return max(0, (self.total_tokens or 0) - other) or None if other else None
@@ -122,13 +126,18 @@ class ChatMessage(Reply):
     refusal: Text = None
 
 
+def _typed(value: Any) -> Any:
+    """A reason, or its name where it is an object ({"type": "length"})."""
+    return value.get("type") if isinstance(value, dict) else value
+
+
 class Choice(Reply):
     """One answer."""
 
     index: Whole = None
     text: Text = None
     message: ChatMessage = ChatMessage()
-    finish_reason: Text = None
+    finish_reason: Annotated[Text, BeforeValidator(_typed)] = None
     logprobs: LogProbs = LogProbs()
     token_ids: Wholes = None
     prompt_token_ids: Wholes = None
@@ -256,7 +265,7 @@ class Said:
 def said(answer: Answered, chat: Chat) -> Said:
     """The first answer of a completion. Ids that hold only a part of the text are not taken."""
     choice, usage = answer.choice, answer.usage
-    told = choice.message.content if choice.text is None else choice.text
+    told = choice.text or choice.message.content
     words, found = told or "", choice.token_ids or choice.logprobs.ids
     if found is None and choice.token_ids is not None and not words:
         found = []
@@ -321,7 +330,9 @@ def fault(error: Any) -> int:
 def _words(error: Any) -> str:
     """What an error says in words; "" of an object without any."""
     keys = {"error", "message", "detail", "msg"}
-    return str(message(error)) if not isinstance(error, dict) or keys & error.keys() else ""
+    if isinstance(error, dict) and not any(error.get(key) for key in keys):
+        return ""
+    return str(message(error))
 
 
 def _worded(error: Any) -> str:

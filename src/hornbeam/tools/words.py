@@ -2,7 +2,8 @@
 
 Letters are lower case in their usual form (NFKC). A run of a script that writes no blanks between
 words (Chinese, Japanese, Thai ...; Korean too, which writes endings on to them) is told as its
-single characters and its pairs. Endings behind an apostrophe ('s, 't) are left out.
+single characters and its pairs. Endings behind an apostrophe ('s, 't) are left out,
+and commas between thousands.
 
 Left out: stems, and words of scripts without blanks by a dictionary.
 """
@@ -27,6 +28,7 @@ _NO_BLANKS = (
     "\uf900-\ufaff\U00020000-\U0003ffff"
 )
 _DENSE = re.compile(f"[{_NO_BLANKS}]")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _NAME = re.compile(r"(?<=[^\W_] )A(?!\w)")  # "vitamin A", "Serie A"
 
 
@@ -52,7 +54,7 @@ def words(text: str) -> list[str]:
     ['what', 'ann', 'apollo', '8']
     """
     word, sign = _patterns()
-    text = unicodedata.normalize("NFKC", text)
+    text = _THOUSANDS.sub("", unicodedata.normalize("NFKC", text))
     found: list[str] = []
     pairs: list[str] = []
     for each in word.findall(text.casefold()):
