@@ -257,6 +257,7 @@ def test_rows_that_are_none(kind, row, message, tmp_path):
         (["+", "-"], [1, -1]),
         (["good", "Bad"], [1, -1]),
         (["1", "0"], [1, -1]),
+        (["1.0", "0.0"], [1, -1]),
         ([True, None], [1, None]),
         ([None, False], [None, -1]),
     ],

@@ -103,7 +103,7 @@ def label_of(value: Any, where: str) -> float | None:
     word = value.strip().lower() if isinstance(value, str) else ""
     if word in _GOOD or word in _BAD:
         return 1.0 if word in _GOOD else -1.0
-    if word in ("0", "neutral"):
+    if word in ("0", "0.0", "neutral"):
         return 0.0
     raise DataError(
         f"{where}: a label is true, false, 1, -1, 0 or null, not {value!r:.80}; of likelihoods make"
