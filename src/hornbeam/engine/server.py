@@ -146,7 +146,7 @@ class ServerEngine(ABC, Generic[A]):
         await self.open()
 
     async def disconnect(self) -> None:
-        """Close the connections of this event loop, as one that ends soon wants; others may come."""
+        """Close the connections of this event loop; what is asked later connects anew."""
         await self.wire.aclose()
 
     async def aclose(self) -> None:
