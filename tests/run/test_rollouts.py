@@ -12,6 +12,7 @@ from hornbeam.run.label import Label
 from hornbeam.run.recipe import load_recipe
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import alone
+from hornbeam.tree import INJECTED, Node, Tree
 from hornbeam.treefile import read_trees
 
 from .doors import Silent, plan_of, stored
@@ -157,3 +158,57 @@ def test_runs_without_any_reward_are_told_and_nothing_is_written(world, tmp_path
 def test_rules_that_cannot_be(label, words):
     with pytest.raises((ValueError, RecipeError), match=words):
         label_strategy(LabelChoice(**{**ROLLOUTS, **label}))
+
+
+def foreign(trees, runs=1):
+    """The first runs of trees as others record them: texts, no ids."""
+    out = []
+    for tree in trees:
+        new = Tree(tree.task)
+        for episode in range(runs):
+            at = 0
+            for node in tree.nodes[1:]:
+                if node.episode == episode:
+                    done = {"done": node.done, "answer": node.answer}
+                    who = {"agent": "solver", "episode": episode, "step": new.depth(at) + 1}
+                    at = new.append(Node(at, text=node.text, finish=node.finish, **who, **done))
+        out.append(new)
+    return out
+
+
+def labelled(world, path, trees, **changes):
+    recipe, watch = load_recipe(world.recipe), Silent()
+    choice = {"strategy": "rollouts", "trunks": 2, "rollouts": 4, **changes}
+    choice = {name: value for name, value in choice.items() if value is not None}
+    recipe = recipe.model_copy(update={"label": LabelChoice(**choice)})
+    told = asyncio.run(Label(recipe, plan_of(world), path, watch, trees).go())
+    return told, list(read_trees(path / "trees.jsonl")), watch.text.getvalue()
+
+
+def test_runs_of_others_are_labelled_by_rollouts_from_their_steps(world, run, tmp_path):
+    told, trees, said = labelled(world, tmp_path / "run", recorded := foreign(run[1], 2))
+    assert "8 runs of 4 tasks are grown on" in said and told["searched"] == 4
+    for tree, was in zip(trees, recorded, strict=True):
+        for episode in range(2):
+            nodes = [node for node in tree.nodes[1:] if node.episode == episode]
+            assert [n.text for n in nodes] == [n.text for n in was.nodes if n.episode == episode][
+                not episode :
+            ]
+            assert all(node.tokens and node.version == INJECTED for node in nodes)
+            assert not any(node.logprobs for node in nodes)
+        known = {i: q for i, q in enumerate(tree.columns["q"]) if q is not None}
+        assert known == pytest.approx(recount(tree))
+    # what was said is not paid as sampled; the same command does nothing again
+    again, same, said = labelled(world, tmp_path / "run", recorded)
+    assert (again["costs"], same, "grown on" in said) == (told["costs"], trees, False)
+
+
+def test_runs_that_the_program_does_not_repeat_are_told(world, run, tmp_path):
+    good, bad = foreign(run[1], 1), foreign(run[1], 1)[:1]
+    bad[0].append(Node(len(bad[0]) - 1, agent="solver", text="more", episode=0, step=99, done=True))
+    _, _, said = labelled(world, tmp_path / "run", [*good[1:], *bad])
+    assert "1 of 4 recorded runs go otherwise through the program; task" in said
+    with pytest.raises(ProgramError, match=r"none of 1 recorded runs goes through the recipe's"):
+        labelled(world, tmp_path / "none", bad)
+    with pytest.raises(RecipeError, match="by rollouts alone: add --method rollouts"):
+        labelled(world, tmp_path / "mcts", good, strategy="mcts", trunks=None, rollouts=None)

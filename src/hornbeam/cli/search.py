@@ -16,12 +16,17 @@ from hornbeam.cli.runs import RecipeArgument, Sets, planned, quiet, stopped, thr
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.places import check_file
 from hornbeam.search.chunk_labels import apply, chunk_label, methods
-from hornbeam.treefile import from_json, json_line, read_records
+from hornbeam.tree import Tree
+from hornbeam.treefile import from_json, json_line, read_records, read_trees
 
 Out = Annotated[
     Path | None, typer.Option("--out", help="Run folder.", show_default="runs/NAME-search")
 ]
 Model = Annotated[str | None, typer.Option("--model", help="Weights.", show_default="the recipe's")]
+Recorded = Annotated[
+    str | None,
+    typer.Option("--trees", help="Label the runs of these trees, by rollouts from each step."),
+]
 Method = Annotated[
     str | None,
     typer.Option(
@@ -90,14 +95,17 @@ def label_command(
     model: Model = None,
     sets: Sets = None,
     method: Method = None,
+    trees: Recorded = None,
 ) -> None:
     """Search the training tasks of RECIPE for values of steps; writes trees with Q columns.
 
     With a RULE and a FILE only column "label" is added to trees that have column "q".
     """
     if file is not None or (recipe in methods and not Path(recipe).exists()):
-        if model is not None or method is not None:
-            raise RecipeError(f"hornbeam label {recipe} FILE reads a file: it takes no --model")
+        if model is not None or method is not None or trees is not None:
+            raise RecipeError(
+                f"hornbeam label {recipe} FILE reads a file: it takes no --model, --method, --trees"
+            )
         if file is None:
             raise DataError(f"hornbeam label {recipe}: name the file of trees too")
         write(labelled(recipe, sys.stdin if file == "-" else file, assignments(sets or [])), out)
@@ -105,11 +113,12 @@ def label_command(
     told, base, folder = told_recipe(
         recipe, out, model, [*_by(recipe, method), *(sets or [])], "label"
     )
+    recorded = _recorded(trees, told) if trees is not None else []
     from hornbeam.run import Watch
     from hornbeam.run.label import Label
 
     watch = Watch()
-    job = Label(told, planned(told, base), folder, watch)
+    job = Label(told, planned(told, base), folder, watch, recorded)
     with stopped():
         result = asyncio.run(job.go())
     watch.say(
@@ -125,6 +134,15 @@ def label_command(
         f" its own prompt: {result['tokens_alone']:,.0f}, {result['times_cheaper']:.1f} times that"
     )
     watch.say(f"Trees:   {result['path']}")
+
+
+def _recorded(trees: str, told: Any) -> list[Tree]:
+    """The trees whose runs are labelled. `RecipeError` or `DataError` where that cannot be."""
+    if told.label.strategy != "rollouts":
+        raise RecipeError("label --trees goes by rollouts alone: add --method rollouts")
+    if not (found := list(read_trees(sys.stdin if trees == "-" else trees))):
+        raise DataError(f"{trees}: holds no trees")
+    return found
 
 
 def labelled(rule: str, source: str | TextIO, thresholds: Mapping[str, Any]) -> list[str]:

@@ -152,6 +152,12 @@ class Forest(Ground):
             store.close()
             raise
 
+    def fresh(self, stage: str, tasks: Sequence[Task]) -> list[tuple[TreeKey, Tree]]:
+        """A tree for each task under its key, nothing grown."""
+        keys = [TreeKey(stage, 0, number) for number in range(len(tasks))]
+        seeds = [tree_seed(self.recipe.run.seed, key._replace(stage="search")) for key in keys]
+        return [(k, Tree(t.to_json(), seed=s)) for k, t, s in zip(keys, tasks, seeds)]
+
     async def grow(
         self,
         what: str,
@@ -167,9 +173,7 @@ class Forest(Ground):
         """
         stored = {key: self.store.read(key) for key in self.store.keys(stage)}
         starts: list[tuple[TreeKey, Tree | Stored]] = []
-        for number, task in enumerate(tasks):
-            key = TreeKey(stage, 0, number)
-            seed = tree_seed(self.recipe.run.seed, TreeKey("search", 0, number))
+        for key, fresh in self.fresh(stage, tasks):
             if key not in stored or not stored[key].done:
-                starts.append((key, stored.get(key, Tree(task.to_json(), seed=seed))))
+                starts.append((key, stored.get(key, fresh)))
         await self.grow_on(what, stage, starts, len(tasks), make, budget)

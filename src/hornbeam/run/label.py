@@ -19,25 +19,43 @@ from hornbeam.run.choices import label_strategy
 from hornbeam.run.forest import Forest, part
 from hornbeam.run.lacking import ENGINE_TELLS_NONE, all_tell
 from hornbeam.run.recipe import Recipe
+from hornbeam.run.retold import retell, runs_of
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
 from hornbeam.search import Mcts, Rollouts
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import account, informative, label
 from hornbeam.settings import digest
+from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
 from hornbeam.treefile import json_line, to_json
 
 
 class Label:
-    """The label search of a recipe over its training tasks, in a run folder."""
+    """The label search of a recipe over its training tasks, in a run folder.
 
-    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
+    With `trees` it is about their tasks, and their runs are the trunks that rollouts leave from; a
+    tree with fewer of them than the strategy's `trunks` gets the rest from the policy. Raises
+    `RecipeError` for `trees` and another strategy.
+    """
+
+    def __init__(
+        self, recipe: Recipe, plan: Plan, path: Path, watch: Watch, trees: Sequence[Tree] = ()
+    ) -> None:
         choice = recipe.label
         self.strategy = label_strategy(choice)
         self.recipe, self.watch, self.path = recipe, watch, path
+        if trees:
+            if not isinstance(self.strategy, Rollouts):
+                raise RecipeError(
+                    "recorded runs are labelled by rollouts alone: add --method rollouts"
+                )
+            loaded = replace(plan.train, tasks=[Task.from_json(tree.task) for tree in trees])
+            plan = replace(plan, train=loaded)
+        self.trees = trees[choice.skip :][: choice.tasks]
         self.tasks = part(plan.train.tasks, choice.skip, choice.tasks, "label")
-        how = [recipe.label.strategy, self.strategy.identity(), recipe.label.skip]
+        how: list[Any] = [recipe.label.strategy, self.strategy.identity(), recipe.label.skip]
+        how += [runs_of(tree) for tree in trees]
         self.stage = f"label {digest(how)}"
         self.forest = Forest(recipe, plan, path, watch, "training")
 
@@ -49,6 +67,8 @@ class Label:
         forest, count = self.forest, len(self.tasks)
         try:
             await self._check()
+            if self.trees:
+                await self._retell()
             await forest.grow("labels", self.stage, self.tasks, self._grower, NO_BUDGET)
             found = dict(list(forest.trees(self.stage).items())[:count])
             trees = list(found.values())
@@ -88,6 +108,19 @@ class Label:
             raise RecipeError(
                 f"label.strategy = {self.recipe.label.strategy!r}: {ENGINE_TELLS_NONE}: take"
                 ' another pick, or "mcts" or "rollouts"'
+            )
+
+    async def _retell(self) -> None:
+        """Put the recorded runs into the trees that are grown on."""
+        assert isinstance(self.strategy, Rollouts)
+        starts = self.forest.fresh(self.stage, self.tasks)
+        most = self.strategy.trunks
+        count, odd = await retell(self.trees, starts, self._grower(), most)
+        if count:
+            self.watch.say(f"Recorded: {count} runs of {len(self.trees)} tasks are grown on")
+        if odd:
+            self.watch.warn(
+                f"{len(odd)} of {count} recorded runs go otherwise through the program; {odd[0]}"
             )
 
     def _labelled(self, trees: Sequence[Tree]) -> list[Tree]:
