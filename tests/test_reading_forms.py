@@ -43,6 +43,12 @@ SAME = {  # as an answer and as an accepted one
     r"\mathbf 5": 5,
     r"x = 5 \tag{1}": 5,
     r"\phantom{0}5": 5,
+    r"\num{5}": 5,
+    r"\SI{5}{\metre}": 5,
+    r"\ang{90}": 90,
+    r"90 \deg": 90,
+    r"1.5\times{10}^{3}": 1500,
+    r"{1.5}\times 10^{3}": 1500,
 }
 ENDS_ON = {
     r"\fbox{5}": 5,

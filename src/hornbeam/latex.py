@@ -145,6 +145,8 @@ _EARLY = [  # read before commands for text are
     (re.compile(pattern), by)
     for pattern, by in (
         (r"\\(?:text|mathrm|mathord|mathpunct)\s?\{([,.])\}", r"\1"),
+        (r"\\(?:num|ang)\s?\{([^{}]{1,100})\}", r"\1"),
+        (r"\\(?:SI|qty)\s?\{([^{}]{1,100})\}\s?\{[^{}]{0,100}\}", r"\1"),
         (r"(?<=\d)\s?\\(?:text|mathrm)\s?\{[eE]\}\s?(?=[-+]?\d)", "e"),
     )
 ]
@@ -176,7 +178,7 @@ _RULES = [
         (rf"\\(?:implies|iff|(?:Long)?[Rr]ightarrow|to|therefore|because){_END}|[-=]>", "; "),
         (rf"\\[lc]?dots{_END}", "..."),
         (
-            rf"\^\s?\{{\s?\\circ\s?\}}|\^\s?\\(?:circ|degree){_END}|\\degrees?{_END}",
+            rf"\^\s?\{{\s?\\circ\s?\}}|\^\s?\\(?:circ|degree){_END}|\\deg(?:rees?)?{_END}",
             f" {WORD}degrees ",
         ),
         (rf"(?<=[\d.])\s?\^\s?\{{?\s?{WORD}?o\s?\}}?{_END}", f" {WORD}degrees "),
@@ -184,6 +186,7 @@ _RULES = [
         (r"\\(?:overline|bar|dot)\s?\{(\d{1,100})\}", r"(\1)"),
         (r"\\(?:overline|bar|dot)\s?(\d)", r"(\1)"),
         (r"(?<=\d) times (?=10\s?\^)", "*"),
+        (r"(?:^|(?<=[*=$(]))\s?\{(\d{1,99}(?:\.\d{1,99})?)\}(?=\s?[*^])", r"\1"),
         (r"(?<=\d)\*\*(?=\s?[-\d(])", "^"),
         (r"\*\*|__|`", " "),
         (rf"(?<=\d)(?:\s?\^\s?\{{?\s?)?{WORD}?(?:st|nd|rd|th){_END}\s?\}}?", " "),
