@@ -89,6 +89,7 @@ WRONG = {
         (lambda: grow(agents={"solver": hb.Scripted}), ArgumentError, "not the class Scripted"),
         (lambda: grow(agents=hb.Scripted("2")), ArgumentError, "not a Scripted"),
         (lambda: grow(agents={1: hb.Scripted("2")}), ArgumentError, "its keys are names, not 1"),
+        (lambda: grow(strategy="branch"), ArgumentError, r"Branch\(...\) of hornbeam.search"),
         (lambda: grow(strategy="brunch"), ArgumentError, "'brunch': did you mean 'branch'"),
         (lambda: grow(strategy=hb.Branch), ArgumentError, "strategy: Branch.*not the class Branch"),
         (lambda: grow(strategy={"trunks": 2}), ArgumentError, "strategy.*not a dict"),

@@ -172,3 +172,8 @@ def test_a_folder_is_a_model_when_it_holds_a_config(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     assert models.resolve(tmp_path) == models.resolve(str(tmp_path)) == tmp_path
     assert models.obtain(tmp_path) == tmp_path
+
+
+def test_the_model_that_is_made_from_nothing_has_no_weights_to_name():
+    with pytest.raises(ModelError, match="name the folder of a trained one, as --model"):
+        models.resolve("tiny")

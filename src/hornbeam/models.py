@@ -104,6 +104,11 @@ def resolve(model: str | Path, made: Sequence[str] = ()) -> Path:
         raise ModelError(
             f"{name}: holds no config.json; a model folder is as save_pretrained wrote it"
         )
+    if name == "tiny":
+        raise ModelError(
+            "tiny is made from nothing and has no weights of its own: name the folder of a trained"
+            " one, as --model runs/NAME/final"
+        )
     if not pullable(name):
         names = [*SOURCES, *made]
         hint = nearest(name, names)

@@ -177,6 +177,8 @@ def _checked(
         error = wrong(
             "grow_trees: strategy", "a strategy: Branch(trunks=2, nodes=2), say", strategy
         )
+        if isinstance(strategy, str) and strategy in strategies:
+            raise error.hint(f"{strategies[strategy].__name__}(...) of hornbeam.search makes one")
         raise error.hint(nearest(strategy, strategies)) if isinstance(strategy, str) else error
     if score is not None:
         wants = "a function of a task and an answer that gives a number"

@@ -195,13 +195,18 @@ class Store:
         self._ops.append((sa.update(TREES).where(at(TREES, *key)).values(**values), {}))
         self._touch()
 
+    def _range(self, stage: str) -> str:
+        """What trees there are, of a stage where it has any."""
+        keys = self.keys(stage) or self.keys()
+        return f"it has {keys[0]} to {keys[-1]}" if keys else "it has none"
+
     def read(self, key: TreeKey) -> Stored:
         """A tree as it was left, nodes in the order they had."""
         self.flush()
         with self._begin() as db:
             row = db.execute(sa.select(TREES).where(at(TREES, *key))).one_or_none()
             if row is None:
-                raise StoreError(f"{self.place}: holds no tree {key}")
+                raise StoreError(f"{self.place}: holds no tree {key}: {self._range(key.stage)}")
             found = sa.select(NODES).where(at(NODES, *key))
             order = (NODES.c.place.is_(None), NODES.c.place, NODES.c.episode)
             rows = db.execute(found.order_by(*order)).all()

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hornbeam.failures import cause, causes, one_cause
+from hornbeam.run.watch import train_line
 from hornbeam.store import Store
 from hornbeam.tree import Node, Tree
 
@@ -175,3 +176,11 @@ def test_one_cause_is_that_of_all_leaves():
     assert one_cause([grown("PromptTooLong: 77 of 64"), grown("PromptTooLong: 78 of 64")])
     assert one_cause([grown("PromptTooLong: 77 of 64"), grown("EngineError: 78 of 64")]) == ""
     assert one_cause([]) == ""
+
+
+def test_a_step_line_tells_of_what_some_episodes_failed():
+    row = dict.fromkeys(("seconds_grow", "seconds_train", "sampled_tokens", "reward", "loss"), 1.0)
+    row |= {"step": 0, "mixed_groups": 1, "unmixed_groups": 0, "cut_off": 0.0, "failed": 2}
+    assert train_line(row | {"failure": "KeyError at mine.py:3"}, 4)[1].endswith(
+        "; 2 failed: KeyError at mine.py:3"
+    )

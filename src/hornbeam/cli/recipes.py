@@ -65,10 +65,13 @@ def copy_command(
         Path | None,
         typer.Argument(metavar="FILE", help="Where to.", show_default="NAME.toml here"),
     ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The same as FILE.")] = None,
 ) -> None:
     """Copy a recipe to change it; never over a file that is there."""
+    if target is not None and out is not None:
+        raise RecipeError("recipes copy: FILE and --out say the same: name one")
     source = find(name)
-    path = target or Path(source.name)
+    path = target or out or Path(source.name)
     if path.is_dir():
         path = path / source.name
     if path.exists():

@@ -110,13 +110,16 @@ def cut_share(trees: Sequence[Tree]) -> float:
     return ends.count("length") / max(1, len(ends))
 
 
+SHOW = ", or show them more in a warm start ([sft]) if they say nothing to the point"
+
+
 def unmixed_warning(row: Mapping[str, Any]) -> str:
     """Why there is nothing to learn from in a step all of whose groups have equal rewards."""
     found = f"all {row['unmixed_groups']} groups have equal rewards"
     if row["cut_off"] > 0.5:
         return (
             f"{found}, and {100 * row['cut_off']:.0f} % of the answers were cut off at max_tokens:"
-            " nothing to learn from; raise it for the agents"
+            f" nothing to learn from; raise it for the agents{'' if row['reward'] else SHOW}"
         )
     return (
         f"{found}: nothing to learn from; easier or harder tasks, or more leaves a tree, give mixed"

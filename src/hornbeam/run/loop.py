@@ -215,7 +215,8 @@ class Run:
         stage = self.recipe.sft
         assert stage is not None
         total = -(-len(given) // stage.batch_size) * stage.epochs
-        self.watch.begin(f"warm start {member.name}".strip(), total)
+        name, losses = f"warm start {member.name}".strip(), list[float]()
+        self.watch.begin(name, total)
         for number, told in enumerate(member.policy.fit(given, stage)):
             costs = trainer_costs(-1, told)
             again = ("sft", member.name, number) in self.rows
@@ -223,7 +224,12 @@ class Run:
             row = {"kind": "sft", **({"stage": member.name} if member.name else {})}
             self._metric({**row, "step": number, "seconds": self.ledger.seconds, **told})
             self.watch.step(number + 1, f"loss {told['loss']:.3f}")
+            losses.append(told["loss"])
         self.watch.end()
+        if losses:
+            self.watch.say(
+                f"{name}: {len(losses)} updates, loss {losses[0]:.3f} to {losses[-1]:.3f}"
+            )
 
     # --- a step ------------------------------------------------------------------------------
 

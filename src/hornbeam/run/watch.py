@@ -84,4 +84,6 @@ def train_line(row: Mapping[str, Any], steps: int) -> tuple[str, str]:
     if row["cut_off"]:
         short += f"  cut off {100 * row['cut_off']:.0f} %"
     long = f"step {row['step'] + 1}/{steps}  {short}  loss {row['loss']:+.4f}  {seconds:.1f} s"
+    if row.get("failure"):
+        long += f"; {row['failed']:.0f} failed: {row['failure']}"
     return short, long
