@@ -65,7 +65,9 @@ def copy_command(
         Path | None,
         typer.Argument(metavar="FILE", help="Where to.", show_default="NAME.toml here"),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The same as FILE.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The same as FILE.", show_default="FILE")
+    ] = None,
 ) -> None:
     """Copy a recipe to change it; never over a file that is there."""
     if target is not None and out is not None:

@@ -25,7 +25,11 @@ Out = Annotated[
 Model = Annotated[str | None, typer.Option("--model", help="Weights.", show_default="the recipe's")]
 Recorded = Annotated[
     str | None,
-    typer.Option("--trees", help="Label the runs of these trees, by rollouts from each step."),
+    typer.Option(
+        "--trees",
+        help="Label the runs of these trees, by rollouts from each step.",
+        show_default="the recipe's training tasks",
+    ),
 ]
 Method = Annotated[
     str | None,
