@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from hornbeam.tree import Node, Tree, floats, ids
 from hornbeam.view import ReportData, write_report
 
 from .browser import Browser
@@ -114,3 +115,48 @@ def test_an_empty_report_opens_without_trouble(browser, tmp_path):
     browser.open(write_report(tmp_path / "empty.html", ReportData("Empty")))
     assert "No trees were handed" in browser.run("document.body.textContent")
     assert not browser.troubles()
+
+
+def chain(deep, rewards):
+    """A tree of as many leaves as rewards, each below a path of its own of `deep` steps."""
+    tree = Tree({"id": "deep", "question": "How deep?"})
+    for episode, reward in enumerate(rewards):
+        at = 0
+        for step in range(deep):
+            node = {"episode": episode, "step": step, "tokens": ids([1]), "logprobs": floats([-1])}
+            at = tree.append(Node(at, text=f"word {step}", done=step == deep - 1, **node))
+        tree.column("reward")[at] = reward
+    return tree
+
+
+def test_the_page_opens_on_the_first_tree_with_mixed_outcomes(browser, tmp_path):
+    same, mixed = chain(2, [0.0, 0.0]), chain(2, [0.0, 1.0])
+    steps = {0: [same, mixed, mixed], 1: [same, same]}
+    data = ReportData(title="t", metrics=[], costs={}, trees=steps)
+    browser.open(write_report(tmp_path / "report.html", data))
+    assert browser.run("document.querySelector('.chips input:checked').value") == "1"
+    assert browser.run("document.querySelector('.steps output').textContent") == "step 0"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_words_stand_under_the_pills_at_any_depth(browser, tmp_path, width):
+    browser.width(width)
+    data = ReportData(title="t", metrics=[], costs={}, trees={0: [chain(8, [0.0, 1.0])]})
+    browser.open(write_report(tmp_path / "report.html", data))
+    said = browser.run("[...document.querySelectorAll('.words')].map((w) => w.textContent)")
+    assert sorted(said) == sorted(f"word {step}" for step in range(8) for _ in range(2))
+    boxes = browser.run(
+        "[...document.querySelectorAll('.words')].map((w) => w.getBoundingClientRect())"
+        ".map((b) => [b.left, b.right, b.top, b.bottom])"
+    )
+    for a, (left, right, top, bottom) in enumerate(boxes):
+        for other in boxes[a + 1 :]:
+            assert right <= other[0] or other[1] <= left or bottom <= other[2] or other[3] <= top
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_any_other_number_begins_with_one_that_moves(browser, tmp_path):
+    rows = [{"kind": "train", "step": n, "seconds": n, "a_b": 1, "zeal": n % 3} for n in range(5)]
+    data = ReportData(title="t", metrics=rows, costs={})
+    browser.open(write_report(tmp_path / "report.html", data))
+    assert browser.run("document.getElementById('chosen').value") == "train: zeal|train|zeal"

@@ -24,8 +24,9 @@ KNOWN = {
     "stateful_calls_replayed": ("of tools not marked pure", "among the tool calls replayed"),
     "tokens_unique": ("trainer, unique", ""),
     "tokens_flat": ("trainer, as flat rows", "what training without packing would run"),
-    "seconds_grow": ("growing", ""),
-    "seconds_train": ("training", ""),
+    "seconds": ("wall clock of the run", "the others lie within it"),
+    "seconds_grow": ("growing, wall clock of steps", ""),
+    "seconds_train": ("training, wall clock of steps", ""),
 }
 
 
@@ -71,7 +72,8 @@ def cost_table(costs: Mapping[str, float]) -> str:
         rows = [_row(kind, costs, total.get(one, 0.0)) for kind in kinds]
         if len(kinds) > 1 and one in total:
             amount = f"<td>{amount_text(total[one])}</td><td></td>"
-            rows.append(f"<tr class=total><th scope=row>all {one} paid for</th>{amount}</tr>")
+            name = "seconds of steps, summed" if one == "seconds" else f"all {one} paid for"
+            rows.append(f"<tr class=total><th scope=row>{name}</th>{amount}</tr>")
         if rows:
             head = f"<tr><th colspan=3 scope=rowgroup class=unit>{one}</th></tr>"
             bodies.append("<tbody>" + head + "".join(rows) + "</tbody>")

@@ -18,8 +18,8 @@ const PANELS = [
   { title: "Tokens of a step: growing", kind: "train",
     keys: ["sampled_tokens", "prompt_tokens_computed", "prompt_tokens_cached"] },
   { title: "Tokens of a step: training", kind: "train", keys: ["tokens_unique", "tokens_flat"] },
-  { title: "Seconds of a step", kind: "train", keys: ["seconds_grow", "seconds_train"] },
-  { title: "Seconds of a step: idle", kind: "train",
+  { title: "Wall seconds of a step", kind: "train", keys: ["seconds_grow", "seconds_train"] },
+  { title: "Wall seconds of a step: idle", kind: "train",
     keys: ["seconds_engine_idle", "seconds_trainer_idle"] },
   { title: "Warm start: loss", kind: "sft", keys: ["loss"], smooth: true },
 ];
@@ -237,6 +237,12 @@ function table(panel, rows, series, say) {
 
 // --- all panels ---------------------------------------------------------------------------------
 
+// Whether a number of a kind of rows is not the same in all of them; how time goes by is no news.
+function moves(kind, key) {
+  const seen = DATA.metrics.filter((row) => row.kind === kind && typeof row[key] === "number");
+  return key !== "seconds" && new Set(seen.map((row) => row[key])).size > 1;
+}
+
 // Any number of any row can be drawn: one more panel with a choice.
 function addChosen(grid) {
   const names = new Set();
@@ -248,7 +254,8 @@ function addChosen(grid) {
   if (!names.size) return;
   const shown = new Set(PANELS.flatMap((p) => p.keys.map((key) => `${p.kind}|${key}`)));
   const all = [...names].sort();
-  const fresh = all.find((name) => !shown.has(name.slice(name.indexOf("|") + 1)));
+  const moving = all.filter((name) => moves(...name.split("|").slice(1)));
+  const fresh = moving.find((name) => !shown.has(name.slice(name.indexOf("|") + 1))) ?? moving[0];
   const choice = html("select", { id: "chosen" },
     all.map((name) => html("option", { value: name }, name.split("|")[0])));
   choice.value = fresh ?? all[0];

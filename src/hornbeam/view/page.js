@@ -53,6 +53,7 @@ function percent(value) {
 }
 
 function words(key) {
+  if (key === "seconds") return "wall seconds since the start";
   return key.replace(/_/g, " ");
 }
 

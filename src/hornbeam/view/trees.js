@@ -96,6 +96,21 @@ function makeControls(box) {
     only ? null : [parts.before, parts.slider, parts.after]), parts.chips);
 }
 
+// Whether the leaves of a tree came to different ends: there is something to see in it.
+function isMixed(tree) {
+  const ends = leavesOf(tree).map((i) => valueOf(tree, i, "reward")).filter((v) => v !== null);
+  return new Set(ends).size > 1;
+}
+
+// Opens on the first mixed tree of the latest step that has one, else on the latest step.
+function openTrees() {
+  let at = DATA.steps.length - 1;
+  while (at > 0 && !DATA.steps[at].trees.some(isMixed)) at--;
+  const first = DATA.steps[at].trees.findIndex(isMixed);
+  shown.tree = Math.max(first, 0);
+  chooseStep(first < 0 ? DATA.steps.length - 1 : at);
+}
+
 function makeTrees() {
   const box = document.getElementById("trees");
   if (!DATA.steps.length) {
@@ -111,7 +126,7 @@ function makeTrees() {
       html("p", { class: "hint keys" }, "Click a step to read it, or walk with ", html("kbd", {}, "←"), " ",
         html("kbd", {}, "→"), " ", html("kbd", {}, "↑"), " ", html("kbd", {}, "↓"), "; ",
         html("kbd", {}, "Enter"), " goes to its text, ", html("kbd", {}, "Esc"), " back.")), card));
-  chooseStep(DATA.steps.length - 1);
+  openTrees();
   watchWidth(wood.host, drawTree);
 }
 

@@ -76,15 +76,16 @@ function layOut(tree, width) {
   const deep = Math.max(1, ...depth);
   const gutter = width >= 560 ? 118 : 44;
   const fit = (width - ROOT - 26 - gutter) / deep;
-  const column = Math.min(Math.max(fit, PILL.width + 14), 236);
-  const tall = column >= 96 || severalAgents(tree) ? 46 : 32;
+  const least = severalAgents(tree) || tree.columns.visits ? 150 : 108; // words stand under a pill
+  const column = Math.min(Math.max(fit, least), 236);
+  const tall = 46;
   const rows = Math.max(...tree.nodes.map((node) => node.row)) + 1;
   return {
     column, gutter, tall, depth,
     width: Math.max(width, ROOT + 26 + gutter + deep * column),
     height: 26 + rows * tall,
     x: (i) => (i ? ROOT + 26 + (depth[i] - 1) * column : 6),
-    y: (i) => 26 + tall * (tree.nodes[i].row + 0.5) - (tall > 40 ? 6 : 0),
+    y: (i) => 26 + tall * (tree.nodes[i].row + 0.5) - 6,
   };
 }
 
@@ -200,7 +201,7 @@ function twig(wood, i, place) {
   return tint(group, value, most);
 }
 
-// Below the pill: who spoke where several agents do, visits, and the first words where there is room.
+// Below the pill: who spoke where several agents do, visits, and the first words.
 function caption(tree, i, place) {
   const node = tree.nodes[i];
   const text = svg("text", { class: "words", x: 2, y: PILL.height / 2 + 14 });
@@ -215,7 +216,7 @@ function caption(tree, i, place) {
     room -= name.length + 2;
   });
   const said = node.error ?? node.text;
-  if (place.column >= 96 && room > 5 && said !== undefined) text.append(firstWords(DATA.texts[said], room));
+  if (room > 5 && said !== undefined) text.append(firstWords(DATA.texts[said], room));
   return text;
 }
 
