@@ -52,6 +52,25 @@ def test_mcnemar_is_the_sum_of_its_binomial(right: list[bool]) -> None:
     assert stats.mcnemar(right, [not r for r in right]) == min(1, exact)
 
 
+def test_wilson_by_hand() -> None:
+    """At z = 1 and n = 3 the ends of 0 are 0 and 1/4; those of 1/2 of 3 are 1/4 and 3/4."""
+    assert stats.wilson(0.0, 3, z=1) == (0.0, pytest.approx(0.25))
+    assert stats.wilson(1.0, 3, z=1) == (pytest.approx(0.75), 1.0)
+    assert stats.wilson(0.5, 3, z=1) == (pytest.approx(0.25), pytest.approx(0.75))
+    with pytest.raises(DataError, match="at least one trial"):
+        stats.wilson(0.5, 0)
+    with pytest.raises(DataError, match="a share of 0 to 1, not 2"):
+        stats.wilson(2, 3)
+
+
+def test_all_or_none_right_has_a_real_interval() -> None:
+    """The bootstrap's has no width there; rewards between 0 and 1 keep it."""
+    low, high = stats.interval([1.0] * 10)
+    assert (low, high) == (pytest.approx(0.7225, abs=1e-4), 1.0)
+    assert stats.interval([0.0] * 10) == (0.0, pytest.approx(0.2775, abs=1e-4))
+    assert stats.interval([0.2, 1.0, 0.4]) == stats.bootstrap([0.2, 1.0, 0.4])
+
+
 def test_the_bootstrap_tends_to_the_binomial() -> None:
     """80 of 100: the mean of a resample is binomial / 100, whose 2.5 % points are 72 and 87."""
     low, high = stats.bootstrap([1.0] * 80 + [0.0] * 20)

@@ -1,4 +1,4 @@
-"""Figures over questions and seeds, with their intervals: Hit@k, bootstrap, Student, McNemar.
+"""Figures over questions and seeds, with intervals: Hit@k, Wilson, bootstrap, Student, McNemar.
 
 One number a question, shape [questions]: what its answer is worth, usually 1 or 0. Left out:
 corrections for many comparisons.
@@ -99,6 +99,31 @@ def mcnemar(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
     return min(1.0, 2 * total / (1 << n))
 
 
+def wilson(share: float, count: int, *, z: float = 1.959963984540054) -> Interval:
+    """Wilson's score interval of a share of `count` trials (Wilson 1927), at 95 % by default.
+
+    It has a width at 0 and 1 too, and stays within them. Raises `DataError` for no trials and for
+    what is no share.
+    """
+    if count < 1:
+        raise DataError("Wilson's interval needs at least one trial")
+    if not 0 <= share <= 1:
+        raise DataError(f"Wilson's interval needs a share of 0 to 1, not {share}")
+    part = z * z / count
+    middle = (share + part / 2) / (1 + part)
+    half = z / (1 + part) * math.sqrt(share * (1 - share) / count + part / count / 4)
+    low = 0.0 if share == 0 else max(0.0, middle - half)
+    return low, 1.0 if share == 1 else min(1.0, middle + half)
+
+
+def interval(values: Values) -> Interval:
+    """The 95 % interval of a mean: Wilson's where all values are 0 or 1, else the bootstrap's."""
+    _check(values, "an interval")
+    if {*values} <= {0.0, 1.0}:
+        return wilson(sum(values) / len(values), len(values))
+    return bootstrap(values)
+
+
 def student(values: Values, *, level: float = 0.95) -> Interval:
     """Student's interval of a mean over few runs: mean +- t sd / sqrt(n), sd with n - 1.
 
@@ -162,3 +187,16 @@ def named(row: Mapping[str, Any]) -> tuple[str, str]:
     value = float(row["accuracy"])
     name = row.get("figure")
     return (str(name), f"{value:.3f}") if name else ("accuracy", f"{100 * value:.1f} %")
+
+
+def between(row: Mapping[str, Any]) -> str:
+    """The interval of an evaluation's figure in its words, nothing where the row holds none.
+
+    >>> between({"accuracy": 0.5, "interval": [0.25, 0.75]})
+    ' [25.0, 75.0]'
+    """
+    if not (held := row.get("interval")):
+        return ""
+    scale, digits = (1, 3) if row.get("figure") else (100, 1)
+    low, high = (f"{scale * float(end):.{digits}f}" for end in held)
+    return f" [{low}, {high}]"

@@ -175,7 +175,7 @@ def eval_command(
     check(told)
     if not told.tasks.eval:
         raise RecipeError(f"{path.name}: tasks.eval is empty: name a source, as in [[tasks.eval]]")
-    from hornbeam.stats import named
+    from hornbeam.stats import between, named
 
     made = planned(told, path.parent)
     from hornbeam.run.evaluate import evaluate
@@ -197,7 +197,7 @@ def eval_command(
     name, value = named(result)
     share = result["cut_off"]
     cut = f", {100 * share:.1f} % of answers cut off at max_tokens" if share else ""
-    typer.echo(f"{name} {value} of {result['count']}{cut}{failed}")
+    typer.echo(f"{name} {value}{between(result)} of {result['count']}{cut}{failed}")
 
 
 def export_command(

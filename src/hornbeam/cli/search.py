@@ -206,7 +206,8 @@ def fit_command(
     name = column or ("reward" if told.fit.objective == "outcome" else "q")
     with stopped():
         result = fit(told, found, name, out, watch)
-    watch.say(f"Fitted on {result['trees']} trees; {result['held_out']} held out:")
+    kept_out = f"; {result['held_out']} held out:" if result["held_out"] else ""
+    watch.say(f"Fitted on {result['trees']} trees{kept_out}")
     for figure, value in result["after"].items():
         was = result["before"].get(figure)
         watch.say(f"  {figure:14} {value:8.4f}" + (f"  (before {was:.4f})" if was else ""))

@@ -11,6 +11,7 @@ from hornbeam.run.anchored import own_rewards
 from hornbeam.run.mend import why
 from hornbeam.score import delegation_figures
 from hornbeam.score.rules import DelegationReward
+from hornbeam.stats import interval
 from hornbeam.tree import INJECTED, Tree
 
 
@@ -82,12 +83,15 @@ def warn_of_stops(told: Mapping[str, float], step: int, warn: Callable[[str], No
 def measure(trees: Sequence[Tree], delegation: DelegationReward | None = None) -> dict[str, Any]:
     """Accuracy over all tasks: mean reward of the leaves, a failed one counted as unsolved.
 
+    `interval` is its 95 % one, [low, high].
+
     Where a reward is neither 0 nor 1 that is no accuracy, and `figure` says what it is.
     """
     rewards = [tree.columns["reward"][i] for tree in trees for i in tree.leaves()]
     errors = len(failed(trees))
     return {
         "accuracy": sum(r for r in rewards if r is not None) / len(rewards),
+        "interval": list(interval([r or 0.0 for r in rewards])),
         "count": len(rewards),
         "failed": errors,
         "no_verdict": sum(r is None for r in rewards) - errors,

@@ -68,7 +68,8 @@ def fit(
     updates = recipe.fit.epochs * -(-len(given) // recipe.fit.batch_size)
     watch.begin("fitting", updates)
     for number, told in enumerate(model.fit(given, column, recipe.fit)):
-        watch.step(number + 1, f"loss {told['loss']:.4f}", f"update {number + 1}/{updates} {told}")
+        loss = f"loss {told['loss']:.4f}"
+        watch.step(number + 1, loss, f"update {number + 1}/{updates}  {loss}")
     watch.end()
     after = model.evaluate(kept_out, column, recipe.fit) if kept_out else {}
     figures: dict[str, Any] = {"before": before, "after": after}

@@ -52,7 +52,7 @@ from hornbeam.run.wire import (
 )
 from hornbeam.score.judge import open_judges
 from hornbeam.search import Independent
-from hornbeam.stats import named
+from hornbeam.stats import between, named
 from hornbeam.store import Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.train.sft import Example
@@ -371,7 +371,9 @@ class Run:
         when = after.get(stage, f"after {step} steps")
         name, value = named(row)
         fell = f"; {failed_of(row)}" * bool(row["failed"])
-        self.watch.say(f"Held-out {name} {when}: {value} of {row['count']}{fell}", "bold")
+        self.watch.say(
+            f"Held-out {name} {when}: {value}{between(row)} of {row['count']}{fell}", "bold"
+        )
         self.folder.report(self.policies.chats)
 
     def _checkpoint(self, step: int) -> None:

@@ -123,7 +123,7 @@ def read_point(
     for tree, cost, same in zip(map(prepare, trees), costs, sames, strict=True):
         readings.append(Reading(tree, ranked(tree, choose, same, k), cost, same))
     point = Point(label, readings, seconds)
-    low, high = stats.bootstrap(point.right)
+    low, high = stats.interval(point.right)
     hits = stats.hits([reading.worths for reading in readings], k)
     leaves = [(reading.tree, i) for reading in readings for i in reading.tree.leaves()]
     point.row = {

@@ -248,7 +248,7 @@ function addChosen(grid) {
   const names = new Set();
   for (const row of DATA.metrics) {
     for (const key of Object.keys(row)) {
-      if (!["kind", "stage", "step"].includes(key)) names.add(`${row.kind}: ${words(key)}|${row.kind}|${key}`);
+      if (typeof row[key] === "number" && key !== "step") names.add(`${row.kind}: ${words(key)}|${row.kind}|${key}`);
     }
   }
   if (!names.size) return;
