@@ -40,6 +40,7 @@ class Grower:
     has one of its own, whose budget ends the growth of that tree and is no error. `episodes` is how
     many episodes of one tree may be in flight: one by one, a budget goes into whole answers first.
     `before` is what had been run for trees of this phase before a stop: its cost is told apart.
+    `ended` hears of every tree that is grown.
     """
 
     program: Program
@@ -54,6 +55,7 @@ class Grower:
     ledgers: Callable[[TreeKey], Ledger] | None = None
     episodes: int | None = None
     before: Before | None = None
+    ended: Callable[[], None] | None = None
 
     async def grow(self, key: TreeKey, start: Tree | Stored) -> Tree:
         """Grow one tree to its end and return it in canonical order.
@@ -301,6 +303,8 @@ class _Growth:
                     keeper.write(self.key, grown, i, node)
             keeper.columns(self.key, grown.columns)
             keeper.done(self.key)
+        if self.grower.ended is not None:
+            self.grower.ended()
         return grown
 
 

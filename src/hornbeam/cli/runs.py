@@ -102,6 +102,7 @@ def _start(told: Recipe, base: Path, folder: Path, policy: str | None, ranks: in
     watch, several = Watch(), int(os.environ.get("WORLD_SIZE", "1")) > 1
     made = None if several and os.environ.get("RANK", "0") != "0" else plan(told, base)
     if made is not None:
+        watch.say(f"Run folder: {folder}")
         fetch(told, watch.say)
     quiet()
     from hornbeam.run.ranks import follow, launch, ranked

@@ -60,6 +60,7 @@ def search_command(
     from hornbeam.run.search import Search
 
     watch = Watch(_console(as_json))
+    watch.say(f"Run folder: {folder}")
     command = "hornbeam " + " ".join(sys.argv[1:])
     if pool is not None:
         check_file(pool, "`hornbeam export` writes one")
@@ -122,6 +123,7 @@ def label_command(
     from hornbeam.run.label import Label
 
     watch = Watch()
+    watch.say(f"Run folder: {folder}")
     job = Label(told, planned(told, base), folder, watch, recorded)
     with stopped():
         result = asyncio.run(job.go())

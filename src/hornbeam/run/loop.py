@@ -361,7 +361,13 @@ class Run:
             return
         await self.policies.load()
         keys = [TreeKey(trees, step, number) for number in range(len(tasks))]
-        grown = await self._grow_keys(self.looker, keys, tasks)
+        looker = self.looker
+        if stage != "train" and isinstance(looker, Grower):  # later the bar is that of training
+            ended = self.watch.count("evaluation", len(tasks))
+            looker = replace(looker, ended=ended)
+        grown = await self._grow_keys(looker, keys, tasks)
+        if stage != "train":
+            self.watch.end()
         await self.policies.load()
         told = measure(grown, self.recipe.reward.delegation)
         told |= why(grown) | redone(self.store, (trees,), step)

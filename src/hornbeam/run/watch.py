@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-WIDE = 112  # columns of a terminal on which bar and times stand side by side
+WIDE = 112  # columns of a terminal on which a long bar and both times stand side by side
 
 
 class Watch:
@@ -26,7 +27,7 @@ class Watch:
         self.console = console or Console()
         self._progress: Progress | None = None
         self._bar: TaskID | None = None
-        self._total = 0
+        self._total = self._room = 0
 
     def say(self, text: str, style: str = "") -> None:
         """One line that stays."""
@@ -42,10 +43,10 @@ class Watch:
         self._total = total
         if not self.console.is_terminal:
             return
-        wide = self.console.width >= WIDE
+        wide, bar = self.console.width >= WIDE, 24 if self.console.width >= WIDE else 10
         self._progress = Progress(
             TextColumn("{task.description}"),
-            *([BarColumn(bar_width=24)] if wide else []),
+            BarColumn(bar_width=bar),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[told]}"),
             *([TextColumn("[dim]run[/]"), TimeElapsedColumn()] if wide else []),
@@ -53,12 +54,21 @@ class Watch:
             TimeRemainingColumn(),
             console=self.console,
         )
+        besides = len(what) + bar + 2 * len(str(total)) + (32 if wide else 18)
+        self._room = max(4, self.console.width - besides)  # for what is told beside the bar
         self._progress.start()
         self._bar = self._progress.add_task(what, total=total, completed=done, told="")
+
+    def count(self, what: str, total: int) -> Callable[[], None]:
+        """Begin a stage whose parts are told by calls of what comes back."""
+        self.begin(what, total)
+        numbers = count(1)
+        return lambda: self.step(next(numbers), "")
 
     def step(self, done: int, told: str, line: str = "") -> None:
         """So many parts are done; `line` is told where there is no bar."""
         if self._progress is not None and self._bar is not None:
+            told = told if len(told) <= self._room else f"{told[: self._room - 1]}…"
             self._progress.update(self._bar, completed=done, told=escape(told))
         elif line:
             self.say(line)
