@@ -347,3 +347,12 @@ def tiny_world(folder, context=160):
             if weight.dim() > 1:
                 weight.mul_(12)
     return model.eval(), TemplateChat(AutoTokenizer.from_pretrained(folder))
+
+
+async def answered(engine, known, requests):
+    """Answers or errors of requests that go at once; the engine is closed then."""
+    engine.abilities = known
+    jobs = [engine.generate(request) for request in requests]
+    answers = await asyncio.gather(*jobs, return_exceptions=True)
+    await engine.aclose()
+    return answers

@@ -15,7 +15,7 @@ from hornbeam.engine.chat_server import ChatEngine, ChatSettings, Crowded
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, EngineLost, PromptTooLong
 from hornbeam.settings import build
-from little_server import LittleServer, Manners
+from little_server import LittleServer, Manners, answered
 
 MESSAGES = (system("Be short."), user("hello"))
 KNOWN = ChatAbilities("tiny")
@@ -38,16 +38,9 @@ def ask(seed=1, messages=MESSAGES, **how):
 def spoken(server, *requests, known=KNOWN, told=None, chat=None, **settings):
     """(answers or errors, the engine) of requests that go at once."""
 
-    async def go():
-        say = (lambda line: None) if told is None else told.append
-        engine = ChatEngine(ChatSettings(url=server.url, **settings), chat, say)
-        engine.abilities = known
-        jobs = [engine.generate(request) for request in requests or [ask()]]
-        answers = await asyncio.gather(*jobs, return_exceptions=True)
-        await engine.aclose()
-        return answers, engine
-
-    return asyncio.run(go())
+    say = (lambda line: None) if told is None else told.append
+    engine = ChatEngine(ChatSettings(url=server.url, **settings), chat, say)
+    return asyncio.run(answered(engine, known, requests or [ask()])), engine
 
 
 def test_messages_go_out_as_they_are_and_text_comes_back():

@@ -17,7 +17,7 @@ from hornbeam.engine.scripted import Scripted
 from hornbeam.engine.wire import Account, HttpSettings
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.settings import build
-from little_server import LittleServer, Manners, tiny_world
+from little_server import LittleServer, Manners, answered, tiny_world
 
 CHAT = ByteChat()
 PROMPT = CHAT.render([user("hello")])
@@ -38,16 +38,9 @@ def served(**manners):
 def spoken(server, *requests, known=None, told=None, **settings):
     """(answers or errors, the engine) of requests that go at once."""
 
-    async def go():
-        say = (lambda line: None) if told is None else told.append
-        engine = HttpEngine(HttpSettings(url=server.url, **settings), CHAT, say)
-        engine.abilities = known
-        jobs = [engine.generate(request) for request in requests or [ask()]]
-        answers = await asyncio.gather(*jobs, return_exceptions=True)
-        await engine.aclose()
-        return answers, engine
-
-    return asyncio.run(go())
+    say = (lambda line: None) if told is None else told.append
+    engine = HttpEngine(HttpSettings(url=server.url, **settings), CHAT, say)
+    return asyncio.run(answered(engine, known, requests or [ask()])), engine
 
 
 def ask(seed=1, prompt=PROMPT, **how):

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import LlamaConfig, LlamaForTokenClassification
 from typer.testing import CliRunner
 
 from hornbeam.chat import ByteChat, TemplateChat, user
@@ -37,6 +35,7 @@ from hornbeam.score.processbench import (
 from hornbeam.tiny import tokenizer
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_files import Card, fingerprint
+from little_values import value_head
 
 LINES = [  # (label, prediction, final answer right)
     (2, 2, False),
@@ -269,15 +268,7 @@ def test_items_are_judged_in_order() -> None:
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory) -> Path:
     """A value model with random weights and a tokenizer, as `hornbeam fit` writes it."""
-    config = LlamaConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        vocab_size=len(tokenizer()), max_position_embeddings=64, num_labels=1,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = LlamaForTokenClassification(config)
-        torch.nn.init.normal_(model.score.weight)
-    words = tokenizer()
+    model, words = value_head(context=64), tokenizer()
     card = Card("tiny", objective="regression", fingerprint=fingerprint(words))
     folder = tmp_path_factory.mktemp("value")
     ValueModel(model, words, card=card).save(folder)

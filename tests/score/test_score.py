@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForTokenClassification
 from typer.testing import CliRunner
 
 from hornbeam.chat import TemplateChat
@@ -19,6 +17,7 @@ from hornbeam.tiny import tokenizer
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_files import Card, fingerprint
 from hornbeam.treefile import read_trees
+from little_values import value_head
 
 STEPS = [{"parent": -1}, {"parent": 0, "text": "3 + 4"}, {"parent": 1, "text": "7"}]
 FOREIGN = [
@@ -45,15 +44,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory) -> Path:
     """A value model with random weights and a tokenizer, as `hornbeam fit` writes it."""
-    config = LlamaConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        vocab_size=len(tokenizer()), max_position_embeddings=48, num_labels=1,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = LlamaForTokenClassification(config)
-        torch.nn.init.normal_(model.score.weight)
-    words = tokenizer()
+    model, words = value_head(context=48), tokenizer()
     folder = tmp_path_factory.mktemp("value")
     ValueModel(model, words, card=Card("tiny", fingerprint(words))).save(folder / "none")
     card = Card("tiny", objective="regression", fingerprint=fingerprint(words))
