@@ -169,7 +169,13 @@ def inside(text: str) -> str:
 
     found = boxed(text)
     plain = text if found is None else found
-    return plain.removeprefix("The answer is ").strip(" $.").removeprefix("\\[").removesuffix("\\]")
+    return (
+        plain.removeprefix("The answer is ")
+        .lstrip(" $")
+        .rstrip(" $.")
+        .removeprefix("\\[")
+        .removesuffix("\\]")
+    )
 
 
 async def graders(data: Path, count: int, folder: Path) -> dict[str, Any]:
