@@ -253,6 +253,9 @@ def test_rows_that_are_none(kind, row, message, tmp_path):
         ([0, 0], [-1, -1]),
         ([1.0, -1.0], [1, -1]),
         ([0, -1], [0, -1]),
+        ([False, 0], [-1, -1]),
+        (["good", "neutral"], [1, 0]),
+        (["-", "0"], [-1, 0]),
         (["True", "False"], [1, -1]),
         (["+", "-"], [1, -1]),
         (["good", "Bad"], [1, -1]),
@@ -265,6 +268,22 @@ def test_rows_that_are_none(kind, row, message, tmp_path):
 def test_labels_that_are_no_booleans(labels, read):
     (tree,) = from_rows([{**TRL, "labels": labels}], "trl")
     assert tree.columns["label"][1:] == read
+
+
+@pytest.mark.parametrize(
+    ("others", "zero"),
+    [([1, -1], 0), ([None, "-1"], 0), (["+", "-"], 0), ([1, 0], -1), ([True, False], -1)],
+)
+def test_what_zero_means_hangs_on_the_whole_set(others, zero, tmp_path):
+    """A -1 in any row says that the set tells bad from neutral; false and true do not."""
+    labels = enumerate([[1, 0], others])
+    rows = [{**TRL, "prompt": f"q{n}", "labels": told} for n, told in labels]
+    for given in (rows, rows[::-1]):
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in given))
+        for trees in (from_rows(given, "trl"), read_steps(path, "trl")):
+            told = {tree.task["question"]: tree.columns["label"][1:] for tree in trees}
+            assert told["q0"] == [1, zero]
 
 
 @pytest.mark.parametrize("label", [0.9, 0.1, 2, "maybe", "", [True], {"label": 1}, float("nan")])

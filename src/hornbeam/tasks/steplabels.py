@@ -26,7 +26,7 @@ from hornbeam.chat import Chat, end_of_answer, user
 from hornbeam.errors import DataError
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records
-from hornbeam.tasks.steprows import MARK, Format, Record, Solution, reader
+from hornbeam.tasks.steprows import MARK, Format, Record, Solution, reader, settle
 from hornbeam.tree import Node, Tree, ids
 from hornbeam.whole import whole_file
 
@@ -49,12 +49,14 @@ def read_steps(
     `odd` counts rows that were read in part, or left out, by what was met in them. Raises
     `DataError` naming file and line.
     """
-    read, trees = reader(kind), _Trees(column, chat, odd)
+    read, trees, name = reader(kind), _Trees(column, chat, odd), Path(path).name.split(".")[0]
+    found: list[tuple[str, Solution]] = []
     for number, row in read_records(Path(path)):
         try:
-            trees.add(read(row), f"{Path(path).name.split('.')[0]}-{number}")
+            found.append((f"{name}-{number}", read(row)))
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
+    trees.add_all(found)
     if not trees.by_question:
         raise DataError(f"{path}: no row has a step")
     return list(trees.by_question.values())
@@ -70,8 +72,7 @@ def from_rows(
 ) -> list[Tree]:
     """Trees of rows of that format, in order of their questions; `odd` as for `read_steps`."""
     read, trees = reader(kind), _Trees(column, chat, odd)
-    for number, row in enumerate(rows, 1):
-        trees.add(read(row), f"{kind}-{number}")
+    trees.add_all([(f"{kind}-{number}", read(row)) for number, row in enumerate(rows, 1)])
     return list(trees.by_question.values())
 
 
@@ -87,6 +88,12 @@ class _Trees:
         self.column, self.chat, self.odd = column, chat, Counter() if odd is None else odd
         self.by_question: dict[str, Tree] = {}
         self.episodes: dict[str, int] = {}
+
+    def add_all(self, found: Sequence[tuple[str, Solution]]) -> None:
+        """All solutions of a set, each with its name."""
+        settle([solution for _, solution in found])
+        for name, solution in found:
+            self.add(solution, name)
 
     def add(self, solution: Solution, name: str) -> None:
         """One more solution; its task is named so where the row has no id."""

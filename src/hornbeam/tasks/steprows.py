@@ -1,14 +1,15 @@
 """Rows of the step-label formats, read: each is a solution, its steps with their labels.
 
-A label is true or false, 1 or -1 (0 beside a -1 or by itself in PRM800K is neutral, else it is
-false), or a word for one of these; null is no label. A likelihood is refused: where it turns is not
-ours to say. What a row holds of a step that cannot be read is told, never guessed.
+A label is true or false, 1 or -1, or a word for one of these; null is no label. 0 is neutral in
+PRM800K, and in TRL's rows where any row of the set writes -1; else it is false (`settle`). A
+likelihood is refused: where it turns is not ours to say. What a row holds of a step that cannot be
+read is told, never guessed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -24,6 +25,7 @@ UNMARKED = f"with a step without {MARK}, which has no label"
 
 _GOOD = frozenset(["true", "yes", "+", "good", "correct", "right", "positive", "1", "1.0"])
 _BAD = frozenset(["false", "no", "-", "−", "bad", "incorrect", "wrong", "negative", "-1", "-1.0"])
+_SIGNED = frozenset(["-", "−", "-1", "-1.0", "neutral"])  # beside these 0 is neutral
 _HEAD = re.compile(r"(?m)^\s*Step \d+: ?")
 
 
@@ -37,7 +39,10 @@ class Step:
 
 @dataclass(slots=True)
 class Solution:
-    """One labelled solution: what a row holds. `odd` says what was met in it, "" for nothing."""
+    """One labelled solution: what a row holds. `odd` says what was met in it, "" for nothing.
+
+    `signed`: 0 is neutral in it, whatever other rows say.
+    """
 
     question: str
     steps: list[Step]
@@ -46,6 +51,7 @@ class Solution:
     ended: bool = True  # it came to an answer
     extra: dict[str, Any] = field(default_factory=dict)
     odd: str = ""
+    signed: bool = True
 
 
 def reader(kind: str) -> Callable[[Record], Solution]:
@@ -76,9 +82,23 @@ def _from_trl(row: Record) -> Solution:
         if text is None or not text.strip():
             raise DataError(f"step {number} is no text: {given!r:.80}")
     values = [label_of(value, f"step {number}") for number, value in enumerate(labels, 1)]
-    if -1.0 not in values:  # 0 and 1 are false and true
-        values = [-1.0 if value == 0 else value for value in values]
-    return Solution(prompt, [Step([(str(t), value)]) for t, value in zip(said, values)])
+    steps = [Step([(str(text), value)]) for text, value in zip(said, values)]
+    return Solution(prompt, steps, signed=any(map(_is_signed, labels)))
+
+
+def _is_signed(label: Any) -> bool:
+    if isinstance(label, str):
+        return label.strip().lower() in _SIGNED
+    return not isinstance(label, bool) and label == -1
+
+
+def settle(solutions: Sequence[Solution]) -> None:
+    """Make 0 false in the labels of a set where no row says that it is neutral."""
+    if any(solution.signed for solution in solutions):
+        return
+    for solution in solutions:
+        for step in solution.steps:
+            step.choices = [(text, -1.0 if told == 0 else told) for text, told in step.choices]
 
 
 def text_of(given: Any) -> str | None:
