@@ -139,6 +139,16 @@ def test_a_model_that_nobody_has_is_told_before_torch_is_imported(recipe, monkey
         assert "HF_HUB_OFFLINE is set" in said or own[0] not in words, said
 
 
+def test_rows_that_the_tiny_template_cannot_say_are_told_without_torch(recipe):
+    rows = recipe.with_name("rows.jsonl")
+    tool = {"role": "tool", "content": "4"}
+    talk = [{"role": "user", "content": "?"}, tool, {"role": "assistant", "content": "4"}]
+    rows.write_text(json.dumps({"messages": talk, "tools": [{"name": "add"}]}) + "\n")
+    words = [*typos.words(recipe, []), "--set", f"sft.data={rows}"]
+    for told in commands(recipe.parent, [[*words, "--dry-run"]]):
+        assert told[0] == 2 and f"{rows}, line 1: " in told[1] and "torch" not in told[2], told
+
+
 def test_help_and_the_package_are_there_without_slow_imports(recipe):
     names = [name.split() for name in typer.main.get_command(app).commands]
     assert ["eval", "processbench"] in names and ["train"] in names

@@ -52,6 +52,7 @@ def test_chats_become_trees_and_a_set(chats, tmp_path):
     rows = [json.loads(line) for line in sft.read_text("utf-8").splitlines()]
     assert [row["messages"][-1]["content"] for row in rows] == ["1", "3", "1", "1"]
     assert rows[0]["tools"] == TOOLS and len(read_set(sft)) == 4
+    assert said.count("--tools-as-text") == 1 and "chat templates have no place" in said
     # the other commands read them
     assert 'add {"a": 2}' in hornbeam("view", out, "--tree", 1)
     page = (tmp_path / "trees.html", hornbeam("view", out))[0].read_text("utf-8")
@@ -67,8 +68,12 @@ def test_a_model_gives_ids_to_trees_and_sets(chats, tmp_path):
     told = hornbeam(
         "import", chats, "--out", out, "--sft", sft, "--model", tmp_path / "model"
     )  # fmt: skip
-    assert "without token ids" not in told
+    assert "without token ids" not in told and "--tools-as-text" not in told
     hornbeam("import", chats, "--out", tmp_path / "x", "--sft", tmp_path / "text.jsonl")
+    plain = tmp_path / "plain.jsonl"  # no tools in it
+    plain.write_text(json.dumps({"messages": [asked(), answer("4")]}), "utf-8")
+    told = hornbeam("import", plain, "--out", tmp_path / "x", "--sft", tmp_path / "y")
+    assert "--tools-as-text" not in told
     from transformers import AutoTokenizer
 
     chat = TemplateChat(AutoTokenizer.from_pretrained(tmp_path / "model"))

@@ -18,6 +18,7 @@ from little_chats import (
     JOINED_CALLS,
     THINKING,
     chat_of,
+    saved,
     words,
 )
 
@@ -196,16 +197,64 @@ def test_rows_that_teach_nothing_or_are_wrong_are_named(tmp_path, record, why):
         rows(tmp_path, {"messages": [asked(), answer("4")]}, record)
 
 
-def test_a_row_that_cannot_be_taught_is_named_before_anything_is_paid(tmp_path, hornbeam, world):
+GOOD_ROW, BAD_ROW = {"messages": [asked(), answer("4")]}, {"messages": talk(), "tools": TOOLS}
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_row_that_cannot_be_taught_is_named_before_anything_is_made(
+    tmp_path, hornbeam, world, more
+):
     """What the template of the tiny model has no place for: tools."""
-    path = tmp_path / "set.jsonl"
-    good, bad = {"messages": [asked(), answer("4")]}, {"messages": talk(), "tools": TOOLS}
-    path.write_text(json.dumps(good) + "\n\n" + json.dumps(bad) + "\n", "utf-8")
-    words = ["--set", f"sft.data={path}", "--out", tmp_path / "run"]
-    code, told, said = hornbeam("train", world.recipe, *words)
-    assert code == 2 and f"{path}, row 2: " in told and "leaves out the tools (add)" in told
+    path, run = tmp_path / "set.jsonl", tmp_path / "run"
+    lines = [GOOD_ROW, {"messages": talk()}, BAD_ROW]
+    path.write_text("\n\n".join(json.dumps(row) for row in lines), "utf-8")
+    given = ["--set", f"sft.data={path}", "--out", run, *more]
+    code, told, said = hornbeam("train", world.recipe, *given)
+    assert (code, told.count("\n")) == (2, 0) and not run.exists()
+    assert f"{path}, line 3: " in told and "leaves out the tool calls of message 3" in told
+    assert told.count("--tools-as-text") == 1 and "(2 of 3 rows cannot be taught)" in told
     assert "Held-out accuracy" not in said
-    path.write_text(json.dumps(good) + "\n", "utf-8")
-    more = ["--set", "run.steps=0", "--set", "run.eval_start=false"]
-    code, _, said = hornbeam("train", world.recipe, *words[:3], tmp_path / "other", *more)
+
+
+def test_rows_that_are_not_shown_need_not_fit(tmp_path, hornbeam, world):
+    path = tmp_path / "set.jsonl"
+    path.write_text(json.dumps(GOOD_ROW) + "\n" + json.dumps(BAD_ROW), "utf-8")
+    sets = ["--set", f"sft.data={path}", "--set", "sft.count=1"]
+    assert hornbeam("train", world.recipe, *sets, "--dry-run")[:2] == (0, "")
+
+
+def test_demonstrations_are_held_against_the_template_too(tmp_path, hornbeam, world):
+    """A program of one's own that shows what the template has no place for."""
+    (tmp_path / "own.py").write_text(
+        "import hornbeam as hb\n\n@hb.program\nasync def solver(task, ep):\n"
+        "    return (await ep.ask('seeker', [hb.user(task.question)])).text\n\n"
+        "def demonstration(task):\n"
+        "    return [([hb.user(task.question), {'role': 'critic', 'content': 'No.'}], 'Yes.')]\n"
+    )
+    changes = [f"program.name={tmp_path / 'own.py'}:solver", "sft.count=3", "tools={}"]
+    sets = [word for each in changes for word in ("--set", each)]
+    template = tmp_path / "model"
+    saved(template, words(FIRST_SYSTEM, special=("<|im_start|>",)))
+    (template / "config.json").write_text('{"model_type": "llama"}')
+    sets += ["--set", f"model.name={template}"]
+    code, told, _ = hornbeam("train", world.recipe, *sets, "--dry-run")
+    assert code == 2 and "[sft], demonstration 1: " in told and "leaves out" in told
+    assert "tools-as-text" not in told
+
+
+def test_a_model_that_is_not_here_leaves_rows_unread_and_says_so(tmp_path, hornbeam, world):
+    path = tmp_path / "set.jsonl"
+    path.write_text(json.dumps(BAD_ROW), "utf-8")
+    sets = ["--set", f"sft.data={path}", "--set", "model.name=somebody/nothing"]
+    code, told, said = hornbeam("train", world.recipe, *sets, "--dry-run")
+    assert (code, told) == (0, "")
+    assert "# [sft]: 1 row not held against the chat template of somebody/nothing" in said
+
+
+def test_rows_that_can_be_taught_are(tmp_path, hornbeam, world):
+    path = tmp_path / "set.jsonl"
+    path.write_text(json.dumps(GOOD_ROW) + "\n", "utf-8")
+    sets = [f"sft.data={path}", "run.steps=0", "run.eval_start=false"]
+    more = ["--out", tmp_path / "run", *(word for each in sets for word in ("--set", each))]
+    code, _, said = hornbeam("train", world.recipe, *more)
     assert code == 0 and f"Warm start on 1 answers of {path}" in said

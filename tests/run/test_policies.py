@@ -108,7 +108,7 @@ def grown(made, folder):
     policies = load_policies(recipe, folder / "model", print)
     shown = demonstrations(what.train.tasks, what.demonstration, 40)
     for member in policies:
-        said = [spoken(turns, member, False) for turns in shown]
+        said = [spoken(turns, member.agents, False) for turns in shown]
         given = [example for turns in said for example in examples(turns, member.engine.chat)]
         assert list(member.policy.fit(given, recipe.sft))
     world = World.build(recipe, what, policies)

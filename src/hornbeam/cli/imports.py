@@ -24,6 +24,10 @@ Reward = Annotated[
         "--reward", help="The field or scorer that is the reward.", show_default="the format's"
     ),
 ]
+OF_TOOLS = (
+    "\n         with tools, for which many small models' chat templates have no place:"
+    " `train --dry-run` tells, --tools-as-text writes them as text"
+)
 TOLD = 5  # records left out that are named
 
 
@@ -85,7 +89,7 @@ def import_command(
     typer.echo(f"Trees:   {target} ({len(trees)})")
     if sft:
         told = f"{len(kept)} of {_many(len(runs), 'run')}, {_many(len(lines), 'line')}"
-        typer.echo(f"Set:     {sft} ({told})")
+        typer.echo(f"Set:     {sft} ({told})" + ("" if chat else _of_tools(kept)))
 
 
 def _target(files: Sequence[Path], out: Path | None, sft: Path | None, chooses: bool) -> Path:
@@ -150,6 +154,13 @@ def _tell(
         typer.echo(f"hornbeam import: left out: {line}", err=True)
     if len(bad) > TOLD:
         typer.echo(f"hornbeam import: left out: {len(bad) - TOLD} more", err=True)
+
+
+def _of_tools(runs: Sequence[Run]) -> str:
+    """A line on a set of messages that not every chat template can say; "" of others."""
+    from hornbeam.run.sftset import tells_of_tools, told_of
+
+    return OF_TOOLS if any(tells_of_tools(told_of(run)) for run in runs) else ""
 
 
 def _many(count: int, what: str) -> str:

@@ -93,10 +93,13 @@ def train_command(
 def _start(told: Recipe, base: Path, folder: Path, policy: str | None, ranks: int) -> None:
     """Train in this process, or with others: the first runs the loop, the others follow.
 
-    The first makes what needs no weights, before all that is slow to import.
+    The first makes what needs no weights, before all that is slow to import, and checks what the
+    warm start is to show before weights are loaded.
     """
+    from hornbeam.checkpoint import latest
     from hornbeam.run import Watch, plan
     from hornbeam.run.check import check_training, fetch
+    from hornbeam.run.warm import check_rows
 
     check_training(told, policy)
     watch, several = Watch(), int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -105,6 +108,8 @@ def _start(told: Recipe, base: Path, folder: Path, policy: str | None, ranks: in
         watch.say(f"Run folder: {folder}")
         fetch(told, watch.say)
     quiet()
+    if made is not None and latest(folder / "checkpoints") is None:
+        check_rows(told, made)
     from hornbeam.run.ranks import follow, launch, ranked
 
     if ranks > 1 and launch(sys.argv[1:], ranks):

@@ -18,6 +18,7 @@ from hornbeam.errors import ModelError, RecipeError
 from hornbeam.run import sizes
 from hornbeam.run.engines import check_trains
 from hornbeam.run.recipe import Recipe
+from hornbeam.run.warm import check_rows
 from hornbeam.run.wire import plan
 from hornbeam.search import Strategy
 from hornbeam.search.branch import Branch
@@ -45,12 +46,13 @@ def estimate(
 
     On GPUs (`gpu`, a name of `sizes.GPUS`) where the recipe says so, else on this machine's CPU;
     `gpus` of them, or several counts side by side. An episode has `episode` tokens, or as many as
-    may be sampled. Raises `RecipeError` for a GPU that is not known.
+    may be sampled. Raises `RecipeError` for a GPU that is not known, and what `check_rows` raises.
     """
     if gpu and gpu.lower() not in sizes.GPUS:
         raise RecipeError(f"--gpu {gpu}: {nearest(gpu.lower(), sizes.GPUS)}")
     check_trains(recipe)
     made = plan(recipe, base)
+    unread = check_rows(recipe, made)
     run = recipe.run
     asks = int(recipe.program.rest().get("max_turns", 0)) or recipe.limits.turns
     longest = max(agent.max_tokens for agent in recipe.agents.values())
@@ -66,6 +68,7 @@ def estimate(
         f" = {run.steps * run.tasks * leaves:,} episodes, at most {asks} asks each",
         f"sampled tokens: at most {sampled:,} in training ({asks} asks of {longest} tokens each)"
         f" and {evaluated:,} in {looks} evaluations; usually a small part of it",
+        *unread,
         "",
         *_machines(recipe, made.strategy, gpu, gpus, episode or each),
     ]

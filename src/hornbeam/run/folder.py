@@ -15,7 +15,7 @@ from hornbeam.chat import Chat
 from hornbeam.config import show
 from hornbeam.errors import StoreError
 from hornbeam.run.recipe import Recipe, differences
-from hornbeam.run.sftset import Exact, Shown, read_set
+from hornbeam.run.sftset import Exact, Numbered, numbered_set
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree, canonical
@@ -73,14 +73,16 @@ class Folder:
         ids = [[task.id, task.question] for task in tasks]
         self._hold(f"tasks/{name}", ids, f"{name} tasks than are found now: set HORNBEAM_DATA")
 
-    def hold_set(self, path: Path, say: Callable[[str], None]) -> list[Shown]:
+    def hold_set(self, path: Path, say: Callable[[str], None]) -> list[Numbered]:
         """The rows of an SFT set, held like tasks; what is not read is said. Raises as `read_set`
         does.
         """
-        shown = read_set(path, odd := Counter[str]())
+        shown = [*numbered_set(path, odd := Counter[str]())]
         if odd:
             say(f"Not read of {path}: columns {', '.join(sorted(odd))}")
-        said = [[list(row)] if isinstance(row, Exact) else [list(t) for t in row] for row in shown]
+        said = [
+            [list(row)] if isinstance(row, Exact) else [list(t) for t in row] for _, row in shown
+        ]
         self._hold("sft.data", said, f"answers than {path} has now: put it back")
         return shown
 

@@ -10,7 +10,7 @@ Where several policies learn, "agent" says whose answer it is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,6 +72,7 @@ class Told(NamedTuple):
 
 
 Shown = Sequence[Turn | Told] | Exact
+Numbered = tuple[int, Shown]  # with the number of its line
 
 
 def set_line(messages: Sequence[Message], reply: Reply, text: str | None = None) -> str:
@@ -101,13 +102,26 @@ def read_set(path: Path, odd: Counter[str] | None = None) -> list[Shown]:
 
     `odd` counts columns that are not read. Raises `DataError` with file, line and what is wrong.
     """
-    out: list[Shown] = []
+    return [row for _, row in numbered_set(path, odd)]
+
+
+def numbered_set(path: Path, odd: Counter[str] | None = None) -> Iterator[Numbered]:
+    """The same rows with the numbers of their lines. Raises as `read_set` does."""
     for number, record in read_records(path):
         try:
-            out.append(_row(record, Counter() if odd is None else odd))
+            yield number, _row(record, Counter() if odd is None else odd)
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
-    return out
+
+
+def tells_of_tools(shown: Shown) -> bool:
+    """Whether a row has tools, calls of them or what they gave back."""
+    for turn in () if isinstance(shown, Exact) else shown:
+        said = [*turn.messages, turn.message] if isinstance(turn, Told) else turn.messages
+        tools = isinstance(turn, Told) and turn.tools
+        if tools or any(m["role"] == "tool" or m.get("tool_calls") for m in said):
+            return True
+    return False
 
 
 def _row(record: dict[str, Any], odd: Counter[str]) -> Shown:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
+from hornbeam import models, tiny
+from hornbeam.chat import Chat, TemplateChat
 from hornbeam.errors import DataError, ModelError
-from hornbeam.run.policies import Member, Policies
+from hornbeam.run.endpoints import chat_of
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.sftset import Shown
+from hornbeam.run.sftset import Numbered, Shown, numbered_set, tells_of_tools
 from hornbeam.run.wire import Plan, demonstrations, examples, spoken
 from hornbeam.train.sft import Example
+
+if TYPE_CHECKING:  # they import torch: rows are checked without it
+    from hornbeam.run.policies import Member, Policies
+
+AS_TEXT = "--tools-as-text"  # of `hornbeam import`
 
 
 class WarmStart(NamedTuple):
@@ -20,34 +27,93 @@ class WarmStart(NamedTuple):
     given: list[tuple[Member, list[Example]]]
 
 
+class Row(NamedTuple):
+    """A demonstration, or a row of a set, and where it stands."""
+
+    where: str
+    shown: Shown
+
+
 def warm_start(
-    recipe: Recipe, plan: Plan, shown: Sequence[Shown] | None, policies: Policies
+    recipe: Recipe, plan: Plan, shown: Sequence[Numbered] | None, policies: Policies
 ) -> WarmStart | None:
     """The warm start of a recipe: demonstrations of the first training tasks, or a set's rows.
 
     None where there is to be none. Raises `DataError` naming the row that cannot be taught.
     """
-    stage = recipe.sft
-    if stage is None:
+    if recipe.sft is None:
         return None
+    rows, alone = _rows(recipe, plan, shown), len(policies) == 1
+    what = "demonstrated tasks" if shown is None else f"answers of {recipe.sft.data}"
+    given = [
+        (m, [e for row in rows for e in _taught(row, m.agents, alone, m.engine.chat)])
+        for m in policies
+    ]
+    return WarmStart(f"Warm start on {len(rows)} {what}", given)
+
+
+def check_rows(recipe: Recipe, plan: Plan) -> list[str]:
+    """Hold what a warm start is to show against the chat templates, before weights are loaded.
+
+    Returns lines on models that are not here. Raises `DataError` naming the first row that cannot
+    be taught, and how many there are.
+    """
+    if recipe.sft is None:
+        return []
+    shown = None if plan.shown is None else [*numbered_set(plan.shown)]
+    rows, missing = _rows(recipe, plan, shown), []
+    for name in recipe.names:
+        part = recipe.of(name)
+        chat = _chat(part)
+        if chat is None:
+            missing.append(
+                f"[sft]: {len(rows)} {'row' if len(rows) == 1 else 'rows'} not held against the"
+                f" chat template of {part.model.name}, which is not on this machine"
+            )
+            continue
+        wrong = []
+        for row in rows:
+            try:
+                _taught(row, part.agents, len(recipe.names) == 1, chat)
+            except DataError as error:
+                wrong.append(str(error))
+        if wrong:
+            more = f" ({len(wrong)} of {len(rows)} rows cannot be taught)" if wrong[1:] else ""
+            raise DataError(f"{wrong[0]}{more}")
+    return missing
+
+
+def _rows(recipe: Recipe, plan: Plan, shown: Sequence[Numbered] | None) -> list[Row]:
+    """What is shown of a set, or without one demonstrations."""
+    stage = recipe.sft
+    assert stage is not None
     if shown is not None:
-        taken, what = [*shown[: stage.count]], f"answers of {stage.data}"
-    else:
-        assert plan.demonstration is not None
-        taken = [*demonstrations(plan.train.tasks, plan.demonstration, stage.count)]
-        what = "demonstrated tasks"
-    where = stage.data if shown is not None else "[sft]"
-    given = [(m, list(_examples(taken, m, len(policies) == 1, where))) for m in policies]
-    return WarmStart(f"Warm start on {len(taken)} {what}", given)
+        taken = shown[: stage.count]
+        return [Row(f"{stage.data}, line {number}", row) for number, row in taken]
+    assert plan.demonstration is not None
+    gold = demonstrations(plan.train.tasks, plan.demonstration, stage.count)
+    return [Row(f"[sft], demonstration {n}", turns) for n, turns in enumerate(gold, 1)]
 
 
-def _examples(shown: Sequence[Shown], member: Member, alone: bool, where: str) -> Iterator[Example]:
-    """What is shown of each row to a policy, on what its agents are to say."""
-    for number, row in enumerate(shown, 1):
-        try:
-            yield from examples(spoken(row, member, alone), member.engine.chat)
-        except ModelError as error:
-            raise DataError(f"{where}, row {number}: {error}") from error
-        except DataError as error:
-            told = str(error).removeprefix("[sft]: ")
-            raise DataError(f"{where}, row {number}: {told}") from error
+def _taught(row: Row, agents: Collection[str], alone: bool, chat: Chat) -> list[Example]:
+    """What is shown of a row to a policy, on what its agents are to say."""
+    try:
+        return examples(spoken(row.shown, agents, alone), chat)
+    except (ModelError, DataError) as error:
+        told = f"{row.where}: {str(error).removeprefix('[sft]: ')}"
+        known = isinstance(error, DataError) or AS_TEXT in told
+        if not known and tells_of_tools(row.shown):
+            told += f"; `hornbeam import FILE {AS_TEXT}` writes calls and results as text"
+        raise DataError(told) from error
+
+
+def _chat(recipe: Recipe) -> Chat | None:
+    """The chat of a policy's model by its tokenizer alone; None where it is not here."""
+    name = recipe.model.name
+    if name == "tiny":
+        return TemplateChat(tiny.tokenizer(), name)
+    try:
+        folder = models.resolve(recipe.folder(name))
+    except ModelError:
+        return None
+    return chat_of(name, folder)

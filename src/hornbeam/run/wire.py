@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ from hornbeam.tree import Tree
 from hornbeam.workers.local import LocalWorkers
 
 if TYPE_CHECKING:  # they import torch: a recipe is read and checked without it
-    from hornbeam.run.policies import Member, Policies, Voice
+    from hornbeam.run.policies import Policies, Voice
 
 Say = Callable[[str], None]
 Load = Callable[[Recipe, Path, Say, "Voice | None"], "Policies"]
@@ -280,8 +280,8 @@ def demonstrations(
     return shown
 
 
-def spoken(shown: Shown, member: Member, alone: bool) -> Shown:
-    """What of a demonstration a policy is to say; all of it where it is `alone`.
+def spoken(shown: Shown, agents: Collection[str], alone: bool) -> Shown:
+    """What of a demonstration a policy of these agents is to say; all of it where it is `alone`.
 
     Raises `DataError` where it is not told who says a turn.
     """
@@ -292,8 +292,8 @@ def spoken(shown: Shown, member: Member, alone: bool) -> Shown:
                 ' as (messages, text, "main"), a line of sft.data as "agent"'
             )
     if isinstance(shown, Exact):
-        return shown if alone or shown.agent in member.agents else []
-    return [turn for turn in shown if alone or turn.agent in member.agents]
+        return shown if alone or shown.agent in agents else []
+    return [turn for turn in shown if alone or turn.agent in agents]
 
 
 def examples(shown: Shown, chat: Chat) -> list[Example]:
