@@ -76,6 +76,24 @@ CALLS = (  # tools in front, calls as JSON between tags, results as the user's: 
     " '</tool_call>' }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+QWEN = (  # as that of Qwen2.5: tools behind the system text, results side by side as a user's
+    "{% for m in messages %}{% set own = m['role'] == 'tool' %}"
+    "{% if own %}{% if messages[loop.index0 - 1]['role'] != 'tool' %}{{ '<|im_start|>user' }}"
+    "{% endif %}{{ '\n<tool_response>\n' + m['content'] + '\n</tool_response>' }}"
+    "{% if loop.last or messages[loop.index0 + 1]['role'] != 'tool' %}{{ '<|im_end|>\n' }}"
+    "{% endif %}{% else %}{{ '<|im_start|>' + m['role'] }}"
+    "{% if m['content'] or not m['tool_calls'] %}{{ '\n' + m['content'] }}{% endif %}"
+    "{% if loop.first and tools %}{{ '\n\n# Tools\n\nYou may call one or more functions to assist"
+    " with the user query.\n\nYou are provided with function signatures within <tools></tools> XML"
+    " tags:\n<tools>' }}{% for tool in tools %}{{ '\n' + (tool | tojson) }}{% endfor %}"
+    "{{ '\n</tools>\n\nFor each function call, return a json object with function name and"
+    " arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n"
+    '{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>\' }}{% endif %}'
+    "{% for c in m['tool_calls'] or [] %}{{ '\n<tool_call>\n{\"name\": \"' +"
+    " c['function']['name'] + '\", \"arguments\": ' + (c['function']['arguments'] | tojson)"
+    " + '}\n</tool_call>' }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 JOINED_CALLS = (  # adds arguments to a text, and looks at ids: as DeepSeek and Mistral
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}"
     "{% for c in m['tool_calls'] or [] %}{% if c['id'] | length != 9 %}"

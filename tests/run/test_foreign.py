@@ -120,3 +120,64 @@ def test_a_set_wants_a_reward_column_or_a_condition(file):
         choose([tree], None, "all")
     chosen, _ = choose([tree], None, "all", wheres=[Where.of("turns>=1")])
     assert [leaf for _, leaf in chosen] == [2, 3]
+
+
+def called(n):
+    """A chat of two turns that calls a tool; half of them end wrong."""
+    asks = {"name": "add", "arguments": json.dumps({"a": n, "b": 1})}
+    one = {"id": f"c{n}", "type": "function", "function": asks}
+    return {
+        "messages": [
+            {"role": "user", "content": f"{n} + 1 ?"},
+            {"role": "assistant", "content": None, "tool_calls": [one]},
+            {"role": "tool", "tool_call_id": f"c{n}", "content": str(n + 1)},
+            {"role": "assistant", "content": f"It is {n + 1 + n % 2}."},
+        ],
+        "tools": [{"type": "function", "function": {"name": "add", "parameters": {}}}],
+        "answer": str(n + 1),
+    }
+
+
+def test_chats_with_tools_and_a_template_without_go_all_the_way(world, hornbeam, tmp_path):
+    """Imported as text: a warm start, a value model, its scores, a choice, a warm start on that."""
+    chats, trees, taught = (tmp_path / f"{name}.jsonl" for name in ("chats", "trees", "taught"))
+    chats.write_text("".join(json.dumps(called(n)) + "\n" for n in range(8)))
+    words = ("import", chats, "--out", trees, "--sft", taught)
+    code, said, _ = hornbeam(*words, "--model", world.policy)
+    assert code == 2 and "`hornbeam import FILE --tools-as-text`" in said and not trees.exists()
+    assert hornbeam(*words)[0] == 0
+    more = ("--set", "run.steps=0", "--set", "run.eval_start=false", "--set", "sft.epochs=1")
+    train = ("train", world.recipe, *more, "--out")
+    code, said, _ = hornbeam(*train, tmp_path / "refused", "--set", f"sft.data={taught}")
+    assert code == 2 and "`hornbeam import FILE --tools-as-text`" in said
+    sets = ("--set", "fit.epochs=1", "--set", "fit.objective=outcome")
+    fit = (
+        "fit",
+        world.recipe,
+        "--trees",
+        trees,
+        "--model",
+        world.policy,
+        "--out",
+        tmp_path / "prm",
+    )
+    assert hornbeam("score", trees, "--rule", "numeric", "--answer", "number", "--in-place")[0] == 0
+    code, said, _ = hornbeam(*fit, *sets)
+    assert code == 2 and "`hornbeam import FILE --tools-as-text`" in said
+
+    code, said, told = hornbeam(*words, "--tools-as-text")
+    assert (code, said) == (0, "") and "tools as text in 8 runs: 8 calls" in told
+    code, said, told = hornbeam(*train, tmp_path / "run", "--set", f"sft.data={taught}")
+    assert (code, said) == (0, "") and f"Warm start on 8 answers of {taught}" in told
+    assert hornbeam("score", trees, "--rule", "numeric", "--answer", "number", "--in-place")[0] == 0
+    assert hornbeam(*fit, *sets)[:2] == (0, "")
+    code, said, told = hornbeam("score", trees, "--model", tmp_path / "prm", "--in-place")
+    assert (code, said) == (0, "") and told.startswith("value: 16 of 16 steps scored")
+    chosen = tmp_path / "chosen.jsonl"
+    code, said, told = hornbeam("select", trees, "--column", "value", "--out", chosen)
+    assert (code, said) == (0, "") and told.startswith("4 of 4 correct answers chosen")
+    right = [row for n, row in enumerate(taught.read_text().splitlines()) if n % 2 == 0]
+    told = [json.loads(row)["messages"] for row in chosen.read_text().splitlines()]
+    assert told == [json.loads(row)["messages"] for row in right]
+    code, said, told = hornbeam(*train, tmp_path / "again", "--set", f"sft.data={chosen}")
+    assert (code, said) == (0, "") and f"Warm start on 4 answers of {chosen}" in told

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from hornbeam.chat.base import Message
+from hornbeam.chat.tool_text import calls_in_text
 from hornbeam.errors import DataError
 from hornbeam.tree import Call, Node, Tree
 
@@ -29,10 +30,13 @@ def tool_call(call: Call, number: int) -> dict[str, Any]:
     return {"id": call_id(number), "type": "function", "function": named}
 
 
-def message_of(node: Node, calls: int = 0) -> Message:
-    """What a node said as a message, its calls as tool calls; so many came before in it."""
+def message_of(node: Node, calls: int = 0, in_text: bool = False) -> Message:
+    """What a node said as a message, its calls as tool calls; so many came before in it.
+
+    `in_text`: the text holds the calls already (`calls_in_text` of its tree).
+    """
     out: dict[str, Any] = {"role": "assistant", "content": node.text}
-    if node.calls:
+    if node.calls and not in_text:
         out["tool_calls"] = [tool_call(call, calls + n) for n, call in enumerate(node.calls)]
     return out
 
@@ -54,6 +58,6 @@ def history(tree: Tree, i: int) -> list[Message]:
         out += tree.nodes[k].messages
         calls += sum(len(message.get("tool_calls") or ()) for message in tree.nodes[k].messages)
         if 0 < k != i:
-            out.append(message_of(tree.nodes[k], calls))
+            out.append(message_of(tree.nodes[k], calls, calls_in_text(tree)))
             calls += len(tree.nodes[k].calls)
     return out

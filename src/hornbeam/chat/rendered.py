@@ -15,6 +15,8 @@ from dataclasses import replace
 
 from hornbeam.chat.base import Chat, Message, assistant, end_of_answer, user
 from hornbeam.chat.history import history
+from hornbeam.chat.tool_text import calls_in_text, hinted
+from hornbeam.errors import ModelError
 from hornbeam.tree import Node, Placed, Tree, floats, ids
 
 BETWEEN = "\n"  # stands between the ids of two steps of an answer
@@ -88,11 +90,11 @@ def _say(told: list[tuple[str, str, int]], role: str, text: str, node: int = 0) 
 
 
 def _quoted(tree: Tree, i: int) -> dict[int, int]:
-    """Where in the history of a node its agent's own answers without calls stand."""
-    out, place = {}, len(tree.nodes[0].messages)
+    """Where in the history of a node its agent's own answers stand whose calls are text."""
+    out, place, in_text = {}, len(tree.nodes[0].messages), calls_in_text(tree)
     for k in tree.path(i)[:-1]:
         place += len(tree.nodes[k].messages)
-        if tree.nodes[k].agent == tree.nodes[i].agent and not tree.nodes[k].calls:
+        if tree.nodes[k].agent == tree.nodes[i].agent and (in_text or not tree.nodes[k].calls):
             out[place] = k
         place += 1
     return out
@@ -136,7 +138,10 @@ def with_ids(tree: Tree, chat: Chat) -> Tree:
         else:
             messages, quoted = conversation(tree, i)
             said = {n: answers[k] for n, k in quoted.items() if answers[k]}
-            context = chat.render(messages, said)
+            try:
+                context = chat.render(messages, said)
+            except ModelError as error:
+                raise hinted(error, messages) from error
             answers[i], where = tokens, out.place(node.parent, node.agent, context)
         out.append(replace(bare, tokens=tokens).placed(node.parent, where))
     out.columns.update(columns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -53,6 +53,10 @@ def import_command(
     agent: Annotated[
         str, typer.Option("--agent", help="Who speaks where a file does not say it.")
     ] = "solver",
+    tools_as_text: Annotated[
+        bool,
+        typer.Option("--tools-as-text", help="Tool calls and results as text: any template's."),
+    ] = False,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out records that cannot be read; tell them.")
     ] = False,
@@ -60,7 +64,7 @@ def import_command(
     """Read runs that others recorded; write them as trees, one a task, and as an SFT set."""
     from hornbeam.cli.steps import chat_of
     from hornbeam.formats import Forest
-    from hornbeam.run.imported import chosen, set_lines, with_ids
+    from hornbeam.run.imported import chosen, set_lines
     from hornbeam.run.select import Where
     from hornbeam.treefile import json_line, to_json
 
@@ -68,14 +72,7 @@ def import_command(
     target = _target(files, out, sft, bool(wheres))
     found, bad, kinds = _read(files, kind, reward, skip_bad)
     chat = chat_of(model) if model else None
-    runs: list[Run] = []
-    for place, run in found:
-        try:
-            runs.append(with_ids(run, chat))
-        except DataError as error:
-            _bad(bad, f"{place}: {error}", skip_bad)
-    if not runs:
-        raise DataError(f"none of {len(bad)} records can be read, the first: {bad[0]}")
+    runs = _made(found, chat, tools_as_text, bad, skip_bad)
     forest = Forest(agent)
     for run in runs:
         forest.add(run)
@@ -86,6 +83,8 @@ def import_command(
     if sft:
         write(lines, sft)
     _tell(kinds, runs, len(trees), forest.equal, bad)
+    if tools_as_text:
+        _tell_tools([run for _, run in found], runs, bool(chat))
     typer.echo(f"Trees:   {target} ({len(trees)})")
     if sft:
         told = f"{len(kept)} of {_many(len(runs), 'run')}, {_many(len(lines), 'line')}"
@@ -126,6 +125,24 @@ def _read(
     return runs, bad, list(dict.fromkeys(kinds))
 
 
+def _made(
+    found: Sequence[tuple[str, Run]], chat: Any, in_text: bool, bad: list[str], skip_bad: bool
+) -> list[Run]:
+    """The runs with their tools as text, and in a model's ids, where that is asked for."""
+    from hornbeam.formats import as_text
+    from hornbeam.run.imported import with_ids
+
+    runs: list[Run] = []
+    for place, run in found:
+        try:
+            runs.append(with_ids(as_text(run) if in_text else run, chat))
+        except DataError as error:
+            _bad(bad, f"{place}: {error}", skip_bad)
+    if not runs:
+        raise DataError(f"none of {len(bad)} records can be read, the first: {bad[0]}")
+    return runs
+
+
 def _bad(bad: list[str], told: str, skip_bad: bool) -> None:
     """One more record that cannot be read. Raises `DataError` where none may be left out."""
     if not skip_bad:
@@ -161,6 +178,24 @@ def _of_tools(runs: Sequence[Run]) -> str:
     from hornbeam.run.sftset import tells_of_tools, told_of
 
     return OF_TOOLS if any(tells_of_tools(told_of(run)) for run in runs) else ""
+
+
+def _tell_tools(found: Sequence[Run], runs: Sequence[Run], anew: bool) -> None:
+    """What became text, and what was left out for it."""
+    from hornbeam.chat.tool_text import uses_tools
+    from hornbeam.treefile import json_line
+
+    changed = sum(run.as_text for run in runs)
+    if not changed:
+        typer.echo("         no run uses tools: --tools-as-text changes nothing")
+        return
+    calls = sum(len(each) for run in runs for each in run.calls.values())
+    tools = len({json_line(each) for run in found for each in run.tools})
+    told = f"tools as text in {_many(changed, 'run')}: {_many(calls, 'call')} with results"
+    typer.echo(f"         {told}, {_many(tools, 'definition')} in system messages")
+    lost = sum(bool(run.sampled) and uses_tools(run.messages, run.tools) for run in found)
+    if lost and not anew:
+        typer.echo(f"         token ids of {_many(lost, 'run')} left out: they spell other text")
 
 
 def _many(count: int, what: str) -> str:

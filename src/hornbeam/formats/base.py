@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from hornbeam.chat import Message
+from hornbeam.chat.history import UNREAD
 from hornbeam.errors import DataError
+from hornbeam.tree import Call
 
 
 class Sampled(NamedTuple):
@@ -44,6 +46,8 @@ class Run:
     finish: str = ""  # of the last answer: stop or length; "" where it is not told
     sampled: dict[int, Sampled] = field(default_factory=dict)  # place -> its ids, where known
     rewards: dict[int, float] = field(default_factory=dict)  # place -> reward of that step
+    as_text: bool = False  # its tools are text (`as_text`)
+    calls: dict[int, tuple[Call, ...]] = field(default_factory=dict)  # place -> calls in its text
 
 
 Where = str  # "file, line 3"
@@ -101,6 +105,16 @@ def lookup(record: Mapping[str, Any], path: str) -> Any:
     for name in path.split("."):
         at = at.get(name) if isinstance(at, Mapping) else None
     return at
+
+
+def calls_of(message: Message, results: Mapping[str, Any]) -> tuple[Call, ...]:
+    """The calls of an assistant's message, with what came back by their ids."""
+    out = []
+    for call in message.get("tool_calls") or ():
+        told = call["function"]["arguments"]
+        arguments = told if isinstance(told, Mapping) else {UNREAD: told}
+        out.append(Call(call["function"]["name"], arguments, results.get(call["id"])))
+    return tuple(out)
 
 
 def chosen_reward(record: Mapping[str, Any], path: str) -> float:

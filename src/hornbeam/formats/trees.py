@@ -10,12 +10,13 @@ own, so that equal runs count as often as there are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hornbeam.chat.history import UNREAD
-from hornbeam.formats.base import Run, Sampled
+from hornbeam.chat import Message
+from hornbeam.chat.tool_text import AS_TEXT, RESULT
+from hornbeam.formats.base import Run, Sampled, calls_of
 from hornbeam.tree import Call, Node, Tree, floats, ids
 
 OWN = ("advantage", "advantage_pos", "advantage_neg", "leaves", "mass")  # columns of credit
@@ -62,7 +63,8 @@ def tree_of(runs: Sequence[Run], name: Any, agent: str) -> Tree:
         if any(other != first for other in others):
             break
         count += 1
-    asked = [message["content"] for message in starts[0] if message["role"] == "user"]
+    users = [m for m in starts[0] if m["role"] == "user"]
+    asked = [m["content"] for m in users if not _came_back(m, runs[0])]
     question = asked[-1] if asked else starts[0][-1]["content"]
     opening = starts[0][:count]
     answers = [run.answer for run in runs if run.answer is not None]
@@ -72,6 +74,8 @@ def tree_of(runs: Sequence[Run], name: Any, agent: str) -> Tree:
     data: dict[str, Any] = {"runs": told} if any(told) else {}
     if tools:
         data["tools"] = tools
+    if any(run.as_text for run in runs):
+        data[AS_TEXT] = True
     tree = Tree({**task, "data": data}, [Node(-1, messages=tuple(opening))])
     known: dict[tuple[int, str], int] = {}
     for episode, run in enumerate(runs):
@@ -110,7 +114,7 @@ def _grow(
             tree.column("step_reward")[at] = run.rewards[place]
         parent, start = at, place + 1
     after = run.messages[start:]
-    if any(message["role"] != "tool" for message in after):
+    if not all(_came_back(message, run) for message in after):
         tree.task["data"].setdefault("runs", [{} for _ in range(episode + 1)])
         tree.task["data"]["runs"][episode]["after"] = after
     if run.error:
@@ -123,24 +127,24 @@ def _grow(
 def _step(run: Run, place: int, start: int, stop: int, agent: str) -> Node:
     """What was put in before an answer, the answer, its calls with what came back."""
     message = run.messages[place]
-    results = {m["tool_call_id"]: m for m in run.messages[place + 1 : stop] if m["role"] == "tool"}
-    calls = []
-    for call in message.get("tool_calls") or ():
-        told = call["function"]["arguments"]
-        arguments = told if isinstance(told, Mapping) else {UNREAD: told}
-        came = results.get(call["id"])
-        result = None if came is None else came["content"]
-        calls.append(Call(call["function"]["name"], arguments, result))
+    came = [m for m in run.messages[place + 1 : stop] if m["role"] == "tool"]
+    calls = calls_of(message, {m["tool_call_id"]: m["content"] for m in came})
     finish = run.finish if place == run.said[-1] else ""
     put_in = tuple(run.messages[start:place])
     return Node(
         0,
         run.agent or agent,
         text=message["content"],
-        calls=tuple(calls),
+        calls=run.calls.get(place, calls),
         finish=finish or "stop",
         messages=put_in,
     )
+
+
+def _came_back(message: Message, run: Run) -> bool:
+    """Whether a message is what a run's tools brought back."""
+    told = run.as_text and message["role"] == "user" and message["content"].startswith(RESULT)
+    return message["role"] == "tool" or told
 
 
 def _with_ids(tree: Tree, node: Node, sampled: Sampled | None) -> Node:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from hornbeam.chat import Chat, history, message_of
 from hornbeam.chat.rendered import between, conversation, goes_on, has_ids, has_text
+from hornbeam.chat.tool_text import calls_in_text
 from hornbeam.errors import DataError
 from hornbeam.programs import make_program
 from hornbeam.run.chunks import correct
@@ -155,7 +156,8 @@ def lines_of_texts(tree: Tree, leaf: int) -> list[str]:
         said = history(tree, leaf)
         calls = sum(len(message.get("tool_calls") or ()) for message in said)
         tools = (tree.task.get("data") or {}).get("tools")
-        told = {"messages": [*said, message_of(tree.nodes[leaf], calls)]}
+        in_text = calls_in_text(tree)
+        told = {"messages": [*said, message_of(tree.nodes[leaf], calls, in_text)]}
         more = {"tools": tools, "agent": tree.nodes[leaf].agent}
         return [json_line({**told, **{key: value for key, value in more.items() if value}})]
     lines, start = [], 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hornbeam import models, places
 from hornbeam.chat import Answers, Chat, Message, TemplateChat
+from hornbeam.chat.tool_text import hinted
 from hornbeam.credit import Method, credit, method
 from hornbeam.effects import Speaker
 from hornbeam.errors import DataError, ModelError, RecipeError, UnknownSetting
@@ -322,18 +323,30 @@ def asked_and_said(
     """The ids of each turn's prompt, and of what is said behind it, its end included."""
     said: Answers[list[int]] = Answers()
     for turn in turns:
-        told, text, calls = chat, turn.text, False
-        if isinstance(turn, Told):
-            if not isinstance(chat, TemplateChat):
-                raise DataError("a conversation wants a chat template, and this chat has none")
-            told, calls = chat.with_tools(turn.tools), bool(turn.message.get("tool_calls"))
-        messages, context = _rendered(told, turn.messages, said)
-        if isinstance(turn, Told) and isinstance(told, TemplateChat):
-            text = told.spoken(messages, turn.message)
-        answer = _ended(text, told)
+        if not isinstance(turn, Told):
+            messages, context = _rendered(chat, turn.messages, said)
+            text, calls = turn.text, False
+        elif isinstance(chat, TemplateChat):
+            messages, context, text = _asked_and_told(turn, chat, said)
+            calls = bool(turn.message.get("tool_calls"))
+        else:
+            raise DataError("a conversation wants a chat template, and this chat has none")
+        answer = _ended(text, chat)
         yield context, answer
         if not calls:
             said.add(messages, turn.text, answer)
+
+
+def _asked_and_told(
+    turn: Told, chat: TemplateChat, said: Answers[list[int]]
+) -> tuple[list[Message], list[int], str]:
+    """(the messages of a prompt, its ids, the text of the answer) by the template."""
+    try:
+        told = chat.with_tools(turn.tools)
+        messages, context = _rendered(told, turn.messages, said)
+        return messages, context, told.spoken(messages, turn.message)
+    except ModelError as error:
+        raise hinted(error, [*turn.messages, turn.message], turn.tools) from error
 
 
 def _rendered(

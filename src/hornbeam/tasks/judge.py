@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from hornbeam.chat.tool_text import calls_in_text
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.places import check_file
 from hornbeam.settings import Settings, nearest
@@ -55,9 +56,10 @@ def step_texts(tree: Tree, i: int) -> tuple[str, str]:
     nodes = [tree.nodes[k] for k in tree.path(i)]
     named = len({node.agent for node in nodes}) > 1
     history, said = _heard(tree.nodes[0]), ""
+    in_text = calls_in_text(tree)  # what came back is among what a user said
     for above, node in pairwise([tree.nodes[0], *nodes]):
         close = above.finish == "chunk" and node.tokens and not node.prompt
-        history += said + ("" if above is tree.nodes[0] else _heard(above))
+        history += said + ("" if above is tree.nodes[0] or in_text else _heard(above))
         history += _put_in(tree, node)
         history += "" if close or not history else "\n"
         said = f"{node.agent}: {node.text}" if named and not close else node.text

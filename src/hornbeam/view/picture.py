@@ -14,7 +14,7 @@ from html import escape
 from hornbeam.arguments import one_of, wrong
 from hornbeam.tree import Column, Tree, fold_up
 from hornbeam.view.colour import DARK, LIGHT, STEPS, Theme, colour, line, rung
-from hornbeam.view.shape import credit, depths, first_line, largest, number, signed, slots
+from hornbeam.view.shape import credit, depths, first_line, largest, number, signed, slots, spoken
 
 PILL, HIGH = 50, 22  # of a node
 TOP, ROW, FOOT = 62, 50, 40  # above the first row; of a row; below the last one
@@ -104,7 +104,7 @@ def _node(drawing: _Drawing, i: int) -> str:
     agent = first_line(node.agent or "step", 18) if drawing.named else ""
     free = drawing.column - (FORK + 4 if len(tree.children(i)) > 1 else 10)
     room = int(free / LETTER) - (len(agent) + 1 if agent else 0)
-    said = first_line(node.error or node.text, room) if room > 4 else ""
+    said = first_line(spoken(node), room) if room > 4 else ""
     failed = " failed" if node.error else ""
     pill = (
         f'<rect x="{x:.1f}" y="{y - HIGH / 2:.1f}" width="{PILL}" height="{HIGH}"'

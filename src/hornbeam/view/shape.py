@@ -73,8 +73,11 @@ def first_line(text: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
 
 
-def called(node: Node) -> str:
-    """The tool calls of a step that says nothing else: "add {"a": 2}"."""
+def spoken(node: Node) -> str:
+    """What a step says: why it failed, its text; its calls (`add {"a": 2}`) where that is all."""
+    text = node.error or node.text.strip()
+    if node.error or not node.calls or (text and not text.startswith("<tool_call>")):
+        return text
     told = (json.dumps(dict(call.arguments), ensure_ascii=False) for call in node.calls)
     return ", ".join(f"{call.tool} {given}" for call, given in zip(node.calls, told))
 

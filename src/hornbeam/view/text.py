@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hornbeam.arguments import one_of
 from hornbeam.tree import Tree
-from hornbeam.view.shape import called, credit, first_line, number, preorder, signed
+from hornbeam.view.shape import credit, first_line, number, preorder, signed, spoken
 
 
 def tree_text(tree: Tree, width: int = 100) -> str:
@@ -36,9 +36,7 @@ def _line(tree: Tree, i: int, earned: float | None, head: str, width: int) -> st
     if node.error:
         parts.append("FAILED")
     label = head + "  ".join(parts)
-    said = first_line(
-        node.error or node.text.strip() or called(node), max(width - len(label) - 2, 12)
-    )
+    said = first_line(spoken(node), max(width - len(label) - 2, 12))
     return plain(f"{label}  {said}".rstrip())
 
 

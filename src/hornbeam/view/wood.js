@@ -161,11 +161,17 @@ function heads(tree, place) {
     .map(([name, from]) => svg("text", { class: "tick", x: place.width - from, y: 16, "text-anchor": "end" }, name));
 }
 
+// What a step says: why it failed, its text; its calls where that is nothing else.
+function spoken(node) {
+  const text = DATA.texts[node.error ?? node.text] ?? "";
+  if (node.error !== undefined || !node.calls || !/^\s*(<tool_call>|$)/.test(text)) return text;
+  return node.calls.map(([tool, given]) => `${tool} ${DATA.texts[given]}`).join(", ");
+}
+
 function label(wood, i) {
   const { tree, column, most } = wood;
   const node = tree.nodes[i];
   if (!i) return `task: ${firstWords(DATA.texts[tree.question], 120)}`;
-  const said = node.error ?? node.text;
   const value = valueOf(tree, i, column);
   const reward = valueOf(tree, i, "reward");
   const visits = valueOf(tree, i, "visits");
@@ -173,7 +179,7 @@ function label(wood, i) {
     visits === null || column === "visits" ? "" : `${short(visits)} visits`,
     node.error === undefined ? "" : "failed", node.chosen ? "on the chosen path" : "",
     reward === null || column === "reward" ? "" : `reward ${short(reward)}`,
-    said === undefined ? "" : firstWords(DATA.texts[said], 120)].filter((part) => part).join(", ");
+    firstWords(spoken(node), 120)].filter((part) => part).join(", ");
 }
 
 function twig(wood, i, place) {
@@ -215,8 +221,8 @@ function caption(tree, i, place) {
     text.append(svg("tspan", { class: "who" }, name), " ");
     room -= name.length + 2;
   });
-  const said = node.error ?? node.text;
-  if (room > 5 && said !== undefined) text.append(firstWords(DATA.texts[said], room));
+  const said = spoken(node);
+  if (room > 5 && said) text.append(firstWords(said, room));
   return text;
 }
 
