@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hornbeam.chat import Chat, Message
+from hornbeam.chat.tool_text import uses_tools
 from hornbeam.errors import DataError
 from hornbeam.formats.base import Options, Run
 from hornbeam.formats.chats import CHATS
@@ -117,9 +118,9 @@ def numbered_set(path: Path, odd: Counter[str] | None = None) -> Iterator[Number
 def tells_of_tools(shown: Shown) -> bool:
     """Whether a row has tools, calls of them or what they gave back."""
     for turn in () if isinstance(shown, Exact) else shown:
-        said = [*turn.messages, turn.message] if isinstance(turn, Told) else turn.messages
-        tools = isinstance(turn, Told) and turn.tools
-        if tools or any(m["role"] == "tool" or m.get("tool_calls") for m in said):
+        if uses_tools(turn.messages):
+            return True
+        if isinstance(turn, Told) and uses_tools([turn.message], turn.tools):
             return True
     return False
 

@@ -10,14 +10,12 @@ from hornbeam.chat import Chat, TemplateChat
 from hornbeam.errors import DataError, ModelError
 from hornbeam.run.endpoints import chat_of
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.sftset import Numbered, Shown, numbered_set, tells_of_tools
+from hornbeam.run.sftset import Numbered, Shown, numbered_set
 from hornbeam.run.wire import Plan, demonstrations, examples, spoken
 from hornbeam.train.sft import Example
 
 if TYPE_CHECKING:  # they import torch: rows are checked without it
     from hornbeam.run.policies import Member, Policies
-
-AS_TEXT = "--tools-as-text"  # of `hornbeam import`
 
 
 class WarmStart(NamedTuple):
@@ -100,11 +98,7 @@ def _taught(row: Row, agents: Collection[str], alone: bool, chat: Chat) -> list[
     try:
         return examples(spoken(row.shown, agents, alone), chat)
     except (ModelError, DataError) as error:
-        told = f"{row.where}: {str(error).removeprefix('[sft]: ')}"
-        known = isinstance(error, DataError) or AS_TEXT in told
-        if not known and tells_of_tools(row.shown):
-            told += f"; `hornbeam import FILE {AS_TEXT}` writes calls and results as text"
-        raise DataError(told) from error
+        raise DataError(f"{row.where}: {str(error).removeprefix('[sft]: ')}") from error
 
 
 def _chat(recipe: Recipe) -> Chat | None:
