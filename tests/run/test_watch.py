@@ -1,5 +1,6 @@
 """What stands on a terminal while a run goes on, and what in a file."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from hornbeam.run.watch import Watch
+from hornbeam.tree import Node, Tree
+from hornbeam.treefile import write_trees
 
 TOLD = "reward 0.561  mixed 3/8  3,184 tok/s  failed 3  cut off 20 %"
 
@@ -50,3 +53,82 @@ def test_the_run_folder_is_named_before_what_is_slow_is_imported(tmp_path):
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
         said = f"[False, False] Run folder: {tmp_path / command}\n"
         assert done.stdout == said, done.stdout + done.stderr
+
+
+# Runs commands one after the other where nothing slow can be imported: (stdout, stderr) of each.
+UNABLE = """
+import contextlib, io, json, sys
+from importlib.abc import MetaPathFinder
+class Unable(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "transformers"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Unable())
+from hornbeam.cli.main import main
+told = []
+for words in json.load(sys.stdin):
+    sys.argv, said, error = ["hornbeam", *words], io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(error), contextlib.redirect_stdout(said):
+        with contextlib.suppress(SystemExit, ImportError):
+            main()
+    told.append((said.getvalue(), error.getvalue()))
+json.dump(told, sys.stdout)
+"""
+TINY = "loading tiny (torch, transformers)"
+RANDOM = (
+    'warning: model.name = "tiny" is untrained: its weights are random, and so are the results;'
+    " name trained ones, as --model runs/tiny/final"
+)
+
+
+def test_what_is_loading_is_told_before_it_is_imported(tmp_path):
+    (tmp_path / "tiny.toml").write_text(
+        '[reward]\nrule = "exact"\n[model]\nname = "tiny"\n[agents.seeker]\n'
+        '[program]\nname = "lookup"\n[tools.lookup]\n'
+        '[[tasks.train]]\nsource = "lookup"\ncount = 2\n[[tasks.eval]]\nsource = "lookup"\n'
+        'split = "test"\ncount = 2\n[anchor]\n[[search.methods]]\nname = "single"\n'
+        '[label]\nstrategy = "rollouts"\n[guides.judge]\nkind = "judge"\nmodel = "little"\n'
+    )
+    (tmp_path / "little").mkdir()
+    (tmp_path / "little" / "config.json").write_text("{}")
+    node = Node(parent=0, text="1", done=True)
+    write_trees([Tree({"id": "a", "question": "?"}, [Node(-1), node])], tmp_path / "trees.jsonl")
+    wants = {
+        "train tiny.toml": [TINY],
+        "eval tiny.toml": [RANDOM, TINY],
+        "eval tiny.toml --json": [RANDOM, TINY],
+        "search tiny.toml": [RANDOM, TINY],
+        "label tiny.toml": [RANDOM, TINY],
+        "chunks tiny.toml --out set.jsonl": [RANDOM, TINY],
+        "anchor tiny.toml": [TINY],
+        "fit tiny.toml --trees trees.jsonl --out prm": [TINY],
+        "score trees.jsonl --model little --out scored.jsonl": [TINY.replace("tiny", "little")],
+        "eval tiny.toml --model little": [TINY.replace("tiny", "little")],
+        "train tiny.toml --dry-run": [],
+        "eval tiny.toml --set run.sedd=1": ["hornbeam: "],
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", UNABLE],
+        input=json.dumps([line.split() for line in wants]),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    for (line, want), (said, error) in zip(wants.items(), json.loads(done.stdout), strict=True):
+        assert [a[: len(b)] for a, b in zip(error.splitlines(), want)] == want, (line, error)
+        assert len(error.splitlines()) == len(want) and "loading" not in said, (line, error)
+
+
+def test_an_evaluation_has_a_bar_on_a_terminal(hornbeam, monkeypatch, tmp_path):
+    """Its bar goes to stderr; the figures alone to stdout."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    code, error, said = hornbeam("eval", "tiny", "--set", "tasks.eval.0.count=3", "--json")
+    assert code == 0 and json.loads(said)["count"] == 3
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", error).replace("\r", "\n").split("\n")
+    bars = [line for line in lines if line.startswith("evaluation")]
+    assert bars and "━" in bars[-1] and "3/3" in bars[-1] and max(map(cell_len, bars)) <= 80
+    monkeypatch.delenv("FORCE_COLOR")
+    code, error, said = hornbeam("eval", "tiny", "--set", "tasks.eval.0.count=3")
+    assert code == 0 and error == RANDOM and " of 3" in said

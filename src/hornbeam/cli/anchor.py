@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hornbeam.cli.runs import RecipeArgument, Sets, planned, stopped
 from hornbeam.cli.search import told_recipe
+
+if TYPE_CHECKING:
+    from hornbeam.run.recipe import Recipe
 
 
 def anchor_command(
@@ -34,7 +37,7 @@ def anchor_command(
     from hornbeam.run import Watch
 
     watch = Watch(Console(stderr=as_json))
-    made = planned(told, base, pulls=False)
+    made = planned(told, base, _speaks(told))
     from hornbeam.run.anchors import Anchors
 
     job = Anchors(told, made, watch)
@@ -50,3 +53,8 @@ def anchor_command(
         f" {result['tokens']:,.0f} tokens now, {result['anchor_tokens']:,.0f} in all"
     )
     watch.say(f"Anchors: {result['store']}")
+
+
+def _speaks(told: Recipe) -> str:
+    """The name of the reference policy."""
+    return (told.anchor.model if told.anchor else "") or told.model.name

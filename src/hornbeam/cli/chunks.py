@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hornbeam.cli.credit import write
-from hornbeam.cli.runs import RecipeArgument, Sets, planned, quiet, stopped
+from hornbeam.cli.runs import RecipeArgument, Sets, loading, planned, stopped
 from hornbeam.cli.search import Model, told_recipe
 from hornbeam.errors import DataError
 
@@ -97,7 +97,7 @@ def select_command(
         lines = asyncio.run(set_of(None, trees.parent, chosen, typer.echo))
     else:
         told, base, _ = told_recipe(recipe or str(beside), out, model, sets, "select")
-        quiet()
+        loading()
         lines = asyncio.run(set_of(told, base, chosen, typer.echo))
     write(lines, out)
     typer.echo(

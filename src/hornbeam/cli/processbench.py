@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hornbeam.cli.credit import write
-from hornbeam.cli.runs import quiet, stopped
+from hornbeam.cli.runs import loading, stopped
 from hornbeam.errors import DataError, ModelError
 from hornbeam.models import check_folder
 from hornbeam.score.processbench import (
@@ -220,7 +220,7 @@ def bench_of(
     model = JudgeModel.of("--set endpoint", name, given.pop("endpoint", {}))
     settings = judge_settings(given, model.folder)
     path = out or Path("runs") / f"{what}-{model.short}.jsonl"
-    quiet()
+    loading(*([] if "://" in name else [name]))
     watch = Watch(Console(stderr=True)) if as_json else Watch()
     return Bench(model, settings, path, threshold or 0.0, watch, device or "cpu")
 
@@ -228,7 +228,7 @@ def bench_of(
 def values_of(model: Path, solutions: Sequence[Solution], device: str | None) -> Values:
     """What a fitted model thinks of every step."""
     check_folder(model)
-    quiet()
+    loading(str(model))
     from hornbeam.chat import TemplateChat
     from hornbeam.score.prm import ValueGuide
     from hornbeam.train.value import ValueModel

@@ -39,6 +39,10 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, as grow.n=4.")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
+UNTRAINED = (
+    'model.name = "tiny" is untrained: its weights are random, and so are the results; name'
+    " trained ones, as --model runs/tiny/final"
+)
 Shared = Annotated[
     str | None,
     typer.Option(
@@ -107,6 +111,7 @@ def _start(told: Recipe, base: Path, folder: Path, policy: str | None, ranks: in
     if made is not None:
         watch.say(f"Run folder: {folder}")
         fetch(told, watch.say)
+        loading(*weights_of(told))
     quiet()
     if made is not None and latest(folder / "checkpoints") is None:
         check_rows(told, made)
@@ -181,13 +186,16 @@ def eval_command(
     check(told)
     if not told.tasks.eval:
         raise RecipeError(f"{path.name}: tasks.eval is empty: name a source, as in [[tasks.eval]]")
+    from rich.console import Console
+
+    from hornbeam.run.watch import Watch
     from hornbeam.stats import between, named
 
     made = planned(told, path.parent)
     from hornbeam.run.evaluate import evaluate
     from hornbeam.run.mend import all_failed, failed_of
 
-    trees, result = asyncio.run(evaluate(told, made))
+    trees, result = asyncio.run(evaluate(told, made, watch=Watch(Console(stderr=True))))
     if out is not None:
         from hornbeam.treefile import write_trees
 
@@ -234,15 +242,21 @@ def export_command(
     typer.echo(f"{count} trees: {path}")
 
 
-def planned(told: Recipe, base: Path, pulls: bool = True) -> Plan:
-    """What the recipe names, made, its models pulled; only then comes what is slow to import."""
+def planned(told: Recipe, base: Path, reference: str | None = None) -> Plan:
+    """What the recipe names, made, its models pulled; only then comes what is slow to import.
+
+    `reference` names the weights that speak, where those are not the recipe's; it is not pulled.
+    """
     from hornbeam.run.check import fetch
     from hornbeam.run.wire import plan
 
     made = plan(told, base)
-    if pulls:
+    names = weights_of(told) if reference is None else [reference]
+    if reference is None:
         fetch(told, lambda line: typer.echo(line, err=True))
-    quiet()
+        if "tiny" in names:
+            typer.echo(f"warning: {UNTRAINED}", err=True)
+    loading(*names)
     threads(told.run.threads)
     return made
 
@@ -265,6 +279,22 @@ def threads(count: int | None) -> None:
         import torch
 
         torch.set_num_threads(count)
+
+
+def weights_of(told: Recipe) -> list[str]:
+    """The names of the models by which policies speak here; none where a server has its own."""
+    from hornbeam.run.engines import AWAY
+
+    names = [] if told.engine.kind in AWAY else [told.of(name).model.name for name in told.names]
+    return list(dict.fromkeys(names))
+
+
+def loading(*names: str) -> None:
+    """Import what is slow to import; a line on stderr says so first, and whose weights follow."""
+    if "torch" not in sys.modules:
+        what = f"{', '.join(names)} (torch, transformers)" if names else "torch, transformers"
+        typer.echo(f"loading {what}", err=True)
+    quiet()
 
 
 def quiet() -> None:

@@ -11,7 +11,7 @@ import typer
 
 from hornbeam.cli.credit import assignments, write
 from hornbeam.cli.processbench import only
-from hornbeam.cli.runs import quiet
+from hornbeam.cli.runs import loading
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.treefile import from_json, json_line, read_records
 
@@ -106,7 +106,7 @@ def score_command(
     records, found, places = _read(trees)
     _free(name, found, places, replace)
     if how is None:
-        quiet()
+        loading(*_names(recipe))
         from hornbeam.run.scored import by_guide
 
         how = by_guide(recipe, name, text)
@@ -183,6 +183,12 @@ def _judge(
     run = told.run.model_copy(update={} if device is None else {"device": device})
     guides = {name: guide.model_copy(update=dict(values))}
     return told.model_copy(update={"guides": guides, "run": run}), name
+
+
+def _names(recipe: Recipe) -> list[str]:
+    """The names of the guides' models that are loaded here, not asked at an address."""
+    named = [str(choice.rest().get("model", "")) for choice in recipe.guides.values()]
+    return [name for name in named if name and "://" not in name]
 
 
 def _read(trees: Path) -> tuple[list[dict[str, Any]], list[Tree], list[str]]:

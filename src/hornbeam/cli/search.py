@@ -12,7 +12,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from hornbeam.cli.credit import assignments, write
-from hornbeam.cli.runs import RecipeArgument, Sets, planned, quiet, stopped, threads
+from hornbeam.cli.runs import RecipeArgument, Sets, loading, planned, stopped, threads
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.places import check_file
 from hornbeam.search.chunk_labels import apply, chunk_label, methods
@@ -64,7 +64,7 @@ def search_command(
     command = "hornbeam " + " ".join(sys.argv[1:])
     if pool is not None:
         check_file(pool, "`hornbeam export` writes one")
-        quiet()
+        loading()
         threads(told.run.threads)
         with stopped():
             result = asyncio.run(search_pool(told, read_pool(pool), watch, command))
@@ -200,7 +200,7 @@ def fit_command(
     for path in trees:
         check_file(path, "`hornbeam label` writes trees.jsonl")
         found += read_trees(path)
-    quiet()
+    loading(told.model.name)
     threads(told.run.threads)
     from hornbeam.run.fit import fit
 

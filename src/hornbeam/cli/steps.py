@@ -45,10 +45,10 @@ def chat_of(model: str) -> Any:
     """The chat of a model's tokenizer."""
     from hornbeam import models
     from hornbeam.chat import TemplateChat
-    from hornbeam.cli.runs import quiet
+    from hornbeam.cli.runs import loading
 
     folder = Path(model) if Path(model).exists() else models.resolve(model)
-    quiet()
+    loading(model)
     from transformers import AutoTokenizer
 
     return TemplateChat(AutoTokenizer.from_pretrained(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,19 @@ from hornbeam.run.figures import measure
 from hornbeam.run.mend import why
 from hornbeam.run.order import tree_seed
 from hornbeam.run.recipe import Recipe
+from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan, World, load_policies
 from hornbeam.store import TreeKey
 from hornbeam.tree import Tree
 
 
 async def evaluate(
-    recipe: Recipe, plan: Plan, model: str | None = None
+    recipe: Recipe, plan: Plan, model: str | None = None, watch: Watch | None = None
 ) -> tuple[list[Tree], dict[str, Any]]:
-    """(grown trees, measures and costs) of a model on the held-out tasks."""
+    """(grown trees, measures and costs) of a model on the held-out tasks.
+
+    With `watch` its progress is seen.
+    """
     if model is not None:
         recipe = recipe.with_weights(model)
     with tempfile.TemporaryDirectory() as scratch:
@@ -33,7 +38,12 @@ async def evaluate(
                 (key, Tree(task.to_json(), seed=tree_seed(recipe.run.seed, key)))
                 for key, task in zip(keys, plan.eval.tasks)
             ]
-            trees = await world.grower(ledger, None, greedy=True).grow_all(starts)
+            grower = world.grower(ledger, None, greedy=True)
+            if watch is not None:
+                grower = replace(grower, ended=watch.count("evaluation", len(starts)))
+            trees = await grower.grow_all(starts)
         finally:
+            if watch is not None:
+                watch.end()
             await world.aclose()
     return trees, {**measure(trees), **why(trees), "costs": ledger.take(), **policies.served}
