@@ -279,7 +279,10 @@ async def answer(task, ep):
         (lambda ep: ep.ask("solver", hb.user("What?")), "list of messages, .* not a dict"),
         (lambda ep: ep.ask("solver", ["What?"]), "needs a role and a content, not 'What"),
         (lambda ep: ep.ask(hb.Scripted("2"), []), "ep.ask takes an agent's name, not a Scripted"),
-        (lambda ep: ep.ask("slover", [hb.user("?")]), "no agent 'slover'.*did you mean 'solver'"),
+        (
+            lambda ep: ep.ask("slover", [hb.user("?")]),
+            "no agent 'slover' in agents: did you mean 'solver'",
+        ),
         (lambda ep: ep.call(hb.calculate), "ep.call takes a tool's name, not the function calc"),
         (
             lambda ep: ep.call("calculator"),

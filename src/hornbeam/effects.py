@@ -243,7 +243,7 @@ class EpisodeEffects:
 
     def _speaker(self, agent: str) -> Speaker:
         if agent not in self.agents:
-            raise ProgramError(f"no agent {agent!r} in the recipe: {nearest(agent, self.agents)}")
+            raise ProgramError(f"no agent {agent!r} in agents: {nearest(agent, self.agents)}")
         return self.agents[agent]
 
 
@@ -254,8 +254,8 @@ def _override(speaker: Speaker, given: Mapping[str, Any]) -> Sampling:
         return sampling
     if speaker.trained and given.get("temperature", sampling.temperature) != sampling.temperature:
         raise ProgramError(
-            f"ep.ask: temperature = {given['temperature']!r}, but the loss is taken at the recipe's"
-            f" {sampling.temperature}: set it for the agent in the recipe"
+            f"ep.ask: temperature = {given['temperature']!r}, but the loss is taken at the agent's"
+            f" {sampling.temperature}: set it there, in the recipe or its Speaker"
         )
     for name in given:
         if name not in SETTINGS:

@@ -308,7 +308,9 @@ def test_value_models_guide_where_ids_of_their_model_are_kept(
 ):
     ids = ("--set", f"engine.tokenizer={model}") if named else ()
     more = FITTED.replace("PRM", str(tmp_path / "prm"))
-    hornbeam("label", recipe(), *ids, "--out", tmp_path / "labels")
+    _, _, said = hornbeam("label", recipe(), *ids, "--out", tmp_path / "labels")
+    told = said.find("to fit on these labels name its folder as engine.tokenizer")
+    assert (told > 0) == (kind == "chat" and not named) and told < said.index("tasks searched")
     trees = tmp_path / "labels" / "trees.jsonl"
     how = (recipe(), "--model", model, "--trees", trees, "--out", tmp_path / "prm")
     code, err, _ = hornbeam("fit", *how)

@@ -216,7 +216,7 @@ class Shaped(NodeMethod):
             raise DataError(
                 f"task {tree.task.get('id')!r}: no column {self.column!r} to shape by: name a guide"
                 f" of that name in the recipe, [guides.{self.column}]; on a file of trees `hornbeam"
-                " score` writes one"
+                f" score` writes one, and in Python tree.columns[{self.column!r}] is it"
             )
         return [*tree.columns[self.column]]
 

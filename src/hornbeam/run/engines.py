@@ -104,6 +104,11 @@ def needs_folder(recipe: Recipe) -> bool:
     return how.kind not in AWAY or (how.kind == "http" and not how.rest().get("tokenizer"))
 
 
+def keeps_ids(recipe: Recipe) -> bool:
+    """Whether trees are kept in token ids of a model, and not in pieces of text."""
+    return recipe.engine.kind != "chat" or bool(recipe.engine.rest().get("tokenizer"))
+
+
 def spoken_in(recipe: Recipe, name: str, folder: Path) -> Chat:
     """The chat in which a policy's trees are kept, whose model lies in `folder` where one does."""
     how = engine_settings(recipe.engine)

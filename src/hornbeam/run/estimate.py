@@ -15,6 +15,7 @@ from typing import Any
 from hornbeam import models
 from hornbeam.config import show
 from hornbeam.errors import ModelError, RecipeError
+from hornbeam.programs import programs
 from hornbeam.run import sizes
 from hornbeam.run.engines import check_trains
 from hornbeam.run.recipe import Recipe
@@ -69,10 +70,19 @@ def estimate(
         f"sampled tokens: at most {sampled:,} in training ({asks} asks of {longest} tokens each)"
         f" and {evaluated:,} in {looks} evaluations; usually a small part of it",
         *unread,
+        *unchecked(recipe),
         "",
         *_machines(recipe, made.strategy, gpu, gpus, episode or each),
     ]
     return show(recipe) + "\n" + "\n".join(f"# {line}".rstrip() for line in lines)
+
+
+def unchecked(recipe: Recipe) -> list[str]:
+    """What nobody knows before a file's program runs: whom it asks, and which tools it calls."""
+    name = recipe.program.name
+    if name in programs:
+        return []
+    return [f"agents and tools that {name} names are not checked before it runs"]
 
 
 def _machines(

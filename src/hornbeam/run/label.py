@@ -16,6 +16,7 @@ from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
 from hornbeam.run.choices import label_strategy
+from hornbeam.run.engines import keeps_ids
 from hornbeam.run.forest import Forest, part
 from hornbeam.run.lacking import ENGINE_TELLS_NONE, all_tell
 from hornbeam.run.recipe import Recipe
@@ -29,6 +30,11 @@ from hornbeam.settings import digest
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
 from hornbeam.treefile import json_line, to_json
+
+NO_IDS = (
+    'engine.kind = "chat" without engine.tokenizer keeps text alone, and `hornbeam fit` reads token'
+    " ids of the model that it fits: to fit on these labels name its folder as engine.tokenizer"
+)
 
 
 class Label:
@@ -65,6 +71,8 @@ class Label:
         Raises `ProgramError` where no run of any task has a reward: nothing is written then.
         """
         forest, count = self.forest, len(self.tasks)
+        if not keeps_ids(self.recipe):
+            self.watch.warn(NO_IDS)
         try:
             await self._check()
             if self.trees:
