@@ -3,10 +3,11 @@
 # make test    setup with the test tools, then format, lint, types and tests
 # make bench   the benchmarks and method comparisons; tables on the screen, JSON in runs/bench
 # make families   every causal LM family of transformers, tiny: writes docs/families.md
+# make house   rooms, imports, sizes and names of the package as figures
 # make clean   remove what tools left behind (the environment and runs/ stay)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test bench families clean
+.PHONY: help setup train test bench families house clean
 
 # Any Python from 3.11 on; `make PYTHON=/path/to/python setup` chooses another.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -16,7 +17,7 @@ PINS := pyproject.toml constraints.txt
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Those that run by themselves; the others are told what to run (their heads say how), or want vLLM.
 STUDIES := $(patsubst %,bench/%.py,arms alignment search_seeds judge_seeds judge_use weights rollout \
-	decoupled_world resume_world kill_facts kill_points kills_world families against)
+	decoupled_world resume_world kill_facts kill_points kills_world families against versus house)
 BENCHES ?= $(filter-out $(STUDIES),$(wildcard bench/*.py))
 
 help:
@@ -59,6 +60,9 @@ bench: .venv/.bench
 families: export OMP_NUM_THREADS = 1
 families: .venv/.dev
 	$(BIN)/python bench/families.py --docs docs/families.md --json docs/results/families.json
+
+house: .venv/.dev
+	$(BIN)/python bench/house.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
