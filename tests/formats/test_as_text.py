@@ -203,3 +203,30 @@ def test_a_refusal_names_the_way_out_wherever_it_is_met(tmp_path, tools):
     with pytest.raises(ModelError, match="System role not supported") as told:  # of another thing
         examples(row, chat_of(GEMMA, "<end_of_turn>", ("<start_of_turn>",)))
     assert HINT not in str(told.value)
+
+
+def test_trees_that_were_imported_before_are_told_again(tmp_path):
+    """The same trees as by importing their file, with the columns that they got since."""
+    rows = [{"messages": talk(text, n), "reward": n, "tools": TOOLS} for n, text in enumerate("54")]
+    rows += [{"messages": BOTH, "tools": TOOLS, "task_id": 7}]
+    rows += [{"messages": BOTH[1:], "tools": TOOLS, "task_id": 7}]  # its tree begins with nothing
+    path = file_of(tmp_path / "chats.jsonl", *rows)
+    native, again, wanted = (tmp_path / f"{name}.jsonl" for name in "nab")
+    hornbeam("import", path, "--out", wanted, "--tools-as-text")
+    hornbeam("import", path, "--out", native)
+    with pytest.raises(DataError, match=r"these are trees already: .*--tools-as-text"):
+        hornbeam("import", native, "--out", again)
+    with pytest.raises(DataError, match=r"nothing beside --out"):
+        hornbeam("import", native, "--out", again, "--tools-as-text", "--skip-bad")
+    told = hornbeam("import", native, "--out", again, "--tools-as-text")
+    assert told == f"Trees:   {again} (2, tools as text in 2)\n"
+    assert list(read_trees(again)) == list(read_trees(wanted))
+    assert [node.answer for node in list(read_trees(again))[1].nodes if node.done] == [None, None]
+    out = tmp_path / "c.jsonl"
+    told = hornbeam("import", again, "--out", out, "--tools-as-text")
+    assert "tools as text in 0" in told and out.read_bytes() == again.read_bytes()
+    rows[1]["tools"] = [{"name": "other"}]
+    rows = [{**row, "task_id": 1} for row in rows[:2]]
+    hornbeam("import", file_of(path, *rows), "--out", native)
+    with pytest.raises(DataError, match=r"n.jsonl, tree 1: its runs have different tools"):
+        hornbeam("import", native, "--out", again, "--tools-as-text")

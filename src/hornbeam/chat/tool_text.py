@@ -15,6 +15,7 @@ from hornbeam.errors import ModelError
 from hornbeam.tree import Tree
 
 AS_TEXT = "tools_as_text"  # in a task's data: what its steps say holds their calls
+CALL = "<tool_call>\n"
 RESULT = "<tool_response>\n"
 HINT = "`hornbeam import FILE --tools-as-text` writes calls and results as text"
 SYSTEM = (
@@ -34,7 +35,7 @@ def call_text(name: str, arguments: Any) -> str:
     {"name": "add", "arguments": {"a": 2}}
     </tool_call>
     """
-    return f"<tool_call>\n{_json({'name': name, 'arguments': arguments})}\n</tool_call>"
+    return f"{CALL}{_json({'name': name, 'arguments': arguments})}\n</tool_call>"
 
 
 def result_text(content: str) -> str:

@@ -24,10 +24,15 @@ Reward = Annotated[
         "--reward", help="The field or scorer that is the reward.", show_default="the format's"
     ),
 ]
+ToolsAsText = Annotated[
+    bool,
+    typer.Option("--tools-as-text", help="Tools, calls and results as text, for any template."),
+]
 OF_TOOLS = (
     "\n         with tools, for which many small models' chat templates have no place:"
     " `train --dry-run` tells, --tools-as-text writes them as text"
 )
+AGENT = "solver"
 TOLD = 5  # records left out that are named
 
 
@@ -52,24 +57,25 @@ def import_command(
     ] = None,
     agent: Annotated[
         str, typer.Option("--agent", help="Who speaks where a file does not say it.")
-    ] = "solver",
-    tools_as_text: Annotated[
-        bool,
-        typer.Option("--tools-as-text", help="Tool calls and results as text: any template's."),
-    ] = False,
+    ] = AGENT,
+    tools_as_text: ToolsAsText = False,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out records that cannot be read; tell them.")
     ] = False,
 ) -> None:
     """Read runs that others recorded; write them as trees, one a task, and as an SFT set."""
     from hornbeam.cli.steps import chat_of
-    from hornbeam.formats import Forest
+    from hornbeam.formats import Forest, holds_trees
     from hornbeam.run.imported import chosen, set_lines
     from hornbeam.run.select import Where
     from hornbeam.treefile import json_line, to_json
 
     wheres = [Where.of(text) for text in where or ()]
     target = _target(files, out, sft, bool(wheres))
+    more = sft or kind or model or reward or skip_bad or agent != AGENT
+    if tools_as_text and not more and holds_trees(files[0]):
+        _write_trees(files, target)
+        return
     found, bad, kinds = _read(files, kind, reward, skip_bad)
     chat = chat_of(model) if model else None
     runs = _made(found, chat, tools_as_text, bad, skip_bad)
@@ -103,6 +109,24 @@ def _target(files: Sequence[Path], out: Path | None, sft: Path | None, chooses: 
     if sft is not None and sft.resolve() == target.resolve():
         raise DataError(f"--sft {sft}: is where the trees go: choose another file")
     return target
+
+
+def _write_trees(files: Sequence[Path], target: Path) -> None:
+    """Trees again, with their tools as text."""
+    from hornbeam.formats import tree_as_text
+    from hornbeam.treefile import json_line, read_trees, to_json
+
+    lines, changed = [], 0
+    for path in files:
+        for number, tree in enumerate(read_trees(path), 1):
+            try:
+                told = tree_as_text(tree)
+            except DataError as error:
+                raise DataError(f"{path}, tree {number}: {error} (nothing is written)") from error
+            changed += told is not tree
+            lines.append(json_line(to_json(told)))
+    write(lines, target)
+    typer.echo(f"Trees:   {target} ({len(lines)}, tools as text in {changed})")
 
 
 def _read(

@@ -4,9 +4,19 @@ Each format is one small file that gives `Run`s; `trees` puts runs of one task i
 a format holds is told in docs/formats.md. Nothing of these libraries is imported.
 """
 
-from hornbeam.formats.as_text import as_text
+from hornbeam.formats.as_text import as_text, tree_as_text
 from hornbeam.formats.base import Options, Run, Sampled
-from hornbeam.formats.files import FORMATS, read_runs
+from hornbeam.formats.files import FORMATS, holds_trees, read_runs
 from hornbeam.formats.trees import Forest
 
-__all__ = ["FORMATS", "Forest", "Options", "Run", "Sampled", "as_text", "read_runs"]
+__all__ = [
+    "FORMATS",
+    "Forest",
+    "Options",
+    "Run",
+    "Sampled",
+    "as_text",
+    "holds_trees",
+    "read_runs",
+    "tree_as_text",
+]

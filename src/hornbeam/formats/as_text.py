@@ -1,4 +1,4 @@
-"""Runs with their tools as text: any chat template takes them (the text: `chat.tool_text`)."""
+"""Runs and trees with their tools as text, which any chat template takes; see `chat.tool_text`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from hornbeam.chat import Message
-from hornbeam.chat.tool_text import call_text, result_text, tools_text, uses_tools
+from hornbeam.chat import Message, message_of
+from hornbeam.chat.tool_text import (
+    AS_TEXT,
+    call_text,
+    calls_in_text,
+    result_text,
+    tools_text,
+    uses_tools,
+)
+from hornbeam.errors import DataError
 from hornbeam.formats.base import Run, calls_of
-from hornbeam.tree import Call
+from hornbeam.tree import Call, Placed, Tree, floats, ids
 
 HEADS = ("system", "developer")  # who tells of the tools
 
@@ -51,6 +59,32 @@ def as_text(run: Run) -> Run:
         sampled={},
         tools=[],
     )
+
+
+def tree_as_text(tree: Tree) -> Tree:
+    """The same of a tree that others recorded: its nodes and columns stay, ids are left out.
+
+    A tree that keeps no messages, or has no tools in them, stays as it is. Raises `DataError` where
+    its runs have different tools.
+    """
+    data = dict(tree.task.get("data") or {})
+    tools = data.pop("tools", [])
+    told = [m for node in tree.nodes for m in node.messages]
+    uses = uses_tools(told, tools) or any(node.calls for node in tree.nodes)
+    if not told or not uses or calls_in_text(tree) or any(node.ask for node in tree.nodes):
+        return tree
+    if any("tools" in run for run in data.get("runs") or ()):
+        raise DataError("its runs have different tools: import the file that it was made from")
+    heads = [0] if tree.nodes[0].messages else tree.children(0)
+    out = []
+    for i, node in enumerate(tree.nodes):
+        put_in = as_text(Run([*node.messages], [], tools=tools if i in heads else []))
+        text = _said(message_of(node))["content"] if node.calls else node.text
+        bare = replace(node, messages=tuple(put_in.messages), text=text, tokens=ids())
+        bare = replace(bare, logprobs=floats())
+        out.append(bare.placed(node.parent, Placed(ids())))
+    task = {**tree.task, "data": {**data, AS_TEXT: True}}
+    return Tree(task, out, {name: [*column] for name, column in tree.columns.items()}, tree.seed)
 
 
 def _head(messages: Sequence[Message], tools: Sequence[Any]) -> list[Message]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,10 @@ def _format(path: Path, records: Iterable[tuple[str, Any]]) -> Format:
         for how in FORMATS.values():
             if how.fits(record):
                 return how
-        if isinstance(record, dict) and {"task", "nodes"} <= set(record):
+        if _is_tree(record):
             raise DataError(
                 f"{path}: these are trees already: every command reads them as they are"
+                " (--tools-as-text, and nothing beside --out, writes their tools as text)"
             )
         keys = (
             f" (keys {', '.join(map(repr, list(record)[:6]))})" if isinstance(record, dict) else ""
@@ -74,6 +76,15 @@ def _format(path: Path, records: Iterable[tuple[str, Any]]) -> Format:
             " --format forces one"
         )
     raise DataError(f"{path}: no line of it is JSON")
+
+
+def holds_trees(path: Path) -> bool:
+    """Whether the first record of a file is a tree. Raises `DataError` where it cannot be read."""
+    return any(_is_tree(record) for _, record in islice(_records(path), 1))
+
+
+def _is_tree(record: Any) -> bool:
+    return isinstance(record, dict) and {"task", "nodes"} <= set(record)
 
 
 def _records(path: Path) -> Records:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from hornbeam.chat import Message
-from hornbeam.chat.tool_text import AS_TEXT, RESULT
+from hornbeam.chat.tool_text import AS_TEXT, CALL, RESULT
 from hornbeam.formats.base import Run, Sampled, calls_of
 from hornbeam.tree import Call, Node, Tree, floats, ids
 
@@ -157,8 +157,9 @@ def _with_ids(tree: Tree, node: Node, sampled: Sampled | None) -> Node:
 
 
 def _answer(run: Run, node: Node) -> Any:
-    """What the run came to: what it said last."""
-    return node.text or None
+    """What the run came to: what it said last; a call is no answer."""
+    text = node.text.partition(CALL)[0].rstrip() if run.as_text and node.calls else node.text
+    return text or None
 
 
 def _plain(calls: Iterable[Call]) -> list[Any]:
