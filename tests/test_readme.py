@@ -3,11 +3,14 @@
 import contextlib
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import hornbeam
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
 
 
 def test_the_code_prints_what_stands_below_it():
@@ -24,6 +27,12 @@ def test_links_lead_somewhere():
     for page in [README, *README.parent.glob("docs/*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_picture_of_results_is_that_of_the_committed_figures(tmp_path):
+    path = tmp_path / "results.svg"
+    subprocess.run([sys.executable, "bench/results_picture.py", path], cwd=ROOT, check=True)
+    assert path.read_text("utf-8") == (ROOT / "docs/images/results.svg").read_text("utf-8")
 
 
 def test_the_door_is_all_there():
