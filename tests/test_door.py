@@ -307,6 +307,15 @@ def test_a_program_that_asks_for_something_else_is_told_so(act, says):
     assert all(re.search(says, grown.nodes[leaf].error) for leaf in grown.leaves())
 
 
+def test_the_temperature_of_an_agent_that_is_trained_is_its_speakers():
+    async def warmer(task, ep):
+        return await ep.ask("solver", [hb.user("?")], temperature=0.5)
+
+    agents = {"solver": hb.Speaker(hb.Scripted("2"), trained=True)}
+    with pytest.warns(UserWarning, match="the agent's 1.0: set it there, in the recipe or its Sp"):
+        hb.grow_trees(warmer, [TASK], agents)
+
+
 def test_programs_that_are_async_in_another_way_are_taken():
     class Agent:
         async def __call__(self, task, ep):

@@ -90,6 +90,7 @@ def test_chats_that_trees_keep_are_scored_chosen_and_credited(hornbeam, tmp_path
     assert [row["messages"] for row in rows] == [CHATS[n]["messages"] for n in (0, 2)]
     code, said, _ = hornbeam("credit", "shaped", trees, "--set", "column=value")
     assert code == 2 and "no column 'value' to shape by" in said and "`hornbeam score`" in said
+    assert "in Python tree.columns['value'] is it" in said
 
 
 def test_a_value_model_is_fitted_on_texts_scores_them_and_shapes_credit(
