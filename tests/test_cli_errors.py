@@ -69,6 +69,8 @@ def test_a_lead_in_that_comes_twice_is_seen(line: str) -> None:
     [
         ("train adir", "adir: is a folder, a recipe is a TOML file"),
         ("train tny", "no recipe 'tny': did you mean 'tiny'?"),
+        ("train tiny.tom", "no recipe 'tiny.tom': did you mean 'tiny'?"),
+        ("train elsewhere/tiny", "no recipe 'elsewhere/tiny': did you mean 'tiny'?"),
         (
             "train tiny --set run.stratgy=1",
             "tiny.toml: [run] has no key 'stratgy': did you mean 'strategy' of [grow] or [label]?",

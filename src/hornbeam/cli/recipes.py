@@ -38,9 +38,9 @@ def find(recipe: str) -> Path:
     if path.suffix == ".toml" and (path.parent != Path(".") or path.stem not in known):
         near = nearest(path.stem, known)
         raise RecipeError(f"{recipe}: no such file; recipes that ship: {near}")
-    if path.stem in known:
+    if path.suffix == ".toml":
         return known[path.stem]
-    raise RecipeError(f"no recipe {recipe!r}: {nearest(recipe, known)}")
+    raise RecipeError(f"no recipe {recipe!r}: {nearest(path.stem, known)}")
 
 
 @app.command("list")
