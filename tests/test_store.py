@@ -252,6 +252,16 @@ def test_what_a_reader_may_do(tmp_path: Path) -> None:
             store.read(KEY)
 
 
+def test_a_wrong_key_is_told_with_the_keys_there_are(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        for stage, number in [("pool a 8", 0), ("pool a 8", 1), ("beam b", 0), ("beam b", 2)]:
+            store.begin(TreeKey(stage, 0, number), Tree({"id": number}))
+        with pytest.raises(StoreError, match="it has beam b/0/0 to beam b/0/2, pool a 8/0/0 to p"):
+            store.read(KEY)
+        with pytest.raises(StoreError, match=r"it has beam b/0/0 to beam b/0/2$"):
+            store.read(TreeKey("beam b", 0, 1))
+
+
 OPEN = "import sys, hornbeam.store as s; s.Store(sys.argv[1]); print('open', flush=True); input()"
 
 

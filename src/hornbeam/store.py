@@ -196,9 +196,12 @@ class Store:
         self._touch()
 
     def _range(self, stage: str) -> str:
-        """What trees there are, of a stage where it has any."""
-        keys = self.keys(stage) or self.keys()
-        return f"it has {keys[0]} to {keys[-1]}" if keys else "it has none"
+        """What trees there are, of a stage where it has any, else of each."""
+        keys, ends = self.keys(stage) or self.keys(), dict[str, list[TreeKey]]()
+        for key in keys:
+            ends.setdefault(key.stage, []).append(key)
+        told = [f"{found[0]} to {found[-1]}" for found in ends.values()]
+        return f"it has {', '.join(told) or 'none'}"
 
     def read(self, key: TreeKey) -> Stored:
         """A tree as it was left, nodes in the order they had."""
