@@ -73,9 +73,15 @@ def counted(folder: Path, steps: int, tasks: int) -> dict[str, Any]:
         left = [store.read(key) for key in keys]
         paid = store.totals("train").get("model_calls", 0)
     nodes = [node for each in left for node in each.tree.nodes[1:]]
-    names = {(i, node.episode, node.step) for i, t in enumerate(left) for node in t.tree.nodes[1:]}
+    names = {
+        (i, node.origin.episode, node.origin.step)
+        for i, t in enumerate(left)
+        for node in t.tree.nodes[1:]
+    }
     wanted = [TreeKey("train", step, number) for step in range(steps) for number in range(tasks)]
-    asks = len({(i, n.episode, n.turn) for i, t in enumerate(left) for n in t.tree.nodes[1:]})
+    asks = len(
+        {(i, n.origin.episode, n.origin.turn) for i, t in enumerate(left) for n in t.tree.nodes[1:]}
+    )
     return {
         "trees": len(keys),
         "once": keys == wanted and all(each.done for each in left) and len(names) == len(nodes),

@@ -118,7 +118,7 @@ def nodes(store: Store) -> tuple[Facts, Facts]:
             above = tree.nodes[node.parent] if i else node
             context = list(tree.context(i)) if i else []
             if node.finish:
-                fact = (above.episode, above.step, context, *vars_of(node))
+                fact = (above.origin.episode, above.origin.step, context, *vars_of(node))
                 closed[name(key, node)] = repr(fact)
         for node in [*tree.nodes, *waiting]:
             for at, call in enumerate(node.calls):
@@ -132,7 +132,7 @@ def calls(store: Store) -> tuple[Counter[tuple[str, int, int]], Counter[tuple[st
     held: Counter[tuple[str, int, int]] = Counter()
     for key in store.keys():  # noqa: SIM118
         for node in store.read(key).tree.nodes[1:]:
-            held[str(key), node.episode, node.turn] += node.finish != "end"
+            held[str(key), node.origin.episode, node.origin.turn] += node.finish != "end"
     for entry in store.entries():  # last: the other trainer may go on meanwhile
         if entry.kind == "model_calls":
             paid[entry.tree, entry.episode, entry.turn] += int(entry.amount)

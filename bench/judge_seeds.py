@@ -52,7 +52,7 @@ def options(*sets: str) -> list[str]:
 
 def solution(tree: Tree) -> tuple[Tree, int]:
     """The first trunk of a labelled tree as a tree of its own, and its first wrong step or -1."""
-    (leaf,) = [i for i in tree.leaves() if tree.nodes[i].episode == 0]
+    (leaf,) = [i for i in tree.leaves() if tree.nodes[i].origin.episode == 0]
     path = [0, *tree.path(leaf)]
     nodes = [replace(tree.nodes[i], parent=k - 1) for k, i in enumerate(path)]
     said = [node.text.strip() for node in nodes[1:]]

@@ -174,7 +174,7 @@ def nodes(folder: Path) -> tuple[Facts, Facts, int]:
             for i, node in enumerate(tree.nodes):
                 above = tree.nodes[node.parent] if i else node
                 context = list(tree.context(i)) if i else []
-                fact = (above.episode, above.step, context, *vars_of(node))
+                fact = (above.origin.episode, above.origin.step, context, *vars_of(node))
                 if node.finish:  # node 0 is the task's own, and empty at first
                     closed[name(key, node)] = repr(fact)
             for node in [*tree.nodes, *waiting]:
@@ -188,7 +188,7 @@ def is_task(node: Node) -> bool:
 
 
 def name(key: TreeKey, node: Node) -> str:
-    return f"{key} {'task' if is_task(node) else (node.episode, node.step)}"
+    return f"{key} {'task' if is_task(node) else (node.origin.episode, node.origin.step)}"
 
 
 def vars_of(node: Node) -> list[Any]:
@@ -260,8 +260,8 @@ def needed(folder: Path) -> Paid:
             for key in store.keys():  # noqa: SIM118
                 tree, _, waiting = store.read(key)
                 for node in [*tree.nodes, *waiting]:
-                    own = is_task(node)
-                    place = str(key), *((-1, -1) if own else (node.episode, node.turn))
+                    own, came = is_task(node), node.origin
+                    place = str(key), *((-1, -1) if own else (came.episode, came.turn))
                     found["model_calls"][place] += not own and node.finish != "end"
                     found["tool_calls"][place] += len(node.calls)
     return {kind: +counts for kind, counts in found.items()}

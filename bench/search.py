@@ -37,7 +37,7 @@ from hornbeam.score.base import Opinions
 from hornbeam.search import Beam, Mcts, State, Strategy
 from hornbeam.store import TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Node, Tree, floats, ids
+from hornbeam.tree import Node, Origin, Tree, floats, ids
 
 CHILDREN, IN_FLIGHT = 3, 8
 BEAMS, WIDTH = 4, 4
@@ -69,7 +69,7 @@ def tell(tree: Tree, state: State, episode: int, parent: int, rng: Random) -> No
     text = say("", rng)
     tokens = ids(list(text.encode()))
     node = Node(parent, "a", tokens=tokens, logprobs=floats([-1.0]) * len(tokens), text=text,
-                finish="stop", episode=episode)  # fmt: skip
+                finish="stop", origin=Origin(episode))  # fmt: skip
     state.told[episode] = tree.append(node)
     tree.columns["value"][state.told[episode]] = 2 * worth(text) - 1
 

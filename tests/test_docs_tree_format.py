@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hornbeam.cli.credit import credited
-from hornbeam.tree import Call, Node
-from hornbeam.treefile import VERSION, from_json, json_line, to_json
+from hornbeam.tree import Call, Node, Origin
+from hornbeam.treefile import FIELDS, VERSION, from_json, json_line, to_json
 
 PAGE = (Path(__file__).parents[1] / "docs" / "tree-format.md").read_text(encoding="utf-8")
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
@@ -37,7 +37,7 @@ def test_the_credited_example_is_what_the_filter_writes(tmp_path: Path) -> None:
 
 def test_the_full_example_uses_every_field() -> None:
     full = EXAMPLES[2]
-    assert set().union(*full["nodes"]) == set(Node.__slots__)
+    assert set().union(*full["nodes"]) == set(FIELDS)
     calls = [call for node in full["nodes"] for call in node.get("calls", [])]
     assert set().union(*calls) == set(Call.__slots__)
 
@@ -50,7 +50,8 @@ def test_contexts_are_as_the_page_says() -> None:
 
 def test_tables_name_every_field_and_nothing_else() -> None:
     assert fields("## A line") == ["version", "task", "seed", "nodes", "columns"]
-    assert fields("## A node") == list(Node.__slots__)
+    assert fields("## A node") == list(FIELDS)
+    assert sorted(FIELDS) == sorted({*Node.__slots__, *Origin.__slots__} - {"origin"})
     assert fields("\nA call:") == list(Call.__slots__)
     assert fields("## Columns") == list(EXAMPLES[1]["columns"])
     assert f"version {VERSION}" in PAGE.splitlines()[0]

@@ -85,8 +85,8 @@ def grow(how, start=None):
 def test_an_episode_becomes_a_path_of_frozen_facts():
     grown = grow(grower(strategy=Independent(n=1)))
     assert [n.parent for n in grown.nodes] == [-1, 0, 1, 2]
-    assert [n.step for n in grown.nodes[1:]] == [0, 1, 2]
-    assert [n.turn for n in grown.nodes[1:]] == [0, 1, 2]
+    assert [n.origin.step for n in grown.nodes[1:]] == [0, 1, 2]
+    assert [n.origin.turn for n in grown.nodes[1:]] == [0, 1, 2]
     texts = [n.text for n in grown.nodes[1:]]
     assert all(text in ROUTES for text in texts)
     assert [n.calls[0].result for n in grown.nodes[1:]] == [f"heard {t}" for t in texts]
@@ -174,7 +174,7 @@ async def both(task, ep):
 def test_asks_of_a_gather_are_told_in_the_order_asked():
     grown = grow(grower(both, Independent(n=1)))
     assert [n.parent for n in grown.nodes] == [-1, 0, 1, 2, 3]
-    assert [n.turn for n in grown.nodes[1:]] == [0, 1, 2, 3]
+    assert [n.origin.turn for n in grown.nodes[1:]] == [0, 1, 2, 3]
     fork = grow(grower(both, OneMore(3, 9)), grown)
     assert fork.nodes[4].answer[:4] == fork.nodes[4].text[:4]
     assert fork.nodes[5].parent == 3 and fork.nodes[5].done
@@ -270,7 +270,7 @@ def test_chunks_of_one_answer_are_nodes(by):
     texts = [n.text for n in grown.nodes[1:]]
     assert "".join(texts) == grown.nodes[-1].answer and len(texts) >= 3
     assert {n.finish for n in grown.nodes[1:-1]} == {"chunk"}
-    assert {n.turn for n in grown.nodes[1:]} == {0}
+    assert {n.origin.turn for n in grown.nodes[1:]} == {0}
     fork = asyncio.run(Grower(long, how.agents, OneMore(2, 1)).grow(KEY, grown))
     new = fork.nodes[-1]
     assert new.done and new.answer.startswith(texts[0] + texts[1])

@@ -18,17 +18,17 @@ from hornbeam.errors import StoreError
 from hornbeam.ledger import Entry, Ledger
 from hornbeam.store import LOST, Store, TreeKey, canonical, export
 from hornbeam.tables import upserts
-from hornbeam.tree import Call, Node, Tree, floats, ids
+from hornbeam.tree import Call, Node, Origin, Tree, floats, ids
 from hornbeam.treefile import read_trees, to_json
 from work_done import lines_run
 
 KEY = TreeKey("train", 3, 0)
 
 
-def node(parent: int, episode: int, step: int, **rest: object) -> Node:
+def node(parent: int, episode: int, step: int, seed: int = 0, **rest: object) -> Node:
     tokens = ids([7, episode, step])
     given = {"tokens": tokens, "logprobs": floats([-0.5, -1 / 3, -0.125]), "agent": "solver"}
-    return Node(parent, episode=episode, step=step, **{**given, **rest})
+    return Node(parent, origin=Origin(episode, step, seed=seed), **{**given, **rest})
 
 
 def small_tree() -> Tree:
@@ -109,7 +109,7 @@ def trees(draw: st.DrawFn) -> Tree:
         parent = rng.randrange(i)
         last = tree.nodes[parent]
         goes_on = parent and tree.is_leaf(parent) and rng.random() < 0.7
-        episode = last.episode if goes_on else len(steps)
+        episode = last.origin.episode if goes_on else len(steps)
         steps[episode] = steps.get(episode, -1) + 1
         agent = rng.choice("ab")
         context = tree.sequence(parent) + ids(rng.choices(range(3), k=rng.randrange(4)))
@@ -144,7 +144,13 @@ def shuffled(tree: Tree, rng: random.Random) -> Tree:
         old = tree.nodes[i]
         place = out.place(at[old.parent], old.agent, tree.context(i))
         at[i] = out.append(
-            node(at[old.parent], old.episode, old.step, agent=old.agent, **place._asdict())
+            node(
+                at[old.parent],
+                old.origin.episode,
+                old.origin.step,
+                agent=old.agent,
+                **place._asdict(),
+            )
         )
         new.append(i)
         ready += tree.children(i)
@@ -157,9 +163,9 @@ def shuffled(tree: Tree, rng: random.Random) -> Tree:
 def test_canonical_order_forgets_who_came_first(tree: Tree, seed: int) -> None:
     once = canonical(tree)
     assert canonical(shuffled(tree, random.Random(seed))) == once == canonical(once)
-    names = [(n.episode, n.step) for n in tree.nodes[1:]]
+    names = [(n.origin.episode, n.origin.step) for n in tree.nodes[1:]]
     for i, step in enumerate(once.nodes[1:], 1):
-        old = names.index((step.episode, step.step)) + 1
+        old = names.index((step.origin.episode, step.origin.step)) + 1
         assert once.context(i) == tree.context(old)
         assert once.columns["value"][i] == tree.columns["value"][old]
 
@@ -288,13 +294,13 @@ GROW = """
 import asyncio, sys
 from hornbeam.ledger import Entry
 from hornbeam.store import Store, TreeKey
-from hornbeam.tree import Node, Tree, ids
+from hornbeam.tree import Node, Origin, Tree, ids
 
 async def main():
     store, key, tree = Store(sys.argv[1]), TreeKey("train", 0, 0), Tree({"id": "q"})
     store.begin(key, tree)
     for i in range(1, 10**6):
-        tree.append(Node(i - 1, step=i, tokens=ids([i])))
+        tree.append(Node(i - 1, origin=Origin(step=i), tokens=ids([i])))
         store.write(key, tree, i, tree.nodes[i])
         store.enter([Entry(str(key), 0, i, "sampled_tokens", 1)])
         await asyncio.sleep(0)
@@ -390,7 +396,7 @@ def test_a_full_disk_is_told_and_nothing_kept_is_lost(tmp_path: Path) -> None:
         asyncio.run(main(store))
         tree = store.read(KEY).tree
         assert len(tree) > 100
-        assert [n.step for n in tree.nodes[1:]] == [*range(len(tree) - 1)]
+        assert [n.origin.step for n in tree.nodes[1:]] == [*range(len(tree) - 1)]
 
 
 def test_what_is_no_json_is_refused_by_name(tmp_path: Path) -> None:

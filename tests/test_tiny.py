@@ -124,7 +124,7 @@ def test_grow_score_credit_pack_step_load_and_grow_again(made, warm, tmp_path):
 
     asyncio.run(policies.load())
     again = grow(world, ledger, 1, tasks)
-    assert {node.version for tree in again for node in tree.nodes[1:]} == {policy.version}
+    assert {node.origin.version for tree in again for node in tree.nodes[1:]} == {policy.version}
     asyncio.run(world.aclose())
 
     policy.save(tmp_path / "final")

@@ -44,7 +44,7 @@ class Before:
             ]
             calls += [(node, tree.before(node)) for node in waiting if node.tokens]
             for node, context in calls:
-                ran = paid.get((str(key), node.episode, node.turn))
+                ran = paid.get((str(key), node.origin.episode, node.origin.turn))
                 if ran is None:
                     continue  # put in, not run here
                 marks = [*_marks(context + node.tokens[:-1])]
@@ -106,8 +106,8 @@ class Read:
         """What a guide had read of a tree that was left half-grown: where it told values."""
         out, column = cls(), tree.column(guide.column)
         known = [i for i, value in enumerate(column) if value is not None]
-        for i in sorted(known, key=lambda i: tree.nodes[i].episode):
-            out.read(tree.nodes[i].episode, [tree.sequence(i)], tree.length(i))
+        for i in sorted(known, key=lambda i: tree.nodes[i].origin.episode):
+            out.read(tree.nodes[i].origin.episode, [tree.sequence(i)], tree.length(i))
         return out
 
 
@@ -119,16 +119,16 @@ def costs(
     `name` is the tree's. After a stop (not `fresh`), what was read again for it is told as lost.
     """
     node = tree.nodes[grown[-1]]
-    paid = Entry(name, node.episode, node.turn, "scorer_tokens", said.tokens)
+    paid = Entry(name, node.origin.episode, node.origin.turn, "scorer_tokens", said.tokens)
     if read is None:
         return [paid]
     known = [tree.sequence(i) for i, value in zip(grown, said.values) if value is not None]
-    new, back = read.read(node.episode, known, said.tokens)
+    new, back = read.read(node.origin.episode, known, said.tokens)
     new = said.tokens if fresh else new
     out = [paid._replace(amount=new + back.total())]
     for episode, amount in back.items():
-        last = next(n for n in reversed(tree.nodes) if n.episode == episode)
-        out.append(Entry(name, episode, last.turn, "scorer_tokens", -amount))
+        last = next(n for n in reversed(tree.nodes) if n.origin.episode == episode)
+        out.append(Entry(name, episode, last.origin.turn, "scorer_tokens", -amount))
     if again := said.tokens - new:
         out.append(lost(paid._replace(amount=again)))
     return out

@@ -48,7 +48,7 @@ from hornbeam.record import (
 )
 from hornbeam.replay import ReplayLoop
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Call, Node, floats, ids
+from hornbeam.tree import Call, Node, Origin, floats, ids
 
 LIMITS = Limits()
 
@@ -232,7 +232,7 @@ class Driver:
             return ToolError(call.error) if call.error else call.result
         self._check_ask(effect, recorded)
         last = recorded.nodes[-1]
-        self._seed = last.seed
+        self._seed = last.origin.seed
         if last.finish in ("too long", "error"):
             return ask_error(last)
         return self._reply(effect, recorded.nodes)
@@ -244,7 +244,7 @@ class Driver:
         first = recorded.nodes[0]
         if effect.kind != "ask" or (first.agent, first.scope) != (effect.name, effect.scope):
             raise diverged(effect, f"an ask of agent {first.agent!r}")
-        if first.ask and first.ask != self._digests.of(effect.payload):
+        if first.origin.ask and first.origin.ask != self._digests.of(effect.payload):
             chat = self._live.chat(effect.name)
             was = chat.decode(self._contexts(recorded.at))
             now = chat.decode(self._render(effect))
@@ -328,6 +328,8 @@ class Driver:
         return ToolError(failed) if failed else got
 
     def _node(self, effect: Effect, piece: Piece) -> Node:
+        place = self._episode, self._step, effect.turn
+        ask = self._digests.of(effect.payload)
         return Node(
             -1,
             agent=effect.name,
@@ -335,13 +337,8 @@ class Driver:
             tokens=piece.tokens,
             logprobs=piece.logprobs,
             text=piece.text,
-            version=piece.version,
             finish=piece.finish,
-            episode=self._episode,
-            step=self._step,
-            turn=effect.turn,
-            seed=self._seed,
-            ask=self._digests.of(effect.payload),
+            origin=Origin(*place, self._seed, piece.version, ask),
         )
 
     def _hold(self, node: Node, context: array[int]) -> None:
@@ -368,8 +365,9 @@ class Driver:
         draft = self._draft
         if draft is None or draft.finish in ("", "too long", "error"):
             self._close()
-            draft, self._context = Node(-1, finish="end", episode=self._episode), ids()
-        self._draft = draft.changed(step=self._step, done=True, answer=answer, error=error)
+            origin = Origin(self._episode, self._step)
+            draft, self._context = Node(-1, finish="end", origin=origin), ids()
+        self._draft = draft.changed(done=True, answer=answer, error=error)
         self._close()
 
     def _reply(self, effect: Effect, said: Sequence[Node | Piece]) -> Reply:

@@ -114,7 +114,9 @@ class _Growth:
         self.grower, self.key = grower, key
         self.ledger = grower.ledger if grower.ledgers is None else grower.ledgers(key)
         self.tree = start if isinstance(start, Tree) else start.tree
-        self.open = {} if isinstance(start, Tree) else {node.episode: node for node in start.open}
+        self.open = (
+            {} if isinstance(start, Tree) else {node.origin.episode: node for node in start.open}
+        )
         self.fresh = isinstance(start, Tree)
         self.task = Task.from_json(self.tree.task)
         self.state: State = restore(self.tree, grower.strategy.steps)
@@ -211,16 +213,16 @@ class _Growth:
 
     def _left(self) -> list[Fork]:
         """Episodes that were left half-grown: each goes on from its last node to where it stops."""
-        last = {node.episode: i for i, node in enumerate(self.tree.nodes) if i}
+        last = {node.origin.episode: i for i, node in enumerate(self.tree.nodes) if i}
         for node in self.open.values():
-            last.setdefault(node.episode, node.parent)
-            self.state.asked.setdefault(node.episode, node.parent)
+            last.setdefault(node.origin.episode, node.parent)
+            self.state.asked.setdefault(node.origin.episode, node.parent)
         told, steps = self.state.told, self.grower.strategy.steps
         forks = []
         for episode, at in sorted(last.items()):
             if episode not in told:
                 node = self.tree.nodes[at]
-                grown = node.step + 1 if at and node.episode == episode else 0
+                grown = node.origin.step + 1 if at and node.origin.episode == episode else 0
                 forks.append(Fork(episode, at, None if steps is None else steps - grown))
         return forks
 
@@ -284,8 +286,8 @@ class _Growth:
         columns = [self.tree.column(guide.column) for guide in self.grower.guides]
         told: dict[int, list[int]] = {}
         for i, node in enumerate(self.tree.nodes):
-            if i and node.episode in self.state.told and any(c[i] is None for c in columns):
-                told.setdefault(node.episode, []).append(i)
+            if i and node.origin.episode in self.state.told and any(c[i] is None for c in columns):
+                told.setdefault(node.origin.episode, []).append(i)
         for nodes in told.values():
             await self._judge(nodes, live)
         for leaf in self.state.told.values():
@@ -318,10 +320,10 @@ class _Branch:
         self.indices = [0, *tree.path(fork.node)]
         self.path = [tree.nodes[i] for i in self.indices]
         # nodes to judge; those of an episode that was left half-grown were not judged yet
-        self.grown = [i for i in self.indices if i and tree.nodes[i].episode == fork.episode]
+        self.grown = [i for i in self.indices if i and tree.nodes[i].origin.episode == fork.episode]
         self.step = 0
-        if len(self.path) > 1 and self.path[-1].episode == fork.episode:
-            self.step = self.path[-1].step + 1
+        if len(self.path) > 1 and self.path[-1].origin.episode == fork.episode:
+            self.step = self.path[-1].origin.step + 1
         if self.open is not None:
             self.path.append(self.open)
         self.placed: tuple[int, int, Placed] = (-1, 0, Placed(ids()))
@@ -361,7 +363,7 @@ class _Branch:
         else:
             keeper.write(growth.key, growth.tree, None, self.put(node, context), True)
         assert self.live is not None
-        turn = node.turn if node.finish else -1
+        turn = node.origin.turn if node.finish else -1
         self.live.kept(self.fork.episode, turn, bool(node.calls))
 
     def commit(self, node: Node, context: array[int]) -> None:
@@ -383,7 +385,7 @@ class _Branch:
         """The node at its place in the tree; looked for anew when a sibling has come."""
         tree = self.growth.tree
         siblings = len(tree.children(self.at))
-        if self.placed[:2] != (node.step, siblings):
+        if self.placed[:2] != (node.origin.step, siblings):
             placed = tree.place(self.at, node.agent, context, self.ids)
-            self.placed = (node.step, siblings, placed)
+            self.placed = (node.origin.step, siblings, placed)
         return node.placed(self.at, self.placed[2])

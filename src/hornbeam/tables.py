@@ -123,7 +123,7 @@ def at(
 
 def named(node: Node) -> tuple[int, int]:
     """Episode and step, which name a node within its tree."""
-    return ROOT if node.parent < 0 else (node.episode, node.step)
+    return ROOT if node.parent < 0 else (node.origin.episode, node.origin.step)
 
 
 def node_row(key: TreeKey, tree: Tree, index: int | None, node: Node) -> dict[str, Any]:

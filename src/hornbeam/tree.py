@@ -57,6 +57,18 @@ class Call:
         return f"<Call {self.tool}({short(dict(self.arguments))}): {came}>"
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a node came from: its place in the growth of its tree, and who sampled it from what."""
+
+    episode: int = 0  # which episode grew it
+    step: int = 0  # its place among the nodes of that episode
+    turn: int = 0  # its ask's place among the asks of its path; chunks of one answer share it
+    seed: int = 0  # of the request that sampled it
+    version: int = 0  # of the policy that spoke; or INJECTED
+    ask: str = ""  # digest of what was asked, checked on replay
+
+
 class Placed(NamedTuple):
     """Where a node's context is held: ids of another node's sequence, then ids of its own."""
 
@@ -79,13 +91,8 @@ class Node:
     logprobs: array[float] = field(default_factory=floats)
     text: str = ""
     calls: tuple[Call, ...] = ()
-    version: int = 0  # of the policy that spoke; or INJECTED
     finish: str = ""  # stop, length, chunk (goes on below), error, too long, end (no ask), ready
-    episode: int = 0  # which episode grew it
-    step: int = 0  # its place among the nodes of that episode
-    turn: int = 0  # its ask's place among the asks of its path; chunks of one answer share it
-    seed: int = 0  # of the request that sampled it
-    ask: str = ""  # digest of what was asked, checked on replay
+    origin: Origin = Origin()
     messages: tuple[Mapping[str, Any], ...] = ()  # what was put in, where it is kept as text
     done: bool = False  # the episode ended here
     answer: Any = None
@@ -122,13 +129,8 @@ class Node:
             self.logprobs,
             self.text,
             self.calls,
-            self.version,
             self.finish,
-            self.episode,
-            self.step,
-            self.turn,
-            self.seed,
-            self.ask,
+            self.origin,
             self.messages,
             self.done,
             self.answer,
@@ -144,17 +146,15 @@ class Tree:
     nodes: list[Node] = field(default_factory=lambda: [Node(-1)])
     columns: dict[str, Column] = field(default_factory=dict)
     seed: int = 0
-    _children: dict[int, list[int]] = field(default_factory=dict, repr=False, compare=False)
-    _lengths: list[int] = field(default_factory=list, repr=False, compare=False)
+    _children: list[int | list[int]] = field(default_factory=list, repr=False, compare=False)
+    _lengths: array[int] = field(default_factory=lambda: array("q"), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, dict):
             raise wrong("Tree", "a task as JSON data, an object with an id", self.task)
         for i, node in enumerate(self.nodes):
             self._check(i, node)
-            self._lengths.append(self._length(node))
-            if i:
-                self._children.setdefault(node.parent, []).append(i)
+            self._enter(i, node)
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -170,11 +170,21 @@ class Tree:
         index = len(self.nodes)
         self._check(index, node)
         self.nodes.append(node)
-        self._lengths.append(self._length(node))
-        self._children.setdefault(node.parent, []).append(index)
+        self._enter(index, node)
         for column in self.columns.values():
             column.append(None)
         return index
+
+    def _enter(self, index: int, node: Node) -> None:
+        self._lengths.append(self._length(node))
+        self._children.append(0)
+        if not index:
+            return
+        below = self._children[node.parent]
+        if isinstance(below, list):
+            below.append(index)
+        else:  # most nodes have one child at most, which needs no list; 0 is nobody's child
+            self._children[node.parent] = [below, index] if below else index
 
     def column(self, name: str) -> Column:
         """The column of that name, made of `None` where it does not exist yet."""
@@ -182,15 +192,18 @@ class Tree:
 
     def children(self, i: int) -> Sequence[int]:
         """Indices of the children of node i, oldest first."""
-        return self._children.get(i, ())
+        below = self._children[i]
+        if isinstance(below, list):
+            return below
+        return (below,) if below else ()
 
     def is_leaf(self, i: int) -> bool:
         """Whether nothing grew from node i."""
-        return i not in self._children
+        return not self._children[i]
 
     def leaves(self) -> list[int]:
         """All leaves in order of index; the task itself is none."""
-        return [i for i in range(1, len(self.nodes)) if i not in self._children]
+        return [i for i in range(1, len(self.nodes)) if not self._children[i]]
 
     def path(self, i: int) -> list[int]:
         """Indices from the first step (a child of node 0) down to node i."""
@@ -329,7 +342,7 @@ def canonical(tree: Tree) -> Tree:
 
     Ids are placed anew, so that what is held and by whom does not hang on that order either.
     """
-    places = [(node.episode, node.step) for node in tree.nodes[1:]]
+    places = [(node.origin.episode, node.origin.step) for node in tree.nodes[1:]]
     if all(a < b for a, b in pairwise(places)):
         return tree
     new, order = {0: 0}, [0]

@@ -10,22 +10,44 @@ import json
 import math
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from reprlib import repr as short
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from hornbeam.arguments import one_of, wrong
 from hornbeam.errors import DataError
 from hornbeam.places import check_file
 from hornbeam.settings import nearest
-from hornbeam.tree import Call, Column, Node, Tree, floats, ids
+from hornbeam.tree import Call, Column, Node, Origin, Tree, floats, ids
 from hornbeam.whole import whole_file
 
 VERSION = 1
 
+FIELDS = (  # of a node, in the order in which they are written
+    *("parent", "agent", "scope", "prefix", "keep", "prompt", "tokens", "logprobs", "text"),
+    *("calls", "version", "finish", "episode", "step", "turn", "seed", "ask", "messages"),
+    *("done", "answer", "error"),
+)
+
+
+class Fact(NamedTuple):
+    """A field of a node that is not written where it stands at its default."""
+
+    name: str
+    read: Callable[[Node], Any]
+    default: Any
+
+
+def _fact(name: str) -> Fact:
+    read = attrgetter(f"origin.{name}" if name in Origin.__slots__ else name)
+    return Fact(name, read, read(Node(-1)))
+
+
+FACTS = [_fact(name) for name in FIELDS[1:]]
+_ORIGIN = frozenset(Origin.__slots__)
 _CALL = Call("", {})
-_NODE = Node(-1)
 _NUMBERS = "parent", "prefix", "keep", "version", "episode", "step", "turn", "seed"
 _TEXTS = "agent", "scope", "text", "finish", "ask", "error"
 _LISTS = "prompt", "tokens", "logprobs", "calls", "messages"
@@ -56,9 +78,9 @@ def to_json(tree: Tree) -> dict[str, Any]:
 def node_to_json(node: Node) -> dict[str, Any]:
     """The node as plain JSON data, without what stands at its default (parent always stands)."""
     out: dict[str, Any] = {"parent": node.parent}
-    for name in Node.__slots__[1:]:
-        value = getattr(node, name)
-        if value == getattr(_NODE, name):
+    for name, read, default in FACTS:
+        value = read(node)
+        if value == default:
             continue
         if name == "logprobs":  # nine digits give a float32 back exactly
             value = [float(f"{x:.9g}") for x in value]
@@ -104,8 +126,8 @@ def node_from_json(row: Any) -> Node:
         raise DataError("a node is an object with an integer 'parent'")
     given = dict(row)
     for name, value in row.items():
-        if name not in Node.__slots__:
-            raise DataError(f"unknown field {name!r}: {nearest(name, Node.__slots__)}")
+        if name not in FIELDS:
+            raise DataError(f"unknown field {name!r}: {nearest(name, FIELDS)}")
         kind, told = _KINDS.get(name, (object, ""))
         if not _is(value, kind) and not (value is None and name in ("prefix", "keep")):
             raise DataError(f"{name!r} must be {told}, not {short(value)}")
@@ -117,7 +139,8 @@ def node_from_json(row: Any) -> Node:
             given[name] = tuple(_call(call) for call in value)
         elif name == "messages":
             given[name] = tuple(_message(message) for message in value)
-    node = Node(**given)
+    came = {name: given.pop(name) for name in _ORIGIN & given.keys()}
+    node = Node(**given, origin=Origin(**came)) if came else Node(**given)
     if len(node.logprobs) not in (0, len(node.tokens)):
         raise DataError(f"{len(node.tokens)} tokens but {len(node.logprobs)} log-probs")
     return node

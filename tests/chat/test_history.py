@@ -4,7 +4,7 @@ import pytest
 
 from hornbeam.chat import history, message_of, user
 from hornbeam.errors import DataError
-from hornbeam.tree import Call, Node, Tree, canonical
+from hornbeam.tree import Call, Node, Origin, Tree, canonical
 from hornbeam.treefile import from_json, to_json
 
 ASKED = user("2 + 2?")
@@ -21,8 +21,8 @@ def tree() -> Tree:
     nodes = [
         Node(-1, messages=(ASKED,)),
         Node(0, text="Let me see.", calls=calls),
-        Node(1, text="", messages=results, calls=(Call("end", {}),), step=1, turn=1),
-        Node(0, text="4", done=True, episode=1),
+        Node(1, text="", messages=results, calls=(Call("end", {}),), origin=Origin(step=1, turn=1)),
+        Node(0, text="4", done=True, origin=Origin(1)),
     ]
     return Tree({"id": "q"}, nodes)
 

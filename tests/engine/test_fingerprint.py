@@ -271,7 +271,7 @@ def test_training_in_place_from_python_leaves_no_gap():
         trees = hb.grow_trees(solver, tasks, agents, score=score, seed=seed)
         hb.credit_trees(trees, "grpo")
         told.append(policy.step(trees))
-        spoke.append({node.version for tree in trees for node in tree.nodes[1:]})
+        spoke.append({node.origin.version for tree in trees for node in tree.nodes[1:]})
     assert [row["updates"] for row in told] == [1, 1, 1]
     assert max(row["engine_gap"] for row in told) < 1e-5
     assert spoke == [{0}, {1}, {2}]

@@ -49,7 +49,7 @@ def test_shared_beginnings_are_one_node(tmp_path):
     assert tree.columns["label"] == [None] * 5 + [0.0]
     assert tree.task["question"] == "2 + 2?" and tree.task["data"]["runs"][0] == {"source": "x"}
     assert tree.nodes[1].calls[0].arguments == {"a": 2} and tree.nodes[1].calls[0].result == "4"
-    assert [(n.episode, n.step, n.turn, n.done) for n in tree.nodes[1:]] == [
+    assert [(n.origin.episode, n.origin.step, n.origin.turn, n.done) for n in tree.nodes[1:]] == [
         (0, 0, 0, False),
         (0, 1, 1, True),
         (1, 0, 1, True),

@@ -25,7 +25,7 @@ def test_every_node_of_every_program_can_be_forked(program):
         start = from_json(json.loads(json.dumps(to_json(whole))))
         again = grow(grower(program, OneMore(node, 9)), start)
         new = again.nodes[len(whole) :]
-        assert new and new[-1].done and all(n.episode == 9 for n in new)
+        assert new and new[-1].done and all(n.origin.episode == 9 for n in new)
         assert not any("Divergence" in n.error for n in new)
 
 
@@ -59,12 +59,14 @@ def test_what_was_left_at_any_write_grows_on_to_the_same_tree(program, tmp_path)
                 pass
         with Store(place) as store:
             left = store.read(KEY)
-            kept = {(n.episode, n.step): n for n in [*left.tree.nodes[1:], *left.open]}
+            kept = {
+                (n.origin.episode, n.origin.step): n for n in [*left.tree.nodes[1:], *left.open]
+            }
             grown = grow(grower(program, Independent(n=2), keeper=store), left)
             assert to_json(grown) == whole
             assert to_json(store.read(KEY).tree) == whole
         for n in grown.nodes[1:]:
-            before = kept.get((n.episode, n.step))
+            before = kept.get((n.origin.episode, n.origin.step))
             assert before is None or n.calls[: len(before.calls)] == before.calls
 
 
@@ -182,7 +184,7 @@ def test_the_first_difference_is_named(was, now, told):
     grown = grow(grower(program, ONE))
     again = grow(grower(program, OneMore(len(grown) - 1, 1)), grown)
     leaf = again.nodes[-1]
-    assert leaf.episode == 1 and leaf.done and leaf.error.startswith("Divergence: "), leaf
+    assert leaf.origin.episode == 1 and leaf.done and leaf.error.startswith("Divergence: "), leaf
     assert told in leaf.error and "\n" not in leaf.error
     assert again.columns["reward"][-1] is None
 
@@ -292,7 +294,7 @@ def test_a_fork_of_some_steps_is_told_to_the_strategy():
 
     grown = grow(grower(PROGRAMS[0], Two(0, 0, 1)))
     assert [n.parent for n in grown.nodes] == [-1, 0, 1]
-    assert [n.episode for n in grown.nodes[1:]] == [0, 1]
+    assert [n.origin.episode for n in grown.nodes[1:]] == [0, 1]
     assert isinstance(
         grow(grower(PROGRAMS[0], OneMore(0, 0, 1)), Stored(tree(), False, [])).seed, int
     )

@@ -11,7 +11,7 @@ from hornbeam.run.recipe import Recipe, load_recipe
 from hornbeam.run.search import Search
 from hornbeam.store import Store
 from hornbeam.tasks.tiny import doors, lookup
-from hornbeam.tree import Call, Node, Tree, ids
+from hornbeam.tree import Call, Node, Origin, Tree, ids
 
 RECIPE = """
 [run]
@@ -141,7 +141,7 @@ def walks(tasks):
             key = doors(note)[door]
             note = lookup(task, key)
             call = Call("lookup", {"key": key}, note)
-            place = {"step": step, "finish": "stop", "calls": (call,)}
+            place = {"origin": Origin(step=step), "finish": "stop", "calls": (call,)}
             one = ids([1])
             i = tree.append(Node(step, "seeker", prompt=one, tokens=one, text=door, **place))
             tree.columns["label"][i] = -1 if wrong else 1

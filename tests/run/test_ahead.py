@@ -10,7 +10,7 @@ from hornbeam.errors import RecipeError
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.ahead import Ahead, drop_stale, staleness
 from hornbeam.store import Store, TreeKey
-from hornbeam.tree import INJECTED, Node, Tree, ids
+from hornbeam.tree import INJECTED, Node, Origin, Tree, ids
 
 from .doors import Silent
 
@@ -56,7 +56,7 @@ def first_versions(trees):
     """step -> (least, greatest) version of its nodes, warm start taken off."""
     spoken = {}
     for key, stored in trees.items():
-        spoken.setdefault(key.step, set()).update(n.version for n in stored.tree.nodes[1:])
+        spoken.setdefault(key.step, set()).update(n.origin.version for n in stored.tree.nodes[1:])
     least = min(min(found) for found in spoken.values())
     return {step: (min(found) - least, max(found) - least) for step, found in spoken.items()}
 
@@ -143,10 +143,10 @@ def branches():
     """Two leaves: one spoken by versions 3 and 5, one by 3 and 1; an injected one beside them."""
     tree = Tree({"id": "t"})
     said = {"agent": "a", "tokens": ids([1])}
-    tree.append(Node(0, version=3, **said))
-    tree.append(Node(1, version=5, done=True, **said))
-    tree.append(Node(1, version=1, done=True, episode=1, **said))
-    tree.append(Node(0, version=INJECTED, done=True, episode=2, **said))
+    tree.append(Node(0, origin=Origin(version=3), **said))
+    tree.append(Node(1, origin=Origin(version=5), done=True, **said))
+    tree.append(Node(1, origin=Origin(episode=1, version=1), done=True, **said))
+    tree.append(Node(0, origin=Origin(episode=2, version=INJECTED), done=True, **said))
     tree.columns["reward"] = [None, None, 1.0, 0.5, 1.0]
     return tree
 

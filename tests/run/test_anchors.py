@@ -198,8 +198,8 @@ def test_a_teacher_tries_what_is_unsolved_and_its_run_takes_the_place_of_one(
     assert row["tasks"] == told["mixed"] + told["taught"]
     injected = 0
     for tree in grown(out):
-        versions = [node.version for node in tree.nodes[1:]]
-        assert len(tree.leaves()) == 4 and sorted({n.episode for n in tree.nodes[1:]}) == [
+        versions = [node.origin.version for node in tree.nodes[1:]]
+        assert len(tree.leaves()) == 4 and sorted({n.origin.episode for n in tree.nodes[1:]}) == [
             0,
             1,
             2,
@@ -207,7 +207,7 @@ def test_a_teacher_tries_what_is_unsolved_and_its_run_takes_the_place_of_one(
         ]
         if tree.columns["prior"][0] == 0.0:
             injected += 1
-            assert versions.count(INJECTED) == 1 and tree.nodes[1].version == INJECTED
+            assert versions.count(INJECTED) == 1 and tree.nodes[1].origin.version == INJECTED
             assert (tree.columns["reward"][1], tree.columns["advantage"][1]) == (1.0, 1.0)
             assert len(tree.nodes[1].logprobs) == len(tree.nodes[1].tokens) == 1
         else:
@@ -237,7 +237,7 @@ def test_what_another_vocabulary_said_is_told_again_and_scored_by_the_policy(fol
             logits = job.policy.model(input_ids=torch.tensor([request[0]])).logits[0, -1]
             expected = logits.log_softmax(-1)[request[1][0]].item()
             assert list(tree.nodes[leaf].logprobs) == pytest.approx([expected], abs=1e-5)
-            assert tree.nodes[leaf].version == INJECTED and tree.nodes[leaf].answer == "yes"
+            assert tree.nodes[leaf].origin.version == INJECTED and tree.nodes[leaf].answer == "yes"
             ran += tree.length(leaf)
         assert costs["scorer_tokens"] == ran > 0 and len(trees) == told["taught"]
     finally:

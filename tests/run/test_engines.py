@@ -166,7 +166,7 @@ def test_a_run_trains_on_what_its_server_says(made, tmp_path, server, restarts):
     with Store(tmp_path / "run", read_only=True) as store:
         for key in store.keys("train"):
             tree = store.read(key).tree
-            assert {node.version for node in tree.nodes[1:]} == {key.step}
+            assert {node.origin.version for node in tree.nodes[1:]} == {key.step}
 
 
 def test_what_several_policies_ask_of_a_server_is_one_bill():

@@ -14,7 +14,7 @@ from hornbeam.run.figures import measure
 from hornbeam.run.judges import content, judge_settings, trained
 from hornbeam.score.rules import RewardSettings, RuleScorer
 from hornbeam.tasks.tiny import lookup_tasks
-from hornbeam.tree import Node, Tree, ids
+from hornbeam.tree import Node, Origin, Tree, ids
 from hornbeam.treefile import read_trees, write_trees
 
 from .doors import BEAM, Silent, recipe_of, search, stored, walks
@@ -80,7 +80,9 @@ def test_an_unreadable_verdict_counts_as_wrong_and_is_told() -> None:
     one = ids([1])
     for n, answer in enumerate(["Positive", "Negative", None, None]):
         error = "it fell" * (n == 3)
-        tree.append(Node(0, "judge", tokens=one, episode=n, done=True, answer=answer, error=error))
+        tree.append(
+            Node(0, "judge", tokens=one, origin=Origin(n), done=True, answer=answer, error=error)
+        )
     scorer = RuleScorer(RewardSettings(rule="exact"))
     tree.columns["reward"] = [None, *asyncio.run(scorer.score(tree, [1, 2, 3, 4]))]
     assert tree.columns["reward"] == [None, 1.0, 0.0, 0.0, None]

@@ -12,7 +12,7 @@ import pytest
 from hornbeam.before import Before, Read
 from hornbeam.ledger import Entry, Ledger, lost
 from hornbeam.store import Store, Stored, TreeKey
-from hornbeam.tree import Node, Tree, ids
+from hornbeam.tree import Node, Origin, Tree, ids
 from hornbeam.whole import whole_file, whole_folder
 
 BENCH = Path(__file__).parents[2] / "bench" / "kills.py"
@@ -81,7 +81,7 @@ def test_what_is_run_again_after_a_stop_is_told_apart():
     #   0 task > 1: ids 1 2 3, said 4 5 > 2: ids .. 6, said 7; only what call 1 ran is paid
     tree = Tree({"id": "a"})
     one = tree.append(Node(0, "m", prompt=ids([1, 2, 3]), tokens=ids([4, 5]), finish="stop"))
-    more = {"episode": 0, "step": 1, "turn": 1, "finish": "stop"}
+    more = {"origin": Origin(0, 1, 1), "finish": "stop"}
     tree.append(Node(one, "m", prompt=ids([6]), tokens=ids([7]), **more))
     costs = [
         Entry(str(KEY), 0, 0, "prompt_tokens_computed", 3),

@@ -7,7 +7,7 @@ import pytest
 from hornbeam.failures import cause, causes, one_cause
 from hornbeam.run.watch import train_line
 from hornbeam.store import Store
-from hornbeam.tree import Node, Tree
+from hornbeam.tree import Node, Origin, Tree
 
 RECIPE = """
 [run]
@@ -170,7 +170,7 @@ def grown(*errors):
     """A tree with a leaf for each; "" did not fail."""
     tree = Tree({"id": "t", "question": "q"})
     for n, error in enumerate(errors):
-        tree.append(Node(0, "seeker", finish="end", episode=n, done=True, error=error))
+        tree.append(Node(0, "seeker", finish="end", origin=Origin(n), done=True, error=error))
     return tree
 
 

@@ -179,7 +179,7 @@ def test_policies_take_turns_and_versions_tell_who_spoke(duet, tmp_path):
         if row["kind"] == "train"
     ]
     assert learned == [{"even"}, {"odd"}, {"even"}]
-    spoke = {(node.agent, node.version) for node in nodes(tmp_path / "run")}
+    spoke = {(node.agent, node.origin.version) for node in nodes(tmp_path / "run")}
     assert {agent for agent, _ in spoke} == {"even", "odd"}
     assert len(spoke) > 2  # weights changed between steps
 

@@ -12,7 +12,7 @@ from hornbeam.run.label import Label
 from hornbeam.run.recipe import load_recipe
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import alone
-from hornbeam.tree import INJECTED, Node, Tree
+from hornbeam.tree import INJECTED, Node, Origin, Tree
 from hornbeam.treefile import read_trees
 
 from .doors import Silent, plan_of, stored
@@ -40,13 +40,13 @@ def recount(tree, trunks=2):
     """Q of the task and of the steps of trunks, from the tree's own edges."""
     reward, ends, first = tree.columns["reward"], {}, {}
     for i, node in enumerate(tree.nodes[1:], 1):
-        first.setdefault(node.episode, node.parent)
-        ends[node.episode] = i
+        first.setdefault(node.origin.episode, node.parent)
+        ends[node.origin.episode] = i
     out = {}
     for i, node in enumerate(tree.nodes):
-        if node.done and node.episode < trunks and i:
+        if node.done and node.origin.episode < trunks and i:
             out[i] = [reward[i]]
-        elif not i or node.episode < trunks:
+        elif not i or node.origin.episode < trunks:
             out[i] = [reward[ends[e]] for e, at in first.items() if at == i and e >= trunks]
     return {i: sum(found) / len(found) for i, found in out.items()}
 
@@ -168,9 +168,9 @@ def foreign(trees, runs=1):
         for episode in range(runs):
             at = 0
             for node in tree.nodes[1:]:
-                if node.episode == episode:
+                if node.origin.episode == episode:
                     done = {"done": node.done, "answer": node.answer}
-                    who = {"agent": "solver", "episode": episode, "step": new.depth(at) + 1}
+                    who = {"agent": "solver", "origin": Origin(episode, new.depth(at) + 1)}
                     at = new.append(Node(at, text=node.text, finish=node.finish, **who, **done))
         out.append(new)
     return out
@@ -190,11 +190,11 @@ def test_runs_of_others_are_labelled_by_rollouts_from_their_steps(world, run, tm
     assert "8 runs of 4 tasks are grown on" in said and told["searched"] == 4
     for tree, was in zip(trees, recorded, strict=True):
         for episode in range(2):
-            nodes = [node for node in tree.nodes[1:] if node.episode == episode]
-            assert [n.text for n in nodes] == [n.text for n in was.nodes if n.episode == episode][
-                not episode :
-            ]
-            assert all(node.tokens and node.version == INJECTED for node in nodes)
+            nodes = [node for node in tree.nodes[1:] if node.origin.episode == episode]
+            assert [n.text for n in nodes] == [
+                n.text for n in was.nodes if n.origin.episode == episode
+            ][not episode :]
+            assert all(node.tokens and node.origin.version == INJECTED for node in nodes)
             assert not any(node.logprobs for node in nodes)
         known = {i: q for i, q in enumerate(tree.columns["q"]) if q is not None}
         assert known == pytest.approx(recount(tree))
@@ -205,7 +205,9 @@ def test_runs_of_others_are_labelled_by_rollouts_from_their_steps(world, run, tm
 
 def test_runs_that_the_program_does_not_repeat_are_told(world, run, tmp_path):
     good, bad = foreign(run[1], 1), foreign(run[1], 1)[:1]
-    bad[0].append(Node(len(bad[0]) - 1, agent="solver", text="more", episode=0, step=99, done=True))
+    bad[0].append(
+        Node(len(bad[0]) - 1, agent="solver", text="more", origin=Origin(0, 99), done=True)
+    )
     _, _, said = labelled(world, tmp_path / "run", [*good[1:], *bad])
     assert "1 of 4 recorded runs go otherwise through the program; task" in said
     with pytest.raises(ProgramError, match=r"none of 1 recorded runs goes through the recipe's"):

@@ -17,7 +17,7 @@ from hornbeam.run.label import Label
 from hornbeam.run.pool import fresh_prompts, read_pool, search_pool, share_prompts
 from hornbeam.run.recipe import load_recipe
 from hornbeam.store import Store, export
-from hornbeam.tree import Node, Tree, floats, ids
+from hornbeam.tree import Node, Origin, Tree, floats, ids
 from hornbeam.treefile import read_trees
 
 from .doors import (
@@ -51,7 +51,10 @@ def grown(world, tmp_path_factory):
 def answers(tree):
     """(episode, answer, reward) of every finished episode without an error, in order."""
     ends = [i for i in tree.leaves() if tree.nodes[i].done and not tree.nodes[i].error]
-    rows = [(tree.nodes[i].episode, tree.nodes[i].answer, tree.columns["reward"][i]) for i in ends]
+    rows = [
+        (tree.nodes[i].origin.episode, tree.nodes[i].answer, tree.columns["reward"][i])
+        for i in ends
+    ]
     return sorted((row for row in rows if row[1] is not None), key=lambda row: row[0])
 
 
@@ -200,7 +203,7 @@ def test_fresh_prompt_tokens_by_hand():
         at = 0
         for step, (prompt, said) in enumerate((([1, 2, 3], [7, 8]), ([last], [9]))):
             held = {"tokens": ids(said), "logprobs": floats([0] * len(said))}
-            at = tree.append(Node(at, prompt=ids(prompt), episode=episode, step=step, **held))
+            at = tree.append(Node(at, prompt=ids(prompt), origin=Origin(episode, step), **held))
     fresh = fresh_prompts(tree)
     assert fresh == {0: 3 + 2, 1: 1}  # 1 2 3, then 8 4; of episode 1 only 5 is new
     late = [Entry("t", e, 0, "prompt_tokens_computed", n) for e, n in ((0, 0), (1, 12))]
@@ -357,7 +360,7 @@ def test_a_budget_ends_each_question_by_itself_and_keeps_the_best_answer(world, 
     trees, entries = stored(tmp_path / "run", "tight ")
     for tree, found in zip(trees, entries, strict=True):
         assert paid(found, *TOKENS) <= 75
-        spent += len({node.episode for node in tree.nodes[1:] if node.done}) < 8
+        spent += len({node.origin.episode for node in tree.nodes[1:] if node.done}) < 8
     assert rows["tight", ""]["spent"] == spent >= 1
     assert rows["free", ""]["spent"] == 0
     right = [majority(answers(tree)) for tree in trees]

@@ -19,7 +19,7 @@ from hornbeam.search import Branch
 from hornbeam.segment import Segmenter
 from hornbeam.store import TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Node, Tree, ids
+from hornbeam.tree import Node, Origin, Tree, ids
 from hornbeam.treefile import read_trees, write_trees
 
 TAGS = ("<chunk>", "</chunk>")
@@ -86,7 +86,7 @@ def answers(name, *rows):
     tree = Tree({"id": name})
     tree.append(Node(0, finish="chunk"))
     for episode in range(len(rows)):
-        tree.append(Node(1, episode=episode, step=0 if episode else 1, done=True))
+        tree.append(Node(1, origin=Origin(episode, 0 if episode else 1), done=True))
     tree.columns["value"] = [None, 0.5, *(value for value, _ in rows)]
     tree.columns["reward"] = [None, None, *(reward for _, reward in rows)]
     return tree

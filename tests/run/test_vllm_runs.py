@@ -75,11 +75,11 @@ def go(model, folder, *sets):
 def checked(rows, trees, gap, behind=0):
     """Every tree once, and vLLM's log-probs those of the trainer, whatever the version."""
     assert len(rows) == 3 and len(trees) == 12 and all(one.done for one in trees.values())
-    first = min(n.version for one in trees.values() for n in one.tree.nodes[1:])
+    first = min(n.origin.version for one in trees.values() for n in one.tree.nodes[1:])
     trained = [int(sum(row["updates"] for row in rows[:step])) for step in range(3)]
     assert trained[-1] > 0
     for key, one in trees.items():
-        spoken = {n.version - first for n in one.tree.nodes[1:]}
+        spoken = {n.origin.version - first for n in one.tree.nodes[1:]}
         assert trained[max(0, key.step - behind)] <= min(spoken)
         assert max(spoken) <= trained[key.step]
     if not behind:

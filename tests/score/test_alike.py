@@ -17,7 +17,7 @@ from hornbeam.search import Vote
 from hornbeam.search.choose import choose
 from hornbeam.store import TreeKey
 from hornbeam.tasks import Task
-from hornbeam.tree import Node, Tree
+from hornbeam.tree import Node, Origin, Tree
 from score import sleeper
 
 
@@ -143,7 +143,7 @@ def test_a_tree_without_classes_gets_them():
     tree = Tree({"id": "t"})
     for episode, answer in enumerate(["5", "5.0", None, "6"]):
         error = "no" if episode == 3 else ""
-        tree.append(Node(0, episode=episode, answer=answer, done=True, error=error))
+        tree.append(Node(0, origin=Origin(episode), answer=answer, done=True, error=error))
     guide = AlikeGuide(Alike(RewardSettings(rule="numeric")))
     opinions = asyncio.run(guide.judge(tree, [1, 2, 3, 4]))
     assert opinions.values == [0.0, 0.0, None, None] and opinions.tokens == 0

@@ -18,7 +18,7 @@ from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong, major
 from hornbeam.search.independent import Independent
 from hornbeam.store import TreeKey
 from hornbeam.tasks.judge import JudgeOptions, judge_tasks
-from hornbeam.tree import Node, Tree, floats, ids
+from hornbeam.tree import Node, Origin, Tree, floats, ids
 from hornbeam.treefile import write_trees
 
 CHAT = ByteChat()
@@ -30,7 +30,11 @@ def solution(*steps: str) -> Tree:
     """Steps that follow one another; labelled right, then wrong, in turn."""
     tree = Tree({"id": "q", "question": "2 + 2?"})
     for n, text in enumerate(steps):
-        tree.append(Node(n, "solver", prompt=ONE, tokens=ONE, text=text, step=n, finish="stop"))
+        tree.append(
+            Node(
+                n, "solver", prompt=ONE, tokens=ONE, text=text, origin=Origin(step=n), finish="stop"
+            )
+        )
     tree.columns["label"] = [None, *(1 - 2 * (n % 2) for n in range(len(steps)))]
     return tree
 

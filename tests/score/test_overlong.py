@@ -14,7 +14,7 @@ from hornbeam.run.figures import cut_share, grown_figures, measure, unmixed_warn
 from hornbeam.score.overlong import overlong
 from hornbeam.score.rules import RewardSettings, make_scorer
 from hornbeam.settings import build
-from hornbeam.tree import INJECTED, Node, Tree, cut_off, ids
+from hornbeam.tree import INJECTED, Node, Origin, Tree, cut_off, ids
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_cut_off_answers_are_counted():
     ]  # fmt: skip
     assert cut_share([tree]) == pytest.approx(2 / 3)
     assert grown_figures([tree], None)["cut_off"] == measure([tree])["cut_off"] == cut_share([tree])
-    tree.nodes[4] = replace(tree.nodes[4], version=INJECTED)
+    tree.nodes[4] = replace(tree.nodes[4], origin=Origin(version=INJECTED))
     assert cut_share([tree]) == 0.5
     assert cut_share([grown("error")]) == 0.0
 

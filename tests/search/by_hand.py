@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hornbeam.search import State
-from hornbeam.tree import Node, Tree, floats, ids
+from hornbeam.tree import Node, Origin, Tree, floats, ids
 
 
 def task(seed: int = 0) -> Tree:
@@ -20,7 +20,7 @@ def step(
     """One step of an episode; `logprobs` and `tokens` may be lists."""
     fields["logprobs"] = floats(fields.get("logprobs", ()))
     fields["tokens"] = ids(fields.get("tokens", [episode, at]))
-    i = tree.append(Node(parent, episode=episode, step=at, **fields))
+    i = tree.append(Node(parent, origin=Origin(episode, at), **fields))
     tree.columns["value"][i] = value
     return i
 

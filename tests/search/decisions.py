@@ -8,7 +8,7 @@ from itertools import product
 from random import Random
 
 from hornbeam.search import State, Strategy
-from hornbeam.tree import Node, Tree, ids
+from hornbeam.tree import Node, Origin, Tree, ids
 
 Path = tuple[int, ...]
 Value = Callable[[Path], float | None]
@@ -65,7 +65,7 @@ def grow(
         for fork in forks:
             state.told[fork.episode] = _episode(tree, world, fork.episode, fork.node, strategy, act)
             for i, node in enumerate(tree.nodes):
-                if i and node.episode == fork.episode:
+                if i and node.origin.episode == fork.episode:
                     tree.columns["value"][i] = value(path_of(tree, i))
     tree.columns |= strategy.columns(tree)
     return tree, state
@@ -87,7 +87,7 @@ def _episode(
         answer = "".join(map(str, path)) if done else None
         tokens = ids([path[-1]])
         at = tree.append(
-            Node(at, tokens=tokens, episode=episode, step=step, done=done, answer=answer)
+            Node(at, tokens=tokens, origin=Origin(episode, step), done=done, answer=answer)
         )
         if done:
             tree.columns["reward"][at] = world.earns[path]

@@ -29,7 +29,7 @@ from hornbeam.search import (
     restore,
     strategies,
 )
-from hornbeam.tree import Node, Tree, canonical, floats, ids
+from hornbeam.tree import Node, Origin, Tree, canonical, floats, ids
 from hornbeam.treefile import from_json, to_json
 
 FIXED = [  # these grow as many episodes as they say
@@ -83,7 +83,9 @@ class World:
     def __init__(self, strategy: Strategy, tree: Tree, schedule: Random) -> None:
         self.strategy, self.tree, self.schedule = strategy, tree, schedule
         self.state = restore(tree, strategy.steps)
-        self.ends = {node.episode: i for i, node in enumerate(tree.nodes) if i}  # last of each
+        self.ends = {
+            node.origin.episode: i for i, node in enumerate(tree.nodes) if i
+        }  # last of each
         self.dropped: set[int] = set()
 
     def start(self) -> list[int]:
@@ -113,7 +115,7 @@ class World:
         """One node; it may end the episode, with an answer and a reward or with an error."""
         last = self.ends.get(episode)
         parent = self.state.asked[episode] if last is None else last
-        step = 0 if last is None else self.tree.nodes[last].step + 1
+        step = 0 if last is None else self.tree.nodes[last].origin.step + 1
         chance = Random(f"{self.tree.seed}:{episode}:{step}")
         done = chance.random() < 0.3 or step == 4 or self.tree.depth(parent) == 6
         error = "ProgramError: no" if done and chance.random() < 0.2 else ""
@@ -121,8 +123,7 @@ class World:
             parent,
             tokens=ids([chance.randint(1, 3)]),
             logprobs=floats([-chance.random()]),
-            episode=episode,
-            step=step,
+            origin=Origin(episode, step),
             done=done,
             answer=chance.choice(["A", "a ", "b", None]) if done and not error else None,
             error=error,
@@ -144,7 +145,7 @@ def grown(strategy: Strategy, seed: int, schedule: int = 0) -> World:
 
 def shape(tree: Tree) -> dict[tuple[int, int], tuple[int, int]]:
     """Parent of every node, both by (episode, step): the tree whatever the order of its nodes."""
-    place = [(-1, -1), *((node.episode, node.step) for node in tree.nodes[1:])]
+    place = [(-1, -1), *((node.origin.episode, node.origin.step) for node in tree.nodes[1:])]
     return {place[i]: place[node.parent] for i, node in enumerate(tree.nodes) if i}
 
 

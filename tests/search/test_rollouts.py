@@ -17,7 +17,7 @@ from hornbeam.search.chunk_labels import (
     rel_ratio,
 )
 from hornbeam.search.labels import account, alone
-from hornbeam.tree import Node, Tree, ids
+from hornbeam.tree import Node, Origin, Tree, ids
 from search.by_hand import end, step, task
 from search.test_contract import grown
 
@@ -192,7 +192,9 @@ def test_labels_of_rollouts_that_stop_early_are_those_of_all(
         tree = grown(how, seed).tree
         tree.columns |= how.columns(tree)
         apply(tree, name, {})
-        marks = {(n.episode, n.step): v for n, v in zip(tree.nodes, tree.columns["label"])}
+        marks = {
+            (n.origin.episode, n.origin.step): v for n, v in zip(tree.nodes, tree.columns["label"])
+        }
         found.append({place: v for place, v in marks.items() if place[0] < trunks})
         found[-1]["leaves"] = len(tree.leaves())
     assert found[1].pop("leaves") <= found[0].pop("leaves")
@@ -213,12 +215,12 @@ def spoken() -> Tree:
     """A prompt of 10; the trunk says 4, then 3 and 2; rollouts of 0 (5 ids), 1 (6) and 2 (1)."""
     tree = Tree({"id": "q"})
     one = tree.append(Node(0, "a", prompt=ids(range(10)), tokens=ids([1] * 4), finish="chunk"))
-    two = tree.append(Node(one, "a", tokens=ids([2] * 3), finish="chunk", step=1))
-    tree.append(Node(two, "a", tokens=ids([3] * 2), step=2, done=True))
+    two = tree.append(Node(one, "a", tokens=ids([2] * 3), finish="chunk", origin=Origin(step=1)))
+    tree.append(Node(two, "a", tokens=ids([3] * 2), origin=Origin(step=2), done=True))
     above = {"prefix": one, "keep": 10}
-    tree.append(Node(0, "a", **above, tokens=ids([4] * 5), episode=1, done=True))
-    tree.append(Node(one, "a", tokens=ids([5] * 6), episode=2, done=True))
-    tree.append(Node(two, "a", tokens=ids([6]), episode=3, done=True))
+    tree.append(Node(0, "a", **above, tokens=ids([4] * 5), origin=Origin(1), done=True))
+    tree.append(Node(one, "a", tokens=ids([5] * 6), origin=Origin(2), done=True))
+    tree.append(Node(two, "a", tokens=ids([6]), origin=Origin(3), done=True))
     return tree
 
 
@@ -236,7 +238,9 @@ def test_what_rollouts_cost_alone_by_hand() -> None:
 def test_a_later_ask_of_an_episode_goes_on_from_what_the_episode_holds() -> None:
     tree = Tree({"id": "q"})
     one = tree.append(Node(0, "a", prompt=ids([1, 2, 3]), tokens=ids([4, 5])))
-    said = {"prompt": ids([6, 7]), "tokens": ids([8]), "turn": 1, "done": True}
-    tree.append(Node(one, "a", step=1, **said))
-    tree.append(Node(one, "a", episode=1, **said))  # forked: all 7 of its context are its own
+    said = {"prompt": ids([6, 7]), "tokens": ids([8]), "done": True}
+    tree.append(Node(one, "a", origin=Origin(0, 1, 1), **said))
+    tree.append(
+        Node(one, "a", origin=Origin(1, 0, 1), **said)
+    )  # forked: all 7 of its context are its own
     assert alone(tree) == (3 + 2 + 2 + 1) + (7 + 1)

@@ -9,7 +9,7 @@ import pytest
 
 from hornbeam.errors import RecipeError
 from hornbeam.search import Branch, Fork, Independent, State, restore, strategy
-from hornbeam.tree import Column, Node, Tree, floats, ids
+from hornbeam.tree import Column, Node, Origin, Tree, floats, ids
 
 
 def chains(*lengths: int, seed: int = 0) -> Tree:
@@ -18,13 +18,15 @@ def chains(*lengths: int, seed: int = 0) -> Tree:
     for episode, length in enumerate(lengths):
         parent = 0
         for step in range(length):
-            parent = tree.append(Node(parent, episode=episode, step=step, done=step + 1 == length))
+            parent = tree.append(
+                Node(parent, origin=Origin(episode, step), done=step + 1 == length)
+            )
     return tree
 
 
 def branch(tree: Tree, parent: int, episode: int) -> int:
     """A finished episode of one step that left `parent`."""
-    return tree.append(Node(parent, episode=episode, done=True))
+    return tree.append(Node(parent, origin=Origin(episode), done=True))
 
 
 def spoken(tree: Tree, surprises: Sequence[float]) -> Tree:
@@ -32,8 +34,7 @@ def spoken(tree: Tree, surprises: Sequence[float]) -> Tree:
     nodes = [tree.nodes[0]]
     for node, nats in zip(tree.nodes[1:], surprises, strict=True):
         said = {"tokens": ids([1, 1]), "logprobs": floats([-nats - 0.5, -nats + 0.5])}
-        fields = {"episode": node.episode, "step": node.step, "done": node.done}
-        nodes.append(Node(node.parent, **said, **fields))
+        nodes.append(Node(node.parent, **said, origin=node.origin, done=node.done))
     return Tree(tree.task, nodes, {}, tree.seed)
 
 
@@ -97,8 +98,8 @@ def test_a_step_after_which_only_the_end_came_is_not_drawn() -> None:
     # 1 2! 3: the ask of step 2 failed, node 3 says so; from 2 there is nothing else to come
     tree = Tree({"id": "q"})
     tree.append(Node(0, finish="stop"))
-    tree.append(Node(1, step=1, finish="too long"))
-    tree.append(Node(2, step=2, finish="end", done=True, error="PromptTooLong: ..."))
+    tree.append(Node(1, origin=Origin(step=1), finish="too long"))
+    tree.append(Node(2, origin=Origin(step=2), finish="end", done=True, error="PromptTooLong: ..."))
     assert asked(Branch(trunks=1, nodes=2), tree) == [1, 1]
 
 
@@ -122,8 +123,8 @@ def test_a_step_is_drawn_again_once_every_other_was() -> None:
 def test_later_rounds_draw_from_branches_too() -> None:
     # trunk 1 [2]; a branch left 1 and took two steps: 3 [4]
     tree = chains(2)
-    middle = tree.append(Node(1, episode=1, step=0))
-    tree.append(Node(middle, episode=1, step=1, done=True))
+    middle = tree.append(Node(1, origin=Origin(1, 0)))
+    tree.append(Node(middle, origin=Origin(1, 1), done=True))
     got = {
         asked(Branch(trunks=1, nodes=1, rounds=2), Tree(tree.task, tree.nodes, {}, seed))[0]
         for seed in range(20)
@@ -136,8 +137,8 @@ def test_a_trunk_of_one_step_grows_afresh_from_the_task() -> None:
     tree = chains(1, 2)
     assert asked(Branch(rounds=2), tree) == [0, 0, 2, 2]
     # its second round draws from the episode that took two steps: 4 [5]
-    start = tree.append(Node(0, episode=2, step=0))
-    tree.append(Node(start, episode=2, step=1, done=True))
+    start = tree.append(Node(0, origin=Origin(2, 0)))
+    tree.append(Node(start, origin=Origin(2, 1), done=True))
     branch(tree, 0, 3)
     branch(tree, 2, 4)
     branch(tree, 2, 5)
@@ -193,7 +194,7 @@ def test_ties_are_drawn(pick: str) -> None:
 def test_restore_reads_the_state_off_the_tree() -> None:
     # episode 0: 1 2 [3]   episode 1, from 2, still out: 4   episode 2: nothing yet
     tree = chains(3)
-    tree.append(Node(2, episode=1))
+    tree.append(Node(2, origin=Origin(1)))
     assert restore(tree) == State({0: 0, 1: 2}, {0: 3})
     assert restore(Tree({"id": "q"})) == State()
 

@@ -10,7 +10,7 @@ from hornbeam.errors import DataError, RecipeError
 from hornbeam.tasks.judge import step_texts
 from hornbeam.tasks.load import TaskSettings, check_apart, load_tasks
 from hornbeam.tasks.steplabels import from_rows
-from hornbeam.tree import Call, Node, Tree, ids
+from hornbeam.tree import Call, Node, Origin, Tree, ids
 from hornbeam.treefile import write_trees
 
 ONE = ids([1])
@@ -20,7 +20,11 @@ def labelled(name: str, labels, **task) -> Tree:
     """A chain of steps "step 1" ... with these labels."""
     tree = Tree({"id": name, "question": f"What of {name}?", **task})
     for n in range(len(labels)):
-        tree.append(Node(n, "solver", tokens=ONE, text=f"step {n + 1}", step=n, finish="stop"))
+        tree.append(
+            Node(
+                n, "solver", tokens=ONE, text=f"step {n + 1}", origin=Origin(step=n), finish="stop"
+            )
+        )
     tree.columns["label"] = [None, *labels]
     return tree
 

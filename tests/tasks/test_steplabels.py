@@ -138,7 +138,7 @@ def test_rows_of_one_question_are_one_tree():
     assert [n.parent for n in first.nodes] == [-1, 0, 1, 1, 3, 0, 5]
     assert len(second) == 2
     assert to_rows(first, "trl") == [rows[0], rows[2], rows[3]]
-    places = [(n.episode, n.step) for n in first.nodes[1:]]
+    places = [(n.origin.episode, n.origin.step) for n in first.nodes[1:]]
     assert len(set(places)) == len(places)
 
 

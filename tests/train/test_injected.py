@@ -11,7 +11,7 @@ from hornbeam.train.policy import Policy
 from hornbeam.train.rows import all_nodes, collect
 from hornbeam.train.settings import LossSettings, OptimSettings
 from hornbeam.train.told import Told
-from hornbeam.tree import INJECTED, Node, Tree, floats, ids
+from hornbeam.tree import INJECTED, Node, Origin, Tree, floats, ids
 from train import flat, worlds
 
 OPEN = {"clip_low": 1.0, "clip_high": 1e6}  # no clip
@@ -22,7 +22,7 @@ TEACHER = {3: [-0.7, -2.9], 4: [-1.3]}  # far from what the policy thinks
 def injected() -> Tree:
     def node(parent, version, prompt, tokens, logprobs):
         held = {"prompt": ids(prompt), "tokens": ids(tokens), "logprobs": floats(logprobs)}
-        return Node(parent, "agent", version=version, **held)
+        return Node(parent, "agent", origin=Origin(version=version), **held)
 
     tree = Tree({"id": "q"})
     tree.append(node(0, 0, [3, 4, 5], [7, 8], [-3.0, -3.1]))

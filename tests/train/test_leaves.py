@@ -23,6 +23,7 @@ from hornbeam.train.pack import packs
 from hornbeam.train.policy import Policy
 from hornbeam.train.rows import collect
 from hornbeam.train.settings import LossSettings, OptimSettings
+from hornbeam.tree import Origin
 from train import worlds
 from train.test_rows import little
 
@@ -193,7 +194,7 @@ def test_what_another_put_in_is_weighed_and_gated_by_nothing():
     """An injected run far from the policy has weight 1 and passes every gate."""
     given = trees()
     for tree in given:
-        tree.nodes[:] = [replace(n, version=-1) for n in tree.nodes]
+        tree.nodes[:] = [replace(n, origin=Origin(version=-1)) for n in tree.nodes]
     how = {"importance": {"level": "sequence", "outside": "mask", "low": 0.9, "high": 1.1}}
     told = policy(old="trainer", gate={"kl": 1e-3, "stop_ratio": 1.001}, **how).step(given)
     assert (told["importance_mean"], told["importance_outside"], told["gated_leaves"]) == (1, 0, 0)

@@ -12,7 +12,7 @@ from hornbeam.credit import credit, methods
 from hornbeam.errors import DataError
 from hornbeam.train.pack import packs, unique
 from hornbeam.train.rows import collect, weight
-from hornbeam.tree import INJECTED, Node, Tree, floats, ids
+from hornbeam.tree import INJECTED, Node, Origin, Tree, floats, ids
 from train import worlds
 
 
@@ -205,7 +205,7 @@ def test_log_probs_are_needed_where_the_loss_reads_them():
         DataError, match=r"node 2: tokens without log-probs: .*loss\.old = 'trainer'"
     ):
         collect([tree], needs_old=True)
-    tree.nodes[1] = replace(tree.nodes[1], version=INJECTED)
+    tree.nodes[1] = replace(tree.nodes[1], origin=Origin(version=INJECTED))
     with pytest.raises(DataError, match=r"node 1: tokens without .* another one put in"):
         collect([tree])
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from hornbeam.tree import Node, Tree, floats, ids
+from hornbeam.tree import Node, Origin, Tree, floats, ids
 from hornbeam.view import ReportData, write_report
 
 from .browser import Browser
@@ -123,7 +123,7 @@ def chain(deep, rewards):
     for episode, reward in enumerate(rewards):
         at = 0
         for step in range(deep):
-            node = {"episode": episode, "step": step, "tokens": ids([1]), "logprobs": floats([-1])}
+            node = {"origin": Origin(episode, step), "tokens": ids([1]), "logprobs": floats([-1])}
             at = tree.append(Node(at, text=f"word {step}", done=step == deep - 1, **node))
         tree.column("reward")[at] = reward
     return tree

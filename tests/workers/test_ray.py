@@ -147,7 +147,9 @@ def test_actors_grow_ahead_of_training(cluster, made, tmp_path):
         keys = store.keys("train")
         trees = {key: store.read(key).tree for key in keys}
     assert keys == [TreeKey("train", step, n) for step in range(4) for n in range(6)]
-    spoken = {key: {n.version for n in tree.nodes[1:] if n.tokens} for key, tree in trees.items()}
+    spoken = {
+        key: {n.origin.version for n in tree.nodes[1:] if n.tokens} for key, tree in trees.items()
+    }
     first, ahead = min(min(found) for found in spoken.values()), 0
     for key, found in spoken.items():
         assert sum(updates[: max(0, key.step - 1)]) <= min(found) - first
@@ -204,12 +206,12 @@ def test_weights_change_under_way_and_a_budget_ends_the_handing_out(cluster, mad
 
     try:
         trees = asyncio.run(under_way(tmp_path / "one"))
-        found = [[n.version for n in tree.nodes[1:] if n.tokens] for tree in trees]
+        found = [[n.origin.version for n in tree.nodes[1:] if n.tokens] for tree in trees]
         assert {before, before + 1} == {version for each in found for version in each}
         for tree in trees:
             for i, node in enumerate(tree.nodes):
                 above = tree.nodes[node.parent] if i else node
-                assert not node.tokens or node.version >= above.version
+                assert not node.tokens or node.origin.version >= above.origin.version
 
         async def spend(store):
             ledger = Ledger(Budget(calls=20), sink=store.enter)
@@ -250,7 +252,9 @@ def test_a_station_speaks_with_the_adapters_it_is_sent(made, tmp_path):
         return tree, entries, await grower.grow(*starts(both, 1)[0])
 
     tree, entries, own = asyncio.run(grow())
-    assert to_json(tree) == to_json(own) and {n.version for n in tree.nodes if n.tokens} == {3}
+    assert to_json(tree) == to_json(own) and {n.origin.version for n in tree.nodes if n.tokens} == {
+        3
+    }
     totals = {kind: amount for kind, amount in grower.ledger.totals.items() if kind != "seconds"}
     paid = dict.fromkeys(totals, 0)
     for entry in entries:

@@ -71,7 +71,7 @@ def tree_as_text(tree: Tree) -> Tree:
     tools = data.pop("tools", [])
     told = [m for node in tree.nodes for m in node.messages]
     uses = uses_tools(told, tools) or any(node.calls for node in tree.nodes)
-    if not told or not uses or calls_in_text(tree) or any(node.ask for node in tree.nodes):
+    if not told or not uses or calls_in_text(tree) or any(node.origin.ask for node in tree.nodes):
         return tree
     if any("tools" in run for run in data.get("runs") or ()):
         raise DataError("its runs have different tools: import the file that it was made from")

@@ -17,7 +17,7 @@ from typing import Any
 from hornbeam.chat import Message
 from hornbeam.chat.tool_text import AS_TEXT, CALL, RESULT
 from hornbeam.formats.base import Run, Sampled, calls_of
-from hornbeam.tree import Call, Node, Tree, floats, ids
+from hornbeam.tree import Call, Node, Origin, Tree, floats, ids
 
 OWN = ("advantage", "advantage_pos", "advantage_neg", "leaves", "mass")  # columns of credit
 _dumps = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str).encode
@@ -103,7 +103,7 @@ def _grow(
         mark = _dumps([node.messages, node.text, _plain(node.calls), node.agent, exact])
         at = None if last else known.get((parent, mark))
         if at is None:
-            node = replace(node, parent=parent, episode=episode, step=fresh, turn=turn)
+            node = replace(node, parent=parent, origin=Origin(episode, fresh, turn))
             if last:
                 node = replace(node, done=True, error=run.error, answer=_answer(run, node))
             at = tree.append(_with_ids(tree, node, said))

@@ -123,17 +123,17 @@ def drop_stale(trees: Iterable[Tree], policies: Policies, behind: int) -> int:
 
 def _old(tree: Tree, i: int, versions: dict[str, int], behind: int) -> bool:
     node = tree.nodes[i]
-    spoken = node.version != INJECTED and bool(node.tokens) and node.agent in versions
-    return spoken and versions[node.agent] - node.version > behind
+    spoken = node.origin.version != INJECTED and bool(node.tokens) and node.agent in versions
+    return spoken and versions[node.agent] - node.origin.version > behind
 
 
 def staleness(trees: Sequence[Tree], policies: Policies) -> float:
     """Mean age of what is trained on: versions between who spoke a node and who learns from it."""
     versions = {agent: m.policy.version for m in policies for agent in m.agents}
     ages = [
-        versions[node.agent] - node.version
+        versions[node.agent] - node.origin.version
         for tree in trees
         for node in tree.nodes[1:]
-        if node.version != INJECTED and node.tokens and node.agent in versions
+        if node.origin.version != INJECTED and node.tokens and node.agent in versions
     ]
     return sum(ages) / max(1, len(ages))

@@ -158,7 +158,7 @@ class Anchored:
 def own_rewards(tree: Tree) -> list[float]:
     """The rewards of the runs that the policy itself ended."""
     reward = tree.columns["reward"]
-    own = [reward[i] for i in tree.leaves() if tree.nodes[i].version != INJECTED]
+    own = [reward[i] for i in tree.leaves() if tree.nodes[i].origin.version != INJECTED]
     return [value for value in own if value is not None]
 
 

@@ -32,7 +32,8 @@ def correct(tree: Tree) -> list[int]:
     """Leaves whose answer has the whole reward, 1, in order of episode."""
     reward = tree.columns.get("reward") or [None] * len(tree)
     return sorted(
-        (i for i in answered(tree) if (reward[i] or 0) >= 1), key=lambda i: tree.nodes[i].episode
+        (i for i in answered(tree) if (reward[i] or 0) >= 1),
+        key=lambda i: tree.nodes[i].origin.episode,
     )
 
 

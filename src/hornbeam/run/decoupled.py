@@ -269,7 +269,7 @@ class Trainer(Run):
         versions = self.desk.versions()[:step]
         own = next(iter(self.policies))
         ages = [
-            step - sum(version <= node.version for version in versions)
+            step - sum(version <= node.origin.version for version in versions)
             for tree in trees
             for node in tree.nodes[1:]
             if own.speaks(node) and node.tokens

@@ -109,7 +109,7 @@ def delegated(trees: Sequence[Tree], how: DelegationReward | None) -> dict[str, 
 
 def cut_share(trees: Sequence[Tree]) -> float:
     """The share of the answers that agents gave which were cut off at their max_tokens."""
-    nodes = (node for tree in trees for node in tree.nodes[1:] if node.version != INJECTED)
+    nodes = (node for tree in trees for node in tree.nodes[1:] if node.origin.version != INJECTED)
     ends = [node.finish for node in nodes if node.finish in ("stop", "length")]
     return ends.count("length") / max(1, len(ends))
 

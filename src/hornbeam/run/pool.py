@@ -47,7 +47,7 @@ def by_episode(tree: Tree) -> Mapping[int, list[int]]:
     """The nodes that each episode grew."""
     out: dict[int, list[int]] = {}
     for i, node in enumerate(tree.nodes[1:], 1):
-        out.setdefault(node.episode, []).append(i)
+        out.setdefault(node.origin.episode, []).append(i)
     return out
 
 
@@ -62,7 +62,9 @@ def fresh_prompts(tree: Tree) -> dict[int, int]:
         for place, token in enumerate([*context, *node.tokens[:-1]]):
             if (at, token) not in seen:
                 seen[at, token] = len(seen) + 1
-                fresh[node.episode] = fresh.get(node.episode, 0) + (place < len(context))
+                fresh[node.origin.episode] = fresh.get(node.origin.episode, 0) + (
+                    place < len(context)
+                )
             at = seen[at, token]
     return fresh
 
@@ -233,5 +235,7 @@ def _sampled(tree: Tree, fresh: Mapping[int, int]) -> list[Entry]:
             "model_calls": bool(node.tokens),
             "tool_calls": len(node.calls),
         }
-        out += [Entry("", node.episode, node.turn, kind, v) for kind, v in kinds.items()]
+        out += [
+            Entry("", node.origin.episode, node.origin.turn, kind, v) for kind, v in kinds.items()
+        ]
     return out

@@ -206,7 +206,9 @@ def anytime(
 
 def until(tree: Tree, episode: int) -> Tree:
     """The tree as it stood after this episode (nodes in canonical order)."""
-    kept = next((i for i, node in enumerate(tree.nodes) if i and node.episode > episode), len(tree))
+    kept = next(
+        (i for i, node in enumerate(tree.nodes) if i and node.origin.episode > episode), len(tree)
+    )
     if kept == len(tree):
         return tree
     columns = {name: column[:kept] for name, column in tree.columns.items()}

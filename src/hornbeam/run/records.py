@@ -66,5 +66,5 @@ def mark_of_task(task: Task) -> str:
 def rewards_of(tree: Tree) -> tuple[float | None, ...]:
     """The reward of every run of a tree, in order; `None` where it failed."""
     reward = tree.columns.get("reward", [None] * len(tree))
-    ends = {tree.nodes[leaf].episode: reward[leaf] for leaf in tree.leaves()}
+    ends = {tree.nodes[leaf].origin.episode: reward[leaf] for leaf in tree.leaves()}
     return tuple(ends[episode] for episode in sorted(ends))

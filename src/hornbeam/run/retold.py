@@ -94,7 +94,7 @@ async def retell(
         own = replace(grower, agents=agents, strategy=how, ledger=ledger, ledgers=None)
         told = await replace(own, keeper=None, guides=()).grow(key, start)
         made.append((key, told, ledger.totals.get("tool_calls", 0)))
-        ends = {told.nodes[i].episode: told.nodes[i].error for i in told.leaves()}
+        ends = {told.nodes[i].origin.episode: told.nodes[i].error for i in told.leaves()}
         for episode, said in enumerate(runs):
             heard = max(engine.heard[episode] for engine in engines.values())
             short = f"the program ended after {heard} of {len(said)} answers"

@@ -67,7 +67,7 @@ class Where(NamedTuple):
 
     def _value(self, tree: Tree, leaf: int) -> float | None:
         if self.what == "turns":
-            return tree.nodes[leaf].turn + 1
+            return tree.nodes[leaf].origin.turn + 1
         if self.what == "tokens":
             return sum(len(tree.nodes[i].tokens) for i in tree.path(leaf))
         if self.what not in tree.columns:
@@ -140,7 +140,7 @@ def met(tree: Tree, wheres: Sequence[Where]) -> list[int]:
 
 def by_texts(tree: Tree) -> bool:
     """Whether what was asked in a tree is known by its texts alone: others recorded it."""
-    if any(node.ask for node in tree.nodes):  # a program asked: it says what
+    if any(node.origin.ask for node in tree.nodes):  # a program asked: it says what
         return False
     return any(node.messages for node in tree.nodes) or (has_text(tree) and not has_ids(tree))
 

@@ -57,7 +57,9 @@ def alone(tree: Tree, leaf: int) -> Tree:
     """The run that ended at a leaf as episode 0 of a tree of its own, its nodes marked injected."""
     out, at = Tree(tree.task, [tree.nodes[0]], {}, tree.seed), 0
     for step, i in enumerate(tree.path(leaf)):
-        node = replace(tree.nodes[i], episode=0, step=step, version=INJECTED)
+        node = tree.nodes[i]
+        origin = replace(node.origin, episode=0, step=step, version=INJECTED)
+        node = replace(node, origin=origin)
         at = out.append(node.placed(at, out.place(at, node.agent, tree.context(i))))
     return out
 
@@ -90,7 +92,7 @@ class School:
             tree = store.read(TreeKey(stage, 0, record.number)).tree
             reward = tree.columns["reward"]
             good = [i for i in tree.leaves() if (r := reward[i]) is not None and reaches(r, solved)]
-            run = alone(tree, min(good, key=lambda i: tree.nodes[i].episode))
+            run = alone(tree, min(good, key=lambda i: tree.nodes[i].origin.episode))
             agents = self.make().agents.values()
             own = (agent.engine.chat.fingerprint() for agent in agents)
             if self.exact and all(mark == chat.fingerprint() for mark in own):
@@ -106,7 +108,7 @@ class School:
         """The run in the policy's ids, scored by the policy, where it still solves the task."""
         said: dict[int, list[int]] = {}
         for node in run.nodes[1:]:
-            said.setdefault(node.turn, []).extend(node.tokens)
+            said.setdefault(node.origin.turn, []).extend(node.tokens)
         grower, ledger = self.make(), Ledger()
         own = next(iter(grower.agents.values()))
         script = Scripted(

@@ -161,7 +161,7 @@ class JudgeGuide:
     async def _ask(self, tree: Tree, i: int, prompt: array[int], vote: int) -> Completion:
         """One verdict. Its seed hangs on where the step stands, not on when it is judged."""
         node = tree.nodes[i]
-        place = (str(tree.task.get("id")), tree.seed, node.episode, node.step, vote)
+        place = (str(tree.task.get("id")), tree.seed, node.origin.episode, node.origin.step, vote)
         digest = hashlib.blake2b(repr(place).encode(), digest_size=8).digest()
         seed = int.from_bytes(digest, "little") >> 1
         messages = tuple(self.messages(tree, i))

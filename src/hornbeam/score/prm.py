@@ -36,7 +36,12 @@ class _Ask:
     def place(self) -> tuple[Any, ...]:
         """Decides the order in a pass, where arrival must not."""
         node = self.tree.nodes[self.nodes[0]]
-        return (str(self.tree.task.get("id")), self.tree.seed, node.episode, node.step)
+        return (
+            str(self.tree.task.get("id")),
+            self.tree.seed,
+            node.origin.episode,
+            node.origin.step,
+        )
 
 
 class ValueGuide:

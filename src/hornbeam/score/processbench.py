@@ -18,7 +18,7 @@ from hornbeam.chat import Chat, end_of_answer, user
 from hornbeam.errors import DataError
 from hornbeam.score.base import Guide
 from hornbeam.tasks.records import read_records
-from hornbeam.tree import Node, Tree, ids
+from hornbeam.tree import Node, Origin, Tree, ids
 
 NONE_WRONG = -1
 SPLITS = ("gsm8k", "math", "olympiadbench", "omnimath")
@@ -248,7 +248,7 @@ def step_tree(item: Solution, chat: Chat, agent: str = "solver", separator: str 
                 tokens=tokens,
                 text=chat.text(tokens),
                 finish="stop" if end else "chunk",
-                step=number,
+                origin=Origin(step=number),
                 done=end,
             )
         )

@@ -49,9 +49,9 @@ def restore(tree: Tree, steps: int | None = None) -> State:
     asked: dict[int, int] = {}
     told: dict[int, int] = {}
     for i, node in enumerate(tree.nodes[1:], 1):
-        asked.setdefault(node.episode, node.parent)
-        if node.done or (steps is not None and node.step + 1 >= steps):
-            told[node.episode] = i
+        asked.setdefault(node.origin.episode, node.parent)
+        if node.done or (steps is not None and node.origin.step + 1 >= steps):
+            told[node.origin.episode] = i
     return State(asked, told)
 
 

@@ -69,7 +69,7 @@ class Branch(Strategy):
         worth = self._worth(tree, first, steps)
         forks = []
         for trunk in range(self.trunks):
-            own = [i for i in steps if self._trunk(tree.nodes[i].episode) == trunk]
+            own = [i for i in steps if self._trunk(tree.nodes[i].origin.episode) == trunk]
             Random(f"{tree.seed}:branch:{trunk}:{turn}").shuffle(own)
             own.sort(key=lambda i: -worth.get(i, 0.0))  # stable: the shuffle settles ties
             for n in range(self.nodes):
@@ -95,7 +95,7 @@ class Branch(Strategy):
 
 def _place(tree: Tree, i: int) -> tuple[int, int]:
     """What names a node whatever its index."""
-    return tree.nodes[i].episode, tree.nodes[i].step
+    return tree.nodes[i].origin.episode, tree.nodes[i].origin.step
 
 
 def _inner_steps(tree: Tree, first: int) -> list[int]:
@@ -103,14 +103,14 @@ def _inner_steps(tree: Tree, first: int) -> list[int]:
 
     Where nothing but the end came (finish "end": the ask failed), it would only come again.
     """
-    went_on = (node for node in tree.nodes if node.episode < first and node.finish != "end")
+    went_on = (node for node in tree.nodes if node.origin.episode < first and node.finish != "end")
     inner = {node.parent for node in went_on} - {-1, 0}
     return sorted((i for i in inner if not tree.nodes[i].done), key=lambda i: _place(tree, i))
 
 
 def _branches(tree: Tree, i: int, first: int) -> int:
     """How many branches left step i before episode `first`, the one that went on not counted."""
-    return sum(tree.nodes[c].episode < first for c in tree.children(i)) - 1
+    return sum(tree.nodes[c].origin.episode < first for c in tree.children(i)) - 1
 
 
 def _surprise(tree: Tree, i: int) -> float:
@@ -126,7 +126,7 @@ def _values(tree: Tree, first: int) -> dict[int, float]:
     """
     reward = tree.columns.get("reward", [])
     sums: dict[int, tuple[float, int]] = {}
-    leaves = [i for i in tree.leaves() if tree.nodes[i].episode < first]
+    leaves = [i for i in tree.leaves() if tree.nodes[i].origin.episode < first]
     for leaf in sorted(leaves, key=lambda i: _place(tree, i)):
         value = reward[leaf] if reward else None
         if value is None:

@@ -82,7 +82,7 @@ def alone(tree: Tree) -> int:
     for i, node in enumerate(tree.nodes):
         if not node.tokens:
             continue
-        context, who = tree.context(i), (node.episode, node.agent)
+        context, who = tree.context(i), (node.origin.episode, node.agent)
         total += len(context) - common_prefix(held.get(who, ids()), context) + len(node.tokens)
         held[who] = tree.sequence(i)
         if node.done:

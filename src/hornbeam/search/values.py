@@ -23,7 +23,7 @@ def chance(value: float, floor: float = FLOOR) -> float:
 
 def place(tree: Tree, i: int) -> tuple[int, int]:
     """(episode, step): what names a node whatever its index."""
-    return tree.nodes[i].episode, tree.nodes[i].step
+    return tree.nodes[i].origin.episode, tree.nodes[i].origin.step
 
 
 def failed(tree: Tree, i: int) -> bool:

@@ -27,7 +27,7 @@ from hornbeam.errors import DataError
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records
 from hornbeam.tasks.steprows import MARK, Format, Record, Solution, reader, settle
-from hornbeam.tree import Node, Tree, ids
+from hornbeam.tree import Node, Origin, Tree, ids
 from hornbeam.whole import whole_file
 
 BETWEEN = "\n"  # stands between the ids of two steps
@@ -153,7 +153,7 @@ class _Trees:
         finish = "stop" if done else "chunk"
         node = Node(
             parent, "solver", prompt=prompt, tokens=tokens, text=text, finish=finish,
-            episode=place[0], step=place[1], done=done,
+            origin=Origin(*place), done=done,
         )  # fmt: skip
         index = tree.append(node)
         tree.columns[self.column][index] = label

@@ -277,7 +277,7 @@ def _add_rows(
             numbers[i] = out.segments
             out.segments += 1
             old = _old(credit, i)
-            segments.append(Segment(start, old, *says[i], node.version == INJECTED))
+            segments.append(Segment(start, old, *says[i], node.origin.version == INJECTED))
         out.rows.append(Row(np.asarray(tree.sequence(last), np.int32), tuple(segments)))
     return numbers
 
@@ -287,9 +287,9 @@ def _old(credit: _Credit, i: int) -> NDArray[np.float32]:
     node = credit.tree.nodes[i]
     if len(node.logprobs) == len(node.tokens):
         return np.asarray(node.logprobs, np.float32)
-    if credit.needs_old or node.version == INJECTED:
+    if credit.needs_old or node.origin.version == INJECTED:
         where = f"task {credit.tree.task.get('id')!r}, node {i}: tokens without log-probs"
-        if node.version == INJECTED:
+        if node.origin.version == INJECTED:
             raise DataError(f"{where}: what another one put in cannot be trained without")
         raise DataError(
             f"{where}: this loss reads them; loss.old = 'trainer' does not, without truncate,"

@@ -16,10 +16,11 @@ from pydantic import PositiveFloat, PositiveInt
 
 from hornbeam.settings import Settings
 from hornbeam.tree import Column, Node, Tree
+from hornbeam.treefile import FACTS
 from hornbeam.view.shape import credit, slots
 
-_FACTS = ("agent", "scope", "prefix", "keep", "version", "finish", "episode", "done")
-_NODE = Node(-1)  # facts that stand at its defaults are not written
+_SHOWN = ("agent", "scope", "prefix", "keep", "version", "finish", "episode", "done")
+_FACTS = [fact for fact in FACTS if fact.name in _SHOWN]
 
 
 @dataclass(frozen=True)
@@ -218,9 +219,9 @@ class Packer:
     def _node(self, tree: Tree, i: int, row: float) -> dict[str, Any]:
         node = tree.nodes[i]
         out: dict[str, Any] = {"parent": node.parent, "row": row}
-        for name in _FACTS:
-            if (value := getattr(node, name)) != getattr(_NODE, name):
-                out[name] = value
+        for fact in _FACTS:
+            if (value := fact.read(node)) != fact.default:
+                out[fact.name] = value
         put_in = self.prompts(tree, i) if self.prompts and i else ""
         for name, text in (("prompt", put_in), ("text", node.text), ("error", node.error)):
             if text:
