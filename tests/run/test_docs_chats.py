@@ -11,7 +11,8 @@ from hornbeam.run import anchored, folder, stages
 from hornbeam.treefile import read_trees
 
 PAGE = (Path(__file__).parents[2] / "docs" / "chats-to-search.md").read_text("utf-8")
-COMMANDS = [shlex.split(line) for line in re.findall(r"^    hornbeam (.+)$", PAGE, re.MULTILINE)]
+LINES = re.findall(r"^    hornbeam (.+)$", PAGE.replace("\\\n", ""), re.MULTILINE)
+COMMANDS = [shlex.split(line) for line in LINES]
 TINY = {  # what a model from nothing wants in place of the page's settings for a real one
     'name = "smollm2-135m"': 'name = "tiny"',
     "epochs = 4\nbatch_size = 8\nlr = 1e-4": "epochs = 30\nbatch_size = 8\nlr = 5e-3",
