@@ -35,10 +35,11 @@ from hornbeam.engine.local import LocalEngine, LocalSettings
 from hornbeam.engine.vllm import VllmEngine, VllmSettings
 from hornbeam.grow import Grower
 from hornbeam.ledger import Ledger
-from hornbeam.run.crew import Fleet
+from hornbeam.run.crew import ActorPool
+from hornbeam.run.loading import load_policies
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.wire import Plan, load_policies, plan
-from hornbeam.run.wire import World as Wired
+from hornbeam.run.wire import Plan, plan
+from hornbeam.run.world import World as Wired
 from hornbeam.store import TreeKey
 from hornbeam.train import weights
 from hornbeam.tree import Tree
@@ -176,20 +177,20 @@ async def by_actors(world: World, trees: int) -> dict[str, Any]:
 
 
 async def driven(world: World, recipe: Recipe, trees: int) -> dict[str, Any]:
-    """Trees grown by a fleet of actors."""
+    """Trees grown by a pool of actors."""
     ledger = Ledger()
-    fleet = Fleet(recipe, RECIPES, world.folder, print, load_policies)
+    pool = ActorPool(recipe, RECIPES, world.folder, print, load_policies)
     try:
-        grower = Wired.build(recipe, world.plan, fleet.policies).grower(ledger, None)
-        crew = replace(fleet.crew(grower), scorer=None)
-        await fleet.policies.load()
-        await crew.grow_all(warm(world), at_once=2)
+        grower = Wired.build(recipe, world.plan, pool.policies).grower(ledger, None)
+        pooled = replace(pool.growing(grower), scorer=None)
+        await pool.policies.load()
+        await pooled.grow_all(warm(world), at_once=2)
         before = dict(ledger.totals)
         begun = time.perf_counter()
-        grown = await crew.grow_all(timed(world, trees), at_once=trees)
+        grown = await pooled.grow_all(timed(world, trees), at_once=trees)
         seconds = time.perf_counter() - begun
     finally:
-        fleet.close()
+        pool.close()
     paid = {kind: amount - before.get(kind, 0) for kind, amount in ledger.totals.items()}
     prefixes: set[int] = set()
     sampled: set[int] = set()

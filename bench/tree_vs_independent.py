@@ -116,7 +116,7 @@ class Side:
 
     def warm_start(self) -> None:
         """The recipe's supervised stage."""
-        from hornbeam.run.wire import demonstrations, examples
+        from hornbeam.run.examples import demonstrations, examples
 
         stage, demonstrate = self.recipe.sft, self.plan.demonstration
         assert stage is not None and demonstrate is not None

@@ -9,7 +9,7 @@ import torch
 from hornbeam.credit import credit, mixed
 from hornbeam.ledger import Ledger
 from hornbeam.run import Policies, Recipe, World, load_policies, plan
-from hornbeam.run.wire import demonstrations, examples
+from hornbeam.run.examples import demonstrations, examples
 from hornbeam.store import TreeKey
 from hornbeam.train.pack import packs, unique
 from hornbeam.train.rows import collect

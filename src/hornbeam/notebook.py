@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hornbeam.arguments import function, is_async, list_of, mapping, one_of, short, told, wrong
-from hornbeam.credit import credit, methods
-from hornbeam.credit.base import CreditMethod, Method
+from hornbeam.credit import CreditMethod, Method, credit, methods
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Engine, check_engine
 from hornbeam.errors import ArgumentError, ScoreError

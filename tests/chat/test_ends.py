@@ -5,7 +5,7 @@ import pytest
 from hornbeam.chat import TemplateChat, assistant, end_of_answer, user
 from hornbeam.errors import DataError, ModelError
 from hornbeam.programs.talk import Turn
-from hornbeam.run.wire import examples
+from hornbeam.run.examples import examples
 from little_chats import (
     CHATML,
     FIRST_SYSTEM,

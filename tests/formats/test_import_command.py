@@ -10,8 +10,8 @@ from hornbeam.chat import TemplateChat, history
 from hornbeam.cli.main import app
 from hornbeam.credit import credit, method
 from hornbeam.errors import DataError
+from hornbeam.run.examples import examples
 from hornbeam.run.sftset import read_set
-from hornbeam.run.wire import examples
 from hornbeam.train.rows import collect
 from hornbeam.treefile import read_trees
 from little_chats import CALLS, saved, words

@@ -8,8 +8,8 @@ import pytest
 from foreign_rows import SYSTEM, TOOLS, answer, asked, call, result, talk
 from hornbeam.chat import ByteChat, TemplateChat
 from hornbeam.errors import DataError, ModelError
+from hornbeam.run.examples import examples
 from hornbeam.run.sftset import exact_line, read_set
-from hornbeam.run.wire import examples
 from little_chats import (
     CALLS,
     CHATML,

@@ -11,7 +11,7 @@ import torch
 
 from hornbeam.errors import RecipeError
 from hornbeam.run.decoupled import check_apart
-from hornbeam.run.wire import model_folders
+from hornbeam.run.loading import model_folders
 from hornbeam.shared import SharedStore
 from hornbeam.store import TreeKey
 

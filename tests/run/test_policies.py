@@ -10,8 +10,8 @@ from hornbeam.credit import credit
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.ledger import Ledger
 from hornbeam.run import Run, World, load_policies, load_recipe, plan
+from hornbeam.run.examples import demonstrations, examples, spoken
 from hornbeam.run.figures import warn_of_stops
-from hornbeam.run.wire import demonstrations, examples, spoken
 from hornbeam.store import Store, TreeKey
 from hornbeam.train.policy import Policy
 from hornbeam.tree import Tree

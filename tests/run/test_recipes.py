@@ -15,7 +15,7 @@ from hornbeam.run import Run, Watch, load_recipe, plan
 from hornbeam.run.guides import TAKES, check_guide
 from hornbeam.run.label import Label
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.search import jobs
+from hornbeam.run.search_jobs import jobs
 from hornbeam.search import Rollouts, strategies
 from hornbeam.search.choose import choosers
 from hornbeam.tasks.tiny import lookup_tasks

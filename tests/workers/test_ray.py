@@ -19,11 +19,14 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 from hornbeam.errors import BudgetSpent, EngineLost, HornbeamError, RecipeError, WorkerError
 from hornbeam.ledger import Budget, Ledger
 from hornbeam.run import Policies, Run, World, load_policies, load_recipe, plan
-from hornbeam.run.crew import Fleet, How, Station
+from hornbeam.run.actor import Actor
+from hornbeam.run.crew import ActorPool
 from hornbeam.run.decoupled import check_apart
+from hornbeam.run.examples import demonstrations, examples
+from hornbeam.run.growth_settings import GrowthSettings
 from hornbeam.run.judges import content
+from hornbeam.run.loading import model_folders
 from hornbeam.run.order import tree_seed
-from hornbeam.run.wire import demonstrations, examples, model_folders
 from hornbeam.store import Store, TreeKey
 from hornbeam.train import weights
 from hornbeam.tree import Tree
@@ -180,9 +183,9 @@ def starts(made, count):
 def test_weights_change_under_way_and_a_budget_ends_the_handing_out(cluster, made, tmp_path):
     recipe, what = both = made("workers.kind=ray", "workers.growers=1", "engine.max_batch=8")
     model_folders(recipe, tmp_path / "model", print)
-    fleet = Fleet(recipe, what.base, tmp_path / "model", print, load_policies)
-    (member,) = fleet.policies
-    world = World.build(recipe, what, fleet.policies)
+    pool = ActorPool(recipe, what.base, tmp_path / "model", print, load_policies)
+    (member,) = pool.policies
+    world = World.build(recipe, what, pool.policies)
     (tmp_path / "slow").touch()
     shown = demonstrations(what.train.tasks, what.demonstration, 40)
     given = [one for turns in shown for one in examples(turns, member.engine.chat)]
@@ -191,9 +194,9 @@ def test_weights_change_under_way_and_a_budget_ends_the_handing_out(cluster, mad
 
     async def under_way(folder):
         with Store(folder) as store:
-            crew = fleet.crew(world.grower(Ledger(sink=store.enter), store))
-            await fleet.policies.load()
-            growing = asyncio.create_task(crew.grow_all(starts(both, 6), 6))
+            grower = pool.growing(world.grower(Ledger(sink=store.enter), store))
+            await pool.policies.load()
+            growing = asyncio.create_task(grower.grow_all(starts(both, 6), 6))
             while not (tmp_path / "calls").exists():
                 assert not growing.done()
                 await asyncio.sleep(0.01)
@@ -201,7 +204,7 @@ def test_weights_change_under_way_and_a_budget_ends_the_handing_out(cluster, mad
                 for parameter in member.policy.model.parameters():
                     parameter.mul_(1.01)
             member.policy.version += 1
-            await fleet.policies.load()
+            await pool.policies.load()
             return await growing
 
     try:
@@ -215,7 +218,7 @@ def test_weights_change_under_way_and_a_budget_ends_the_handing_out(cluster, mad
 
         async def spend(store):
             ledger = Ledger(Budget(calls=20), sink=store.enter)
-            await fleet.crew(world.grower(ledger, store)).grow_all(starts(both, 6), 2)
+            await pool.growing(world.grower(ledger, store)).grow_all(starts(both, 6), 2)
 
         with Store(tmp_path / "two") as store:
             with pytest.raises(BudgetSpent, match=r"budget\.calls"):
@@ -225,10 +228,10 @@ def test_weights_change_under_way_and_a_budget_ends_the_handing_out(cluster, mad
             calls = store.totals()
             assert calls["model_calls"] + calls["tool_calls"] >= 20
     finally:
-        fleet.close()
+        pool.close()
 
 
-def test_a_station_speaks_with_the_adapters_it_is_sent(made, tmp_path):
+def test_an_actor_speaks_with_the_adapters_it_is_sent(made, tmp_path):
     recipe, what = both = made("lora={rank=2}", "workers.kind=ray")
     folders = model_folders(recipe, tmp_path / "model", print)
     policies = Policies(recipe, folders)
@@ -245,9 +248,11 @@ def test_a_station_speaks_with_the_adapters_it_is_sent(made, tmp_path):
         return told
 
     async def grow():
-        there = Station(recipe, what.base, {"": (folders[""], content(folders[""]))})
+        there = Actor(recipe, what.base, {"": (folders[""], content(folders[""]))})
         key, start = starts(both, 1)[0]
-        tree, entries = await there.grow(key, start, How.of(grower), {"": (1, 3, coming())})
+        tree, entries = await there.grow(
+            key, start, GrowthSettings.of(grower), {"": (1, 3, coming())}
+        )
         await member.engine.load(3)
         return tree, entries, await grower.grow(*starts(both, 1)[0])
 
@@ -261,7 +266,7 @@ def test_a_station_speaks_with_the_adapters_it_is_sent(made, tmp_path):
         paid[entry.kind] += entry.amount
     assert paid == totals
     with pytest.raises(HornbeamError, match="other weights than the driver's"):
-        Station(recipe, what.base, {"": (folders[""], "another")})
+        Actor(recipe, what.base, {"": (folders[""], "another")})
     with pytest.raises(HornbeamError, match="weights of another model"):
         weights.take(member.policy.model, {"x": next(iter(told.values()))})
 
@@ -293,7 +298,7 @@ def test_what_actors_cannot_promise_is_refused(made, tmp_path):
     exact = ("run.resume=exact", "engine={}", *RAY)
     recipe, what = made(*exact)
     with pytest.raises(RecipeError, match=r"set engine.max_batch = 1 and engine.cache_tokens = 0"):
-        Fleet(recipe, what.base, tmp_path, print, load_policies)
+        ActorPool(recipe, what.base, tmp_path, print, load_policies)
     with pytest.raises(RecipeError, match=r"its trees grow beside the trainer"):
         check_apart(made("policies={a={}}", *RAY)[0], "a")
 
@@ -332,7 +337,7 @@ def test_an_actor_whose_engine_is_lost_is_replaced(cluster, tmp_path):
 def test_another_release_in_an_actor_is_one_line(made, tmp_path):
     recipe, what = made()
     with pytest.raises(WorkerError, match=r"has hornbeam .*, the driver 0\.0\.0: install the same"):
-        Station(recipe, what.base, {}, "0.0.0")
+        Actor(recipe, what.base, {}, "0.0.0")
 
 
 @here

@@ -18,9 +18,8 @@ from hornbeam.cli.imports import import_command
 from hornbeam.cli.prmbench import prmbench_command
 from hornbeam.cli.processbench import processbench_command
 from hornbeam.cli.score import score_command
-from hornbeam.cli.serve import serve_command
 from hornbeam.cli.steps import steps_command
-from hornbeam.cli.view import view_command
+from hornbeam.cli.view import export_command, view_command
 from hornbeam.errors import HornbeamError
 
 
@@ -64,11 +63,11 @@ app.command("chunks")(chunks_command)
 app.command("select")(select_command)
 app.command("score")(score_command)
 app.command("import")(import_command)
-app.command("serve")(serve_command)
+app.command("serve")(models.serve_command)
 app.command("credit")(credit_command)
 app.command("steps")(steps_command)
 app.command("view")(view_command)
-app.command("export")(runs.export_command)
+app.command("export")(export_command)
 app.command("doctor")(doctor_command)
 app.add_typer(models.app, name="models", cls=Commands)
 app.add_typer(recipes.app, name="recipes", cls=Commands)

@@ -1,8 +1,10 @@
-"""`hornbeam models`: pull a small model by name, list what is known and what is here."""
+"""`hornbeam models`: pull a small model by name, list what is here; `serve`: one by vLLM."""
 
 from __future__ import annotations
 
 import json
+import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from hornbeam import models
+from hornbeam.cli.credit import assignments
+from hornbeam.cli.runs import Sets
 from hornbeam.errors import HornbeamError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 app = typer.Typer(help="Pull small models by name, list them.", no_args_is_help=True)
 
@@ -74,3 +80,26 @@ def table() -> list[dict[str, Any]]:
 
 def _megabytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // 10**6
+
+
+def serve_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder, or a known name.")],
+    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port there.")] = 8000,
+    sets: Sets = None,
+) -> None:
+    """Serve MODEL by vLLM for engine.kind = "http" and "vllm_server"; --set gives its settings."""
+    from hornbeam.engine import serve
+    from hornbeam.engine.vllm import ENVIRONMENT, INSTALL, VllmSettings
+    from hornbeam.errors import EngineError
+    from hornbeam.settings import build
+
+    settings = build("engine", {"vllm": VllmSettings}, "vllm", assignments(sets or []))
+    if find_spec("vllm") is None:
+        raise EngineError(f"serve needs vLLM: {INSTALL}")
+    if host not in LOOPBACK:
+        typer.echo(f"Who reaches {host}:{port} can change the weights that it serves.", err=True)
+    command = serve.serve_command(models.obtain(model), settings, host=host, port=port)
+    environment = {**ENVIRONMENT, **os.environ, "VLLM_SERVER_DEV_MODE": "1"}
+    typer.echo(f"Serving at http://{host}:{port}/v1 once vLLM is up; Ctrl-C ends it.", err=True)
+    os.execve(command[0], command, environment)

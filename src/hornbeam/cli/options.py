@@ -67,3 +67,9 @@ Address = Annotated[
 Ranks = Annotated[
     int, typer.Option("--ranks", min=1, help="Shard the weights over so many processes.")
 ]
+Shared = Annotated[
+    str | None,
+    typer.Option(
+        "--store", metavar="URL", help="Database of several trainers.", show_default="DIR/run.db"
+    ),
+]

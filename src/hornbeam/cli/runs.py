@@ -1,4 +1,4 @@
-"""`hornbeam train`, `eval` and `export`."""
+"""`hornbeam train` and `eval`."""
 
 from __future__ import annotations
 
@@ -24,31 +24,22 @@ from hornbeam.cli.options import (
     Ranks,
     Resume,
     RunFolder,
+    Shared,
     Workers,
 )
-from hornbeam.errors import DataError, ProgramError, RecipeError, StoreError
-from hornbeam.settings import nearest
+from hornbeam.errors import ProgramError, RecipeError, StoreError
 
 if TYPE_CHECKING:
-    from hornbeam.run.recipe import Recipe
-    from hornbeam.run.watch import Watch
-    from hornbeam.run.wire import Plan
+    from hornbeam.run import Plan, Recipe, Watch
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe: file or name.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, as grow.n=4.")
 ]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
 UNTRAINED = (
     'model.name = "tiny" is untrained: its weights are random, and so are the results; name'
     " trained ones, as --model runs/tiny/final"
 )
-Shared = Annotated[
-    str | None,
-    typer.Option(
-        "--store", metavar="URL", help="Database of several trainers.", show_default="DIR/run.db"
-    ),
-]
 
 
 def train_command(
@@ -130,7 +121,7 @@ def _start(told: Recipe, base: Path, folder: Path, policy: str | None, ranks: in
 
 def _told(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> Recipe:
     """The recipe with its changes, and with those that options of the command make."""
-    from hornbeam.run.recipe import load_recipe
+    from hornbeam.run import load_recipe
 
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
     told = load_recipe(path, [*(sets or []), *given])
@@ -145,8 +136,8 @@ def _train(
 ) -> None:
     """Run the loop in this process; with a group, over its ranks."""
     from hornbeam.run import Run, load_policies
+    from hornbeam.run.loading import say_templates
     from hornbeam.run.ranks import lead
-    from hornbeam.run.wire import say_templates
 
     for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
         watch.say(source)
@@ -177,8 +168,8 @@ def eval_command(
 ) -> None:
     """Measure RECIPE on its held-out tasks, greedily: accuracy, or the mean reward."""
     from hornbeam.cli.recipes import find
+    from hornbeam.run import load_recipe
     from hornbeam.run.check import check
-    from hornbeam.run.recipe import load_recipe
 
     path = find(recipe)
     told = load_recipe(path, sets or [])
@@ -214,41 +205,13 @@ def eval_command(
     typer.echo(f"{name} {value}{between(result)} of {result['count']}{cut}{failed}")
 
 
-def export_command(
-    run: Folder,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="File to write.", show_default="DIR/trees.jsonl")
-    ] = None,
-    stage: Annotated[
-        str | None,
-        typer.Option(
-            "--stage", help="Only trees of train, start, warm start or eval.", show_default="all"
-        ),
-    ] = None,
-    store: Shared = None,
-) -> None:
-    """Write the trees of a run as JSON lines."""
-    from hornbeam.store import Store, export
-
-    path = out or run / "trees.jsonl"
-    with Store(store or run, read_only=True) as held:
-        stages = dict.fromkeys(key.stage for key in held.keys(stage=None))
-        if not stages:
-            raise DataError(f"{store or run} holds no tree yet: nothing is written")
-        if stage is not None and stage not in stages:
-            raise DataError(f"--stage {stage}: no trees of that stage: {nearest(stage, stages)}")
-        run.mkdir(parents=True, exist_ok=True)
-        count = export(held, path, stage)
-    typer.echo(f"{count} trees: {path}")
-
-
 def planned(told: Recipe, base: Path, reference: str | None = None) -> Plan:
     """What the recipe names, made, its models pulled; only then comes what is slow to import.
 
     `reference` names the weights that speak, where those are not the recipe's; it is not pulled.
     """
+    from hornbeam.run import plan
     from hornbeam.run.check import fetch
-    from hornbeam.run.wire import plan
 
     made = plan(told, base)
     names = weights_of(told) if reference is None else [reference]

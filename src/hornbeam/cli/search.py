@@ -168,7 +168,7 @@ def labelled(rule: str, source: str | TextIO, thresholds: Mapping[str, Any]) -> 
 def _by(recipe: str, method: str | None) -> list[str]:
     """Changes that label by another strategy; the settings of the recipe's own then go."""
     from hornbeam.cli.recipes import find
-    from hornbeam.run.recipe import load_recipe
+    from hornbeam.run import load_recipe
 
     if method is None:
         return []
@@ -221,8 +221,8 @@ def told_recipe(
 ) -> tuple[Any, Path, Path]:
     """(recipe with the model given, its folder, the run folder)."""
     from hornbeam.cli.recipes import find
+    from hornbeam.run import load_recipe
     from hornbeam.run.check import check
-    from hornbeam.run.recipe import load_recipe
 
     path = find(recipe)
     told = load_recipe(path, sets or [])

@@ -1,4 +1,4 @@
-"""`hornbeam view`: the page of a run, of a search or of a file of trees, or one tree as text."""
+"""`hornbeam view` and `export`: pages of runs, searches and trees, one tree as text, JSON lines."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from hornbeam.cli.runs import Shared, quiet
+from hornbeam.cli.options import Shared
+from hornbeam.cli.runs import quiet
 from hornbeam.errors import DataError, StoreError
+from hornbeam.settings import nearest
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
 
 
 def view_command(
@@ -113,3 +117,31 @@ def _chats(run: Path, store: Any) -> dict[str, Any]:
             chat = TemplateChat(AutoTokenizer.from_pretrained(folder))
             found |= dict.fromkeys(recipe.of(name).agents, chat)
     return found
+
+
+def export_command(
+    run: Folder,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write.", show_default="DIR/trees.jsonl")
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            "--stage", help="Only trees of train, start, warm start or eval.", show_default="all"
+        ),
+    ] = None,
+    store: Shared = None,
+) -> None:
+    """Write the trees of a run as JSON lines."""
+    from hornbeam.store import Store, export
+
+    path = out or run / "trees.jsonl"
+    with Store(store or run, read_only=True) as held:
+        stages = dict.fromkeys(key.stage for key in held.keys(stage=None))
+        if not stages:
+            raise DataError(f"{store or run} holds no tree yet: nothing is written")
+        if stage is not None and stage not in stages:
+            raise DataError(f"--stage {stage}: no trees of that stage: {nearest(stage, stages)}")
+        run.mkdir(parents=True, exist_ok=True)
+        count = export(held, path, stage)
+    typer.echo(f"{count} trees: {path}")

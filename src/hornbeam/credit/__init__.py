@@ -4,10 +4,11 @@ A method is a named pair of them; `credit` writes what it says into columns. No 
 """
 
 from hornbeam.credit.apply import Mixed, by_task, credit, method, mixed, outcome
-from hornbeam.credit.base import Leaf, Method, NodeMethod, PathMethod, ScopeMethod
+from hornbeam.credit.base import CreditMethod, Leaf, Method, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.credit.methods import methods
 
 __all__ = [
+    "CreditMethod",
     "Leaf",
     "Method",
     "Mixed",

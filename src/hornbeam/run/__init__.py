@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hornbeam.run.figures import measure
     from hornbeam.run.folder import Folder, report
+    from hornbeam.run.loading import load_policies, model_folder
     from hornbeam.run.loop import Run
     from hornbeam.run.policies import Policies
     from hornbeam.run.recipe import Recipe, load_recipe
     from hornbeam.run.watch import Watch
-    from hornbeam.run.wire import Plan, World, load_policies, model_folder, plan
+    from hornbeam.run.wire import Plan, plan
+    from hornbeam.run.world import World
 
 __all__ = [
     "Folder",
@@ -38,7 +40,9 @@ _ROOMS = {
     "policies": ("Policies",),
     "recipe": ("Recipe", "load_recipe"),
     "watch": ("Watch",),
-    "wire": ("Plan", "World", "load_policies", "model_folder", "plan"),
+    "loading": ("load_policies", "model_folder"),
+    "wire": ("Plan", "plan"),
+    "world": ("World",),
 }
 
 

@@ -12,209 +12,33 @@ In the store: runs under stage "anchor MARK", a record a task under the name "MA
 from __future__ import annotations
 
 import math
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hornbeam.engine.base import Engine, check_trainable
-from hornbeam.errors import EngineError, ProgramError, RecipeError
-from hornbeam.failures import OWN
-from hornbeam.grow import Grower
-from hornbeam.ledger import NO_BUDGET, TOKENS, Ledger
-from hornbeam.run.choices import AnchorChoice
-from hornbeam.run.endpoints import folder_of, identity
-from hornbeam.run.engines import AWAY
-from hornbeam.run.forest import Ground, Grown
-from hornbeam.run.judges import content
-from hornbeam.run.recipe import ModelSettings, Recipe
-from hornbeam.run.records import Record, mark_of, mark_of_task, rewards_of
-from hornbeam.run.taught import School, Taught
+from hornbeam.ledger import TOKENS
+from hornbeam.run.anchor_marks import (
+    check_own,
+    mark_of_reference,
+    reference,
+    settings,
+    teacher_mark,
+)
+from hornbeam.run.forest import Ground
+from hornbeam.run.loading import model_folder
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.records import mark_of, mark_of_task
+from hornbeam.run.reference import Reference, independent_runs
+from hornbeam.run.taught import Taught
 from hornbeam.run.teacher import endpoint, teacher_engine
+from hornbeam.run.teacher_runs import TeacherRuns
 from hornbeam.run.watch import Watch
-from hornbeam.run.wire import Plan, World, load_policies, model_folder, say_templates
-from hornbeam.search import Independent
-from hornbeam.store import Store, Stored, TreeKey
+from hornbeam.run.wire import Plan
+from hornbeam.run.world import World
+from hornbeam.store import Store
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
-
-
-def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path, served: Sequence[Any] = ()) -> str:
-    """What tells anchors apart: weights, chat, program and tools, agents, limits, rewards.
-
-    Of weights that a server holds, `served` are its address and its name for them.
-    """
-    told = recipe.model_dump(mode="json")
-    sections = {name: told[name] for name in ("program", "tools", "agents", "limits", "reward")}
-    for name in ("seconds", "workers"):  # of the checker: how long it may take, not what it says
-        sections["reward"].pop(name)
-    weights = list(served) or content(folder) or str(folder.resolve())
-    return mark_of([weights, _chat(folder), sections, *_sources(plan)])
-
-
-def _chat(folder: Path) -> list[str]:
-    """The files of a model's folder that say how it is talked to."""
-    names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-    return [(folder / name).read_text("utf-8") for name in names if (folder / name).is_file()]
-
-
-def _sources(plan: Plan) -> list[str]:
-    """The text of the files that program and tools were loaded from."""
-    found = []
-    for function in (plan.program, *plan.tools.values()):
-        inner = getattr(function, "func", function)
-        module = sys.modules.get(getattr(inner, "__module__", None) or "")
-        if module is not None and module.__name__.startswith(OWN):
-            found.append(Path(str(module.__file__)).read_text(encoding="utf-8"))
-    return found
-
-
-def settings(recipe: Recipe) -> AnchorChoice:
-    """The recipe's anchors. Raises `RecipeError` where nobody could say whose they are."""
-    how = recipe.anchor or AnchorChoice()
-    if len(recipe.names) > 1:
-        raise RecipeError(
-            f"[anchor]: anchors are of one policy, and [policies] has {', '.join(recipe.names)}:"
-            " leave one of the two sections out"
-        )
-    if recipe.sft is not None and not how.model:
-        raise RecipeError(
-            "anchor.model: the recipe has a warm start, and the policy after it is the reference:"
-            " train it with run.steps = 0 and name its folder, as runs/NAME/final"
-        )
-    return _found(how, recipe)
-
-
-def _found(how: AnchorChoice, recipe: Recipe) -> AnchorChoice:
-    """The settings with the folders that lie beside the recipe."""
-
-    def place(name: str) -> str:
-        return str(recipe.folder(name)) if name and "://" not in name else name
-
-    end = dict(how.endpoint)
-    if isinstance(end.get("tokenizer"), str):
-        end["tokenizer"] = place(end["tokenizer"])
-    found = {"model": place(how.model), "teacher": place(how.teacher), "endpoint": end}
-    return how.model_copy(update=found)
-
-
-def check_own(recipe: Recipe, how: AnchorChoice) -> None:
-    """Raise `RecipeError` where a server's weights would speak, and not those that are trained."""
-    kind = recipe.engine.kind
-    if kind == "chat" or (kind in AWAY and how.teacher):
-        why = "what its teacher says is scored by it" if kind != "chat" else "a server's are others"
-        raise RecipeError(
-            f'engine.kind = "{kind}": anchors are of the policy that is trained, and {why}: take'
-            ' kind = "local" or "vllm" for `hornbeam anchor`'
-        )
-
-
-def reference(recipe: Recipe) -> Recipe:
-    """The recipe of the reference policy: its model, no adapters."""
-    how = settings(recipe)
-    changed: dict[str, Any] = {"lora": None}
-    if how.model:
-        changed["model"] = ModelSettings(name=str(folder_of(how.model)))
-    return recipe.model_copy(update=changed)
-
-
-def reference_mark(recipe: Recipe, plan: Plan, base: Path) -> str:
-    """The mark of the recipe's reference policy; `base` is the folder of the recipe's own model."""
-    return mark_of_reference(recipe, plan, _own(settings(recipe), base))
-
-
-def teacher_mark(recipe: Recipe, plan: Plan, base: Path) -> str:
-    """The mark of the recipe's teacher, "" where it has none; `base` as in `reference_mark`."""
-    how = settings(recipe)
-    if not how.teacher:
-        return ""
-    server = endpoint(how)
-    if server is None:
-        return mark_of_reference(recipe, plan, folder_of(how.teacher))
-    folder = folder_of(server.tokenizer) if server.tokenizer else _own(how, base)
-    return mark_of_reference(recipe, plan, folder, identity(server))
-
-
-def _own(how: AnchorChoice, base: Path) -> Path:
-    return folder_of(how.model) if how.model else base
-
-
-class Reference:
-    """Runs of one set of weights on tasks, in a store. `make` makes what grows them."""
-
-    def __init__(
-        self, ground: Ground, mark: str, solved: float, make: Callable[[int], Grower]
-    ) -> None:
-        self.ground, self.store, self.mark, self.solved = ground, ground.store, mark, solved
-        self.make, self.stage = make, f"anchor {mark}"
-        self.records: dict[str, Record] = {}  # by mark of the task
-        self.count = int(self.store.get(f"{mark}/count", 0))
-
-    def record(self, task: Task) -> Record:
-        """What is known of a task; a new one gets a tree of its own."""
-        name = mark_of_task(task)
-        if name not in self.records:
-            found = Record.of(self.store.get(f"{self.mark}/{name}"))
-            if found is None:
-                found, self.count = Record(self.count), self.count + 1
-                self.store.set(f"{self.mark}/count", self.count)
-                self._keep(name, found)
-            self.records[name] = found
-        return self.records[name]
-
-    async def run(self, what: str, tasks: Sequence[Task], rollouts: int) -> int:
-        """At least so many runs of every task; how many tasks needed new ones.
-
-        Raises `ProgramError` where the very first runs have no reward: those are forgotten.
-        """
-        names = {self.record(task).number: mark_of_task(task) for task in tasks}
-        left = [task for task in tasks if len(self.record(task).rewards) < rollouts]
-        held = set(self.store.keys(self.stage))
-        starts: list[tuple[TreeKey, Tree | Stored]] = []
-        for task in left:
-            key = TreeKey(self.stage, 0, self.record(task).number)
-            seed = int(mark_of([self.mark, mark_of_task(task)]), 16) >> 1
-            start = self.store.read(key) if key in held else Tree(task.to_json(), seed=seed)
-            starts.append((key, start))
-
-        def kept(grown: Sequence[Grown]) -> None:
-            known = any(r.rewards for r in self.records.values())
-            if not known and not self.store.get(f"{self.mark}/rewarded"):
-                self._check([key for key, _, _ in grown], [tree for _, tree, _ in grown])
-            for key, tree, costs in grown:
-                paid = {kind: amount for kind, amount in costs.items() if kind != "seconds"}
-                self._keep(names[key.number], Record(key.number, rewards_of(tree), paid))
-            self.store.flush()
-
-        make = partial(self.make, rollouts)
-        await self.ground.grow_on(what, self.stage, starts, len(tasks), make, NO_BUDGET, kept)
-        return len(left)
-
-    def _keep(self, name: str, record: Record) -> None:
-        self.records[name] = record
-        self.store.set(f"{self.mark}/{name}", asdict(record))
-
-    def _check(self, keys: Sequence[TreeKey], trees: Sequence[Tree]) -> None:
-        if any(reward is not None for tree in trees for reward in rewards_of(tree)):
-            self.store.set(f"{self.mark}/rewarded", True)
-            return
-        for key in keys:
-            self.store.forget(*key)
-        errors = [tree.nodes[i].error for tree in trees for i in tree.leaves()]
-        raise ProgramError(
-            f"no run of the first {len(trees)} tasks has a reward, so nothing is anchored; the"
-            f" first of {len(errors)}: {next(filter(None, errors), 'no verdict')}"
-        )
-
-    def kinds(self, tasks: Sequence[Task]) -> dict[str, list[Task]]:
-        """The tasks that are solved, mixed and unsolved."""
-        out: dict[str, list[Task]] = {"solved": [], "mixed": [], "unsolved": []}
-        for task in tasks:
-            out[self.record(task).kind(self.solved)].append(task)
-        return out
 
 
 class Anchors:
@@ -232,11 +56,9 @@ class Anchors:
                 folder = model_folder(self.recipe, Path(made) / "model", watch.say)
                 self.mark = mark_of_reference(recipe, plan, folder)
                 self.teacher = teacher_mark(recipe, plan, folder)
-                policies = load_policies(self.recipe, Path(made) / "model", watch.say)
-                say_templates(policies, watch.say)
-            (member,) = policies
+                self.world = World.load(self.recipe, plan, Path(made) / "model", watch.say)
+            (member,) = self.world.policies
             self.policy, self.chat = member.policy, member.engine.chat
-            self.world = World.build(self.recipe, plan, policies)
             self.ground = Ground(self.recipe, self.store, self.world, watch)
         except BaseException:
             self.store.close()
@@ -249,11 +71,12 @@ class Anchors:
         """
         try:
             stages = tuple(dict.fromkeys((f"anchor {self.mark}", *self._stages())))
-            own = Reference(self.ground, self.mark, self.how.solved, self._grower)
+            runs = partial(independent_runs, self.world, self.store)
+            own = Reference(self.ground, self.mark, self.how.solved, runs)
             began = self._began(own, stages)
             await own.run("anchors", self.tasks, self.how.rollouts)
             kinds = own.kinds(self.tasks)
-            taught = await self._teach(kinds["unsolved"]) if self.teacher else []
+            taught = await self._taught(kinds["unsolved"]) if self.teacher else []
             paid = sum(self._tokens(stage) for stage in stages) - began["tokens"]
             redone = self.ground.redone(*stages)
             self.store.set(f"{self.mark}/began", None)
@@ -295,47 +118,11 @@ class Anchors:
         costs = self.store.totals(stage)
         return sum(costs.get(kind, 0) for kind in TOKENS)
 
-    def _grower(self, rollouts: int, engine: Engine | None = None) -> Grower:
-        """What grows independent runs of the policy, or of who speaks by another engine."""
-        grower = self.world.grower(Ledger(), self.store, trained=False)
-        agents = dict(grower.agents)
-        if engine is not None:
-            goes_on = getattr(engine, "continues", True)
-            agents = {
-                name: replace(agent, engine=engine, segment=agent.segment if goes_on else None)
-                for name, agent in agents.items()
-            }
-        return replace(grower, agents=agents, strategy=Independent(n=rollouts))
-
-    async def _teach(self, tasks: Sequence[Task]) -> list[Taught]:
-        """The teacher's runs of tasks, one after the other until one solves; what is learned."""
-        solved = self.how.solved
+    async def _taught(self, tasks: Sequence[Task]) -> list[Taught]:
+        """What can be learned from the teacher's runs of these tasks."""
         engine = teacher_engine(self.how, self.chat, self.recipe.run.device, self.watch.say)
         try:
-            make = partial(self._grower, engine=engine)
-            other = Reference(self.ground, self.teacher, solved, make)
-            left = list(tasks)
-            for attempt in range(1, self.how.attempts + 1):
-                left = [task for task in left if not other.record(task).accuracy(solved)]
-                if left:
-                    await engine.load(engine.version)  # no prefix is kept from before
-                    await other.run(f"the teacher's run {attempt}", left, attempt)
-            make_one, exact = partial(self._grower, 1), self._exact(engine)
-            school = School(self.ground, self.policy.causal, make_one, exact)
-            name = f"{self.mark}/{self.teacher}"
-            return [
-                await school.teach(name, task, other.stage, other.record(task), engine.chat, solved)
-                for task in tasks
-            ]
+            teacher = TeacherRuns(self.ground, self.how, engine)
+            return await teacher.teach(self.policy.causal, self.mark, self.teacher, tasks)
         finally:
             await engine.aclose()
-
-    def _exact(self, engine: Engine) -> bool:
-        """Whether the engine tells ids and log-probs that can be learned from."""
-        try:
-            for agent in self.recipe.agents.values():
-                check_trainable(engine, agent.sampling())
-        except EngineError as error:
-            self.watch.say(f"The teacher's words are scored by the policy: {error}")
-            return False
-        return True

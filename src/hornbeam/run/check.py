@@ -80,7 +80,7 @@ def check_training(recipe: Recipe, policy: str | None) -> None:
 
 def check_search(recipe: Recipe) -> None:
     """Raise `RecipeError` or `ModelError` where the recipe's methods cannot search."""
-    from hornbeam.run.search import jobs
+    from hornbeam.run.search_jobs import jobs
 
     columns = [column for job in jobs(recipe) for column in job.reads]
     if not recipe.tasks.eval:

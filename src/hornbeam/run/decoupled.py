@@ -32,12 +32,13 @@ from hornbeam.ledger import lost
 from hornbeam.members import Seat, seats, surely_dead
 from hornbeam.run.check import check_apart
 from hornbeam.run.costs import paid, trainer_costs
+from hornbeam.run.loading import Say, model_folders
 from hornbeam.run.loop import STAGES, Run
 from hornbeam.run.order import task_at, tree_seed
 from hornbeam.run.policies import Policies, Voice, member
 from hornbeam.run.recipe import Recipe, differences
 from hornbeam.run.watch import Watch
-from hornbeam.run.wire import Plan, Say, model_folders
+from hornbeam.run.wire import Plan
 from hornbeam.shared import SharedStore
 from hornbeam.store import Stored, TreeKey
 from hornbeam.tasks.base import Task

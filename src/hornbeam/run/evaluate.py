@@ -9,11 +9,13 @@ from typing import Any
 
 from hornbeam.ledger import Ledger
 from hornbeam.run.figures import measure
+from hornbeam.run.loading import load_policies
 from hornbeam.run.mend import why
 from hornbeam.run.order import tree_seed
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
-from hornbeam.run.wire import Plan, World, load_policies
+from hornbeam.run.wire import Plan
+from hornbeam.run.world import World
 from hornbeam.store import TreeKey
 from hornbeam.tree import Tree
 

@@ -22,7 +22,8 @@ from hornbeam.run.mend import check_first
 from hornbeam.run.order import tree_seed
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Watch
-from hornbeam.run.wire import Plan, World, load_policies, say_templates
+from hornbeam.run.wire import Plan
+from hornbeam.run.world import World
 from hornbeam.store import Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
@@ -145,9 +146,8 @@ class Forest(Ground):
         store = self.folder.store
         try:
             self.folder.hold_tasks(kind, (plan.train if kind == "training" else plan.eval).tasks)
-            policies = load_policies(recipe, path / "model", watch.say)
-            say_templates(policies, watch.say)
-            super().__init__(recipe, store, World.build(recipe, plan, policies), watch)
+            world = World.load(recipe, plan, path / "model", watch.say)
+            super().__init__(recipe, store, world, watch)
         except BaseException:
             store.close()
             raise

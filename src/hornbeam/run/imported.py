@@ -8,9 +8,9 @@ from dataclasses import replace
 from hornbeam.chat import TemplateChat
 from hornbeam.errors import DataError, ModelError
 from hornbeam.formats import Run, Sampled
+from hornbeam.run.examples import asked_and_said, examples
 from hornbeam.run.select import Where
 from hornbeam.run.sftset import exact_line, told_of
-from hornbeam.run.wire import asked_and_said, examples
 from hornbeam.settings import nearest
 from hornbeam.treefile import json_line
 

@@ -7,29 +7,27 @@ value is near certain may be left out, and is counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hornbeam.errors import ProgramError, RecipeError
+from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
 from hornbeam.run.choices import label_strategy
 from hornbeam.run.engines import keeps_ids
 from hornbeam.run.forest import Forest, part
+from hornbeam.run.labelled import account_of, counts, json_lines, label_trees
 from hornbeam.run.lacking import ENGINE_TELLS_NONE, all_tell
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.retold import retell, runs_of
 from hornbeam.run.watch import Watch
 from hornbeam.run.wire import Plan
-from hornbeam.search import Mcts, Rollouts
-from hornbeam.search.chunk_labels import apply
-from hornbeam.search.labels import account, informative, label
+from hornbeam.search import Rollouts
 from hornbeam.settings import digest
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
-from hornbeam.treefile import json_line, to_json
 
 NO_IDS = (
     'engine.kind = "chat" without engine.tokenizer keeps text alone, and `hornbeam fit` reads token'
@@ -80,28 +78,18 @@ class Label:
             await forest.grow("labels", self.stage, self.tasks, self._grower, NO_BUDGET)
             found = dict(list(forest.trees(self.stage).items())[:count])
             trees = list(found.values())
-            kept = self._labelled(trees)
-            lines = "".join(json_line(to_json(tree)) for tree in kept)
-            forest.folder.write("trees.jsonl", lines)
+            kept = label_trees(trees, self.recipe.label, self.strategy, self.watch.warn)
+            forest.folder.write("trees.jsonl", json_lines(kept))
             costs, seconds = forest.store.totals(self.stage), forest.seconds(self.stage)
             paid, redone = forest.costs(self.stage), forest.redone(self.stage)
         finally:
             await forest.aclose()
-        spent: dict[str, float] = {}
-        for entry in (entry for key in found for entry in paid[str(key)]):
-            spent[entry.kind] = spent.get(entry.kind, 0) + entry.amount
         return {
-            "searched": len(trees),
-            "kept": len(kept),
-            "runs": sum(tree.nodes[i].done for tree in trees for i in tree.leaves()),
-            "labels": _count(kept, "q", lambda v: v is not None),
-            "unknown": _count(kept, "visits", lambda v: v == 0),
-            "good": _count(kept, "label", lambda v: v == 1),
-            "bad": _count(kept, "label", lambda v: v == -1),
+            **counts(trees, kept),
             "seconds": round(seconds, 1),
             "costs": costs,
             **self.forest.world.policies.served,
-            **account(trees, spent),
+            **account_of(trees, [entry for key in found for entry in paid[str(key)]]),
             **redone,
             "path": str(self.path / "trees.jsonl"),
         }
@@ -131,34 +119,6 @@ class Label:
                 f"{len(odd)} of {count} recorded runs go otherwise through the program; {odd[0]}"
             )
 
-    def _labelled(self, trees: Sequence[Tree]) -> list[Tree]:
-        """The trees that are kept, all their columns written."""
-        choice, shares = self.recipe.label, isinstance(self.strategy, Rollouts)
-        often = isinstance(self.strategy, Mcts) and self.strategy.style == "masprm"
-        for tree in trees:
-            made = self.strategy.columns(tree) if shares or often else {}
-            tree.columns.update(made if shares else label(tree, times=made.get("visits")))
-            if choice.chunk_label:
-                apply(tree, choice.chunk_label, choice.thresholds)
-        values = [v for tree in trees for v in tree.columns["q"] if v is not None]
-        if not values:
-            errors = [tree.nodes[i].error for tree in trees for i in tree.leaves()]
-            raise ProgramError(
-                f"no run of {len(trees)} tasks has a reward, so there is nothing to label; the"
-                f" first of {len(errors)}: {next(filter(None, errors), 'no verdict')}"
-            )
-        if max(values) == min(values):
-            self.watch.warn(
-                f"every Q is {values[0]:g}: no label tells steps apart; easier or harder tasks"
-                " (or a warm start) are wanted"
-            )
-        return [tree for tree in trees if informative(tree, choice.bound, shares)]
-
     def _grower(self) -> Grower:
         grower = self.forest.world.grower(Ledger(), self.forest.store, trained=False)
         return replace(grower, strategy=self.strategy)
-
-
-def _count(trees: Sequence[Tree], column: str, wanted: Callable[[float | None], bool]) -> int:
-    """How many steps have an entry of this kind."""
-    return sum(wanted(v) for tree in trees for v in tree.columns.get(column, ())[1:])

@@ -27,12 +27,14 @@ from hornbeam.run.ahead import Ahead, check_ahead, drop_stale, staleness, warn_o
 from hornbeam.run.anchored import STAGE, Anchored
 from hornbeam.run.board import Board
 from hornbeam.run.costs import paid, redone, spent, trainer_costs
-from hornbeam.run.crew import fleet_of
+from hornbeam.run.crediting import credit_step
+from hornbeam.run.crew import pool_of
 from hornbeam.run.engines import check_trains
 from hornbeam.run.figures import GapWarning, grown_figures, measure, unmixed_warning
 from hornbeam.run.files import needed_columns, trains_on_anchors
 from hornbeam.run.folder import Folder
 from hornbeam.run.guides import Guides
+from hornbeam.run.loading import Load, bf16_is_slow, load_policies, model_folders
 from hornbeam.run.mend import check_grown, failed_of, unscored, why
 from hornbeam.run.order import task_at, tree_seed
 from hornbeam.run.policies import Member
@@ -41,15 +43,8 @@ from hornbeam.run.stages import STAGE as MEASURED
 from hornbeam.run.stages import Curriculum
 from hornbeam.run.warm import warm_start
 from hornbeam.run.watch import Watch, train_line
-from hornbeam.run.wire import (
-    Load,
-    Plan,
-    World,
-    bf16_is_slow,
-    credit_step,
-    load_policies,
-    model_folders,
-)
+from hornbeam.run.wire import Plan
+from hornbeam.run.world import World
 from hornbeam.score.judge import open_judges
 from hornbeam.search import Independent
 from hornbeam.stats import between, named
@@ -84,7 +79,7 @@ class Run:
             self.folder.hold_tasks("held-out", plan.eval.tasks)
             self.shown = self.folder.hold_set(plan.shown, watch.say) if plan.shown else None
             self.checkpoints = Checkpoints(path / "checkpoints", recipe.run.keep)
-            self.fleet = fleet_of(recipe, plan, path / "model", watch.say, load)
+            self.fleet = pool_of(recipe, plan.base, path / "model", watch.say, load)
             self.policies = (
                 self.fleet.policies if self.fleet else load(recipe, path / "model", watch.say, None)
             )
@@ -115,7 +110,8 @@ class Run:
         self.grower = replace(self.world.grower(self.ledger, self.store), guides=self.judges)
         self.looker = self.world.grower(Ledger(sink=sink), self.store, greedy=True)
         if self.fleet:
-            self.grower, self.looker = self.fleet.crew(self.grower), self.fleet.crew(self.looker)
+            self.grower = self.fleet.growing(self.grower)
+            self.looker = self.fleet.growing(self.looker)
         self.rows = {
             (r["kind"], str(r.get("stage", "")), r.get("step", -1)): r for r in self.store.metrics()
         }

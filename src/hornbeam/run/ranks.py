@@ -19,9 +19,9 @@ from tempfile import TemporaryDirectory
 
 from hornbeam.errors import RankError, RankLost
 from hornbeam.parent import live_with
+from hornbeam.run.loading import Load, Say, model_folders
 from hornbeam.run.policies import Policies, Voice, load_policy
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.wire import Load, Say, model_folders
 from hornbeam.train.ranks import Ranks, world_size
 
 GRACE = 2.0  # seconds: who watches the ranks knows better which was lost, and ends the others

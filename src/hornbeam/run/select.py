@@ -22,10 +22,10 @@ from hornbeam.errors import DataError
 from hornbeam.programs import make_program
 from hornbeam.run.chunks import correct
 from hornbeam.run.engines import needs_folder, spoken_in
+from hornbeam.run.loading import Say, model_folders
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import set_line
 from hornbeam.run.transcript import transcript
-from hornbeam.run.wire import Say, model_folders
 from hornbeam.tree import Tree, answered
 from hornbeam.treefile import json_line
 

@@ -9,9 +9,10 @@ from hornbeam import models, tiny
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.errors import DataError, ModelError
 from hornbeam.run.endpoints import chat_of
+from hornbeam.run.examples import demonstrations, examples, spoken
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import Numbered, Shown, numbered_set
-from hornbeam.run.wire import Plan, demonstrations, examples, spoken
+from hornbeam.run.wire import Plan
 from hornbeam.train.sft import Example
 
 if TYPE_CHECKING:  # they import torch: rows are checked without it

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,18 +37,26 @@ ERRORS = (
 )
 
 
-def check(model: Any, name: str, optim: OptimSettings) -> str:
-    """How `model` is to attend over packs ("" where rows run flat), or a `ModelError` naming it.
+class Checked(NamedTuple):
+    """How a model attends over packs ("" where rows run flat), and how long its rows may be."""
+
+    attention: str
+    lengths: rope.Lengths
+
+
+def check(model: Any, name: str, optim: OptimSettings) -> Checked:
+    """How `model` is to be trained, or a `ModelError` naming it.
 
     The model draws no random numbers afterwards and is in evaluation mode.
     """
     how = attention.choose(optim.attention, model) if optim.packed else ""
+    checked = Checked(how, rope.lengths(model))
     weights.without_noise(model)
     model.eval()
     alone = _Rows(model, name)
     if not how:
         _refuse(f"{name} cannot be trained", alone.flat(optim.checkpointing), "")
-        return how
+        return checked
     wrong = alone.packed(how, optim.checkpointing)
     if wrong:
         remedy = ""
@@ -59,7 +67,7 @@ def check(model: Any, name: str, optim: OptimSettings) -> str:
         elif optim.checkpointing and not alone.packed(how, False):
             remedy = "; set optim.checkpointing = false"
         _refuse(f"{name} cannot train packed", wrong, remedy)
-    return how
+    return checked
 
 
 def check_packed(model: Any, name: str) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.errors import ModelError, StoreError
-from hornbeam.train import attention, forward, rope, sft, weights
+from hornbeam.train import attention, forward, sft, weights
 from hornbeam.train.check import check
 from hornbeam.train.compare import FirstStep
 from hornbeam.train.leaves import Batch, Fixed, Leaves, divergence, of_leaves, stops
@@ -50,8 +50,7 @@ class Policy:
         name = name or type(model).__name__
         if optim.checkpointing:
             weights.checkpoint_activations(model, name)
-        self._attention = check(model, name, optim)
-        self._lengths = rope.lengths(model)
+        self._attention, self._lengths = check(model, name, optim)
         if not forward.check_head(model):
             raise ModelError(f"{name}: its head is more than a linear layer; it cannot be trained")
         self.name = name

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.errors import DataError, ModelError
-from hornbeam.train import attention, forward, rope, value_files, value_losses, weights
+from hornbeam.train import attention, forward, value_files, value_losses, weights
 from hornbeam.train.check import check
 from hornbeam.train.optimise import Optimiser
 from hornbeam.train.pack import Reading, readings, unique
@@ -68,8 +68,7 @@ class ValueModel:
         self.card = card or value_files.Card(base=Path(self.name).name)
         if optim.checkpointing:
             weights.checkpoint_activations(model, self.name)
-        self._attention = check(self.body, self.name, optim)
-        self._lengths = rope.lengths(self.body)
+        self._attention, self._lengths = check(self.body, self.name, optim)
         weights.without_noise(model)
         model.eval()
         if lora:

@@ -1,0 +1,129 @@
+"""Demonstrations and recorded conversations as ids that a policy is taught."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from hornbeam.chat import Answers, Chat, Message, TemplateChat
+from hornbeam.chat.tool_text import hinted
+from hornbeam.errors import DataError, ModelError
+from hornbeam.programs import Demonstration
+from hornbeam.programs.talk import Turn
+from hornbeam.run.sftset import Exact, Shown, Told
+from hornbeam.tasks.base import Task
+from hornbeam.train.sft import Example
+
+
+def demonstrations(
+    tasks: Sequence[Task], demonstration: Demonstration, count: int | None
+) -> list[list[Turn]]:
+    """Gold conversations of the first `count` tasks that have one. `DataError` where none has."""
+    shown: list[list[Turn]] = []
+    missing: DataError | None = None
+    for task in tasks:
+        if count is not None and len(shown) == count:
+            break
+        try:
+            shown.append([Turn(*turn) for turn in demonstration(task)])
+        except DataError as error:
+            missing = error
+    if not shown and missing is not None:
+        raise DataError(f"[sft] finds no demonstration among {len(tasks)} tasks: {missing}")
+    return shown
+
+
+def spoken(shown: Shown, agents: Collection[str], alone: bool) -> Shown:
+    """What of a demonstration a policy of these agents is to say; all of it where it is `alone`.
+
+    Raises `DataError` where it is not told who says a turn.
+    """
+    for turn in [shown] if isinstance(shown, Exact) else shown:
+        if not alone and not turn.agent:
+            raise DataError(
+                "[sft]: with several policies a demonstration must name the agent of each turn,"
+                ' as (messages, text, "main"), a line of sft.data as "agent"'
+            )
+    if isinstance(shown, Exact):
+        return shown if alone or shown.agent in agents else []
+    return [turn for turn in shown if alone or turn.agent in agents]
+
+
+def examples(shown: Shown, chat: Chat) -> list[Example]:
+    """A demonstration as ids: what the agent says is trained, its end token included.
+
+    One example as long as each prompt goes on from the one before, else several.
+    """
+    if isinstance(shown, Exact):
+        return [shown.example(chat)]
+    out: list[Example] = []
+    held: list[int] = []
+    for context, answer in asked_and_said(shown, chat):
+        if out and context[: len(held)] == held:
+            last = out.pop()
+            more = [(context[len(held) :], False), (answer, True)]
+            out.append(Example(last.prompt, [*last.spans, *more]))
+        else:
+            out.append(Example(context, [(answer, True)]))
+        held = context + answer
+    return out
+
+
+def asked_and_said(
+    turns: Sequence[Turn | Told], chat: Chat
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The ids of each turn's prompt, and of what is said behind it, its end included."""
+    said: Answers[list[int]] = Answers()
+    for turn in turns:
+        if not isinstance(turn, Told):
+            messages, context = _rendered(chat, turn.messages, said)
+            text, calls = turn.text, False
+        elif isinstance(chat, TemplateChat):
+            messages, context, text = _asked_and_told(turn, chat, said)
+            calls = bool(turn.message.get("tool_calls"))
+        else:
+            raise DataError("a conversation wants a chat template, and this chat has none")
+        answer = _ended(text, chat)
+        yield context, answer
+        if not calls:
+            said.add(messages, turn.text, answer)
+
+
+def _asked_and_told(
+    turn: Told, chat: TemplateChat, said: Answers[list[int]]
+) -> tuple[list[Message], list[int], str]:
+    """(the messages of a prompt, its ids, the text of the answer) by the template."""
+    try:
+        told = chat.with_tools(turn.tools)
+        messages, context = _rendered(told, turn.messages, said)
+        return messages, context, told.spoken(messages, turn.message)
+    except ModelError as error:
+        raise hinted(error, [*turn.messages, turn.message], turn.tools) from error
+
+
+def _rendered(
+    chat: Chat, messages: list[Message], said: Answers[list[int]]
+) -> tuple[list[Message], list[int]]:
+    """The ids of a prompt; a developer speaks as the system where the template has none."""
+    try:
+        return messages, list(chat.render(messages, said.find(messages)))
+    except ModelError:
+        system = [{**m, "role": "system"} if m["role"] == "developer" else m for m in messages]
+        if system == messages:
+            raise
+        return system, list(chat.render(system, said.find(system)))
+
+
+def _ended(text: str, chat: Chat) -> list[int]:
+    """What an agent says and what stands behind it; an end that the text itself has is that one.
+
+    Raises `DataError` where the text ends or begins other turns.
+    """
+    ends = [chat.spell([end]) for end in sorted(chat.ends)]
+    body = next((text.rstrip().removesuffix(e) for e in ends if text.rstrip().endswith(e)), text)
+    answer = chat.encode(body)
+    if answer != chat.quote(body):
+        raise DataError(
+            f"a demonstration writes a control token with which turns end or begin: {text!r}"[:300]
+        )
+    held = [token for token in chat.closing if token not in answer[-len(chat.closing) :]]
+    return [*answer, *held]

@@ -1,0 +1,75 @@
+"""Labels of searched trees: their columns, which trees are kept, and how many labels there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from hornbeam.errors import ProgramError
+from hornbeam.ledger import Entry
+from hornbeam.run.choices import LabelChoice
+from hornbeam.search import Mcts, Rollouts, Strategy
+from hornbeam.search.chunk_labels import apply
+from hornbeam.search.labels import account, informative, label
+from hornbeam.tree import Tree
+from hornbeam.treefile import json_line, to_json
+
+
+def label_trees(
+    trees: Sequence[Tree], choice: LabelChoice, how: Strategy, warn: Callable[[str], None]
+) -> list[Tree]:
+    """The trees that are kept, columns "visits", "q" and "label" of all of them written.
+
+    Raises `ProgramError` where no run of any tree has a reward.
+    """
+    shares = isinstance(how, Rollouts)
+    often = isinstance(how, Mcts) and how.style == "masprm"
+    for tree in trees:
+        made = how.columns(tree) if shares or often else {}
+        tree.columns.update(made if shares else label(tree, times=made.get("visits")))
+        if choice.chunk_label:
+            apply(tree, choice.chunk_label, choice.thresholds)
+    values = [v for tree in trees for v in tree.columns["q"] if v is not None]
+    if not values:
+        errors = [tree.nodes[i].error for tree in trees for i in tree.leaves()]
+        raise ProgramError(
+            f"no run of {len(trees)} tasks has a reward, so there is nothing to label; the"
+            f" first of {len(errors)}: {next(filter(None, errors), 'no verdict')}"
+        )
+    if max(values) == min(values):
+        warn(
+            f"every Q is {values[0]:g}: no label tells steps apart; easier or harder tasks"
+            " (or a warm start) are wanted"
+        )
+    return [tree for tree in trees if informative(tree, choice.bound, shares)]
+
+
+def json_lines(trees: Sequence[Tree]) -> str:
+    """The trees as lines of a tree file."""
+    return "".join(json_line(to_json(tree)) for tree in trees)
+
+
+def counts(trees: Sequence[Tree], kept: Sequence[Tree]) -> dict[str, int]:
+    """How many trees were searched and kept, their runs, and the labels of the kept ones."""
+    return {
+        "searched": len(trees),
+        "kept": len(kept),
+        "runs": sum(tree.nodes[i].done for tree in trees for i in tree.leaves()),
+        "labels": _count(kept, "q", lambda v: v is not None),
+        "unknown": _count(kept, "visits", lambda v: v == 0),
+        "good": _count(kept, "label", lambda v: v == 1),
+        "bad": _count(kept, "label", lambda v: v == -1),
+    }
+
+
+def _count(trees: Sequence[Tree], column: str, wanted: Callable[[float | None], bool]) -> int:
+    """How many steps have an entry of this kind."""
+    return sum(wanted(v) for tree in trees for v in tree.columns.get(column, ())[1:])
+
+
+def account_of(trees: Sequence[Tree], entries: Iterable[Entry]) -> dict[str, Any]:
+    """What the labels of these trees cost, by the ledger's entries for them."""
+    spent: dict[str, float] = {}
+    for entry in entries:
+        spent[entry.kind] = spent.get(entry.kind, 0) + entry.amount
+    return account(trees, spent)

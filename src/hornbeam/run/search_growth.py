@@ -1,0 +1,104 @@
+"""Growing what a search reads: the trees of each method, and pools that several methods share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hornbeam.effects import Speaker
+from hornbeam.grow import Grower
+from hornbeam.ledger import NO_BUDGET, Entry, Ledger
+from hornbeam.run.choices import MethodChoice
+from hornbeam.run.forest import Forest
+from hornbeam.run.guides import Guides
+from hornbeam.run.pool import judge_tree
+from hornbeam.run.search_jobs import Job
+from hornbeam.score.alike import Alike, AlikeGuide
+from hornbeam.score.base import Guide
+from hornbeam.search import Independent, Strategy, Vote
+from hornbeam.settings import digest
+from hornbeam.store import TreeKey
+from hornbeam.tasks.base import Task
+from hornbeam.tree import Tree
+
+
+class SearchGrowth:
+    """Grows the trees of jobs over tasks into a run folder, once each."""
+
+    def __init__(self, forest: Forest, tasks: Sequence[Task], guides: Guides, alike: Alike) -> None:
+        self.forest, self.tasks, self.guides, self.alike = forest, tasks, guides, alike
+        self.recipe, self.watch = forest.recipe, forest.watch
+
+    def grower(self, method: MethodChoice, how: Strategy, columns: Sequence[str]) -> Grower:
+        """A grower of this strategy under these guides; under a budget, an answer at a time."""
+        grower = self.forest.world.grower(
+            Ledger(), self.forest.store, greedy=method.greedy, trained=False
+        )
+        agents = {name: _at(speaker, method) for name, speaker in grower.agents.items()}
+        guides: list[Guide] = [self.guides[column] for column in columns]
+        if isinstance(how, Vote):
+            guides.append(AlikeGuide(self.alike))
+        one_by_one = None if method.budget == NO_BUDGET else 1
+        return replace(grower, agents=agents, strategy=how, guides=guides, episodes=one_by_one)
+
+    async def grow(self, job: Job) -> None:
+        """The trees of a job that has its own, those that are not grown yet."""
+        await self.forest.grow(
+            f"{job.method.name} {job.label}".strip(),
+            job.stage,
+            self.tasks,
+            lambda: self.grower(job.method, job.strategy, self.guides.needed(job.reads)),
+            job.method.budget,
+        )
+
+    async def pool(self, stage: str, readers: Sequence[Job]) -> None:
+        """Sample a pool with the most episodes that a reader wants, and judge it."""
+        most = max(job.strategy.leaves() for job in readers)
+        names = ", ".join(dict.fromkeys(job.method.name for job in readers))
+        await self.forest.grow(
+            f"{most} samples a task ({names})",
+            stage,
+            self.tasks,
+            lambda: self.grower(readers[0].method, Independent(n=most), ()),
+            NO_BUDGET,
+        )
+        reads = dict.fromkeys(column for job in readers for column in job.reads)
+        for column in self.guides.needed(tuple(reads)):
+            await self._judge(stage, column)
+
+    async def _judge(self, stage: str, column: str) -> None:
+        """A guide's opinions of a pool, episode by episode, so that each knows what it cost."""
+        store, guide, at_once = self.forest.store, self.guides[column], self.recipe.run.at_once
+        kind = self.paid_kind(column)
+        judged = {entry.tree for entry in store.entries(stage) if entry.kind == kind}
+        trees = self.forest.trees(stage).items()
+        left = {key: tree for key, tree in trees if str(key) not in judged}
+        if not left:
+            return
+
+        async def judge(key: TreeKey, tree: Tree) -> None:
+            for episode, tokens in (await judge_tree(guide, tree)).items():
+                store.enter([Entry(str(key), episode, -1, kind, tokens)])
+            store.columns(key, tree.columns)
+
+        began = time.perf_counter()
+        self.watch.begin(f"judging by {column}", len(left))
+        items = list(left.items())
+        for first in range(0, len(items), at_once):
+            await asyncio.gather(*(judge(*item) for item in items[first : first + at_once]))
+            self.watch.step(min(first + at_once, len(items)), "")
+        self.watch.end()
+        self.forest.add_seconds(f"{stage}/{kind}", time.perf_counter() - began)
+
+    def paid_kind(self, column: str) -> str:
+        """Under which kind a pool enters what a guide cost; another model is another guide."""
+        choice, mark = self.recipe.guides[column].model_dump(), self.guides.marks.get(column, "")
+        return f"scorer_tokens {column} {digest([choice, mark])}"
+
+
+def _at(speaker: Speaker, method: MethodChoice) -> Speaker:
+    """A speaker as this method lets it sample."""
+    temperature = method.temperature or speaker.sampling.temperature
+    return replace(speaker, sampling=replace(speaker.sampling, temperature=temperature))

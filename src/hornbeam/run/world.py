@@ -1,0 +1,77 @@
+"""Policies and scorer of a run, and the growers that share them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hornbeam.effects import Speaker
+from hornbeam.grow import Grower
+from hornbeam.ledger import Ledger
+from hornbeam.live import Keeper
+from hornbeam.run.loading import Say, load_policies, say_templates
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.wire import Plan
+from hornbeam.score.rules import RuleScorer, make_scorer
+from hornbeam.search import Independent
+from hornbeam.workers.local import LocalWorkers
+
+if TYPE_CHECKING:
+    from hornbeam.run.policies import Policies
+
+
+@dataclass(slots=True)
+class World:
+    """Policies and scorer of a run, and growers that share them."""
+
+    recipe: Recipe
+    plan: Plan
+    policies: Policies
+    scorer: RuleScorer
+
+    @classmethod
+    def build(cls, recipe: Recipe, plan: Plan, policies: Policies) -> World:
+        """A world in which agents speak with these policies."""
+        return cls(recipe, plan, policies, make_scorer(recipe.reward))
+
+    def grower(
+        self, ledger: Ledger, keeper: Keeper | None, greedy: bool = False, trained: bool = True
+    ) -> Grower:
+        """A grower for training, or a greedy one of single episodes for evaluation.
+
+        What a greedy one grows, or one that is not `trained`, is not trained on.
+        """
+        trained = trained and not greedy
+        agents = {
+            name: Speaker(
+                self.policies.engine(name),
+                agent.sampling(greedy),
+                agent.segment,
+                trained,
+                agent.tags,
+            )
+            for name, agent in self.recipe.agents.items()
+        }
+        return Grower(
+            self.plan.program,
+            agents,
+            Independent(n=1) if greedy else self.plan.strategy,
+            self.scorer,
+            LocalWorkers(self.plan.tools, self.recipe.limits.tool_seconds),
+            ledger,
+            self.recipe.limits,
+            keeper,
+        )
+
+    @classmethod
+    def load(cls, recipe: Recipe, plan: Plan, folder: Path, say: Say) -> World:
+        """A world with the recipe's own policies, told of their templates; `folder` as there."""
+        policies = load_policies(recipe, folder, say)
+        say_templates(policies, say)
+        return cls.build(recipe, plan, policies)
+
+    async def aclose(self) -> None:
+        """Give back what engines and scorer hold."""
+        await self.policies.aclose()
+        await self.scorer.aclose()
