@@ -135,8 +135,7 @@ def _train(
     told: Recipe, made: Plan, folder: Path, policy: str | None, group: Any, watch: Watch
 ) -> None:
     """Run the loop in this process; with a group, over its ranks."""
-    from hornbeam.run import Run, load_policies
-    from hornbeam.run.loading import say_templates
+    from hornbeam.run import Run, load_policies, say_templates
     from hornbeam.run.ranks import lead
 
     for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:

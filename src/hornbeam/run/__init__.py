@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hornbeam.run.figures import measure
     from hornbeam.run.folder import Folder, report
-    from hornbeam.run.loading import load_policies, model_folder
+    from hornbeam.run.loading import load_policies, model_folder, say_templates
     from hornbeam.run.loop import Run
     from hornbeam.run.policies import Policies
     from hornbeam.run.recipe import Recipe, load_recipe
@@ -31,6 +31,7 @@ __all__ = [
     "model_folder",
     "plan",
     "report",
+    "say_templates",
 ]
 
 _ROOMS = {
@@ -40,7 +41,7 @@ _ROOMS = {
     "policies": ("Policies",),
     "recipe": ("Recipe", "load_recipe"),
     "watch": ("Watch",),
-    "loading": ("load_policies", "model_folder"),
+    "loading": ("load_policies", "model_folder", "say_templates"),
     "wire": ("Plan", "plan"),
     "world": ("World",),
 }
