@@ -30,7 +30,7 @@ from hornbeam.cli.options import (
 from hornbeam.errors import ProgramError, RecipeError, StoreError
 
 if TYPE_CHECKING:
-    from hornbeam.run import Plan, Recipe, Watch
+    from hornbeam.run import Plan, Recipe, TrainingLoop, Watch
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe: file or name.")]
 Sets = Annotated[
@@ -135,19 +135,17 @@ def _train(
     told: Recipe, made: Plan, folder: Path, policy: str | None, group: Any, watch: Watch
 ) -> None:
     """Run the loop in this process; with a group, over its ranks."""
-    from hornbeam.run import Run, load_policies, say_templates
+    from hornbeam.run import Run, Trainer, load_policies, say_templates
     from hornbeam.run.ranks import lead
 
     for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
         watch.say(source)
+    run: TrainingLoop
     if policy is None:
-        load = load_policies if group is None else lead(group)
-        run = Run(told, made, folder, watch, load=load)
+        run = Run(told, made, folder, watch, load_policies if group is None else lead(group))
     else:
-        from hornbeam.run.decoupled import Trainer
-
         run = Trainer(told, made, folder, watch, policy, group)
-    say_templates(run.policies, watch.say)
+    say_templates(run.parts.policies, watch.say)
     page = asyncio.run(run.go())
     watch.say(f"Weights: {folder / 'final' / (policy or '')}")
     watch.say(f"Report:  {page}")

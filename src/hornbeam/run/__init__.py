@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from hornbeam.run.figures import measure
     from hornbeam.run.folder import Folder, report
     from hornbeam.run.loading import load_policies, model_folder, say_templates
-    from hornbeam.run.loop import Run
+    from hornbeam.run.loop import TrainingLoop
     from hornbeam.run.policies import Policies
     from hornbeam.run.recipe import Recipe, load_recipe
+    from hornbeam.run.training import Run, Trainer
     from hornbeam.run.watch import Watch
     from hornbeam.run.wire import Plan, plan
     from hornbeam.run.world import World
@@ -23,6 +24,8 @@ __all__ = [
     "Policies",
     "Recipe",
     "Run",
+    "Trainer",
+    "TrainingLoop",
     "Watch",
     "World",
     "load_policies",
@@ -37,9 +40,10 @@ __all__ = [
 _ROOMS = {
     "figures": ("measure",),
     "folder": ("Folder", "report"),
-    "loop": ("Run",),
+    "loop": ("TrainingLoop",),
     "policies": ("Policies",),
     "recipe": ("Recipe", "load_recipe"),
+    "training": ("Run", "Trainer"),
     "watch": ("Watch",),
     "loading": ("load_policies", "model_folder", "say_templates"),
     "wire": ("Plan", "plan"),

@@ -93,6 +93,10 @@ class Ahead:
         self._idle = self._waited = 0.0
         return told
 
+    def idle(self, grown: float, trained: float) -> tuple[float, float]:
+        """As `take`: growth and training go on beside each other."""
+        return self.take()
+
     async def aclose(self) -> None:
         """Stop what still grows; what came is in the store."""
         for task in self._growing.values():

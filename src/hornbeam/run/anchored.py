@@ -8,7 +8,7 @@ the priors of a step are those that the steps before it left.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from hornbeam.credit.anchored import Tracked, track
 from hornbeam.errors import DataError, StoreError
 from hornbeam.run.anchor_marks import reference_mark, settings, teacher_mark
 from hornbeam.run.order import task_at
+from hornbeam.run.parts import Runs
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.records import Record, mark_of_task, rewards_of
 from hornbeam.run.taught import Taught
@@ -28,8 +29,6 @@ from hornbeam.tree import INJECTED, Tree
 from hornbeam.treefile import from_json, to_json
 
 STAGE = "anchor"  # of the trees by which a run estimates anchors again
-
-Renew = Callable[[list[TreeKey], list[Task], int], Awaitable[list[Tree]]]  # whole runs, so many
 
 
 class Prior(NamedTuple):
@@ -58,8 +57,8 @@ class Anchored:
         self._step = 0  # the first whose changes are not in `_now` yet
         self._renewed: dict[str, Prior] = {}
         self._taught: dict[str, Any] = held["taught"]  # tree as JSON
-        self.tasks = [task for task in plan.train.tasks if mark_of_task(task) in self._now]
-        if not self.tasks:
+        self.kept = [task for task in plan.train.tasks if mark_of_task(task) in self._now]
+        if not self.kept:
             raise DataError(
                 f"no training task is left: {self.row['solved']} are solved by every run of the"
                 f" reference policy, {self.row['unsolved']} by none and by no teacher; take others"
@@ -107,7 +106,7 @@ class Anchored:
 
     # --- a step ---------------------------------------------------------------------------------
 
-    async def coming(self, step: int, renew: Renew) -> list[Task]:
+    async def tasks(self, step: int, runs: Runs) -> list[Task]:
         """The tasks of a step, what is known of them brought up to date."""
         while self._step < step:
             held = self.store.get(f"anchors/{self._step}", {})
@@ -120,21 +119,23 @@ class Anchored:
         old = {n: task for n, task in named.items() if every and step - self._now[n].step >= every}
         if old:
             keys = [TreeKey(STAGE, step, number) for number in range(len(old))]
-            for name, tree in zip(old, await renew(keys, list(old.values()), self.how.rollouts)):
+            for name, tree in zip(old, await runs(keys, list(old.values()), self.how.rollouts)):
                 value = Record(0, rewards_of(tree)).mean
                 self._now[name] = self._renewed[name] = Prior(value, 0, step)
         return chosen
 
     def _chosen(self, step: int) -> list[Task]:
-        run, tasks = self.recipe.run, self.tasks
+        run, tasks = self.recipe.run, self.kept
         if self.how.sample == "uniform":
             return [task_at(tasks, run.seed, step * run.tasks + at) for at in range(run.tasks)]
         weights = [priority(self._now[mark_of_task(t)].value, self.how.floor) for t in tasks]
         order = drawn(weights, Random(f"{run.seed}:priority:{step}"))
         return [tasks[order[at % len(order)]] for at in range(run.tasks)]
 
-    def start(self, tree: Tree) -> Tree:
-        """A fresh tree with its prior, and the teacher's run where there is one."""
+    def start(self, key: TreeKey, tree: Tree) -> Tree:
+        """A fresh training tree with its prior, and the teacher's run where there is one."""
+        if key.stage != "train":
+            return tree
         name = mark_of_task(Task.from_json(tree.task))
         if name in self._taught:
             tree = Tree(tree.task, from_json(self._taught[name]).nodes, {}, tree.seed)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from hornbeam.ledger import LOST, STATEFUL, TOKENS, Entry
 from hornbeam.store import Store
 
+PAID = ("train", "anchor", "measure")  # stages of the trees that a training step pays for
 COSTS = (
     *("sampled_tokens", "prompt_tokens_computed", "prompt_tokens_cached", "tool_calls"),
     "scorer_tokens",

@@ -104,10 +104,26 @@ class ActorPool:
         self.actors.close()
 
 
-def pool_of(recipe: Recipe, base: Path, folder: Path, say: Say, load: Load) -> ActorPool | None:
-    """The actors that a recipe asks for; `folder` is for tiny models. None: trees grow here."""
+class OneProcess:
+    """Trees that grow in this process: no actors, the plain growers."""
+
+    def __init__(self, recipe: Recipe, folder: Path, say: Say, load: Load) -> None:
+        self.policies = load(recipe, folder, say, None)
+
+    def growing(self, grower: Grower) -> Grower:
+        """The grower itself."""
+        return grower
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def pool_of(
+    recipe: Recipe, base: Path, folder: Path, say: Say, load: Load
+) -> ActorPool | OneProcess:
+    """Where the trees of a recipe grow; `folder` is for tiny models."""
     if recipe.workers.kind == "local":
-        return None
+        return OneProcess(recipe, folder, say, load)
     return ActorPool(recipe, base, folder, say, load)
 
 

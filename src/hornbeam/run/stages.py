@@ -6,11 +6,14 @@ paid by the run. Which tasks are left is kept in the store, so that a resumed ru
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hornbeam.errors import DataError
 from hornbeam.run.choices import StageChoice
+from hornbeam.run.order import task_at
+from hornbeam.run.parts import Runs
+from hornbeam.run.recipe import RunSettings
 from hornbeam.run.records import Record, rewards_of
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
@@ -18,30 +21,52 @@ from hornbeam.tree import Tree
 
 STAGE = "measure"  # of the trees by which tasks are measured
 
-Runs = Callable[[list[TreeKey], list[Task], int], Awaitable[list[Tree]]]  # keys, tasks, how many
-Told = Callable[[dict[str, Any]], None]
+
+class ShuffledTasks:
+    """Tasks in epochs, each shuffled anew; `begin` is the step with which the first one begins."""
+
+    def __init__(self, run: RunSettings, tasks: Sequence[Task], begin: int = 0) -> None:
+        self._run, self._tasks, self._begin = run, tasks, begin
+
+    async def tasks(self, step: int, runs: Runs) -> list[Task]:
+        """The tasks of a step, by the run's seed."""
+        first, seed = (step - self._begin) * self._run.tasks, self._run.seed
+        return [task_at(self._tasks, seed, first + at) for at in range(self._run.tasks)]
+
+    def learned(self, step: int, trees: Sequence[Tree]) -> None:
+        """Outcomes change nothing here."""
 
 
 class Curriculum:
-    """The stages of a run over its training tasks. `told` hears a row of metrics for each stage."""
+    """The stages of a run over its training tasks. `add` keeps a row of metrics for each stage."""
 
     def __init__(
-        self, stages: Sequence[StageChoice], tasks: Sequence[Task], store: Store, told: Told
+        self,
+        run: RunSettings,
+        stages: Sequence[StageChoice],
+        tasks: Sequence[Task],
+        store: Store,
+        add: Callable[[dict[str, Any]], None],
     ) -> None:
-        self.stages, self.all, self.store, self._told = stages, tasks, store, told
-        self._held: tuple[int, list[Task]] = (-1, [])
+        self.stages, self.all, self.store = stages, tasks, store
+        self._run, self._add = run, add
+        self._present: tuple[int, ShuffledTasks] = (-1, ShuffledTasks(run, tasks))
 
-    async def tasks(self, step: int, runs: Runs) -> tuple[int, list[Task]]:
-        """(the step with which the stage began, its tasks). `DataError` where none is left."""
+    async def tasks(self, step: int, runs: Runs) -> list[Task]:
+        """The tasks of a step, of those that its stage lets in. `DataError` where none is left."""
         number = max(n for n, stage in enumerate(self.stages) if stage.begin <= step)
         stage = self.stages[number]
-        if self._held[0] != number:
+        if self._present[0] != number:
             places = self.store.get(f"stages/{number}")
             if places is None:
                 places = await self._measured(number, stage, runs)
                 self.store.set(f"stages/{number}", places)
-            self._held = (number, [self.all[place] for place in places])
-        return stage.begin, self._held[1]
+            tasks = [self.all[place] for place in places]
+            self._present = number, ShuffledTasks(self._run, tasks, stage.begin)
+        return await self._present[1].tasks(step, runs)
+
+    def learned(self, step: int, trees: Sequence[Tree]) -> None:
+        """Stages begin at their steps, whatever came before."""
 
     async def _measured(self, number: int, stage: StageChoice, runs: Runs) -> list[int]:
         """Places of the tasks that the stage lets in."""
@@ -60,5 +85,5 @@ class Curriculum:
                 f" {stage.least} to {stage.most}; the mean is {mean:.2f} in {stage.rollouts} runs"
             )
         self.store.set(f"stages/{number}", kept)
-        self._told({**row, "accuracy": mean})
+        self._add({**row, "accuracy": mean})
         return kept

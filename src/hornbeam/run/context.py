@@ -1,0 +1,91 @@
+"""What all parts of a training run stand on: policies, growers, judges, metrics and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from hornbeam.grow import Grower
+from hornbeam.ledger import Ledger, warning_of_state
+from hornbeam.run.board import Board
+from hornbeam.run.costs import PAID, spent
+from hornbeam.run.crew import pool_of
+from hornbeam.run.files import needed_columns
+from hornbeam.run.folder import Folder
+from hornbeam.run.guides import Guides
+from hornbeam.run.loading import Load
+from hornbeam.run.metrics_log import Listener, MetricsLog, nobody
+from hornbeam.run.policies import Policies
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.watch import Watch
+from hornbeam.run.wire import Plan
+from hornbeam.run.world import World
+
+MakeMetrics = Callable[[Folder, Listener], MetricsLog]
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """`grower` grows for training and is paid from the budget, `greedy` for evaluation."""
+
+    recipe: Recipe
+    plan: Plan
+    folder: Folder
+    progress: Watch
+    world: World
+    guides: Guides  # that credit reads
+    metrics: MetricsLog
+    ledger: Ledger
+    grower: Grower
+    greedy: Grower
+
+    @property
+    def policies(self) -> Policies:
+        """The policies that learn."""
+        return self.world.policies
+
+    @classmethod
+    def open(
+        cls,
+        plan: Plan,
+        folder: Folder,
+        progress: Watch,
+        load: Load,
+        metrics: MakeMetrics,
+        held: ExitStack,
+    ) -> RunContext:
+        """Load policies and make what stands on them; what must be closed is put on `held`."""
+        recipe = folder.recipe
+        pool = pool_of(recipe, plan.base, folder.path / "model", progress.say, load)
+        held.callback(pool.close)
+        world = World.build(recipe, plan, pool.policies)
+        reads = needed_columns(recipe, plan.credit)
+        guides = Guides(recipe, reads, pool.policies.tokenizer if reads else None)
+        listen = _tensorboard(recipe, folder, held)
+        sink = warning_of_state(folder.store.enter, plan.tools, progress.warn)
+        ledger = Ledger(recipe.budget, spent(folder.store, PAID), sink=sink)
+        grower = world.grower(ledger, folder.store)
+        grower = replace(grower, guides=[guides[column] for column in guides.needed(reads)])
+        greedy = world.grower(Ledger(sink=sink), folder.store, greedy=True)
+        return cls(
+            recipe,
+            plan,
+            folder,
+            progress,
+            world,
+            guides,
+            metrics(folder, listen),
+            ledger,
+            pool.growing(grower),
+            pool.growing(greedy),
+        )
+
+
+def _tensorboard(recipe: Recipe, folder: Folder, held: ExitStack) -> Listener:
+    """Who hears of rows of metrics besides the run's own files."""
+    if not recipe.run.tensorboard:
+        return nobody
+    board = Board(folder.path / "tensorboard")
+    held.callback(board.close)
+    return board.add

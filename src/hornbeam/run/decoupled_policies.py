@@ -1,0 +1,57 @@
+"""The policies of a run of which this process trains one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hornbeam.chat import Chat, TemplateChat
+from hornbeam.engine.base import Engine
+from hornbeam.engine.desk import Clerk, DeskEngine
+from hornbeam.run.policies import Policies, member
+from hornbeam.run.recipe import Recipe
+from hornbeam.train.ranks import Ranks
+
+
+class DecoupledPolicies(Policies):
+    """One policy of a recipe in this process, the others by name and chat."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folders: dict[str, Path],
+        name: str,
+        clerk: Clerk,
+        ranks: Ranks | None = None,
+    ) -> None:
+        from transformers import AutoTokenizer
+
+        self.own = member(recipe, name, folders[name], {}, ranks=ranks)
+        self.members = [self.own]
+        self.away: dict[str, DeskEngine] = {}  # by agent
+        self._tokenizers = {name: self.own.policy.tokenizer}
+        for other in recipe.names:
+            if other != name:
+                part = recipe.of(other)
+                self._tokenizers[other] = AutoTokenizer.from_pretrained(
+                    folders[other], local_files_only=True
+                )
+                chat = TemplateChat(self._tokenizers[other], part.model.name)
+                self.away |= dict.fromkeys(part.agents, DeskEngine(other, chat, clerk))
+
+    def __len__(self) -> int:
+        return len(self._tokenizers)
+
+    def engine(self, agent: str) -> Engine:
+        """What answers for an agent: the local engine, or the request queue."""
+        return self.away.get(agent) or self.own.engine
+
+    @property
+    def chats(self) -> dict[str, Chat]:
+        """The chat of every agent."""
+        return {**super().chats, **{agent: engine.chat for agent, engine in self.away.items()}}
+
+    @property
+    def tokenizers(self) -> dict[str, Any]:
+        """The tokenizer of every policy by name, the own one first."""
+        return self._tokenizers

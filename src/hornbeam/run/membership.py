@@ -1,0 +1,83 @@
+"""The place of one trainer among several that share a store: its seat, its end of the queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from hornbeam.desk import Desk
+from hornbeam.engine.desk import Clerk
+from hornbeam.errors import StoreError
+from hornbeam.members import Seat, seats, surely_dead
+from hornbeam.run.loading import Say
+from hornbeam.run.recipe import Recipe, differences
+from hornbeam.shared import SharedStore
+
+SAME = ("steps", "eval_every", "eval_start", "resume")  # what processes of one run agree on
+
+
+class Membership:
+    """Takes the seat of a policy in the store of the run at `path`, and holds it until `leave`.
+
+    Raises `StoreError` where somebody sits there, or others train by another recipe.
+    """
+
+    def __init__(self, recipe: Recipe, path: Path, policy: str, say: Say) -> None:
+        self.policy = policy
+        self.store = SharedStore(recipe.run.store or path, say)
+        self.desk = Desk(self.store, policy)
+        self.clerk = Clerk(self.desk, partial(steps_needed, recipe.run.behind))
+        self.seat = Seat(self.store, policy, recipe.run.lease, say)
+        try:
+            self.seat.take()
+            _agree(self.store, recipe, policy)
+        except BaseException:
+            self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Close the store, and leave the seat to whoever comes next."""
+        try:
+            self.store.close()
+        finally:
+            self.seat.give_back()
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Requests and answers are carried for the length of a block; their errors end it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                clerk = group.create_task(self.clerk.work())
+                yield
+                clerk.cancel()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+
+def steps_learned(stage: str, step: int) -> int:
+    """From how many steps policies have learned when the trees of a stage grow; -1 at the start."""
+    return -1 if stage == "start" else step
+
+
+def steps_needed(behind: int, stage: str, step: int) -> int:
+    """From how many steps a policy must have learned to speak in trees of a step."""
+    return step - behind if stage == "train" else steps_learned(stage, step)
+
+
+def _agree(store: SharedStore, recipe: Recipe, policy: str) -> None:
+    """`StoreError` where others train by another recipe."""
+    rows = [row for row in seats(store) if row.owner and row.policy != policy]
+    others = [row for row in rows if not surely_dead(row)]
+    before, now = store.get("recipe"), recipe.model_dump(mode="json")
+    if not others or before is None:
+        return
+    changed = differences(before, now)
+    changed += [f"run.{key}" for key in SAME if before["run"].get(key) != now["run"][key]]
+    if changed:
+        raise StoreError(
+            f"policy {others[0].policy!r} is trained by {others[0].owner} with another recipe"
+            f" ({', '.join(changed[:3])} differ): set them alike"
+        )

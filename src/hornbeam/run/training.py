@@ -1,0 +1,42 @@
+"""A training run by its recipe: the loop with the parts that the recipe asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hornbeam.run.build import build
+from hornbeam.run.check import check_training
+from hornbeam.run.decoupled import build_decoupled
+from hornbeam.run.folder import Folder
+from hornbeam.run.loading import Load, load_policies
+from hornbeam.run.loop import TrainingLoop
+from hornbeam.run.recipe import Recipe
+from hornbeam.run.watch import Watch
+from hornbeam.run.wire import Plan
+from hornbeam.train.ranks import Ranks
+
+
+class Run(TrainingLoop):
+    """One training run in its folder. `go` runs what is left of it."""
+
+    def __init__(
+        self, recipe: Recipe, plan: Plan, path: Path, watch: Watch, load: Load = load_policies
+    ) -> None:
+        check_training(recipe, None)
+        super().__init__(build(plan, Folder(path, recipe), watch, load))
+
+
+class Trainer(TrainingLoop):
+    """The run of one policy, in the folder `path` / policy; final weights in `path` / final."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        plan: Plan,
+        path: Path,
+        watch: Watch,
+        policy: str,
+        ranks: Ranks | None = None,
+    ) -> None:
+        check_training(recipe, policy)
+        super().__init__(build_decoupled(recipe, plan, path, watch, policy, ranks))
