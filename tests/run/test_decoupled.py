@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hornbeam.errors import RecipeError
-from hornbeam.run.decoupled import check_apart
+from hornbeam.run.check import check_apart
 from hornbeam.run.loading import model_folders
 from hornbeam.shared import SharedStore
 from hornbeam.store import TreeKey

@@ -7,7 +7,7 @@ import pytest
 
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.run import Run, load_recipe, plan
-from hornbeam.run.decoupled import check_apart
+from hornbeam.run.check import check_apart
 from hornbeam.run.order import task_at
 from hornbeam.run.records import Record, rewards_of
 from hornbeam.run.stages import STAGE

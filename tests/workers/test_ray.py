@@ -20,8 +20,8 @@ from hornbeam.errors import BudgetSpent, EngineLost, HornbeamError, RecipeError,
 from hornbeam.ledger import Budget, Ledger
 from hornbeam.run import Policies, Run, World, load_policies, load_recipe, plan
 from hornbeam.run.actor import Actor
+from hornbeam.run.check import check_apart
 from hornbeam.run.crew import ActorPool
-from hornbeam.run.decoupled import check_apart
 from hornbeam.run.examples import demonstrations, examples
 from hornbeam.run.growth_settings import GrowthSettings
 from hornbeam.run.judges import content
