@@ -28,9 +28,9 @@ from hornbeam.chat.tool_text import HINT, calls_in_text
 from hornbeam.cli.main import app
 from hornbeam.errors import DataError, ModelError
 from hornbeam.formats import as_text, read_runs
+from hornbeam.run.examples import examples
 from hornbeam.run.select import lines_of_texts
 from hornbeam.run.sftset import read_set
-from hornbeam.run.wire import examples
 from hornbeam.tasks.judge import step_texts
 from hornbeam.treefile import read_trees
 from little_chats import CHATML, GEMMA, QWEN, chat_of, saved, words

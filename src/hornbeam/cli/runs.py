@@ -176,7 +176,7 @@ def eval_command(
         raise RecipeError(f"{path.name}: tasks.eval is empty: name a source, as in [[tasks.eval]]")
     from rich.console import Console
 
-    from hornbeam.run.watch import Watch
+    from hornbeam.run import Watch
     from hornbeam.stats import between, named
 
     made = planned(told, path.parent)

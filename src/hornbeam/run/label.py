@@ -16,9 +16,8 @@ from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
 from hornbeam.run.choices import label_strategy
-from hornbeam.run.engines import keeps_ids
 from hornbeam.run.forest import Forest, part
-from hornbeam.run.labelled import account_of, counts, json_lines, label_trees
+from hornbeam.run.labelled import account_of, counts, json_lines, label_trees, warn_of_ids
 from hornbeam.run.lacking import ENGINE_TELLS_NONE, all_tell
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.retold import retell, runs_of
@@ -28,11 +27,6 @@ from hornbeam.search import Rollouts
 from hornbeam.settings import digest
 from hornbeam.tasks.base import Task
 from hornbeam.tree import Tree
-
-NO_IDS = (
-    'engine.kind = "chat" without engine.tokenizer keeps text alone, and `hornbeam fit` reads token'
-    " ids of the model that it fits: to fit on these labels name its folder as engine.tokenizer"
-)
 
 
 class Label:
@@ -69,8 +63,7 @@ class Label:
         Raises `ProgramError` where no run of any task has a reward: nothing is written then.
         """
         forest, count = self.forest, len(self.tasks)
-        if not keeps_ids(self.recipe):
-            self.watch.warn(NO_IDS)
+        warn_of_ids(self.recipe, self.watch.warn)
         try:
             await self._check()
             if self.trees:

@@ -8,11 +8,24 @@ from typing import Any
 from hornbeam.errors import ProgramError
 from hornbeam.ledger import Entry
 from hornbeam.run.choices import LabelChoice
+from hornbeam.run.engines import keeps_ids
+from hornbeam.run.recipe import Recipe
 from hornbeam.search import Mcts, Rollouts, Strategy
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import account, informative, label
 from hornbeam.tree import Tree
 from hornbeam.treefile import json_line, to_json
+
+NO_IDS = (
+    'engine.kind = "chat" without engine.tokenizer keeps text alone, and `hornbeam fit` reads token'
+    " ids of the model that it fits: to fit on these labels name its folder as engine.tokenizer"
+)
+
+
+def warn_of_ids(recipe: Recipe, warn: Callable[[str], None]) -> None:
+    """Say so where the trees will have no ids of the model that is to be fitted to them."""
+    if not keeps_ids(recipe):
+        warn(NO_IDS)
 
 
 def label_trees(
