@@ -20,6 +20,7 @@ import json
 import math
 import random
 import sys
+import textwrap
 import tomllib
 import warnings
 from collections import Counter
@@ -355,16 +356,16 @@ def main() -> None:
 
 def page(table: dict[str, Any], counts: dict[str, Any], versions: dict[str, str]) -> str:
     """The table as Markdown."""
-    head = (
-        "# Families\n\nWhat is right of every causal LM of transformers"
-        f" {versions['transformers']} (torch {versions['torch']}), on tiny random models with two"
-        " windows where there are any: trained packed, trained flat (`optim.packed = false`),"
-        " sampled by the local engine, and with a value head, each within 1e-4 of the model's own"
-        " forward of a row alone, log-probs and gradients. Made by `make families`"
-        " ([bench/families.py](../bench/families.py)). *Refused*: the model is refused in a line"
-        " when it is loaded; *no head*: transformers has no classifier of the family; *not built*:"
-        " it does not run on token ids alone.\n\n"
+    text = (
+        f"Causal LMs of transformers {versions['transformers']} (torch {versions['torch']}), as"
+        " tiny random models with two windows where there are any: trained packed, trained flat"
+        " (`optim.packed = false`), sampled by the local engine, and with a value head. *Right* is"
+        " within 1e-4 of the model's own forward of a row alone, log-probs and gradients;"
+        " *refused*: refused when it is loaded; *no head*: transformers has no classifier of the"
+        " family; *not built*: it does not run on token ids alone. Made by `make families`"
+        " ([bench/families.py](../bench/families.py))."
     )
+    head = "# Families\n\n" + textwrap.fill(text, 116, break_on_hyphens=False) + "\n\n"
     lines = ["| family | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for column in COLUMNS:
         head += f"- {column}: " + ", ".join(f"{n} {v}" for v, n in counts[column].items()) + "\n"
