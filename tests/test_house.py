@@ -96,6 +96,7 @@ ONE_FILE = {
 
 MAX_FILE = {"src": 400, "bench": 400, "tests": 500}  # lines
 MAX_FUNCTION = 60
+MAX_LOOP = 200  # lines of the training loop
 MAX_IMPORTS = 15  # modules of ours that one file imports, anywhere in it
 LONG_FILES: dict[str, str] = {}  # path: why it is one file
 LONG_FUNCTIONS: dict[str, str] = {}  # path:name: why it is one function
@@ -289,6 +290,13 @@ def test_no_file_imports_most_of_the_house():
     many = {name: len(used(name)) for name in MODULES if len(used(name)) > MAX_IMPORTS}
     assert {n: count for n, count in many.items() if n not in MANY_IMPORTS} == {}
     assert not set(MANY_IMPORTS) - set(many), "no longer many: take it off the list"
+
+
+def test_the_training_loop_is_read_in_one_sitting_and_asks_of_no_part_whether_it_is_there():
+    (name,) = (name for name in MODULES if name.split(".")[-1] == "loop")
+    assert len(MODULES[name].read_text("utf-8").splitlines()) < MAX_LOOP
+    (step,) = (n for n in ast.walk(TREES[name]) if getattr(n, "name", "") == "_step")
+    assert not [node for node in ast.walk(step) if isinstance(node, (ast.If, ast.IfExp))]
 
 
 def test_the_whole_keeps_its_budget():
