@@ -57,16 +57,16 @@ def trees(seed: int) -> list[Any]:
 
     for number in range(4):
         tree = Tree({"id": f"q{number}"})
-        tree.append(Node(0, agent="a", prompt=some(80), tokens=some(40), logprobs=told(40)))
+        tree.append(Node(0, agent="a", prompt=some(80), tokens=some(40), logprobs=report(40)))
         for _ in range(4):
-            tree.append(Node(1, agent="a", prompt=some(8), tokens=some(40), logprobs=told(40)))
+            tree.append(Node(1, agent="a", prompt=some(8), tokens=some(40), logprobs=report(40)))
         tree.columns["advantage"] = [draw.uniform(-1, 1) for _ in tree.nodes]
         tree.columns["reward"] = [0.0 for _ in tree.nodes]
         out.append(tree)
     return out
 
 
-def told(count: int) -> Any:
+def report(count: int) -> Any:
     """Log-probs of so many tokens."""
     from hornbeam.tree import floats
 
@@ -203,8 +203,8 @@ def main() -> None:
             print(work.ljust(12), *(row.ljust(24) for row in rows[work]))
     if args.json:
         machine = {"python": platform.python_version(), "machine": platform.machine()}
-        told = {"command": "bench/against.py", **machine, "ratios": rows, "seconds": found}
-        args.json.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        result = {"command": "bench/against.py", **machine, "ratios": rows, "seconds": found}
+        args.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from hornbeam.credit import credit
 from hornbeam.run import load_policies, load_recipe
 from hornbeam.run.policies import Member
 from hornbeam.store import Store
-from hornbeam.train.told import Told
+from hornbeam.train.told import StepMetrics
 from hornbeam.tree import Tree
 
 BATCHES, TASKS, DRAWS = 32, 8, 8
@@ -73,7 +73,7 @@ def gradient(member: Member, trees: list[Tree]) -> torch.Tensor:
     policy = member.policy
     with policy._training():
         for batch in policy._batches(list(policy._parts(trees, member.speaks))):
-            policy._backward(batch, Told())
+            policy._backward(batch, StepMetrics())
     parts = [
         (torch.zeros_like(p) if p.grad is None else p.grad).flatten().double()
         for p in policy._named.values()
@@ -118,11 +118,11 @@ def main() -> None:
             statistics.mean(row[align][key] for row in rows) for key in ("variance", "drawing")
         )
         ratio = [row[align]["variance"] / row["weight"]["variance"] for row in rows]
-        told = f"{align:10} {variance:9.3g} {drawing:8.3g}"
+        text = f"{align:10} {variance:9.3g} {drawing:8.3g}"
         if align != "weight" and len(ratio) > 1:
             low, high = stats.student(ratio)
-            told += f"  {statistics.mean(ratio):.3f} [{low:.3f}, {high:.3f}]"
-        print(told)
+            text += f"  {statistics.mean(ratio):.3f} [{low:.3f}, {high:.3f}]"
+        print(text)
     if args.json:
         about = {
             "command": "python bench/alignment.py " + " ".join(sys.argv[1:]),

@@ -74,11 +74,11 @@ def replies(gold, other):
     ]
 
 
-def count(name, told, others):
+def count(name, result, others):
     """Agreements of one set, and the pairs in which we and somebody else part."""
-    tasks, golds = told
+    tasks, golds = result
     seen = Counter()
-    apart = {}
+    difference = {}
     for number, (task, gold) in enumerate(zip(tasks, golds)):
         how = task.data.get("scoring", {}).get("f1", "squad")
         f1, em = rule_of("f1", task.data), rule_of("em", task.data)
@@ -92,7 +92,7 @@ def count(name, told, others):
                 same = abs(left - right) < 1e-6
                 seen[who, same] += 1
                 if not same:
-                    apart.setdefault(who, []).append([reply, gold, left, right])
+                    difference.setdefault(who, []).append([reply, gold, left, right])
     who = sorted({key for key, _ in seen})
     return {
         "set": name,
@@ -100,8 +100,8 @@ def count(name, told, others):
         "answers": len(golds),
         "pairs": sum(seen[who[0], same] for same in (True, False)),
         "agree": {key: seen[key, True] for key in who},
-        "apart": {key: len(pairs) for key, pairs in apart.items()},
-        "examples": {key: pairs[:5] for key, pairs in apart.items()},
+        "apart": {key: len(pairs) for key, pairs in difference.items()},
+        "examples": {key: pairs[:5] for key, pairs in difference.items()},
     }
 
 
@@ -120,8 +120,8 @@ def main():
             pairs = [(t, gold) for t in tasks if isinstance(t.answer, list) for gold in t.answer]
             if pairs:
                 rows.append(count(f"{name} {split}", tuple(zip(*pairs)), others))
-                told = ", ".join(f"{who} {n}" for who, n in rows[-1]["agree"].items())
-                print(f"{rows[-1]['set']:<18}{rows[-1]['f1']:>10}{rows[-1]['pairs']:>8}  {told}")
+                result = ", ".join(f"{who} {n}" for who, n in rows[-1]["agree"].items())
+                print(f"{rows[-1]['set']:<18}{rows[-1]['f1']:>10}{rows[-1]['pairs']:>8}  {result}")
                 for who, examples in rows[-1]["examples"].items():
                     print(f"    apart from {who}: {examples[:3]}")
     OUT.write_text(json.dumps({"peers": [name for name, _, _ in others], "sets": rows}, indent=1))

@@ -83,8 +83,8 @@ class Arms(Settings):
     def words(self, own: Sequence[str], seed: int, folder: Path, shared: bool = True) -> list[str]:
         """Command line of the settings that all share and of these."""
         said = [*(self.set if shared else ()), *own]
-        told = [s.replace("{seed}", str(seed)).replace("{dir}", str(folder)) for s in said]
-        return [word for item in told for word in ("--set", item)]
+        text = [s.replace("{seed}", str(seed)).replace("{dir}", str(folder)) for s in said]
+        return [word for item in text for word in ("--set", item)]
 
 
 def hornbeam(log: Path, *words: str) -> None:
@@ -188,7 +188,7 @@ def free(one: Json) -> Curve:
     return [(tokens - one["anchor_tokens"], score) for tokens, score in one["curve"]]
 
 
-def told_of(one: Json, base: Json, how: Arms) -> Json:
+def figures_of(one: Json, base: Json, how: Arms) -> Json:
     """The figures of one arm on one seed."""
     curve: Curve = one["curve"]
     part = how.share * base["curve"][-1][0]
@@ -210,18 +210,20 @@ def told_of(one: Json, base: Json, how: Arms) -> Json:
 def table(rows: list[Json], names: Sequence[str], how: Arms) -> Json:
     """Figures of every arm: by seed, mean, and paired difference to the baseline."""
     out: Json = {}
-    told = {n: [told_of(row[n], row[how.baseline], how) for row in rows] for n in names}
+    result = {n: [figures_of(row[n], row[how.baseline], how) for row in rows] for n in names}
     for name in names:
         out[name] = {}
-        for figure in told[name][0]:
-            values = [one[figure] for one in told[name]]
-            base = [one[figure] for one in told[how.baseline]]
+        for figure in result[name][0]:
+            values = [one[figure] for one in result[name]]
+            base = [one[figure] for one in result[how.baseline]]
             whole = None not in values
             entry: Json = {"by_seed": values, "mean": statistics.mean(values) if whole else None}
             if whole and None not in base and name != how.baseline and len(rows) > 1:
-                apart = [a - b for a, b in zip(values, base)]
-                entry["difference"] = statistics.mean(apart)
-                entry["interval"] = stats.student(apart) if len(set(apart)) > 1 else None
+                differences = [a - b for a, b in zip(values, base)]
+                entry["difference"] = statistics.mean(differences)
+                entry["interval"] = (
+                    stats.student(differences) if len(set(differences)) > 1 else None
+                )
             out[name][figure] = entry
     return out
 

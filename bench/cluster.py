@@ -30,7 +30,7 @@ import psutil
 from rich.console import Console
 
 from hornbeam.errors import StoreError
-from hornbeam.run import Run, Watch, load_recipe, plan
+from hornbeam.run import Progress, Run, load_recipe, plan
 from hornbeam.store import Store, TreeKey
 from resume import machine
 
@@ -38,7 +38,7 @@ RECIPE = Path(__file__).parents[1] / "recipes" / "tiny.toml"
 SETS = ("run.eval_every=0", "run.eval_start=false", "tasks.eval.0.count=4")
 
 
-class Quiet(Watch):
+class Quiet(Progress):
     """A watch that keeps its lines."""
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ def arm(growers: int, steps: int, tasks: int, scratch: Path, kill: bool = False)
     if growers:
         sets += ["workers.kind=ray", f"workers.growers={growers}"]
     recipe = load_recipe(RECIPE, sets).model_copy(update={"sft": None})
-    folder, watch, killed = scratch / f"{growers}{kill}", Quiet(), list[int]()
+    folder, progress, killed = scratch / f"{growers}{kill}", Quiet(), list[int]()
     over = threading.Event()
     given = (folder, tasks + tasks // 4, killed, over)
     killer = threading.Thread(target=kill_one, args=given, daemon=True)
@@ -110,7 +110,7 @@ def arm(growers: int, steps: int, tasks: int, scratch: Path, kill: bool = False)
         killer.start()
     began = time.perf_counter()
     try:
-        asyncio.run(Run(recipe, plan(recipe, RECIPE.parent), folder, watch).go())
+        asyncio.run(Run(recipe, plan(recipe, RECIPE.parent), folder, progress).go())
     finally:
         over.set()
     seconds = time.perf_counter() - began
@@ -120,7 +120,7 @@ def arm(growers: int, steps: int, tasks: int, scratch: Path, kill: bool = False)
     return {
         "workers": f"ray, {growers}" if growers else "local",
         "killed": len(killed),
-        "deaths_told": watch.text.getvalue().count("An actor died"),
+        "deaths_told": progress.text.getvalue().count("An actor died"),
         "trees_per_minute": 60 * tasks * (steps - 1) / sum(grow[1:]),
         "seconds_grow": grow,
         "seconds": seconds,
@@ -136,14 +136,14 @@ def main() -> None:
     parser.add_argument("--shown", type=int, default=300, help="demonstrations of the warm start")
     parser.add_argument("--growers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path)
-    told = parser.parse_args()
-    arms = [(0, False), *((n, False) for n in told.growers), (max(told.growers), True)]
+    result = parser.parse_args()
+    arms = [(0, False), *((n, False) for n in result.growers), (max(result.growers), True)]
     rows = []
     print(f"{'workers':<10}{'trees/min':>11}{'first s':>9}{'killed':>8}{'trees':>7}  once")
     with tempfile.TemporaryDirectory() as scratch:
-        warm(Path(scratch), told.shown)
+        warm(Path(scratch), result.shown)
         for growers, kill in arms:
-            row = arm(growers, told.steps, told.tasks, Path(scratch), kill)
+            row = arm(growers, result.steps, result.tasks, Path(scratch), kill)
             rows.append(row)
             once = row["once"] and row["model_calls_paid"] == row["model_calls_held"]
             print(
@@ -153,9 +153,9 @@ def main() -> None:
             )
     sound = all(r["once"] and r["model_calls_paid"] == r["model_calls_held"] for r in rows)
     sound = sound and rows[-1]["killed"] == 1
-    if told.json:
-        found = {"machine": machine(), "steps": told.steps, "tasks": told.tasks, "arms": rows}
-        told.json.write_text(json.dumps({**found, "sound": sound}, indent=1) + "\n")
+    if result.json:
+        found = {"machine": machine(), "steps": result.steps, "tasks": result.tasks, "arms": rows}
+        result.json.write_text(json.dumps({**found, "sound": sound}, indent=1) + "\n")
     sys.exit(0 if sound else 1)
 
 

@@ -37,8 +37,8 @@ from safetensors.numpy import load_file
 import hornbeam.run.decoupled  # noqa: F401
 import resume_world
 from hornbeam.cli.main import main as hornbeam_command
-from hornbeam.desk import Desk
-from hornbeam.members import seats
+from hornbeam.desk import RequestQueue
+from hornbeam.members import leases
 from hornbeam.shared import SharedStore
 from hornbeam.store import Store
 from resume import Facts, machine, name, vars_of
@@ -156,7 +156,7 @@ def tasks(store: Store) -> list[str]:
 def doing(store: SharedStore) -> str:
     """What the run was doing, read from the database."""
     keys = store.keys()
-    steps = "/".join(str(len(Desk(store, policy).trained())) for policy in POLICIES)
+    steps = "/".join(str(len(RequestQueue(store, policy).trained())) for policy in POLICIES)
     growing = [key for key in keys if not store.read(key).done]
     if growing:
         return f"steps {steps}, growing {growing[0].stage} {growing[0].step}"
@@ -172,15 +172,15 @@ def killed(run: Run, store: SharedStore, total: int, kills: int, rng: random.Ran
     )
     sat = dict.fromkeys(POLICIES, 0)  # sessions that were killed
 
-    def seat(policy: str) -> int:
-        found = {row.policy: row.session for row in seats(store) if row.owner}
+    def lease(policy: str) -> int:
+        found = {row.policy: row.session for row in leases(store) if row.owner}
         return int(found.get(policy, 0))
 
     seen = []
     for moment, policy in moments:
-        while run.alive() and not (rows(store) >= moment and seat(policy) > sat[policy]):
+        while run.alive() and not (rows(store) >= moment and lease(policy) > sat[policy]):
             time.sleep(0.01)
-        alive, sat[policy] = run.jobs[policy].is_alive(), seat(policy)
+        alive, sat[policy] = run.jobs[policy].is_alive(), lease(policy)
         run.kill(policy)
         closed, results = nodes(store)
         paid, held = calls(store)
@@ -214,7 +214,7 @@ def trial(folder: Path, place: str, whole: list[str], total: int, given: Any, se
         seconds = time.perf_counter() - began
         closed, results = nodes(store)
         paid, held = calls(store)
-        trained = {policy: list(Desk(store, policy).trained()) for policy in POLICIES}
+        trained = {policy: list(RequestQueue(store, policy).trained()) for policy in POLICIES}
         steps = [row["step"] for row in store.metrics() if row["kind"] == "train"]
         again = Run(folder.with_name(folder.name + "-again"), place)
         for policy in POLICIES:  # one after the other: each learns from the stored trees alone
@@ -279,10 +279,10 @@ def main() -> None:
                         whole, total, alone = left_alone(folder, place)
                         print(f"{kind}: left alone {alone} s, {total} rows", flush=True)
                         continue
-                    told = trial(folder, place, whole, total, given, seed)
-                    told |= {"store": kind, "seed": seed, "seconds left alone": alone}
-                    trials.append(told)
-                    for what, good in told["good"].items():
+                    result = trial(folder, place, whole, total, given, seed)
+                    result |= {"store": kind, "seed": seed, "seconds left alone": alone}
+                    trials.append(result)
+                    for what, good in result["good"].items():
                         print(f"{kind:11}{'yes' if good else 'NO':>3}  {what}", flush=True)
         finally:
             if server:
@@ -290,7 +290,7 @@ def main() -> None:
     if given.json:
         out = {"command": f"bench/decoupled.py {shlex.join(sys.argv[1:])}", **machine()}
         given.json.write_text(json.dumps({**out, "trials": trials}, indent=1) + "\n")
-    sys.exit(not all(all(told["good"].values()) for told in trials))
+    sys.exit(not all(all(results["good"].values()) for results in trials))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ AGENTS = ("asks", "tells")
 
 async def relay(task: Task, ep: Episode) -> str:
     """A look, then turns of an ask and a look; right where the last result is the first."""
-    first = told = await ep.call("look", text=task.question)
+    first = result = await ep.call("look", text=task.question)
     messages: list[Message] = [user(task.question)]
     for turn in range(TURNS):
         reply = await ep.ask(AGENTS[turn % 2], messages)
-        told = await ep.call("look", text=reply.text)
-        messages += [assistant(reply.text), user(told)]
-    return str(task.answer) if told == first else ""
+        result = await ep.call("look", text=reply.text)
+        messages += [assistant(reply.text), user(result)]
+    return str(task.answer) if result == first else ""
 
 
 def demonstration(task: Task) -> list[tuple[list[Message], str, str]]:

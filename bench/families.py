@@ -180,10 +180,10 @@ def trained(make: Callable[[], Any], packed: bool) -> float:
     alone = make()
     scores: dict[int, list[float]] = {}
     for row in rows.rows:
-        told = logits(alone, row.ids.tolist())
+        result = logits(alone, row.ids.tolist())
         for s in row.segments:
             at = torch.arange(s.start, s.start + len(s.old))
-            logp = told[at - 1, torch.tensor(row.ids[s.start : s.start + len(s.old)]).long()]
+            logp = result[at - 1, torch.tensor(row.ids[s.start : s.start + len(s.old)]).long()]
             logp.sum().backward(retain_graph=True)
             for old, value in zip(s.old, logp.tolist()):  # a longer row may give another
                 scores.setdefault(round(-1e3 * old), []).append(value)
@@ -214,8 +214,8 @@ async def _talk(model: Any) -> list[tuple[list[int], list[int], list[float]]]:
             Request(ids(p), Sampling(max_tokens=count, temperature=1.0), seed=seed, order=(seed, n))
             for n, p in enumerate(prompts)
         ]
-        told = await asyncio.gather(*map(engine.generate, asked))
-        return [(p, list(t.tokens), list(t.logprobs)) for p, t in zip(prompts, told)]
+        result = await asyncio.gather(*map(engine.generate, asked))
+        return [(p, list(t.tokens), list(t.logprobs)) for p, t in zip(prompts, result)]
 
     trunk = some(5)
     prompts = [trunk, trunk + some(3), trunk + some(6), trunk[:3] + some(4), some(2)]
@@ -228,9 +228,9 @@ async def _talk(model: Any) -> list[tuple[list[int], list[int], list[float]]]:
 
 def sampled(make: Callable[[], Any]) -> float:
     """Error of the log-probs that the local engine tells."""
-    told, plain = asyncio.run(_talk(make())), make()
+    result, plain = asyncio.run(_talk(make())), make()
     worst, scale = 0.0, 1e-9
-    for prompt, tokens, logprobs in told:
+    for prompt, tokens, logprobs in result:
         with torch.no_grad():
             every = logits(plain, prompt + tokens)
         at = torch.arange(len(prompt) - 1, len(prompt) + len(tokens) - 1)
@@ -270,8 +270,8 @@ def valued(make: Callable[[Any], Any], kind: str) -> float | str:
             (z * (1 + reading.number % 3)).sum().backward()
             for number, one in zip(reading.number.tolist(), z.tolist()):
                 found[number] = one
-    apart = max(abs(a - b) for a, b in zip(found, wanted)) / max(map(abs, wanted))
-    return max(apart, gradient_error(gradients(value.model), gradients(plain)))
+    difference = max(abs(a - b) for a, b in zip(found, wanted)) / max(map(abs, wanted))
+    return max(difference, gradient_error(gradients(value.model), gradients(plain)))
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -347,8 +347,8 @@ def main() -> None:
     print(*("  ".join(line) for line in bad), sep="\n")
     versions = {"transformers": transformers.__version__, "torch": torch.__version__}
     if args.json:
-        told = {"command": "bench/families.py", **versions, "counts": counts, "families": table}
-        args.json.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        result = {"command": "bench/families.py", **versions, "counts": counts, "families": table}
+        args.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     if args.docs:
         args.docs.write_text(page(table, counts, versions), "utf-8")
     sys.exit(bool(bad))

@@ -111,14 +111,14 @@ def measured(name, count):
     }
 
 
-def table(told):
+def table(result):
     """The page."""
 
     def cell(value):
         return "" if value is None else f"{value:.2f}"
 
     lines = []
-    for row in told["sets"]:
+    for row in result["sets"]:
         if "error" in row:
             lines.append(f"| `{row['set']}` | not made: {row['error']} | | | | | |")
             continue
@@ -152,8 +152,8 @@ def main():
             print(json.dumps(rows[-1]), flush=True)
         if given.sets:
             return
-        told = {"version": version("reasoning-gym"), "python": sys.version.split()[0], "sets": rows}
-        OUT.write_text(json.dumps(told, indent=1))
+        row = {"version": version("reasoning-gym"), "python": sys.version.split()[0], "sets": rows}
+        OUT.write_text(json.dumps(row, indent=1))
     PAGE.write_text(table(json.loads(OUT.read_text("utf-8"))), "utf-8")
 
 

@@ -41,7 +41,7 @@ COINED = (
     "sizes",
     "station",
     "told",
-    "turnstile",
+    "barrier",
     "voice",
     "watch",
     "wire",

@@ -73,9 +73,9 @@ async def judged(folder: Path, trees: list[Tree]) -> Json:
             tokens += cost
     finally:
         await guide.aclose()
-    told = figures(items, official)
+    result = figures(items, official)
     silent = sum(item.prediction is None for item in items)
-    return {"f1": told.f1, "tokens": tokens, "items": len(items), "without_verdict": silent}
+    return {"f1": result.f1, "tokens": tokens, "items": len(items), "without_verdict": silent}
 
 
 def one_seed(folder: Path, seed: int, search: bool) -> Json:
@@ -96,8 +96,8 @@ def one_seed(folder: Path, seed: int, search: bool) -> Json:
     for name, sets in JUDGES.items():
         judge = folder / name.replace(" ", "_")
         if not (judge / "final" / "config.json").is_file():
-            told = options(f"run.seed={seed}", f"model.name={policy / 'final'}", *paths, *sets)
-            hornbeam("train", "judge_tiny", "--out", str(judge), *told)
+            result = options(f"run.seed={seed}", f"model.name={policy / 'final'}", *paths, *sets)
+            hornbeam("train", "judge_tiny", "--out", str(judge), *result)
         out[name] = asyncio.run(judged(judge / "final", test))
     if search:
         guide = options(f"guides.value.model={folder / 'rl' / 'final'}")
@@ -117,12 +117,14 @@ def main() -> None:
     table: Json = {}
     for name in JUDGES:
         f1 = [row[name]["f1"] for row in rows]
-        apart = [row[name]["f1"] - row["rl"]["f1"] for row in rows]
-        interval = stats.student(apart) if len(rows) > 1 and any(apart) else None
+        differences = [row[name]["f1"] - row["rl"]["f1"] for row in rows]
+        interval = stats.student(differences) if len(rows) > 1 and any(differences) else None
         table[name] = {"f1": statistics.mean(f1), "by_seed": f1, "to_rl": interval}
         low, high = interval or (0.0, 0.0)
-        told = f" {statistics.mean(apart):+.1f} [{low:+.1f}, {high:+.1f}]" if interval else ""
-        print(f"{name:12} {statistics.mean(f1):6.1f}  {' '.join(f'{v:.1f}' for v in f1)}{told}")
+        result = (
+            f" {statistics.mean(differences):+.1f} [{low:+.1f}, {high:+.1f}]" if interval else ""
+        )
+        print(f"{name:12} {statistics.mean(f1):6.1f}  {' '.join(f'{v:.1f}' for v in f1)}{result}")
     if args.json:
         about = {
             "command": "python bench/judge_seeds.py " + " ".join(sys.argv[1:]),

@@ -28,7 +28,7 @@ from typing import Any
 
 from hornbeam import stats
 from judge_seeds import JUDGES, hornbeam, options
-from search_seeds import points, told
+from search_seeds import points, report
 
 Json = dict[str, Any]
 TASKS, SAMPLES, LUCKY = 100, 16, 0.25  # of the selection
@@ -70,8 +70,8 @@ def selection(folder: Path, seed: int) -> Json:
     for by in ("score", "outcome"):
         file, run = home / f"{by}.jsonl", home / by
         if not (run / "final" / "config.json").is_file():
-            told = ["--by", by, "--column", "value", "--recipe", "reset_tiny", *model]
-            hornbeam("select", str(home / "pool" / "pool.jsonl"), *told, "--out", str(file))
+            result = ["--by", by, "--column", "value", "--recipe", "reset_tiny", *model]
+            hornbeam("select", str(home / "pool" / "pool.jsonl"), *result, "--out", str(file))
             data = options(f"sft.data={file}", f"model.name={model[1]}", "sft.count=100000")
             hornbeam("train", "reset_tiny", "--out", str(run), *seeded(seed), *data)
         out[by] = last_accuracy(run)
@@ -107,13 +107,15 @@ def control(rows: list[Json], cost: float) -> Json:
 
 def against(row: Json, other: Json) -> Json:
     """The difference in accuracy by seed, in points, with its interval over seeds."""
-    apart = [100 * (a - b) for a, b in zip(row["by_seed"], other["by_seed"])]
+    differences = [100 * (a - b) for a, b in zip(row["by_seed"], other["by_seed"])]
     return {
         "label": f"{other['method']} {other['label']}".strip(),
         "tokens": other["total_tokens"],
-        "difference": statistics.mean(apart),
-        "by_seed": apart,
-        "interval": stats.student(apart) if len(apart) > 1 and any(apart) else None,
+        "difference": statistics.mean(differences),
+        "by_seed": differences,
+        "interval": stats.student(differences)
+        if len(differences) > 1 and any(differences)
+        else None,
     }
 
 
@@ -133,7 +135,7 @@ def one_judge(args: argparse.Namespace, judge: str) -> Json:
     """The searches under one judge over all seeds."""
     folders = [(args.out / str(seed), seed) for seed in args.seeds]
     rows = points([search(folder, seed, judge) for folder, seed in folders])
-    print(f"--- {judge}\n{told(rows, 'single pass')}")
+    print(f"--- {judge}\n{report(rows, 'single pass')}")
     resets = []
     for row in (row for row in rows if row["method"] == "chunk-reset"):
         vote = against(row, control(rows, row["total_tokens"]))

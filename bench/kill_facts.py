@@ -82,10 +82,10 @@ def file_facts(path: Path, name: str) -> Iterator[tuple[str, Any]]:
     elif path.suffix in (".json", ".jsonl"):
         text = path.read_text(encoding="utf-8")
         texts = text.splitlines() if path.suffix == ".jsonl" else [text]
-        told = [scrubbed(json.loads(line)) for line in texts]
+        result = [scrubbed(json.loads(line)) for line in texts]
         if path.name == "manifest.json":  # torch's files differ in size, not in what they hold
-            told[0]["files"] = sorted(told[0]["files"])
-        yield name, told
+            result[0]["files"] = sorted(result[0]["files"])
+        yield name, result
     elif path.suffix == ".html":
         text = path.read_text(encoding="utf-8")
         data = re.search(r"<script[^>]*application/json[^>]*>(.*?)</script>", text, re.DOTALL)
@@ -148,8 +148,8 @@ def equal(one: Any, other: Any, exact: bool) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         if exact or not np.issubdtype(one.dtype, np.floating):
             return one.tobytes() == other.tobytes()
-        apart = np.linalg.norm(one - other) <= LIKE * np.linalg.norm(other) + NEAR
-        return one.shape == other.shape and bool(apart)
+        difference = np.linalg.norm(one - other) <= LIKE * np.linalg.norm(other) + NEAR
+        return one.shape == other.shape and bool(difference)
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=NEAR, abs_tol=NEAR)
     if isinstance(one, dict) and isinstance(other, dict):
@@ -159,18 +159,18 @@ def equal(one: Any, other: Any, exact: bool) -> bool:
     return bool(one == other)
 
 
-def apart(found: Any, wanted: Any, exact: bool, where: str = "") -> str:
+def distance(found: Any, wanted: Any, exact: bool, where: str = "") -> str:
     """The first place where two things differ."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         for key in [*wanted, *(key for key in found if key not in wanted)]:
             if key not in found or key not in wanted:
                 return f"{where}/{key} {'missing' if key in wanted else 'new'}"
             if not equal(found[key], wanted[key], exact):
-                return apart(found[key], wanted[key], exact, f"{where}/{key}")
+                return distance(found[key], wanted[key], exact, f"{where}/{key}")
     if isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
         for at, (one, other) in enumerate(zip(found, wanted)):
             if not equal(one, other, exact):
-                return apart(one, other, exact, f"{where}/{at}")
+                return distance(one, other, exact, f"{where}/{at}")
     return f"{where}: {str(found)[:80]} for {str(wanted)[:80]}"
 
 
@@ -183,5 +183,5 @@ def differences(found: Facts, wanted: Facts, exact: bool) -> dict[str, str]:
         elif name not in wanted:
             out[name] = "left over"
         elif not equal(found[name], wanted[name], exact):
-            out[name] = apart(found[name], wanted[name], exact)
+            out[name] = distance(found[name], wanted[name], exact)
     return out

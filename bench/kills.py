@@ -213,7 +213,7 @@ class Bench:
 
 
 @dataclass
-class Told:
+class KillCounts:
     """What the kills of one job showed."""
 
     job: str
@@ -246,16 +246,16 @@ def moments(log: Sequence[str], every: int) -> list[tuple[int, str]]:
     return out
 
 
-def trial(bench: Bench, job: Job, given: argparse.Namespace) -> Told:
+def trial(bench: Bench, job: Job, given: argparse.Namespace) -> KillCounts:
     """All kills of one job."""
     folder = bench.folder(job, "undisturbed")
     log = folder.with_suffix(".log")
     if wrong := whole(job, folder, Points(folder, log=log)):
         raise SystemExit(f"{job.name}, undisturbed: {wrong}")
     wanted, writes = held(job, folder), log.read_text().splitlines()
-    told = Told(job.name, len(writes))
+    result = KillCounts(job.name, len(writes))
     if found := lost(folder):
-        told.wrong["undisturbed"] = {"lost": str(dict(found))}
+        result.wrong["undisturbed"] = {"lost": str(dict(found))}
     bench.drop(folder)
     chosen = moments(writes, given.every)
     if given.at:
@@ -268,18 +268,18 @@ def trial(bench: Bench, job: Job, given: argparse.Namespace) -> Told:
             bench.drop(folder)
             continue
         found = {"end": wrong} if wrong else differences(held(job, folder), wanted, job.exact)
-        told.kills += 1
-        told.good += not found
-        told.lost += lost(folder)
+        result.kills += 1
+        result.good += not found
+        result.lost += lost(folder)
         if found:
             name = f"{side} {at} ({writes[at]})"
-            told.wrong[name] = found
+            result.wrong[name] = found
             print(f"{job.name}: {name}", *(f"\n    {k}: {v}" for k, v in found.items()), flush=True)
         if not (found and given.keep):
             bench.drop(folder)
         else:
             folder.rename(folder.with_name(f"{job.name}-{at}-{side}".replace(" ", "-")))
-    return told
+    return result
 
 
 def main() -> None:
@@ -295,24 +295,24 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     jobs = [job for job in JOBS if job.name in given.jobs]
-    told: list[Told] = []
+    result: list[KillCounts] = []
     with tempfile.TemporaryDirectory() as made:
         bench = Bench(given.keep or Path(made))
         bench.make({name for job in jobs for name in job.given})
         print(f"{'job':18}{'writes':>7}{'kills':>7}{'as undisturbed':>16}  told apart")
         for job in jobs:
             one = trial(bench, job, given)
-            told.append(one)
+            result.append(one)
             lost = ", ".join(f"{kind} {amount:,}" for kind, amount in sorted(one.lost.items()))
             print(f"{one.job:18}{one.writes:7}{one.kills:7}{one.good:16}  {lost}", flush=True)
-    kills, good = sum(one.kills for one in told), sum(one.good for one in told)
-    print(f"{'all':18}{sum(one.writes for one in told):7}{kills:7}{good:16}")
+    kills, good = sum(one.kills for one in result), sum(one.good for one in result)
+    print(f"{'all':18}{sum(one.writes for one in result):7}{kills:7}{good:16}")
     if given.json:
         out = {"command": f"bench/kills.py {shlex.join(sys.argv[1:])}", **machine()}
-        rows = [{**vars(one), "lost": dict(one.lost)} for one in told]
+        rows = [{**vars(one), "lost": dict(one.lost)} for one in result]
         out |= {"kills": kills, "as undisturbed": good, "jobs": rows}
         given.json.write_text(json.dumps(out, indent=1) + "\n")
-    sys.exit(any(one.wrong for one in told))
+    sys.exit(any(one.wrong for one in result))
 
 
 if __name__ == "__main__":

@@ -19,25 +19,25 @@ def look(text: str) -> str:
 
 async def walk(task: Task, ep: Episode) -> str:
     """A look, then turns of two asks and a look; right where the last result is the first."""
-    first = told = await ep.call("look", text=task.question)
+    first = result = await ep.call("look", text=task.question)
     messages: list[Message] = [user(task.question)]
     for _ in range(TURNS):
-        other = [*messages[:1], user(told)]
+        other = [*messages[:1], user(result)]
         one, two = await asyncio.gather(ep.ask("walker", messages), ep.ask("walker", other))
-        told = await ep.call("look", text=one.text + two.text)
-        messages += [assistant(one.text), user(told)]
-    return str(task.answer) if told == first else ""
+        result = await ep.call("look", text=one.text + two.text)
+        messages += [assistant(one.text), user(result)]
+    return str(task.answer) if result == first else ""
 
 
 async def relay(task: Task, ep: Episode) -> str:
     """The same, said by two policies in turn."""
-    first = told = await ep.call("look", text=task.question)
+    first = result = await ep.call("look", text=task.question)
     messages: list[Message] = [user(task.question)]
     for agent in AGENTS:
         reply = await ep.ask(agent, messages)
-        told = await ep.call("look", text=reply.text)
-        messages += [assistant(reply.text), user(told)]
-    return str(task.answer) if told == first else ""
+        result = await ep.call("look", text=reply.text)
+        messages += [assistant(reply.text), user(result)]
+    return str(task.answer) if result == first else ""
 
 
 def demonstration(task: Task) -> list[tuple[list[Message], str, str]]:

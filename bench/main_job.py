@@ -33,8 +33,10 @@ def rewards(store: Store, stage: str, step: int) -> list[float]:
 def interval(before: list[float], after: list[float], draws: int = 4000) -> tuple[float, float]:
     """95 % bootstrap interval of the mean paired difference."""
     rng = random.Random(0)
-    apart = [b - a for a, b in zip(before, after)]
-    means = sorted(statistics.fmean(rng.choices(apart, k=len(apart))) for _ in range(draws))
+    differences = [b - a for a, b in zip(before, after)]
+    means = sorted(
+        statistics.fmean(rng.choices(differences, k=len(differences))) for _ in range(draws)
+    )
     return means[int(0.025 * draws)], means[int(0.975 * draws)]
 
 
@@ -69,9 +71,9 @@ def main() -> None:
     rows = [summary(folder) for folder in args.runs]
     for row in rows:
         start = next((a for stage, _, a in row["curve"] if stage == "start"), None)
-        told = f"{100 * start:.1f} % -> " if start is not None else ""
+        results = f"{100 * start:.1f} % -> " if start is not None else ""
         print(
-            f"seed {row['seed']}: {told}{100 * row['warm_start']:.1f} % after the warm start ->"
+            f"seed {row['seed']}: {results}{100 * row['warm_start']:.1f} % after the warm start ->"
             f" {100 * row['final']:.1f} % at the end of {row['tasks']} held-out tasks; gain"
             f" {100 * row['gain']:+.1f} points, 95 % [{100 * row['gain_95'][0]:+.1f},"
             f" {100 * row['gain_95'][1]:+.1f}]; {row['seconds'] / 60:.1f} minutes"

@@ -104,9 +104,9 @@ def operations(policy: Policy, tree: Tree) -> float:
     asked, leaves = len(tree.nodes[1].prompt), len(tree) - 1
     said = len(tree.nodes[1].tokens)
     pairs = asked**2 / 2 + leaves * (asked * said + said**2 / 2)
-    step = sizes.Step(unique=asked + leaves * said, sampled=leaves * said)
+    step = sizes.StepTokens(unique=asked + leaves * said, sampled=leaves * said)
     form = shape(policy.causal)
-    job = sizes.Job(form, trained=form.total, longest=round(2 * pairs / step.unique))
+    job = sizes.Workload(form, trained=form.total, longest=round(2 * pairs / step.unique))
     return sizes.operations(job, step)
 
 
@@ -139,7 +139,7 @@ def cell(
     """Times of both variants in turn; the first turn makes gradients, moments and kernels."""
     tree = load(sharing, length)
     made = policies(size, length)
-    told: dict[str, list[tuple[float, float]]] = {v: [] for v in VARIANTS}
+    results: dict[str, list[tuple[float, float]]] = {v: [] for v in VARIANTS}
     peaks, unique = {}, 0.0
     for turn in range(repeats + 1):
         norms = {}
@@ -150,23 +150,23 @@ def cell(
             result = made[v].step([tree])
             if turn:
                 wall, cpu = (b - a for a, b in zip(began, clocks()))
-                told[v].append((wall, cpu))
+                results[v].append((wall, cpu))
             norms[v], unique = result["grad_norm"], result["tokens_unique"]
             if DEVICE == "cuda":
                 peaks[v] = torch.cuda.max_memory_allocated() // 2**20
-        apart = abs(norms["packed"] - norms["flat"]) / norms["flat"]
-        assert apart < (0.03 if DEVICE == "cuda" else 1e-3), f"the steps differ: {norms}"
+        difference = abs(norms["packed"] - norms["flat"]) / norms["flat"]
+        assert difference < (0.03 if DEVICE == "cuda" else 1e-3), f"the steps differ: {norms}"
     work = operations(made["packed"], tree)
-    ratios = [f[TOLD] / p[TOLD] for f, p in zip(told["flat"], told["packed"])]
+    ratios = [f[TOLD] / p[TOLD] for f, p in zip(results["flat"], results["packed"])]
     return {
         "sharing": sharing,
         "length": length,
         "unique": unique,
-        "seconds": {v: [wall for wall, _ in told[v]] for v in VARIANTS},
-        "cpu_seconds": {v: [cpu for _, cpu in told[v]] for v in VARIANTS},
+        "seconds": {v: [wall for wall, _ in results[v]] for v in VARIANTS},
+        "cpu_seconds": {v: [cpu for _, cpu in results[v]] for v in VARIANTS},
         "flat_over_packed": spread(ratios),
         "share_of_ratio": spread([r / sharing for r in ratios]),
-        "share_of_matmul": spread([work / s[TOLD] / rate for s in told["packed"]]),
+        "share_of_matmul": spread([work / s[TOLD] / rate for s in results["packed"]]),
         "peak_mib": {v: peak(v, size, sharing, length) for v in VARIANTS} if watched else peaks,
     }
 
@@ -240,7 +240,7 @@ def main() -> None:
         cells = ", ".join(f"{n} at {s}" for s, n, r in missing if r == reason)
         print(f"not measured, {reason}: {cells}")
     if args.json:
-        told = {
+        result = {
             "command": " ".join(sys.argv),
             "machine": f"{where}, torch {torch.__version__}, {torch.get_num_threads()} threads",
             "model": args.size,
@@ -248,7 +248,7 @@ def main() -> None:
             "cells": rows,
             "not_measured": [{"sharing": s, "length": n, "why": r} for s, n, r in missing],
         }
-        args.json.write_text(json.dumps(told, indent=1))
+        args.json.write_text(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

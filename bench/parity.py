@@ -31,7 +31,7 @@ from hornbeam.credit import credit, methods
 from hornbeam.train.policy import Policy
 from hornbeam.train.rows import all_nodes
 from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings
-from hornbeam.train.told import Told
+from hornbeam.train.told import StepMetrics
 from train import flat, worlds
 
 TOLERANCE = 1e-5
@@ -85,7 +85,7 @@ def cases(quick: bool) -> Iterator[dict[str, Any]]:
 
 def compare(case: dict[str, Any], seed: int) -> dict[str, float]:
     """Errors of loss and gradients, packed and padded, against the plain reference."""
-    trees = worlds.forest(seed, scopes=case["credit"] == "m_grpo")
+    trees = worlds.random_trees(seed, scopes=case["credit"] == "m_grpo")
     credit(trees, case["credit"])
     how = LossSettings(
         ratio=case["ratio"], aggregation=case["aggregation"], constant=7,
@@ -122,7 +122,7 @@ def _policy(case: dict[str, Any], how: LossSettings, optim: OptimSettings, seed:
 def _gradients(policy: Policy, trees: list[Any]) -> dict[str, Any]:
     with policy._training():
         batches = policy._batches(list(policy._parts(trees, all_nodes)))
-        got: dict[str, Any] = {"": sum(policy._backward(batch, Told()) for batch in batches)}
+        got: dict[str, Any] = {"": sum(policy._backward(batch, StepMetrics()) for batch in batches)}
     return got | {n: p.grad for n, p in policy._named.items()}
 
 
@@ -152,16 +152,16 @@ def main() -> int:
     for n, case in enumerate(cases(args.quick)):
         for seed in range(args.seeds):
             done.append({**case, "seed": 1000 * seed + n, **compare(case, 1000 * seed + n)})
-            told = _worst(done[-1])
-            if told > TOLERANCE:
-                print(f"  {told:.1e}  {done[-1]}")
+            row = _worst(done[-1])
+            if row > TOLERANCE:
+                print(f"  {row:.1e}  {done[-1]}")
     figures = summary(done) | {"seconds": round(time.perf_counter() - began, 1)}
     for name, value in figures.items():
         print(f"{name:32} {value:.3g}" if isinstance(value, float) else f"{name:32} {value}")
     if args.json:
         machine = f"{platform.machine()}, {platform.system()}, torch {torch.__version__}"
-        told = {"command": " ".join(sys.argv), "machine": machine, "figures": figures}
-        args.json.write_text(json.dumps({**told, "cases": done}, indent=1))
+        row = {"command": " ".join(sys.argv), "machine": machine, "figures": figures}
+        args.json.write_text(json.dumps({**row, "cases": done}, indent=1))
     return int(figures["cases_above_1e-5"] > 0 or figures["cases_clipped"] == 0)
 
 

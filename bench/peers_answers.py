@@ -153,10 +153,10 @@ def verl_graders(folder: Path) -> dict[str, Callable[[str, str], bool]]:
     def grader(name: str) -> Callable[[str, str], bool]:
         def grade(gold: str, said: str) -> bool:
             with contextlib.redirect_stdout(io.StringIO()):
-                told = found[name].compute_score(said, gold)
-            if isinstance(told, dict):
-                return bool(told["acc"])
-            return bool(told[0] if isinstance(told, tuple) else told)
+                result = found[name].compute_score(said, gold)
+            if isinstance(result, dict):
+                return bool(result["acc"])
+            return bool(result[0] if isinstance(result, tuple) else result)
 
         return grade
 
@@ -206,12 +206,12 @@ async def gsm8k(path: Path) -> dict[str, Any]:
     scorer = make_scorer(RewardSettings(rule="numeric"))
     out: dict[str, Any] = {"solutions": 0, "agree": 0, "otherwise": []}
     for number, row in read_records(path):
-        for place, told in enumerate(row["solutions"]):
-            ours = await verdict(scorer, row["answer"], told["solution"])
+        for place, result in enumerate(row["solutions"]):
+            ours = await verdict(scorer, row["answer"], result["solution"])
             out["solutions"] += 1
-            out["agree"] += ours == told["is_correct"]
-            if ours != told["is_correct"]:
-                end = told["solution"].rpartition("\n")[2]
+            out["agree"] += ours == result["is_correct"]
+            if ours != result["is_correct"]:
+                end = result["solution"].rpartition("\n")[2]
                 out["otherwise"].append([f"line {number}, solution {place}", ours])
                 print(f"gsm8k {number}.{place}: gold {row['answer']}, {end!r}: ours {ours}")
     return out

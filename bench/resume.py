@@ -270,8 +270,8 @@ def needed(folder: Path) -> Paid:
 def calls_run(folder: Path) -> tuple[int, int]:
     """Tool calls that the tool itself saw (begun, ended), all parts of the run together."""
     path = folder.with_suffix(".calls")
-    told = Counter(path.read_text().split() if path.is_file() else ())
-    return told["begin"], told["end"]
+    result = Counter(path.read_text().split() if path.is_file() else ())
+    return result["begin"], result["end"]
 
 
 # --- the promises --------------------------------------------------------------------------------
@@ -378,15 +378,15 @@ def main() -> None:
             for mode in given.modes:
                 chosen = [(rows, 0.0) for rows in given.rows or ()]
                 at = chosen or moments(line, given.kills, rng)
-                told = trial(Path(scratch) / "whole", mode, seed, at)
-                trials.append({"mode": mode, "seed": seed, **told})
-                for what, good in told["good"].items():
+                result = trial(Path(scratch) / "whole", mode, seed, at)
+                trials.append({"mode": mode, "seed": seed, **result})
+                for what, good in result["good"].items():
                     print(f"{mode:6}{'yes' if good else 'NO':>3}  {what}", flush=True)
     if given.json:
         out = {"command": f"bench/resume.py {shlex.join(sys.argv[1:])}", **machine()}
         out["seconds of the run left alone"] = round(line[-1][0], 1)
         given.json.write_text(json.dumps({**out, "trials": trials}, indent=1) + "\n")
-    sys.exit(not all(all(told["good"].values()) for told in trials))
+    sys.exit(not all(all(results["good"].values()) for results in trials))
 
 
 def machine() -> dict[str, str]:

@@ -34,13 +34,13 @@ async def look(text: str) -> str:
 
 async def walk(task: Task, ep: Episode) -> str:
     """One call, then three asks and calls; right where the last result is the first."""
-    first = told = await ep.call("look", text=task.question)
+    first = result = await ep.call("look", text=task.question)
     messages: list[Message] = [user(task.question)]
     for _ in range(TURNS):
         reply = await ep.ask("walker", messages)
-        told = await ep.call("look", text=reply.text)
-        messages += [assistant(reply.text), user(told)]
-    return str(task.answer) if told == first else ""
+        result = await ep.call("look", text=reply.text)
+        messages += [assistant(reply.text), user(result)]
+    return str(task.answer) if result == first else ""
 
 
 def demonstration(task: Task) -> list[tuple[list[Message], str]]:

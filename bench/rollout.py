@@ -167,13 +167,13 @@ async def measure(world: World, engine: Engine, trees: int) -> dict[str, Any]:
 async def by_actors(world: World, trees: int) -> dict[str, Any]:
     """The same by two Ray actors, a vLLM in each."""
     sets = {"kind": "vllm", "dtype": "float32", "cache_gib": 1, "context": 1024}
-    told = world.recipe.model_dump()
-    told["engine"] = {"max_batch": told["engine"]["max_batch"], **sets}
-    told["workers"] |= {"kind": "ray", "growers": ACTORS}
-    told["model"] = {"name": str(world.folder)}
-    told["limits"] |= {"tool_seconds": 60.0}
+    data = world.recipe.model_dump()
+    data["engine"] = {"max_batch": data["engine"]["max_batch"], **sets}
+    data["workers"] |= {"kind": "ray", "growers": ACTORS}
+    data["model"] = {"name": str(world.folder)}
+    data["limits"] |= {"tool_seconds": 60.0}
     with patch.dict(os.environ, OMP_NUM_THREADS=str(max(1, torch.get_num_threads() // ACTORS))):
-        return await driven(world, Recipe.model_validate(told), trees)
+        return await driven(world, Recipe.model_validate(data), trees)
 
 
 async def driven(world: World, recipe: Recipe, trees: int) -> dict[str, Any]:
@@ -234,22 +234,24 @@ def main() -> None:
     print(f"{'arm':10}{'trees/min':>10}{'sampled/s':>11}{'computed':>10}{'unique':>9}{'ratio':>7}")
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in args.arms.split(",")}
     for _ in range(args.repeats):
-        for name, told in rows.items():
+        for name, result in rows.items():
             if name == "ray":
                 row = asyncio.run(by_actors(world, trees))
             else:
                 row = asyncio.run(measure(world, ARMS[name](world), trees))
-            told.append(row)
+            result.append(row)
             print(
                 f"{name:10}{row['trees_per_minute']:10.1f}{row['sampled_per_second']:11.0f}"
                 f"{row['computed']:10}{row['unique']:9}{row['computed_per_unique']:7.2f}",
                 flush=True,
             )
     if args.json:
-        told = {key: value for key, value in vars(args).items() if key != "json"}
+        result = {key: value for key, value in vars(args).items() if key != "json"}
         about = {"torch": torch.__version__, "threads": torch.get_num_threads()}
         about["machine"] = platform.machine()
-        args.json.write_text(json.dumps({"settings": told, **about, "arms": rows}, indent=1) + "\n")
+        args.json.write_text(
+            json.dumps({"settings": result, **about, "arms": rows}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from typing import Any
 
 from hornbeam.chat import assistant, user
 from hornbeam.effects import Speaker
-from hornbeam.engine.base import Sampling, Turnstile
+from hornbeam.engine.base import Barrier, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.grow import Grower
 from hornbeam.program import Episode, Limits
@@ -70,8 +70,8 @@ def tell(tree: Tree, state: State, episode: int, parent: int, rng: Random) -> No
     tokens = ids(list(text.encode()))
     node = Node(parent, "a", tokens=tokens, logprobs=floats([-1.0]) * len(tokens), text=text,
                 finish="stop", origin=Origin(episode))  # fmt: skip
-    state.told[episode] = tree.append(node)
-    tree.columns["value"][state.told[episode]] = 2 * worth(text) - 1
+    state.results[episode] = tree.append(node)
+    tree.columns["value"][state.results[episode]] = 2 * worth(text) - 1
 
 
 def ask_and_tell(sizes: list[int]) -> Times:
@@ -95,7 +95,7 @@ class Checksum:
     column = "value"
 
     def __init__(self) -> None:
-        self.turnstile = Turnstile()
+        self.barrier = Barrier()
 
     def most(self, tree: Tree, nodes: Any) -> int:
         """One token a node."""

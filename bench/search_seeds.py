@@ -40,7 +40,7 @@ def hornbeam(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "hornbeam.cli.main", *words], check=True)
 
 
-def one_seed(recipe: str, told: Recipe, folder: Path, sets: list[str]) -> Json:
+def one_seed(recipe: str, report: Recipe, folder: Path, sets: list[str]) -> Json:
     """All commands for one seed that were not finished yet; the search's result."""
     options = [word for item in sets for word in ("--set", item)]
     policy, labels = folder / "policy", folder / "labels"
@@ -48,14 +48,14 @@ def one_seed(recipe: str, told: Recipe, folder: Path, sets: list[str]) -> Json:
     if not (policy / "final" / "config.json").is_file():
         hornbeam("train", recipe, "--out", str(policy), *options)
     model = ["--model", str(policy / "final")]
-    fitted = by_model(told)
+    fitted = by_model(report)
     if fitted and not (labels / "trees.jsonl").is_file():
         hornbeam("label", recipe, *model, "--out", str(labels), *options)
     more: list[str] = []
     for columns in fitted:
         out = folder / columns[0]
         if not (out / "config.json").is_file():
-            outcome = all(told.guides[column].kind == "orm" for column in columns)
+            outcome = all(report.guides[column].kind == "orm" for column in columns)
             how = ["--set", "fit.objective=outcome"] if outcome else []
             trees = ["--trees", str(labels / "trees.jsonl")]
             hornbeam("fit", recipe, *model, *trees, "--out", str(out), *options, *how)
@@ -119,7 +119,7 @@ def points(results: list[Json]) -> list[Json]:
     for at, method in enumerate(results[0]["methods"]):
         for number, first in enumerate(method["points"]):
             rows = [r["methods"][at]["points"][number] for r in results]
-            apart = [row["accuracy"] - b["accuracy"] for row, b in zip(rows, base)]
+            differences = [row["accuracy"] - b["accuracy"] for row, b in zip(rows, base)]
             ours = [value for row in rows for value in row["right"]]
             theirs = [value for b in base for value in b["right"]]
             out.append(
@@ -132,16 +132,16 @@ def points(results: list[Json]) -> list[Json]:
                     **{kind: statistics.mean(row[kind] for row in rows) for kind in COSTS},
                     **{kind: statistics.mean(row[kind] for row in rows) for kind in SHARES},
                     "questions": len(ours),
-                    "difference": statistics.mean(apart),
+                    "difference": statistics.mean(differences),
                     "over_questions": stats.paired_bootstrap(ours, theirs),
-                    "over_seeds": stats.student(apart) if len(apart) > 1 else None,
+                    "over_seeds": stats.student(differences) if len(differences) > 1 else None,
                     "p": stats.mcnemar([v >= 1 for v in ours], [v >= 1 for v in theirs]),
                 }
             )
     return out
 
 
-def told(rows: list[Json], baseline: str) -> str:
+def report(rows: list[Json], baseline: str) -> str:
     """The points as a table."""
     lines = [
         f"{'method':18} {'':22} {'acc %':>6} {'by seed':>20} {'tokens':>7} {'policy':>7}"
@@ -180,7 +180,7 @@ def main() -> None:
         results.append(one_seed(args.recipe, recipe, args.out / str(seed), sets))
     rows = points(results)
     command = "python bench/search_seeds.py " + " ".join(sys.argv[1:])
-    print(told(rows, results[0]["baseline"]))
+    print(report(rows, results[0]["baseline"]))
     if args.page:
         write_search(whole(results, rows, command), args.page)
     if args.json:

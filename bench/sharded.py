@@ -39,7 +39,7 @@ def gradients(out: Path) -> list[dict[str, Any]]:
     codes = ranks_world.spawn(2, "train", out, out / "two", patience=3600)
     if codes[0]:
         raise SystemExit(f"rank 0 ended with exit code {codes[0]}")
-    told = []
+    result = []
     for case in ranks_world.CASES:
         (out / "one" / case).mkdir(parents=True)
         p = ranks_world.policy(case)
@@ -48,25 +48,25 @@ def gradients(out: Path) -> list[dict[str, Any]]:
         first, last = (
             [ranks_world.read(out / n / case / step) for n in ("one", "two")] for step in "13"
         )
-        told.append(
+        result.append(
             {
                 "case": case,
-                "gradient": apart(first[1].gradient, first[0].gradient, 0),
-                "weights": apart(last[1].weights, last[0].weights, start),
+                "gradient": distance(first[1].gradient, first[0].gradient, 0),
+                "weights": distance(last[1].weights, last[0].weights, start),
             }
         )
-    return told
+    return result
 
 
-def apart(two: torch.Tensor, one: torch.Tensor, start: torch.Tensor | int) -> float:
+def distance(two: torch.Tensor, one: torch.Tensor, start: torch.Tensor | int) -> float:
     return float((two - one).norm() / (one - start).norm())
 
 
 def balances(seed: int) -> list[dict[str, Any]]:
     """What every rank runs of random trees."""
-    told = []
+    result = []
     for tasks in FORESTS:
-        trees = worlds.forest(seed, tasks=tasks, each=4)
+        trees = worlds.random_trees(seed, tasks=tasks, each=4)
         credit(trees, "grpo")
         rows = collect(trees)
         for ranks in (2, 4, 8):
@@ -74,7 +74,7 @@ def balances(seed: int) -> list[dict[str, Any]]:
             tokens = [sum(size for size, _ in own) for own in given]
             rounds = range(max(map(len, given)))
             time = sum(max(own[n][0] for own in given if n < len(own)) for n in rounds)
-            told.append(
+            result.append(
                 {
                     "seed": seed,
                     "trees": len(trees),
@@ -87,7 +87,7 @@ def balances(seed: int) -> list[dict[str, Any]]:
                     "time_over_even_share": time * ranks / unique(rows),
                 }
             )
-    return told
+    return result
 
 
 def main() -> None:

@@ -240,8 +240,8 @@ def measure(loads: list[int], repeats: int, quick: bool) -> list[dict[str, Any]]
                     clocks["seconds"][v].append(time.perf_counter() - began)
                     clocks["cpu_seconds"][v].append(time.process_time() - busy)
             first = [norms[0] for norms in clocks["norms"].values()]
-            apart = (max(first) - min(first)) / max(first)
-            assert apart < 1e-3, f"the three steps differ: gradient norms {first}"
+            difference = (max(first) - min(first)) / max(first)
+            assert difference < 1e-3, f"the three steps differ: gradient norms {first}"
             out.append({**shape(trees[sharing]), **clocks})
             print(f"sharing {sharing}: timed", file=sys.stderr)
     for row, sharing in zip(out, loads):
@@ -307,8 +307,8 @@ def main() -> None:
     table(rows)
     if args.json:
         machine = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
-        told = {"command": " ".join(sys.argv), "machine": machine, "loads": rows}
-        args.json.write_text(json.dumps(told, indent=1))
+        row = {"command": " ".join(sys.argv), "machine": machine, "loads": rows}
+        args.json.write_text(json.dumps(row, indent=1))
 
 
 if __name__ == "__main__":

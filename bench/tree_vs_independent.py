@@ -92,8 +92,8 @@ class Side:
         chosen = [task_at(tasks, run.seed, number * run.tasks + n) for n in range(run.tasks)]
         trees = await self.grow(self.grower, "train", number, chosen)
         credit(trees, self.plan.credit)
-        told = self.policy.step(trees)
-        self.spent.enter([Entry("", -1, -1, "tokens_unique", told["tokens_unique"])])
+        metrics = self.policy.step(trees)
+        self.spent.enter([Entry("", -1, -1, "tokens_unique", metrics["tokens_unique"])])
 
     async def accuracy(self) -> float:
         """Greedy accuracy on the held-out tasks."""
@@ -173,15 +173,15 @@ def compare(seed: int, budget: int) -> dict[str, Any]:
 
 def paired(rows: Sequence[dict[str, Any]], figure: str) -> dict[str, float]:
     """Mean of tree - independent with its 95 % interval, and on how many seeds tree is ahead."""
-    apart = [row["tree"][figure] - row["independent"][figure] for row in rows]
-    low, high = stats.student(apart)
+    differences = [row["tree"][figure] - row["independent"][figure] for row in rows]
+    low, high = stats.student(differences)
     return {
-        "mean_difference": statistics.mean(apart),
+        "mean_difference": statistics.mean(differences),
         "low": low,
         "high": high,
-        "seeds_tree_ahead": sum(value > 0 for value in apart),
-        "seeds_equal": sum(value == 0 for value in apart),
-        "seeds": len(apart),
+        "seeds_tree_ahead": sum(value > 0 for value in differences),
+        "seeds_equal": sum(value == 0 for value in differences),
+        "seeds": len(differences),
     }
 
 
@@ -240,7 +240,7 @@ def settings() -> dict[str, Any]:
     return out
 
 
-def told(result: dict[str, Any]) -> str:
+def report(result: dict[str, Any]) -> str:
     """The table and the verdicts."""
     lines = [
         f"{'seed':>4} {'arm':12} {'tokens':>8} {'steps':>5} {'final':>7} {'mean':>7} {'cpu s':>6}"
@@ -305,7 +305,7 @@ def main() -> None:
     command = "python bench/tree_vs_independent.py --seeds " + " ".join(map(str, seeds))
     command += " --quick" if args.quick else ""
     result = run(seeds, BUDGET // 6 if args.quick else BUDGET, args.jobs, command)
-    print(told(result))
+    print(report(result))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
         args.json.with_suffix(".svg").write_text(draw(result))

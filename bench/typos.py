@@ -142,14 +142,14 @@ def words(recipe, changes):
 
 def cpu(command, folder):
     """(CPU seconds, exit code, last line of stderr) of a process."""
-    with tempfile.TemporaryFile("w+") as told:
+    with tempfile.TemporaryFile("w+") as result:
         there = {k: v for k, v in os.environ.items() if k != "HORNBEAM_DATA"}
         out = subprocess.DEVNULL
-        process = subprocess.Popen(command, cwd=folder, env=there, stdout=out, stderr=told)
+        process = subprocess.Popen(command, cwd=folder, env=there, stdout=out, stderr=result)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        told.seek(0)
-        lines = told.read().strip().splitlines()
+        result.seek(0)
+        lines = result.read().strip().splitlines()
     return used.ru_utime + used.ru_stime, process.returncode, lines[-1] if lines else ""
 
 
@@ -177,8 +177,8 @@ def table(rows):
     lines = ["| section | wrong | CPU s | the line |", "|---|---|---|---|"]
     for row in rows:
         line = row["line"].replace("|", "\\|").replace("<", "&lt;")
-        told = line if len(line) <= 90 else f"{line[:87]}..."
-        lines.append(f"| {row['section']} | {row['wrong']} | {row['cpu_seconds']:.2f} | {told} |")
+        result = line if len(line) <= 90 else f"{line[:87]}..."
+        lines.append(f"| {row['section']} | {row['wrong']} | {row['cpu_seconds']:.2f} | {result} |")
     return "\n".join(lines)
 
 
@@ -192,8 +192,8 @@ def main():
     worst = max(row["cpu_seconds"] for row in rows)
     print(f"{len(rows)} typos, at most {worst:.2f} CPU seconds before the line (target: under 1)")
     if args.json:
-        told = {"most": worst, "repeats": args.repeats, "rows": rows}
-        args.json.write_text(json.dumps(told, indent=1) + "\n")
+        result = {"most": worst, "repeats": args.repeats, "rows": rows}
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
     if args.docs:
         before, _, rest = args.docs.read_text("utf-8").partition(BEGIN)
         after = rest.partition(END)[2]

@@ -164,8 +164,8 @@ def main() -> None:
     if args.json:
         about = {"torch": torch.__version__, "threads": torch.get_num_threads()}
         about["machine"] = platform.machine()
-        told = {key: value for key, value in vars(args).items() if key != "json"}
-        args.json.write_text(json.dumps({"settings": told, **about, **out}, indent=1) + "\n")
+        result = {key: value for key, value in vars(args).items() if key != "json"}
+        args.json.write_text(json.dumps({"settings": result, **about, **out}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

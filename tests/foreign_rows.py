@@ -81,7 +81,7 @@ def verifiers_result(number, example=0, reward=1.0, **more):
 def verifiers_episode(number, task=0, said=6, branch=False):
     """A line of traces.jsonl as verifiers 0.4.0 writes it, with the ids that each node adds."""
     data = {"idx": task, "prompt": f"{task} + 1?", "skills": [], "answer": str(task + 1)}
-    told = {"type": "Sums", "data": data, "hash": f"h{task}"}
+    row = {"type": "Sums", "data": data, "hash": f"h{task}"}
     one = {"id": f"x{number}", "type": "function", "name": "add", "arguments": '{"a": 1}'}
     nodes = [
         {"message": SYSTEM, "sampled": False, "token_ids": [1, 2], "mask": [False, False]},
@@ -114,7 +114,7 @@ def verifiers_episode(number, task=0, said=6, branch=False):
     trace = {
         "version": 1,
         "id": f"t{number}",
-        "task": told,
+        "task": row,
         "agent": {"config": {"timeout": {}}, "name": "agent", "trainable": True},
         "tools": [{"type": "function", "name": "add", "description": "", "parameters": {}}],
         "nodes": nodes,
@@ -129,7 +129,7 @@ def verifiers_episode(number, task=0, said=6, branch=False):
     return {
         "id": f"e{number}",
         "env": {"id": "sums"},
-        "task": told,
+        "task": row,
         "ok": True,
         "errors": [],
         "traces": [trace],
@@ -176,8 +176,8 @@ def inspect_sample(name="a", epoch=1, value="C", said="It is 4.", **more):
 
 def inspect_log(samples):
     """A whole log as JSON data."""
-    told = {"task": "sums", "task_id": "T1", "model": "mock/model", "dataset": {"samples": 2}}
-    return {"version": 2, "status": "success", "eval": told, "plan": {}, "samples": samples}
+    row = {"task": "sums", "task_id": "T1", "model": "mock/model", "dataset": {"samples": 2}}
+    return {"version": 2, "status": "success", "eval": row, "plan": {}, "samples": samples}
 
 
 def eval_file(path, log, zstandard=True):
@@ -186,7 +186,7 @@ def eval_file(path, log, zstandard=True):
         "header.json": {k: v for k, v in log.items() if k != "samples"},
         **{f"samples/{s['id']}_epoch_{s['epoch']}.json": s for s in log["samples"]},
     }
-    raw = {name: json.dumps(told).encode() for name, told in members.items()}
+    raw = {name: json.dumps(results).encode() for name, results in members.items()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED if zstandard else 8) as archive:
         for name, text in raw.items():
             packed = pyarrow.Codec("zstd").compress(text, asbytes=True) if zstandard else text
@@ -261,7 +261,7 @@ def events(number, reward):
     first, second = call(2, number), answer(f"It is 4 ({number}).")
     asks = [SYSTEM, asked()]
     later = [*asks, first, result("4", number)]
-    told = [
+    results = [
         (asks, first, [1, 2], [3, 4], [-0.5, -0.25]),
         (later, second, [1, 2, 3, 4, 5], [6], [-0.125]),
     ]
@@ -285,7 +285,7 @@ def events(number, reward):
                 "status": "ok",
             },
         }
-        for messages, said, prompt, ids, logprobs in told
+        for messages, said, prompt, ids, logprobs in results
     ]
     rows.append({"event_type": "reward", "data": {"value": reward, "source": "agent"}})
     named = {"rollout_id": f"ro-{number}", "attempt_id": "0"}

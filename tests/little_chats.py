@@ -159,9 +159,9 @@ def saved(folder, tokenizer, ends=None, config=None):
     from transformers import AutoTokenizer
 
     tokenizer.save_pretrained(folder)
-    for name, told in (("generation_config.json", ends), ("config.json", config)):
-        if told is not None:
-            numbers = tokenizer.convert_tokens_to_ids(told)
+    for name, result in (("generation_config.json", ends), ("config.json", config)):
+        if result is not None:
+            numbers = tokenizer.convert_tokens_to_ids(result)
             (folder / name).write_text(json.dumps({"eos_token_id": numbers, "model_type": "llama"}))
     return AutoTokenizer.from_pretrained(folder)
 

@@ -131,10 +131,10 @@ class LittleServer:
             await asyncio.gather(work, gone, return_exceptions=True)
         if not status:
             return False
-        told = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
-        lines = [f"HTTP/1.1 {status} OK", f"content-length: {len(told)}"]
+        result = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+        lines = [f"HTTP/1.1 {status} OK", f"content-length: {len(result)}"]
         lines += ["content-type: application/json", *(f"{k}: {v}" for k, v in more.items())]
-        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + told)
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + result)
         await writer.drain()
         return True
 
@@ -174,19 +174,19 @@ class LittleServer:
         how, chat = self.manners, self.engine.chat
         self.seen.append(body)
         if odd := [name for name in how.refuses if name in body]:
-            told = f"Unsupported parameter: '{odd[0]}' is not supported with this model."
-            told += " Use 'max_completion_tokens' instead." * (odd[0] == "max_tokens")
-            error = {"message": told if how.names_refused else "Bad request", "param": None}
+            text = f"Unsupported parameter: '{odd[0]}' is not supported with this model."
+            text += " Use 'max_completion_tokens' instead." * (odd[0] == "max_tokens")
+            error = {"message": text if how.names_refused else "Bad request", "param": None}
             return 400, {}, {"error": {**error, "type": "invalid_request_error"}}
         most = body.get("max_tokens", body.get("max_completion_tokens"))
         seed = body.get("seed", len(self.seen)) if how.seeded else len(self.seen)
         sampling = Sampling(most, body.get("temperature", 1.0), body.get("top_p", 1.0))
         prompt = chat.render(body["messages"])
         if how.window and len(prompt) + most > how.window:
-            told = f"This model's maximum context length is {how.window} tokens. However, you"
-            told += f" requested {len(prompt) + most} tokens ({len(prompt)} in the messages,"
-            told += f" {most} in the completion)."
-            return 400, {}, {"error": {"message": told, "code": "context_length_exceeded"}}
+            text = f"This model's maximum context length is {how.window} tokens. However, you"
+            text += f" requested {len(prompt) + most} tokens ({len(prompt)} in the messages,"
+            text += f" {most} in the completion)."
+            return 400, {}, {"error": {"message": text, "code": "context_length_exceeded"}}
         done = await self.engine.generate(Request(prompt, sampling, seed))
         message = {"role": "assistant", "content": done.text, "refusal": None}
         choice = {"index": 0, "message": message, "finish_reason": done.finish, "logprobs": None}
@@ -218,7 +218,7 @@ class LittleServer:
     async def _update(self, path, body):
         """The end points of vLLM for trainers."""
         path, _, query = path.partition("?")
-        self.told.append(path)
+        self.seen.append(path)
         if path == "weight_info":
             return 200, {}, {"weight_version": self.label}
         if path == "is_paused":
@@ -253,8 +253,8 @@ class LittleServer:
 
         with torch.no_grad():
             rows = self.model(input_ids=torch.tensor([tokens])).logits[0].float().log_softmax(-1)
-        told = [{str(t): {"logprob": rows[n, t].item()}} for n, t in enumerate(tokens[1:])]
-        return [None, *told]
+        text = [{str(t): {"logprob": rows[n, t].item()}} for n, t in enumerate(tokens[1:])]
+        return [None, *text]
 
     def _there(self, tokens):
         return [token + self.manners.shift for token in tokens]
@@ -311,8 +311,8 @@ class LittleServer:
             found = self._of_scale(prompt, tokens, sampling)
         if how.llama:
             return {"content": [{"id": t, "logprob": p} for t, p in zip(tokens, found)]}
-        told = [f"token_id:{t}" if how.old_ids else f"<{t}>" for t in tokens]
-        return {"tokens": told, "token_logprobs": found, "top_logprobs": None}
+        result = [f"token_id:{t}" if how.old_ids else f"<{t}>" for t in tokens]
+        return {"tokens": result, "token_logprobs": found, "top_logprobs": None}
 
     def _of_scale(self, prompt, tokens, sampling):
         import torch

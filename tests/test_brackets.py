@@ -7,7 +7,7 @@ import pytest
 from hornbeam.brackets import goes_on, inside
 from hornbeam.chat import ByteChat, user
 from hornbeam.effects import Speaker
-from hornbeam.engine.base import Completion, Sampling, Turnstile
+from hornbeam.engine.base import Barrier, Completion, Sampling
 from hornbeam.engine.scripted import stop_at
 from hornbeam.grow import Grower
 from hornbeam.ledger import Ledger
@@ -86,7 +86,7 @@ class Reciter:
     """Goes on with a text from wherever a prompt stops, to the first stop string, as servers do."""
 
     def __init__(self, text):
-        self.chat, self.version, self.turnstile = ByteChat(), 0, Turnstile()
+        self.chat, self.version, self.barrier = ByteChat(), 0, Barrier()
         self.text, self.prompts = text, []
 
     async def generate(self, request):

@@ -61,10 +61,10 @@ def test_a_full_disk_leaves_the_last_good_one(tmp_path: Path, error: Exception) 
     with pytest.raises(StoreError, match=r"failed: .*; there is none yet"):
         kept.write(3, fails(error), {})
     kept.write(4, weights("good"), {"a": 1})
-    with pytest.raises(StoreError) as told:
+    with pytest.raises(StoreError) as result:
         kept.write(5, fails(error), {})
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-    assert str(told.value) == (
+    assert str(result.value) == (
         f"checkpoint of step 5 in {tmp_path} failed: {reason}; the last good one (step 4) stays"
     )
     assert names(tmp_path) == ["step-000004"]

@@ -63,8 +63,8 @@ def test_delegations_are_credited_by_scope(tmp_path: Path) -> None:
         one, two = (json.loads(text)["columns"] for text in done.stdout.splitlines())
         assert one["advantage"] == [None, 1.0, -1.0] and two["advantage"] == [None, -1.0, 1.0]
         assert one["mass"] == two["mass"] == [None, 2.0, None]
-    told = run("m_grpo", file, "--set", "d=0")
-    assert told.exit_code == 2 and "d = 0" in told.stderr
+    result = run("m_grpo", file, "--set", "d=0")
+    assert result.exit_code == 2 and "d = 0" in result.stderr
 
 
 def test_stdin_and_out_say_the_same(file: Path, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ UNSCORED = '{"task": {"id": 1}, "nodes": [{"parent": -1}, {"parent": 0}]}\n'
 
 
 @pytest.mark.parametrize(
-    "arguments, content, told",
+    "arguments, content, text",
     [
         (["gpro"], ONE, "unknown credit method 'gpro': did you mean 'grpo'?"),
         (["grpo", "--set", "sdt=sample"], ONE, "no setting 'sdt': did you mean 'std'?"),
@@ -135,7 +135,7 @@ UNSCORED = '{"task": {"id": 1}, "nodes": [{"parent": -1}, {"parent": 0}]}\n'
     ],
 )
 def test_wrong_input_is_one_line_and_writes_nothing(
-    arguments: list[str], content: str, told: str, tmp_path: Path
+    arguments: list[str], content: str, text: str, tmp_path: Path
 ) -> None:
     file, out = tmp_path / "trees.jsonl", tmp_path / "out.jsonl"
     file.write_text(content)
@@ -143,7 +143,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(
     done = run(arguments[0], file, *arguments[1:], "--out", out)
     assert done.exit_code == 2 and done.stdout == ""
     assert done.stderr.startswith("hornbeam: ") and done.stderr.count("\n") == 1
-    assert told in done.stderr
+    assert text in done.stderr
     assert out.read_text() == "as it was\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.jsonl", "trees.jsonl"]
 

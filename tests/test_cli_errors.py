@@ -29,7 +29,7 @@ Place = tuple[str | int, ...]
 
 
 @pytest.fixture
-def told(tmp_path, monkeypatch, capsys):
+def report(tmp_path, monkeypatch, capsys):
     """The line on stderr of a command that is refused."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "adir").mkdir()
@@ -134,8 +134,10 @@ def test_a_lead_in_that_comes_twice_is_seen(line: str) -> None:
         ),
     ],
 )
-def test_wrong_words_are_told_in_one_line(told: Any, words: str, line: str, tmp_path: Path) -> None:
-    assert told(words) == line.format(here=tmp_path)
+def test_wrong_words_are_told_in_one_line(
+    report: Any, words: str, line: str, tmp_path: Path
+) -> None:
+    assert report(words) == line.format(here=tmp_path)
 
 
 # --- every key of the recipes that ship ----------------------------------------------------------
@@ -225,7 +227,7 @@ def test_a_place_that_a_message_begins_with_is_said_once() -> None:
 def test_a_wrong_value_of_what_a_section_names_is_told_in_our_words() -> None:
     from hornbeam.search import strategy
 
-    with pytest.raises(HornbeamError) as told:
+    with pytest.raises(HornbeamError) as result:
         strategy("mcts", simulations="many")
-    assert str(told.value) == "strategy 'mcts': simulations = 'many': expected a whole number"
+    assert str(result.value) == "strategy 'mcts': simulations = 'many': expected a whole number"
     assert "simulations" in Mcts.model_fields

@@ -27,19 +27,19 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_a_stage_is_exported(run: Path) -> None:
-    told = CliRunner().invoke(app, ["export", str(run), "--stage", "eval"])
-    assert told.exit_code == 0 and told.output == f"1 trees: {run / 'trees.jsonl'}\n"
+    text = CliRunner().invoke(app, ["export", str(run), "--stage", "eval"])
+    assert text.exit_code == 0 and text.output == f"1 trees: {run / 'trees.jsonl'}\n"
     assert len(list(read_trees(run / "trees.jsonl"))) == 1
     assert CliRunner().invoke(app, ["export", str(run)]).output.startswith("2 trees")
 
 
 def test_an_unknown_stage_and_a_run_without_trees_write_nothing(run: Path, tmp_path: Path) -> None:
-    told = CliRunner().invoke(app, ["export", str(run), "--stage", "evl"])
-    assert isinstance(told.exception, DataError)
-    assert str(told.exception) == "--stage evl: no trees of that stage: did you mean 'eval'?"
-    told = CliRunner().invoke(app, ["export", str(run), "--stage", "label"])
-    assert str(told.exception).endswith("no trees of that stage: known: eval, train")
+    text = CliRunner().invoke(app, ["export", str(run), "--stage", "evl"])
+    assert isinstance(text.exception, DataError)
+    assert str(text.exception) == "--stage evl: no trees of that stage: did you mean 'eval'?"
+    text = CliRunner().invoke(app, ["export", str(run), "--stage", "label"])
+    assert str(text.exception).endswith("no trees of that stage: known: eval, train")
     Store(tmp_path / "bare").close()
-    told = CliRunner().invoke(app, ["export", str(tmp_path / "bare")])
-    assert isinstance(told.exception, DataError) and "holds no tree yet" in str(told.exception)
+    text = CliRunner().invoke(app, ["export", str(tmp_path / "bare")])
+    assert isinstance(text.exception, DataError) and "holds no tree yet" in str(text.exception)
     assert not (run / "trees.jsonl").exists() and not (tmp_path / "bare/trees.jsonl").exists()

@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from hornbeam.cli.main import app
-from hornbeam.cli.search import told_recipe
+from hornbeam.cli.search import recipe_from_options
 
 # What is left out means nothing is asked for; of every other option that has no default in the
 # code, show_default says what happens without it.
@@ -82,8 +82,8 @@ def default_of(words: str, param: Any) -> str | None:
         return None
     if param.default is None:
         name = name_of(param)
-        told = {name, f"{words} {name}"} & NOTHING
-        assert told, f"hornbeam {words} {name}: say by show_default what holds without it"
+        result = {name, f"{words} {name}"} & NOTHING
+        assert result, f"hornbeam {words} {name}: say by show_default what holds without it"
         return None
     if flag:
         return (param.opts if param.default else param.secondary_opts)[0].removeprefix("--")
@@ -105,8 +105,8 @@ def test_every_default_is_shown_once(words: str, width: int) -> None:
         if default is None:
             assert "default" not in part
         else:
-            told = bare(f"[default: {default}")
-            assert part.count(told) == part.count("default") == 1
+            result = bare(f"[default: {default}")
+            assert part.count(result) == part.count("default") == 1
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -123,7 +123,7 @@ def test_the_list_of_commands_says_all_that_each_is_for() -> None:
 
 @pytest.mark.parametrize("command", ["search", "label", "chunks"])
 def test_the_run_folder_is_the_one_that_help_says(command: str) -> None:
-    _, _, folder = told_recipe("tiny", None, None, None, command)
+    _, _, folder = recipe_from_options("tiny", None, None, None, command)
     option = "--run" if command == "chunks" else "--out"
     (param,) = (p for p in COMMANDS[command].params if option in p.opts)
     assert param.show_default.partition(";")[0] == str(folder).replace("tiny", "NAME")

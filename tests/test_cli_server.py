@@ -36,14 +36,14 @@ def test_a_server_is_asked_in_both_ways(kind, model, capsys, monkeypatch):
     monkeypatch.setenv("DOOR_KEY", "s3cret")
     with LittleServer(judge_engine(model), manners=Manners(key="s3cret", **manners)) as server:
         how = ("--server", server.url, "--key-env", "DOOR_KEY", "--tokenizer", model)
-        code, told, err = doctor(capsys, monkeypatch, *how, "--json")
+        code, result, err = doctor(capsys, monkeypatch, *how, "--json")
         assert code == 0, err
-        found = {row["name"]: row for row in json.loads(told)}
+        found = {row["name"]: row for row in json.loads(result)}
         assert (found['kind = "chat"']["state"] == "ok") == chats
         assert (found['kind = "http"']["state"] == "ok") == completes
-        assert "s3cret" not in told
-        code, told, err = doctor(capsys, monkeypatch, "--server", server.url)
-        assert code == 1 and "key_env" in told  # nobody is asked without a key
+        assert "s3cret" not in result
+        code, result, err = doctor(capsys, monkeypatch, "--server", server.url)
+        assert code == 1 and "key_env" in result  # nobody is asked without a key
 
 
 def test_an_address_that_cannot_be_is_one_line(capsys, monkeypatch):

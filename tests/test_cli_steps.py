@@ -48,9 +48,9 @@ def test_rows_that_end_early_are_told(tmp_path):
     ]
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
-    told = run(path, "--from", "prm800k", "--out", tmp_path / "trees.jsonl")
-    assert "1 trees" in told and "; 1 row ended early, at a step that is empty" in told
-    assert "; 1 row without a step, left out" in told
+    result = run(path, "--from", "prm800k", "--out", tmp_path / "trees.jsonl")
+    assert "1 trees" in result and "; 1 row ended early, at a step that is empty" in result
+    assert "; 1 row without a step, left out" in result
 
 
 def test_it_says_what_it_wants(labelled, tmp_path):

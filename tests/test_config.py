@@ -67,7 +67,7 @@ class Recipe(Settings):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "result"),
     [
         ("grow.trunk = 1", "[grow] needs key 'kind'"),
         (
@@ -119,10 +119,10 @@ class Recipe(Settings):
         ("title = 'unknown'", "unknown title 'unknown'"),
     ],
 )
-def test_each_mistake_is_one_line(text: str, told: str) -> None:
+def test_each_mistake_is_one_line(text: str, result: str) -> None:
     with pytest.raises(RecipeError) as error:
         parse(Recipe, tomllib.loads(text), "recipe.toml")
-    assert str(error.value) == f"recipe.toml: {told}"
+    assert str(error.value) == f"recipe.toml: {result}"
 
 
 def test_a_recipe_is_read(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_changes_from_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "text"),
     [
         ("grow.trunks", "--set grow.trunks: write it as key=value"),
         ("=4", "--set =4: write it as key=value"),
@@ -189,10 +189,10 @@ def test_changes_from_the_command_line() -> None:
         ("tasks.first=1", "--set tasks.first=1: list 'tasks' has no entry 'first': 0 to 1"),
     ],
 )
-def test_changes_that_cannot_be_made(change: str, told: str) -> None:
+def test_changes_that_cannot_be_made(change: str, text: str) -> None:
     with pytest.raises(RecipeError) as error:
         override({"title": "t", "tasks": [{}, {}]}, [change])
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(text)
 
 
 def test_a_resolved_recipe_is_shown() -> None:

@@ -257,8 +257,8 @@ def test_wrong_arguments_get_one_line(name, number):
     with pytest.raises(hb.HornbeamError, match=says) as caught:
         use()
     assert type(caught.value) is family
-    told = str(caught.value)
-    assert "\n" not in told and len(told) < 300
+    text = str(caught.value)
+    assert "\n" not in text and len(text) < 300
 
 
 def test_nothing_is_written_where_a_tree_is_not_one(tmp_path):
@@ -301,9 +301,9 @@ def test_a_program_that_asks_for_something_else_is_told_so(act, says):
     async def wrong(task, ep):
         return await act(ep)
 
-    with pytest.warns(UserWarning, match="all 2 episodes failed; the first: ") as told:
+    with pytest.warns(UserWarning, match="all 2 episodes failed; the first: ") as result:
         (grown,) = grow(wrong, tools={"calculate": hb.calculate})
-    assert len(told) == 1 and re.search(says, str(told[0].message))
+    assert len(result) == 1 and re.search(says, str(result[0].message))
     assert all(re.search(says, grown.nodes[leaf].error) for leaf in grown.leaves())
 
 
@@ -391,8 +391,8 @@ def shown():
 
 @pytest.mark.parametrize("name", shown())
 def test_everything_shows_itself_in_a_line(name):
-    told = repr(shown()[name])
-    assert "\n" not in told and len(told) <= 270 and name.partition(" ")[0] in told
+    result = repr(shown()[name])
+    assert "\n" not in result and len(result) <= 270 and name.partition(" ")[0] in result
 
 
 def test_what_a_repr_tells():

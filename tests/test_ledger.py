@@ -41,9 +41,9 @@ def test_sums_by_hand() -> None:
 def test_budget_of_tokens_counts_what_is_in_flight() -> None:
     ledger = Ledger(Budget(tokens=100), clock=Clock())
     first, second = ledger.reserve(tokens=60), ledger.reserve(tokens=40)
-    with pytest.raises(BudgetSpent) as told:
+    with pytest.raises(BudgetSpent) as result:
         ledger.reserve(tokens=1)
-    assert str(told.value) == (
+    assert str(result.value) == (
         "budget.tokens: 0 of 100 tokens are spent, 100 held by calls in flight;"
         " the next call may need 1"
     )

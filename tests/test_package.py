@@ -27,13 +27,13 @@ def test_the_version_is_the_project_s():
 
 
 def test_python_dash_m_is_the_command():
-    told = [
+    result = [
         subprocess.run([sys.executable, "-m", "hornbeam", *words], capture_output=True, text=True)
         for words in (["--version"], ["--help"], ["credit", "no_such_method", "no-such-file"])
     ]
-    assert told[0].stdout == f"hornbeam {PROJECT['version']}\n"
-    assert "Usage: python -m hornbeam" in told[1].stdout
-    assert told[2].returncode == 2 and len(told[2].stderr.splitlines()) == 1
+    assert result[0].stdout == f"hornbeam {PROJECT['version']}\n"
+    assert "Usage: python -m hornbeam" in result[1].stdout
+    assert result[2].returncode == 2 and len(result[2].stderr.splitlines()) == 1
 
 
 def test_hints_name_what_works_from_a_clone():
@@ -61,19 +61,19 @@ def built(tmp_path_factory):
     (wheel,), (source,) = (list((place / "dist").glob(kind)) for kind in ("*.whl", "*.tar.gz"))
     with zipfile.ZipFile(wheel) as held:
         names = held.namelist()
-        told = held.read(next(n for n in names if n.endswith("/METADATA"))).decode()
+        data = held.read(next(n for n in names if n.endswith("/METADATA"))).decode()
     with tarfile.open(source) as held:
-        return set(names), told, {name.partition("/")[2] for name in held.getnames()}
+        return set(names), data, {name.partition("/")[2] for name in held.getnames()}
 
 
 def test_the_wheel_has_all_that_runs_and_its_licence(built):
-    names, told, _ = built
+    names, result, _ = built
     code = {p.relative_to(ROOT / "src").as_posix() for p in (ROOT / "src").rglob("*.py")}
     recipes = {f"hornbeam/recipes/{p.name}" for p in (ROOT / "recipes").glob("*.toml")}
     assert code <= names and recipes and recipes <= names and "hornbeam/py.typed" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert {"hornbeam/view/page.html", "hornbeam/view/page.css"} <= names
-    head, _, page = told.partition("\n\n")
+    head, _, page = result.partition("\n\n")
     assert "License-Expression: Apache-2.0" in head and "License-File: LICENSE" in head
     assert "pip install -c constraints.txt -e ." in page
     assert not LINK.findall(page), "links of the repository lead nowhere from a wheel"

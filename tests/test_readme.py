@@ -17,10 +17,10 @@ def test_the_code_prints_what_stands_below_it():
     text = README.read_text(encoding="utf-8")
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     shown = re.search(r"```text\n(.*?)```", text, re.DOTALL)[1]
-    told = io.StringIO()
-    with contextlib.redirect_stdout(told):
+    result = io.StringIO()
+    with contextlib.redirect_stdout(result):
         exec(compile(code, "README.md", "exec"), {})
-    assert told.getvalue().strip() == shown.strip()
+    assert result.getvalue().strip() == shown.strip()
 
 
 def test_links_lead_somewhere():

@@ -8,17 +8,17 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 
-from hornbeam.desk import Ask, Desk
+from hornbeam.desk import RequestKey, RequestQueue
 from hornbeam.errors import StoreError
 from hornbeam.ledger import Entry
-from hornbeam.members import Seat, seats
-from hornbeam.shared import MEMBERS, Away, SharedStore, connect
+from hornbeam.members import Lease, leases
+from hornbeam.shared import LEASES, DatabaseUnreachable, SharedStore, connect
 from hornbeam.store import Store, TreeKey
 from hornbeam.tree import Tree
 
 LEASE = 2.0
 KEYS = [TreeKey("train", 0, number) for number in range(4)]
-ASK = Ask("train", 0, 0, 2, 1, 0)
+ASK = RequestKey("train", 0, 0, 2, 1, 0)
 DATA = {"prompt": [1, 2], "seed": 2**62}
 
 
@@ -38,22 +38,22 @@ def trainer(place):
     def make(policy, lease=LEASE):
         lines = []
         store = SharedStore(place, lines.append)
-        seat = Seat(store, policy, lease, lines.append)
-        made.append((store, seat))
-        seat.take()
-        return store, Desk(store, policy), seat, lines
+        policy_lease = Lease(store, policy, lease, lines.append)
+        made.append((store, policy_lease))
+        policy_lease.take()
+        return store, RequestQueue(store, policy), policy_lease, lines
 
     yield make
-    for store, seat in made:
-        seat.give_back()
+    for store, policy_lease in made:
+        policy_lease.give_back()
         store.session = store.session._replace(number=0)  # those given up may close too
         store.close()
 
 
-def hang(seat):
+def hang(policy_lease):
     """A process that is silent from now on: its heart stops, its seat is not given back."""
-    seat._stop.set()
-    seat._thread.join()
+    policy_lease._stop.set()
+    policy_lease._thread.join()
 
 
 def wait(what, seconds=20.0):
@@ -64,7 +64,7 @@ def wait(what, seconds=20.0):
 
 
 def owner(store, policy):
-    return {row.policy: row.owner for row in seats(store)}[policy]
+    return {row.policy: row.owner for row in leases(store)}[policy]
 
 
 # --- seats ---------------------------------------------------------------------------------------
@@ -81,16 +81,16 @@ def test_a_policy_has_one_trainer(trainer):
 
 
 def test_a_seat_given_back_is_free_at_once(trainer):
-    _, _, seat, _ = trainer("main", 60.0)
-    seat.give_back()
+    _, _, policy_lease, _ = trainer("main", 60.0)
+    policy_lease.give_back()
     began = time.monotonic()
     trainer("main", 60.0)
     assert time.monotonic() - began < 20
 
 
 def test_a_lease_of_the_dead_is_waited_for_and_the_dead_write_no_more(trainer):
-    old, _, seat, _ = trainer("main")
-    hang(seat)  # its process runs, so nothing but its silence tells
+    old, _, policy_lease, _ = trainer("main")
+    hang(policy_lease)  # its process runs, so nothing but its silence tells
     began = time.monotonic()
     new, _, _, lines = trainer("main")
     assert time.monotonic() - began >= LEASE * 0.9
@@ -103,18 +103,18 @@ def test_a_lease_of_the_dead_is_waited_for_and_the_dead_write_no_more(trainer):
 
 def test_who_falls_silent_is_given_up_by_the_others(trainer):
     main, _, _, _ = trainer("main")
-    _, _, seat, _ = trainer("sub")
+    _, _, policy_lease, _ = trainer("sub")
     assert owner(main, "sub")
-    hang(seat)
+    hang(policy_lease)
     wait(lambda: not owner(main, "sub"))
     assert owner(main, "main")
 
 
 def test_a_dead_process_of_this_machine_is_seen_at_once(trainer):
-    store, _, seat, _ = trainer("main", 60.0)
-    hang(seat)
+    store, _, policy_lease, _ = trainer("main", 60.0)
+    hang(policy_lease)
     with store._begin() as db:  # an id beyond what the system gives
-        db.execute(sa.update(MEMBERS).values(owner="here:4194305"))
+        db.execute(sa.update(LEASES).values(owner="here:4194305"))
     began = time.monotonic()
     trainer("main", 60.0)
     assert time.monotonic() - began < 20
@@ -143,16 +143,16 @@ def test_every_tree_is_claimed_by_one(trainer):
 
 
 def test_claims_race(trainer):
-    desks = [trainer(name)[1] for name in ("main", "sub")]
+    queues = [trainer(name)[1] for name in ("main", "sub")]
     keys = [TreeKey("train", 1, number) for number in range(40)]
-    got = {desk.policy: [] for desk in desks}
-    store = {desk.policy: desk for desk in desks}
+    got = {queue.policy: [] for queue in queues}
+    store = {queue.policy: queue for queue in queues}
 
     def take(name):
         for key in keys:
             got[name] += store[name].claim([key], 1)
 
-    if "sqlite" in desks[0].store.address:
+    if "sqlite" in queues[0].store.address:
         take("main")  # one connection serves one thread here
         take("sub")
     else:
@@ -166,9 +166,9 @@ def test_claims_race(trainer):
 
 def test_what_the_dead_claimed_is_free(trainer):
     store, main, _, _ = trainer("main")
-    _, sub, seat, _ = trainer("sub")
+    _, sub, policy_lease, _ = trainer("sub")
     assert sub.claim(KEYS, 4) == KEYS
-    hang(seat)
+    hang(policy_lease)
     wait(lambda: not owner(store, "sub"))
     assert main.claim(KEYS, 4) == KEYS
 
@@ -261,7 +261,7 @@ def test_a_write_whose_end_was_not_heard_of_is_not_written_twice(trainer):
                 yield db
             if not heard:
                 heard.append(1)
-                raise Away("the connection is lost")
+                raise DatabaseUnreachable("the connection is lost")
 
         return broken()
 
@@ -290,7 +290,7 @@ def test_a_database_that_is_locked_for_a_while_is_waited_for(tmp_path):
 
 @pytest.mark.parametrize("place", ["postgresql"], indirect=True)
 def test_a_server_that_goes_away_is_waited_for(postgres, trainer):
-    store, _, seat, lines = trainer("main")
+    store, _, policy_lease, lines = trainer("main")
     store.set("a", 1)
     postgres.stop()
     timer = threading.Timer(3 * LEASE, postgres.start)
@@ -300,7 +300,7 @@ def test_a_server_that_goes_away_is_waited_for(postgres, trainer):
     assert store.get("a") == 2 and owner(store, "main")
     assert len(lines) == 2 and "Waiting for the database" in lines[0] and "is back" in lines[1]
     time.sleep(LEASE)
-    assert owner(store, "main") and seat._thread.is_alive()
+    assert owner(store, "main") and policy_lease._thread.is_alive()
 
 
 def test_a_wrong_address_is_told_at_once_and_without_the_password(tmp_path, monkeypatch):

@@ -321,8 +321,8 @@ def test_kill_loses_at_most_the_present_tick(tmp_path: Path) -> None:
             grower.stdout.readline()
             time.sleep(wait)
             grower.send_signal(signal.SIGKILL)
-            told = [line for line in grower.stdout if line.endswith("\n")]
-        last = int(told[-1]) if told else 1
+            printed = [line for line in grower.stdout if line.endswith("\n")]
+        last = int(printed[-1]) if printed else 1
         with Store(folder) as store:
             tree = store.read(TreeKey("train", 0, 0)).tree
             assert last <= len(tree) - 1 <= last + 1
@@ -339,9 +339,9 @@ def test_damage_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"run: run.db is no database: bring it back"):
         Store(tmp_path / "run")
     database.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
-    with pytest.raises(StoreError, match="damaged") as told, Store(tmp_path / "run") as store:
+    with pytest.raises(StoreError, match="damaged") as result, Store(tmp_path / "run") as store:
         store.read(KEY)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(result.value)
 
 
 def test_a_damaged_tree_is_named(tmp_path: Path) -> None:
@@ -379,12 +379,12 @@ def test_a_full_disk_is_told_and_nothing_kept_is_lost(tmp_path: Path) -> None:
         store.flush()
         with store._begin() as db:
             db.exec_driver_sql("pragma max_page_count = 40")
-        with pytest.raises(StoreError, match="the disk is full: free some space") as told:
+        with pytest.raises(StoreError, match="the disk is full: free some space") as result:
             for i in range(1, 3000):
                 tree.append(node(i - 1, 0, i - 1, text="x" * 200))
                 store.write(KEY, tree, i, tree.nodes[i])
                 await asyncio.sleep(0)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(result.value)
         with pytest.raises(StoreError, match="the disk is full"):
             store.flush()
         with store._begin() as db:

@@ -69,7 +69,7 @@ def warm(made, tmp_path_factory):
     policy, chat = member.policy, member.engine.chat
     shown = demonstrations(made.train.tasks, made.demonstration, RECIPE.sft.count)
     given = [example for turns in shown for example in examples(turns, chat)]
-    losses = [told["loss"] for told in policy.fit(given, RECIPE.sft)]
+    losses = [result["loss"] for result in policy.fit(given, RECIPE.sft)]
     policy.save(folder / "warm")
     return folder / "warm", losses
 
@@ -116,9 +116,9 @@ def test_grow_score_credit_pack_step_load_and_grow_again(made, warm, tmp_path):
     assert ledger.totals["sampled_tokens"] == sampled
 
     before = {name: weight.clone() for name, weight in policy.weights().items()}
-    told = policy.step(trees)
-    assert told["updates"] == 1 and told["skipped_updates"] == 0
-    assert told["ratio_mean"] == pytest.approx(1, abs=1e-3)  # the engine's log-probs are ours
+    metrics = policy.step(trees)
+    assert metrics["updates"] == 1 and metrics["skipped_updates"] == 0
+    assert metrics["ratio_mean"] == pytest.approx(1, abs=1e-3)  # the engine's log-probs are ours
     after = policy.weights()
     assert any(not torch.equal(before[name], after[name]) for name in before)
 

@@ -80,7 +80,7 @@ def test_a_demonstrator_who_knows_all_never_errs():
 
 
 @pytest.mark.parametrize(
-    "wrong, told",
+    "wrong, message",
     [
         ({"split": "dev"}, "splits train and test"),
         ({"depth": 17}, "depth is 17 and must lie in 1 to 16"),
@@ -89,8 +89,8 @@ def test_a_demonstrator_who_knows_all_never_errs():
         ({"depth": 1, "signs": 2, "count": 3}, "could be made of 3"),
     ],
 )
-def test_wrong_options_are_named(wrong, told):
-    with pytest.raises(DataError, match=told):
+def test_wrong_options_are_named(wrong, message):
+    with pytest.raises(DataError, match=message):
         lookup_tasks(**wrong)
 
 
@@ -136,9 +136,9 @@ def test_equal_seeds_give_equal_weights(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, told",
+    "options, message",
     [({"widht": 32}, "did you mean 'width'"), ({"width": 30}, "multiple of twice the heads")],
 )
-def test_a_wrong_shape_is_refused(tmp_path, options, told):
-    with pytest.raises(RecipeError, match=told):
+def test_a_wrong_shape_is_refused(tmp_path, options, message):
+    with pytest.raises(RecipeError, match=message):
         tiny.make(tmp_path, **options)

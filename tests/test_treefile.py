@@ -99,13 +99,13 @@ def test_a_file_of_before_is_written_again_byte_for_byte(tmp_path: Path) -> None
 
 
 def test_files_and_streams(tmp_path) -> None:
-    forest = [Tree({"id": name}) for name in "abc"]
-    assert write_trees(forest, tmp_path / "t.jsonl") == 3
-    assert list(read_trees(tmp_path / "t.jsonl")) == forest
+    random_trees = [Tree({"id": name}) for name in "abc"]
+    assert write_trees(random_trees, tmp_path / "t.jsonl") == 3
+    assert list(read_trees(tmp_path / "t.jsonl")) == random_trees
     stream = io.StringIO()
-    write_trees(forest, stream)
+    write_trees(random_trees, stream)
     stream.seek(0)
-    assert list(read_trees(stream)) == forest
+    assert list(read_trees(stream)) == random_trees
 
 
 def test_bare_parents_and_a_reward_column_are_a_tree() -> None:
@@ -181,9 +181,9 @@ def test_wrong_trees_are_told_with_file_and_line(data: object, message: str, tmp
     file.write_text(json_line(to_json(Tree({"id": "good"}))) + json_line(data))
     with pytest.raises(DataError) as caught:
         list(read_trees(file))
-    told = str(caught.value)
-    assert told.startswith(f"{file}, line 2: ") and message in told
-    assert "\n" not in told and len(told) < 400
+    text = str(caught.value)
+    assert text.startswith(f"{file}, line 2: ") and message in text
+    assert "\n" not in text and len(text) < 400
 
 
 @pytest.mark.parametrize(

@@ -72,9 +72,9 @@ def test_there_is_a_typo_of_every_section():
 
 def test_a_typo_of_every_section_is_one_line_before_slow_imports(recipe):
     lines = [typos.words(recipe, changes) for _, _, changes, _ in typos.CASES]
-    for case, told in zip(typos.CASES, commands(recipe.parent, lines), strict=True):
-        code, said, heavy = told
-        assert (code, heavy) == (2, []), (case, told)
+    for case, result in zip(typos.CASES, commands(recipe.parent, lines), strict=True):
+        code, said, heavy = result
+        assert (code, heavy) == (2, []), (case, result)
         assert said.startswith("hornbeam: ") and said.count("\n") == 1, (case, said)
         assert case[3] in said, (case, said)
     assert not recipe.with_name("run").exists()
@@ -145,8 +145,10 @@ def test_rows_that_the_tiny_template_cannot_say_are_told_without_torch(recipe):
     talk = [{"role": "user", "content": "?"}, tool, {"role": "assistant", "content": "4"}]
     rows.write_text(json.dumps({"messages": talk, "tools": [{"name": "add"}]}) + "\n")
     words = [*typos.words(recipe, []), "--set", f"sft.data={rows}"]
-    for told in commands(recipe.parent, [[*words, "--dry-run"]]):
-        assert told[0] == 2 and f"{rows}, line 1: " in told[1] and "torch" not in told[2], told
+    for result in commands(recipe.parent, [[*words, "--dry-run"]]):
+        assert result[0] == 2 and f"{rows}, line 1: " in result[1] and "torch" not in result[2], (
+            result
+        )
 
 
 def test_help_and_the_package_are_there_without_slow_imports(recipe):

@@ -15,7 +15,7 @@ _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = LONGEST
 
 
-def told(value: Any) -> str:
+def described(value: Any) -> str:
     """What a value is, for a message: 'None', 'the text "gpt-4"', 'a dict', 'the class Branch'."""
     if value is None or isinstance(value, (bool, int, float)):
         return repr(value)
@@ -37,7 +37,7 @@ def short(value: Any) -> str:
 
 def wrong(where: str, wants: str, value: Any) -> ArgumentError:
     """The error: where, what is wanted there, what was given instead."""
-    return ArgumentError(f"{where} takes {wants}, not {told(value)}")
+    return ArgumentError(f"{where} takes {wants}, not {described(value)}")
 
 
 def one_of(value: Any, kind: type | tuple[type, ...], where: str, wants: str) -> Any:

@@ -119,7 +119,7 @@ class _Problem:
 
 def _problems(error: ValidationError, data: Any) -> list[_Problem]:
     """The complaints about one key, the most telling one: a wrong name before a wrong value."""
-    found = [_Problem(told, data) for told in error.errors(include_url=False)]
+    found = [_Problem(each, data) for each in error.errors(include_url=False)]
     other = {  # members of a union that a literal key says were not meant
         tuple(p.tags) for p in found if p.kind == "literal_error" and p.tags and p.loc[-1] in p.path
     }
@@ -150,10 +150,10 @@ def _line(problems: Sequence[_Problem], model: type[BaseModel]) -> str:
     if first.kind in ("value_error", "assertion_error"):
         message = first.message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
         return led(".".join(first.path), message)
-    told = f"{place}{key} = {_brief(first.input)}" if key else _brief(first.input)
+    text = f"{place}{key} = {_brief(first.input)}" if key else _brief(first.input)
     words = (expectation(p.kind, p.message, p.context, p.input) for p in problems)
     expected = " or ".join(dict.fromkeys(words))
-    return f"{told}: expected {expected}"
+    return f"{text}: expected {expected}"
 
 
 def _elsewhere(path: Sequence[str], known: set[str], model: type[BaseModel]) -> str:

@@ -1,4 +1,5 @@
-"""The desk: what the trainers of several policies leave for each other in the store they share.
+"""The request queue: what the trainers of several policies leave for each other in the shared
+store.
 
 *Claims* say who grows which tree, *asks* carry what an episode grown here asks of a policy that is
 trained elsewhere, and the answer back, *trained* says which policy learned from which step. All are
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from hornbeam.keys import TreeKey
-from hornbeam.shared import MEMBERS, SharedStore
+from hornbeam.shared import LEASES, SharedStore
 from hornbeam.tables import METRICS, SCHEMA, TREES, at, inserter, keyed
 
 _text, _int = sa.Text, sa.Integer
@@ -54,7 +55,7 @@ TRAINED = sa.Table(
 )
 
 
-class Ask(NamedTuple):
+class RequestKey(NamedTuple):
     """Which request of which episode an ask is."""
 
     stage: str
@@ -72,11 +73,11 @@ class Trained(NamedTuple):
     row: dict[str, Any]
 
 
-_WHICH = [ASKS.c[name] for name in Ask._fields]
+_WHICH = [ASKS.c[name] for name in RequestKey._fields]
 
 
-class Desk:
-    """The desk as the trainer of `policy` sees it, through its store."""
+class RequestQueue:
+    """The requests of all policies as the trainer of `policy` sees them, in their store."""
 
     def __init__(self, store: SharedStore, policy: str) -> None:
         self.store, self.policy = store, policy
@@ -100,8 +101,8 @@ class Desk:
         mine = {"policy": self.policy, "session": self.store.session.number}
         held = (
             sa.exists()
-            .where(MEMBERS.c.policy == CLAIMS.c.policy, MEMBERS.c.session == CLAIMS.c.session)
-            .where(MEMBERS.c.owner != "", MEMBERS.c.policy != self.policy)
+            .where(LEASES.c.policy == CLAIMS.c.policy, LEASES.c.session == CLAIMS.c.session)
+            .where(LEASES.c.owner != "", LEASES.c.policy != self.policy)
             .correlate(CLAIMS)
         )
         columns = [CLAIMS.c[name] for name in _TREE]
@@ -131,7 +132,7 @@ class Desk:
 
     # --- asks --------------------------------------------------------------------------------
 
-    def ask(self, which: Ask, policy: str, need: int, data: dict[str, Any]) -> None:
+    def ask(self, which: RequestKey, policy: str, need: int, data: dict[str, Any]) -> None:
         """Ask a policy; an answer that stands there to the very same is kept."""
         row = {"policy": policy, "asker": self.policy, "need": need, "data": json.dumps(data)}
         insert = self._insert(ASKS).values({**which._asdict(), **row, "answer": None})
@@ -144,23 +145,23 @@ class Desk:
             )
         )
 
-    def answered(self) -> list[Ask]:
+    def answered(self) -> list[RequestKey]:
         """Which of this policy's asks have their answers."""
         mine = (ASKS.c.asker == self.policy) & ASKS.c.answer.is_not(None)
-        return [Ask(*row) for row in self.store.ask(sa.select(*_WHICH).where(mine))]
+        return [RequestKey(*row) for row in self.store.ask(sa.select(*_WHICH).where(mine))]
 
-    def wanted(self, learned: int) -> list[Ask]:
+    def wanted(self, learned: int) -> list[RequestKey]:
         """What is asked of this policy and may be answered after so many steps."""
         open_ = (ASKS.c.policy == self.policy) & ASKS.c.answer.is_(None)
         query = sa.select(*_WHICH).where(open_, ASKS.c.need <= learned).order_by(*_WHICH)
-        return [Ask(*row) for row in self.store.ask(query)]
+        return [RequestKey(*row) for row in self.store.ask(query)]
 
-    def data(self, which: Ask) -> tuple[str, str | None] | None:
+    def data(self, which: RequestKey) -> tuple[str, str | None] | None:
         """What is asked, and its answer, as JSON; None where the ask has gone."""
         rows = self.store.ask(sa.select(ASKS.c.data, ASKS.c.answer).where(_is(which)))
         return (rows[0].data, rows[0].answer) if rows else None
 
-    def answer(self, which: Ask, data: str, answer: dict[str, Any]) -> None:
+    def answer(self, which: RequestKey, data: str, answer: dict[str, Any]) -> None:
         """Answer what was asked so, unless it is answered."""
         here = _is(which) & (ASKS.c.data == data) & ASKS.c.answer.is_(None)
         self.store.later(sa.update(ASKS).where(here).values(answer=json.dumps(answer)))
@@ -178,7 +179,7 @@ class Desk:
         query = sa.select(TRAINED.c.version).where(TRAINED.c.policy == self.policy)
         return [row.version for row in self.store.ask(query.order_by(TRAINED.c.step))]
 
-    def told(self, since: int) -> set[int]:
+    def reported(self, since: int) -> set[int]:
         """Steps of which a row of metrics is there."""
         query = sa.select(METRICS.c.step).where(METRICS.c.kind == "train", METRICS.c.step >= since)
         return {row.step for row in self.store.ask(query)}
@@ -190,5 +191,5 @@ class Desk:
         return {row.step: Trained(row.version, json.loads(row.data)) for row in rows}
 
 
-def _is(which: Ask) -> sa.ColumnElement[bool]:
+def _is(which: RequestKey) -> sa.ColumnElement[bool]:
     return sa.and_(*(column == value for column, value in zip(_WHICH, which)))

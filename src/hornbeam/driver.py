@@ -35,7 +35,8 @@ from hornbeam.program import Episode, Limits, Program, Reply
 from hornbeam.record import (
     Digests,
     Effect,
-    Recorded,
+    RecordedEffect,
+    answer_of,
     ask_error,
     difference,
     diverged,
@@ -43,7 +44,6 @@ from hornbeam.record import (
     ended_early,
     outcome,
     own,
-    told,
     within,
 )
 from hornbeam.replay import ReplayLoop
@@ -149,7 +149,7 @@ class Driver:
                     self._close()
                     if self._enough():
                         return False
-                await self._tell(self._queue[0])
+                await self._report(self._queue[0])
                 if self._enough() and self._draft is None:
                     return False  # in the middle of an answer
                 self._loop.spin()
@@ -168,7 +168,7 @@ class Driver:
     def _enough(self) -> bool:
         return self._steps is not None and self._steps <= 0
 
-    async def _tell(self, effect: Effect) -> None:
+    async def _report(self, effect: Effect) -> None:
         if len(self._queue) > 1:  # effects of a gather run at once
             for waiting in within(self._queue, self._draft, self._steps):
                 if waiting.running is None and self._is_live(waiting):
@@ -237,7 +237,7 @@ class Driver:
             return ask_error(last)
         return self._reply(effect, recorded.nodes)
 
-    def _check_ask(self, effect: Effect, recorded: Recorded) -> None:
+    def _check_ask(self, effect: Effect, recorded: RecordedEffect) -> None:
         if not recorded.nodes:
             assert recorded.call is not None
             raise diverged(effect, f"a call of tool {recorded.call.tool!r}")
@@ -372,7 +372,7 @@ class Driver:
 
     def _reply(self, effect: Effect, said: Sequence[Node | Piece]) -> Reply:
         """What the program is told of an answer, live or recorded, whose pieces these are."""
-        text, tokens = told(said, self._live.chat(effect.name))
+        text, tokens = answer_of(said, self._live.chat(effect.name))
         self._said_by(effect.name).add(effect.payload[0], text, tokens)
         self._sampled += len(tokens)
         return Reply(text, tokens, said[-1].finish, effect.name)

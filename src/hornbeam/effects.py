@@ -15,11 +15,11 @@ from hornbeam.brackets import goes_on
 from hornbeam.chat import Chat
 from hornbeam.engine.base import (
     SETTINGS,
+    Barrier,
     Completion,
     Engine,
     Request,
     Sampling,
-    Turnstile,
     check_engine,
     fits,
 )
@@ -74,7 +74,7 @@ class EpisodeEffects:
     agents: Mapping[str, Speaker]
     tools: LocalWorkers
     ledger: Ledger
-    turnstiles: tuple[Turnstile, ...]
+    barriers: tuple[Barrier, ...]
     before: Before | None = None  # what was run before a stop
     # Paid for, and not in the tree yet: of calls of models, and of tools in the order begun.
     _asked: dict[tuple[int, int], list[Entry]] = field(default_factory=dict)
@@ -104,13 +104,13 @@ class EpisodeEffects:
 
     def enter(self) -> None:
         """One more activity is busy outside the engines."""
-        for turnstile in self.turnstiles:
-            turnstile.enter()
+        for barrier in self.barriers:
+            barrier.enter()
 
     def leave(self) -> None:
         """One activity less is busy."""
-        for turnstile in self.turnstiles:
-            turnstile.leave()
+        for barrier in self.barriers:
+            barrier.leave()
 
     async def tool(self, name: str, arguments: Mapping[str, Any], place: Place) -> Any:
         """Run a tool and pay for it, whether it fails or not."""
@@ -273,10 +273,10 @@ def _piece(done: Completion) -> Piece:
 def _joined(done: Completion, rest: Completion, chat: Chat) -> Completion:
     """Two samples as the one that they are; log-probs only where both have them."""
     tokens = done.tokens + rest.tokens
-    told = len(done.logprobs) == len(done.tokens) and len(rest.logprobs) == len(rest.tokens)
+    complete = len(done.logprobs) == len(done.tokens) and len(rest.logprobs) == len(rest.tokens)
     return Completion(
         tokens=tokens,
-        logprobs=done.logprobs + rest.logprobs if told else floats(),
+        logprobs=done.logprobs + rest.logprobs if complete else floats(),
         text=chat.decode(tokens),
         finish=rest.finish,
         version=min(done.version, rest.version),

@@ -46,8 +46,8 @@ class UnknownSetting(RecipeError):
     `unknown` are all such keys, `known` the settings that it has.
     """
 
-    def __init__(self, told: str, unknown: Sequence[str], known: Collection[str]) -> None:
-        super().__init__(told)
+    def __init__(self, text: str, unknown: Sequence[str], known: Collection[str]) -> None:
+        super().__init__(text)
         self.unknown, self.known = unknown, known
 
 

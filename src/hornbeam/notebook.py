@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from hornbeam.arguments import function, is_async, list_of, mapping, one_of, short, told, wrong
+from hornbeam.arguments import described, function, is_async, list_of, mapping, one_of, short, wrong
 from hornbeam.credit import CreditMethod, Method, credit, methods
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Engine, check_engine
@@ -62,7 +62,7 @@ class FunctionScorer:
         reward = None if value is None or not number else float(value)
         if not number or (reward is not None and not math.isfinite(reward)):
             where = f"grow_trees: score of task {task.id!r}, answer {short(answer)}"
-            raise ScoreError(f"{where}: give a finite number or None, not {told(value)}")
+            raise ScoreError(f"{where}: give a finite number or None, not {described(value)}")
         return reward
 
     async def aclose(self) -> None:
@@ -96,14 +96,14 @@ def grow_trees(
     scorer = None if score is None else FunctionScorer(score)
 
     async def run() -> list[Tree]:
-        told = warning_of_state(lambda entries: None, tools, warnings.warn)
+        state_warning = warning_of_state(lambda entries: None, tools, warnings.warn)
         grower = Grower(
             program,
             speakers,
             strategy or Independent(),
             scorer,
             LocalWorkers(tools),
-            Ledger(budget, sink=told, lasts=False),
+            Ledger(budget, sink=state_warning, lasts=False),
         )
         starts = [
             (TreeKey("grown", 0, number), Tree(task.to_json(), seed=seed + number))

@@ -77,17 +77,17 @@ def _close(left: Number, right: Number) -> bool:
     a, b = left.value, right.value
     if a == b:
         return True
-    apart, size = abs(a - b), max(abs(a), abs(b))
-    if apart <= NOISE * size and not a.denominator == b.denominator == 1:
+    difference, size = abs(a - b), max(abs(a), abs(b))
+    if difference <= NOISE * size and not a.denominator == b.denominator == 1:
         return True
     places = [n.places for n in (left, right) if n.places is not None]
     if not places:
         return False
     unit = Fraction(1, 10) ** min(places)
-    if apart < unit and apart <= TOLERANCE * size:
+    if difference < unit and difference <= TOLERANCE * size:
         return True
     rounded = [n for n in (left, right) if n.rounded and n.places == min(places)]
-    return bool(rounded) and 2 * apart <= unit
+    return bool(rounded) and 2 * difference <= unit
 
 
 # --- one number ----------------------------------------------------------------------------------

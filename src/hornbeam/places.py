@@ -36,8 +36,8 @@ def missing(name: str | Path, base: Path = Path(), *more: Path | None, folder: b
             near = next(iter(get_close_matches(path.name, names, n=1)), "")
     kind = "folder" if folder else "file"
     looked = dict.fromkeys(str((each / path).parent.resolve()) for each in _places(base, more))
-    told = f"no such {kind} in {' or '.join(looked)}"
-    return told + (f"; did you mean {str(path.with_name(near))!r}?" if near else "")
+    text = f"no such {kind} in {' or '.join(looked)}"
+    return text + (f"; did you mean {str(path.with_name(near))!r}?" if near else "")
 
 
 def check_file(path: str | Path, remedy: str = "") -> Path:
@@ -45,9 +45,9 @@ def check_file(path: str | Path, remedy: str = "") -> Path:
     path = Path(path)
     if path.exists() and not path.is_dir():
         return path
-    told = "is a folder, a file is wanted" if path.is_dir() else missing(path)
-    sign = " " if told.endswith("?") else ": "
-    raise DataError(f"{path}: {told}{sign + remedy if remedy else ''}")
+    text = "is a folder, a file is wanted" if path.is_dir() else missing(path)
+    sign = " " if text.endswith("?") else ": "
+    raise DataError(f"{path}: {text}{sign + remedy if remedy else ''}")
 
 
 def _places(base: Path, more: tuple[Path | None, ...]) -> list[Path]:

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import Field
 
-from hornbeam.arguments import short, told
+from hornbeam.arguments import described, short
 from hornbeam.chat import Message
 from hornbeam.errors import ProgramError
 from hornbeam.settings import Settings
@@ -31,7 +31,7 @@ F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 def program(function: F) -> F:
     """Mark an async function of a task and an episode as an agent program; checked at once."""
-    name = getattr(function, "__name__", "") or told(function)
+    name = getattr(function, "__name__", "") or described(function)
     plain: Any = function
     if not callable(plain):
         raise ProgramError(f"{name} is no agent program: put @program above async def f(task, ep)")
@@ -127,7 +127,7 @@ class Episode:
 def _check(value: Any, kind: type, where: str, wants: str) -> None:
     """Raise `ProgramError` for another kind of thing, as a program that passes a function does."""
     if not isinstance(value, kind):
-        raise ProgramError(f"{where} takes {wants}, not {told(value)}")
+        raise ProgramError(f"{where} takes {wants}, not {described(value)}")
 
 
 def _plain(messages: Sequence[Message], before: Sequence[Message]) -> list[Message]:

@@ -33,7 +33,7 @@ class Effect:
 
 
 @dataclass(slots=True)
-class Recorded:
+class RecordedEffect:
     """What the record holds of one effect: the nodes of an ask, or a call."""
 
     at: int = 0  # index in the path of the ask's first node
@@ -104,32 +104,32 @@ def diverged(effect: Effect, held: str) -> Divergence:
     )
 
 
-def ended_early(told: int, recorded: Recorded, error: str) -> Divergence:
+def ended_early(answer_of: int, recorded: RecordedEffect, error: str) -> Divergence:
     """The error of a program that ends where its record goes on."""
     call = recorded.call
     held = f"a call of tool {call.tool!r}" if call else f"an ask of {recorded.nodes[0].agent!r}"
     how = f"it raised {error}" if error else "it ended"
     return Divergence(
-        f"the program did not reproduce its own path: after {told} effects {how}, the record"
+        f"the program did not reproduce its own path: after {answer_of} effects {how}, the record"
         f" has {held}; let all that is not deterministic go through ep"
     )
 
 
-def effects_of(path: Sequence[Node]) -> list[Recorded]:
+def effects_of(path: Sequence[Node]) -> list[RecordedEffect]:
     """The effects that a path stands for, in the order they were told."""
-    record = [Recorded(call=call) for call in path[0].calls]
+    record = [RecordedEffect(call=call) for call in path[0].calls]
     goes_on = False
     for at, node in enumerate(path[1:], 1):
         if goes_on:
             record[-1].nodes.append(node)
         else:
-            record.append(Recorded(at, [node]))
+            record.append(RecordedEffect(at, [node]))
         goes_on = node.finish == "chunk"
-        record.extend(Recorded(call=call) for call in node.calls)
+        record.extend(RecordedEffect(call=call) for call in node.calls)
     return record
 
 
-def told(said: Sequence[Node | Piece], chat: Chat) -> tuple[str, array[int]]:
+def answer_of(said: Sequence[Node | Piece], chat: Chat) -> tuple[str, array[int]]:
     """(text, ids) of an answer of these pieces, as its program is told it.
 
     Without tags where the pieces' own texts have none: the agent's setting, or an older record.

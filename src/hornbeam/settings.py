@@ -88,18 +88,18 @@ def _wrong(what: str, model: type[BaseModel], error: ValidationError) -> RecipeE
         message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         return RecipeError(f"{what}: {led(key, message)}")
     expected = expectation(first["type"], first["msg"], first.get("ctx", {}), first["input"])
-    told = f"{key} = {first['input']!r}: " if key else ""
-    return RecipeError(f"{what}: {told}expected {expected}")
+    text = f"{key} = {first['input']!r}: " if key else ""
+    return RecipeError(f"{what}: {text}expected {expected}")
 
 
 def expectation(kind: str, message: str, context: Mapping[str, Any], given: Any) -> str:
     """What pydantic expected, in words; a name that is nearly one of those expected is told."""
     if kind == "literal_error":
-        told = str(context["expected"])
+        text = str(context["expected"])
         if isinstance(given, str):
-            close = nearest(given, re.findall(r"'([^']*)'", told))
-            told += f" ({close})" if close.startswith("did") else ""
-        return told
+            close = nearest(given, re.findall(r"'([^']*)'", text))
+            text += f" ({close})" if close.startswith("did") else ""
+        return text
     word = kind.split("_")[0]
     if word in EXPECTED and kind.endswith(("_type", "_parsing", "_from_float")):
         return EXPECTED[word]

@@ -22,14 +22,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from hornbeam.errors import StoreError
 from hornbeam.lock import FolderLock
 from hornbeam.store import Store, Stored, TreeKey
-from hornbeam.tables import METRICS, SCHEMA, keyed, open_file, open_url, passing, told
+from hornbeam.tables import METRICS, SCHEMA, error_line, keyed, open_file, open_url, passing
 from hornbeam.tree import Tree
 
 PATIENCE = 600.0  # seconds that a database may be away
 AT_OPENING = 5.0  # seconds, for then the address may be wrong
 T = TypeVar("T")
 
-MEMBERS = sa.Table(
+LEASES = sa.Table(
     "members",
     SCHEMA,
     *keyed(sa.Text, "policy"),
@@ -42,12 +42,12 @@ MEMBERS = sa.Table(
 )
 
 
-class Away(StoreError):
+class DatabaseUnreachable(StoreError):
     """The database does not answer at the moment."""
 
 
 class Session(NamedTuple):
-    """One process in the seat of one policy."""
+    """One process that holds the lease of one policy."""
 
     policy: str
     number: int
@@ -89,7 +89,7 @@ class SharedStore(Store):
         while True:
             try:
                 out = do()
-            except Away as error:
+            except DatabaseUnreachable as error:
                 if time.monotonic() - began > self._patience:
                     raise
                 if not waiting and pause > 1:
@@ -112,17 +112,15 @@ class SharedStore(Store):
                 yield db
         except (SQLAlchemyError, sqlite3.Error) as error:
             raced = self._patience == AT_OPENING and "already exists" in str(error)  # for tables
-            kind = Away if raced or passing(error) else StoreError
-            raise kind(f"{self.place}: {told(error)}") from error
+            kind = DatabaseUnreachable if raced or passing(error) else StoreError
+            raise kind(f"{self.place}: {error_line(error)}") from error
 
     def _mine(self) -> sa.ColumnElement[bool]:
-        return (MEMBERS.c.policy == self.session.policy) & (
-            MEMBERS.c.session == self.session.number
-        )
+        return (LEASES.c.policy == self.session.policy) & (LEASES.c.session == self.session.number)
 
     def _pass(self, db: sa.Connection) -> None:
         """Number this write; `StoreError` for whoever has been given up."""
-        passed = db.execute(sa.update(MEMBERS).where(self._mine()).values(writes=self._writes))
+        passed = db.execute(sa.update(LEASES).where(self._mine()).values(writes=self._writes))
         if not passed.rowcount:
             raise StoreError(
                 f"policy {self.session.policy!r}: this process was silent for longer than its"
@@ -181,7 +179,7 @@ class SharedStore(Store):
         if not self.session.number:
             return False
         with self._begin() as db:
-            found = db.execute(sa.select(MEMBERS.c.writes).where(self._mine())).scalar()
+            found = db.execute(sa.select(LEASES.c.writes).where(self._mine())).scalar()
         return found == self._writes
 
     def begin(self, key: TreeKey, tree: Tree) -> None:

@@ -43,12 +43,12 @@ from hornbeam.tables import (
     TREES,
     at,
     cost_row,
+    error_line,
     named,
     node_row,
     open_file,
     open_url,
     read_nodes,
-    told,
     upserts,
 )
 from hornbeam.tree import Column, Node, Tree, canonical
@@ -200,8 +200,8 @@ class Store:
         keys, ends = self.keys(stage) or self.keys(), dict[str, list[TreeKey]]()
         for key in keys:
             ends.setdefault(key.stage, []).append(key)
-        told = [f"{found[0]} to {found[-1]}" for found in ends.values()]
-        return f"it has {', '.join(told) or 'none'}"
+        line = [f"{found[0]} to {found[-1]}" for found in ends.values()]
+        return f"it has {', '.join(line) or 'none'}"
 
     def read(self, key: TreeKey) -> Stored:
         """A tree as it was left, nodes in the order they had."""
@@ -378,7 +378,7 @@ class Store:
             with self._engine.begin() as db:
                 yield db
         except (SQLAlchemyError, sqlite3.Error) as error:
-            raise StoreError(f"{self.place}: {told(error)}") from error
+            raise StoreError(f"{self.place}: {error_line(error)}") from error
 
     def _json(self, data: Any, what: str) -> str:
         try:

@@ -224,7 +224,7 @@ def open_url(url: str) -> sa.Engine:
         told_how = f"install the driver of {backend} ({how_to_get('postgres')})"
         raise StoreError(f"{error}: {told_how}") from error
     except SQLAlchemyError as error:
-        raise StoreError(told(error)) from error
+        raise StoreError(error_line(error)) from error
 
 
 _REMEDIES = {
@@ -238,7 +238,7 @@ _REMEDIES = {
 }
 
 
-def told(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """What a database error means and what to do, in one line."""
     text = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     found = next((remedy for sign, remedy in _REMEDIES.items() if sign in text), "")

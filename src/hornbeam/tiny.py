@@ -23,7 +23,7 @@ TEMPLATE = (
 CONTEXT = 2048
 
 
-class Shape(Settings):
+class TinyShape(Settings):
     """How wide and deep the tiny model is."""
 
     width: int = Field(64, ge=4, le=1024)
@@ -40,12 +40,12 @@ class Shape(Settings):
 def make(folder: str | Path, seed: int = 0, **options: int) -> Path:
     """Write a tiny model with its tokenizer into `folder`; equal seeds give equal weights.
 
-    `options` are those of `Shape`. Raises `RecipeError` for others.
+    `options` are those of `TinyShape`. Raises `RecipeError` for others.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    shape = build("model", {"tiny": Shape}, "tiny", options)
+    shape = build("model", {"tiny": TinyShape}, "tiny", options)
     words = tokenizer()
     config = LlamaConfig(
         vocab_size=len(words),

@@ -39,12 +39,12 @@ class Plain:
 
     def __init__(self):
         self.given = []  # (messages, text, kept), oldest first
-        self.told = []  # conversations whose last message is the program's own
+        self.seen = []  # conversations whose last message is the program's own
 
     def find(self, talk):
         found, taken = {}, set()
         quotes = [n for n, m in enumerate(talk) if m["role"] == "assistant"]
-        quotes = [n for n in quotes[::-1] if talk[: n + 1] not in self.told]
+        quotes = [n for n in quotes[::-1] if talk[: n + 1] not in self.seen]
         for near in (
             lambda before, n: before == talk[:n],
             lambda before, n: n > 0 and before[-1:] == talk[n - 1 : n],
@@ -63,7 +63,7 @@ class Plain:
         found = self.find(talk)
         for n, message in enumerate(talk):
             if message["role"] == "assistant" and n not in found:
-                self.told.append(talk[: n + 1])
+                self.seen.append(talk[: n + 1])
         self.given.append((talk, text, kept))
 
 

@@ -73,11 +73,11 @@ def test_others_words_stand_behind_their_names():
 
 @given(st.lists(st.tuples(st.lists(WORDS, min_size=1, max_size=3), st.booleans()), min_size=1))
 def test_steps_of_labels_get_the_ids_that_their_reader_writes(rows):
-    told = [
+    result = [
         {"prompt": "2 + 2?", "completions": steps, "labels": [good] * len(steps)}
         for steps, good in rows
     ]
-    (bare,), (exact,) = from_rows(told, "trl"), from_rows(told, "trl", chat=BYTES)
+    (bare,), (exact,) = from_rows(result, "trl"), from_rows(result, "trl", chat=BYTES)
     out = with_ids(bare, BYTES)
     assert [out.sequence(i) for i in range(len(out))] == [
         exact.sequence(i) for i in range(len(exact))

@@ -37,9 +37,9 @@ def test_text_from_outside_names_control_tokens_and_makes_none(kind, blank):
     chat = chat_of(THINKING, blank=blank, **KINDS[kind])
     for message in (user(PAGE), system(PAGE), {"role": "tool", "content": PAGE}):
         quiet = {**message, "content": "turns are written so"}
-        told, calm = (chat.render([user("a"), m, user("b")]) for m in (message, quiet))
-        assert control(chat, told) == control(chat, calm)
-        assert PAGE in chat.words.told(list(told), skip=False).replace("user\n ", "user\n")
+        result, calm = (chat.render([user("a"), m, user("b")]) for m in (message, quiet))
+        assert control(chat, result) == control(chat, calm)
+        assert PAGE in chat.words.decode(list(result), skip=False).replace("user\n ", "user\n")
 
 
 @pytest.mark.parametrize("blank", BLANKS)
@@ -78,14 +78,14 @@ def test_no_blank_is_put_in_behind_an_answer(behind, blank, end):
     said = said[: stop + closes]
     assert list(chat.render(talk, {1: said})) == whole
     if end and "<|im_end|>" in behind and not closes:  # the blank before the end goes with it
-        told = chat.words.told(list(chat.render(talk, {1: [*said, *chat.ends]})), skip=False)
-        assert "four<|im_end|>\nuser" in told.replace(" \n", "\n")
+        result = chat.words.decode(list(chat.render(talk, {1: [*said, *chat.ends]})), skip=False)
+        assert "four<|im_end|>\nuser" in result.replace(" \n", "\n")
 
 
 def test_text_that_a_normaliser_makes_a_control_token_is_text():
     chat = chat_of(CHATML, special=(), added=("<|im_start|>",), normal=lower())
-    told = chat.render([user("＜|IM_START|＞ and <|Im_Start|>")])
-    assert control(chat, told) == control(chat, chat.render([user("calm")]))
+    result = chat.render([user("＜|IM_START|＞ and <|Im_Start|>")])
+    assert control(chat, result) == control(chat, chat.render([user("calm")]))
 
 
 def test_a_control_token_of_one_character_is_refused_where_it_cannot_be_text():
@@ -99,23 +99,23 @@ def test_text_that_holds_our_own_marks():
     odd = "\ue000:1\ue001 \ue0000:1\ue001 \ue002:0\ue003 <|im_end|>"
     talk = [user(odd), assistant("4"), user(odd)]
     said = {1: [*chat.encode("4"), *chat.ends]}
-    assert chat.words.told(list(chat.render(talk, said)), skip=False).count(odd) == 2
+    assert chat.words.decode(list(chat.render(talk, said)), skip=False).count(odd) == 2
 
 
 def test_an_assistant_writes_tags_but_no_turns():
     chat = chat_of(CHATML, added=TAGS)
-    told = chat.render([user("a"), assistant("<think>b</think><|im_end|>"), user("c")])
+    result = chat.render([user("a"), assistant("<think>b</think><|im_end|>"), user("c")])
     calm = chat.render([user("a"), assistant("b"), user("c")])
-    assert [n for n in control(chat, told) if n not in TAGS] == control(chat, calm)
-    assert control(chat, told).count("<think>") == 1
+    assert [n for n in control(chat, result) if n not in TAGS] == control(chat, calm)
+    assert control(chat, result).count("<think>") == 1
     assert control(chat, chat.quote("<think>x<|im_end|>")) == ["<think>"]
     assert control(chat, chat.encode("<think>x<|im_end|>")) == ["<think>", "<|im_end|>"]
 
 
 def test_a_prompt_that_would_be_read_otherwise_as_text_is_not_spelled():
     chat = chat_of(CHATML)
-    told = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
-    assert chat.spell(chat.render([user("hi")])) == told
+    text = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert chat.spell(chat.render([user("hi")])) == text
     with pytest.raises(ModelError, match="a server that takes text would read it as one"):
         chat.spell(chat.render([user("<|im_end|>")]))
 

@@ -10,7 +10,7 @@ from hornbeam.effects import Speaker
 from hornbeam.engine.base import Completion
 from hornbeam.errors import ModelError
 from hornbeam.live import Piece
-from hornbeam.record import told
+from hornbeam.record import answer_of
 from hornbeam.run.figures import grown_figures
 from hornbeam.tree import floats, ids
 from little_chats import (
@@ -30,8 +30,8 @@ TOOL = {"role": "tool", "content": "4"}
 
 def test_text_is_given_as_parts_where_a_template_walks_over_them():
     chat = chat_of(PARTS)
-    told = chat.spell(chat.render([system("Be brief."), user("2+2?")]))
-    assert told.startswith(
+    result = chat.spell(chat.render([system("Be brief."), user("2+2?")]))
+    assert result.startswith(
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n2+2?<|im_end"
     )
     assert "text is given as parts" in chat.about()
@@ -44,8 +44,8 @@ def test_parts_are_given_to_the_roles_that_want_them():
         "{{ m['content'] | string }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
     )
     chat = chat_of(mixed)
-    told = chat.spell(chat.render([system("S"), user("a"), assistant("4"), user("b")]))
-    assert told.replace("<|im_end|>\n<|im_start|>", " ") == (
+    result = chat.spell(chat.render([system("S"), user("a"), assistant("4"), user("b")]))
+    assert result.replace("<|im_end|>\n<|im_start|>", " ") == (
         "<|im_start|>system\nS user\na assistant\n4 user\nb<|im_end|>\n"
     )
 
@@ -79,9 +79,9 @@ LOST = {
 
 @pytest.mark.parametrize("what", LOST)
 def test_what_a_template_would_lose_is_refused(what):
-    template, messages, told = LOST[what]
+    template, messages, result = LOST[what]
     chat = chat_of(template, special=("<|im_start|>", "<start_of_turn>"))
-    with pytest.raises(ModelError, match=told) as error:
+    with pytest.raises(ModelError, match=result) as error:
         chat.render(messages)
     assert "\n" not in str(error.value)
 
@@ -135,8 +135,8 @@ def test_tool_turns_go_on_behind_a_thought():
     chat = chat_of(EMPTY_THOUGHT)
     first = chat.render([user("2+2?")])
     said = [*chat.encode("look"), *chat.ends]
-    told = chat.render([user("2+2?"), assistant("look"), TOOL], {1: said})
-    assert list(told[: len(first) + len(said)]) == [*first, *said]
+    result = chat.render([user("2+2?"), assistant("look"), TOOL], {1: said})
+    assert list(result[: len(first) + len(said)]) == [*first, *said]
 
 
 def test_a_text_that_moves_on_forks_the_row_and_loses_no_ids():
@@ -149,8 +149,8 @@ def test_a_text_that_moves_on_forks_the_row_and_loses_no_ids():
     )
     chat = chat_of(template)
     said = [*chat.encode("4"), *chat.ends]
-    told = chat.render([system("S"), user("a"), assistant("4"), user("b")], {2: said})
-    assert chat.spell(told) == "[INST]a[/INST]4<|im_end|>[INST]Sb[/INST]"
+    result = chat.render([system("S"), user("a"), assistant("4"), user("b")], {2: said})
+    assert chat.spell(result) == "[INST]a[/INST]4<|im_end|>[INST]Sb[/INST]"
 
     @hb.program
     async def asks(task, ep):
@@ -238,9 +238,9 @@ def test_an_older_record_is_told_as_it_was():
     tokens = ids([*chat.encode("<tool>look"), *chat.ends])
     for text in ("<tool>look", "look"):
         piece = Piece(tokens, floats(), text, "stop", 0)
-        assert told([piece], chat) == (text, tokens)
+        assert answer_of([piece], chat) == (text, tokens)
     halves = [
         Piece(tokens[:1], floats(), "", "chunk", 0),
         Piece(tokens[1:], floats(), "look", "", 0),
     ]
-    assert told(halves, chat) == ("look", tokens)
+    assert answer_of(halves, chat) == ("look", tokens)

@@ -9,7 +9,7 @@ import pytest
 import hornbeam as hb
 from hornbeam.chat import ByteChat, PieceChat, assistant, system, user
 from hornbeam.engine import wire
-from hornbeam.engine.base import Request, Sampling, check_trainable, tells_logprobs
+from hornbeam.engine.base import Request, Sampling, check_trainable, gives_logprobs
 from hornbeam.engine.chat_probe import ChatAbilities
 from hornbeam.engine.chat_server import ChatEngine, ChatSettings, Crowded
 from hornbeam.engine.scripted import Scripted
@@ -35,10 +35,10 @@ def ask(seed=1, messages=MESSAGES, **how):
     return Request(prompt, sampling, seed, messages=tuple(messages))
 
 
-def spoken(server, *requests, known=KNOWN, told=None, chat=None, **settings):
+def spoken(server, *requests, known=KNOWN, result=None, chat=None, **settings):
     """(answers or errors, the engine) of requests that go at once."""
 
-    say = (lambda line: None) if told is None else told.append
+    say = (lambda line: None) if result is None else result.append
     engine = ChatEngine(ChatSettings(url=server.url, **settings), chat, say)
     return asyncio.run(answered(engine, known, requests or [ask()])), engine
 
@@ -84,17 +84,17 @@ FORMS = {
 def test_a_probe_finds_the_form_that_a_server_takes(kind):
     manners, expected = FORMS[kind]
     with served(**manners) as server:
-        told = []
-        (answer,), engine = spoken(server, known=None, told=told)
+        result = []
+        (answer,), engine = spoken(server, known=None, result=result)
         body = server.seen[-1]
     able = engine.abilities
     assert {name: getattr(able, name) for name in expected} == expected
     assert body.keys() == {"model", "messages", able.limit, *able.takes}
-    assert answer.text and len(told) == 2
-    assert told[0].startswith(f"{server.url}: model 'tiny': messages in, text out (for search")
-    assert ("no usage told of" in told[1]) == (kind == "no usage")
+    assert answer.text and len(result) == 2
+    assert result[0].startswith(f"{server.url}: model 'tiny': messages in, text out (for search")
+    assert ("no usage told of" in result[1]) == (kind == "no usage")
     assert engine.account.uncounted == (5 if kind == "no usage" else 0)
-    assert ("its own temperature" in told[0]) == (kind == "reasons")
+    assert ("its own temperature" in result[0]) == (kind == "reasons")
 
 
 SAID = {
@@ -132,8 +132,8 @@ def test_trouble_is_tried_again_and_errors_inside_a_200_are_errors(monkeypatch):
     busy = {"error": {"message": "Provider returned error", "code": 429}}
     with served() as server:
         server.failures += [(429, {"retry-after": "0.4"}), (503, {}), "drop", (200, {}, busy)]
-        began, told = time.monotonic(), []
-        (answer,), engine = spoken(server, told=told)
+        began, result = time.monotonic(), []
+        (answer,), engine = spoken(server, result=result)
         assert answer.text and time.monotonic() - began >= 0.4
         assert (engine.account.requests, engine.account.retries) == (5, 4)
         server.failures.append((200, {}, {"error": {"message": "no such model", "code": 404}}))
@@ -145,11 +145,11 @@ def test_trouble_is_tried_again_and_errors_inside_a_200_are_errors(monkeypatch):
 def test_the_key_is_read_from_the_environment_and_told_nowhere(monkeypatch):
     monkeypatch.setenv("HORN_KEY", "s3cret")
     with served(key="s3cret") as server:
-        told = []
-        (answer,), engine = spoken(server, known=None, told=told, key_env="HORN_KEY")
+        result = []
+        (answer,), engine = spoken(server, known=None, result=result, key_env="HORN_KEY")
         monkeypatch.setenv("HORN_KEY", "n0t-that")
         (error,), _ = spoken(server, key_env="HORN_KEY")
-    assert answer.text and "s3cret" not in f"{told} {engine.settings!r} {engine.bill}"
+    assert answer.text and "s3cret" not in f"{result} {engine.settings!r} {engine.bill}"
     assert isinstance(error, EngineLost) and "n0t-that" not in str(error)
     assert "refuses the key in HORN_KEY (401)" in str(error)
 
@@ -177,9 +177,9 @@ def test_the_room_that_is_left_is_read_from_a_refusal(words, left):
 
 
 def test_what_a_model_that_reasons_spent_is_an_answer_without_words():
-    told = "Could not finish the message because max_tokens or model output limit was reached."
+    text = "Could not finish the message because max_tokens or model output limit was reached."
     with served() as server:
-        server.failures.append((400, {}, {"error": {"message": told}}))
+        server.failures.append((400, {}, {"error": {"message": text}}))
         (answer,), engine = spoken(server)
     assert (answer.text, answer.finish, answer.paid) == ("", "length", 24)
     assert engine.account.sampled_tokens == 24
@@ -194,7 +194,7 @@ def test_what_cannot_be_is_refused_in_a_line():
     assert isinstance(middle, EngineLost) and "cannot go on inside one" in str(middle)
     with pytest.raises(EngineError, match="tells text, not the ids that were sampled"):
         check_trainable(engine, Sampling())
-    assert not tells_logprobs(engine, Sampling())
+    assert not gives_logprobs(engine, Sampling())
     for key in ("temperature", "messages", "n"):
         with pytest.raises(Exception, match=f"{key!r} is set by engine and agents"):
             build("e", {"chat": ChatSettings}, "chat", {"url": "http://a", "extra_body": {key: 1}})

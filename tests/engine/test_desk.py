@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from hornbeam.chat import ByteChat, user
-from hornbeam.desk import Desk
+from hornbeam.desk import RequestQueue
 from hornbeam.engine.base import Request, Sampling
-from hornbeam.engine.desk import Clerk, DeskEngine
+from hornbeam.engine.desk import QueuedEngine, QueueWorker
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, EngineLost, PromptTooLong
 from hornbeam.shared import SharedStore
@@ -28,13 +28,13 @@ def sides(tmp_path):
     @asynccontextmanager
     async def make():
         stores = [SharedStore(f"sqlite:///{tmp_path}/run.db", print) for _ in range(2)]
-        clerks = [
-            Clerk(Desk(store, name), lambda stage, step: step)
+        workers = [
+            QueueWorker(RequestQueue(store, name), lambda stage, step: step)
             for store, name in zip(stores, ("main", "sub"))
         ]
-        work = [asyncio.create_task(clerk.work()) for clerk in clerks]
+        work = [asyncio.create_task(worker.work()) for worker in workers]
         try:
-            yield clerks
+            yield workers
         finally:
             for task in work:
                 task.cancel()
@@ -49,7 +49,7 @@ def test_an_ask_comes_back_as_the_other_engine_answers_it(sides):
     async def go():
         async with sides() as (main, sub):
             engine = Scripted({"": "four"})
-            there = DeskEngine("sub", CHAT, main)
+            there = QueuedEngine("sub", CHAT, main)
             async with sub.serving(engine, 0):
                 asks = [request("hello", turn, stop=("x",)) for turn in range(5)]
                 got = await asyncio.gather(*(there.generate(ask) for ask in asks))
@@ -63,7 +63,7 @@ def test_an_ask_comes_back_as_the_other_engine_answers_it(sides):
 def test_both_ask_and_serve_at_once(sides):
     async def go():
         async with sides() as (main, sub):
-            to_sub, to_main = DeskEngine("sub", CHAT, main), DeskEngine("main", CHAT, sub)
+            to_sub, to_main = QueuedEngine("sub", CHAT, main), QueuedEngine("main", CHAT, sub)
             async with (
                 sub.serving(Scripted({"": "sub"}), 0),
                 main.serving(Scripted({"": "main"}), 0),
@@ -78,7 +78,7 @@ def test_both_ask_and_serve_at_once(sides):
 def test_an_ask_waits_until_its_policy_has_learned_enough(sides):
     async def go():
         async with sides() as (main, sub):
-            asked = asyncio.create_task(DeskEngine("sub", CHAT, main).generate(request(step=1)))
+            asked = asyncio.create_task(QueuedEngine("sub", CHAT, main).generate(request(step=1)))
             async with sub.serving(Scripted({"": "old"}), 0):
                 done, _ = await asyncio.wait([asked], timeout=0.5)
                 assert not done and main.waits == 1
@@ -96,7 +96,7 @@ def test_errors_of_the_other_engine_are_raised_here(sides, kind):
 
     async def go():
         async with sides() as (main, sub), sub.serving(Failing("x"), 0):
-            await DeskEngine("sub", CHAT, main).generate(request())
+            await QueuedEngine("sub", CHAT, main).generate(request())
 
     with pytest.raises(kind, match="no room for 9 tokens") as error:
         asyncio.run(go())
@@ -113,7 +113,7 @@ def test_an_engine_that_is_lost_ends_its_own_clerk_and_fails_nobody(sides):
 
     async def go():
         async with sides() as (main, sub):
-            asked = asyncio.create_task(DeskEngine("sub", CHAT, main).generate(request()))
+            asked = asyncio.create_task(QueuedEngine("sub", CHAT, main).generate(request()))
             engine = Lost("x")
             async with sub.serving(engine, 0):
                 while not engine.asked:
@@ -139,7 +139,7 @@ def test_at_the_end_of_serving_nothing_is_in_flight(sides):
     async def go():
         async with sides() as (main, sub):
             slow = Slow({"": "four"})
-            asked = asyncio.create_task(DeskEngine("sub", CHAT, main).generate(request()))
+            asked = asyncio.create_task(QueuedEngine("sub", CHAT, main).generate(request()))
             async with sub.serving(slow, 0):
                 while not slow.flying:
                     await asyncio.sleep(0.01)

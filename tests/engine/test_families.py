@@ -146,10 +146,10 @@ def check(model, prompts, answers):
         with torch.no_grad():
             row = torch.tensor([[*prompt, *answer.tokens]])
             logits = model(row, use_cache=False).logits[0, len(prompt) - 1 : -1]
-        told = torch.tensor(answer.logprobs)
+        result = torch.tensor(answer.logprobs)
         every = torch.log_softmax(logits.float(), -1)
         want = every.gather(1, row[0, len(prompt) :, None])[:, 0]
-        assert float((told - want).abs().max()) < 1e-4 * float(every.abs().max())
+        assert float((result - want).abs().max()) < 1e-4 * float(every.abs().max())
 
 
 @pytest.mark.parametrize("kind", FAMILIES)

@@ -265,13 +265,13 @@ def test_training_in_place_from_python_leaves_no_gap():
         return len((await ep.ask("a", [hb.user(task.question)], max_tokens=12)).text)
 
     tasks = [hb.Task(f"t{i}", f"question {i}, say") for i in range(4)]
-    told, spoke = [], []
+    result, spoke = [], []
     for seed in range(3):
         agents, score = {"a": engine}, lambda task, answer: float(answer % 2)
         trees = hb.grow_trees(solver, tasks, agents, score=score, seed=seed)
         hb.credit_trees(trees, "grpo")
-        told.append(policy.step(trees))
+        result.append(policy.step(trees))
         spoke.append({node.origin.version for tree in trees for node in tree.nodes[1:]})
-    assert [row["updates"] for row in told] == [1, 1, 1]
-    assert max(row["engine_gap"] for row in told) < 1e-5
+    assert [row["updates"] for row in result] == [1, 1, 1]
+    assert max(row["engine_gap"] for row in result) < 1e-5
     assert spoke == [{0}, {1}, {2}]

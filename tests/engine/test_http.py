@@ -14,7 +14,7 @@ from hornbeam.engine.base import Request, Sampling, check_trainable
 from hornbeam.engine.http import HttpEngine
 from hornbeam.engine.probe import Abilities
 from hornbeam.engine.scripted import Scripted
-from hornbeam.engine.wire import Account, HttpSettings
+from hornbeam.engine.wire import HttpSettings, ServerUsage
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.settings import build
 from little_server import LittleServer, Manners, answered, tiny_world
@@ -35,10 +35,10 @@ def served(**manners):
     return LittleServer(Scripted(talk), manners=Manners(**manners))
 
 
-def spoken(server, *requests, known=None, told=None, **settings):
+def spoken(server, *requests, known=None, result=None, **settings):
     """(answers or errors, the engine) of requests that go at once."""
 
-    say = (lambda line: None) if told is None else told.append
+    say = (lambda line: None) if result is None else result.append
     engine = HttpEngine(HttpSettings(url=server.url, **settings), CHAT, say)
     return asyncio.run(answered(engine, known, requests or [ask()])), engine
 
@@ -71,12 +71,12 @@ def test_a_probe_finds_out_what_a_server_can_do_and_answers_are_as_by_it(kind):
     manners, expected = ABILITIES[kind]
     requests = [ask(3), ask(4, temperature=0), ask(5, stop=("x",)), ask(6, max_tokens=200)]
     with served(**manners) as server:
-        told = []
-        answers, engine = spoken(server, *requests, told=told)
+        result = []
+        answers, engine = spoken(server, *requests, result=result)
     able = engine.abilities
     assert {name: getattr(able, name) for name in expected} == expected
-    assert len(told) == 2 and told[0].startswith(f"{server.url}: model 'tiny': ")
-    assert told[1].startswith(f"{server.url}: {engine.account.requests} requests, ")
+    assert len(result) == 2 and result[0].startswith(f"{server.url}: model 'tiny': ")
+    assert result[1].startswith(f"{server.url}: {engine.account.requests} requests, ")
 
     async def direct():
         return await asyncio.gather(*map(Scripted(talk).generate, requests))
@@ -159,13 +159,13 @@ def test_trouble_is_tried_again_and_what_the_server_asks_for_is_waited(monkeypat
     monkeypatch.setattr(wire, "FIRST", 0.01)
     with served() as server:
         server.failures += [(429, {"retry-after": "0.4"}), (500, {}), "drop", (503, {})]
-        began, told = time.monotonic(), []
-        (answer,), engine = spoken(server, known=KNOWN, told=told)
+        began, result = time.monotonic(), []
+        (answer,), engine = spoken(server, known=KNOWN, result=result)
     assert answer.finish == "length" and time.monotonic() - began >= 0.4
     assert (engine.account.requests, engine.account.retries) == (5, 4)
-    assert "500; waiting up to 120 s" in told[0] and "answers again after" in told[1]
-    assert "5 requests (4 of them again)" in told[2]
-    assert len(told) == 3 and len(server.seen) == 1
+    assert "500; waiting up to 120 s" in result[0] and "answers again after" in result[1]
+    assert "5 requests (4 of them again)" in result[2]
+    assert len(result) == 3 and len(server.seen) == 1
 
 
 @pytest.mark.parametrize(
@@ -190,11 +190,11 @@ def test_a_server_that_goes_down_is_waited_for(monkeypatch):
     server.stop()
     timer = threading.Timer(0.5, server.start)
     timer.start()
-    told = []
-    (answer,), _ = spoken(server, known=KNOWN, told=told)
+    result = []
+    (answer,), _ = spoken(server, known=KNOWN, result=result)
     timer.join()
     server.stop()
-    assert answer.tokens and "ConnectError" in told[0] and "answers again" in told[1]
+    assert answer.tokens and "ConnectError" in result[0] and "answers again" in result[1]
     (error,), _ = spoken(server, known=KNOWN, patience=0.2)
     with pytest.raises(EngineError, match=r"127\.0\.0\.1:\d+/v1/completions: ConnectError.*is up"):
         raise error
@@ -253,16 +253,16 @@ def test_rates_and_requests_in_flight_are_bounded(bound):
 
 def test_a_pace_is_even_and_what_was_not_used_is_given_back():
     async def even():
-        pace, began = wire.Pace(1200), time.monotonic()
+        rate_limit, began = wire.RateLimit(1200), time.monotonic()
         for _ in range(5):
-            await pace.take(2)
+            await rate_limit.take(2)
         return time.monotonic() - began
 
     async def unused():
-        pace = wire.Pace(1)
+        rate_limit = wire.RateLimit(1)
         for _ in range(5):
-            await pace.take(2)
-            pace.give(2)
+            await rate_limit.take(2)
+            rate_limit.give(2)
 
     assert asyncio.run(even()) >= 0.4
     asyncio.run(asyncio.wait_for(unused(), 20))
@@ -284,7 +284,7 @@ def test_what_is_paid_is_counted(monkeypatch):
     with served(key="s3cret") as server:
         answers, engine = spoken(server, ask(1), ask(2), known=KNOWN, key_env="HORN_KEY")
     assert [len(answer.tokens) for answer in answers] == [24, 24]
-    assert engine.account == Account(2, 0, 2 * len(PROMPT), 0, 48)
+    assert engine.account == ServerUsage(2, 0, 2 * len(PROMPT), 0, 48)
     prices = replace(engine.account, prompt_tokens=2_000_000, sampled_tokens=500_000)
     settings = HttpSettings(url="http://a/v1", prompt_price=0.5, sampled_price=3)
     assert prices.cost(settings) == pytest.approx(2.5)

@@ -31,7 +31,7 @@ from hornbeam.chat import ByteChat, TemplateChat, user
 from hornbeam.engine.base import Request, Sampling
 from hornbeam.engine.local import LocalEngine, LocalSettings
 from hornbeam.engine.network import batches
-from hornbeam.engine.prefix import Run
+from hornbeam.engine.prefix import PrefixRun
 from hornbeam.engine.slots import NARROW
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tree import ids
@@ -224,7 +224,7 @@ def test_long_prompts_run_in_chunks_and_rows_move_on_when_they_outgrow_their_slo
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 90)), max_size=20))
 def test_batches_hold_every_run_once_and_little_padding(shapes):
-    runs = [Run(None, ids([1] * n), start) for n, start in shapes]
+    runs = [PrefixRun(None, ids([1] * n), start) for n, start in shapes]
     made = list(batches(runs, limit=64))
     assert sorted(map(id, runs)) == sorted(id(run) for batch in made for run in batch)
     for batch in made:
@@ -399,7 +399,7 @@ def test_rows_are_kept_while_more_may_come_and_given_back_after():
         return any(group.slots.rows for group in engine._groups)
 
     async def scene():
-        with engine.turnstile.session():
+        with engine.barrier.session():
             for prompt in PROMPTS[:3]:  # longer ones into the rows that others left
                 await engine.generate(Request(prompt, Sampling(max_tokens=4)))
                 while engine._task is not None:
@@ -450,7 +450,7 @@ def test_deterministic_runs_are_equal_bit_for_bit_whatever_arrives_when():
     async def client(engine, number, delays):
         prompt, out = PROMPTS[number % 5], []
         for turn in range(3):
-            with engine.turnstile.busy():
+            with engine.barrier.busy():
                 await asyncio.sleep(delays[number] * 0.001)
             request = Request(prompt, Sampling(max_tokens=4 + number), number, (number, turn))
             answer = await asyncio.wait_for(engine.generate(request), 60)

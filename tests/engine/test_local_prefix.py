@@ -121,8 +121,8 @@ def test_a_run_starts_from_its_parents_state(first, kept, second):
                     assert run.parent.state[0].item() == digest(tokens_of(run.parent))
                 whole = tokens_of(run)
                 values = [digest(whole[: i + 1]) for i in range(run.start, len(whole))]
-                told = torch.tensor([values[-1]])
-                tree.fill(run, tensor(values), told, (told,))
+                result = torch.tensor([values[-1]])
+                tree.fill(run, tensor(values), result, (result,))
         for (run, _), prompt in zip(ends, wave):
             check(run, prompt)
             assert tree.known(ids(prompt)) == len(prompt)

@@ -39,7 +39,7 @@ def answer(**choice):
     return {"choices": [{**plain, **choice}], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
 
 
-def spoken(told, **settings):
+def spoken(result, **settings):
     """(answer or error, engine) of one request to a server that says this; a text as it is."""
 
     async def go(server):
@@ -50,7 +50,7 @@ def spoken(told, **settings):
         await engine.aclose()
         return done, engine
 
-    with LittleServer(Scripted("42"), twist=lambda _: told) as server:
+    with LittleServer(Scripted("42"), twist=lambda _: result) as server:
         return asyncio.run(go(server))
 
 
@@ -97,9 +97,9 @@ CHOICES = {
 @pytest.mark.parametrize("kind", CHOICES)
 def test_ids_and_log_probs_are_whole_or_not_there_and_the_text_stays(kind):
     choice, tokens, logprobs = CHOICES[kind]
-    status, told = completion(answer(**choice))
+    status, result = completion(answer(**choice))
     assert status == 200
-    found = said(told, CHAT)
+    found = said(result, CHAT)
     assert (None if found.tokens is None else list(found.tokens)) == tokens
     assert found.logprobs == logprobs
     assert found.text.strip("\0") == ("" if kind == "text null" else "42")
@@ -118,14 +118,14 @@ def test_ids_that_are_as_many_as_were_sampled_are_whole_whatever_the_text_holds(
 
 
 def test_halves_of_surrogate_pairs_are_mended_or_replaced():
-    for told, text in (
+    for result, text in (
         ("a\ud83d\udc4d", "a\U0001f44d"),
         ("4\ud83d2", "4\ufffd2"),
         ("4\udc4d", "4\ufffd"),
     ):
-        found = said(completion(answer(text=told, token_ids=None))[1], CHAT)
+        found = said(completion(answer(text=result, token_ids=None))[1], CHAT)
         assert found.text == text and found.sampled == 3
-        done, _ = spoken(answer(text=told, token_ids=None))
+        done, _ = spoken(answer(text=result, token_ids=None))
         assert done.text == text
 
 
@@ -148,23 +148,23 @@ USAGES = {
 @pytest.mark.parametrize("kind", USAGES)
 def test_what_was_sampled_is_counted_by_what_came_back(kind):
     usage, prompt, sampled = USAGES[kind]
-    told = {**answer(), "usage": usage}
+    row = {**answer(), "usage": usage}
     if usage is ...:
-        del told["usage"]
-    found = said(completion(told)[1], CHAT)
+        del row["usage"]
+    found = said(completion(row)[1], CHAT)
     assert (found.prompt_tokens, found.sampled, found.cached) == (prompt, sampled, 0)
-    _, engine = spoken(told)
+    _, engine = spoken(row)
     assert engine.account.prompt_tokens == (prompt or len(PROMPT))
     assert engine.bill["cost"] == sampled
-    told["choices"][0] |= {"token_ids": None, "logprobs": None}
+    row["choices"][0] |= {"token_ids": None, "logprobs": None}
     if kind in ("null", "zeros"):
-        assert said(completion(told)[1], CHAT).sampled == 2  # the text's own ids
+        assert said(completion(row)[1], CHAT).sampled == 2  # the text's own ids
 
 
 def test_an_empty_text_beside_a_message_and_an_error_without_words_hide_no_answer():
     message = {"role": "assistant", "content": "42"}
-    told = answer(text="", message=message, token_ids=None, logprobs=None)
-    status, read = completion({**told, "error": {"code": 0, "message": ""}})
+    result = answer(text="", message=message, token_ids=None, logprobs=None)
+    status, read = completion({**result, "error": {"code": 0, "message": ""}})
     assert (status, said(read, CHAT).text) == (200, "42")
 
 
@@ -174,13 +174,13 @@ def test_a_rate_is_kept_without_usage():
         engine = HttpEngine(HttpSettings(url=server.url, tokens_minute=rate), CHAT)
         engine.abilities = KNOWN
         await engine.generate(Request(PROMPT, Sampling(max_tokens=9)))
-        free = engine.wire.tokens._free - time.monotonic()
+        free = engine.client.tokens._free - time.monotonic()
         await engine.aclose()
         return free / 60 * rate
 
-    told = answer()
-    del told["usage"]
-    with LittleServer(Scripted("42"), twist=lambda _: told) as server:
+    result = answer()
+    del result["usage"]
+    with LittleServer(Scripted("42"), twist=lambda _: result) as server:
         assert asyncio.run(go(server)) == pytest.approx(len(PROMPT) + 3, abs=1)
 
 
@@ -203,9 +203,9 @@ def test_a_rate_is_kept_without_usage():
 )
 def test_why_an_answer_ended_is_told_or_seen_by_its_room(reason, tokens, finish):
     text = CHAT.decode(tokens)
-    told = answer(finish_reason=reason, token_ids=tokens, text=text, logprobs=None)
-    told["usage"] = None
-    done, _ = spoken(told)
+    result = answer(finish_reason=reason, token_ids=tokens, text=text, logprobs=None)
+    result["usage"] = None
+    done, _ = spoken(result)
     assert (done.finish, done.text) == (finish, text)
     assert len(done.tokens) == max(1, len(tokens))
 
@@ -248,7 +248,7 @@ PASSING = {
 @pytest.mark.parametrize("kind", PASSING)
 def test_a_passing_fault_inside_a_200_is_tried_again(kind, monkeypatch):
     monkeypatch.setattr(wire, "FIRST", 0.01)
-    told, lines = PASSING[kind], []
+    result, lines = PASSING[kind], []
 
     async def go(server):
         engine = HttpEngine(HttpSettings(url=server.url), CHAT, lines.append)
@@ -258,7 +258,7 @@ def test_a_passing_fault_inside_a_200_is_tried_again(kind, monkeypatch):
         return done, engine.account
 
     with LittleServer(Scripted("42")) as server:
-        server.failures += [(200, {}, told), (200, {}, told)]
+        server.failures += [(200, {}, result), (200, {}, result)]
         done, account = asyncio.run(go(server))
     assert (done.text, account.requests, account.retries) == ("42", 3, 2)
     if kind not in ("rate",):
@@ -274,9 +274,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("told", "line"), REFUSED)
-def test_what_a_200_says_of_the_request_itself_is_told_at_once(told, line):
-    error, engine = spoken(told)
+@pytest.mark.parametrize(("message", "line"), REFUSED)
+def test_what_a_200_says_of_the_request_itself_is_told_at_once(message, line):
+    error, engine = spoken(message)
     assert engine.account.requests == 1 and not isinstance(error, EngineLost)
     with pytest.raises(EngineError, match=line):
         raise error
@@ -337,8 +337,8 @@ def test_how_long_a_server_asks_to_wait(headers, seconds):
 
 def test_a_date_to_wait_for():
     at = datetime.now(UTC) + timedelta(seconds=30)
-    for told in (format_datetime(at, usegmt=True), at.strftime("%a, %d %b %Y %H:%M:%S -0000")):
-        assert 27 < wire._asked({"retry-after": told}) <= 30
+    for result in (format_datetime(at, usegmt=True), at.strftime("%a, %d %b %Y %H:%M:%S -0000")):
+        assert 27 < wire._asked({"retry-after": result}) <= 30
     past = format_datetime(at - timedelta(hours=1), usegmt=True)
     assert wire._asked({"retry-after": past}) == 0
 
@@ -354,14 +354,14 @@ MODELS = [
 ]
 
 
-@pytest.mark.parametrize(("told", "found"), MODELS)
-def test_models_and_windows(told, found):
-    rows = ServedModels.model_validate(told).by_name
+@pytest.mark.parametrize(("message", "found"), MODELS)
+def test_models_and_windows(message, found):
+    rows = ServedModels.model_validate(message).by_name
     assert {name: row.context for name, row in rows.items()} == found
 
 
 def test_tokens_of_a_text():
-    for told, found in (
+    for result, found in (
         ({"tokens": [1, "2"]}, [1, 2]),
         ({"tokens": [{"id": 5, "piece": "a"}]}, [5]),
         ({"tokens": ["a"]}, None),
@@ -369,13 +369,13 @@ def test_tokens_of_a_text():
         ({"tokens": None}, None),
         ("<html>", None),
     ):
-        assert Tokenized.model_validate(told).tokens == found
+        assert Tokenized.model_validate(result).tokens == found
 
 
 def test_log_probs_of_a_prompt():
     rows = [None, {"5": {"logprob": -1.0}}, {"6": {"logprob": "-2"}, "9": {}}]
-    told = {"choices": [{"prompt_logprobs": rows}]}
-    assert prompt_logprobs(told, [5, 6], 1) == [-1.0, -2.0]
+    row = {"choices": [{"prompt_logprobs": rows}]}
+    assert prompt_logprobs(row, [5, 6], 1) == [-1.0, -2.0]
     for other in ({}, {"choices": []}, {"choices": [{"prompt_logprobs": None}]}, "no"):
         assert prompt_logprobs(other, [5, 6], 1) is None
-    assert prompt_logprobs(told, [5, 7], 1) is None and prompt_logprobs(told, [5, 6, 7], 1) is None
+    assert prompt_logprobs(row, [5, 7], 1) is None and prompt_logprobs(row, [5, 6, 7], 1) is None

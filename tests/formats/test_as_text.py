@@ -80,12 +80,12 @@ def imported(tmp_path, *records):
 def test_it_is_what_qwens_template_writes(tmp_path, messages, tools):
     """A plain template of the text shows what that of Qwen2.5 does of calls, results and tools."""
     ((run),) = runs_of(file_of(tmp_path / "a.jsonl", {"messages": messages, "tools": tools}))
-    told = as_text(run)
+    results = as_text(run)
     own, plain = words(QWEN), words(CHATML)
     wanted = own.apply_chat_template(run.messages, tools=tools or None, tokenize=False)
-    assert plain.apply_chat_template(told.messages, tokenize=False) == wanted
-    assert [told.messages[n]["role"] for n in told.said] == ["assistant"] * len(run.said)
-    assert not told.tools and as_text(told) == told
+    assert plain.apply_chat_template(results.messages, tokenize=False) == wanted
+    assert [results.messages[n]["role"] for n in results.said] == ["assistant"] * len(run.said)
+    assert not results.tools and as_text(results) == results
 
 
 def test_calls_are_kept_beside_their_text(tmp_path):
@@ -151,10 +151,10 @@ def test_every_format_goes_through_a_template_without_tools(tmp_path, name, reco
         file_of(path, *records)
     native, out, sft = tmp_path / "native", tmp_path / "trees.jsonl", tmp_path / "set.jsonl"
     hornbeam("import", path, "--out", native)
-    told = hornbeam("import", path, "--tools-as-text", "--out", out, "--sft", sft)
-    assert "tools as text in 1 run: 1 call with results" in told
+    results = hornbeam("import", path, "--tools-as-text", "--out", out, "--sft", sft)
+    assert "tools as text in 1 run: 1 call with results" in results
     exact = any(node.tokens for tree in read_trees(native) for node in tree.nodes)
-    assert ("token ids of 1 run left out: they spell other text" in told) == exact
+    assert ("token ids of 1 run left out: they spell other text" in results) == exact
     (tree,), (before,) = read_trees(out), read_trees(native)
     assert [node.calls for node in tree.nodes] == [node.calls for node in before.nodes]
     assert tree.columns == before.columns
@@ -175,8 +175,8 @@ def test_every_format_goes_through_a_template_without_tools(tmp_path, name, reco
 
 def test_a_file_without_tools_is_imported_as_ever_and_says_so(tmp_path):
     path, out = file_of(tmp_path / "a.jsonl", {"messages": [asked(), answer("4")]}), tmp_path / "b"
-    told = hornbeam("import", path, "--out", out, "--tools-as-text")
-    assert "no run uses tools: --tools-as-text changes nothing" in told
+    results = hornbeam("import", path, "--out", out, "--tools-as-text")
+    assert "no run uses tools: --tools-as-text changes nothing" in results
     (tree,) = read_trees(out)
     hornbeam("import", path, "--out", tmp_path / "c")
     assert not calls_in_text(tree) and out.read_bytes() == (tmp_path / "c").read_bytes()
@@ -200,9 +200,11 @@ def test_a_refusal_names_the_way_out_wherever_it_is_met(tmp_path, tools):
         with_ids(tree, chat)
     odd = [{"role": "system", "content": "a"}, asked(), answer("4")]
     (row,) = read_set(file_of(tmp_path / "c.jsonl", {"messages": odd}))
-    with pytest.raises(ModelError, match="System role not supported") as told:  # of another thing
+    with pytest.raises(
+        ModelError, match="System role not supported"
+    ) as results:  # of another thing
         examples(row, chat_of(GEMMA, "<end_of_turn>", ("<start_of_turn>",)))
-    assert HINT not in str(told.value)
+    assert HINT not in str(results.value)
 
 
 def test_trees_that_were_imported_before_are_told_again(tmp_path):
@@ -218,13 +220,13 @@ def test_trees_that_were_imported_before_are_told_again(tmp_path):
         hornbeam("import", native, "--out", again)
     with pytest.raises(DataError, match=r"nothing beside --out"):
         hornbeam("import", native, "--out", again, "--tools-as-text", "--skip-bad")
-    told = hornbeam("import", native, "--out", again, "--tools-as-text")
-    assert told == f"Trees:   {again} (2, tools as text in 2)\n"
+    results = hornbeam("import", native, "--out", again, "--tools-as-text")
+    assert results == f"Trees:   {again} (2, tools as text in 2)\n"
     assert list(read_trees(again)) == list(read_trees(wanted))
     assert [node.answer for node in list(read_trees(again))[1].nodes if node.done] == [None, None]
     out = tmp_path / "c.jsonl"
-    told = hornbeam("import", again, "--out", out, "--tools-as-text")
-    assert "tools as text in 0" in told and out.read_bytes() == again.read_bytes()
+    results = hornbeam("import", again, "--out", out, "--tools-as-text")
+    assert "tools as text in 0" in results and out.read_bytes() == again.read_bytes()
     rows[1]["tools"] = [{"name": "other"}]
     rows = [{**row, "task_id": 1} for row in rows[:2]]
     hornbeam("import", file_of(path, *rows), "--out", native)

@@ -7,7 +7,7 @@ import pytest
 from foreign_rows import SYSTEM, TOOLS, answer, asked, call, result, talk
 from hornbeam.chat import history, message_of
 from hornbeam.errors import DataError
-from hornbeam.formats import Forest, read_runs
+from hornbeam.formats import ImportedTrees, read_runs
 from hornbeam.treefile import from_json, to_json
 
 OLD = call(2)["tool_calls"][0]["function"]
@@ -27,10 +27,10 @@ def runs_of(tmp_path, *records, name="", suffix="jsonl"):
 
 
 def tree_of(tmp_path, *records):
-    forest = Forest()
+    random_trees = ImportedTrees()
     for run in runs_of(tmp_path, *records):
-        forest.add(run)
-    (tree,) = forest.trees("some")
+        random_trees.add(run)
+    (tree,) = random_trees.trees("some")
     assert from_json(to_json(tree)).nodes == tree.nodes
     return tree
 
@@ -70,11 +70,11 @@ def test_the_same_call_that_gave_something_else_is_another_step(tmp_path):
 
 def test_equal_runs_count_as_often_as_there_are(tmp_path):
     row = {"messages": talk(), "reward": 1}
-    forest = Forest()
+    random_trees = ImportedTrees()
     for run in runs_of(tmp_path, row, row, {**row, "reward": 0}):
-        forest.add(run)
-    (tree,) = forest.trees("some")
-    assert tree.columns["reward"] == [None, None, 1.0, 1.0, 0.0] and forest.equal == 1
+        random_trees.add(run)
+    (tree,) = random_trees.trees("some")
+    assert tree.columns["reward"] == [None, None, 1.0, 1.0, 0.0] and random_trees.equal == 1
     # one that ends where another goes on keeps a leaf of its own
     short = {"messages": talk()[:4], "reward": 0.5}
     tree = tree_of(tmp_path, row, short)
@@ -161,7 +161,7 @@ def test_parallel_calls_whose_results_come_in_another_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("record", "told"),
+    ("record", "message"),
     [
         ({"messages": []}, "the conversation is empty"),
         ({"messages": [asked()]}, "nothing is said"),
@@ -182,6 +182,6 @@ def test_parallel_calls_whose_results_come_in_another_order(tmp_path):
         ({"messages": talk(), "agent": 3}, "agent is no name"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_says_why(tmp_path, record, told):
-    with pytest.raises(DataError, match=told):
+def test_what_cannot_be_read_says_why(tmp_path, record, message):
+    with pytest.raises(DataError, match=message):
         runs_of(tmp_path, record)

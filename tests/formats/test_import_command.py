@@ -65,15 +65,15 @@ def test_a_model_gives_ids_to_trees_and_sets(chats, tmp_path):
     """By its own template; a set of ids is what the set of messages becomes in training."""
     saved(tmp_path / "model", words(CALLS, special=("<|im_start|>",)))
     out, sft = tmp_path / "trees.jsonl", tmp_path / "ids.jsonl"
-    told = hornbeam(
+    result = hornbeam(
         "import", chats, "--out", out, "--sft", sft, "--model", tmp_path / "model"
     )  # fmt: skip
-    assert "without token ids" not in told and "--tools-as-text" not in told
+    assert "without token ids" not in result and "--tools-as-text" not in result
     hornbeam("import", chats, "--out", tmp_path / "x", "--sft", tmp_path / "text.jsonl")
     plain = tmp_path / "plain.jsonl"  # no tools in it
     plain.write_text(json.dumps({"messages": [asked(), answer("4")]}), "utf-8")
-    told = hornbeam("import", plain, "--out", tmp_path / "x", "--sft", tmp_path / "y")
-    assert "--tools-as-text" not in told
+    result = hornbeam("import", plain, "--out", tmp_path / "x", "--sft", tmp_path / "y")
+    assert "--tools-as-text" not in result
     from transformers import AutoTokenizer
 
     chat = TemplateChat(AutoTokenizer.from_pretrained(tmp_path / "model"))
@@ -81,7 +81,7 @@ def test_a_model_gives_ids_to_trees_and_sets(chats, tmp_path):
     text = [*read_set(tmp_path / "text.jsonl")]
     assert exact == [flat(example) for row in text for example in examples(row, chat)]
     tree = next(read_trees(out))
-    said = chat.words.told(list(tree.sequence(tree.leaves()[0])), skip=False)
+    said = chat.words.decode(list(tree.sequence(tree.leaves()[0])), skip=False)
     assert said.endswith("<|im_start|>assistant\n0<|im_end|>") and "<tool_call>" in said
     assert history(tree, 1) and tree.columns["reward"][tree.leaves()[0]] == 0
     credit([tree], method("dr_grpo"))

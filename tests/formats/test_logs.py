@@ -20,7 +20,7 @@ from foreign_rows import (
 )
 from hornbeam.chat import history
 from hornbeam.errors import DataError
-from hornbeam.formats import FORMATS, Forest, Options, read_runs
+from hornbeam.formats import FORMATS, ImportedTrees, Options, read_runs
 from hornbeam.treefile import from_json, to_json
 
 
@@ -33,13 +33,13 @@ def trees_of(path, kind, options=Options(), name=""):
     """The trees of a file, which is of that format; they are the same when written and read."""
     found, records = read_runs(path, name, options)
     assert found == kind
-    forest = Forest()
+    random_trees = ImportedTrees()
     for _, runs in records:
         if isinstance(runs, DataError):
             raise runs
         for run in runs:
-            forest.add(run)
-    trees = forest.trees("some")
+            random_trees.add(run)
+    trees = random_trees.trees("some")
     assert [from_json(to_json(tree)) for tree in trees] == trees
     return trees
 
@@ -250,7 +250,7 @@ def test_steps_that_do_not_go_on_are_runs_of_their_own(tmp_path):
 
 
 def test_formats_are_told_by_what_records_hold(tmp_path):
-    told = {
+    row = {
         "verifiers": verifiers_result(0),
         "verifiers-traces": verifiers_episode(0),
         "inspect": inspect_sample(),
@@ -258,8 +258,8 @@ def test_formats_are_told_by_what_records_hold(tmp_path):
         "rllm": rllm_episode(0),
         "chats": {"messages": []},
     }
-    assert set(told) == set(FORMATS)
-    for name, record in told.items():
+    assert set(row) == set(FORMATS)
+    for name, record in row.items():
         fitting = [each for each, how in FORMATS.items() if how.fits(record)]
         assert fitting[0] == name
         with_broken = lines(tmp_path / "x.jsonl", record)

@@ -18,7 +18,7 @@ async def settled(engine):
     """Busy clients once what was cancelled has gone."""
     for _ in range(20):
         await asyncio.sleep(0)
-    return engine.turnstile.count
+    return engine.barrier.count
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)

@@ -80,17 +80,17 @@ def heard(program, *, tools=None, **more):
 
 
 async def tells_errors(task, ep):
-    told = []
+    result = []
     for text in ("short", "long " * 30, "short"):
         try:
-            told.append((await ep.ask("walker", [user(text)])).text)
+            result.append((await ep.ask("walker", [user(text)])).text)
         except EngineError as error:
-            told.append(f"{type(error).__name__} {error}")
+            result.append(f"{type(error).__name__} {error}")
         try:
-            told.append(await ep.call("breaks", word=text))
+            result.append(await ep.call("breaks", word=text))
         except ToolError as error:
-            told.append(f"{type(error).__name__} {error}")
-    return told
+            result.append(f"{type(error).__name__} {error}")
+    return result
 
 
 @pytest.mark.parametrize("text", ["", "one line", "two\nlines", "\ud800", "x" * 999])
@@ -166,7 +166,7 @@ async def other_sampling(ep):
 
 
 @pytest.mark.parametrize(
-    ("was", "now", "told"),
+    ("was", "now", "message"),
     [
         (two_asks, one_ask, "after 1 effects it ended, the record has an ask of 'walker'"),
         (two_asks, raises, "it raised ValueError: on the way, the record has an ask"),
@@ -179,13 +179,13 @@ async def other_sampling(ep):
         (call_behind, one_ask, "after 1 effects it ended, the record has a call of tool 'echo'"),
     ],
 )
-def test_the_first_difference_is_named(was, now, told):
+def test_the_first_difference_is_named(was, now, message):
     program = turns_out(was, now)
     grown = grow(grower(program, ONE))
     again = grow(grower(program, OneMore(len(grown) - 1, 1)), grown)
     leaf = again.nodes[-1]
     assert leaf.origin.episode == 1 and leaf.done and leaf.error.startswith("Divergence: "), leaf
-    assert told in leaf.error and "\n" not in leaf.error
+    assert message in leaf.error and "\n" not in leaf.error
     assert again.columns["reward"][-1] is None
 
 
@@ -213,8 +213,8 @@ def test_random_numbers_hang_on_the_path_alone():
     assert len(set(first)) == 5 and first[:3] == second[:3] and first[3:] != second[3:]
     for node in (1, 2):
         fork = grow(grower(program, OneMore(node, 7 + node)), grown)
-        told = fork.nodes[-1].answer
-        assert told[:3] == first[:3] and (told[3:] == first[3:]) == (node == 2)
+        result = fork.nodes[-1].answer
+        assert result[:3] == first[:3] and (result[3:] == first[3:]) == (node == 2)
 
 
 @pytest.mark.parametrize(
@@ -288,8 +288,8 @@ def test_a_fork_of_some_steps_is_told_to_the_strategy():
         """Asks for a second fork where the first one ended."""
 
         def ask(self, tree, state):
-            if 0 in state.told and 1 not in state.asked:
-                self.fork = type(self.fork)(1, state.told[0], 1)
+            if 0 in state.results and 1 not in state.asked:
+                self.fork = type(self.fork)(1, state.results[0], 1)
             return super().ask(tree, state)
 
     grown = grow(grower(PROGRAMS[0], Two(0, 0, 1)))

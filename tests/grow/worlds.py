@@ -7,7 +7,7 @@ from random import Random
 
 from hornbeam.chat import assistant, user
 from hornbeam.effects import Speaker
-from hornbeam.engine.base import Turnstile
+from hornbeam.engine.base import Barrier
 from hornbeam.engine.scripted import Scripted
 from hornbeam.grow import Grower
 from hornbeam.search import Fork, Independent
@@ -19,7 +19,7 @@ from hornbeam.workers.local import LocalWorkers, inline
 KEY = TreeKey("train", 0, 0)
 
 
-class Counted(Turnstile):
+class Counted(Barrier):
     """A turnstile that nobody may leave more often than it was entered."""
 
     @property
@@ -41,7 +41,7 @@ class Late(Scripted):
 
     def __init__(self, say, seed=0, most=1000) -> None:
         super().__init__(say)
-        self.turnstile: Counted = Counted()
+        self.barrier: Counted = Counted()
         self.seeds: list[int] = []
         self._draws, self._most = Random(seed), most
         self._asleep: list[asyncio.Future[None]] = []
@@ -61,7 +61,7 @@ class Late(Scripted):
         try:
             while self._asleep:
                 for _ in range(8):
-                    await asyncio.wait_for(self.turnstile.quiet(), 5)
+                    await asyncio.wait_for(self.barrier.quiet(), 5)
                     await asyncio.sleep(0)
                 self._draws.shuffle(self._asleep)
                 count = self._draws.randint(1, min(self._most, len(self._asleep)))
@@ -166,9 +166,9 @@ async def first_wins(task, ep):
     done, pending = await asyncio.wait(asks, return_when=asyncio.FIRST_COMPLETED)
     for one in pending:
         one.cancel()
-    told = [one.result().text for one in done]
-    last = await ep.ask("walker", [user(" ".join(told))])
-    return [*told, last.text]
+    result = [one.result().text for one in done]
+    last = await ep.ask("walker", [user(" ".join(result))])
+    return [*result, last.text]
 
 
 async def leaves_early(task, ep):

@@ -136,8 +136,8 @@ def test_what_goes_wrong_is_told_to_the_main_agent(grow) -> None:
         return ["so", "ASK[a]ASK[b]ASK[c]", "ASK[long]", "Answer[?]"][turn - 1]
 
     tree = grown(grow, Scripted(say), at_once=2, sub={**SUB, "max_turns": 1})
-    told = CHAT.decode(tree.context(len(tree) - 1)).split("user: ")[2:]
-    assert [each.split("assistant: ")[0] for each in told] == [
+    result = CHAT.decode(tree.context(len(tree) - 1)).split("user: ")[2:]
+    assert [each.split("assistant: ")[0] for each in result] == [
         "error: write ASK[...] or Answer[...]",
         "error: nothing was found out\nerror: nothing was found out\n"
         "error: at most 2 questions at once",
@@ -179,7 +179,7 @@ def test_a_demonstration_is_what_the_program_would_hear(grow) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "text"),
     [
         ({"agent": "sub"}, "agent and sub.agent are both 'sub'"),
         ({"answer": "Answer"}, "needs one {}"),
@@ -187,10 +187,10 @@ def test_a_demonstration_is_what_the_program_would_hear(grow) -> None:
         ({"sub": {"tool": {}}}, "did you mean"),
     ],
 )
-def test_wrong_settings_are_one_line(settings: dict, told: str) -> None:
+def test_wrong_settings_are_one_line(settings: dict, text: str) -> None:
     with pytest.raises(RecipeError) as error:
         make_program("delegate", settings)
-    assert told in str(error.value) or told == "did you mean"
+    assert text in str(error.value) or text == "did you mean"
 
 
 # --- the tiny world ------------------------------------------------------------------------------

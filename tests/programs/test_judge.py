@@ -52,17 +52,17 @@ def test_other_words_and_marks() -> None:
 
 def test_what_a_judge_is_told() -> None:
     texts = JudgeTexts(prompt="{problem}|{history}|{chunk}|{ask}", reason="{positive} or not?")
-    (told,) = judge_messages(texts, " P ", "", "<chunk>a {problem}\n</chunk>")
-    assert told == {
+    (result,) = judge_messages(texts, " P ", "", "<chunk>a {problem}\n</chunk>")
+    assert result == {
         "role": "user",
         "content": "P|(nothing yet)|a {problem}|\\boxed{Positive} or not?",
     }
     short = texts.model_copy(update={"cot": False, "at_once": "{negative}!", "system": "Judge."})
-    system, told = judge_messages(short, "P", "h\n", "c")
-    assert (system["content"], told["content"]) == ("Judge.", "P|h|c|\\boxed{Negative}!")
+    system, result = judge_messages(short, "P", "h\n", "c")
+    assert (system["content"], result["content"]) == ("Judge.", "P|h|c|\\boxed{Negative}!")
     for cot in (True, False):
-        (told,) = judge_messages(JudgeTexts(cot=cot), "P", "h", "c")
-        assert "\\boxed{Positive}" in told["content"] and "{" not in told["content"].replace(
+        (result,) = judge_messages(JudgeTexts(cot=cot), "P", "h", "c")
+        assert "\\boxed{Positive}" in result["content"] and "{" not in result["content"].replace(
             "\\boxed{", ""
         )
 
@@ -133,6 +133,6 @@ def test_the_tiny_model_can_spell_it_all() -> None:
     ],
 )
 def test_settings_that_cannot_be(settings, message) -> None:
-    with pytest.raises(RecipeError) as told:
+    with pytest.raises(RecipeError) as result:
         make_program("judge", settings)
-    assert message in str(told.value) and "\n" not in str(told.value)
+    assert message in str(result.value) and "\n" not in str(result.value)

@@ -76,10 +76,10 @@ def test_a_program_of_ones_own(folder: Path) -> None:
 def test_what_is_wrong_is_told_in_one_line(
     folder: Path, name: str, settings: dict, message: str
 ) -> None:
-    with pytest.raises(ProgramError) as told:
+    with pytest.raises(ProgramError) as result:
         make_program(name, settings, folder)
-    assert message in str(told.value)
-    assert "\n" not in str(told.value)
+    assert message in str(result.value)
+    assert "\n" not in str(result.value)
 
 
 def test_ready_programs_are_made_without_settings() -> None:

@@ -80,8 +80,8 @@ def test_react_shows_what_went_wrong_to_the_agent(grow) -> None:
         return "error: division by zero"
 
     tree = grow(program, TASK, script, tools={"calculator": calculator})
-    told = prompts(tree)[-1].split("user: ")[2:]
-    assert [each.split("assistant: ")[0] for each in told] == [
+    result = prompts(tree)[-1].split("user: ")[2:]
+    assert [each.split("assistant: ")[0] for each in result] == [
         "error: write CALC[...] or ANSWER[...]",
         "error: write CALC[...] or ANSWER[...]",
         "error: division by zero",

@@ -48,7 +48,7 @@ def test_answers_are_read_off_a_reply(answer: str, text: str, read: str | None) 
     ],
 )
 def test_wrong_settings_are_told_in_one_line(name: str, settings: dict, message: str) -> None:
-    with pytest.raises(RecipeError) as told:
+    with pytest.raises(RecipeError) as result:
         make_program(name, settings)
-    assert message in str(told.value)
-    assert "\n" not in str(told.value)
+    assert message in str(result.value)
+    assert "\n" not in str(result.value)

@@ -245,10 +245,10 @@ TWO = agents(("solver", "1"), ("verifier", "2"))
     ],
 )
 def test_wrong_tables_are_told_in_one_line(table: dict, message: str) -> None:
-    with pytest.raises(RecipeError) as told:
+    with pytest.raises(RecipeError) as result:
         make_program("team", table)
-    assert message in str(told.value)
-    assert "\n" not in str(told.value)
+    assert message in str(result.value)
+    assert "\n" not in str(result.value)
 
 
 @given(st.data())

@@ -6,7 +6,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from hornbeam.run import Watch, plan
+from hornbeam.run import Progress, plan
 from hornbeam.run.recipe import Recipe, load_recipe
 from hornbeam.run.search import Search
 from hornbeam.store import Store
@@ -69,7 +69,7 @@ SINGLE = {"name": "single", "n": 1}
 BEAM = {"name": "beam", "strategy": "beam", "choose": "kept", "beams": 2, "width": 2}
 
 
-class Silent(Watch):
+class Silent(Progress):
     """A watch that keeps its lines."""
 
     def __init__(self):
@@ -79,17 +79,17 @@ class Silent(Watch):
 
 def recipe_of(world, *methods, **sections):
     """The recipe of the world with these methods to search by."""
-    told = load_recipe(world.recipe).model_dump(mode="json", by_alias=True)
-    told["search"] = {"methods": list(methods)}
+    recipe = load_recipe(world.recipe).model_dump(mode="json", by_alias=True)
+    recipe["search"] = {"methods": list(methods)}
     for name, section in sections.items():
-        told[name] = {**told[name], **section}
-    return Recipe.model_validate(told)
+        recipe[name] = {**recipe[name], **section}
+    return Recipe.model_validate(recipe)
 
 
-def search(world, path, *methods, watch=None, **sections):
+def search(world, path, *methods, progress=None, **sections):
     """The result of a search in a run folder."""
     recipe = recipe_of(world, *methods, **sections)
-    job = Search(recipe, plan_of(world), path, watch or Silent())
+    job = Search(recipe, plan_of(world), path, progress or Silent())
     result, page = asyncio.run(job.go("hornbeam search"))
     assert json.loads((path / "search.json").read_text()) == json.loads(json.dumps(result))
     assert page == path / "search.html" and page.stat().st_size > 5_000

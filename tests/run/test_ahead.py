@@ -44,8 +44,8 @@ def made(folder, *sets):
 
 
 def go(folder, *sets):
-    watch = Silent()
-    asyncio.run(Run(*made(folder, *sets), folder / "run", watch).go())
+    progress = Silent()
+    asyncio.run(Run(*made(folder, *sets), folder / "run", progress).go())
     rows = map(json.loads, (folder / "run" / "metrics.jsonl").read_text().splitlines())
     with Store(folder / "run", read_only=True) as store:
         trees = {key: store.read(key) for key in store.keys("train")}
@@ -168,13 +168,13 @@ def test_branches_that_are_too_old_are_dropped(behind, left):
 
 
 @pytest.mark.parametrize(
-    ("sets", "told"),
+    ("sets", "message"),
     [
         (["run.resume=exact"], "behind = 0"),
         (["anchor={refresh=2}", "credit.method=pvpo"], "refresh, tracker"),
     ],
 )
-def test_what_hangs_on_the_order_of_time_is_refused(tmp_path, sets, told):
-    with pytest.raises(RecipeError, match=told):
+def test_what_hangs_on_the_order_of_time_is_refused(tmp_path, sets, message):
+    with pytest.raises(RecipeError, match=message):
         Run(*made(tmp_path, *sets), tmp_path / "run", Silent())
     assert not (tmp_path / "run").exists()

@@ -81,8 +81,8 @@ def recipe_of(folder, *sets):
 
 def anchor(folder, *sets):
     """What an anchor run told."""
-    told = recipe_of(folder, *sets)
-    return asyncio.run(Anchors(told, plan(told, folder), Silent()).go())
+    result = recipe_of(folder, *sets)
+    return asyncio.run(Anchors(result, plan(result, folder), Silent()).go())
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,8 @@ def anchors(folder):
 
 def train(folder, out, *sets):
     """A run, gone to its end."""
-    told = recipe_of(folder, *sets)
-    run = Run(told, plan(told, folder), out, Silent())
+    result = recipe_of(folder, *sets)
+    run = Run(result, plan(result, folder), out, Silent())
     asyncio.run(run.go())
     return run
 
@@ -153,9 +153,9 @@ def test_more_runs_are_added_to_those_there_and_other_settings_are_other_anchors
     assert [more[k] for k in same] == pytest.approx([anchors[k] for k in same])
     assert few["tokens"] + more["tokens"] == more["anchor_tokens"] >= anchors["anchor_tokens"]
     for change in ("agents.player.temperature=0.5", "run.seed=3", "limits.turns=9"):
-        told = recipe_of(folder, change, place)
-        job = Anchors(told, plan(told, folder), Silent())
-        asyncio.run(job.ground.aclose())
+        result = recipe_of(folder, change, place)
+        job = Anchors(result, plan(result, folder), Silent())
+        asyncio.run(job.store_grower.aclose())
         assert job.mark != anchors["mark"], change
 
 
@@ -177,8 +177,8 @@ def test_training_keeps_the_mixed_tasks_and_credits_against_their_anchors(
             assert 0 < record.mean < 1 and tree.columns["prior"][0] == record.mean
             assert set(tree.columns["prior"][1:]) == {None}
             for i in tree.leaves():
-                apart = tree.columns["reward"][i] - record.mean
-                assert tree.columns["advantage"][i] == pytest.approx(apart)
+                difference = tree.columns["reward"][i] - record.mean
+                assert tree.columns["advantage"][i] == pytest.approx(difference)
     with Store(out, read_only=True) as store:
         assert store.totals()["anchor_tokens"] == anchors["anchor_tokens"]
 
@@ -187,15 +187,15 @@ def test_a_teacher_tries_what_is_unsolved_and_its_run_takes_the_place_of_one(
     folder, anchors, tmp_path
 ):
     sets = [f"anchor.teacher={folder / 'teacher'}", "anchor.attempts=6", "run.tasks=12"]
-    told = anchor(folder, *sets)
-    assert told["fresh"] == 0 and told["scored_by"] == ["teacher"]
-    assert 0 < told["taught"] <= told["unsolved"] - 2  # none solves "never"
-    assert told["anchor_tokens"] == anchors["anchor_tokens"] + told["tokens"]
+    result = anchor(folder, *sets)
+    assert result["fresh"] == 0 and result["scored_by"] == ["teacher"]
+    assert 0 < result["taught"] <= result["unsolved"] - 2  # none solves "never"
+    assert result["anchor_tokens"] == anchors["anchor_tokens"] + result["tokens"]
     out = tmp_path / "run"
     train(folder, out, *sets)
     (row,) = rows(out, "anchor")
-    assert row["anchor_tokens"] == told["anchor_tokens"] and row["taught"] == told["taught"]
-    assert row["tasks"] == told["mixed"] + told["taught"]
+    assert row["anchor_tokens"] == result["anchor_tokens"] and row["taught"] == result["taught"]
+    assert row["tasks"] == result["mixed"] + result["taught"]
     injected = 0
     for tree in grown(out):
         versions = [node.origin.version for node in tree.nodes[1:]]
@@ -212,7 +212,7 @@ def test_a_teacher_tries_what_is_unsolved_and_its_run_takes_the_place_of_one(
             assert len(tree.nodes[1].logprobs) == len(tree.nodes[1].tokens) == 1
         else:
             assert INJECTED not in versions
-    assert injected >= told["taught"]
+    assert injected >= result["taught"]
     own = [r["reward"] for r in rows(out, "train")]
     every = [v for tree in grown(out)[:12] for v in tree.columns["reward"] if v is not None]
     assert own[0] < sum(every) / len(every)  # the teacher's success is not the policy's
@@ -220,8 +220,8 @@ def test_a_teacher_tries_what_is_unsolved_and_its_run_takes_the_place_of_one(
 
 def test_what_another_vocabulary_said_is_told_again_and_scored_by_the_policy(folder, anchors):
     sets = [f"anchor.teacher={folder / 'stranger'}", "anchor.attempts=6"]
-    told = anchor(folder, *sets)
-    assert told["scored_by"] == ["policy"] and told["taught"] > 0
+    result = anchor(folder, *sets)
+    assert result["scored_by"] == ["policy"] and result["taught"] > 0
     recipe = recipe_of(folder, *sets)
     job = Anchors(recipe, plan(recipe, folder), Silent())
     _, stage = job._stages()
@@ -239,9 +239,9 @@ def test_what_another_vocabulary_said_is_told_again_and_scored_by_the_policy(fol
             assert list(tree.nodes[leaf].logprobs) == pytest.approx([expected], abs=1e-5)
             assert tree.nodes[leaf].origin.version == INJECTED and tree.nodes[leaf].answer == "yes"
             ran += tree.length(leaf)
-        assert costs["scorer_tokens"] == ran > 0 and len(trees) == told["taught"]
+        assert costs["scorer_tokens"] == ran > 0 and len(trees) == result["taught"]
     finally:
-        asyncio.run(job.ground.aclose())
+        asyncio.run(job.store_grower.aclose())
 
 
 def test_anchors_are_estimated_again_and_trackers_follow_and_a_resumed_run_knows(
@@ -298,8 +298,8 @@ def test_training_without_anchors_says_what_to_do(folder, anchors, tmp_path):
 
 def test_what_cannot_be_is_refused(folder, anchors, tmp_path, hornbeam):
     with pytest.raises(RecipeError, match=r"credit 'pvpo' reads a prior.*\[anchor\]"):
-        told = recipe_of(folder)
-        plan(told.model_copy(update={"anchor": None}), folder)
+        result = recipe_of(folder)
+        plan(result.model_copy(update={"anchor": None}), folder)
     with pytest.raises(RecipeError, match=r"anchor\.inject.*anchor\.teacher"):
         recipe_of(folder, "anchor.inject=true")
     with pytest.raises(RecipeError, match=r"warm start.*run\.steps = 0"):
@@ -340,13 +340,13 @@ def test_the_command_says_it_in_one_line(folder, anchors, hornbeam):
 
 
 def test_a_run_keeps_its_anchors_of_its_own(folder, anchors, tmp_path):
-    told = recipe_of(folder)
-    made = plan(told, folder)
-    tiny.make(tmp_path / "model", told.run.seed, **told.model.options)
+    result = recipe_of(folder)
+    made = plan(result, folder)
+    tiny.make(tmp_path / "model", result.run.seed, **result.model.options)
     with Store(tmp_path / "run") as store:
-        first = Anchored(told, made, tmp_path / "model", store)
-        gone = told.model_copy(
-            update={"anchor": told.anchor.model_copy(update={"store": str(tmp_path / "gone")})}
+        first = Anchored(result, made, tmp_path / "model", store)
+        gone = result.model_copy(
+            update={"anchor": result.anchor.model_copy(update={"store": str(tmp_path / "gone")})}
         )
         again = Anchored(gone, made, tmp_path / "nowhere", store)
     assert first.kept == again.kept and first.row == again.row

@@ -56,18 +56,18 @@ def hornbeam(tmp_path, monkeypatch, capsys):
             code = 0
         except SystemExit as end:
             code = end.code or 0
-        told = capsys.readouterr()
-        return code, told.err.strip().splitlines(), told.out
+        printed = capsys.readouterr()
+        return code, printed.err.strip().splitlines(), printed.out
 
     run.folder = tmp_path
     run.recipe = recipe
     return run
 
 
-def refused(told, *words):
-    code, lines, _ = told
+def refused(result, *words):
+    code, lines, _ = result
     print(lines)
-    assert code == 2 and len(lines) == 1, told
+    assert code == 2 and len(lines) == 1, result
     assert lines[0].startswith("hornbeam: ")
     assert all(word in lines[0] for word in words), lines[0]
 
@@ -135,9 +135,9 @@ def test_a_run_goes_on_under_a_version_that_knows_more_keys(hornbeam):
     """What an older version kept of the recipe lacks keys; they had the defaults they have now."""
     assert hornbeam("run.steps=1")[0] == 0
     with Store(hornbeam.folder / "run") as store:
-        told = store.get("recipe")
-        del told["agents"]["seeker"]["policy"], told["sft"], told["loss"]["clip_high"]
-        store.set("recipe", told)
+        result = store.get("recipe")
+        del result["agents"]["seeker"]["policy"], result["sft"], result["loss"]["clip_high"]
+        store.set("recipe", result)
     code, lines, _ = hornbeam("run.steps=2")
     assert code == 0, lines
     refused(hornbeam("run.steps=2", "loss.clip_high=0.3"), "another recipe", "loss.clip_high")
@@ -167,18 +167,18 @@ def test_a_model_without_a_chat_template(hornbeam, model):
     for path in model.glob("chat_template*"):
         path.unlink()
     config = model / "tokenizer_config.json"
-    told = json.loads(config.read_text())
-    told.pop("chat_template", None)
-    config.write_text(json.dumps(told))
+    data = json.loads(config.read_text())
+    data.pop("chat_template", None)
+    config.write_text(json.dumps(data))
     refused(hornbeam(f"model.name={model}"), "chat template")
 
 
 def test_a_tokenizer_that_does_not_fit_the_model(hornbeam, model):
     path = model / "tokenizer.json"
-    told = json.loads(path.read_text())
-    vocabulary = told["model"]["vocab"]
+    data = json.loads(path.read_text())
+    vocabulary = data["model"]["vocab"]
     vocabulary.extend([f"extra{i}", -1.0] for i in range(500))
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(data))
     refused(hornbeam(f"model.name={model}"), "tokenizer")
 
 

@@ -32,19 +32,19 @@ def hornbeam(world, tmp_path, monkeypatch, capsys):
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             main()
-        told = capsys.readouterr()
-        lines = [s for s in told.err.splitlines() if s.strip() and "it/s]" not in s]
-        return end.value.code or 0, lines, told.out
+        printed = capsys.readouterr()
+        lines = [s for s in printed.err.splitlines() if s.strip() and "it/s]" not in s]
+        return end.value.code or 0, lines, printed.out
 
     run.folder = tmp_path
     run.text = world.recipe.read_text().replace("count = 4\n", "count = 2\n")
     return run
 
 
-def refused(told, *words):
-    code, lines, _ = told
+def refused(result, *words):
+    code, lines, _ = result
     print(lines)
-    assert code == 2 and len(lines) == 1, told
+    assert code == 2 and len(lines) == 1, result
     assert lines[0].startswith("hornbeam: ")
     assert all(word in lines[0] for word in words), lines[0]
 
@@ -160,11 +160,11 @@ def test_a_budget_below_one_path_gives_no_answer_and_says_so(hornbeam):
         tight = ONE.replace("one", "tight") + f"budget = {{{budget}}}\n"
         code, lines, _ = hornbeam("search", tight, out=budget.replace(" ", ""))
         assert code == 0, lines
-        told = json.loads((hornbeam.folder / budget.replace(" ", "") / "search.json").read_text())
-        (row,) = told["methods"][0]["points"]
+        data = json.loads((hornbeam.folder / budget.replace(" ", "") / "search.json").read_text())
+        (row,) = data["methods"][0]["points"]
         assert row["unanswered"] == row["spent"] == row["questions"] == 2
         assert row["accuracy"] == row["oracle"] == 0
-        for question in told["questions"]:
+        for question in data["questions"]:
             assert question["searches"][0].get("answer") is None
 
 

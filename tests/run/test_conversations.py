@@ -31,10 +31,10 @@ def rows(tmp_path, *records, odd=None):
     return read_set(path, odd)
 
 
-def told(example, chat):
+def result_of(example, chat):
     """(text, whether it is trained) of each span of an example."""
     spans = [(example.prompt, False), *example.spans]
-    return [(chat.words.told(list(ids), skip=False), trained) for ids, trained in spans]
+    return [(chat.words.decode(list(ids), skip=False), trained) for ids, trained in spans]
 
 
 def test_what_the_assistant_says_is_trained_and_nothing_else(tmp_path):
@@ -42,7 +42,7 @@ def test_what_the_assistant_says_is_trained_and_nothing_else(tmp_path):
     (row,) = rows(tmp_path, {"messages": talk(), "tools": TOOLS})
     (example,) = examples(row, chat)
     arguments = '{"name": "add", "arguments": {"a": 2}}'
-    prompt, said, between, last = told(example, chat)
+    prompt, said, between, last = result_of(example, chat)
     assert prompt[0].endswith("2 + 2?<|im_end|>\n<|im_start|>assistant\n")
     assert "Add two to a." in prompt[0] and not prompt[1] and not between[1]
     assert said == (f"\n<tool_call>{arguments}</tool_call>{END}", True)
@@ -54,7 +54,7 @@ def test_what_the_assistant_says_is_trained_and_nothing_else(tmp_path):
         tools=TOOLS,
         tokenize=False,
     )
-    assert "".join(text for text, _ in told(example, chat)) == whole.removesuffix("\n")
+    assert "".join(text for text, _ in result_of(example, chat)) == whole.removesuffix("\n")
 
 
 def test_it_is_what_a_trainer_masks_that_goes_by_generation_marks(tmp_path):
@@ -88,8 +88,8 @@ def test_only_the_completion_and_what_has_weight_is_trained(tmp_path):
     )
     assert examples(shown, chat) == examples(row, chat)
     (example,) = examples(row, chat)
-    assert [text for text, trained in told(example, chat) if trained] == [f"d{END}"]
-    assert "assistant\nb" in told(example, chat)[0][0]
+    assert [text for text, trained in result_of(example, chat) if trained] == [f"d{END}"]
+    assert "assistant\nb" in result_of(example, chat)[0][0]
 
 
 def test_answers_in_a_row_and_columns_that_are_not_read(tmp_path):
@@ -98,7 +98,7 @@ def test_answers_in_a_row_and_columns_that_are_not_read(tmp_path):
     row, _ = rows(tmp_path, several, {"messages": [asked("a")], "text": "b"}, odd=odd)
     chat = chat_of(CHATML)
     (example,) = examples(row, chat)
-    assert [text for text, trained in told(example, chat) if trained] == [f"b{END}", f"c{END}"]
+    assert [text for text, trained in result_of(example, chat) if trained] == [f"b{END}", f"c{END}"]
     assert odd == {"source": 1, "id": 1}
 
 
@@ -106,7 +106,7 @@ def test_templates_that_join_arguments_or_look_at_ids(tmp_path):
     chat = chat_of(JOINED_CALLS)
     (row,) = rows(tmp_path, {"messages": talk()})
     (example,) = examples(row, chat)
-    assert told(example, chat)[1] == ('[CALL]add{"a": 2}' + END, True)
+    assert result_of(example, chat)[1] == ('[CALL]add{"a": 2}' + END, True)
 
 
 def test_a_prompt_that_opens_the_thought_is_not_opened_twice(tmp_path):
@@ -114,7 +114,7 @@ def test_a_prompt_that_opens_the_thought_is_not_opened_twice(tmp_path):
     (row,) = rows(tmp_path, {"messages": [asked(), thinking, asked("And?"), answer("5")]})
     chat = chat_of(THINKING)
     (example,) = examples(row, chat)  # earlier thoughts stand as they were said
-    prompt, said, between, last = told(example, chat)
+    prompt, said, between, last = result_of(example, chat)
     assert prompt[0].endswith("assistant\n<think>\n") and between[0].endswith("<think>\n")
     assert said == (f"easy\n</think>\n\n4{END}", True) and last == (f"5{END}", True)
 
@@ -123,7 +123,7 @@ def test_conversations_that_a_template_tells_anew_become_several_examples(tmp_pa
     chat = chat_of(EMPTY_THOUGHT)
     (row,) = rows(tmp_path, {"messages": [asked("a"), answer("b"), asked("c"), answer("d")]})
     found = examples(row, chat)
-    trained = [text for each in found for text, trained in told(each, chat) if trained]
+    trained = [text for each in found for text, trained in result_of(each, chat) if trained]
     assert trained == [f"b{END}", f"d{END}"]
 
 
@@ -132,7 +132,7 @@ def test_developers_speak_as_the_system_where_a_template_has_none(tmp_path):
     developer = {"role": "developer", "content": "Be brief."}
     (row,) = rows(tmp_path, {"messages": [developer, asked("a"), answer("b")]})
     (example,) = examples(row, chat)
-    assert told(example, chat)[0][0].startswith("<|im_start|>system\nBe brief.")
+    assert result_of(example, chat)[0][0].startswith("<|im_start|>system\nBe brief.")
 
 
 @pytest.mark.parametrize(
@@ -209,10 +209,10 @@ def test_a_row_that_cannot_be_taught_is_named_before_anything_is_made(
     lines = [GOOD_ROW, {"messages": talk()}, BAD_ROW]
     path.write_text("\n\n".join(json.dumps(row) for row in lines), "utf-8")
     given = ["--set", f"sft.data={path}", "--out", run, *more]
-    code, told, said = hornbeam("train", world.recipe, *given)
-    assert (code, told.count("\n")) == (2, 0) and not run.exists()
-    assert f"{path}, line 3: " in told and "leaves out the tool calls of message 3" in told
-    assert told.count("--tools-as-text") == 1 and "(2 of 3 rows cannot be taught)" in told
+    code, results, said = hornbeam("train", world.recipe, *given)
+    assert (code, results.count("\n")) == (2, 0) and not run.exists()
+    assert f"{path}, line 3: " in results and "leaves out the tool calls of message 3" in results
+    assert results.count("--tools-as-text") == 1 and "(2 of 3 rows cannot be taught)" in results
     assert "Held-out accuracy" not in said
 
 
@@ -237,17 +237,17 @@ def test_demonstrations_are_held_against_the_template_too(tmp_path, hornbeam, wo
     saved(template, words(FIRST_SYSTEM, special=("<|im_start|>",)))
     (template / "config.json").write_text('{"model_type": "llama"}')
     sets += ["--set", f"model.name={template}"]
-    code, told, _ = hornbeam("train", world.recipe, *sets, "--dry-run")
-    assert code == 2 and "[sft], demonstration 1: " in told and "leaves out" in told
-    assert "tools-as-text" not in told
+    code, results, _ = hornbeam("train", world.recipe, *sets, "--dry-run")
+    assert code == 2 and "[sft], demonstration 1: " in results and "leaves out" in results
+    assert "tools-as-text" not in results
 
 
 def test_a_model_that_is_not_here_leaves_rows_unread_and_says_so(tmp_path, hornbeam, world):
     path = tmp_path / "set.jsonl"
     path.write_text(json.dumps(BAD_ROW), "utf-8")
     sets = ["--set", f"sft.data={path}", "--set", "model.name=somebody/nothing"]
-    code, told, said = hornbeam("train", world.recipe, *sets, "--dry-run")
-    assert (code, told) == (0, "")
+    code, results, said = hornbeam("train", world.recipe, *sets, "--dry-run")
+    assert (code, results) == (0, "")
     assert "# [sft]: 1 row not held against the chat template of somebody/nothing" in said
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hornbeam.errors import RecipeError
-from hornbeam.run.check import check_apart
+from hornbeam.run.check import check_decoupled
 from hornbeam.run.loading import model_folders
 from hornbeam.shared import SharedStore
 from hornbeam.store import TreeKey
@@ -79,7 +79,7 @@ def test_in_lockstep_two_processes_learn_what_a_joint_run_learns(duet, tmp_path,
         code, said = side.end()
         assert code == 0, said
     assert equal(tmp_path, whole)
-    joint, apart = metrics(tmp_path / "joint"), metrics(tmp_path / "run" / "even")
+    joint, difference = metrics(tmp_path / "joint"), metrics(tmp_path / "run" / "even")
     for kind in ("train", "eval"):
         kept = [
             {
@@ -91,10 +91,10 @@ def test_in_lockstep_two_processes_learn_what_a_joint_run_learns(duet, tmp_path,
                 for row in rows
                 if row["kind"] == kind
             }
-            for rows in (joint, apart)
+            for rows in (joint, difference)
         ]
         assert kept[0] == kept[1] and kept[0]
-    assert {row["even/staleness_most"] for row in apart if row["kind"] == "train"} == {0.0}
+    assert {row["even/staleness_most"] for row in difference if row["kind"] == "train"} == {0.0}
     assert (tmp_path / "run" / "even" / "report.html").stat().st_size > 5_000
 
 
@@ -144,14 +144,16 @@ def test_a_killed_process_goes_on_and_nothing_is_trained_twice(
         assert store.keys("train") == keys and all(store.read(key).done for key in keys)
         assert [row["step"] for row in store.metrics() if row["kind"] == "train"] == [0, 1]
     seen = tmp_path / "seen"
-    told = hornbeam("export", seen, "--store", url, "--stage", "train")
-    assert told == (0, "", f"8 trees: {seen / 'trees.jsonl'}\n")
+    result = hornbeam("export", seen, "--store", url, "--stage", "train")
+    assert result == (0, "", f"8 trees: {seen / 'trees.jsonl'}\n")
     assert hornbeam("view", seen, "--store", url)[0] == 0
     assert (seen / "report.html").stat().st_size > 5_000
-    code, _, told = hornbeam("view", seen, "--store", url, "--tree", "train/1/0")
-    assert code == 0 and "even" in told
-    code, told, _ = hornbeam("view", seen)
-    assert code == 2 and told.endswith("no run here (run.db is missing); another database: --store")
+    code, _, result = hornbeam("view", seen, "--store", url, "--tree", "train/1/0")
+    assert code == 0 and "even" in result
+    code, result, _ = hornbeam("view", seen)
+    assert code == 2 and result.endswith(
+        "no run here (run.db is missing); another database: --store"
+    )
 
 
 def test_behind_lets_older_weights_speak_and_says_so(duet, tmp_path, sides):  # noqa: F811
@@ -169,17 +171,17 @@ def test_behind_lets_older_weights_speak_and_says_so(duet, tmp_path, sides):  # 
 
 
 @pytest.mark.parametrize(
-    ("sets", "policy", "told"),
+    ("sets", "policy", "message"),
     [
         ([], "evn", "--policy evn: the recipe's policies are even, odd"),
         (["budget.tokens=9"], "even", "[budget] is kept by one process"),
         (["run.resume=exact"], "even", "set engine.max_batch = 1 and engine.cache_tokens = 0"),
     ],
 )
-def test_what_cannot_be_trained_apart_is_one_line(duet, sets, policy, told):  # noqa: F811
+def test_what_cannot_be_trained_apart_is_one_line(duet, sets, policy, message):  # noqa: F811
     with pytest.raises(RecipeError) as error:
-        check_apart(duet(*sets)[0], policy)
-    assert told in str(error.value) and "\n" not in str(error.value)
+        check_decoupled(duet(*sets)[0], policy)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_shared_store_needs_a_policy(duet, tmp_path, hornbeam):  # noqa: F811

@@ -58,12 +58,12 @@ def test_every_command_of_the_page_runs(files, hornbeam):
     assert len(COMMANDS) >= 15 and {words[0] for words in COMMANDS} == {
         *("import", "view", "train", "eval", "score", "select", "label", "fit", "search")
     }
-    told = []
+    result = []
     for words in COMMANDS:
         code, said, out = hornbeam(*words)
         assert (code, said) == (0, ""), (words, said)
-        told.append((words[0], out))
-    text = {name: [out for command, out in told if command == name] for name in dict(told)}
+        result.append((words[0], out))
+    text = {name: [out for command, out in result if command == name] for name in dict(result)}
     assert "48 runs of 24 tasks; 48 with a reward, mean 0.5" in text["import"][0]
     assert "24 of 48 runs, 24 lines" in text["import"][0]
     assert "reward 0  ANSWER[15]" in text["view"][0]

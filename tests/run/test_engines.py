@@ -58,7 +58,7 @@ def made(tmp_path):
 
 
 def test_a_server_answers_for_the_agents_as_its_model_does_here(made, tmp_path, capsys):
-    trees, told = asyncio.run(evaluate(*made(), None))
+    trees, result = asyncio.run(evaluate(*made(), None))
     with LittleServer(judge_engine(tmp_path / "model")) as server:
         sets = ("engine.kind=http", f"engine.url={server.url}", "engine.model=tiny")
         sets += ("engine.prompt_price=2", "engine.sampled_price=8")
@@ -67,8 +67,8 @@ def test_a_server_answers_for_the_agents_as_its_model_does_here(made, tmp_path, 
     assert [[node.tokens for node in tree.nodes] for tree in served] == [
         [node.tokens for node in tree.nodes] for tree in trees
     ]
-    assert again["accuracy"] == told["accuracy"] and again["count"] == told["count"] == 6
-    assert "servers" not in told
+    assert again["accuracy"] == result["accuracy"] and again["count"] == result["count"] == 6
+    assert "servers" not in result
     asked = again["servers"][server.url]
     assert asked["requests"] > asked["retries"] == 0 and asked["cost"] == pytest.approx(
         (2 * asked["prompt_tokens"] + 8 * asked["sampled_tokens"]) / 1e6
@@ -108,8 +108,8 @@ def test_a_search_whose_server_goes_away_stops_and_goes_on(made, tmp_path):
     def search(folder, server, *sets):
         how = ("engine.kind=http", f"engine.url={server.url}", "engine.model=tiny", *sets)
         recipe, what = made(*how)
-        told = {**recipe.model_dump(), "search": {"methods": methods}, "run": {"at_once": 2}}
-        return Search(type(recipe).model_validate(told), what, tmp_path / folder, Silent())
+        data = {**recipe.model_dump(), "search": {"methods": methods}, "run": {"at_once": 2}}
+        return Search(type(recipe).model_validate(data), what, tmp_path / folder, Silent())
 
     async def left_alone(server):
         work = asyncio.create_task(search("search", server, "engine.patience=0.3").go())
@@ -130,7 +130,7 @@ def test_a_search_whose_server_goes_away_stops_and_goes_on(made, tmp_path):
         assert not any(n.error for key in store.keys(None) for n in store.read(key).tree.nodes)
     with server:
         again, _ = asyncio.run(search("search", server, "engine.patience=0.3").go())
-    rows = [told["methods"][0]["points"][0] for told in (whole, again)]
+    rows = [result["methods"][0]["points"][0] for result in (whole, again)]
     assert rows[0]["right"] == rows[1]["right"] and rows[1]["failed"] == 0
     assert rows[0]["policy_tokens"] == rows[1]["policy_tokens"]
 
@@ -181,7 +181,7 @@ def test_what_several_policies_ask_of_a_server_is_one_bill():
 
 
 @pytest.mark.parametrize(
-    ("sets", "told"),
+    ("sets", "message"),
     [
         (["engine.kind=http", "engine.url=http://127.0.0.1:9/v1"], "for search, label and eval"),
         (["engine.kind=vllm", "run.resume=exact"], 'wants engine.kind = "local"'),
@@ -192,21 +192,21 @@ def test_what_several_policies_ask_of_a_server_is_one_bill():
         ),
     ],
 )
-def test_what_an_engine_cannot_do_is_one_line(made, tmp_path, sets, told):
-    with pytest.raises(RecipeError, match=told):
+def test_what_an_engine_cannot_do_is_one_line(made, tmp_path, sets, message):
+    with pytest.raises(RecipeError, match=message):
         Run(*made(*sets), tmp_path / "run", Silent())
 
 
 @pytest.mark.parametrize(
-    ("sets", "told"),
+    ("sets", "message"),
     [
         (["engine.max_bach=3"], "did you mean 'max_batch'"),
         (["engine.kind=vlm"], "did you mean 'vllm'"),
         (["engine.kind=vllm_server"], "engine 'vllm_server' needs a setting 'url'"),
     ],
 )
-def test_a_typo_is_one_line(made, sets, told):
-    with pytest.raises(RecipeError, match=told):
+def test_a_typo_is_one_line(made, sets, message):
+    with pytest.raises(RecipeError, match=message):
         made(*sets)
 
 

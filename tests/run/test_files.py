@@ -83,8 +83,8 @@ def test_a_name_is_looked_for_beside_the_recipe_then_here_then_in_other_folders(
     assert places.find("own.jsonl", made.beside, more) == made.beside / "own.jsonl"
     assert places.find(made.here / "own.jsonl", made.beside) == made.here / "own.jsonl"
     assert str(places.find("own", made.beside, folder=True)) == "own"  # a file is no folder
-    told = places.missing("owns.jsonl", made.beside)
-    assert told == f"no such file in {made.beside} or {made.here}; did you mean 'own.jsonl'?"
+    result = places.missing("owns.jsonl", made.beside)
+    assert result == f"no such file in {made.beside} or {made.here}; did you mean 'own.jsonl'?"
 
 
 @pytest.mark.parametrize("where", ["beside", "here"])
@@ -157,7 +157,7 @@ def test_a_dry_run_tells_models_that_others_would_read(made, hornbeam):
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "message"),
     [
         ("smollm2-135n", "did you mean 'smollm2-135m'?"),
         ("runs/calculater", "did you mean 'runs/calculator'? (a model of the hub is pulled first"),
@@ -165,13 +165,13 @@ def test_a_dry_run_tells_models_that_others_would_read(made, hornbeam):
         ("~/gone", "no such model folder"),
     ],
 )
-def test_a_dry_run_refuses_a_model_that_is_not_known(made, hornbeam, model, told):
+def test_a_dry_run_refuses_a_model_that_is_not_known(made, hornbeam, model, message):
     write(made.beside, "beside")
     (made.here / "runs" / "calculator").mkdir(parents=True)
     made.recipe.write_text(RECIPE.format(model=model))
     code, said, out = hornbeam("train", made.recipe, "--dry-run")
     assert code == 2 and not out and len(said.splitlines()) == 1
-    assert said.startswith(f"hornbeam: model.name = {json.dumps(model)}: ") and told in said
+    assert said.startswith(f"hornbeam: model.name = {json.dumps(model)}: ") and message in said
 
 
 def test_a_model_of_the_hub_is_no_missing_folder(made):
@@ -194,7 +194,9 @@ def test_files_of_anchors_are_read_by_training_where_it_uses_them(tmp_path):
     file = tmp_path / "recipe.toml"
     file.write_text(RECIPE.format(model="tiny") + '[anchor]\nteacher = "teacher/final"\n')
     line = 'anchor.teacher = "teacher/final": '
-    assert any(told.startswith(line) for told in check_files(load_recipe(file), tmp_path, "train"))
+    assert any(
+        result.startswith(line) for result in check_files(load_recipe(file), tmp_path, "train")
+    )
     for used in (["anchor.inject=true"], ["credit={method='anchor'}"]):
         with pytest.raises(RecipeError, match=line):
             check_files(load_recipe(file, used), tmp_path, "train")

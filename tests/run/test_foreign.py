@@ -60,8 +60,8 @@ def test_answers_of_text_become_a_set_without_a_recipe(file, hornbeam, tmp_path)
     code, said, _ = hornbeam(*select, "--out", out)
     assert code == 2 and "`hornbeam score --rule`" in said and not out.exists()
     assert hornbeam("score", file, "--rule", "numeric", "--in-place")[0] == 0
-    code, said, told = hornbeam(*select, "--out", out)
-    assert (code, said) == (0, "") and told.startswith("1 of 1 correct answers chosen")
+    code, said, result = hornbeam(*select, "--out", out)
+    assert (code, said) == (0, "") and result.startswith("1 of 1 correct answers chosen")
     ((turn,),) = read_set(out)
     assert (turn.messages, turn.text) == ([user("3 + 4 ?")], "3 + 4 =\n7")
     code, said, _ = hornbeam(*select, "--out", out, "--recipe", "tiny")
@@ -82,10 +82,10 @@ def test_turns_with_tools_are_lines_of_their_own():
 def test_chats_that_trees_keep_are_scored_chosen_and_credited(hornbeam, tmp_path):
     trees, out = tmp_path / "runs.jsonl", tmp_path / "set.jsonl"
     trees.write_text("".join(json.dumps(kept(*chat)) + "\n" for chat in enumerate(CHATS)))
-    code, said, told = hornbeam("score", trees, "--rule", "numeric", "--in-place")
-    assert told.startswith("reward: 4 of 4 answers scored, mean 0.5")
-    code, said, told = hornbeam("select", trees, "--by", "outcome", "--out", out)
-    assert (code, said) == (0, "") and told.startswith("2 of 2 correct answers chosen")
+    code, said, result = hornbeam("score", trees, "--rule", "numeric", "--in-place")
+    assert result.startswith("reward: 4 of 4 answers scored, mean 0.5")
+    code, said, result = hornbeam("select", trees, "--by", "outcome", "--out", out)
+    assert (code, said) == (0, "") and result.startswith("2 of 2 correct answers chosen")
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["messages"] for row in rows] == [CHATS[n]["messages"] for n in (0, 2)]
     code, said, _ = hornbeam("credit", "shaped", trees, "--set", "column=value")
@@ -102,14 +102,14 @@ def test_a_value_model_is_fitted_on_texts_scores_them_and_shapes_credit(
     assert hornbeam("score", file, "--rule", "numeric", "--in-place")[0] == 0
     sets = ("--set", "fit.epochs=1", "--set", "fit.objective=outcome")
     fit = ("fit", world.recipe, "--trees", file, "--model", world.policy, "--out", prm, *sets)
-    code, said, told = hornbeam(*fit)
+    code, said, result = hornbeam(*fit)
     assert (code, said) == (0, ""), said
-    assert "8 of 8 trees are text: read in the ids of" in told
-    code, said, told = hornbeam("score", file, "--model", prm, "--out", out)
-    assert (code, said) == (0, "") and told.startswith("value: 24 of 24 steps scored")
-    code, said, told = hornbeam("credit", "shaped", out, "--set", "column=value")
+    assert "8 of 8 trees are text: read in the ids of" in result
+    code, said, result = hornbeam("score", file, "--model", prm, "--out", out)
+    assert (code, said) == (0, "") and result.startswith("value: 24 of 24 steps scored")
+    code, said, result = hornbeam("credit", "shaped", out, "--set", "column=value")
     assert (code, said) == (0, "")
-    credited = [json.loads(line)["columns"] for line in told.splitlines()]
+    credited = [json.loads(line)["columns"] for line in result.splitlines()]
     assert all(v is not None for each in credited for v in each["advantage"][2:])
 
 
@@ -166,19 +166,19 @@ def test_chats_with_tools_and_a_template_without_go_all_the_way(world, hornbeam,
     code, said, _ = hornbeam(*fit, *sets)
     assert code == 2 and "`hornbeam import FILE --tools-as-text`" in said
 
-    code, said, told = hornbeam(*words, "--tools-as-text")
-    assert (code, said) == (0, "") and "tools as text in 8 runs: 8 calls" in told
-    code, said, told = hornbeam(*train, tmp_path / "run", "--set", f"sft.data={taught}")
-    assert (code, said) == (0, "") and f"Warm start on 8 answers of {taught}" in told
+    code, said, data = hornbeam(*words, "--tools-as-text")
+    assert (code, said) == (0, "") and "tools as text in 8 runs: 8 calls" in data
+    code, said, data = hornbeam(*train, tmp_path / "run", "--set", f"sft.data={taught}")
+    assert (code, said) == (0, "") and f"Warm start on 8 answers of {taught}" in data
     assert hornbeam("score", trees, "--rule", "numeric", "--answer", "number", "--in-place")[0] == 0
     assert hornbeam(*fit, *sets)[:2] == (0, "")
-    code, said, told = hornbeam("score", trees, "--model", tmp_path / "prm", "--in-place")
-    assert (code, said) == (0, "") and told.startswith("value: 16 of 16 steps scored")
+    code, said, data = hornbeam("score", trees, "--model", tmp_path / "prm", "--in-place")
+    assert (code, said) == (0, "") and data.startswith("value: 16 of 16 steps scored")
     chosen = tmp_path / "chosen.jsonl"
-    code, said, told = hornbeam("select", trees, "--column", "value", "--out", chosen)
-    assert (code, said) == (0, "") and told.startswith("4 of 4 correct answers chosen")
+    code, said, data = hornbeam("select", trees, "--column", "value", "--out", chosen)
+    assert (code, said) == (0, "") and data.startswith("4 of 4 correct answers chosen")
     right = [row for n, row in enumerate(taught.read_text().splitlines()) if n % 2 == 0]
-    told = [json.loads(row)["messages"] for row in chosen.read_text().splitlines()]
-    assert told == [json.loads(row)["messages"] for row in right]
-    code, said, told = hornbeam(*train, tmp_path / "again", "--set", f"sft.data={chosen}")
-    assert (code, said) == (0, "") and f"Warm start on 4 answers of {chosen}" in told
+    data = [json.loads(row)["messages"] for row in chosen.read_text().splitlines()]
+    assert data == [json.loads(row)["messages"] for row in right]
+    code, said, data = hornbeam(*train, tmp_path / "again", "--set", f"sft.data={chosen}")
+    assert (code, said) == (0, "") and f"Warm start on 4 answers of {chosen}" in data

@@ -4,10 +4,12 @@ from hornbeam.run.figures import GAP, GapWarning
 
 
 def test_a_gap_is_told_once_of_any_policy():
-    told = []
-    gap = GapWarning(told.append)
+    result = []
+    gap = GapWarning(result.append)
     gap.look({"engine_gap": GAP}, 0)
-    assert not told
+    assert not result
     gap.look({"main/engine_gap": 0.01, "sub/engine_gap": 0.25}, 1)
     gap.look({"engine_gap": 0.5}, 2)
-    assert len(told) == 1 and told[0].startswith("step 2: engine and trainer differ by 0.25 nats")
+    assert len(result) == 1 and result[0].startswith(
+        "step 2: engine and trainer differ by 0.25 nats"
+    )

@@ -59,12 +59,12 @@ def test_the_arithmetic_in_a_head_is_what_a_dry_run_prints(name):
     recipe, data = without_engines(name)
     engine = SimpleNamespace(**{"max_batch": 256} | data["engine"])
     recipe = recipe.model_copy(update={"engine": engine})
-    (told,) = re.findall(
+    (result,) = re.findall(
         rf"hornbeam train {name} --dry-run --gpu (\w+) --gpus (\d+) --episode (\d+)", head(name)
     )
     grown = strategy(recipe.grow.strategy, **recipe.grow.rest())
-    lines = list(estimate._machines(recipe, grown, told[0], int(told[1]), int(told[2])))
-    assert int(told[1]) == GPUS[name] and not any("NOT FIT" in line for line in lines)
+    lines = list(estimate._machines(recipe, grown, result[0], int(result[1]), int(result[2])))
+    assert int(result[1]) == GPUS[name] and not any("NOT FIT" in line for line in lines)
     printed = {line[:30].strip(): line[30:].strip() for line in lines if line[:2] == "  "}
     figures = dict(re.findall(r"#     (.+?): +([\d.]+)", head(name)))
     assert set(figures) >= {"at most at a time", "growing", "training"}

@@ -86,14 +86,14 @@ def test_an_unreadable_verdict_counts_as_wrong_and_is_told() -> None:
     scorer = RuleScorer(RewardSettings(rule="exact"))
     tree.columns["reward"] = [None, *asyncio.run(scorer.score(tree, [1, 2, 3, 4]))]
     assert tree.columns["reward"] == [None, 1.0, 0.0, 0.0, None]
-    told = {"accuracy": 0.25, "count": 4, "failed": 1, "no_verdict": 0, "unanswered": 1}
-    told["cut_off"] = 0.0
+    row = {"accuracy": 0.25, "count": 4, "failed": 1, "no_verdict": 0, "unanswered": 1}
+    row["cut_off"] = 0.0
     wilson = [0.04558726, 0.69935818]  # by hand, of 1 of 4
-    assert measure([tree]) == {**told, "interval": pytest.approx(wilson, abs=1e-7)}
+    assert measure([tree]) == {**row, "interval": pytest.approx(wilson, abs=1e-7)}
     tree.columns["reward"][1] = 0.8  # no share of right ones any more
     found = measure([tree])
     low, high = found.pop("interval")
-    assert found == {**told, "accuracy": 0.2, "figure": "mean reward"} and low <= 0.2 <= high
+    assert found == {**row, "accuracy": 0.2, "figure": "mean reward"} and low <= 0.2 <= high
 
 
 def test_what_it_was_trained_with_is_what_it_is_asked_with(judge, tmp_path) -> None:
@@ -131,9 +131,9 @@ def test_a_judge_guides_a_search_and_is_paid(judge, world, tmp_path) -> None:
 def test_guides_that_cannot_be(world, tmp_path, guide, message) -> None:
     from hornbeam.run.guides import Guides
 
-    with pytest.raises(RecipeError) as told:
+    with pytest.raises(RecipeError) as result:
         Guides(recipe_of(world, guides={"verdict": guide}), ["verdict"], None)
-    assert message in str(told.value) and "\n" not in str(told.value)
+    assert message in str(result.value) and "\n" not in str(result.value)
 
 
 def test_a_judge_scores_trees_of_text_by_its_folder_or_a_recipe(judge, tmp_path) -> None:
@@ -144,13 +144,13 @@ def test_a_judge_scores_trees_of_text_by_its_folder_or_a_recipe(judge, tmp_path)
         bare.append(Tree(tree.task, nodes))
     write_trees(bare, file)
     words = ["score", str(file), "--judge", str(judge[0]), "--set", "soft=true"]
-    told = CliRunner().invoke(app, [*words, "--out", str(out)])
-    assert told.exit_code == 0, told.exception
+    text = CliRunner().invoke(app, [*words, "--out", str(out)])
+    assert text.exit_code == 0, text.exception
     judged = [v for tree in read_trees(out) for v in tree.columns["judge"][1:]]
     assert all(v is None or -1 <= v <= 1 for v in judged) and len(set(judged)) > 3
     count = sum(v is not None for v in judged)
-    assert f"judge: {count} of {len(judged)} steps scored, mean " in told.stdout
-    assert "tokens run" in told.stdout
+    assert f"judge: {count} of {len(judged)} steps scored, mean " in text.stdout
+    assert "tokens run" in text.stdout
     recipe = tmp_path / "own.toml"
     recipe.write_text(f'[guides.verdict]\nkind = "judge"\nmodel = "{judge[0]}"\n')
     words = ["score", str(file), "--judge", str(recipe), "--in-place", "--set", "votes=2"]
@@ -158,8 +158,8 @@ def test_a_judge_scores_trees_of_text_by_its_folder_or_a_recipe(judge, tmp_path)
     voted = [v for tree in read_trees(file) for v in tree.columns["verdict"][1:]]
     assert {-1.0, -0.5, 0.0, 0.5, 1.0} >= {v for v in voted if v is not None}
     recipe.write_text(recipe.read_text() + recipe.read_text().replace("verdict", "other"))
-    told = CliRunner().invoke(app, ["score", str(file), "--judge", str(recipe), "--in-place"])
-    assert "it has verdict, other: say which by --column" in str(told.exception)
+    text = CliRunner().invoke(app, ["score", str(file), "--judge", str(recipe), "--in-place"])
+    assert "it has verdict, other: say which by --column" in str(text.exception)
 
 
 @pytest.fixture
@@ -183,9 +183,9 @@ def test_processbench_with_a_judge_goes_on_where_it_was_stopped(judge, items, tm
     command = [*given, "--out", str(out), "--json"]
 
     def run(*more):
-        told = CliRunner().invoke(app, [*command, *more])
-        assert told.exit_code == 0, told.exception
-        return json.loads(told.stdout)
+        result = CliRunner().invoke(app, [*command, *more])
+        assert result.exit_code == 0, result.exception
+        return json.loads(result.stdout)
 
     some = run("--count", "3")
     first = out.read_text()
@@ -204,9 +204,9 @@ def test_processbench_with_a_judge_goes_on_where_it_was_stopped(judge, items, tm
     again = ["eval", "processbench", "--json", "--predictions", str(out)]
     scored = json.loads(CliRunner().invoke(app, again).stdout)
     assert scored["official"] == result["official"]
-    told = CliRunner().invoke(app, [*command, "--set", "votes=3"])
-    assert isinstance(told.exception, DataError)
-    assert "line 1: the prediction of another judge" in str(told.exception)
+    results = CliRunner().invoke(app, [*command, "--set", "votes=3"])
+    assert isinstance(results.exception, DataError)
+    assert "line 1: the prediction of another judge" in str(results.exception)
     shown = CliRunner().invoke(app, command[:-1]).stdout
     assert f"Judge tokens: {result['judge_tokens']:,}" in shown
 
@@ -227,9 +227,9 @@ def test_prmbench_with_a_judge_judges_every_step_and_goes_on(judge, items, tmp_p
     command += ["--out", str(out)]
 
     def run(*more):
-        told = CliRunner().invoke(app, [*command, *more])
-        assert told.exit_code == 0, told.exception
-        return json.loads(told.stdout)
+        result = CliRunner().invoke(app, [*command, *more])
+        assert result.exit_code == 0, result.exception
+        return json.loads(result.stdout)
 
     some = run("--count", "3")
     first = out.read_text()
@@ -244,9 +244,9 @@ def test_prmbench_with_a_judge_judges_every_step_and_goes_on(judge, items, tmp_p
     judged = ["eval", "processbench", *command[2:6], "--out", str(tmp_path / "first.jsonl")]
     judged[5] = str(items)
     assert CliRunner().invoke(app, judged).exit_code == 0
-    told = [json.loads(line) for line in (tmp_path / "first.jsonl").read_text().splitlines()]
+    data = [json.loads(line) for line in (tmp_path / "first.jsonl").read_text().splitlines()]
     by_id = {line["id"]: line["right"] for line in lines}
-    for line in told:
+    for line in data:
         right = by_id[line["id"]]
         if right is not None:
             assert line["prediction"] == (right.index(False) if False in right else -1)
@@ -255,9 +255,9 @@ def test_prmbench_with_a_judge_judges_every_step_and_goes_on(judge, items, tmp_p
 def test_verdicts_that_cannot_be_read_are_no_predictions(judge, items, tmp_path) -> None:
     out = ["--out", str(tmp_path / "p.jsonl"), "--json"]
     given = ["eval", "processbench", "--judge", str(judge[0]), "--data", str(items), *out]
-    told = json.loads(CliRunner().invoke(app, [*given, "--set", "max_tokens=1"]).stdout)
-    assert told["without_verdict"] == told["count"] == 9
-    assert told["official"]["splits"]["doors"]["error_accuracy"] == 0.0
+    data = json.loads(CliRunner().invoke(app, [*given, "--set", "max_tokens=1"]).stdout)
+    assert data["without_verdict"] == data["count"] == 9
+    assert data["official"]["splits"]["doors"]["error_accuracy"] == 0.0
     stop = [*given[:-2], str(tmp_path / "q.jsonl"), "--set", "max_tokens=1"]
     ended = CliRunner().invoke(app, [*stop, "--set", "stop_above=0.5", "--set", "at_least=4"])
     assert "of 4 verdicts cannot be read" in str(ended.exception)
@@ -275,8 +275,8 @@ def test_verdicts_that_cannot_be_read_are_no_predictions(judge, items, tmp_path)
 )
 def test_options_that_do_not_fit(judge, items, options, message) -> None:
     given = [option.format(judge=judge[0], items=items) for option in options]
-    told = CliRunner().invoke(app, ["eval", "processbench", *given])
-    assert message in str(told.exception)
+    result = CliRunner().invoke(app, ["eval", "processbench", *given])
+    assert message in str(result.exception)
 
 
 def test_weights_in_several_files_are_told_apart(tmp_path):

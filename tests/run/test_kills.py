@@ -28,11 +28,11 @@ KEY = TreeKey("train", 3, 0)
     ],
 )
 def test_killed_at_writes(tmp_path, jobs, how):
-    told = tmp_path / "told.json"
-    command = [sys.executable, str(BENCH), "--jobs", *jobs, *how, "--json", str(told)]
+    result = tmp_path / "told.json"
+    command = [sys.executable, str(BENCH), "--jobs", *jobs, *how, "--json", str(result)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(told.read_text())
+    found = json.loads(result.read_text())
     assert found["kills"] == found["as undisturbed"] >= 5
     assert {row["job"] for row in found["jobs"]} == set(jobs)
 

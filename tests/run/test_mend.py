@@ -130,8 +130,8 @@ SOME = "1 / (task.answer != 'comb')"  # of three held-out tasks one
 def test_lines_and_metrics_of_evaluations_tell_the_failed(job, tmp_path):
     code, said, out = job("train", SOME)
     assert (code, said) == (0, "")
-    told = "1 of 3 failed: ZeroDivisionError at mine.py:6"
-    assert f"before training: 0.0 % [0.0, 56.1] of 3; {told}\n" in out
+    text = "1 of 3 failed: ZeroDivisionError at mine.py:6"
+    assert f"before training: 0.0 % [0.0, 56.1] of 3; {text}\n" in out
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     looks = [row for row in rows if row["kind"] == "eval"]
     assert [(row["failed"], row["failure"]) for row in looks] == [
@@ -154,9 +154,9 @@ def test_a_misnamed_agent_of_a_program_that_ships_is_told_before_anything_is_loa
 
 
 def test_a_dry_run_says_that_nobody_knows_whom_a_file_asks(job, tmp_path):
-    told = "# agents and tools that mine.py:walk names are not checked before it runs\n"
+    text = "# agents and tools that mine.py:walk names are not checked before it runs\n"
     code, _, out = job("train", "", "--dry-run")
-    assert code == 0 and told in out
+    assert code == 0 and text in out
     ready = ["--set", "program={name='single', agent='seeker'}"]
     code, _, out = job("train", "", "--dry-run", *ready)
     assert code == 0 and "not checked" not in out

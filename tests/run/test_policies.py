@@ -128,29 +128,29 @@ def grown(made, folder):
 def test_each_policy_learns_from_the_nodes_of_its_agents_alone(duet, tmp_path):
     policies, trees = grown(duet(), tmp_path)
     policies.save(tmp_path / "warm")
-    told = policies.step(trees, 0)
+    result = policies.step(trees, 0)
     for member in policies:
         alone = Policy.load(tmp_path / "warm" / member.name, optim=member.policy.optim)
         own = alone.step(trees, trains=lambda node, name=member.name: node.agent == name)
         assert own["tokens_trained"] > 0 and own["updates"] == 1
-        assert told[f"{member.name}/loss"] == own["loss"]
+        assert result[f"{member.name}/loss"] == own["loss"]
         assert same(member.policy.weights(), alone.weights())
     even, odd = (member.policy.weights() for member in policies)
     assert not same(even, odd)
-    assert told["tokens_trained"] == told["even/tokens_trained"] + told["odd/tokens_trained"]
-    assert told["loss"] == pytest.approx((told["even/loss"] + told["odd/loss"]) / 2)
+    assert result["tokens_trained"] == result["even/tokens_trained"] + result["odd/tokens_trained"]
+    assert result["loss"] == pytest.approx((result["even/loss"] + result["odd/loss"]) / 2)
 
 
 def test_one_policy_may_have_a_gate_that_the_other_has_not(duet, tmp_path):
     even = "policies.even={loss={gate={stop_kl=1e-9, kl=9.0}}, optim={epochs=3}}"
     policies, trees = grown(duet(even), tmp_path)
-    told = policies.step(trees, 0)
-    assert (told["even/updates"], told["even/stopped_updates"]) == (1, 2)
-    assert told["stopped_updates"] == 2 and told["updates"] == 2
-    assert told["divergence"] == told["even/divergence"] > 0 and "odd/divergence" not in told
+    result = policies.step(trees, 0)
+    assert (result["even/updates"], result["even/stopped_updates"]) == (1, 2)
+    assert result["stopped_updates"] == 2 and result["updates"] == 2
+    assert result["divergence"] == result["even/divergence"] > 0 and "odd/divergence" not in result
     said = []
     stopped = {"a/updates": 0, "a/stopped_updates": 2, "a/divergence": 0.25, "updates": 1}
-    warn_of_stops({**told, **stopped}, 4, said.append)
+    warn_of_stops({**result, **stopped}, 4, said.append)
     assert said == [
         "step 5: loss.gate let no update of policy 'a' be made (divergence 0.25):"
         ' raise stop_kl or stop_ratio, or set loss.old = "trainer"'
@@ -187,10 +187,10 @@ def test_policies_take_turns_and_versions_tell_who_spoke(duet, tmp_path):
 def test_a_policy_that_is_not_trained_stays_as_it_is(duet, tmp_path):
     policies, trees = grown(duet("policies.odd={train=false}"), tmp_path)
     before = {m.name: {k: w.clone() for k, w in m.policy.weights().items()} for m in policies}
-    told = policies.step(trees, 0)
+    result = policies.step(trees, 0)
     even, odd = policies
     assert not same(before["even"], even.policy.weights())
-    assert same(before["odd"], odd.policy.weights()) and "odd/loss" not in told
+    assert same(before["odd"], odd.policy.weights()) and "odd/loss" not in result
 
 
 def test_adapters_share_the_weights_below_them(duet, tmp_path):
@@ -227,7 +227,7 @@ def test_the_weights_of_a_run_are_evaluated_by_policy(duet, tmp_path, hornbeam):
 
 
 @pytest.mark.parametrize(
-    ("sets", "told"),
+    ("sets", "message"),
     [
         (["agents.odd.policy="], "agents.odd: no policy: set policy = 'even' or 'odd'"),
         (["agents.odd.policy=evn"], "agents.odd: policy = 'evn': did you mean 'even'?"),
@@ -239,10 +239,10 @@ def test_the_weights_of_a_run_are_evaluated_by_policy(duet, tmp_path, hornbeam):
         (["agents.odd.temperature=0.5", "agents.odd.policy=even"], "one temperature"),
     ],
 )
-def test_wrong_policies_are_one_line(duet, sets, told):
+def test_wrong_policies_are_one_line(duet, sets, message):
     with pytest.raises(RecipeError) as error:
         duet(*sets)
-    assert told in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_demonstration_must_say_who_speaks_where_several_learn(duet, tmp_path):

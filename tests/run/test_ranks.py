@@ -63,8 +63,8 @@ def start(folder, *more):
 def rank(launcher, number):
     """The process id of a rank."""
     for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
-        told = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        if f"RANK={number}".encode() in told:
+        result = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        if f"RANK={number}".encode() in result:
             return int(pid)
     raise AssertionError(f"no rank {number} among the children of {launcher}")
 

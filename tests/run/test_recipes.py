@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hornbeam.programs.presets import PRESETS
-from hornbeam.run import Run, Watch, load_recipe, plan
+from hornbeam.run import Progress, Run, load_recipe, plan
 from hornbeam.run.guides import TAKES, check_guide
 from hornbeam.run.label import Label
 from hornbeam.run.recipe import Recipe
@@ -53,7 +53,7 @@ def test_a_recipe_runs_two_steps_and_leaves_what_it_promises(path, tmp_path, mon
     small = [s for s in SMALL if LOADED[path].sft or not s.startswith("sft.")]
     recipe = load_recipe(path, [*small, *(cpu if gpu else [])])
     out = tmp_path / "run"
-    page = asyncio.run(Run(recipe, plan(recipe, path.parent), out, Watch()).go())
+    page = asyncio.run(Run(recipe, plan(recipe, path.parent), out, Progress()).go())
 
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     trained = [row for row in rows if row["kind"] == "train"]
@@ -80,7 +80,7 @@ def test_a_judge_is_trained_on_labelled_steps(path, tmp_path):
     cpu = ["run.device=cpu", "optim.bf16=false", "agents.judge.max_tokens=8", "engine={}"]
     small = [s for s in SMALL if LOADED[path].sft or not s.startswith("sft.")]
     recipe = load_recipe(path, [*small, *paths, *cpu, "grow.n=4"])
-    asyncio.run(Run(recipe, plan(recipe, path.parent), tmp_path / "run", Watch()).go())
+    asyncio.run(Run(recipe, plan(recipe, path.parent), tmp_path / "run", Progress()).go())
     rows = [json.loads(r) for r in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     trained = [row for row in rows if row["kind"] == "train"]
     assert [row["leaves"] for row in trained] == [8, 8] and not any(r["failed"] for r in trained)
@@ -103,9 +103,9 @@ def test_a_recipe_that_searches_makes_its_points_and_programs(path, tmp_path, mo
         check_guide(column, choice, recipe)
         assert any(column in job.reads for job in points), column
     sets = ["model.name=tiny", "run.device=cpu"]
-    search = Label(load_recipe(path, sets), made, tmp_path / "labels", Watch())
+    search = Label(load_recipe(path, sets), made, tmp_path / "labels", Progress())
     assert isinstance(search.strategy, Rollouts) or search.strategy.rollout
-    asyncio.run(search.forest.aclose())
+    asyncio.run(search.random_trees.aclose())
 
 
 @pytest.mark.parametrize("path", SEARCHED, ids=lambda path: path.stem)
@@ -131,18 +131,18 @@ def test_the_team_of_the_paper_at_its_size_and_with_a_small_model():
         reads = {job.method.name: job.reads for job in jobs(recipe)}
         assert reads["beam, PRM and ORM"] == reads["MCTS, PRM and ORM"] == ("value", "orm")
         assert reads["best of n, ORM"] == ("orm",) and reads["greedy"] == ()
-    told = {**large.label.rest(), "most": large.label.most}
-    assert told == {"simulations": 64, "children": 4, "c": 8.0, "patience": 24, "most": 0.7}
+    row = {**large.label.rest(), "most": large.label.most}
+    assert row == {"simulations": 64, "children": 4, "c": 8.0, "patience": 24, "most": 0.7}
     assert {(a.temperature, a.top_p) for a in large.agents.values()} == {(0.7, 0.95)}
     assert large.lora is not None and large.optim.bf16 and large.run.device == "cuda"
 
 
 def test_the_page_on_search_holds():
     text = (Path(__file__).parents[2] / "docs" / "search.md").read_text(encoding="utf-8")
-    told = tomllib.loads((RECIPES[0].parent / "search_tiny.toml").read_text(encoding="utf-8"))
+    result = tomllib.loads((RECIPES[0].parent / "search_tiny.toml").read_text(encoding="utf-8"))
     for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL):
-        told |= tomllib.loads(block)
-    made = jobs(Recipe.model_validate(told))
+        result |= tomllib.loads(block)
+    made = jobs(Recipe.model_validate(result))
     assert [job.label for job in made][-2:] == ["beams=1, width=5", "beams=3, width=5"]
     rows = dict(re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|", text, re.MULTILINE))
     assert set(strategies) - {"branch"} <= set(rows)
@@ -150,7 +150,9 @@ def test_the_page_on_search_holds():
         assert set(re.findall(r"`(\w+)`", rows[name])) <= set(strategies[name].model_fields), name
     assert {name for name in choosers if f"`{name.removeprefix('mean_')}`" not in text} == set()
     assert {kind for kind in TAKES if f"`{kind}`" not in text} == set()
-    assert {name for name in FitSettings.model_fields if name in told["fit"]} == set(told["fit"])
+    assert {name for name in FitSettings.model_fields if name in result["fit"]} == set(
+        result["fit"]
+    )
 
 
 def test_there_are_recipes():

@@ -14,11 +14,11 @@ BENCH = Path(__file__).parents[2] / "bench" / "resume.py"
 
 @pytest.mark.timeout(300)
 def test_killed_and_resumed(tmp_path):
-    told = tmp_path / "told.json"
-    command = [sys.executable, str(BENCH), "--rows", "120", "--json", str(told)]
+    result = tmp_path / "told.json"
+    command = [sys.executable, str(BENCH), "--rows", "120", "--json", str(result)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    trials = json.loads(told.read_text())["trials"]
+    trials = json.loads(result.read_text())["trials"]
     assert [trial["mode"] for trial in trials] == ["keep", "exact"]
     for trial in trials:
         (kill,) = trial["kills"]

@@ -7,7 +7,7 @@ import pytest
 
 from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.ledger import TOKENS
-from hornbeam.run.choices import LabelChoice, label_strategy
+from hornbeam.run.choices import LabelSection, label_strategy
 from hornbeam.run.label import Label
 from hornbeam.run.recipe import load_recipe
 from hornbeam.search.chunk_labels import apply
@@ -22,18 +22,18 @@ ROLLOUTS = {"strategy": "rollouts", "tasks": 4, "skip": 2, "trunks": 2, "rollout
 
 def label(world, path, **changes):
     """(what a label run told, its trees, what it said)."""
-    recipe, watch = load_recipe(world.recipe), Silent()
-    recipe = recipe.model_copy(update={"label": LabelChoice(**{**ROLLOUTS, **changes})})
-    told = asyncio.run(Label(recipe, plan_of(world), path, watch).go())
-    return told, list(read_trees(path / "trees.jsonl")), watch.text.getvalue()
+    recipe, progress = load_recipe(world.recipe), Silent()
+    recipe = recipe.model_copy(update={"label": LabelSection(**{**ROLLOUTS, **changes})})
+    result = asyncio.run(Label(recipe, plan_of(world), path, progress).go())
+    return result, list(read_trees(path / "trees.jsonl")), progress.text.getvalue()
 
 
 @pytest.fixture(scope="module")
 def run(world, tmp_path_factory):
     """(what a label run told, its trees, its folder)."""
     path = tmp_path_factory.mktemp("rollouts") / "run"
-    told, trees, _ = label(world, path, chunk_label="rel_ratio", thresholds={"gamma": 0.8})
-    return told, trees, path
+    result, trees, _ = label(world, path, chunk_label="rel_ratio", thresholds={"gamma": 0.8})
+    return result, trees, path
 
 
 def recount(tree, trunks=2):
@@ -52,33 +52,33 @@ def recount(tree, trunks=2):
 
 
 def test_every_step_of_a_trunk_has_the_mean_of_its_own_rollouts(run):
-    told, trees, _ = run
-    assert told["searched"] == told["kept"] == len(trees) == 4
+    result, trees, _ = run
+    assert result["searched"] == result["kept"] == len(trees) == 4
     for tree in trees:
         known = {i: q for i, q in enumerate(tree.columns["q"]) if q is not None}
         assert known == pytest.approx(recount(tree))
         counts = {tree.columns["visits"][i] for i in known if not tree.nodes[i].done}
         assert counts == {4.0}
     steps = [q for tree in trees for q in tree.columns["q"][1:] if q is not None]
-    assert told["labels"] == len(steps) and sum(0 < q < 1 for q in steps) > 0
-    assert told["runs"] == sum(len(tree.leaves()) for tree in trees)
+    assert result["labels"] == len(steps) and sum(0 < q < 1 for q in steps) > 0
+    assert result["runs"] == sum(len(tree.leaves()) for tree in trees)
 
 
 def test_the_account_is_that_of_the_ledger(run):
-    told, _, path = run
+    result, _, path = run
     stored_trees, entries = stored(path, "label")
     paid = sum(e.amount for found in entries for e in found if e.kind in TOKENS)
-    assert told["tokens_computed"] == paid == sum(told["costs"].get(kind, 0) for kind in TOKENS)
-    assert told["tokens_alone"] == sum(alone(tree) for tree in stored_trees)
-    assert told["times_cheaper"] == told["tokens_alone"] / paid > 1
+    assert result["tokens_computed"] == paid == sum(result["costs"].get(kind, 0) for kind in TOKENS)
+    assert result["tokens_alone"] == sum(alone(tree) for tree in stored_trees)
+    assert result["times_cheaper"] == result["tokens_alone"] / paid > 1
 
 
 def test_the_filter_gives_the_labels_of_the_run(run, hornbeam, tmp_path):
-    told, trees, path = run
+    result, trees, path = run
     labels = [tree.columns["label"] for tree in trees]
     assert {v for column in labels for v in column} == {1, -1, None}
-    assert told["good"] == sum(column.count(1) for column in labels)
-    assert told["bad"] == sum(column.count(-1) for column in labels)
+    assert result["good"] == sum(column.count(1) for column in labels)
+    assert result["bad"] == sum(column.count(-1) for column in labels)
     lines = [json.loads(line) for line in (path / "trees.jsonl").read_text().splitlines()]
     for line in lines:
         del line["columns"]["label"]
@@ -114,9 +114,9 @@ def test_the_filter_writes_nothing_that_is_half(run, world, hornbeam, tmp_path):
         ("abs_q", file, "--model", "m"): "--model",
         ("abs_q", tmp_path / "none"): "no such file in",
     }
-    for words, told in refused.items():
+    for words, result in refused.items():
         code, err, _ = hornbeam("label", *words, "--out", out)
-        assert code == 2 and told in err and len(err.splitlines()) == 1, (words, err)
+        assert code == 2 and result in err and len(err.splitlines()) == 1, (words, err)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["trees.jsonl"]
 
 
@@ -134,14 +134,14 @@ def test_the_command_labels_a_recipe_of_another_strategy(world, hornbeam, tmp_pa
 
 def test_tasks_that_are_settled_are_left_out_by_option(world, run, tmp_path):
     roots = [tree.columns["q"][0] for tree in run[1]]
-    told, trees, _ = label(world, tmp_path / "run", most=0.5)
+    result, trees, _ = label(world, tmp_path / "run", most=0.5)
     assert [tree.columns["q"][0] for tree in trees] == [q for q in roots if 0.25 <= q <= 0.75]
-    assert told["searched"] == 4 and told["kept"] == len(trees)
+    assert result["searched"] == 4 and result["kept"] == len(trees)
 
 
 def test_runs_without_any_reward_are_told_and_nothing_is_written(world, tmp_path):
     recipe = load_recipe(world.recipe, ["limits.turns=1"])
-    recipe = recipe.model_copy(update={"label": LabelChoice(**ROLLOUTS)})
+    recipe = recipe.model_copy(update={"label": LabelSection(**ROLLOUTS)})
     job = Label(recipe, plan_of(world), tmp_path / "run", Silent())
     with pytest.raises(ProgramError, match=r"no run of 4 tasks has a reward.*limits\.turns"):
         asyncio.run(job.go())
@@ -157,7 +157,7 @@ def test_runs_without_any_reward_are_told_and_nothing_is_written(world, tmp_path
 )
 def test_rules_that_cannot_be(label, words):
     with pytest.raises((ValueError, RecipeError), match=words):
-        label_strategy(LabelChoice(**{**ROLLOUTS, **label}))
+        label_strategy(LabelSection(**{**ROLLOUTS, **label}))
 
 
 def foreign(trees, runs=1):
@@ -177,17 +177,17 @@ def foreign(trees, runs=1):
 
 
 def labelled(world, path, trees, **changes):
-    recipe, watch = load_recipe(world.recipe), Silent()
+    recipe, progress = load_recipe(world.recipe), Silent()
     choice = {"strategy": "rollouts", "trunks": 2, "rollouts": 4, **changes}
     choice = {name: value for name, value in choice.items() if value is not None}
-    recipe = recipe.model_copy(update={"label": LabelChoice(**choice)})
-    told = asyncio.run(Label(recipe, plan_of(world), path, watch, trees).go())
-    return told, list(read_trees(path / "trees.jsonl")), watch.text.getvalue()
+    recipe = recipe.model_copy(update={"label": LabelSection(**choice)})
+    result = asyncio.run(Label(recipe, plan_of(world), path, progress, trees).go())
+    return result, list(read_trees(path / "trees.jsonl")), progress.text.getvalue()
 
 
 def test_runs_of_others_are_labelled_by_rollouts_from_their_steps(world, run, tmp_path):
-    told, trees, said = labelled(world, tmp_path / "run", recorded := foreign(run[1], 2))
-    assert "8 runs of 4 tasks are grown on" in said and told["searched"] == 4
+    result, trees, said = labelled(world, tmp_path / "run", recorded := foreign(run[1], 2))
+    assert "8 runs of 4 tasks are grown on" in said and result["searched"] == 4
     for tree, was in zip(trees, recorded, strict=True):
         for episode in range(2):
             nodes = [node for node in tree.nodes[1:] if node.origin.episode == episode]
@@ -200,7 +200,7 @@ def test_runs_of_others_are_labelled_by_rollouts_from_their_steps(world, run, tm
         assert known == pytest.approx(recount(tree))
     # what was said is not paid as sampled; the same command does nothing again
     again, same, said = labelled(world, tmp_path / "run", recorded)
-    assert (again["costs"], same, "grown on" in said) == (told["costs"], trees, False)
+    assert (again["costs"], same, "grown on" in said) == (result["costs"], trees, False)
 
 
 def test_runs_that_the_program_does_not_repeat_are_told(world, run, tmp_path):

@@ -44,8 +44,8 @@ PARTICLES = {"name": "particles", "strategy": "particle", "choose": "kept", "par
 def grown(world, tmp_path_factory):
     """(result, run folder) of all kinds of methods."""
     path = tmp_path_factory.mktemp("grown") / "run"
-    told = search(world, path, SINGLE, GREEDY, MAJORITY, BEST, BEAM, MCTS, PARTICLES)
-    return told, path
+    result = search(world, path, SINGLE, GREEDY, MAJORITY, BEST, BEAM, MCTS, PARTICLES)
+    return result, path
 
 
 def answers(tree):
@@ -99,21 +99,23 @@ def test_figures_of_a_search_are_those_of_its_trees_and_its_ledger(grown, name):
 
 def test_the_answer_that_is_shown_is_the_one_that_is_counted(grown):
     for number, question in enumerate(grown[0]["questions"]):
-        for told in question["searches"]:
-            row = points(grown[0])[told["method"], told["label"]]
-            chosen = [node for node in told["nodes"] if node.get("chosen")]
-            assert chosen and chosen[-1]["done"] and chosen[-1].get("answer", "") == told["answer"]
-            assert told["correct"] == (told["answer"] == question["gold"])
-            assert row["right"][number] == float(told["correct"])
-            if told["method"] == "single":  # one episode of a pool of four
-                assert chosen == told["nodes"][1:]
+        for result in question["searches"]:
+            row = points(grown[0])[result["method"], result["label"]]
+            chosen = [node for node in result["nodes"] if node.get("chosen")]
+            assert (
+                chosen and chosen[-1]["done"] and chosen[-1].get("answer", "") == result["answer"]
+            )
+            assert result["correct"] == (result["answer"] == question["gold"])
+            assert row["right"][number] == float(result["correct"])
+            if result["method"] == "single":  # one episode of a pool of four
+                assert chosen == result["nodes"][1:]
 
 
 def test_a_vote_ends_by_the_classes_of_the_rule(world, tmp_path):
     vote = {"name": "vote", "strategy": "vote", "choose": "majority", "n": 5, "parallel": 1}
-    told = search(world, tmp_path / "run", vote)
+    result = search(world, tmp_path / "run", vote)
     trees, _ = stored(tmp_path / "run", "vote")
-    for tree, right in zip(trees, points(told)["vote", ""]["right"], strict=True):
+    for tree, right in zip(trees, points(result)["vote", ""]["right"], strict=True):
         said = answers(tree)
         votes = [many for _, many in Counter(answer for _, answer, _ in said).most_common()]
         lead = votes[0] - sum(votes[1:2])
@@ -169,17 +171,17 @@ def test_differences_are_those_to_the_baseline_question_by_question(grown):
     assert grown[0]["baseline"] == "single" and rows["single", ""]["against"] is None
     for key, row in rows.items():
         if key[0] != "single":
-            apart = sum(a - b for a, b in zip(row["right"], base)) / 4
-            assert row["against"]["difference"] == pytest.approx(apart)
-            assert row["against"]["low"] <= apart <= row["against"]["high"]
+            difference = sum(a - b for a, b in zip(row["right"], base)) / 4
+            assert row["against"]["difference"] == pytest.approx(difference)
+            assert row["against"]["low"] <= difference <= row["against"]["high"]
 
 
 def test_values_steer_and_outcomes_choose(world, tmp_path):
     beam, mcts = {**BEAM, "choose": "kept_orm"}, {**MCTS, "leaf": "orm"}
     likely = {**BEAM, "name": "likely", "column": "likelihood", "choose": "likelihood"}
     best, vote = {**BEST, "choose": "best_orm"}, {**BEST, "name": "vote", "choose": "orm_vote"}
-    told = search(world, tmp_path / "run", SINGLE, beam, mcts, likely, best, vote)
-    rows = points(told)
+    result = search(world, tmp_path / "run", SINGLE, beam, mcts, likely, best, vote)
+    rows = points(result)
     assert rows["likely", ""]["scorer_tokens"] == 0 < rows["beam", ""]["scorer_tokens"]
     assert rows["best", ""]["scorer_tokens"] == rows["vote", ""]["scorer_tokens"] > 0
     for name in ("beam", "MCTS"):
@@ -208,9 +210,9 @@ def test_fresh_prompt_tokens_by_hand():
     assert fresh == {0: 3 + 2, 1: 1}  # 1 2 3, then 8 4; of episode 1 only 5 is new
     late = [Entry("t", e, 0, "prompt_tokens_computed", n) for e, n in ((0, 0), (1, 12))]
     other = Entry("t", 1, 0, "sampled_tokens", 3)
-    told = {(e.episode, e.kind): e.amount for e in share_prompts([*late, other], fresh)}
+    result = {(e.episode, e.kind): e.amount for e in share_prompts([*late, other], fresh)}
     computed = {(e, "prompt_tokens_computed"): n for e, n in ((0, 10), (1, 2))}
-    assert told == computed | {(1, "sampled_tokens"): 3}
+    assert result == computed | {(1, "sampled_tokens"): 3}
 
 
 def test_a_part_of_a_pool_is_the_search_that_it_stands_for(world, grown, tmp_path):
@@ -242,11 +244,11 @@ def test_a_pool_from_a_file_gives_the_figures_of_the_search_that_grew_it(world, 
     with Store(grown[1], read_only=True) as store:
         export(store, tmp_path / "all.jsonl", pool(grown[1], 4))
     recipe = recipe_of(world, SINGLE, MAJORITY, BEST, BEAM)
-    watch = Silent()
+    progress = Silent()
     assert (grown[1] / "pool.jsonl").read_text() == (tmp_path / "all.jsonl").read_text()
-    told = asyncio.run(search_pool(recipe, read_pool(tmp_path / "all.jsonl"), watch))
-    assert "beam: left out" in watch.text.getvalue()
-    rows = points(told)
+    result = asyncio.run(search_pool(recipe, read_pool(tmp_path / "all.jsonl"), progress))
+    assert "beam: left out" in progress.text.getvalue()
+    rows = points(result)
     assert set(rows) == {("single", ""), ("best", "")} | {("majority", f"n={n}") for n in (1, 2, 4)}
     for key, row in rows.items():
         grown_row = points(grown[0])[key]
@@ -257,13 +259,13 @@ def test_a_pool_from_a_file_gives_the_figures_of_the_search_that_grew_it(world, 
 
 def test_a_pool_that_is_wanted_larger_is_not_read_short(world, tmp_path):
     search(world, tmp_path / "run", SINGLE)
-    told = search(
+    result = search(
         world, tmp_path / "run", SINGLE, {"name": "majority", "choose": "majority", "n": 3}
     )
     trees, _ = stored(tmp_path / "run", pool(tmp_path / "run", 3))
     assert [len(tree.leaves()) for tree in trees] == [3] * 4
     policy = sum(len(node.tokens) for tree in trees for node in tree.nodes) / 4
-    assert points(told)["majority", ""]["policy_tokens"] == policy
+    assert points(result)["majority", ""]["policy_tokens"] == policy
 
 
 # --- stopped, and gone on ------------------------------------------------------------------------
@@ -314,7 +316,7 @@ def test_a_killed_search_goes_on_to_the_same_trees_and_result(
         assert isinstance(raised.value, Killed | BaseExceptionGroup)
     with monkeypatch.context() as patch:
         then = Calls(patch)
-        told = search(world, tmp_path / "run", *methods)
+        results = search(world, tmp_path / "run", *methods)
     all_calls, result, path = whole
     flight = first.begun - first.ended
     assert all_calls <= first.ended + then.ended <= all_calls + flight
@@ -327,7 +329,7 @@ def test_a_killed_search_goes_on_to_the_same_trees_and_result(
             assert said <= paid(found, "sampled_tokens") <= said + 4 * flight
     for key, row in points(result).items():
         for figure in ("right", "hit_k", "oracle", "free"):
-            assert points(told)[key][figure] == row[figure]
+            assert points(results)[key][figure] == row[figure]
 
 
 @pytest.fixture(scope="module")
@@ -336,16 +338,16 @@ def whole(world, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
         calls = Calls(patch)
-        told = search(world, path, SINGLE, BEAM, MCTS)
-    return calls.begun, told, path
+        result = search(world, path, SINGLE, BEAM, MCTS)
+    return calls.begun, result, path
 
 
 def test_a_search_that_is_done_pays_for_nothing_again(world, tmp_path, monkeypatch, whole):
     shutil.copytree(whole[2], tmp_path / "run")
     calls = Calls(monkeypatch)
-    told = search(world, tmp_path / "run", SINGLE, BEAM, MCTS)
+    result = search(world, tmp_path / "run", SINGLE, BEAM, MCTS)
     assert calls.begun == 0
-    assert told["methods"] == whole[1]["methods"]
+    assert result["methods"] == whole[1]["methods"]
 
 
 # --- budgets -------------------------------------------------------------------------------------
@@ -377,16 +379,16 @@ def label(world, path, **changes):
     recipe = load_recipe(world.recipe)
     choice = recipe.label.model_copy(update=changes)
     job = Label(recipe.model_copy(update={"label": choice}), plan_of(world), path, Silent())
-    told = asyncio.run(job.go())
-    return told, list(read_trees(path / "trees.jsonl"))
+    result = asyncio.run(job.go())
+    return result, list(read_trees(path / "trees.jsonl"))
 
 
 def test_labels_by_the_published_search_are_its_own_visits_and_means(world, tmp_path):
     recipe = load_recipe(world.recipe, ["label.style=masprm", "label.most=1.0", "label.tasks=3"])
     job = Label(recipe, plan_of(world), tmp_path / "run", Silent())
-    told = asyncio.run(job.go())
+    result = asyncio.run(job.go())
     trees = list(read_trees(tmp_path / "run" / "trees.jsonl"))
-    assert told["searched"] == told["kept"] == len(trees) == 3
+    assert result["searched"] == result["kept"] == len(trees) == 3
     for tree in trees:
         visits, q, reward = (tree.columns[name] for name in ("visits", "q", "reward"))
         for i in range(len(tree)):
@@ -399,30 +401,30 @@ def test_labels_by_the_published_search_are_its_own_visits_and_means(world, tmp_
                 assert visits[i] == sum(visits[k] for k in below)
                 total = sum(visits[k] * q[k] for k in below if visits[k])
                 assert q[i] == pytest.approx(total / visits[i])
-    assert told["runs"] == sum(node.done for tree in trees for node in tree.nodes)
-    assert told["unknown"] == sum(v == 0 for tree in trees for v in tree.columns["visits"][1:])
+    assert result["runs"] == sum(node.done for tree in trees for node in tree.nodes)
+    assert result["unknown"] == sum(v == 0 for tree in trees for v in tree.columns["visits"][1:])
     again = Label(recipe, plan_of(world), tmp_path / "run", Silent())
-    assert asyncio.run(again.go())["costs"] == told["costs"]  # nothing is grown twice
+    assert asyncio.run(again.go())["costs"] == result["costs"]  # nothing is grown twice
 
 
 def test_labels_are_means_of_outcomes_of_tasks_that_are_in_doubt(world, tmp_path):
-    told, every = label(world, tmp_path / "every", tasks=6, skip=3, most=1.0)
+    result, every = label(world, tmp_path / "every", tasks=6, skip=3, most=1.0)
     tasks = plan_of(world).train.tasks
     assert [tree.task["id"] for tree in every] == [task.id for task in tasks[3:9]]
-    assert told["searched"] == told["kept"] == 6
-    assert told["runs"] == sum(len(tree.leaves()) for tree in every)
+    assert result["searched"] == result["kept"] == 6
+    assert result["runs"] == sum(len(tree.leaves()) for tree in every)
     for tree in every:
         for i in range(len(tree)):
             ends = [k for k in tree.leaves() if i in (0, *tree.path(k))]
             r = [2 * tree.columns["reward"][k] - 1 for k in ends]
             assert tree.columns["visits"][i] == len(r)
             assert tree.columns["q"][i] == pytest.approx(sum(r) / len(r))
-    told, kept = label(world, tmp_path / "kept", tasks=6, skip=3, most=0.8)
+    result, kept = label(world, tmp_path / "kept", tasks=6, skip=3, most=0.8)
     doubtful = [plain(tree) for tree in every if abs(tree.columns["q"][0]) <= 0.8]
     assert [plain(tree) for tree in kept] == doubtful
-    assert told["searched"] == 6 and told["kept"] == len(kept) < 6
+    assert result["searched"] == 6 and result["kept"] == len(kept) < 6
     steps = [v for tree in kept for v in tree.columns["q"][1:]]
-    assert told["labels"] == sum(v is not None for v in steps)
+    assert result["labels"] == sum(v is not None for v in steps)
 
 
 def test_a_killed_label_search_goes_on_to_the_same_labels(world, tmp_path, monkeypatch):
@@ -467,18 +469,18 @@ def test_search_prints_a_table_or_json(world, tmp_path, monkeypatch, capsys):
     ]
     assert "against single pass" in lines[head] and "n=3" in lines[head + 3]
     assert any(line.startswith("Report:") and "search.html" in line for line in lines)
-    told = json.loads(command(monkeypatch, capsys, *given, "--json"))
-    assert told == json.loads((tmp_path / "run" / "search.json").read_text())
-    assert told["command"].startswith("hornbeam search") and "--json" in told["command"]
-    assert [p["label"] for p in told["methods"][1]["points"]] == ["n=2", "n=3"]
+    data = json.loads(command(monkeypatch, capsys, *given, "--json"))
+    assert data == json.loads((tmp_path / "run" / "search.json").read_text())
+    assert data["command"].startswith("hornbeam search") and "--json" in data["command"]
+    assert [p["label"] for p in data["methods"][1]["points"]] == ["n=2", "n=3"]
 
 
 def test_label_and_fit_tell_what_they_made(world, tmp_path, monkeypatch, capsys):
     given = ("--set", "label.tasks=6", "--set", "label.most=1.0", "--set", "fit.epochs=1")
-    told = command(monkeypatch, capsys, "label", world.recipe, "--out", tmp_path / "l", *given)
-    assert "6 tasks searched by" in told and "6 trees kept" in told
+    printed = command(monkeypatch, capsys, "label", world.recipe, "--out", tmp_path / "l", *given)
+    assert "6 tasks searched by" in printed and "6 trees kept" in printed
     trees = tmp_path / "l" / "trees.jsonl"
     words = ("fit", world.recipe, "--trees", trees, "--out", tmp_path / "prm", *given)
-    told = command(monkeypatch, capsys, *words)
-    assert "Fitted on" in told and "held out" in told
+    printed = command(monkeypatch, capsys, *words)
+    assert "Fitted on" in printed and "held out" in printed
     assert (tmp_path / "prm" / "value.json").is_file()

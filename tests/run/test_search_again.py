@@ -37,11 +37,11 @@ def test_another_model_at_the_same_place_judges_anew(world, tmp_path):
 
 
 def test_a_guide_whose_settings_changed_judges_anew(world, tmp_path):
-    told = {**BEST, "choose": "first", "guides": ["mix"]}
+    row = {**BEST, "choose": "first", "guides": ["mix"]}
     other = {**MIX, "parts": {"value": -1.0, "likelihood": 0.0}}
-    search(world, tmp_path / "run", told, MIXED, guides={"mix": MIX})
-    again = search(world, tmp_path / "run", told, MIXED, guides={"mix": other})
-    alone = search(world, tmp_path / "alone", told, MIXED, guides={"mix": other})
+    search(world, tmp_path / "run", row, MIXED, guides={"mix": MIX})
+    again = search(world, tmp_path / "run", row, MIXED, guides={"mix": other})
+    alone = search(world, tmp_path / "alone", row, MIXED, guides={"mix": other})
     assert figures(again) == figures(alone)
     for ours, theirs in zip(*(stored(tmp_path / f, "pool ")[0] for f in ("run", "alone"))):
         assert ours.columns["mix"] == pytest.approx(theirs.columns["mix"], abs=1e-5)
@@ -84,15 +84,15 @@ def test_a_pool_that_was_judged_by_halves_is_judged_to_its_end(world, tmp_path, 
 def test_trees_that_were_begun_otherwise_go_on_so_and_it_is_said(world, tmp_path):
     """B1 B2 first steps were the only way once: such a folder has no word of them."""
     before = search(world, tmp_path / "run", {**BEAM, "first": "all"})
-    again = search(world, tmp_path / "run", BEAM, watch=(watch := Silent()))
+    again = search(world, tmp_path / "run", BEAM, progress=(progress := Silent()))
     assert figures(again) == figures(before)
-    assert watch.text.getvalue().startswith("Chat template of ")
-    (told,) = (line for line in watch.text.getvalue().splitlines() if "first" in line)
-    assert told == (
+    assert progress.text.getvalue().startswith("Chat template of ")
+    (result,) = (line for line in progress.text.getvalue().splitlines() if "first" in line)
+    assert result == (
         "search method 'beam': its trees here were begun with first = \"all\", the only way"
         ' then, and go on so; say first = "width" in the recipe to search anew'
     )
-    anew = search(world, tmp_path / "run", {**BEAM, "first": "width"}, watch=(quiet := Silent()))
+    anew = search(world, tmp_path / "run", {**BEAM, "first": "width"}, progress=(quiet := Silent()))
     assert "first" not in quiet.text.getvalue()
     assert figures(anew) == figures(search(world, tmp_path / "alone", BEAM))
     assert points(anew)["beam", ""]["policy_tokens"] < points(before)["beam", ""]["policy_tokens"]

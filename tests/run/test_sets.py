@@ -218,7 +218,7 @@ def test_a_set_is_read_as_it_was_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("record", "told"),
+    ("record", "message"),
     [
         ({"messages": []}, "the conversation is empty"),
         ({**GOOD, "answer": 3}, "'answer'"),
@@ -231,10 +231,10 @@ def test_a_set_is_read_as_it_was_written(tmp_path):
         ([GOOD], "JSON object"),
     ],
 )
-def test_a_wrong_line_of_a_set_is_named(tmp_path, record, told):
+def test_a_wrong_line_of_a_set_is_named(tmp_path, record, message):
     path = tmp_path / "set.jsonl"
     path.write_text(json.dumps(GOOD) + "\n" + json.dumps(record) + "\n")
-    with pytest.raises(DataError, match=f"set.jsonl, line 2: .*{told}"):
+    with pytest.raises(DataError, match=f"set.jsonl, line 2: .*{message}"):
         read_set(path)
 
 
@@ -246,18 +246,18 @@ def test_own_answers_are_cut_and_trained_on(world, hornbeam, tmp_path):
     words = [*sets, "--set", 'chunks.segment={by="tokens", tokens=1}', "--run", tmp_path / "run"]
     code, _, said = hornbeam("chunks", world.recipe, "--out", out, *words)
     assert code == 0 and f"{out} (" in said
-    told = read_set(out)
-    assert f"({len(told)} lines" in said
-    for ((messages, text, _),) in told:
+    result = read_set(out)
+    assert f"({len(result)} lines" in said
+    for ((messages, text, _),) in result:
         assert text.startswith("<chunk>") and "<chunk>" not in unwrapped(text, TAGS)
         earlier = [m["content"] for m in messages if m["role"] == "assistant"]
         assert all(content.startswith("<chunk>") for content in earlier)
     train = ["--set", f"sft.data={out}", "--set", "sft.epochs=1", "--set", "run.steps=0"]
     code, _, said = hornbeam("train", world.recipe, *train, "--out", tmp_path / "trained")
-    assert code == 0 and f"Warm start on {min(40, len(told))} answers of {out}" in said
+    assert code == 0 and f"Warm start on {min(40, len(result))} answers of {out}" in said
     lines = (tmp_path / "trained" / "metrics.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
-    assert sum(row["kind"] == "sft" for row in rows) == -(-min(40, len(told)) // 16)
+    assert sum(row["kind"] == "sft" for row in rows) == -(-min(40, len(result)) // 16)
     whole = out.read_text()
     out.write_text(whole.replace("<chunk>", "<chunk> ", 1))
     code, err, _ = hornbeam("train", world.recipe, *train, "--out", tmp_path / "trained")
@@ -269,10 +269,10 @@ def test_own_answers_are_cut_and_trained_on(world, hornbeam, tmp_path):
 def test_wrong_sets_and_sources_are_one_line(world, hornbeam, tmp_path):
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"messages": []}\n')
-    for data, told in ((broken, "broken.jsonl, line 1"), (tmp_path / "none", "no such file")):
+    for data, result in ((broken, "broken.jsonl, line 1"), (tmp_path / "none", "no such file")):
         words = ["--set", f"sft.data={data}", "--out", tmp_path / "run"]
         code, err, _ = hornbeam("train", world.recipe, *words)
-        assert code == 2 and told in err and len(err.splitlines()) == 1, err
+        assert code == 2 and result in err and len(err.splitlines()) == 1, err
     out = tmp_path / "set.jsonl"
     words = ["--out", out, "--run", tmp_path / "chunks"]
     code, err, _ = hornbeam("chunks", world.recipe, *words, "--set", "chunks.skip=40")
@@ -313,7 +313,7 @@ def test_what_cannot_be_selected_is_one_line(world, hornbeam, tmp_path):
         ("--column", "value", "--by", "luck"): "--by luck",
         ("--column", "value", "--recipe", world.recipe): "grown by this recipe",
     }
-    for words, told in refused.items():
+    for words, result in refused.items():
         code, err, _ = hornbeam("select", trees, *words, "--out", out)
-        assert code == 2 and told in err and len(err.splitlines()) == 1, (words, err)
+        assert code == 2 and result in err and len(err.splitlines()) == 1, (words, err)
     assert not out.exists()

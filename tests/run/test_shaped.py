@@ -77,11 +77,11 @@ def test_a_run_sets_outcome_and_format_against_the_group_one_by_one(world, tmp_p
 
 
 def test_weights_of_columns_that_nothing_writes_are_told_before_anything_runs(world, tmp_path):
-    for column, told in {
+    for column, result in {
         "judge": r"credit.weights.judge: no guide writes 'judge': add a table \[guides.judge\]",
         "format": r"credit.weights.format: set reward.format, which says what good form is",
     }.items():
-        with pytest.raises(RecipeError, match=told):
+        with pytest.raises(RecipeError, match=result):
             sets = ["credit.method=gdpo", f"credit.weights={{correct = 1.0, {column} = 1.0}}"]
             train(world, tmp_path / "run", *sets)
     assert not (tmp_path / "run").exists()

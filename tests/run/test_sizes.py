@@ -18,11 +18,11 @@ from hornbeam.train.weights import add_lora
 from train import worlds
 
 # a body of 1,000 weights in 2 layers, a head of 30 words times 10, tied to the table
-SHAPE = sizes.Shape(
+SHAPE = sizes.ModelShape(
     total=1300, body=1000, head=300, layers=2, hidden=10, inner=20, heads=2, kv_heads=1, dim=5,
     vocabulary=30,
 )  # fmt: skip
-JOB = sizes.Job(SHAPE, trained=1300, pack=100, rows=3, longest=50, cache=70)
+JOB = sizes.Workload(SHAPE, trained=1300, pack=100, rows=3, longest=50, cache=70)
 
 
 def test_what_training_holds_by_hand():
@@ -46,7 +46,7 @@ def test_what_training_holds_by_hand():
 
 
 def test_operations_and_seconds_by_hand():
-    step = sizes.Step(unique=100, sampled=40)
+    step = sizes.StepTokens(unique=100, sampled=40)
     attention_pairs = 100 * 50 / 2
     dense, square = 1000 * 100 + 300 * 40, 4 * 10 * 2 * attention_pairs
     assert sizes.operations(JOB, step) == 6 * dense + 3 * square
@@ -84,11 +84,11 @@ def test_activations_are_those_that_torch_holds(bf16, checkpointing):
     wide = {"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 6}
     model = worlds.model("Llama", **wide)
     Policy(model, optim=OptimSettings(checkpointing=checkpointing))
-    tree = worlds.forest(1)[0]
+    tree = worlds.random_trees(1)[0]
     tree.columns["advantage"] = [1.0] * len(tree)
     (pack,) = packs(collect([tree]), 4096, packed=True)
     seen = saved(model.train(), pack, bf16)
-    job = sizes.Job(
+    job = sizes.Workload(
         estimate.shape(model), 1, bf16=bf16, checkpointing=checkpointing, pack=pack.tokens
     )
     whole = sizes.activations(job)
@@ -124,9 +124,9 @@ def test_published_shapes_have_the_weights_that_their_names_say():
         assert estimate.shape(made).total == count
     tiny = worlds.model("Llama")
     for targets in ("all-linear", ("q_proj", "down_proj")):
-        told = estimate._adapters(tiny, LoraSettings(rank=3, targets=targets))
+        result = estimate._adapters(tiny, LoraSettings(rank=3, targets=targets))
         real = add_lora(worlds.model("Llama"), LoraSettings(rank=3, targets=targets), 0)
-        assert told == sum(p.numel() for p in real.parameters() if p.requires_grad)
+        assert result == sum(p.numel() for p in real.parameters() if p.requires_grad)
 
 
 TOLD = """
@@ -195,5 +195,5 @@ def test_dry_run_on_a_cpu_measures_this_machine(tmp_path):
 
 def test_a_recipe_without_policies_to_measure_says_so():
     recipe = Recipe.model_validate({"model": {"name": "tiny"}})
-    told = list(estimate._machines(recipe, None, "", 0, 10))
-    assert told == ["a tiny model: memory and time are next to nothing"]
+    result = list(estimate._machines(recipe, None, "", 0, 10))
+    assert result == ["a tiny model: memory and time are next to nothing"]

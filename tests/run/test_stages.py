@@ -7,7 +7,7 @@ import pytest
 
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.run import Run, load_recipe, plan
-from hornbeam.run.check import check_apart
+from hornbeam.run.check import check_decoupled
 from hornbeam.run.order import task_at
 from hornbeam.run.records import Record, rewards_of
 from hornbeam.run.stages import STAGE
@@ -58,9 +58,9 @@ def go(folder, out, *sets):
 
 def test_each_stage_trains_on_what_its_measure_lets_in(tmp_path):
     trees, rows = go(tmp_path, "run")
-    told = [row for row in rows if row["kind"] == "stage"]
+    result = [row for row in rows if row["kind"] == "stage"]
     recipe, what = made(tmp_path)
-    for begin, least, most, row in ((0, 0.25, 1.0, told[0]), (2, 0.0, 0.2, told[1])):
+    for begin, least, most, row in ((0, 0.25, 1.0, result[0]), (2, 0.0, 0.2, result[1])):
         measured = {k.number: t for k, t in trees[STAGE].items() if k.step == begin}
         assert [t.task["id"] for _, t in sorted(measured.items())] == [
             task.id for task in what.train.tasks
@@ -95,7 +95,7 @@ def test_without_rollouts_all_tasks_come(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stages", "told"),
+    ("stages", "message"),
     [
         ("[{begin=1}]", "the first at 0"),
         ("[{}, {begin=4}, {begin=4}]", "each later"),
@@ -103,8 +103,8 @@ def test_without_rollouts_all_tasks_come(tmp_path):
         ("[{least=0.5, most=0.2, rollouts=2}]", "above most"),
     ],
 )
-def test_bad_stages_are_one_line(tmp_path, stages, told):
-    with pytest.raises(RecipeError, match=told):
+def test_bad_stages_are_one_line(tmp_path, stages, message):
+    with pytest.raises(RecipeError, match=message):
         made(tmp_path, f"stages={stages}")
 
 
@@ -113,7 +113,7 @@ def test_stages_alone_choose_tasks(tmp_path):
         made(tmp_path, "anchor={}")
     recipe, _ = made(tmp_path, "policies={one={}}", "agents.seeker.policy=one")
     with pytest.raises(RecipeError, match="stages"):
-        check_apart(recipe, "one")
+        check_decoupled(recipe, "one")
 
 
 def test_no_task_left_is_told_and_the_run_can_go_on(tmp_path):

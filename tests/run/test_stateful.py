@@ -51,13 +51,13 @@ def trained(folder, walk):
     recipe, heard = load_recipe(folder / "walk.toml"), Silent()
     asyncio.run(Run(recipe, plan(recipe, folder), folder / "run", heard).go())
     rows = map(json.loads, (folder / "run" / "metrics.jsonl").read_text("utf-8").splitlines())
-    told = [line for line in heard.text.getvalue().splitlines() if "not marked pure" in line]
-    return told, [row for row in rows if row["kind"] == "train"], folder / "run" / "report.html"
+    result = [line for line in heard.text.getvalue().splitlines() if "not marked pure" in line]
+    return result, [row for row in rows if row["kind"] == "train"], folder / "run" / "report.html"
 
 
 def test_a_run_warns_once_and_counts_every_call_that_was_not_made_again(tmp_path):
-    told, rows, page = trained(tmp_path, WALK)
-    (line,) = told  # of both steps
+    result, rows, page = trained(tmp_path, WALK)
+    (line,) = result  # of both steps
     assert line.startswith("warning: train/0/") and "(move)" in line
     # two trees of two trunks, each with two forks; both tools were called on the way there
     counts = [row["stateful_calls_replayed"] for row in rows]
@@ -66,8 +66,8 @@ def test_a_run_warns_once_and_counts_every_call_that_was_not_made_again(tmp_path
 
 
 def test_pure_tools_are_no_news(tmp_path):
-    told, rows, page = trained(tmp_path, WALK.replace("def move", "@pure\ndef move"))
-    assert not told and all("stateful_calls_replayed" not in row for row in rows)
+    result, rows, page = trained(tmp_path, WALK.replace("def move", "@pure\ndef move"))
+    assert not result and all("stateful_calls_replayed" not in row for row in rows)
     assert "of tools not marked pure" not in page.read_text("utf-8")
 
 

@@ -54,14 +54,14 @@ def test_a_server_teaches_and_training_finds_what_it_said(folder, server, tmp_pa
     with LittleServer(judge_engine(folder / "teacher"), manners=Manners(**manners)) as server:
         how = ("anchor.endpoint.model=tiny", f"anchor.endpoint.kind={kind}")
         recipe = recipe_of(folder, server.url, *how, f"anchor.store={tmp_path / 'anchors'}")
-        told = taught(folder, recipe)
+        result = taught(folder, recipe)
         again = taught(folder, recipe)
-    assert told["scored_by"] == [scored_by] and 0 < told["taught"] <= told["unsolved"]
-    assert told["tokens"] > 0 == again["tokens"] and again["taught"] == told["taught"]
+    assert result["scored_by"] == [scored_by] and 0 < result["taught"] <= result["unsolved"]
+    assert result["tokens"] > 0 == again["tokens"] and again["taught"] == result["taught"]
     tiny.make(tmp_path / "model", recipe.run.seed, **recipe.model.options)
     with Store(tmp_path / "run") as store:
         kept = Anchored(recipe, plan(recipe, folder), tmp_path / "model", store)
-    assert kept.row["taught"] == told["taught"]
+    assert kept.row["taught"] == result["taught"]
 
 
 def test_a_teacher_that_cannot_be_is_refused(folder):

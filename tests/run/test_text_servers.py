@@ -100,13 +100,13 @@ def server(model, kind):
 def recipe(model, server, kind, tmp_path):
     """Writes the recipe with more text."""
 
-    def write(more="", told=RECIPE):
+    def write(more="", row=RECIPE):
         names = {"KIND": kind, "URL": server.url, "STORE": str(tmp_path / "store")}
         # what only chats needs no model here
         names["MODEL"] = str(model) if kind == "http" else "not/here"
         for name, value in names.items():
-            told = told.replace(name, value)
-        (tmp_path / "text.toml").write_text(told + more)
+            row = row.replace(name, value)
+        (tmp_path / "text.toml").write_text(row + more)
         return tmp_path / "text.toml"
 
     return write
@@ -120,7 +120,7 @@ def paid(server):
 
 def test_a_search_reads_what_text_tells_and_marks_the_rest(hornbeam, recipe, server, tmp_path):
     out = tmp_path / "run"
-    code, err, told = hornbeam("search", recipe(LIKELY), "--out", out)
+    code, err, results = hornbeam("search", recipe(LIKELY), "--out", out)
     assert code == 0, err
     result = json.loads((out / "search.json").read_text())
     assert [m["name"] for m in result["methods"]] == ["single", "vote"]
@@ -130,7 +130,7 @@ def test_a_search_reads_what_text_tells_and_marks_the_rest(hornbeam, recipe, ser
         (point,) = method["points"]
         assert set(point["free"]) == {"first", "majority"} and point["failed"] == 0
         assert point["left_out"] == {"likelihood": "log-probs are missing"}
-    assert "likelihood left out (log-probs are missing)" in told and LACKS in told
+    assert "likelihood left out (log-probs are missing)" in results and LACKS in results
     assert "likely: it reads log-probs" in (out / "search.html").read_text()
     trees = list(read_trees(out / "pool.jsonl"))
     assert {len(tree.leaves()) for tree in trees} == {3}  # not the six of what was left out
@@ -164,8 +164,8 @@ def test_a_pool_without_log_probs_is_read_by_what_it_holds(hornbeam, recipe, tmp
 def test_what_only_log_probs_tell_is_refused_before_anything_is_paid(
     hornbeam, recipe, server, tmp_path
 ):
-    told = RECIPE[: RECIPE.index("[[search.methods]]")]
-    code, err, _ = hornbeam("search", recipe(LIKELY, told), "--out", tmp_path / "search")
+    result = RECIPE[: RECIPE.index("[[search.methods]]")]
+    code, err, _ = hornbeam("search", recipe(LIKELY, result), "--out", tmp_path / "search")
     line = err.splitlines()[-1]
     assert code == 2 and line.startswith("hornbeam: none of the recipe's methods can be searched")
     assert LACKS in line
@@ -255,8 +255,8 @@ def judged(recipe, server, kind, model):
 
     def write(more=""):
         ends = {"http": f'tokenizer = "{model}"', "chat": 'kind = "chat", model = "tiny"'}
-        told = JUDGED.replace("END", ends[kind]).replace("URL", server.url)
-        return recipe(told.replace('kind = "judge"\n', f'kind = "judge"\n{more}'))
+        result = JUDGED.replace("END", ends[kind]).replace("URL", server.url)
+        return recipe(result.replace('kind = "judge"\n', f'kind = "judge"\n{more}'))
 
     return write
 
@@ -309,8 +309,10 @@ def test_value_models_guide_where_ids_of_their_model_are_kept(
     ids = ("--set", f"engine.tokenizer={model}") if named else ()
     more = FITTED.replace("PRM", str(tmp_path / "prm"))
     _, _, said = hornbeam("label", recipe(), *ids, "--out", tmp_path / "labels")
-    told = said.find("to fit on these labels name its folder as engine.tokenizer")
-    assert (told > 0) == (kind == "chat" and not named) and told < said.index("tasks searched")
+    results = said.find("to fit on these labels name its folder as engine.tokenizer")
+    assert (results > 0) == (kind == "chat" and not named) and results < said.index(
+        "tasks searched"
+    )
     trees = tmp_path / "labels" / "trees.jsonl"
     how = (recipe(), "--model", model, "--trees", trees, "--out", tmp_path / "prm")
     code, err, _ = hornbeam("fit", *how)

@@ -120,13 +120,13 @@ def test_a_server_learns_what_is_trained_and_others_search_with_it(model, server
     sets = ("engine.kind=vllm_server", f"engine.url={server}", "engine.dtype=float32")
     checked(*go(model, tmp_path / "train", *sets), 1e-4)
     how = ("engine.kind=http", f"engine.url={server}")
-    told, what = made(model, tmp_path, *how)
+    data, what = made(model, tmp_path, *how)
     methods = [
         {"name": "single", "n": 1},
         {"name": "vote", "n": 4, "choose": "majority"},
     ]
-    told = type(told).model_validate({**told.model_dump(), "search": {"methods": methods}})
-    result, page = asyncio.run(Search(told, what, tmp_path / "search", Silent()).go("search"))
+    data = type(data).model_validate({**data.model_dump(), "search": {"methods": methods}})
+    result, page = asyncio.run(Search(data, what, tmp_path / "search", Silent()).go("search"))
     assert [one["name"] for one in result["methods"]] == ["single", "vote"]
     assert result["methods"][1]["points"][0]["policy_tokens"] > 0 and page.is_file()
     assert result["servers"][server]["requests"] >= 4 * 4

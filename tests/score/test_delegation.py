@@ -48,8 +48,8 @@ def test_the_weights_of_the_paper_by_hand() -> None:
 
 
 def test_figures_count_formats_and_delegations() -> None:
-    told = delegation_figures([tree()], PAPER)
-    assert told == {
+    result = delegation_figures([tree()], PAPER)
+    assert result == {
         "format": 1.0,
         "delegation_format": 1.0,  # one, though both leaves share it
         "delegations": 1.0,
@@ -57,9 +57,9 @@ def test_figures_count_formats_and_delegations() -> None:
     }
     cut = changed(3, finish="length")
     none = Tree(cut.task, [Node(-1), said(0, "", "hm", done=True)], {"reward": [None, 0.0]})
-    told = delegation_figures([tree(), cut, none], PAPER)
-    assert told["format"] == pytest.approx(4 / 5) and told["delegation_format"] == 0.5
-    assert told["delegations"] == pytest.approx(4 / 5) and told["delegations_99"] == 1
+    result = delegation_figures([tree(), cut, none], PAPER)
+    assert result["format"] == pytest.approx(4 / 5) and result["delegation_format"] == 0.5
+    assert result["delegations"] == pytest.approx(4 / 5) and result["delegations_99"] == 1
     assert delegation_figures([], PAPER) == {}
     assert delegation_figures([none], PAPER)["delegation_format"] == 0.0
 
@@ -123,11 +123,11 @@ def test_chunks_of_a_reply_are_read_as_one_and_results_as_they_were() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "text"),
     [({"gold": "town"}, r"task 't': no data\.town"), ({"column": "v"}, "no column 'v'")],
 )
-def test_what_is_missing_is_named(how: dict, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_what_is_missing_is_named(how: dict, text: str) -> None:
+    with pytest.raises(DataError, match=text):
         rewards(tree(), DelegationReward(**how))
 
 

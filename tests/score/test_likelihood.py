@@ -21,9 +21,9 @@ def tree():
 
 
 def judged(guide, given, nodes):
-    told = asyncio.run(guide.judge(given, nodes))
-    assert told.tokens == guide.most(given, nodes) == 0
-    return told.values
+    result = asyncio.run(guide.judge(given, nodes))
+    assert result.tokens == guide.most(given, nodes) == 0
+    return result.values
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,11 @@ def said(text, most, **reward):
 
 
 def test_a_beginning_that_is_right_is_paid_unless_it_is_told_not_to():
-    for told, value in (("judged", 1.0), ("wrong", 0.0)):
-        found, counts, tree = said("125000 apples", 3, cut_off=told)
-        assert (found, counts["cut_off"]) == (value, int(told == "wrong"))
+    for result, value in (("judged", 1.0), ("wrong", 0.0)):
+        found, counts, tree = said("125000 apples", 3, cut_off=result)
+        assert (found, counts["cut_off"]) == (value, int(result == "wrong"))
         assert tree.nodes[1].text == "125" and cut_off(tree, 1)
-        whole, counts, tree = said("125", 9, cut_off=told)
+        whole, counts, tree = said("125", 9, cut_off=result)
         assert (whole, counts["cut_off"], cut_off(tree, 1)) == (1.0, 0, False)
 
 
@@ -70,8 +70,8 @@ def grown(*finishes):
     """A tree of runs of one answer; None ends an episode without one, after the node before."""
     tree = Tree({"id": "q"})
     for n, finish in enumerate(finishes, 1):
-        told = {"tokens": ids([1]), "finish": finish} if finish else {"finish": "end"}
-        tree.append(Node(0 if finish else n - 1, done=True, **told))
+        result = {"tokens": ids([1]), "finish": finish} if finish else {"finish": "end"}
+        tree.append(Node(0 if finish else n - 1, done=True, **result))
     tree.column("reward")[1:] = [0.0] * len(finishes)
     return tree
 

@@ -24,10 +24,10 @@ def test_values_are_tanh_of_plain_forwards_and_cost_their_tokens():
     tree = worlds.team()
     guide, nodes = ValueGuide(MODEL), range(1, len(tree))
     most = guide.most(tree, nodes)
-    told = judged(guide, tree, nodes)
+    result = judged(guide, tree, nodes)
     wanted = [math.tanh(worlds.plain(MODEL.model, tree, i)) for i in nodes]
-    assert told.values == pytest.approx(wanted, abs=1e-5)
-    assert told.tokens == most == trie(tree, nodes)
+    assert result.values == pytest.approx(wanted, abs=1e-5)
+    assert result.tokens == most == trie(tree, nodes)
     guide.forget(tree)
     assert guide.most(tree, nodes) == most
 
@@ -63,10 +63,10 @@ def test_all_who_wait_share_one_pass_and_the_guide_waits_for_the_busy():
     guide = ValueGuide(MODEL)
 
     async def episode(tree, node, naps):
-        guide.turnstile.enter()
+        guide.barrier.enter()
         for _ in range(naps):
             await asyncio.sleep(0.001)
-        guide.turnstile.leave()
+        guide.barrier.leave()
         return await guide.judge(tree, [node])
 
     async def all_at_once():
@@ -86,12 +86,12 @@ def test_one_who_gave_up_is_not_read():
     guide = ValueGuide(MODEL)
 
     async def run():
-        guide.turnstile.enter()
+        guide.barrier.enter()
         gone = asyncio.create_task(guide.judge(tree, [1]))
         stays = asyncio.create_task(guide.judge(tree, [2]))
         await asyncio.sleep(0.002)
         gone.cancel()
-        guide.turnstile.leave()
+        guide.barrier.leave()
         return await stays
 
     assert asyncio.run(run()).values[0] is not None
@@ -120,16 +120,16 @@ def test_an_error_in_the_pass_reaches_all_who_wait():
 def test_a_model_fitted_on_another_tokenizer_is_refused():
     with pytest.raises(
         ModelError, match=r"^Llama: fitted on another tokenizer \(unknown\)"
-    ) as told:
+    ) as result:
         MODEL.check("abc")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(result.value)
 
 
 def test_closing_ends_what_waits():
     guide = ValueGuide(MODEL)
 
     async def run():
-        guide.turnstile.enter()
+        guide.barrier.enter()
         waits = asyncio.create_task(guide.judge(worlds.team(), [1]))
         await asyncio.sleep(0.002)
         await guide.aclose()

@@ -47,9 +47,9 @@ def grown(strategy, trees=1, seed=0, most=1000, ledger=None, **more):
         (TreeKey("search", 0, k), Tree(Task(f"t{k}", f"Question {k}?").to_json(), seed=k))
         for k in range(trees)
     ]
-    told = asyncio.run(grower.grow_all(starts))
+    result = asyncio.run(grower.grow_all(starts))
     assert guide._frontier.held == 0  # forgotten once grown
-    return told, ledger
+    return result, ledger
 
 
 STRATEGIES = [Beam(beams=2, width=2), Mcts(simulations=6, children=2)]

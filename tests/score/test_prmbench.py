@@ -41,16 +41,16 @@ def test_figures_by_hand() -> None:
         2,
         3,
     )
-    told = total.to_json()
-    assert told["items"] == 4  # originals are apart, and one has no verdict
-    assert told["f1"] == pytest.approx(100 * 12 / 17)  # P = 6/8, R = 6/9
-    assert told["negative_f1"] == pytest.approx(100 * 4 / 9)  # P = 2/5, R = 2/4
-    assert told["prm_score"] == pytest.approx(50 * (12 / 17 + 4 / 9))
-    assert (told["precision"], told["negative_precision"]) == (75.0, pytest.approx(40.0))
-    assert (told["recall"], told["negative_recall"]) == (pytest.approx(200 / 3), 50.0)
-    assert told["total_step_acc"] == pytest.approx(100 * 8 / 13)
-    assert told["first_error_acc"] == pytest.approx(200 / 3)  # a: step 1 yes, b: step 0 no, step 1
-    assert told["similarity"] == pytest.approx(25.0)  # a: |3/4 - 1/2| twice
+    data = total.to_json()
+    assert data["items"] == 4  # originals are apart, and one has no verdict
+    assert data["f1"] == pytest.approx(100 * 12 / 17)  # P = 6/8, R = 6/9
+    assert data["negative_f1"] == pytest.approx(100 * 4 / 9)  # P = 2/5, R = 2/4
+    assert data["prm_score"] == pytest.approx(50 * (12 / 17 + 4 / 9))
+    assert (data["precision"], data["negative_precision"]) == (75.0, pytest.approx(40.0))
+    assert (data["recall"], data["negative_recall"]) == (pytest.approx(200 / 3), 50.0)
+    assert data["total_step_acc"] == pytest.approx(100 * 8 / 13)
+    assert data["first_error_acc"] == pytest.approx(200 / 3)  # a: step 1 yes, b: step 0 no, step 1
+    assert data["similarity"] == pytest.approx(25.0)  # a: |3/4 - 1/2| twice
     assert list(by_class) == ["redundency", "circular", "deception", "multi_solutions", "correct"]
     many = by_class["multi_solutions"]  # no step is wrong: F1 alone is the score
     assert many.negative_f1 is None and many.prm_score == many.f1 == pytest.approx(600 / 7)
@@ -201,9 +201,9 @@ def test_a_fitted_model_is_evaluated(fitted, tmp_path: Path) -> None:  # noqa: F
     rows = [ROW, {**ROW, "idx": "p_8", "error_steps": [1]}, OURS]
     file, out = write(tmp_path / "bench.jsonl", rows), tmp_path / "said.jsonl"
     run = ["eval", "prmbench", "--model", str(fitted), "--data", str(file), "--out", str(out)]
-    told = CliRunner().invoke(app, [*run, "--json"])
-    result = json.loads(told.stdout)
-    assert "note: 1 solutions name a wrong step that they do not have" in told.stderr
+    results = CliRunner().invoke(app, [*run, "--json"])
+    result = json.loads(results.stdout)
+    assert "note: 1 solutions name a wrong step that they do not have" in results.stderr
     assert (result["count"], result["without_verdict"]) == (5, 0)
     assert result["classes"]["correct"]["items"] == 2 and result["total"]["items"] == 3
     again = CliRunner().invoke(app, ["eval", "prmbench", "--json", "--predictions", str(out)])
@@ -226,6 +226,6 @@ def test_a_fitted_model_is_evaluated(fitted, tmp_path: Path) -> None:  # noqa: F
     ],
 )
 def test_options_that_do_not_fit(options: list[str], message: str) -> None:
-    told = CliRunner().invoke(app, ["eval", "prmbench", *options])
-    assert isinstance(told.exception, DataError)
-    assert message in str(told.exception)
+    result = CliRunner().invoke(app, ["eval", "prmbench", *options])
+    assert isinstance(result.exception, DataError)
+    assert message in str(result.exception)

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from hornbeam.chat import ByteChat, TemplateChat, user
 from hornbeam.cli.main import app
-from hornbeam.engine.base import Turnstile
+from hornbeam.engine.base import Barrier
 from hornbeam.errors import DataError
 from hornbeam.score.base import Opinions
 from hornbeam.score.prm import ValueGuide
 from hornbeam.score.processbench import (
+    BenchSolution,
     Prediction,
-    Solution,
     best_threshold,
     by_final_answer,
     by_split,
@@ -110,8 +110,8 @@ def test_the_command(tmp_path: Path) -> None:
     assert "gsm8k                 7       50.0         33.3   40.0" in shown.output
     assert "math                  2      100.0        100.0  100.0" in shown.output
     assert shown.output.count("70.0") == 1  # the mean, official; (40 + 100) / 2
-    told = CliRunner().invoke(app, ["eval", "processbench", "--json", "--predictions", str(file)])
-    result = json.loads(told.output)
+    text = CliRunner().invoke(app, ["eval", "processbench", "--json", "--predictions", str(file)])
+    result = json.loads(text.output)
     assert result["count"] == 9
     assert result["official"]["mean_f1"] == pytest.approx(70.0)
     assert result["official"]["splits"]["gsm8k"]["error_accuracy"] == 50.0
@@ -122,13 +122,13 @@ def test_the_command(tmp_path: Path) -> None:
 def test_without_final_answers_one_grouping_is_told(tmp_path: Path) -> None:
     lines = [{k: v for k, v in r.items() if k != "final_answer_correct"} for r in records()]
     file = write(tmp_path / "p.jsonl", lines)
-    told = CliRunner().invoke(app, ["eval", "processbench", "--predictions", str(file), "--json"])
-    assert set(json.loads(told.output)) == {"count", "without_verdict", "official"}
+    text = CliRunner().invoke(app, ["eval", "processbench", "--predictions", str(file), "--json"])
+    assert set(json.loads(text.output)) == {"count", "without_verdict", "official"}
 
 
 def test_a_recipe_is_still_evaluated() -> None:
-    told = CliRunner().invoke(app, ["eval", "processbenhc"])
-    assert "processbenhc" in str(told.exception)
+    result = CliRunner().invoke(app, ["eval", "processbenhc"])
+    assert "processbenhc" in str(result.exception)
     assert "RECIPE" in CliRunner().invoke(app, ["eval", "--help"]).output
 
 
@@ -154,11 +154,11 @@ GOOD = {"id": "a", "split": "math", "label": 1, "prediction": 0}
 def test_malformed_predictions_name_file_and_line(tmp_path: Path, line: str, message: str) -> None:
     file = tmp_path / "p.jsonl"
     file.write_text(json.dumps(GOOD) + "\n" + line + "\n")
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as result:
         read_predictions(file)
-    assert str(told.value).startswith(f"{file}, line 2: ")
-    assert message in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(result.value).startswith(f"{file}, line 2: ")
+    assert message in str(result.value)
+    assert "\n" not in str(result.value)
 
 
 def test_a_missing_and_an_empty_file(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_missing_and_an_empty_file(tmp_path: Path) -> None:
 def test_solutions_are_read(tmp_path: Path) -> None:
     row = {"id": "gsm8k-1", "problem": "2+2?", "steps": ["2", "4"], "label": 1, "generator": "x"}
     file = write(tmp_path / "gsm8k.jsonl", [row | {"final_answer_correct": False}])
-    assert read_solutions(file) == [Solution("gsm8k-1", "gsm8k", "2+2?", ("2", "4"), 1, False)]
+    assert read_solutions(file) == [BenchSolution("gsm8k-1", "gsm8k", "2+2?", ("2", "4"), 1, False)]
     with pytest.raises(DataError, match="line 1: 'label' is 2, and there are 2 steps"):
         read_solutions(write(file, [row | {"label": 2}]))
     with pytest.raises(DataError, match="'steps' must be a list of texts"):
@@ -184,7 +184,7 @@ class Lengths:
     column = "value"
 
     def __init__(self) -> None:
-        self.turnstile = Turnstile()
+        self.barrier = Barrier()
         self.forgotten: list[str] = []
 
     def most(self, tree, nodes) -> int:
@@ -202,7 +202,7 @@ class Lengths:
 
 def test_a_tree_of_steps_holds_the_conversation() -> None:
     chat = ByteChat()
-    item = Solution("m-1", "math", "2+2?", ("Two.", "Four."), -1)
+    item = BenchSolution("m-1", "math", "2+2?", ("Two.", "Four."), -1)
     tree = step_tree(item, chat)
     whole = chat.render([user("2+2?")])
     assert tree.sequence(1) == whole + chat.encode("Two.\n\n")
@@ -256,7 +256,7 @@ def test_no_threshold_is_better_than_the_best(seed: int) -> None:
 
 def test_items_are_judged_in_order() -> None:
     chat, guide = ByteChat(), Lengths()
-    items = [Solution(f"m-{n}", "math", "?" * n, ("a",) * (1 + n % 3), -1) for n in range(40)]
+    items = [BenchSolution(f"m-{n}", "math", "?" * n, ("a",) * (1 + n % 3), -1) for n in range(40)]
     values = asyncio.run(judge_all(guide, chat, items, at_once=7))
     assert values == [
         [1 - step_tree(item, chat).length(i) / 100 for i in range(1, 1 + len(item.steps))]
@@ -305,8 +305,8 @@ def test_count_draws_items_by_a_seed(fitted: Path, tmp_path: Path) -> None:
 
     def ids(*options: str) -> list[str]:
         run = ["eval", "processbench", "--model", str(fitted), "--data", str(file), "--json"]
-        told = CliRunner().invoke(app, [*run, "--out", str(said), *options])
-        assert told.exit_code == 0, told.output
+        text = CliRunner().invoke(app, [*run, "--out", str(said), *options])
+        assert text.exit_code == 0, text.output
         return [item.id for item in read_predictions(said)]
 
     found = [ids("--count", "3", "--seed", str(seed)) for seed in range(8)]
@@ -341,6 +341,6 @@ def test_options_that_do_not_fit(
 ) -> None:
     file = write(tmp_path / "math.jsonl", [{"id": "1", "problem": "?", "steps": ["a"], "label": 0}])
     given = [option.format(model=fitted, file=file) for option in options]
-    told = CliRunner().invoke(app, ["eval", "processbench", *given])
-    assert isinstance(told.exception, DataError)
-    assert message in str(told.exception)
+    result = CliRunner().invoke(app, ["eval", "processbench", *given])
+    assert isinstance(result.exception, DataError)
+    assert message in str(result.exception)

@@ -75,21 +75,21 @@ def test_rules_by_hand(rule, answer, accepted, outcome):
     ],
 )
 def test_f1_is_that_of_the_set(answer, accepted, squad, hotpot):
-    def told(data):
+    def walk(data):
         return judge(Task("t", "?", [accepted], data), answer, rule="f1")[0][0]
 
-    assert told({}) == told({"scoring": {"f1": "squad"}}) == pytest.approx(squad)
-    assert told({"scoring": {"f1": "hotpotqa"}}) == pytest.approx(hotpot)
+    assert walk({}) == walk({"scoring": {"f1": "squad"}}) == pytest.approx(squad)
+    assert walk({"scoring": {"f1": "hotpotqa"}}) == pytest.approx(hotpot)
     with pytest.raises(ScoreError, match=r"data\.scoring\.f1 = 'kilt': 'squad' and 'hotpotqa' are"):
-        told({"scoring": {"f1": "kilt"}})
+        walk({"scoring": {"f1": "kilt"}})
 
 
 @pytest.mark.parametrize("name", ["hotpotqa", "2wikimultihopqa", "musique", "nq"])
 def test_sets_say_how_they_are_scored(name):
     rows = [(1, {"question": "?", "answers": ["yes"]})]
     (task,) = family_tasks(name, "test", rows, "here")
-    told = judge(task, "yes it is", rule="f1")[0]
-    assert told == [0.0 if name in ("hotpotqa", "2wikimultihopqa") else 0.5]
+    result = judge(task, "yes it is", rule="f1")[0]
+    assert result == [0.0 if name in ("hotpotqa", "2wikimultihopqa") else 0.5]
 
 
 def test_strings_numbers_and_mappings_are_answers():

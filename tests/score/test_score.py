@@ -60,10 +60,10 @@ def columns(path: Path, name: str) -> list:
     return [tree.columns[name] for tree in read_trees(path)]
 
 
-def refused(told) -> str:
-    assert isinstance(told.exception, HornbeamError), told.output
-    assert "\n" not in str(told.exception)
-    return str(told.exception)
+def refused(result) -> str:
+    assert isinstance(result.exception, HornbeamError), result.output
+    assert "\n" not in str(result.exception)
+    return str(result.exception)
 
 
 # --- rules ---------------------------------------------------------------------------------------
@@ -71,9 +71,9 @@ def refused(told) -> str:
 
 def test_a_rule_rewards_answers_by_the_gold_of_their_tasks(file, tmp_path):
     before, out = file.read_text(), tmp_path / "scored.jsonl"
-    told = score(file, "--rule", "numeric", "--out", out)
-    assert told.exit_code == 0, told.exception
-    assert told.output.splitlines() == [
+    result = score(file, "--rule", "numeric", "--out", out)
+    assert result.exit_code == 0, result.exception
+    assert result.output.splitlines() == [
         "reward: 3 of 4 answers scored, mean 0.6667; 1 without one: the episode failed",
         f"Trees:   {out}",
     ]
@@ -99,10 +99,12 @@ def test_trees_that_cannot_be_judged_are_counted_and_told(file, tmp_path):
     more = {**FOREIGN[0], "task": {"id": "c", "question": "?"}}
     file.write_text(file.read_text() + json.dumps(more) + "\n")
     out = tmp_path / "scored.jsonl"
-    told = score(file, "--rule", "f1", "--out", out)
-    assert told.exit_code == 0
-    assert "foreign.jsonl, line 3: " in told.stderr and "no answer to compare with" in told.stderr
-    assert told.stdout.splitlines()[0].endswith("; 1 tree refused")
+    result = score(file, "--rule", "f1", "--out", out)
+    assert result.exit_code == 0
+    assert (
+        "foreign.jsonl, line 3: " in result.stderr and "no answer to compare with" in result.stderr
+    )
+    assert result.stdout.splitlines()[0].endswith("; 1 tree refused")
     assert columns(out, "reward")[2] == [None] * 3
     alone = tmp_path / "alone.jsonl"
     alone.write_text(json.dumps(more) + "\n")
@@ -126,8 +128,8 @@ def test_a_column_that_is_there_is_written_over_only_where_that_is_said(file, tm
 
 def test_a_model_values_every_step_of_text_in_its_own_ids(file, fitted, tmp_path):
     out = tmp_path / "scored.jsonl"
-    told = score(file, "--model", fitted, "--out", out)
-    assert told.exit_code == 0, told.exception
+    result = score(file, "--model", fitted, "--out", out)
+    assert result.exit_code == 0, result.exception
     model = ValueModel.load(fitted)
     chat, wanted = TemplateChat(model.tokenizer), []
 
@@ -145,7 +147,7 @@ def test_a_model_values_every_step_of_text_in_its_own_ids(file, fitted, tmp_path
     assert [v for each in found for v in each if v is not None] == pytest.approx(
         [v for each in wanted for v in each if v is not None], abs=1e-6
     )
-    line = told.stdout.splitlines()[0]
+    line = result.stdout.splitlines()[0]
     assert line.startswith("value: 4 of 5 steps scored, mean ")
     assert "; 1 without one: the step failed;" in line
     assert "; ids of 2 trees by the model's chat template" in line
@@ -155,9 +157,9 @@ def test_a_model_values_every_step_of_text_in_its_own_ids(file, fitted, tmp_path
 def test_steps_beyond_the_models_context_have_no_value(file, fitted, tmp_path):
     nodes = [{"parent": -1}, {"parent": 0, "text": "1"}, {"parent": 1, "text": "3 + " * 60}]
     file.write_text(json.dumps({**FOREIGN[0], "nodes": nodes}) + "\n")
-    told = score(file, "--model", fitted, "--out", tmp_path / "s.jsonl", "--column", "prm")
-    assert "prm: 1 of 2 steps scored" in told.stdout
-    assert "1 without one: longer than the model's 48 tokens" in told.stdout
+    result = score(file, "--model", fitted, "--out", tmp_path / "s.jsonl", "--column", "prm")
+    assert "prm: 1 of 2 steps scored" in result.stdout
+    assert "1 without one: longer than the model's 48 tokens" in result.stdout
 
 
 def test_ids_are_read_as_they_are_unless_they_are_another_models(file, fitted, tmp_path):
@@ -182,7 +184,7 @@ def test_ids_are_read_as_they_are_unless_they_are_another_models(file, fitted, t
 
 
 @pytest.mark.parametrize(
-    ("words", "kind", "told"),
+    ("words", "kind", "message"),
     [
         (["--out", "OUT"], DataError, "say by what: --rule NAME, --model DIR or --judge NAME"),
         (["--rule", "numeric"], DataError, "say --out FILE, or --in-place"),
@@ -202,11 +204,11 @@ def test_ids_are_read_as_they_are_unless_they_are_another_models(file, fitted, t
         (["--judge", "PRM", "--set", "vots=3", "--out", "OUT"], RecipeError, "'votes'"),
     ],
 )
-def test_words_that_do_not_fit_are_one_line(file, fitted, tmp_path, words, kind, told):
+def test_words_that_do_not_fit_are_one_line(file, fitted, tmp_path, words, kind, message):
     names = {"OUT": tmp_path / "s.jsonl", "TREES": file, "PRM": fitted}
     names["NONE"] = fitted.parent / "none"
     done = score(file, *(names.get(word, word) for word in words))
-    assert isinstance(done.exception, kind) and told in refused(done)
+    assert isinstance(done.exception, kind) and message in refused(done)
     assert [path.name for path in tmp_path.iterdir()] == ["foreign.jsonl"]
 
 

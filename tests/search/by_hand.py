@@ -36,6 +36,6 @@ def come_back(tree: Tree, state: State, forks, *values, done=()) -> list[int]:
     for k, (fork, value) in enumerate(zip(forks, values, strict=True)):
         finished = {"done": True, "answer": k} if k in done else {}
         i = step(tree, fork.node, fork.episode, value, **finished)
-        state.asked[fork.episode], state.told[fork.episode] = fork.node, i
+        state.asked[fork.episode], state.results[fork.episode] = fork.node, i
         came.append(i)
     return came

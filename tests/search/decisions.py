@@ -63,7 +63,9 @@ def grow(
         for fork in forks:
             state.asked[fork.episode] = fork.node
         for fork in forks:
-            state.told[fork.episode] = _episode(tree, world, fork.episode, fork.node, strategy, act)
+            state.results[fork.episode] = _episode(
+                tree, world, fork.episode, fork.node, strategy, act
+            )
             for i, node in enumerate(tree.nodes):
                 if i and node.origin.episode == fork.episode:
                     tree.columns["value"][i] = value(path_of(tree, i))

@@ -42,7 +42,7 @@ def test_all_beams_may_stand_at_the_task() -> None:
     second = [Fork(4, 2, 1), Fork(5, 2, 1), Fork(6, 4, 1), Fork(7, 4, 1)]
     assert how.ask(tree, state) == second
     # a tree that was begun so goes on so, whatever is said now
-    assert Beam(beams=2, width=2).ask(tree, State(state.asked, state.told)) == second
+    assert Beam(beams=2, width=2).ask(tree, State(state.asked, state.results)) == second
 
 
 def test_settings_that_came_later_do_not_tell_older_trees_apart() -> None:
@@ -78,7 +78,7 @@ def test_what_has_no_value_is_below_all_and_what_failed_is_out() -> None:
     how, tree, state = Beam(beams=2, width=2, first="all"), task(), State()
     come_back(tree, state, how.ask(tree, state)[:3], None, -1.0, None)
     state.asked[3] = 0
-    state.told[3] = step(tree, 0, 3, 1.0, done=True, error="ProgramError: no")
+    state.results[3] = step(tree, 0, 3, 1.0, done=True, error="ProgramError: no")
     forks = how.ask(tree, state)
     assert [fork.node for fork in forks[:2]] == [2, 2]
     assert {fork.node for fork in forks[2:]} < {1, 3}
@@ -88,7 +88,7 @@ def test_what_failed_leaves_its_place_empty() -> None:
     how, tree, state = Beam(beams=2, width=1, first="all"), task(), State()
     come_back(tree, state, how.ask(tree, state)[:1], 0.5)
     state.asked[1] = 0
-    state.told[1] = step(tree, 0, 1, 1.0, done=True, error="ProgramError: no")
+    state.results[1] = step(tree, 0, 1, 1.0, done=True, error="ProgramError: no")
     assert how.ask(tree, state) == [Fork(2, 1, 1)]
     assert how.columns(tree)["kept"] == [None, 1.0, None]
 
@@ -98,7 +98,7 @@ def test_a_search_of_which_all_failed_is_over() -> None:
         tree, state = task(), State()
         for fork in how.ask(tree, state):
             state.asked[fork.episode] = 0
-            state.told[fork.episode] = step(tree, 0, fork.episode, done=True, error="no")
+            state.results[fork.episode] = step(tree, 0, fork.episode, done=True, error="no")
         assert how.ask(tree, state) == []
         assert how.ask(tree, state) == []
 

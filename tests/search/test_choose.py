@@ -198,32 +198,34 @@ def test_a_chooser_that_is_none_is_told() -> None:
 # --- settled votes --------------------------------------------------------------------------------
 
 
-def told(*answers, errors=()) -> tuple:
+def result_of(*answers, errors=()) -> tuple:
     """A tree and state in which these answers came back, in this order."""
     tree, state = task(), State()
     for episode, answer in enumerate(answers):
         error = "no" if episode in errors else ""
-        state.asked[episode], state.told[episode] = 0, end(tree, 0, episode, answer, error=error)
+        state.asked[episode], state.results[episode] = 0, end(tree, 0, episode, answer, error=error)
     return tree, state
 
 
 def test_a_vote_is_settled_when_nobody_can_catch_up() -> None:
     how = Vote(n=5, parallel=2)
-    assert how.ask(*told()) == [Fork(0, 0), Fork(1, 0)]
-    assert len(how.ask(*told("a", "A "))) == 2  # 2 to 0, three to come
-    assert how.ask(*told("a", "b", "a", "a")) == []  # 3 to 1, one to come
-    assert len(how.ask(*told("a", "b", "a"))) == 2  # 2 to 1, two to come
-    assert len(how.ask(*told("a", "a", None))) == 2  # 2 to 0, two to come: a tie is not settled
-    assert len(how.ask(*told(None, None, None))) == 2  # no answer is no vote
-    assert how.ask(*told("a", "a", None, "b", errors={1})) == [Fork(4, 0)]  # 1 to 1
+    assert how.ask(*result_of()) == [Fork(0, 0), Fork(1, 0)]
+    assert len(how.ask(*result_of("a", "A "))) == 2  # 2 to 0, three to come
+    assert how.ask(*result_of("a", "b", "a", "a")) == []  # 3 to 1, one to come
+    assert len(how.ask(*result_of("a", "b", "a"))) == 2  # 2 to 1, two to come
+    assert (
+        len(how.ask(*result_of("a", "a", None))) == 2
+    )  # 2 to 0, two to come: a tie is not settled
+    assert len(how.ask(*result_of(None, None, None))) == 2  # no answer is no vote
+    assert how.ask(*result_of("a", "a", None, "b", errors={1})) == [Fork(4, 0)]  # 1 to 1
 
 
 def test_what_is_out_when_a_vote_is_settled_is_dropped() -> None:
     how = Vote(n=5)
-    tree, state = told("a", "a")
+    tree, state = result_of("a", "a")
     state.asked |= {2: 0, 3: 0, 4: 0}
     assert how.ask(tree, state) == [] and not how.drops(tree, state)
-    state.told[3] = end(tree, 0, 3, "a")
+    state.results[3] = end(tree, 0, 3, "a")
     assert how.ask(tree, state) == [] and set(how.drops(tree, state)) == {2, 4}
 
 
@@ -232,9 +234,9 @@ def test_what_is_out_when_a_vote_is_settled_is_dropped() -> None:
 def test_a_settled_vote_is_the_vote_of_all(answers: list[str]) -> None:
     how = Vote(n=len(answers), parallel=1)
     for many in range(len(answers) + 1):
-        tree, state = told(*answers[:many])
+        tree, state = result_of(*answers[:many])
         if not how.ask(tree, state):
             break
-    whole, _ = told(*answers)
+    whole, _ = result_of(*answers)
     one, other = choose(tree, "majority"), choose(whole, "majority")
     assert tree.nodes[one].answer == whole.nodes[other].answer

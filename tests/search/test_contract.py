@@ -97,7 +97,7 @@ class World:
             assert not self.tree.nodes[fork.node].error
             assert fork.steps == self.strategy.steps
             self.state.asked[fork.episode] = fork.node
-        out = self.state.asked.keys() - self.state.told.keys()
+        out = self.state.asked.keys() - self.state.results.keys()
         drops = set(self.strategy.drops(self.tree, self.state))
         assert drops <= out
         self.dropped |= drops
@@ -133,7 +133,7 @@ class World:
         if done and not error:
             self.tree.column("reward")[index] = chance.choice([0.0, 0.0, 1.0, None])
         if done or step + 1 == self.strategy.steps:
-            self.state.told[episode] = index
+            self.state.results[episode] = index
 
 
 def grown(strategy: Strategy, seed: int, schedule: int = 0) -> World:
@@ -160,8 +160,8 @@ def test_all_that_is_asked_is_told_or_dropped_and_then_nothing_is_asked(
     strategy: Strategy, seed: int, schedule: int
 ) -> None:
     world = grown(strategy, seed, schedule)
-    assert world.state.told.keys() | world.dropped == world.state.asked.keys()
-    assert not world.state.told.keys() & world.dropped
+    assert world.state.results.keys() | world.dropped == world.state.asked.keys()
+    assert not world.state.results.keys() & world.dropped
     assert strategy.ask(world.tree, world.state) == []
     if not world.dropped:
         assert strategy.ask(world.tree, restore(world.tree, strategy.steps)) == []
@@ -203,7 +203,7 @@ def test_a_tree_left_at_any_moment_grows_on_from_its_file_to_the_same_tree(
         world.turn()
     again = World(strategy, from_json(to_json(world.tree)), Random(schedule + 1))
     kept = {e: n for e, n in world.state.asked.items() if e in world.ends}
-    assert again.state == State(kept, world.state.told)
+    assert again.state == State(kept, world.state.results)
     again.start()
     assert world.state.asked.items() <= again.state.asked.items()
     while again.turn():
@@ -223,7 +223,7 @@ def test_asking_changes_nothing_and_hangs_on_nothing_else(
     tree, state = deepcopy(world.tree), deepcopy(world.state)
     forks = strategy.ask(world.tree, world.state)
     assert (world.tree, world.state) == (tree, state)
-    told_backwards = State(state.asked, dict(reversed(state.told.items())))
+    told_backwards = State(state.asked, dict(reversed(state.results.items())))
     assert forks == strategy.ask(world.tree, told_backwards)
 
 

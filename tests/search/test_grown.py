@@ -11,7 +11,7 @@ import pytest
 from grow.worlds import Late
 from hornbeam.chat import assistant, user
 from hornbeam.effects import Speaker
-from hornbeam.engine.base import Sampling, Turnstile
+from hornbeam.engine.base import Barrier, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import BudgetSpent
 from hornbeam.grow import Grower
@@ -79,7 +79,7 @@ class ByText:
     column = "value"
 
     def __init__(self, calls: Calls) -> None:
-        self.turnstile = Turnstile()
+        self.barrier = Barrier()
         self.calls, self.paid, self.seen = calls, Counter[str](), set()
 
     def most(self, tree, nodes):
@@ -216,7 +216,7 @@ def test_a_settled_vote_drops_what_is_out() -> None:
         tree = await how.grow(KEY, fresh())
         for _ in range(20):
             await asyncio.sleep(0)
-        assert engine.turnstile.count == 0
+        assert engine.barrier.count == 0
         return tree
 
     tree = asyncio.run(run())

@@ -36,10 +36,10 @@ def test_labels_by_hand() -> None:
 def test_a_leaf_may_count_as_often_as_a_search_visited_it() -> None:
     tree = labelled()
     # leaves 2 (r 1) 3 times, 3 (r 0) once, 4 (r 1) never, 6 (r 0.25) twice; 7 and 8 have no outcome
-    told = label(tree, times=[9, 9, 3, 1, 0, 9, 2, 5, None])
-    assert told["visits"] == [6, 4, 3, 1, 0, 2, 2, 0, 0]
+    result = label(tree, times=[9, 9, 3, 1, 0, 9, 2, 5, None])
+    assert result["visits"] == [6, 4, 3, 1, 0, 2, 2, 0, 0]
     expected = [(3 - 1 - 1) / 6, 0.5, 1, -1, None, -0.5, -0.5, None, None]
-    assert told["q"] == pytest.approx(expected)
+    assert result["q"] == pytest.approx(expected)
 
 
 def test_trees_that_are_settled_teach_little() -> None:

@@ -79,7 +79,7 @@ def test_new_steps_that_say_the_same_are_one() -> None:
     for fork in how.ask(tree, state):
         said = [7] if fork.episode < 2 else [8]
         state.asked[fork.episode] = 0
-        state.told[fork.episode] = end(tree, 0, fork.episode, "x", 0.5, tokens=said)
+        state.results[fork.episode] = end(tree, 0, fork.episode, "x", 0.5, tokens=said)
     assert how.ask(tree, state) == []
     assert how.columns(tree)["visits"] == [1, 1, None, 0]
 
@@ -102,7 +102,7 @@ def test_by_runs_all_new_steps_that_ended_are_backed_up_at_once() -> None:
     (at,) = {fork.node for fork in forks}
     for fork, reward in zip(forks, (1.0, 0.0, None), strict=True):
         i = end(tree, at, fork.episode, "x")
-        state.asked[fork.episode], state.told[fork.episode] = at, i
+        state.asked[fork.episode], state.results[fork.episode] = at, i
         tree.columns["reward"][i] = reward
     got = how.columns(tree)
     assert [got["visits"][i] for i in (0, at, 4, 5, 6)] == [3, 3, 1, 1, 1]
@@ -126,14 +126,16 @@ def patient(*rewards: float, **given) -> int:
     """After how many runs of one step a search of patience 3 stops."""
     how = masprm(rollout=True, simulations=64, children=1, patience=3, levels=64, **given)
     tree, state = task(), State()
-    told = iter(rewards)
+    result = iter(rewards)
 
     def simulation() -> bool:
         forks = how.ask(tree, state)
         for fork in forks:
             state.asked[fork.episode] = fork.node
-            state.told[fork.episode] = i = step(tree, fork.node, fork.episode, done=True, answer=1)
-            tree.columns["reward"][i] = next(told)
+            state.results[fork.episode] = i = step(
+                tree, fork.node, fork.episode, done=True, answer=1
+            )
+            tree.columns["reward"][i] = next(result)
         return bool(forks)
 
     while simulation():
@@ -156,7 +158,7 @@ def test_moving_by_just_the_tolerance_is_staying_put() -> None:
         tree, state = task(), State()
         for fork, reward in zip(how.ask(tree, state), (0.75, 0.25), strict=True):
             state.asked[fork.episode] = 0
-            state.told[fork.episode] = i = end(tree, 0, fork.episode, "x")
+            state.results[fork.episode] = i = end(tree, 0, fork.episode, "x")
             tree.columns["reward"][i] = reward
         assert how.ask(tree, state) == []
         return int(how.columns(tree)["visits"][0])

@@ -25,7 +25,7 @@ def runs(how: Mcts, *rewards: float | None, length: int = 2, twins: bool = False
                 ends = {"done": True, "answer": "x"} if depth + k + 1 == length else {}
                 at = step(tree, at, fork.episode, at=k, tokens=said, **ends)
             tree.columns["reward"][at] = next(given)
-            state.told[fork.episode] = at
+            state.results[fork.episode] = at
     return tree, state
 
 
@@ -122,7 +122,7 @@ def test_an_end_is_worth_what_stands_in_its_own_column() -> None:
     tree.columns["orm"][2] = -0.5
     assert how.ask(tree, state)[0].node == 1
     tree.columns["orm"][2] = 0.5
-    state = State(state.asked, state.told)
+    state = State(state.asked, state.results)
     assert how.ask(tree, state) == []  # 2 is the best and has ended: four visits free of charge
     assert how.columns(tree)["visits"] == [5, 0, 5]
 
@@ -131,7 +131,7 @@ def test_a_failed_step_counts_as_lost_and_is_never_grown() -> None:
     how, tree, state = Mcts(simulations=2, children=1, c=0), task(), State()
     (fork,) = how.ask(tree, state)
     state.asked[0] = fork.node
-    state.told[0] = step(tree, 0, 0, 0.9, error="EngineError: no")
+    state.results[0] = step(tree, 0, 0, 0.9, error="EngineError: no")
     (fork,) = how.ask(tree, state)  # what is left is to find an answer, from the task
     assert fork == Fork(1, 0, 1)
     assert how.columns(tree) == {"visits": [2, 2], "q": [-1, -1]}
@@ -145,7 +145,7 @@ def test_what_failed_is_below_log_likelihoods_too(style: str) -> None:
     for fork, value in zip(how.ask(tree, state), (None, -5.0, -3.0), strict=True):
         state.asked[fork.episode] = 0
         ends = {"error": "EngineError: no"} if value is None else {"answer": 1}
-        state.told[fork.episode] = i = step(tree, 0, fork.episode, done=True, **ends)
+        state.results[fork.episode] = i = step(tree, 0, fork.episode, done=True, **ends)
         tree.columns["likelihood"][i] = value
     assert how.ask(tree, state) == []
     got = how.columns(tree)
@@ -182,15 +182,15 @@ def test_a_window_counts_what_is_out_as_lost() -> None:
     for e, reward in ((2, 0.0), (0, 1.0)):  # the third and the first come back
         state.asked[e] = 0
         first = step(tree, 0, e)
-        state.told[e] = end(tree, first, e, "x", at=1)
-        tree.columns["reward"][state.told[e]] = reward
+        state.results[e] = end(tree, first, e, "x", at=1)
+        tree.columns["reward"][state.results[e]] = reward
     state.asked[1] = 0
     assert how.ask(tree, state) == [Fork(3, 3)]  # 0 is taken in, 2 has to wait for 1
     state.asked[3] = 3
     assert how.ask(tree, state) == []
     first = step(tree, 0, 1)
-    state.told[1] = end(tree, first, 1, "x", at=1)
-    tree.columns["reward"][state.told[1]] = 0.5
+    state.results[1] = end(tree, first, 1, "x", at=1)
+    tree.columns["reward"][state.results[1]] = 0.5
     assert [fork.node for fork in how.ask(tree, state)] == [3, 5]
 
 

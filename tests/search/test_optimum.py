@@ -128,7 +128,7 @@ def test_visits_sum_to_simulations_by_values(
     visits = tree.columns["visits"]
     assert visits[0] == 37 == sum(visits[c] or 0 for c in tree.children(0))
     assert not any(tree.children(i) for i, node in enumerate(tree.nodes) if node.done)
-    assert state.asked.keys() == state.told.keys()
+    assert state.asked.keys() == state.results.keys()
 
 
 @few

@@ -52,7 +52,7 @@ def test_a_failed_attempt_never_stays_and_it_ends_where_all_failed() -> None:
     for _ in range(2):
         (fork,) = how.ask(tree, state)
         i = step(tree, fork.node, fork.episode, 0.9, done=True, error="ToolError: no")
-        state.asked[fork.episode], state.told[fork.episode] = fork.node, i
+        state.asked[fork.episode], state.results[fork.episode] = fork.node, i
     assert how.ask(tree, state) == []
     assert not any(how.columns(tree)["kept"])
 

@@ -205,7 +205,7 @@ def test_strategies_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "name, settings, told",
+    "name, settings, text",
     [
         ("brnch", {}, "unknown strategy 'brnch': did you mean 'branch'?"),
         ("branch", {"trunk": 2}, "strategy 'branch' has no setting 'trunk': did you mean 'trunks'"),
@@ -215,7 +215,7 @@ def test_strategies_by_name() -> None:
         ("independent", {"n": 1.5}, "strategy 'independent': n = 1.5: "),
     ],
 )
-def test_wrong_settings_are_told(name: str, settings: dict, told: str) -> None:
+def test_wrong_settings_are_told(name: str, settings: dict, text: str) -> None:
     with pytest.raises(RecipeError) as caught:
         strategy(name, **settings)
-    assert told in str(caught.value)
+    assert text in str(caught.value)

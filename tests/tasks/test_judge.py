@@ -8,7 +8,7 @@ import pytest
 from hornbeam.chat import ByteChat
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.tasks.judge import step_texts
-from hornbeam.tasks.load import TaskSettings, check_apart, load_tasks
+from hornbeam.tasks.load import TaskSettings, check_disjoint, load_tasks
 from hornbeam.tasks.steplabels import from_rows
 from hornbeam.tree import Call, Node, Origin, Tree, ids
 from hornbeam.treefile import write_trees
@@ -107,7 +107,7 @@ def test_all_steps_of_a_problem_are_on_one_side(load) -> None:
         tree.task["question"] for tree in trees
     }
     assert 4 <= len({t.question for t in test}) <= 20
-    check_apart(train, test)
+    check_disjoint(train, test)
 
 
 def test_long_steps_are_left_out(load) -> None:

@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.tasks.families import families, family_tasks
-from hornbeam.tasks.load import TaskSettings, check_apart, load_tasks
+from hornbeam.tasks.load import TaskSettings, check_disjoint, load_tasks
 
 SVAMP = [
     {"id": "a", "question": "Ann has 3 and 4. All?", "answer": "7", "expression": "(3+4)"},
@@ -124,9 +124,9 @@ def test_one_source_after_the_other(data):
 def test_train_and_held_out_are_told_apart(data):
     first = load(data, source="svamp", seed=3, count=2).tasks
     rest = load(data, source="svamp", seed=3, skip=2).tasks
-    check_apart(first, rest)
+    check_disjoint(first, rest)
     with pytest.raises(DataError, match="2 of 4 held-out questions are trained on, first"):
-        check_apart(rest, load(data, source="svamp").tasks)
+        check_disjoint(rest, load(data, source="svamp").tasks)
 
 
 WRONG = [
@@ -143,9 +143,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "told"), WRONG)
-def test_wrong_recipes(data, settings, told):
-    with pytest.raises(RecipeError, match=told):
+@pytest.mark.parametrize(("settings", "message"), WRONG)
+def test_wrong_recipes(data, settings, message):
+    with pytest.raises(RecipeError, match=message):
         load(data, **settings)
 
 
@@ -195,7 +195,7 @@ def test_tables_are_read_by_their_ending(data):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("a.csv", "question,answer\n2?,4,5\n", "line 2: more cells than the head names"),
         ("a.csv", "question,answer\n2?,4\n3?\n", "line 3: fewer cells than the head names"),
@@ -205,9 +205,9 @@ def test_tables_are_read_by_their_ending(data):
         ("a.parquet", "question\n", "cannot be read"),
     ],
 )
-def test_tables_that_cannot_be_read_are_one_line(data, name, text, told):
+def test_tables_that_cannot_be_read_are_one_line(data, name, text, message):
     (data / name).write_text(text)
-    with pytest.raises(DataError, match=told) as error:
+    with pytest.raises(DataError, match=message) as error:
         load(source="jsonl", path=str(data / name))
     assert name in str(error.value) and "\n" not in str(error.value)
 
@@ -231,11 +231,11 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("text", "told"), BROKEN)
-def test_malformed_files_name_the_line(data, text, told):
+@pytest.mark.parametrize(("text", "message"), BROKEN)
+def test_malformed_files_name_the_line(data, text, message):
     path = data / "broken.jsonl"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=told) as error:
+    with pytest.raises(DataError, match=message) as error:
         load(source="jsonl", path=str(path))
     assert "broken.jsonl" in str(error.value)
     assert "\n" not in str(error.value)

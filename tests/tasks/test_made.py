@@ -65,19 +65,22 @@ def test_reasoning_gym_train_and_test_are_apart():
 
 @pytest.mark.parametrize("name", ["word_ladder", "list_functions"])
 def test_reasoning_gym_makes_the_same_tasks_in_every_process(name, monkeypatch):
-    told = []
+    result = []
     for seed in ("1", "2"):
         monkeypatch.setenv("PYTHONHASHSEED", seed)
-        told.append(reasoning_gym_tasks("train", 3, 3, dataset=name))
-    assert told[0] == told[1]
+        result.append(reasoning_gym_tasks("train", 3, 3, dataset=name))
+    assert result[0] == result[1]
 
 
 def test_metadata_come_back_as_they_were_made():
     made = {"a": (1, (2, [3.5, None])), "b": {1: {"x", "y"}, (2, 3): True}, "__kind__": "c", "": []}
     back = gym.decoded(json.loads(json.dumps(gym.encoded(made))))
     assert back == made and type(back["a"][1]) is tuple and type(back["b"][1]) is set
-    told = gym.line({"question": "q", "answer": None, "metadata": {"a": (1, 2), "b": [3]}})
-    assert told["metadata"] == {"a": [1, 2], "b": [3]} and gym.decoded(told["made"])["a"] == (1, 2)
+    result = gym.line({"question": "q", "answer": None, "metadata": {"a": (1, 2), "b": [3]}})
+    assert result["metadata"] == {"a": [1, 2], "b": [3]} and gym.decoded(result["made"])["a"] == (
+        1,
+        2,
+    )
     assert "made" not in gym.line({"question": "q", "answer": "a", "metadata": {"b": [3]}})
 
 

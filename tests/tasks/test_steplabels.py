@@ -9,7 +9,7 @@ import pytest
 
 from hornbeam.chat import ByteChat
 from hornbeam.errors import DataError
-from hornbeam.tasks.steplabels import from_rows, read_steps, to_rows, told_odd, write_steps
+from hornbeam.tasks.steplabels import from_rows, odd_line, read_steps, to_rows, write_steps
 from hornbeam.tasks.steprows import EMPTY, NO_STEP, UNMARKED
 from hornbeam.tree import Node, Tree
 from hornbeam.treefile import to_json
@@ -185,8 +185,10 @@ def test_there_and_back_with_candidates(seed):
         return {tuple(part[:2] for part in path) for path in as_set(of)}
 
     assert steps(back) == steps(tree) and len(back) == len(tree)
-    told = [c["text"] for row in rows for s in row["label"]["steps"][-1:] for c in s["completions"]]
-    assert len(told) == len(set(told))
+    result = [
+        c["text"] for row in rows for s in row["label"]["steps"][-1:] for c in s["completions"]
+    ]
+    assert len(result) == len(set(result))
 
 
 def test_ids_are_joined_never_texts():
@@ -240,9 +242,9 @@ def test_a_step_without_a_label_ends_its_row():
 def test_rows_that_are_none(kind, row, message, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("\n" + json.dumps(row) + "\n")
-    with pytest.raises(DataError, match=f"rows.jsonl, line 2: .*{message}") as told:
+    with pytest.raises(DataError, match=f"rows.jsonl, line 2: .*{message}") as result:
         read_steps(path, kind)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(result.value)
 
 
 @pytest.mark.parametrize(
@@ -277,13 +279,13 @@ def test_labels_that_are_no_booleans(labels, read):
 def test_what_zero_means_hangs_on_the_whole_set(others, zero, tmp_path):
     """A -1 in any row says that the set tells bad from neutral; false and true do not."""
     labels = enumerate([[1, 0], others])
-    rows = [{**TRL, "prompt": f"q{n}", "labels": told} for n, told in labels]
+    rows = [{**TRL, "prompt": f"q{n}", "labels": results} for n, results in labels]
     for given in (rows, rows[::-1]):
         path = tmp_path / "rows.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in given))
         for trees in (from_rows(given, "trl"), read_steps(path, "trl")):
-            told = {tree.task["question"]: tree.columns["label"][1:] for tree in trees}
-            assert told["q0"] == [1, zero]
+            result = {tree.task["question"]: tree.columns["label"][1:] for tree in trees}
+            assert result["q0"] == [1, zero]
 
 
 @pytest.mark.parametrize("label", [0.9, 0.1, 2, "maybe", "", [True], {"label": 1}, float("nan")])
@@ -336,7 +338,7 @@ def test_prm800k_rows_end_at_a_step_that_is_null_or_empty(tmp_path):
     odd = Counter()
     (tree,) = read_steps(path, "prm800k", odd=odd)
     assert odd == {EMPTY: 7, NO_STEP: 3}
-    assert told_odd(odd).startswith("; 7 rows ended early, at a step that is empty")
+    assert odd_line(odd).startswith("; 7 rows ended early, at a step that is empty")
     assert shown(tree) == [
         (0, "a", 1.0, False),
         (1, "x", -1.0, False),

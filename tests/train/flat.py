@@ -124,20 +124,20 @@ def _objective(how: LossSettings, ratio: Tensor, new: Tensor, a: float) -> Tenso
 
 def _importance(how: LossSettings, tokens: Tensor, whole: float) -> Tensor:
     """The weight of each token of a node: its own, or that of the whole path."""
-    told = how.importance
+    result = how.importance
     if how.truncate is not None:
         return torch.exp(tokens).clamp(max=how.truncate)
-    if told is None:
+    if result is None:
         return torch.ones_like(tokens)
-    weight = torch.exp(tokens if told.level == "token" else torch.full_like(tokens, whole))
-    if told.outside == "truncate":
-        return weight.clamp(told.low, told.high)
-    return torch.where((weight >= told.low) & (weight <= told.high), weight, 0.0)
+    weight = torch.exp(tokens if result.level == "token" else torch.full_like(tokens, whole))
+    if result.outside == "truncate":
+        return weight.clamp(result.low, result.high)
+    return torch.where((weight >= result.low) & (weight <= result.high), weight, 0.0)
 
 
-def _kept(how: LossSettings, apart: Tensor) -> bool:
+def _kept(how: LossSettings, difference: Tensor) -> bool:
     """Whether a gate keeps the leaf whose tokens' log(pi/pi_engine) these are."""
-    mean, gate = float(apart.detach().mean()), how.gate
+    mean, gate = float(difference.detach().mean()), how.gate
     if gate is None:
         return True
     return not (

@@ -87,7 +87,7 @@ def policy(case, ranks=None):
 
 def trees(seed):
     """Credited trees."""
-    grown = worlds.forest(seed)
+    grown = worlds.random_trees(seed)
     credit(grown, "grpo")
     return grown
 
@@ -110,12 +110,12 @@ def weights(named):
 
 def train(p, out):
     """A step, its state; two more, theirs, and the model as it is saved."""
-    told = [p.step(trees(1))]
+    metrics = [p.step(trees(1))]
     p.save_state(out / "1")
-    told += [p.step(trees(2)), p.step(trees(3))]
+    metrics += [p.step(trees(2)), p.step(trees(3))]
     p.save_state(out / "3")
     p.save(out / "3")
-    torch.save(told, out / "told.pt")
+    torch.save(metrics, out / "told.pt")
 
 
 def go_on(p, start, out):

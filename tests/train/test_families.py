@@ -117,7 +117,7 @@ def longest(made):
     return max(made.length(i) for i in made.leaves())
 
 
-def apart(p, **how):
+def distance(p, **how):
     """Largest distance of a trained token's log-prob from that of its row alone, in nats."""
     worst = 0.0
     for rows in p._parts([tree()], all_nodes):
@@ -132,7 +132,7 @@ def apart(p, **how):
                     )
                 )
                 worst = max(
-                    worst, *(abs(found[k] - v) for k, v in wanted.told.items() if k in found)
+                    worst, *(abs(found[k] - v) for k, v in wanted.logprobs.items() if k in found)
                 )
     return worst
 
@@ -141,7 +141,7 @@ def apart(p, **how):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_give_what_they_give_alone(family, packed):
     assert longest(tree()) > 18
-    assert apart(policy(family, packed=packed)) < 2e-5
+    assert distance(policy(family, packed=packed)) < 2e-5
 
 
 @pytest.mark.parametrize("family", ["Qwen3Next", "Lfm2", "NemotronH", "FalconH1"])
@@ -155,7 +155,7 @@ def test_states_handed_on_are_those_of_whole_paths(family, monkeypatch):
                 for pack in p._packs(rows):
                     p._log_probs(pack)[0].sum().backward()
         grads[carry] = [q.grad for q in p.causal.parameters()]
-        assert apart(p) < 2e-5
+        assert distance(p) < 2e-5
     for a, b in zip(*grads.values()):
         if b is not None:
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * max(1, float(b.abs().max())))
@@ -207,7 +207,7 @@ def test_nothing_is_in_training_mode_but_what_keeps_its_inputs():
 def test_dropout_that_a_family_keeps_as_a_number_is_off():
     noisy = worlds.model("OPT", ffn_dim=48, word_embed_proj_dim=32, dropout=0.5, layerdrop=0.5)
     p = Policy(noisy, optim=OptimSettings(packed=False, checkpointing=True))
-    assert apart(p) < 2e-5
+    assert distance(p) < 2e-5
 
 
 def test_a_model_that_sees_what_follows_is_refused():
@@ -245,12 +245,12 @@ def test_what_is_no_number_alone_or_packed_is_told_unless_both_are():
     plain = plain_rows(p.causal, [pack])
     with p._training():
         logp = p._log_probs(pack)[0].detach()
-    assert max(plain.apart(pack, logp)) < 2e-5
-    at = next(n for n, key in enumerate(keys(pack)) if key in plain.told)
+    assert max(plain.distances(pack, logp)) < 2e-5
+    at = next(n for n, key in enumerate(keys(pack)) if key in plain.logprobs)
     logp[at] = float("nan")
-    assert max(plain.apart(pack, logp)) == float("inf")
-    plain.told[keys(pack)[at]] = float("nan")
-    assert max(plain.apart(pack, logp)) < 2e-5
+    assert max(plain.distances(pack, logp)) == float("inf")
+    plain.logprobs[keys(pack)[at]] = float("nan")
+    assert max(plain.distances(pack, logp)) < 2e-5
 
 
 def keys(pack):

@@ -28,7 +28,7 @@ def tiles(trie):
 
 def rows(seed):
     """Rows of random trees whose every sampled token is trained."""
-    trees = worlds.forest(seed)
+    trees = worlds.random_trees(seed)
     for tree in trees:
         tree.columns["advantage"] = [1.0] * len(tree)
     return collect(trees)
@@ -97,7 +97,7 @@ def test_flex_tells_the_log_probs_that_masks_do(family, bf16):
                 found = forward.log_probs(model, pack, bf16=bf16)[0]
         torch.testing.assert_close(found, wanted, atol=0.05 if bf16 else 1e-5, rtol=0.01)
     if family == "Llama" and not bf16:
-        assert check._Rows(model, family).packed("flex", False) == ""
+        assert check._CheckRows(model, family).packed("flex", False) == ""
 
 
 def test_a_kernel_serves_all_packs_of_its_length():

@@ -10,7 +10,7 @@ import torch
 from hornbeam.train.policy import Policy
 from hornbeam.train.rows import all_nodes, collect
 from hornbeam.train.settings import LossSettings, OptimSettings
-from hornbeam.train.told import Told
+from hornbeam.train.told import StepMetrics
 from hornbeam.tree import INJECTED, Node, Origin, Tree, floats, ids
 from train import flat, worlds
 
@@ -37,7 +37,7 @@ def gradient(p: Policy, tree: Tree) -> tuple[float, list[torch.Tensor]]:
     """The loss of the first update on a tree and its gradients."""
     with p._training():
         (batch,) = p._batches(list(p._parts([tree], all_nodes)))
-        loss = p._backward(batch, Told())
+        loss = p._backward(batch, StepMetrics())
     return loss, [q.grad.clone() for q in p.model.parameters()]
 
 
@@ -78,9 +78,9 @@ def test_the_clip_holds_the_teachers_ratio_too() -> None:
     p = Policy(worlds.model("Llama"), loss=LossSettings(old="trainer"))
     with p._training():
         (batch,) = p._batches(list(p._parts([tree], all_nodes)))
-        told = Told()
-        p._backward(batch, told)
-    assert told.means("clip_fraction")["clip_fraction"] == pytest.approx(1 / 6)
+        result = StepMetrics()
+        p._backward(batch, result)
+    assert result.means("clip_fraction")["clip_fraction"] == pytest.approx(1 / 6)
 
 
 def test_only_injected_nodes_are_held() -> None:

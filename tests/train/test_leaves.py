@@ -40,10 +40,10 @@ def gradient(tree=None, **loss):
     old = logp.detach() if how.old == "trainer" else pack.old
     batch = Batch([pack], [Fixed(old)], rows.leaves)
     batch.weigh(how, lambda values: values)
-    leaves, told = of_leaves(how, batch, [logp])
+    leaves, result = of_leaves(how, batch, [logp])
     value, _ = objective(how, pack, logp, torch.zeros(6), batch.fixed[0], leaves)
     value.backward()
-    return [-float(g) for g in logp.grad], {**batch.told, **told}
+    return [-float(g) for g in logp.grad], {**batch.metrics, **result}
 
 
 @pytest.mark.parametrize(
@@ -57,19 +57,19 @@ def gradient(tree=None, **loss):
 @pytest.mark.parametrize("ratio", ["token", "turn", "sequence"])
 def test_a_sequences_weight_multiplies_its_leafs_terms(how, first, second, ratio):
     importance = {"level": "sequence", **how}
-    got, told = gradient(old="trainer", importance=importance, ratio=ratio)
+    got, result = gradient(old="trainer", importance=importance, ratio=ratio)
     a, b = A * first, B * second
     assert got == pytest.approx([a + b, a, b, a, b, b])
-    total, count = told["importance_mean"]
+    total, count = result["importance_mean"]
     assert (float(total), count) == (pytest.approx(first + second), 2)
-    assert float(told["importance_outside"][0]) == {3.0: 0, 1.5: 1 + ("low" in how)}[how["high"]]
+    assert float(result["importance_outside"][0]) == {3.0: 0, 1.5: 1 + ("low" in how)}[how["high"]]
 
 
 def test_a_tokens_weight_multiplies_that_token():
     r = APART.exp().tolist()
-    got, told = gradient(old="trainer", importance={"high": 1.2, "low": 0.7, "outside": "mask"})
+    got, result = gradient(old="trainer", importance={"high": 1.2, "low": 0.7, "outside": "mask"})
     assert got == pytest.approx([(A + B) * r[0], 0, B * r[2], 0, B * r[4], 0])
-    assert float(told["importance_outside"][0]) == 3
+    assert float(result["importance_outside"][0]) == 3
     one, _ = gradient(old="trainer", importance={"high": 1.15})
     assert gradient(old="trainer", truncate=1.15)[0] == one
 
@@ -87,10 +87,10 @@ def test_a_tokens_weight_multiplies_that_token():
     ],
 )
 def test_a_gate_leaves_out_terms_of_leaves(gate, first, second, lose):
-    got, told = gradient(gate=gate, clip_low=1.0, clip_high=1.0)
+    got, result = gradient(gate=gate, clip_low=1.0, clip_high=1.0)
     r, a, b = APART.exp().tolist(), A * first, B * second
     assert got == pytest.approx([x * y for x, y in zip([a + b, a, b, a, b, b], r)])
-    assert (float(told["gated_leaves"][0]), told["gated_leaves"][1]) == (lose, 2)
+    assert (float(result["gated_leaves"][0]), result["gated_leaves"][1]) == (lose, 2)
 
 
 def test_a_gate_on_negative_terms_looks_at_each_nodes_own_advantage():
@@ -141,7 +141,7 @@ def test_gspo_token_gives_every_step_its_own_advantage():
 
 
 def trees(seed=1):
-    out = worlds.forest(seed, tasks=3)
+    out = worlds.random_trees(seed, tasks=3)
     credit(out, "grpo")
     return out
 
@@ -160,9 +160,11 @@ def test_a_step_stops_where_the_policy_has_gone_too_far(gate):
     once = policy(old="trainer", gate={"stop_kl": 9.0})
     stopped = policy({"epochs": 3}, old="trainer", gate=gate)
     once.step(trees())
-    told = stopped.step(trees())
-    assert (told["updates"], told["stopped_updates"], told["skipped_updates"]) == (1, 2, 0)
-    assert told["divergence"] > 1e-4 / 2  # the mean over the update that was made and the stopped
+    metrics = stopped.step(trees())
+    assert (metrics["updates"], metrics["stopped_updates"], metrics["skipped_updates"]) == (1, 2, 0)
+    assert (
+        metrics["divergence"] > 1e-4 / 2
+    )  # the mean over the update that was made and the stopped
     for n, q in weights(stopped).items():
         assert torch.equal(q, weights(once)[n])
     free = policy({"epochs": 3}, old="trainer", gate={"stop_kl": 9.0}).step(trees())
@@ -172,8 +174,8 @@ def test_a_step_stops_where_the_policy_has_gone_too_far(gate):
 def test_a_step_that_stops_at_once_changes_nothing():
     p = policy(gate={"stop_kl": 1e-3})  # the engine's log-probs are made up here
     before = weights(p)
-    told = p.step(trees())
-    assert (told["updates"], told["stopped_updates"], p.version) == (0, 1, 0)
+    metrics = p.step(trees())
+    assert (metrics["updates"], metrics["stopped_updates"], p.version) == (0, 1, 0)
     assert all(torch.equal(q, before[n]) for n, q in weights(p).items())
 
 
@@ -183,8 +185,8 @@ def test_divergence_is_that_of_flat_rows(method):
     credit(given, method)
     for packed, bound in ((True, 4096), (True, 24), (False, 4096)):
         how = {"gate": {"stop_kl": 9.0, "ratio": 1.2, "of": "all"}}
-        told = policy({"packed": packed, "max_pack_tokens": bound}, **how).step(given)
-        found.append((told["divergence"], told["gated_leaves"], told["grad_norm"]))
+        metrics = policy({"packed": packed, "max_pack_tokens": bound}, **how).step(given)
+        found.append((metrics["divergence"], metrics["gated_leaves"], metrics["grad_norm"]))
     assert found[1] == pytest.approx(found[0], rel=1e-4)
     assert found[2] == pytest.approx(found[0], rel=1e-4)
     assert found[0][0] > 0 and 0 < found[0][1] < 1
@@ -196,13 +198,17 @@ def test_what_another_put_in_is_weighed_and_gated_by_nothing():
     for tree in given:
         tree.nodes[:] = [replace(n, origin=Origin(version=-1)) for n in tree.nodes]
     how = {"importance": {"level": "sequence", "outside": "mask", "low": 0.9, "high": 1.1}}
-    told = policy(old="trainer", gate={"kl": 1e-3, "stop_ratio": 1.001}, **how).step(given)
-    assert (told["importance_mean"], told["importance_outside"], told["gated_leaves"]) == (1, 0, 0)
-    assert (told["updates"], told["divergence"]) == (1, 0)
+    metrics = policy(old="trainer", gate={"kl": 1e-3, "stop_ratio": 1.001}, **how).step(given)
+    assert (metrics["importance_mean"], metrics["importance_outside"], metrics["gated_leaves"]) == (
+        1,
+        0,
+        0,
+    )
+    assert (metrics["updates"], metrics["divergence"]) == (1, 0)
 
 
 @pytest.mark.parametrize(
-    ("loss", "told"),
+    ("loss", "message"),
     [
         ({"importance": {}}, "loss.importance compares trainer and engine: set loss.old"),
         ({"old": "trainer", "importance": {"low": 3}}, "low = 3 is above high = 2"),
@@ -216,6 +222,6 @@ def test_what_another_put_in_is_weighed_and_gated_by_nothing():
         ({"bounds": {"kl": 100}}, "less than or equal to 80"),
     ],
 )
-def test_settings_that_do_not_fit_are_told(loss, told):
-    with pytest.raises(RecipeError, match=told):
+def test_settings_that_do_not_fit_are_told(loss, message):
+    with pytest.raises(RecipeError, match=message):
         build("table", {"loss": LossSettings}, "loss", loss)

@@ -136,21 +136,21 @@ def test_what_is_beyond_a_bound_is_held_and_has_no_gradient():
 
 
 def test_importance_is_cut_or_masked_and_constant():
-    apart = torch.tensor([0.5, 1.0, 3.0, 1e30]).log().requires_grad_()
-    cut, outside = importance(apart, 2.0)
+    difference = torch.tensor([0.5, 1.0, 3.0, 1e30]).log().requires_grad_()
+    cut, outside = importance(difference, 2.0)
     assert cut.tolist() == pytest.approx([0.5, 1.0, 2.0, 2.0]) and not cut.requires_grad
     assert outside.tolist() == [False, False, True, True]
-    both, outside = importance(apart, 2.0, 0.8)
+    both, outside = importance(difference, 2.0, 0.8)
     assert both.tolist() == pytest.approx([0.8, 1.0, 2.0, 2.0])
     assert outside.tolist() == [True, False, True, True]
-    masked, _ = importance(apart, 2.0, 0.8, mask=True)
+    masked, _ = importance(difference, 2.0, 0.8, mask=True)
     assert masked.tolist() == [0.0, 1.0, 0.0, 0.0]
 
 
 def test_a_gate_keeps_leaves_that_are_near():
-    apart = torch.tensor([-0.3, -0.1, 0.1, 0.3])
-    assert kept(apart, 0.2, None).tolist() == [False, True, True, True]
-    assert kept(apart, None, math.exp(0.2)).tolist() == [False, True, True, False]
+    difference = torch.tensor([-0.3, -0.1, 0.1, 0.3])
+    assert kept(difference, 0.2, None).tolist() == [False, True, True, True]
+    assert kept(difference, None, math.exp(0.2)).tolist() == [False, True, True, False]
 
 
 def test_sapo_by_hand():

@@ -21,7 +21,7 @@ LORA = LoraSettings(rank=2, alpha=4.0)
 
 
 def credited(seed=1, method="grpo", **more):
-    trees = worlds.forest(seed, **more)
+    trees = worlds.random_trees(seed, **more)
     credit(trees, method)
     return trees
 
@@ -80,11 +80,11 @@ def bare(trees):
 )
 def test_trees_without_log_probs_train_as_with_them_where_the_loss_reads_none(loss):
     optim = FAST.model_copy(update={"minibatches": 2, "epochs": 2})
-    told = policy(old="trainer", optim=optim, **loss)
-    told.step(credited())
+    result = policy(old="trainer", optim=optim, **loss)
+    result.step(credited())
     never = policy(old="trainer", optim=optim, **loss)
     row = never.step(bare(credited()))
-    assert same(weights(told), weights(never)) and never.version == 1
+    assert same(weights(result), weights(never)) and never.version == 1
     assert row["updates"] == 4 and row["engine_gap"] == 0 and math.isfinite(row["loss"])
 
 
@@ -107,8 +107,8 @@ def test_they_are_refused_in_a_line_where_it_reads_them(loss):
 
 def test_the_loss_falls_over_steps_on_the_same_trees():
     p, trees = policy(clip_low=1.0, clip_high=100.0), credited()
-    told = [p.step(trees)["loss"] for _ in range(6)]
-    assert told[-1] < told[0] - 0.05
+    metrics = [p.step(trees)["loss"] for _ in range(6)]
+    assert metrics[-1] < metrics[0] - 0.05
 
 
 def test_equal_states_make_equal_steps():
@@ -125,9 +125,9 @@ def test_nothing_to_train_makes_no_update():
     before = weights(p)
     for tree in trees:
         tree.columns["advantage"] = [None if a is None else 0.0 for a in tree.columns["advantage"]]
-    told = p.step(trees)
-    assert (told["updates"], told["skipped_updates"], told["tokens_unique"]) == (0, 0, 0)
-    assert told["loss"] == 0 and p.version == 0 and same(before, weights(p))
+    metrics = p.step(trees)
+    assert (metrics["updates"], metrics["skipped_updates"], metrics["tokens_unique"]) == (0, 0, 0)
+    assert metrics["loss"] == 0 and p.version == 0 and same(before, weights(p))
     assert policy(kl=0.1).step(trees)["updates"] == 1
 
 
@@ -139,8 +139,8 @@ def test_a_non_finite_step_is_skipped_and_counted(value):
     bad = credited()
     leaf = next(i for i, a in enumerate(bad[0].columns["advantage"]) if a)
     bad[0].columns["advantage"][leaf] = value
-    told = p.step(bad)
-    assert (told["skipped_updates"], told["updates"], p.version) == (1, 0, 1)
+    metrics = p.step(bad)
+    assert (metrics["skipped_updates"], metrics["updates"], p.version) == (1, 0, 1)
     assert same(before, weights(p))
     good = p.step(trees)
     assert good["updates"] == 1 and math.isfinite(good["grad_norm"])
@@ -150,8 +150,8 @@ def test_gradients_are_clipped_to_the_norm():
     moved = []
     for most in (1e-3, 1e3):
         p = Policy(worlds.model("Llama"), optim=OptimSettings(lr=1.0, max_grad_norm=most))
-        told = p.step(credited())
-        moved.append((told["grad_norm"], p._optimiser.adam.state_dict()["state"]))
+        metrics = p.step(credited())
+        moved.append((metrics["grad_norm"], p._optimiser.adam.state_dict()["state"]))
     assert moved[0][0] == moved[1][0] > 1e-3
     squares = sum(float(s["exp_avg_sq"].sum()) for s in moved[0][1].values())
     assert math.sqrt(squares / (1 - 0.999)) == pytest.approx(1e-3, rel=1e-3)
@@ -164,9 +164,9 @@ def test_warm_up_is_linear():
 
 def test_epochs_and_minibatches_make_updates_and_the_ratio_moves():
     p = policy(optim=OptimSettings(lr=1e-2, epochs=2, minibatches=2), old="trainer")
-    told = p.step(credited(tasks=4))
-    assert told["updates"] == 4 and p.version == 1
-    assert told["ratio_mean"] != pytest.approx(1, abs=1e-4)
+    metrics = p.step(credited(tasks=4))
+    assert metrics["updates"] == 4 and p.version == 1
+    assert metrics["ratio_mean"] != pytest.approx(1, abs=1e-4)
 
 
 def test_the_ratio_is_one_where_the_engine_sampled_at_the_same_temperature():
@@ -193,8 +193,8 @@ def test_how_far_the_engine_is_from_the_trainer_is_told(most):
                 tree.nodes[i] = replace(node, logprobs=floats((logprobs + off).tolist()))
     optim = OptimSettings(lr=1e-2, epochs=2, max_pack_tokens=most)
     for old in ("engine", "trainer"):
-        told = policy(old=old, kl=0.1, optim=optim).step(trees)
-        assert told["engine_gap"] == pytest.approx(0.25, rel=1e-3)
+        metrics = policy(old=old, kl=0.1, optim=optim).step(trees)
+        assert metrics["engine_gap"] == pytest.approx(0.25, rel=1e-3)
 
 
 @pytest.mark.parametrize("ratio", ["token", "sequence"])
@@ -202,8 +202,8 @@ def test_packs_and_one_pack_make_the_same_step(ratio):
     runs = []
     for bound in (20, 4096):
         p = policy(optim=OptimSettings(lr=1e-2, max_pack_tokens=bound), ratio=ratio)
-        told = p.step(credited())
-        runs.append((told["loss"], told["grad_norm"]))
+        metrics = p.step(credited())
+        runs.append((metrics["loss"], metrics["grad_norm"]))
     assert runs[0] == pytest.approx(runs[1], rel=1e-5)
 
 
@@ -214,8 +214,8 @@ def test_checkpointing_changes_nothing_and_bf16_little():
         "kept": {"checkpointing": True},
         "bf16": {"bf16": True},
     }.items():
-        told = policy(optim=OptimSettings(lr=1e-2, **more)).step(credited())
-        runs[name] = told["grad_norm"]
+        metrics = policy(optim=OptimSettings(lr=1e-2, **more)).step(credited())
+        runs[name] = metrics["grad_norm"]
     assert runs["kept"] == pytest.approx(runs["plain"], rel=1e-6)
     assert runs["bf16"] == pytest.approx(runs["plain"], rel=0.05)
     assert runs["bf16"] != runs["plain"]
@@ -331,10 +331,12 @@ def test_a_model_that_cannot_train_packed_is_named_and_may_train_flat():
 def test_fit_learns_what_is_trained_and_only_that():
     p = policy()
     given = [Example([k, 5], [([6, 7], True), ([8, 9], False), ([k, 3], True)]) for k in range(8)]
-    told = list(p.fit(given, SftSettings(epochs=12, batch_size=4, lr=1e-2)))
-    assert len(told) == 24 == p.version
-    assert told[0]["tokens_trained"] == 16 and told[0]["tokens_unique"] <= told[0]["tokens_flat"]
-    assert told[-1]["loss"] < 0.2 * told[0]["loss"]
+    result = list(p.fit(given, SftSettings(epochs=12, batch_size=4, lr=1e-2)))
+    assert len(result) == 24 == p.version
+    assert (
+        result[0]["tokens_trained"] == 16 and result[0]["tokens_unique"] <= result[0]["tokens_flat"]
+    )
+    assert result[-1]["loss"] < 0.2 * result[0]["loss"]
     with torch.no_grad():
         logits = p.causal(torch.tensor([[2, 5, 6, 7, 8, 9, 2]])).logits[0]
     assert [int(logits[i].argmax()) for i in (1, 2, 6)] == [6, 7, 3]
@@ -353,7 +355,7 @@ def test_fit_draws_its_order_from_the_seed():
 
 
 def test_examples_of_trees_train_what_was_sampled():
-    (tree,) = worlds.forest(3, tasks=1, each=1)
+    (tree,) = worlds.random_trees(3, tasks=1, each=1)
     got = examples([tree])
     trained = sum(len(ids) for e in got for ids, on in e.spans if on)
     assert trained == sum(len(n.tokens) for n in tree.nodes)

@@ -194,12 +194,12 @@ def test_delegations_that_were_cut_off_are_left_out_alone(end):
 
 def test_log_probs_are_needed_where_the_loss_reads_them():
     tree = little()
-    told = [s.old for row in collect([tree]).rows for s in row.segments]
+    result = [s.old for row in collect([tree]).rows for s in row.segments]
     for i, node in enumerate(tree.nodes):
         tree.nodes[i] = replace(node, logprobs=floats())
     found = collect([tree])
     assert found.trained == collect([little()]).trained
-    for segment, old in zip((s for row in found.rows for s in row.segments), told, strict=True):
+    for segment, old in zip((s for row in found.rows for s in row.segments), result, strict=True):
         assert segment.old.shape == old.shape and np.isnan(segment.old).all()
     with pytest.raises(
         DataError, match=r"node 2: tokens without log-probs: .*loss\.old = 'trainer'"
@@ -238,7 +238,7 @@ def paths(pack):
 
 @given(st.integers(0, 10_000), st.sampled_from(sorted(methods)), st.integers(8, 60))
 def test_every_token_is_trained_once_after_its_own_context(seed, method, bound):
-    trees = worlds.forest(seed)
+    trees = worlds.random_trees(seed)
     credit(trees, method)
     rows = collect(trees, pairs=True)
     wanted = sorted(

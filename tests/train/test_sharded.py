@@ -22,7 +22,7 @@ CLOSE = 1e-5
 EXACT = [case for case in CASES if case != "bf16"]
 
 
-def apart(a, b):
+def distance(a, b):
     return float((a - b).norm() / b.norm())
 
 
@@ -55,8 +55,8 @@ def row(*ids):
 
 
 def test_a_batch_of_one_pack_is_cut_for_two_ranks_and_a_shared_path_is_not():
-    apart = Rows([row(1, 2, 3, 4), row(5, 6, 7, 8)])
-    assert spread(apart, 100, 2, packed=True) == [[(4, [0])], [(4, [1])]]
+    difference = Rows([row(1, 2, 3, 4), row(5, 6, 7, 8)])
+    assert spread(difference, 100, 2, packed=True) == [[(4, [0])], [(4, [1])]]
     one = Rows([row(1, 2, 3, 4, 5), row(1, 2, 3, 4, 6)])
     assert spread(one, 100, 2, packed=True) == [[(5, [0])], [(5, [1])]]  # 5 at once, not 6
     assert spread(one, 100, 1, packed=True) == [[(6, [0, 1])]]
@@ -81,7 +81,7 @@ def test_spread_gives_every_row_once_within_the_bound(packed):
 @pytest.mark.parametrize("ratio", ["token", "turn", "sequence"])
 def test_an_idle_pack_moves_and_counts_nothing(packed, ratio):
     rows = collect(ranks_world.trees(1), share=packed, pairs=ratio == "sequence")
-    told = []
+    result = []
     for more in (0, 2):
 
         class Idler(Policy):
@@ -90,9 +90,9 @@ def test_an_idle_pack_moves_and_counts_nothing(packed, ratio):
 
         how = LossSettings(ratio=ratio, kl=0.1, entropy=0.1, old="trainer")
         p = Idler(worlds.model("Llama"), loss=how, optim=OptimSettings(packed=packed))
-        told.append(p._learn([rows]))
-    assert told[0] == pytest.approx(told[1], rel=1e-6, abs=1e-9)
-    assert told[0]["updates"] == 1
+        result.append(p._learn([rows]))
+    assert result[0] == pytest.approx(result[1], rel=1e-6, abs=1e-9)
+    assert result[0]["updates"] == 1
 
 
 # --- real processes ------------------------------------------------------------------------------
@@ -124,9 +124,9 @@ def gone_on(trained):
 @pytest.mark.parametrize("case", EXACT)
 def test_gradients_of_two_ranks_are_those_of_one(trained, case):
     one, two = (read(trained / n / case / "1") for n in ("one", "two"))
-    assert apart(two.gradient, one.gradient) < CLOSE and one.gradient.norm() > 1e-3
-    told = [torch.load(trained / n / case / "told.pt") for n in ("one", "two")]
-    for a, b in zip(*told):
+    assert distance(two.gradient, one.gradient) < CLOSE and one.gradient.norm() > 1e-3
+    result = [torch.load(trained / n / case / "told.pt") for n in ("one", "two")]
+    for a, b in zip(*result):
         assert a == pytest.approx(b, rel=1e-4, abs=1e-6)
 
 
@@ -135,15 +135,15 @@ def test_three_steps_end_in_the_weights_of_one_process(trained, case):
     one, two = (read(trained / n / case / "3") for n in ("one", "two"))
     moved = one.weights - ranks_world.weights(ranks_world.policy(case)._named)
     assert float((two.weights - one.weights).norm() / moved.norm()) < 1e-3
-    assert two.state["version"] == 3 and apart(two.second, one.second) < 1e-4
+    assert two.state["version"] == 3 and distance(two.second, one.second) < 1e-4
 
 
 def test_bf16_computes_in_bf16_on_float32_weights(trained):
     one, two = (read(trained / n / "bf16" / "1") for n in ("one", "two"))
     assert two.weights.dtype == two.gradient.dtype == torch.float32
     exact = read(trained / "one" / "token_mean" / "1").gradient
-    assert 1e-4 < apart(two.gradient, exact) < 0.05
-    assert apart(two.gradient, one.gradient) < 0.05
+    assert 1e-4 < distance(two.gradient, exact) < 0.05
+    assert distance(two.gradient, one.gradient) < 0.05
 
 
 @pytest.mark.parametrize("case", ["cispo_constant", "lora_kl"])
@@ -161,8 +161,8 @@ def test_rank_0_saves_the_model_that_one_process_saves(trained, case):
 @pytest.mark.parametrize("case", GO_ON)
 def test_a_state_goes_on_on_another_number_of_ranks(gone_on, case):
     of_one, of_two = (read(gone_on / n / case / "2") for n in ("three", "again"))
-    assert apart(of_one.weights, of_two.weights) < 1e-5
-    assert apart(of_one.second, of_two.second) < 1e-4
+    assert distance(of_one.weights, of_two.weights) < 1e-5
+    assert distance(of_one.second, of_two.second) < 1e-4
     assert of_one.state["version"] == of_two.state["version"] == 4  # two steps, two of warm start
     q = ranks_world.policy(case)
     q.load_state(gone_on / "three" / case / "2")

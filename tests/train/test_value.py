@@ -85,13 +85,13 @@ def test_packed_is_flat_is_cut(objective, by_visits):
         objective=objective, by_visits=by_visits, batch_size=2, epochs=2, lr=1e-3, pairs=4
     )
     ways = [{}, {"packed": False}, {"max_pack_tokens": 20}, {"checkpointing": True}]
-    told = []
+    result = []
     for way in ways:
         model = worlds.value_model(optim=OptimSettings(**way))
-        told.append(list(model.fit(TREES, "q", how)))
-    assert len(told[0]) == 4
-    for other in told[1:]:
-        for a, b in zip(told[0], other, strict=True):
+        result.append(list(model.fit(TREES, "q", how)))
+    assert len(result[0]) == 4
+    for other in result[1:]:
+        for a, b in zip(result[0], other, strict=True):
             assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
             assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-4)
             assert a["tokens_unique"] == b["tokens_unique"] < a["tokens_flat"] == b["tokens_flat"]
@@ -124,8 +124,8 @@ def test_visits_weigh_targets():
         (False, (0.01 + 0.25 + 0.09 + 1 + 0.04) / 5),
     ):
         model = worlds.value_model(std=0.0)  # z = 0, so the loss is the mean of q squared
-        (told,) = model.fit([tree], "q", FitSettings(by_visits=by_visits, **how))
-        assert told["loss"] == pytest.approx(wanted)
+        (result,) = model.fit([tree], "q", FitSettings(by_visits=by_visits, **how))
+        assert result["loss"] == pytest.approx(wanted)
 
 
 def test_equal_seeds_give_equal_weights_and_other_seeds_others():
@@ -151,8 +151,8 @@ def test_updates_that_are_not_finite_are_skipped():
     model = worlds.value_model()
     with torch.no_grad():
         model.model.score.weight.fill_(math.inf)
-    (told,) = model.fit(TREES, "q", FitSettings(batch_size=4))
-    assert (told["updates"], told["skipped_updates"]) == (0, 1)
+    (result,) = model.fit(TREES, "q", FitSettings(batch_size=4))
+    assert (result["updates"], result["skipped_updates"]) == (0, 1)
 
 
 # --- bad input -----------------------------------------------------------------------------------
@@ -186,9 +186,9 @@ def texts(*said):
     ],
 )
 def test_targets_that_are_none_are_one_line(tree, how, message):
-    with pytest.raises(DataError, match=r"^task 'little'.*" + message) as told:
+    with pytest.raises(DataError, match=r"^task 'little'.*" + message) as result:
         list(worlds.value_model().fit([tree], "q", FitSettings(**how)))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(result.value)
 
 
 def test_no_such_column_and_no_trees():
@@ -239,8 +239,8 @@ def test_what_is_saved_says_what_it_is(base, tmp_path):
     again.check(model.fingerprint)
     assert again.value(1.0) == pytest.approx(2 / (1 + math.exp(-1)) - 1)
     assert model.value(0.3) == again.value(0.3) != math.tanh(0.3)
-    told = (tmp_path / "orm" / "config.json").read_text()
-    assert str(base.parent) not in told and json.loads(told)["architectures"] == [
+    result = (tmp_path / "orm" / "config.json").read_text()
+    assert str(base.parent) not in result and json.loads(result)["architectures"] == [
         "LlamaForTokenClassification"
     ]
 

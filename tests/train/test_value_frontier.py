@@ -36,8 +36,8 @@ def test_frontier_values_are_those_of_plain_forwards(family):
     found = [{} for _ in trees]
     while any(waiting):  # a few nodes of every tree at a time
         asks = [(k, nodes[:3]) for k, nodes in enumerate(waiting) if nodes]
-        told = frontier.read([(trees[k], nodes) for k, nodes in asks])
-        for (k, nodes), (values, _) in zip(asks, told):
+        data = frontier.read([(trees[k], nodes) for k, nodes in asks])
+        for (k, nodes), (values, _) in zip(asks, data):
             found[k].update(zip(nodes, values))
             waiting[k] = waiting[k][3:]
     for tree, values in zip(trees, found):
@@ -50,8 +50,8 @@ def test_frontier_values_are_those_of_plain_forwards(family):
 def test_packed_values_are_those_of_plain_forwards(family):
     model = MODELS[family]
     trees = [worlds.labelled(seed, nodes=25) for seed in range(3)]
-    told = model.read([(tree, worlds.readable(tree)) for tree in trees])
-    for tree, values in zip(trees, told):
+    data = model.read([(tree, worlds.readable(tree)) for tree in trees])
+    for tree, values in zip(trees, data):
         for i, z in zip(worlds.readable(tree), values):
             assert z == pytest.approx(worlds.plain(model.model, tree, i), abs=1e-5)
 
@@ -131,5 +131,5 @@ def test_asks_that_share_a_pass_do_not_make_room_for_each_other():
     frontier = Frontier(MODELS["Llama"], 1)
     frontier.read([(tree, n[:-1]) for tree, n in zip(trees, nodes)])
     foretold = [frontier.new(tree, n) for tree, n in zip(trees, nodes)]
-    told = frontier.read([(tree, n) for tree, n in zip(trees, nodes)])
-    assert [ran for _, ran in told] == foretold
+    data = frontier.read([(tree, n) for tree, n in zip(trees, nodes)])
+    assert [ran for _, ran in data] == foretold

@@ -38,13 +38,13 @@ def at_places(folder, shift=0):
     alone = AutoModelForTokenClassification.from_pretrained(folder).eval()
     out = []
     for tree in TREES:
-        told = {}
+        row = {}
         for i in worlds.readable(tree):
             longer = [*tree.sequence(i), 7, 8, 9]  # what follows makes no difference
             with torch.no_grad():
                 logits = alone(input_ids=torch.tensor([longer])).logits
-            told[i] = float(logits[0, tree.length(i) - 1 + shift, 0])
-        out.append(told)
+            row[i] = float(logits[0, tree.length(i) - 1 + shift, 0])
+        out.append(row)
     return out
 
 
@@ -64,7 +64,7 @@ def losses(z):
         for i in z[k]
         if tree.nodes[i].done
     ]
-    apart = [
+    differences = [
         (z[k][i] - z[k][j]) * (1 if tree.columns["q"][i] > tree.columns["q"][j] else -1)
         for k, tree in enumerate(TREES)
         for i in z[k]
@@ -77,7 +77,7 @@ def losses(z):
     probability = [(1 / (1 + math.exp(-x)), r) for x, r in ends]
     mse = [(math.tanh(x) - q) ** 2 for x, q in every]
     cross = [-(r * math.log(p) + (1 - r) * math.log(1 - p)) for p, r in probability]
-    pair = [math.log1p(math.exp(-d)) for d in apart]
+    pair = [math.log1p(math.exp(-d)) for d in differences]
     return {
         "regression": sum(mse) / len(mse),
         "outcome": sum(cross) / len(cross),
@@ -95,8 +95,8 @@ def guided(folder, together):
             return [t.values for t in await asyncio.gather(*map(guide.judge, TREES, nodes))]
         return [[(await guide.judge(t, [i])).values[0] for i in n] for t, n in zip(TREES, nodes)]
 
-    told = asyncio.run(run())
-    return [dict(zip(n, values)) for n, values in zip(nodes, told)]
+    result = asyncio.run(run())
+    return [dict(zip(n, values)) for n, values in zip(nodes, result)]
 
 
 def test_all_paths_read_the_same_token(folder):
@@ -108,12 +108,12 @@ def test_all_paths_read_the_same_token(folder):
             assert found == pytest.approx(wanted[objective], rel=1e-5), (packed, objective)
             assert abs(found - beside[objective]) > 1e-3  # the token before would not pass
     for together in (True, False):
-        for told, z in zip(guided(folder, together), alone):
-            assert told == pytest.approx({i: math.tanh(x) for i, x in z.items()}, abs=1e-5)
+        for result, z in zip(guided(folder, together), alone):
+            assert result == pytest.approx({i: math.tanh(x) for i, x in z.items()}, abs=1e-5)
     loaded = ValueModel.load(folder)
     read = loaded.read([(tree, worlds.readable(tree)) for tree in TREES])
-    for told, z in zip(read, alone):
-        assert told == pytest.approx(list(z.values()), abs=1e-5)
+    for result, z in zip(read, alone):
+        assert result == pytest.approx(list(z.values()), abs=1e-5)
 
 
 def test_and_after_a_fit_with_adapters(folder, tmp_path):
@@ -124,7 +124,7 @@ def test_and_after_a_fit_with_adapters(folder, tmp_path):
     after = model.read([(tree, worlds.readable(tree)) for tree in TREES])
     assert max(abs(a - b) for x, y in zip(before, after) for a, b in zip(x, y)) > 0.1
     model.save(tmp_path)
-    for told, z in zip(after, at_places(tmp_path)):
-        assert told == pytest.approx(list(z.values()), abs=1e-5)
-    for told, z in zip(guided(tmp_path, True), at_places(tmp_path)):
-        assert told == pytest.approx({i: math.tanh(x) for i, x in z.items()}, abs=1e-5)
+    for result, z in zip(after, at_places(tmp_path)):
+        assert result == pytest.approx(list(z.values()), abs=1e-5)
+    for result, z in zip(guided(tmp_path, True), at_places(tmp_path)):
+        assert result == pytest.approx({i: math.tanh(x) for i, x in z.items()}, abs=1e-5)

@@ -67,7 +67,7 @@ def tree(draw: random.Random, *, task: str = "q", nodes: int = 9) -> Tree:
     return out
 
 
-def forest(seed: int, *, tasks: int = 2, each: int = 2, scopes: bool = False) -> list[Tree]:
+def random_trees(seed: int, *, tasks: int = 2, each: int = 2, scopes: bool = False) -> list[Tree]:
     """Random trees of some tasks; with `scopes` many of their nodes belong to delegations."""
     draw = random.Random(seed)
     trees = [tree(draw, task=f"q{t}") for t in range(tasks) for _ in range(each)]

@@ -47,11 +47,11 @@ class Browser:
             message["sessionId"] = self.session
         os.write(self.write, json.dumps(message).encode() + b"\0")
         while True:
-            told = self._next()
-            if told.get("id") == self.count:
-                assert "error" not in told, told
-                return told["result"]
-            self.events.append(told)
+            result = self._next()
+            if result.get("id") == self.count:
+                assert "error" not in result, result
+                return result["result"]
+            self.events.append(result)
 
     def _next(self, seconds=60):
         while b"\0" not in self.waiting:
@@ -73,9 +73,9 @@ class Browser:
 
     def run(self, script):
         """The value of an expression in the page."""
-        told = self.send("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+        result = self.send("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
 
     def press(self, *keys):
         """Keys, one after the other."""

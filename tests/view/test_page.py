@@ -13,7 +13,7 @@ import pytest
 
 from hornbeam.errors import StoreError
 from hornbeam.tree import Node, Tree
-from hornbeam.view import Limits, ReportData, report_html, write_report
+from hornbeam.view import PageLimits, ReportData, report_html, write_report
 from hornbeam.view.colour import DARK, LIGHT
 from hornbeam.view.page import embed
 from hornbeam.view.report import duration, outcome
@@ -149,17 +149,17 @@ def test_what_does_not_fit_is_told():
     for i in range(9):
         tree.append(Node(i, text="x" * 50))
     trees = {step: [tree, tree] for step in range(5)}
-    limits = Limits(trees=3, trees_a_step=1, nodes=4, characters=20, rows=2)
+    limits = PageLimits(trees=3, trees_a_step=1, nodes=4, characters=20, rows=2)
     rows = [{"kind": "train", "step": i} for i in range(5)]
     text = report_html(ReportData("t", metrics=rows, trees=trees), limits)
-    for told in (
+    for result in (
         "Curves show 2 of 5 rows of kind “train”.",
         "Trees of 3 of 5 steps are here, spread over the run.",
         "Steps that show only their first trees: 3.",
         "Trees that show only their first 4 nodes: 3.",
         "Texts cut at 20 characters: 1.",
     ):
-        assert told in text
+        assert result in text
     shown = Page(text).data()["steps"]
     assert [step["step"] for step in shown] == [0, 2, 4]
     assert [node["row"] for node in shown[0]["trees"][0]["nodes"]] == [0, 0, 0, 0]
@@ -173,7 +173,7 @@ def test_steps_without_room_are_never_looked_up():
 
     asked = []
     trees = Steps({step: [Tree({"id": step})] for step in range(50)})
-    report_html(ReportData("t", trees=trees), Limits(trees=3))
+    report_html(ReportData("t", trees=trees), PageLimits(trees=3))
     assert sorted(asked) == [0, 24, 49]
 
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from hornbeam.errors import DataError, StoreError
-from hornbeam.view import Limits
+from hornbeam.view import PageLimits
 from hornbeam.view.search import search_page, verdict, write_search
 from hornbeam.view.search_data import search_data
 from hornbeam.view.search_table import amount, in_points, p_value
@@ -153,7 +153,7 @@ def test_a_search_becomes_a_tree_with_its_chosen_path():
 def test_a_tree_that_is_cut_keeps_its_chosen_path():
     nodes = [{"parent": i - 1 if i < 4 else 0, "text": str(i)} for i in range(20)]
     nodes.append({"parent": 17, "text": "20", "chosen": True})
-    packed = search_data(searched(nodes), Limits(nodes=5))
+    packed = search_data(searched(nodes), PageLimits(nodes=5))
     tree = packed["questions"][0]["trees"][0]
     assert [packed["texts"][n["text"]] for n in tree["nodes"][1:]] == ["1", "2", "17", "20"]
     assert [n["parent"] for n in tree["nodes"]] == [-1, 0, 1, 0, 3]
@@ -175,7 +175,7 @@ def test_missing_and_empty_parts_still_give_a_page():
 
 def test_large_results_stay_within_limits():
     result = search_result(len(NAMES), 6, 30, 200)
-    text = search_page(result, Limits(trees=40, trees_a_step=8, nodes=60, megabytes=1.0))
+    text = search_page(result, PageLimits(trees=40, trees_a_step=8, nodes=60, megabytes=1.0))
     assert len(text.encode("utf-8", "replace")) < 1.4e6
     assert "Trees of 5 of 30 questions are here, spread over the set." in text
     assert "Questions that show only their first trees: 5." in text

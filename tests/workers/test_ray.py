@@ -20,7 +20,7 @@ from hornbeam.errors import BudgetSpent, EngineLost, HornbeamError, RecipeError,
 from hornbeam.ledger import Budget, Ledger
 from hornbeam.run import Policies, Run, World, load_policies, load_recipe, plan
 from hornbeam.run.actor import Actor
-from hornbeam.run.check import check_apart
+from hornbeam.run.check import check_decoupled
 from hornbeam.run.crew import ActorPool
 from hornbeam.run.examples import demonstrations, examples
 from hornbeam.run.growth_settings import GrowthSettings
@@ -241,11 +241,11 @@ def test_an_actor_speaks_with_the_adapters_it_is_sent(made, tmp_path):
             if parameter.requires_grad:
                 parameter.add_(0.3)
     grower = World.build(recipe, what, policies).grower(Ledger(), None)
-    told = weights.trained(member.policy.model)
-    assert told and all("lora" in name for name in told)
+    result = weights.trained(member.policy.model)
+    assert result and all("lora" in name for name in result)
 
     async def coming():
-        return told
+        return result
 
     async def grow():
         there = Actor(recipe, what.base, {"": (folders[""], content(folders[""]))})
@@ -268,11 +268,11 @@ def test_an_actor_speaks_with_the_adapters_it_is_sent(made, tmp_path):
     with pytest.raises(HornbeamError, match="other weights than the driver's"):
         Actor(recipe, what.base, {"": (folders[""], "another")})
     with pytest.raises(HornbeamError, match="weights of another model"):
-        weights.take(member.policy.model, {"x": next(iter(told.values()))})
+        weights.take(member.policy.model, {"x": next(iter(result.values()))})
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [
         ("127.0.0.1:1", "nobody answers at 127.0.0.1:1 (Connect"),
         ("ray://127.0.0.1:1", "nobody answers at ray://127.0.0.1:1"),
@@ -280,11 +280,11 @@ def test_an_actor_speaks_with_the_adapters_it_is_sent(made, tmp_path):
     ],
 )
 @here
-def test_a_bad_address_is_told_at_once(address, told):
+def test_a_bad_address_is_told_at_once(address, message):
     began = time.monotonic()
     with pytest.raises(WorkerError) as error:
         RayActors(Cluster(address=address), dict, print)
-    assert told in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
     assert time.monotonic() - began < 20
 
 
@@ -300,7 +300,7 @@ def test_what_actors_cannot_promise_is_refused(made, tmp_path):
     with pytest.raises(RecipeError, match=r"set engine.max_batch = 1 and engine.cache_tokens = 0"):
         ActorPool(recipe, what.base, tmp_path, print, load_policies)
     with pytest.raises(RecipeError, match=r"its trees grow beside the trainer"):
-        check_apart(made("policies={a={}}", *RAY)[0], "a")
+        check_decoupled(made("policies={a={}}", *RAY)[0], "a")
 
 
 def done_by(actors, jobs, at_once):

@@ -20,21 +20,21 @@ TRIED = {  # what a program may ask beyond questions and answers
 THINKING = "t\n</think>\n\na"
 
 
-def told_of(chat: TemplateChat) -> str:
+def describe(chat: TemplateChat) -> str:
     """One line: ends of a turn, the generation prompt, what is refused, how earlier turns stand."""
     frame, name_of = chat.frame, chat.words.name_of
-    names = {n: name_of.get(n) or chat.words.told([n], skip=False) for n in frame.ends}
+    names = {n: name_of.get(n) or chat.words.decode([n], skip=False) for n in frame.ends}
     end = frame.closing[-1]
     out = [f"a turn ends with {names[end]}"]
     others = sorted(name for n, name in names.items() if n != end)
     if others:
         out[0] += f" (sampling also at {', '.join(others)})"
     if frame.opening or frame.heading:
-        told = (
+        text = (
             f"the prompt opens {frame.opening!r}" if frame.opening else "the prompt opens nothing"
         )
         more = f" for {frame.heading!r}" if frame.heading else ""
-        out.append(f"{told}, which stands before earlier answers too{more}")
+        out.append(f"{text}, which stands before earlier answers too{more}")
     forms, refused = {}, []
     for what, roles in TRIED.items():
         try:

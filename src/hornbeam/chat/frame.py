@@ -47,13 +47,13 @@ def configured_ends(tokenizer: Any) -> list[int]:
     folder = Path(str(getattr(tokenizer, "name_or_path", "") or ""))
     for name in ("generation_config.json", "config.json"):
         try:
-            told = json.loads((folder / name).read_text("utf-8"))
+            config = json.loads((folder / name).read_text("utf-8"))
         except (OSError, ValueError):
             continue
-        if not isinstance(told, dict):
+        if not isinstance(config, dict):
             continue
-        inner = told.get("text_config")
-        ends = told.get("eos_token_id")
+        inner = config.get("text_config")
+        ends = config.get("eos_token_id")
         if ends is None and isinstance(inner, dict):
             ends = inner.get("eos_token_id")
         listed = ends if isinstance(ends, list) else [ends]
@@ -67,9 +67,9 @@ def read_frame(render: Render, words: Words, configured: Sequence[int], name: st
     Raises `ModelError` where it takes no question, or where nothing is known to end an answer.
     """
     asked = render(marked("user"), True)
-    told = _or_none(render, marked("user", "assistant"), False)
+    rendered = _or_none(render, marked("user", "assistant"), False)
     talk = _or_none(render, marked("user", "assistant", "user"), True)
-    last = _led(_between(told, mark(1), None), words)
+    last = _led(_between(rendered, mark(1), None), words)
     history = _closed(asked, talk, words)
     both = [a for a, b in zip(last, history) if a == b] or last or history
     eos: int | None = words.tokenizer.eos_token_id

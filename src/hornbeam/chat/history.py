@@ -23,10 +23,10 @@ def call_id(number: int) -> str:
 
 def tool_call(call: Call, number: int) -> dict[str, Any]:
     """A call as an assistant message has it; arguments are an object where they can be read."""
-    told: Any = dict(call.arguments)
-    if set(told) == {UNREAD}:
-        told = told[UNREAD]
-    named = {"name": call.tool, "arguments": told}
+    arguments: Any = dict(call.arguments)
+    if set(arguments) == {UNREAD}:
+        arguments = arguments[UNREAD]
+    named = {"name": call.tool, "arguments": arguments}
     return {"id": call_id(number), "type": "function", "function": named}
 
 

@@ -34,8 +34,8 @@ def has_text(tree: Tree) -> bool:
 
 def foreign(tree: Tree, chat: Chat) -> bool:
     """Whether the ids of a tree spell other texts than its steps say: they are another model's."""
-    told = [node for node in tree.nodes[1:] if node.tokens and node.text.strip()]
-    return sum(_spelled(node, chat) != node.text for node in told) > len(told) / 2
+    turns = [node for node in tree.nodes[1:] if node.tokens and node.text.strip()]
+    return sum(_spelled(node, chat) != node.text for node in turns) > len(turns) / 2
 
 
 def _spelled(node: Node, chat: Chat) -> str:
@@ -60,33 +60,33 @@ def conversation(tree: Tree, i: int) -> tuple[list[Message], dict[int, int]]:
     """
     if any(node.messages for node in tree.nodes):
         return history(tree, i), _quoted(tree, i)
-    told: list[tuple[str, str, int]] = []  # role, text, node
+    turns: list[tuple[str, str, int]] = []  # role, text, node
     question = str(tree.task.get("question") or "").strip()
     for role, text in (("user", question), ("user", heard(tree.nodes[0]))):
-        _say(told, role, text)
+        _say(turns, role, text)
     agent = tree.nodes[i].agent
     for k in tree.path(i)[:-1]:
         node = tree.nodes[k]
-        if goes_on(tree, k) and told and told[-1][2] == node.parent:
-            role, text, above = told[-1]
-            told[-1] = (role, text + between(tree.nodes[above], node) + node.text, k)
+        if goes_on(tree, k) and turns and turns[-1][2] == node.parent:
+            role, text, above = turns[-1]
+            turns[-1] = (role, text + between(tree.nodes[above], node) + node.text, k)
         elif node.text.strip() and not node.error:
             own = node.agent == agent
             text = node.text if own or not node.agent else f"{node.agent}: {node.text}"
-            _say(told, "assistant" if own else "user", text, k)
-        _say(told, "user", heard(node))
-    messages = [assistant(text) if role == "assistant" else user(text) for role, text, _ in told]
-    return messages, {n: k for n, (role, _, k) in enumerate(told) if role == "assistant"}
+            _say(turns, "assistant" if own else "user", text, k)
+        _say(turns, "user", heard(node))
+    messages = [assistant(text) if role == "assistant" else user(text) for role, text, _ in turns]
+    return messages, {n: k for n, (role, _, k) in enumerate(turns) if role == "assistant"}
 
 
-def _say(told: list[tuple[str, str, int]], role: str, text: str, node: int = 0) -> None:
+def _say(turns: list[tuple[str, str, int]], role: str, text: str, node: int = 0) -> None:
     """Add what was said; what one user says after another is one message."""
     if not text:
         return
-    if role == "user" and told and told[-1][0] == "user":
-        told[-1] = (role, f"{told[-1][1]}\n{text}", 0)
+    if role == "user" and turns and turns[-1][0] == "user":
+        turns[-1] = (role, f"{turns[-1][1]}\n{text}", 0)
     else:
-        told.append((role, text, node))
+        turns.append((role, text, node))
 
 
 def _quoted(tree: Tree, i: int) -> dict[int, int]:
@@ -103,8 +103,8 @@ def _quoted(tree: Tree, i: int) -> dict[int, int]:
 def heard(node: Node) -> str:
     """What a node's calls brought back, a line each."""
     results = [f"error: {call.error}" if call.error else call.result for call in node.calls]
-    told = [r for r in results if r is not None]
-    return "\n".join(r if isinstance(r, str) else json.dumps(r, ensure_ascii=False) for r in told)
+    texts = [r for r in results if r is not None]
+    return "\n".join(r if isinstance(r, str) else json.dumps(r, ensure_ascii=False) for r in texts)
 
 
 def between(above: Node, node: Node) -> str:

@@ -287,9 +287,9 @@ class TemplateChat:
         if not lost:
             assert refused is not None
             raise refused
-        told = _lost(messages[lost[0]], lost[0], self._text(messages, frozenset()))
+        result = _lost(messages[lost[0]], lost[0], self._text(messages, frozenset()))
         raise ModelError(
-            f"{self.name}: the chat template leaves out {told}, and the model would never see"
+            f"{self.name}: the chat template leaves out {result}, and the model would never see"
             " it: say it in a user message, or mend the template (chat_template.jinja)"
         )
 
@@ -313,21 +313,21 @@ class TemplateChat:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of ids, special tokens left out."""
-        return self.words.told(list(tokens), skip=True)
+        return self.words.decode(list(tokens), skip=True)
 
     def text(self, tokens: Sequence[int]) -> str:
         """Text of an answer's ids: all that was said but the token that ends it."""
         said = list(tokens)
         while said and said[-1] in self._behind:
             said.pop()
-        return self.words.told(said, skip=False)
+        return self.words.decode(said, skip=False)
 
     def spell(self, tokens: Sequence[int]) -> str:
         """Text of ids, special tokens written out: a prompt for who takes no ids.
 
         Raises `ModelError` where a message's text would become a control token there.
         """
-        text = self.words.told(list(tokens), skip=False)
+        text = self.words.decode(list(tokens), skip=False)
         names = self.words.names.findall(text)
         if len(names) > sum(token in self.words.name_of for token in tokens):
             raise ModelError(
@@ -345,9 +345,9 @@ class TemplateChat:
 
     def about(self) -> str:
         """What the template does with a conversation, in one line."""
-        from hornbeam.chat.about import told_of
+        from hornbeam.chat.about import describe
 
-        return told_of(self)
+        return describe(self)
 
 
 def written_out(message: Message) -> dict[str, Any]:
@@ -355,8 +355,8 @@ def written_out(message: Message) -> dict[str, Any]:
     calls = []
     for call in message.get("tool_calls") or []:
         held = call.get("function", call)
-        told = held.get("arguments")
-        text = told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)
+        result = held.get("arguments")
+        text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
         calls.append({**call, "function": {**held, "arguments": text}})
     return {**message, **({"tool_calls": calls} if calls else {})}
 

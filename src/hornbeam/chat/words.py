@@ -89,10 +89,10 @@ class Words:
         """
         if not getattr(self.tokenizer, "is_fast", False):
             return [(m.start(), m.end(), self.control[m[0]]) for m in self.names.finditer(text)]
-        told = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         return [
             (start, stop, number)
-            for number, (start, stop) in zip(told["input_ids"], told["offset_mapping"])
+            for number, (start, stop) in zip(encoded["input_ids"], encoded["offset_mapping"])
             if number in self.name_of and text[start:stop].strip() == self.name_of[number]
         ]
 
@@ -129,8 +129,8 @@ class Words:
         if not text:
             return []
         if not getattr(self.tokenizer, "is_fast", False):
-            told = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
-            return list(told["input_ids"])
+            result = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+            return list(result["input_ids"])
         inner = self.tokenizer.backend_tokenizer
         if inner.normalizer is not None:
             text = inner.normalizer.normalize_str(text)
@@ -161,7 +161,7 @@ class Words:
 
     # --- ids to text -----------------------------------------------------------------------------
 
-    def told(self, tokens: list[int], skip: bool) -> str:
+    def decode(self, tokens: list[int], skip: bool) -> str:
         """The tokenizer's own text of ids, without its special tokens where they are skipped."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=skip))
 
@@ -181,8 +181,8 @@ def control_tokens(tokenizer: Any, template: str, ends: frozenset[int]) -> dict[
         named = TAG.fullmatch(name) and (name in template or number in ends)
         if name.strip() and (known or tag or named):
             found[name] = number
-    told = {str(tokenizer.convert_ids_to_tokens(number)) for number in ends}
-    words = {name for name in told if TAG.fullmatch(name)} | set(WRITTEN.findall(template))
+    names = {str(tokenizer.convert_ids_to_tokens(number)) for number in ends}
+    words = {name for name in names if TAG.fullmatch(name)} | set(WRITTEN.findall(template))
     for name in sorted(words - set(found)):
         number = tokenizer.convert_tokens_to_ids(name)
         alone = list(tokenizer(name, add_special_tokens=False)["input_ids"])
@@ -203,11 +203,11 @@ def any_of(names: Iterable[str]) -> re.Pattern[str]:
             node = node.setdefault(character, {})
         node[""] = {}
 
-    def told(node: dict[str, Any]) -> str:
-        ways = [re.escape(c) + told(below) for c, below in sorted(node.items()) if c]
+    def walk(node: dict[str, Any]) -> str:
+        ways = [re.escape(c) + walk(below) for c, below in sorted(node.items()) if c]
         if not ways:
             return ""
         body = ways[0] if len(ways) == 1 else "(?:" + "|".join(ways) + ")"
         return f"(?:{body})?" if "" in node else body
 
-    return re.compile(f"({told(tree) or '(?!)'})")
+    return re.compile(f"({walk(tree) or '(?!)'})")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hornbeam.cli.runs import RecipeArgument, Sets, planned, stopped
-from hornbeam.cli.search import told_recipe
+from hornbeam.cli.search import recipe_from_options
 
 if TYPE_CHECKING:
     from hornbeam.run.recipe import Recipe
@@ -28,33 +28,33 @@ def anchor_command(
 ) -> None:
     """Run the reference policy on the training tasks of RECIPE: what it can and what that cost."""
     named = [f"anchor.model={json.dumps(model)}"] if model else []
-    told, base, _ = told_recipe(recipe, None, None, [*(sets or []), *named], "anchor")
+    loaded, base, _ = recipe_from_options(recipe, None, None, [*(sets or []), *named], "anchor")
     from hornbeam.run.files import check_files
 
-    check_files(told, base, "anchor", "weights")
+    check_files(loaded, base, "anchor", "weights")
     from rich.console import Console
 
-    from hornbeam.run import Watch
+    from hornbeam.run import Progress
 
-    watch = Watch(Console(stderr=as_json))
-    made = planned(told, base, _speaks(told))
+    progress = Progress(Console(stderr=as_json))
+    made = planned(loaded, base, _speaks(loaded))
     from hornbeam.run.anchors import Anchors
 
-    job = Anchors(told, made, watch)
+    job = Anchors(loaded, made, progress)
     with stopped():
         result = asyncio.run(job.go())
     if as_json:
         typer.echo(json.dumps(result))
         return
-    by_teacher = f" ({result['taught']} by the teacher)" if told.anchor.teacher else ""
-    watch.say(
+    by_teacher = f" ({result['taught']} by the teacher)" if loaded.anchor.teacher else ""
+    progress.say(
         f"{result['tasks']} tasks: {result['solved']} solved, {result['mixed']} mixed,"
         f" {result['unsolved']} unsolved{by_teacher}; mean reward {result['mean']:.3f};"
         f" {result['tokens']:,.0f} tokens now, {result['anchor_tokens']:,.0f} in all"
     )
-    watch.say(f"Anchors: {result['store']}")
+    progress.say(f"Anchors: {result['store']}")
 
 
-def _speaks(told: Recipe) -> str:
+def _speaks(recipe: Recipe) -> str:
     """The name of the reference policy."""
-    return (told.anchor.model if told.anchor else "") or told.model.name
+    return (recipe.anchor.model if recipe.anchor else "") or recipe.model.name

@@ -10,7 +10,7 @@ import typer
 
 from hornbeam.cli.credit import write
 from hornbeam.cli.runs import RecipeArgument, Sets, loading, planned, stopped
-from hornbeam.cli.search import Model, told_recipe
+from hornbeam.cli.search import Model, recipe_from_options
 from hornbeam.errors import DataError
 
 Out = Annotated[Path, typer.Option("--out", help="The set to write, JSON lines.")]
@@ -27,12 +27,12 @@ def chunks_command(
     sets: Sets = None,
 ) -> None:
     """Answer the training tasks of RECIPE; write the correct answers cut into tagged chunks."""
-    told, base, folder = told_recipe(recipe, run, model, sets, "chunks")
-    from hornbeam.run import Watch
+    loaded, base, folder = recipe_from_options(recipe, run, model, sets, "chunks")
+    from hornbeam.run import Progress
     from hornbeam.run.chunks import Chunks
 
-    watch = Watch()
-    job = Chunks(told, planned(told, base), folder, watch)
+    progress = Progress()
+    job = Chunks(loaded, planned(loaded, base), folder, progress)
     with stopped():
         lines, counts = asyncio.run(job.go())
     write(lines, out)
@@ -41,11 +41,11 @@ def chunks_command(
         if counts["left_out"]
         else ""
     )
-    watch.say(
+    progress.say(
         f"{counts['correct']} of {counts['answers']} answers are correct, to {counts['tasks']}"
         f" tasks{left}"
     )
-    watch.say(f"Set:     {out} ({len(lines)} lines, {counts['chunks']} chunks)")
+    progress.say(f"Set:     {out} ({len(lines)} lines, {counts['chunks']} chunks)")
 
 
 def select_command(
@@ -96,9 +96,9 @@ def select_command(
             raise DataError(f"{trees}: trees of text tell what was asked: leave --recipe out")
         lines = asyncio.run(set_of(None, trees.parent, chosen, typer.echo))
     else:
-        told, base, _ = told_recipe(recipe or str(beside), out, model, sets, "select")
+        loaded, base, _ = recipe_from_options(recipe or str(beside), out, model, sets, "select")
         loading()
-        lines = asyncio.run(set_of(told, base, chosen, typer.echo))
+        lines = asyncio.run(set_of(loaded, base, chosen, typer.echo))
     write(lines, out)
     typer.echo(
         f"{counts['chosen']} of {counts['answers']} {'matching' if where else 'correct'} answers"

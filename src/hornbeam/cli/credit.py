@@ -57,8 +57,8 @@ def credited(name: str, source: str | TextIO, settings: Mapping[str, Any]) -> li
     credit(trees, how)
     bare = sum(not tree.columns["leaves"][0] for tree in trees)
     if bare:
-        told = f"{bare} of {len(trees)} trees have no scored leaf and get no credit"
-        typer.echo(f"hornbeam: {told}", err=True)
+        line = f"{bare} of {len(trees)} trees have no scored leaf and get no credit"
+        typer.echo(f"hornbeam: {line}", err=True)
     return [json_line({**record, "columns": tree.columns}) for record, tree in zip(records, trees)]
 
 

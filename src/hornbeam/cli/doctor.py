@@ -102,7 +102,7 @@ def of_server(url: str, model: str, key_env: str, tokenizer: str) -> list[Findin
     seen = look(url, model, key_env, tokenizer)
     unfit: State = "note" if any(each.fit for each in seen) else "bad"
     return [
-        Finding("server", f'kind = "{each.kind}"', "ok" if each.fit else unfit, each.told)
+        Finding("server", f'kind = "{each.kind}"', "ok" if each.fit else unfit, each.line)
         for each in seen
     ]
 
@@ -140,10 +140,10 @@ def _machine() -> list[Finding]:
 
 def _amount(name: str, free: float, remedy: str) -> Finding:
     enough = free >= NEEDED_GB[name]
-    told = f"{free:.1f} GiB free"
+    text = f"{free:.1f} GiB free"
     if enough:
-        return Finding("machine", name, "ok", told)
-    return Finding("machine", name, "note", f"{told}, the main job takes {NEEDED_GB[name]}", remedy)
+        return Finding("machine", name, "ok", text)
+    return Finding("machine", name, "note", f"{text}, the main job takes {NEEDED_GB[name]}", remedy)
 
 
 def _memory_gb() -> float | None:

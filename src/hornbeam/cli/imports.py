@@ -12,7 +12,7 @@ from hornbeam.cli.credit import write
 from hornbeam.errors import DataError
 
 if TYPE_CHECKING:
-    from hornbeam.formats import Run
+    from hornbeam.formats import ImportedRun
 
 KNOWN = "chats, verifiers, verifiers-traces, inspect, agent-lightning or rllm"
 Kind = Annotated[
@@ -65,7 +65,7 @@ def import_command(
 ) -> None:
     """Read runs that others recorded; write them as trees, one a task, and as an SFT set."""
     from hornbeam.cli.steps import chat_of
-    from hornbeam.formats import Forest, holds_trees
+    from hornbeam.formats import ImportedTrees, holds_trees
     from hornbeam.run.imported import chosen, set_lines
     from hornbeam.run.select import Where
     from hornbeam.treefile import json_line, to_json
@@ -79,22 +79,22 @@ def import_command(
     found, bad, kinds = _read(files, kind, reward, skip_bad)
     chat = chat_of(model) if model else None
     runs = _made(found, chat, tools_as_text, bad, skip_bad)
-    forest = Forest(agent)
+    imported = ImportedTrees(agent)
     for run in runs:
-        forest.add(run)
-    trees = forest.trees(files[0].name.split(".")[0])
+        imported.add(run)
+    trees = imported.trees(files[0].name.split(".")[0])
     kept = chosen(runs, wheres) if sft else []
     lines = [line for run in kept for line in set_lines(run, chat)]
     write([json_line(to_json(tree)) for tree in trees], target)
     if sft:
         write(lines, sft)
-    _tell(kinds, runs, len(trees), forest.equal, bad)
+    _print_summary(kinds, runs, len(trees), imported.equal, bad)
     if tools_as_text:
         _tell_tools([run for _, run in found], runs, bool(chat))
     typer.echo(f"Trees:   {target} ({len(trees)})")
     if sft:
-        told = f"{len(kept)} of {_many(len(runs), 'run')}, {_many(len(lines), 'line')}"
-        typer.echo(f"Set:     {sft} ({told})" + ("" if chat else _of_tools(kept)))
+        result = f"{len(kept)} of {_many(len(runs), 'run')}, {_many(len(lines), 'line')}"
+        typer.echo(f"Set:     {sft} ({result})" + ("" if chat else _of_tools(kept)))
 
 
 def _target(files: Sequence[Path], out: Path | None, sft: Path | None, chooses: bool) -> Path:
@@ -120,22 +120,22 @@ def _write_trees(files: Sequence[Path], target: Path) -> None:
     for path in files:
         for number, tree in enumerate(read_trees(path), 1):
             try:
-                told = tree_as_text(tree)
+                line = tree_as_text(tree)
             except DataError as error:
                 raise DataError(f"{path}, tree {number}: {error} (nothing is written)") from error
-            changed += told is not tree
-            lines.append(json_line(to_json(told)))
+            changed += line is not tree
+            lines.append(json_line(to_json(line)))
     write(lines, target)
     typer.echo(f"Trees:   {target} ({len(lines)}, tools as text in {changed})")
 
 
 def _read(
     files: Sequence[Path], kind: str, reward: str, skip_bad: bool
-) -> tuple[list[tuple[str, Run]], list[str], list[str]]:
+) -> tuple[list[tuple[str, ImportedRun]], list[str], list[str]]:
     """(runs with their places, records that cannot be read and why, formats)."""
     from hornbeam.formats import Options, read_runs
 
-    runs: list[tuple[str, Run]] = []
+    runs: list[tuple[str, ImportedRun]] = []
     bad: list[str] = []
     kinds: list[str] = []
     for path in files:
@@ -150,13 +150,17 @@ def _read(
 
 
 def _made(
-    found: Sequence[tuple[str, Run]], chat: Any, in_text: bool, bad: list[str], skip_bad: bool
-) -> list[Run]:
+    found: Sequence[tuple[str, ImportedRun]],
+    chat: Any,
+    in_text: bool,
+    bad: list[str],
+    skip_bad: bool,
+) -> list[ImportedRun]:
     """The runs with their tools as text, and in a model's ids, where that is asked for."""
     from hornbeam.formats import as_text
     from hornbeam.run.imported import with_ids
 
-    runs: list[Run] = []
+    runs: list[ImportedRun] = []
     for place, run in found:
         try:
             runs.append(with_ids(as_text(run) if in_text else run, chat))
@@ -167,24 +171,24 @@ def _made(
     return runs
 
 
-def _bad(bad: list[str], told: str, skip_bad: bool) -> None:
+def _bad(bad: list[str], line: str, skip_bad: bool) -> None:
     """One more record that cannot be read. Raises `DataError` where none may be left out."""
     if not skip_bad:
-        raise DataError(f"{told} (nothing is written; --skip-bad leaves such records out)")
-    bad.append(told)
+        raise DataError(f"{line} (nothing is written; --skip-bad leaves such records out)")
+    bad.append(line)
 
 
-def _tell(
-    kinds: Sequence[str], runs: Sequence[Run], trees: int, equal: int, bad: Sequence[str]
+def _print_summary(
+    kinds: Sequence[str], runs: Sequence[ImportedRun], trees: int, equal: int, bad: Sequence[str]
 ) -> None:
     """What was read, in some lines; what was left out goes to stderr."""
     rewards = [run.reward for run in runs if run.reward is not None and not run.error]
     mean = f", mean {sum(rewards) / len(rewards):.3g}" if rewards else ""
     failed = sum(bool(run.error) for run in runs)
-    told = (
+    text = (
         f"{_many(len(runs), 'run')} of {_many(trees, 'task')}; {len(rewards)} with a reward{mean}"
     )
-    typer.echo(f"Read:    {' and '.join(kinds)}, {told}{f'; {failed} failed' if failed else ''}")
+    typer.echo(f"Read:    {' and '.join(kinds)}, {text}{f'; {failed} failed' if failed else ''}")
     with_ids = sum(bool(run.sampled) for run in runs)
     if with_ids < len(runs):
         none = _many(len(runs) - with_ids, "run")
@@ -197,14 +201,14 @@ def _tell(
         typer.echo(f"hornbeam import: left out: {len(bad) - TOLD} more", err=True)
 
 
-def _of_tools(runs: Sequence[Run]) -> str:
+def _of_tools(runs: Sequence[ImportedRun]) -> str:
     """A line on a set of messages that not every chat template can say; "" of others."""
-    from hornbeam.run.sftset import tells_of_tools, told_of
+    from hornbeam.run.sftset import tells_of_tools, turns_of
 
-    return OF_TOOLS if any(tells_of_tools(told_of(run)) for run in runs) else ""
+    return OF_TOOLS if any(tells_of_tools(turns_of(run)) for run in runs) else ""
 
 
-def _tell_tools(found: Sequence[Run], runs: Sequence[Run], anew: bool) -> None:
+def _tell_tools(found: Sequence[ImportedRun], runs: Sequence[ImportedRun], anew: bool) -> None:
     """What became text, and what was left out for it."""
     from hornbeam.chat.tool_text import uses_tools
     from hornbeam.treefile import json_line
@@ -215,8 +219,8 @@ def _tell_tools(found: Sequence[Run], runs: Sequence[Run], anew: bool) -> None:
         return
     calls = sum(len(each) for run in runs for each in run.calls.values())
     tools = len({json_line(each) for run in found for each in run.tools})
-    told = f"tools as text in {_many(changed, 'run')}: {_many(calls, 'call')} with results"
-    typer.echo(f"         {told}, {_many(tools, 'definition')} in system messages")
+    line = f"tools as text in {_many(changed, 'run')}: {_many(calls, 'call')} with results"
+    typer.echo(f"         {line}, {_many(tools, 'definition')} in system messages")
     lost = sum(bool(run.sampled) and uses_tools(run.messages, run.tools) for run in found)
     if lost and not anew:
         typer.echo(f"         token ids of {_many(lost, 'run')} left out: they spell other text")

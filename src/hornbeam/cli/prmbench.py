@@ -29,8 +29,8 @@ from hornbeam.cli.runs import stopped
 from hornbeam.errors import DataError
 from hornbeam.score.prmbench import (
     CATEGORIES,
-    Figures,
     Marked,
+    PrmBenchMetrics,
     Verdict,
     categories,
     read_marked,
@@ -117,16 +117,16 @@ def prmbench_command(
         raise DataError(
             f"{COMMAND}: give --predictions FILE, or --model DIR or --judge DIR with --data"
         )
-    _tell(said, result, as_json)
+    _print_summary(said, result, as_json)
 
 
 def _said(
     marked: Sequence[Marked], values: Sequence[Sequence[float | None]], threshold: float
 ) -> list[Verdict]:
-    return [item.said(told, threshold) for item, told in zip(marked, values, strict=True)]
+    return [item.said(data, threshold) for item, data in zip(marked, values, strict=True)]
 
 
-def _tell(said: Sequence[Verdict], result: dict[str, object], as_json: bool) -> None:
+def _print_summary(said: Sequence[Verdict], result: dict[str, object], as_json: bool) -> None:
     """Print the figures of all classes, of each, and the means of the categories."""
     total, by_class = report(said)
     means = categories(by_class)
@@ -134,8 +134,8 @@ def _tell(said: Sequence[Verdict], result: dict[str, object], as_json: bool) -> 
     result |= {"count": len(said), "without_verdict": silent}
     if as_json:
         classes = {name: found.to_json() for name, found in by_class.items()}
-        told = {"total": total.to_json(), "categories": means, "classes": classes}
-        typer.echo(json.dumps(result | told))
+        data = {"total": total.to_json(), "categories": means, "classes": classes}
+        typer.echo(json.dumps(result | data))
         return
     if "threshold" in result:
         typer.echo(f"A step below {result['threshold']:.4f} is taken for wrong.\n")
@@ -148,7 +148,7 @@ def _tell(said: Sequence[Verdict], result: dict[str, object], as_json: bool) -> 
         typer.echo(f"\n{silent} of {len(said)} items have no verdict.")
 
 
-def _table(total: Figures, by_class: dict[str, Figures]) -> str:
+def _table(total: PrmBenchMetrics, by_class: dict[str, PrmBenchMetrics]) -> str:
     """One line a class, percentages with one digit."""
     lines = [f"{'class':<22}{'items':>7}" + "".join(f"{name:>11}" for name in SHOWN)]
     for name, found in {"all": total, **by_class}.items():

@@ -15,9 +15,9 @@ from hornbeam.cli.runs import loading, stopped
 from hornbeam.errors import DataError, ModelError
 from hornbeam.models import check_folder
 from hornbeam.score.processbench import (
-    Figures,
+    BenchSolution,
     Prediction,
-    Solution,
+    ProcessBenchMetrics,
     best_threshold,
     by_final_answer,
     by_split,
@@ -141,12 +141,12 @@ def processbench_command(
         raise DataError(
             "eval processbench: give --predictions FILE, or --model DIR or --judge DIR with --data"
         )
-    _tell(items, result, as_json)
+    _print_summary(items, result, as_json)
 
 
-def _tell(items: Sequence[Prediction], result: dict[str, object], as_json: bool) -> None:
+def _print_summary(items: Sequence[Prediction], result: dict[str, object], as_json: bool) -> None:
     """Print the figures of all groupings that the items allow."""
-    told = {
+    by_group = {
         name: by_split(items, how)
         for name, how in GROUPINGS.items()
         if all(how(item) is not None for item in items)
@@ -154,9 +154,11 @@ def _tell(items: Sequence[Prediction], result: dict[str, object], as_json: bool)
     silent = sum(item.prediction is None for item in items)
     result |= {"count": len(items), "without_verdict": silent}
     if as_json:
-        typer.echo(json.dumps(result | {name: _record(splits) for name, splits in told.items()}))
+        typer.echo(
+            json.dumps(result | {name: _record(splits) for name, splits in by_group.items()})
+        )
     else:
-        _show(told, result)
+        _show(by_group, result)
 
 
 def only(
@@ -170,7 +172,7 @@ def only(
 
 def _solutions(
     data: list[Path] | None, count: int | None, seed: int | None, tune: str | None
-) -> list[Solution]:
+) -> list[BenchSolution]:
     """The items to judge."""
     if seed is not None and count is None:
         raise DataError("eval processbench: --seed draws the items of --count: say that too")
@@ -186,7 +188,7 @@ def _solutions(
 
 def _judged(
     name: str,
-    solutions: Sequence[Solution],
+    solutions: Sequence[BenchSolution],
     sets: list[str] | None,
     threshold: float | None,
     out: Path | None,
@@ -214,18 +216,18 @@ def bench_of(
 
     from hornbeam.config import override
     from hornbeam.run.judges import Bench, JudgeModel, judge_settings
-    from hornbeam.run.watch import Watch
+    from hornbeam.run.watch import Progress
 
     given = override({}, sets or [])
     model = JudgeModel.of("--set endpoint", name, given.pop("endpoint", {}))
     settings = judge_settings(given, model.folder)
     path = out or Path("runs") / f"{what}-{model.short}.jsonl"
     loading(*([] if "://" in name else [name]))
-    watch = Watch(Console(stderr=True)) if as_json else Watch()
-    return Bench(model, settings, path, threshold or 0.0, watch, device or "cpu")
+    progress = Progress(Console(stderr=True)) if as_json else Progress()
+    return Bench(model, settings, path, threshold or 0.0, progress, device or "cpu")
 
 
-def values_of(model: Path, solutions: Sequence[Solution], device: str | None) -> Values:
+def values_of(model: Path, solutions: Sequence[BenchSolution], device: str | None) -> Values:
     """What a fitted model thinks of every step."""
     check_folder(model)
     loading(str(model))
@@ -248,36 +250,36 @@ def values_of(model: Path, solutions: Sequence[Solution], device: str | None) ->
     return asyncio.run(judge())
 
 
-def _tuned(solutions: Sequence[Solution], values: Values, split: str) -> float:
+def _tuned(solutions: Sequence[BenchSolution], values: Values, split: str) -> float:
     """The threshold of highest F1 on one split."""
     pairs = [(v, item.label) for item, v in zip(solutions, values) if item.split == split]
     return best_threshold([v for v, _ in pairs], [label for _, label in pairs])
 
 
-def _predicted(item: Solution, values: Sequence[float | None], threshold: float) -> Prediction:
+def _predicted(item: BenchSolution, values: Sequence[float | None], threshold: float) -> Prediction:
     """No verdict where a step has no value (it is longer than the model's context)."""
     said = None if None in values else predict(values, threshold)
     return Prediction(item.id, item.split, item.label, said, item.correct)
 
 
-def _record(splits: dict[str, Figures]) -> dict[str, object]:
+def _record(splits: dict[str, ProcessBenchMetrics]) -> dict[str, object]:
     return {"splits": {n: s.to_json() for n, s in splits.items()}, "mean_f1": mean_f1(splits)}
 
 
-def _show(told: dict[str, dict[str, Figures]], result: dict[str, object]) -> None:
+def _show(by_group: dict[str, dict[str, ProcessBenchMetrics]], result: dict[str, object]) -> None:
     if "threshold" in result:
         on = f", chosen on {result['tuned_on']}" if result["tuned_on"] else ""
         typer.echo(f"A step below {result['threshold']:.4f} is taken for wrong{on}.\n")
     if "judge_tokens" in result:
         typer.echo(f"Judge tokens: {result['judge_tokens']:,}. {result['predictions']}\n")
-    typer.echo("\n\n".join(_table(TITLES[name], splits) for name, splits in told.items()))
+    typer.echo("\n\n".join(_table(TITLES[name], splits) for name, splits in by_group.items()))
     if result["without_verdict"]:
         typer.echo(f"\n{result['without_verdict']} of {result['count']} items have no verdict.")
-    if len(told) < len(GROUPINGS):
+    if len(by_group) < len(GROUPINGS):
         typer.echo("\nNot every line tells final_answer_correct: no grouping by it.")
 
 
-def _table(title: str, splits: dict[str, Figures]) -> str:
+def _table(title: str, splits: dict[str, ProcessBenchMetrics]) -> str:
     """One line a split, percentages with one digit as the official script prints them."""
     lines = [title, f"{'split':<16}{'items':>7}{'error acc':>11}{'correct acc':>13}{'f1':>7}"]
     for name, found in splits.items():

@@ -30,7 +30,7 @@ from hornbeam.cli.options import (
 from hornbeam.errors import ProgramError, RecipeError, StoreError
 
 if TYPE_CHECKING:
-    from hornbeam.run import Plan, Recipe, TrainingLoop, Watch
+    from hornbeam.run import Plan, Progress, Recipe, TrainingLoop
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe: file or name.")]
 Sets = Annotated[
@@ -64,91 +64,91 @@ def train_command(
     path = find(recipe)
     options = {"run.store": store, "workers.kind": workers, "workers.growers": growers}
     options["workers.address"] = address
-    told = _told(path, options, sets)
-    if told.run.store and policy is None:
+    loaded = _recipe(path, options, sets)
+    if loaded.run.store and policy is None:
         raise RecipeError("run.store is what several processes share: name a --policy, or unset it")
     folder = out or Path("runs") / path.stem
     from hornbeam.run.check import check
     from hornbeam.run.files import check_files
 
-    others = check_files(told, path.parent, "train", "weights", deep=dry_run)
-    check(told)
+    others = check_files(loaded, path.parent, "train", "weights", deep=dry_run)
+    check(loaded)
     if dry_run:
         from hornbeam.run.estimate import estimate
 
-        typer.echo(estimate(told, path.parent, gpu, gpus, episode))
+        typer.echo(estimate(loaded, path.parent, gpu, gpus, episode))
         for line in others:
             typer.echo(f"# not here, and not read by train: {line}")
         return
     if not resume and folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} exists: choose another --out, or leave --no-resume out")
-    _start(told, path.parent, folder, policy, ranks)
+    _start(loaded, path.parent, folder, policy, ranks)
 
 
-def _start(told: Recipe, base: Path, folder: Path, policy: str | None, ranks: int) -> None:
+def _start(recipe: Recipe, base: Path, folder: Path, policy: str | None, ranks: int) -> None:
     """Train in this process, or with others: the first runs the loop, the others follow.
 
     The first makes what needs no weights, before all that is slow to import, and checks what the
     warm start is to show before weights are loaded.
     """
     from hornbeam.checkpoint import latest
-    from hornbeam.run import Watch, plan
+    from hornbeam.run import Progress, plan
     from hornbeam.run.check import check_training, fetch
     from hornbeam.run.warm import check_rows
 
-    check_training(told, policy)
-    watch, several = Watch(), int(os.environ.get("WORLD_SIZE", "1")) > 1
-    made = None if several and os.environ.get("RANK", "0") != "0" else plan(told, base)
+    check_training(recipe, policy)
+    progress, several = Progress(), int(os.environ.get("WORLD_SIZE", "1")) > 1
+    made = None if several and os.environ.get("RANK", "0") != "0" else plan(recipe, base)
     if made is not None:
-        watch.say(f"Run folder: {folder}")
-        fetch(told, watch.say)
-        loading(*weights_of(told))
+        progress.say(f"Run folder: {folder}")
+        fetch(recipe, progress.say)
+        loading(*weights_of(recipe))
     quiet()
     if made is not None and latest(folder / "checkpoints") is None:
-        check_rows(told, made)
+        check_rows(recipe, made)
     from hornbeam.run.ranks import follow, launch, ranked
 
     if ranks > 1 and launch(sys.argv[1:], ranks):
         return
-    with stopped(), ranked(told) as group:
-        threads(told.run.threads)
+    with stopped(), ranked(recipe) as group:
+        threads(recipe.run.threads)
         if group is None or group.leads:
             assert made is not None
-            _train(told, made, folder, policy, group, watch)
+            _train(recipe, made, folder, policy, group, progress)
         else:
-            follow(told, group)
+            follow(recipe, group)
 
 
-def _told(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> Recipe:
+def _recipe(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> Recipe:
     """The recipe with its changes, and with those that options of the command make."""
     from hornbeam.run import load_recipe
 
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
-    told = load_recipe(path, [*(sets or []), *given])
+    recipe = load_recipe(path, [*(sets or []), *given])
     asked = options.get("workers.growers") or options.get("workers.address")
-    if told.workers.kind == "local" and asked:
+    if recipe.workers.kind == "local" and asked:
         raise RecipeError("--growers and --address are Ray's: add --workers ray")
-    return told
+    return recipe
 
 
 def _train(
-    told: Recipe, made: Plan, folder: Path, policy: str | None, group: Any, watch: Watch
+    recipe: Recipe, made: Plan, folder: Path, policy: str | None, group: Any, progress: Progress
 ) -> None:
     """Run the loop in this process; with a group, over its ranks."""
     from hornbeam.run import Run, Trainer, load_policies, say_templates
     from hornbeam.run.ranks import lead
 
     for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
-        watch.say(source)
+        progress.say(source)
     run: TrainingLoop
     if policy is None:
-        run = Run(told, made, folder, watch, load_policies if group is None else lead(group))
+        run = Run(recipe, made, folder, progress, load_policies if group is None else lead(group))
     else:
-        run = Trainer(told, made, folder, watch, policy, group)
-    say_templates(run.parts.policies, watch.say)
+        run = Trainer(recipe, made, folder, progress, policy, group)
+    say_templates(run.parts.policies, progress.say)
     page = asyncio.run(run.go())
-    watch.say(f"Weights: {folder / 'final' / (policy or '')}")
-    watch.say(f"Report:  {page}")
+    progress.say(f"Weights: {folder / 'final' / (policy or '')}")
+    progress.say(f"Report:  {page}")
 
 
 def eval_command(
@@ -169,21 +169,21 @@ def eval_command(
     from hornbeam.run.check import check
 
     path = find(recipe)
-    told = load_recipe(path, sets or [])
-    told = told.with_weights(model) if model else told
-    check(told)
-    if not told.tasks.eval:
+    loaded = load_recipe(path, sets or [])
+    loaded = loaded.with_weights(model) if model else loaded
+    check(loaded)
+    if not loaded.tasks.eval:
         raise RecipeError(f"{path.name}: tasks.eval is empty: name a source, as in [[tasks.eval]]")
     from rich.console import Console
 
-    from hornbeam.run import Watch
+    from hornbeam.run import Progress
     from hornbeam.stats import between, named
 
-    made = planned(told, path.parent)
+    made = planned(loaded, path.parent)
     from hornbeam.run.evaluate import evaluate
     from hornbeam.run.mend import all_failed, failed_of
 
-    trees, result = asyncio.run(evaluate(told, made, watch=Watch(Console(stderr=True))))
+    trees, result = asyncio.run(evaluate(loaded, made, progress=Progress(Console(stderr=True))))
     if out is not None:
         from hornbeam.treefile import write_trees
 
@@ -202,7 +202,7 @@ def eval_command(
     typer.echo(f"{name} {value}{between(result)} of {result['count']}{cut}{failed}")
 
 
-def planned(told: Recipe, base: Path, reference: str | None = None) -> Plan:
+def planned(recipe: Recipe, base: Path, reference: str | None = None) -> Plan:
     """What the recipe names, made, its models pulled; only then comes what is slow to import.
 
     `reference` names the weights that speak, where those are not the recipe's; it is not pulled.
@@ -210,14 +210,14 @@ def planned(told: Recipe, base: Path, reference: str | None = None) -> Plan:
     from hornbeam.run import plan
     from hornbeam.run.check import fetch
 
-    made = plan(told, base)
-    names = weights_of(told) if reference is None else [reference]
+    made = plan(recipe, base)
+    names = weights_of(recipe) if reference is None else [reference]
     if reference is None:
-        fetch(told, lambda line: typer.echo(line, err=True))
+        fetch(recipe, lambda line: typer.echo(line, err=True))
         if "tiny" in names:
             typer.echo(f"warning: {UNTRAINED}", err=True)
     loading(*names)
-    threads(told.run.threads)
+    threads(recipe.run.threads)
     return made
 
 
@@ -241,11 +241,13 @@ def threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
-def weights_of(told: Recipe) -> list[str]:
+def weights_of(recipe: Recipe) -> list[str]:
     """The names of the models by which policies speak here; none where a server has its own."""
     from hornbeam.run.engines import AWAY
 
-    names = [] if told.engine.kind in AWAY else [told.of(name).model.name for name in told.names]
+    names = (
+        [] if recipe.engine.kind in AWAY else [recipe.of(name).model.name for name in recipe.names]
+    )
     return list(dict.fromkeys(names))
 
 

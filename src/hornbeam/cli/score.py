@@ -17,7 +17,7 @@ from hornbeam.treefile import from_json, json_line, read_records
 
 if TYPE_CHECKING:
     from hornbeam.run.recipe import Recipe
-    from hornbeam.run.scored import Scoring, Told
+    from hornbeam.run.scored import ScoreSummary, Scoring
     from hornbeam.tree import Tree
 
 COMMAND = "score"
@@ -110,9 +110,9 @@ def score_command(
         from hornbeam.run.scored import by_guide
 
         how = by_guide(recipe, name, text)
-    lines, told = _scored(how, name, records, found, places)
+    lines, loaded = _scored(how, name, records, found, places)
     write(lines, target)
-    _tell(told, name, how.what, target)
+    _print_summary(loaded, name, how.what, target)
 
 
 def _beside(model: str | None) -> tuple[str, ...]:
@@ -120,13 +120,13 @@ def _beside(model: str | None) -> tuple[str, ...]:
     return ("--judge", "--set") if model is None else ("--model", "--text")
 
 
-def _tell(told: Told, name: str, what: str, target: Path) -> None:
+def _print_summary(loaded: ScoreSummary, name: str, what: str, target: Path) -> None:
     """What was scored, in a line; what was refused goes to stderr."""
-    for line in told.refused[:REFUSED]:
+    for line in loaded.refused[:REFUSED]:
         typer.echo(f"hornbeam score: refused: {line}", err=True)
-    if len(told.refused) > REFUSED:
-        typer.echo(f"hornbeam score: refused: {len(told.refused) - REFUSED} more", err=True)
-    typer.echo(told.line(name, what))
+    if len(loaded.refused) > REFUSED:
+        typer.echo(f"hornbeam score: refused: {len(loaded.refused) - REFUSED} more", err=True)
+    typer.echo(loaded.line(name, what))
     typer.echo(f"Trees:   {target}")
 
 
@@ -161,8 +161,8 @@ def _recipe(
         return _judge(judge, column, values, device)
     name = column or ("judge" if model is None else "value")
     guide = {"kind": "prm", "model": model} if judge is None else {"kind": "judge", "model": judge}
-    told = {"guides": {name: {**guide, **values}}, "run": {"device": device or "cpu"}}
-    return Recipe.model_validate(told), name
+    data = {"guides": {name: {**guide, **values}}, "run": {"device": device or "cpu"}}
+    return Recipe.model_validate(data), name
 
 
 def _judge(
@@ -172,17 +172,17 @@ def _judge(
     from hornbeam.cli.recipes import find
     from hornbeam.run.recipe import load_recipe
 
-    told = load_recipe(find(recipe))
-    judges = {c: choice for c, choice in told.guides.items() if choice.kind == "judge"}
+    loaded = load_recipe(find(recipe))
+    judges = {c: choice for c, choice in loaded.guides.items() if choice.kind == "judge"}
     if not judges:
         raise RecipeError(f'--judge {recipe}: it has no table [guides.NAME] of kind = "judge"')
     if len(judges) > 1 and column not in judges:
         raise RecipeError(f"--judge {recipe}: it has {', '.join(judges)}: say which by --column")
     guide = judges.get(column or "", next(iter(judges.values())))
     name = column or next(iter(judges))
-    run = told.run.model_copy(update={} if device is None else {"device": device})
+    run = loaded.run.model_copy(update={} if device is None else {"device": device})
     guides = {name: guide.model_copy(update=dict(values))}
-    return told.model_copy(update={"guides": guides, "run": run}), name
+    return loaded.model_copy(update={"guides": guides, "run": run}), name
 
 
 def _names(recipe: Recipe) -> list[str]:
@@ -218,23 +218,23 @@ def _scored(
     records: list[dict[str, Any]],
     trees: list[Tree],
     places: list[str],
-) -> tuple[list[str], Told]:
+) -> tuple[list[str], ScoreSummary]:
     """(the lines with the column, what was scored)."""
     from rich.console import Console
 
     from hornbeam.run.scored import score_trees
-    from hornbeam.run.watch import Watch
+    from hornbeam.run.watch import Progress
 
-    watch = Watch(Console(stderr=True))
-    watch.begin("scoring", len(trees))
+    progress = Progress(Console(stderr=True))
+    progress.begin("scoring", len(trees))
     try:
-        columns, told = asyncio.run(
-            score_trees(how, trees, places, lambda done: watch.step(done, ""))
+        columns, loaded = asyncio.run(
+            score_trees(how, trees, places, lambda done: progress.step(done, ""))
         )
     finally:
-        watch.end()
+        progress.end()
     lines = []
     for record, tree, column in zip(records, trees, columns, strict=True):
         held = {**tree.columns, name: [None] * len(tree) if column is None else column}
         lines.append(json_line({**record, "columns": held}))
-    return lines, told
+    return lines, loaded

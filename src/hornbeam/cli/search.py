@@ -52,33 +52,33 @@ def search_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Search the held-out tasks of RECIPE by its methods; accuracy against cost, as a page."""
-    told, base, folder = told_recipe(recipe, out, model, sets, "search")
-    from hornbeam.run import Watch
+    loaded, base, folder = recipe_from_options(recipe, out, model, sets, "search")
+    from hornbeam.run import Progress
     from hornbeam.run.check import check_search
     from hornbeam.run.pool import read_pool, search_pool
     from hornbeam.run.readout import table, write_result
     from hornbeam.run.search import Search
 
-    watch = Watch(_console(as_json))
-    watch.say(f"Run folder: {folder}")
+    progress = Progress(_console(as_json))
+    progress.say(f"Run folder: {folder}")
     command = "hornbeam " + " ".join(sys.argv[1:])
     if pool is not None:
         check_file(pool, "`hornbeam export` writes one")
         loading()
-        threads(told.run.threads)
+        threads(loaded.run.threads)
         with stopped():
-            result = asyncio.run(search_pool(told, read_pool(pool), watch, command))
+            result = asyncio.run(search_pool(loaded, read_pool(pool), progress, command))
         page = write_result(result, folder)
     else:
-        check_search(told)
-        job = Search(told, planned(told, base), folder, watch)
+        check_search(loaded)
+        job = Search(loaded, planned(loaded, base), folder, progress)
         with stopped():
             result, page = asyncio.run(job.go(command))
     if as_json:
         typer.echo(json.dumps(result))
         return
     typer.echo(table(result))
-    watch.say(f"Report:  {page}")
+    progress.say(f"Report:  {page}")
 
 
 def label_command(
@@ -115,36 +115,36 @@ def label_command(
             raise DataError(f"hornbeam label {recipe}: name the file of trees too")
         write(labelled(recipe, sys.stdin if file == "-" else file, assignments(sets or [])), out)
         return
-    told, base, folder = told_recipe(
+    loaded, base, folder = recipe_from_options(
         recipe, out, model, [*_by(recipe, method), *(sets or [])], "label"
     )
-    recorded = _recorded(trees, told) if trees is not None else []
-    from hornbeam.run import Watch
+    recorded = _recorded(trees, loaded) if trees is not None else []
+    from hornbeam.run import Progress
     from hornbeam.run.label import Label
 
-    watch = Watch()
-    watch.say(f"Run folder: {folder}")
-    job = Label(told, planned(told, base), folder, watch, recorded)
+    progress = Progress()
+    progress.say(f"Run folder: {folder}")
+    job = Label(loaded, planned(loaded, base), folder, progress, recorded)
     with stopped():
         result = asyncio.run(job.go())
-    watch.say(
+    progress.say(
         f"{result['searched']} tasks searched by {result['runs']} runs in {result['seconds']} s;"
         f" {result['kept']} trees kept, {result['labels']} steps labelled"
         + (f", {result['unknown']} steps without a Q" if result["unknown"] else "")
     )
-    if told.label.chunk_label:
-        rule = told.label.chunk_label
-        watch.say(f"By {rule} {result['good']} steps are good, {result['bad']} bad")
-    watch.say(
+    if loaded.label.chunk_label:
+        rule = loaded.label.chunk_label
+        progress.say(f"By {rule} {result['good']} steps are good, {result['bad']} bad")
+    progress.say(
         f"Tokens:  {result['tokens_computed']:,.0f} computed (prompts and samples); every run from"
         f" its own prompt: {result['tokens_alone']:,.0f}, {result['times_cheaper']:.1f} times that"
     )
-    watch.say(f"Trees:   {result['path']}")
+    progress.say(f"Trees:   {result['path']}")
 
 
-def _recorded(trees: str, told: Any) -> list[Tree]:
+def _recorded(trees: str, recipe: Any) -> list[Tree]:
     """The trees whose runs are labelled. `RecipeError` or `DataError` where that cannot be."""
-    if told.label.strategy != "rollouts":
+    if recipe.label.strategy != "rollouts":
         raise RecipeError("label --trees goes by rollouts alone: add --method rollouts")
     if not (found := list(read_trees(sys.stdin if trees == "-" else trees))):
         raise DataError(f"{trees}: holds no trees")
@@ -172,10 +172,10 @@ def _by(recipe: str, method: str | None) -> list[str]:
 
     if method is None:
         return []
-    told = load_recipe(find(recipe)).label
-    if told.strategy == method:
+    loaded = load_recipe(find(recipe)).label
+    if loaded.strategy == method:
         return []
-    kept = {"tasks": told.tasks, "skip": told.skip}
+    kept = {"tasks": loaded.tasks, "skip": loaded.skip}
     changes = [f"label.{name}={value}" for name, value in kept.items() if value is not None]
     return [f"label={{strategy={json.dumps(method)}}}", *changes]
 
@@ -192,31 +192,31 @@ def fit_command(
     sets: Sets = None,
 ) -> None:
     """Fit a value head on labelled trees by section fit of RECIPE."""
-    told, _, _ = told_recipe(recipe, out, model, sets, "fit")
-    from hornbeam.run import Watch
+    loaded, _, _ = recipe_from_options(recipe, out, model, sets, "fit")
+    from hornbeam.run import Progress
     from hornbeam.treefile import read_trees
 
     found: list[Any] = []
     for path in trees:
         check_file(path, "`hornbeam label` writes trees.jsonl")
         found += read_trees(path)
-    loading(told.model.name)
-    threads(told.run.threads)
+    loading(loaded.model.name)
+    threads(loaded.run.threads)
     from hornbeam.run.fit import fit
 
-    watch = Watch()
-    name = column or ("reward" if told.fit.objective == "outcome" else "q")
+    progress = Progress()
+    name = column or ("reward" if loaded.fit.objective == "outcome" else "q")
     with stopped():
-        result = fit(told, found, name, out, watch)
+        result = fit(loaded, found, name, out, progress)
     kept_out = f"; {result['held_out']} held out:" if result["held_out"] else ""
-    watch.say(f"Fitted on {result['trees']} trees{kept_out}")
+    progress.say(f"Fitted on {result['trees']} trees{kept_out}")
     for figure, value in result["after"].items():
         was = result["before"].get(figure)
-        watch.say(f"  {figure:14} {value:8.4f}" + (f"  (before {was:.4f})" if was else ""))
-    watch.say(f"Model:   {out}")
+        progress.say(f"  {figure:14} {value:8.4f}" + (f"  (before {was:.4f})" if was else ""))
+    progress.say(f"Model:   {out}")
 
 
-def told_recipe(
+def recipe_from_options(
     recipe: str, out: Path | None, model: str | None, sets: list[str] | None, command: str
 ) -> tuple[Any, Path, Path]:
     """(recipe with the model given, its folder, the run folder)."""
@@ -225,10 +225,10 @@ def told_recipe(
     from hornbeam.run.check import check
 
     path = find(recipe)
-    told = load_recipe(path, sets or [])
-    told = told.with_weights(model) if model else told
-    check(told)
-    return told, path.parent, out or Path("runs") / f"{path.stem}-{command}"
+    loaded = load_recipe(path, sets or [])
+    loaded = loaded.with_weights(model) if model else loaded
+    check(loaded)
+    return loaded, path.parent, out or Path("runs") / f"{path.stem}-{command}"
 
 
 def _console(silent: bool) -> Any:

@@ -23,7 +23,7 @@ class Seen(NamedTuple):
 
     kind: Kind
     fit: bool
-    told: str
+    line: str
 
 
 def look(url: str, model: str, key_env: str, tokenizer: str) -> list[Seen]:
@@ -64,4 +64,4 @@ async def _seen(kind: Kind, server: Any) -> Seen:
         return Seen(kind, False, str(error))
     finally:
         await engine.aclose()
-    return Seen(kind, True, f"{able.told()}: {USES[kind]}")
+    return Seen(kind, True, f"{able.describe()}: {USES[kind]}")

@@ -25,7 +25,7 @@ def steps_command(
     ] = None,
 ) -> None:
     """Write labelled trees as rows of steps (--to), or rows of steps as trees (--from)."""
-    from hornbeam.tasks.steplabels import read_steps, told_odd, write_steps
+    from hornbeam.tasks.steplabels import odd_line, read_steps, write_steps
     from hornbeam.treefile import read_trees, write_trees
 
     if (to is None) == (kind is None):
@@ -35,7 +35,7 @@ def steps_command(
         chat = chat_of(model) if model else None
         odd: Counter[str] = Counter()
         trees = read_steps(file, kind, column=column, chat=chat, odd=odd)  # type: ignore[arg-type]
-        typer.echo(f"{write_trees(trees, out)} trees: {out}{told_odd(odd)}")
+        typer.echo(f"{write_trees(trees, out)} trees: {out}{odd_line(odd)}")
     else:
         rows = write_steps(read_trees(file), out, to, column=column)  # type: ignore[arg-type]
         typer.echo(f"{rows} rows: {out}")

@@ -89,9 +89,9 @@ class Anchor(PathMethod):
         if not over:
             return [0.0] * n
         share = self.n0 / over
-        apart = centred([leaf.reward for leaf in group])
+        differences = centred([leaf.reward for leaf in group])
         above = [_above(leaf) if share else 0.0 for leaf in group]
-        return [share * a + n * c / over for a, c in zip(above, apart)]
+        return [share * a + n * c / over for a, c in zip(above, differences)]
 
 
 def _above(leaf: Leaf) -> float:

@@ -43,10 +43,10 @@ def standardised(rewards: Sequence[float], std: Std = "sample") -> list[float]:
     return scaled(centred(rewards), std)
 
 
-def scaled(apart: Sequence[float], std: Std = "sample") -> list[float]:
+def scaled(differences: Sequence[float], std: Std = "sample") -> list[float]:
     """A_i = x_i / std(x) for x_i whose mean is 0 already, so that a 0 stays exactly 0."""
-    scale, spread = _spread(apart, std)
-    return [value / scale / spread if scale else 0.0 for value in apart]
+    scale, spread = _spread(differences, std)
+    return [value / scale / spread if scale else 0.0 for value in differences]
 
 
 def deviation(rewards: Sequence[float], std: Std = "sample") -> float:
@@ -55,13 +55,13 @@ def deviation(rewards: Sequence[float], std: Std = "sample") -> float:
     return scale * spread
 
 
-def _spread(apart: Sequence[float], std: Std) -> tuple[float, float]:
+def _spread(differences: Sequence[float], std: Std) -> tuple[float, float]:
     """(largest |x|, std(x) over it), so that squares neither vanish nor overflow."""
-    scale = max(map(abs, apart), default=0.0)
+    scale = max(map(abs, differences), default=0.0)
     if not scale:
         return 0.0, 0.0
-    over = len(apart) - 1 if std == "sample" else len(apart)
-    return scale, math.sqrt(math.fsum((value / scale) ** 2 for value in apart) / over)
+    over = len(differences) - 1 if std == "sample" else len(differences)
+    return scale, math.sqrt(math.fsum((value / scale) ** 2 for value in differences) / over)
 
 
 def leave_one_out(rewards: Sequence[float]) -> list[float]:
@@ -85,9 +85,9 @@ def weighted(
     share = [weight / most for weight in weights]
     total = math.fsum(share)
     mean = math.fsum(w * reward for w, reward in zip(share, rewards)) / total
-    apart = [reward - mean for reward in rewards]
-    scale = max(map(abs, apart))
-    unit = [value / scale for value in apart]
+    differences = [reward - mean for reward in rewards]
+    scale = max(map(abs, differences))
+    unit = [value / scale for value in differences]
     over = total - math.fsum(w * w for w in share) / total if std == "sample" else total
     spread = math.sqrt(math.fsum(w * value * value for w, value in zip(share, unit)) / over)
     return [value / spread for value in unit]

@@ -55,11 +55,11 @@ class GRPO(PathMethod):
         """Centred within each group, divided by the group's or the batch's std."""
         if self.scale == "group":
             return [standardised(_rewards(group), self.std) for group in groups]
-        apart = [centred(_rewards(group)) for group in groups]
+        differences = [centred(_rewards(group)) for group in groups]
         if self.scale == "none":
-            return apart
+            return differences
         spread = deviation([reward for group in groups for reward in _rewards(group)], self.std)
-        return [[value / spread if spread else 0.0 for value in group] for group in apart]
+        return [[value / spread if spread else 0.0 for value in group] for group in differences]
 
 
 class RLOO(PathMethod):
@@ -94,9 +94,9 @@ class ReinforcePP(PathMethod):
     def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
         """Whitened over the batch."""
         move = centred if self.baseline == "group" else list
-        apart = [value for group in groups for value in move(_rewards(group))]
+        differences = [value for group in groups for value in move(_rewards(group))]
         whiten = scaled if self.baseline == "group" else standardised  # centred twice is noise
-        white = iter(whiten(apart, self.std))
+        white = iter(whiten(differences, self.std))
         return [[next(white) for _ in group] for group in groups]
 
 

@@ -58,8 +58,8 @@ def shared(rewards: Sequence[float], k: int) -> list[float]:
     later = [g[m] * _choose(m - 1, k - 2) for m in range(n)]
     above = [*accumulate(reversed(later), initial=0)][n - 1 :: -1]
     total = sum(x * c for x, c in zip(g, top))
-    apart = [(total, x * whole) for x in g]
-    spread = _std([(b - a) / (whole * UNIT) for a, b in apart], [c / whole for c in top])
+    differences = [(total, x * whole) for x in g]
+    spread = _std([(b - a) / (whole * UNIT) for a, b in differences], [c / whole for c in top])
     out = [0.0] * n
     for j, i in enumerate(order):
         over = (g[j] * top[j] + above[j]) * n - total * k
@@ -92,9 +92,9 @@ def _choose(n: int, k: int) -> int:
     return math.comb(n, k) if 0 <= k <= n else 0
 
 
-def _std(apart: Sequence[float], share: Sequence[float]) -> float:
+def _std(differences: Sequence[float], share: Sequence[float]) -> float:
     """Sqrt of sum p x^2, whose squares neither vanish nor overflow."""
-    scale = max(map(abs, apart))
+    scale = max(map(abs, differences))
     if not scale:
         return 0.0
-    return scale * math.sqrt(math.fsum(p * (x / scale) ** 2 for p, x in zip(share, apart)))
+    return scale * math.sqrt(math.fsum(p * (x / scale) ** 2 for p, x in zip(share, differences)))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Aside:
+class BackgroundLoop:
     """An event loop in a thread of its own."""
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 A request holds the messages too that its prompt was made of, for servers that take nothing else.
 
-`Turnstile` lets an engine wait until all its clients wait for it, so that which requests share a
+`Barrier` lets an engine wait until all its clients wait for it, so that which requests share a
 batch does not hang on how long a tool took; growth counts its busy episodes on it.
 """
 
@@ -148,7 +148,7 @@ def room(request: Request, vocabulary: int, context: int) -> int:
     return min(request.sampling.max_tokens, context - size)
 
 
-class Turnstile:
+class Barrier:
     """Counts clients that are busy elsewhere; `quiet` waits until none is.
 
     While a session is open more requests will come, so working memory is worth keeping; `at_rest`
@@ -207,7 +207,7 @@ class Engine(Protocol):
 
     chat: Chat
     version: int
-    turnstile: Turnstile
+    barrier: Barrier
     # Those that keep prefixes, dropped by `load` alone, may say so: keeps = True. Those that hold
     # connections of an event loop may have `disconnect()`: what is asked later connects anew.
 
@@ -234,7 +234,7 @@ class Engine(Protocol):
 
 def check_engine(value: Any, where: str) -> Engine:
     """The value, if it is an engine."""
-    parts = "generate", "chat", "turnstile", "version"
+    parts = "generate", "chat", "barrier", "version"
     if isinstance(value, type) or not all(hasattr(value, name) for name in parts):
         error = wrong(where, "an engine", value)
         raise error.hint("make one, as Scripted, LocalEngine and HttpEngine are (docs/engines.md)")
@@ -252,10 +252,10 @@ def check_trainable(engine: Engine, sampling: Sampling) -> None:
         raise EngineError(f"what this engine says is for search only: {why}")
 
 
-def tells_logprobs(engine: Engine, sampling: Sampling) -> bool:
+def gives_logprobs(engine: Engine, sampling: Sampling) -> bool:
     """Whether an engine gives log-probs of what it samples like this. After `load`.
 
     Engines that may give none have `tells_logprobs(sampling)`.
     """
-    tells: Callable[[Sampling], bool] | None = getattr(engine, "tells_logprobs", None)
+    tells: Callable[[Sampling], bool] | None = getattr(engine, "gives_logprobs", None)
     return tells is None or tells(sampling)

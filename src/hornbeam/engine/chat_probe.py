@@ -20,7 +20,7 @@ from hornbeam.errors import EngineError
 
 if TYPE_CHECKING:
     from hornbeam.engine.chat_server import ChatEngine
-    from hornbeam.engine.replies import Said
+    from hornbeam.engine.replies import ServerAnswer
 
 LENGTH = 16  # tokens of an answer
 LIMITS = ("max_tokens", "max_completion_tokens")  # the one that models which reason want
@@ -46,7 +46,7 @@ class ChatAbilities:
         """Not known: prompts are not counted as the server counts them."""
         return 0
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """In a line."""
         parts = [
             "messages in, text out (for search only)",
@@ -71,16 +71,18 @@ async def probe(engine: ChatEngine) -> ChatAbilities:
     if any(texts):
         seeded = "seed" in able.takes and texts[0] == texts[1]
         able = replace(able, seeded=seeded, several=len(set(texts)) > 1)
-    engine.say(f"{engine.settings.root}: {able.told()}")
+    engine.say(f"{engine.settings.root}: {able.describe()}")
     return able
 
 
-async def _ask(engine: ChatEngine, able: ChatAbilities, seed: int, how: Sampling = FREE) -> Said:
+async def _ask(
+    engine: ChatEngine, able: ChatAbilities, seed: int, how: Sampling = FREE
+) -> ServerAnswer:
     size = len(engine.chat.render(ASKED))
     return await engine.ask(able, ASKED, size, how, LENGTH, seed)
 
 
-async def _form(engine: ChatEngine, able: ChatAbilities) -> tuple[ChatAbilities, Said]:
+async def _form(engine: ChatEngine, able: ChatAbilities) -> tuple[ChatAbilities, ServerAnswer]:
     """The richest form of a request that the server takes, and its answer."""
     refusal: Refused | None = None
     while True:

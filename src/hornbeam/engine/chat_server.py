@@ -22,7 +22,7 @@ from hornbeam.brackets import stop_end
 from hornbeam.chat import Chat, Message, PieceChat, end_of_answer
 from hornbeam.engine.base import Completion, Request, Sampling
 from hornbeam.engine.chat_probe import LIMITS, OPTIONS, ChatAbilities, probe
-from hornbeam.engine.replies import TOO_LONG, Answered, Said, completion, message
+from hornbeam.engine.replies import TOO_LONG, Answered, ServerAnswer, completion, message
 from hornbeam.engine.server import WINDOW, ServerEngine
 from hornbeam.engine.wire import HttpSettings, Refused
 from hornbeam.errors import EngineLost, PromptTooLong
@@ -76,7 +76,7 @@ class ChatEngine(ServerEngine[ChatAbilities]):
         """Why nothing that is sampled can be trained on."""
         return f"{self.settings.root} chats: it tells text, not the ids that were sampled"
 
-    def tells_logprobs(self, sampling: Sampling) -> bool:
+    def gives_logprobs(self, sampling: Sampling) -> bool:
         """Never."""
         return False
 
@@ -91,13 +91,13 @@ class ChatEngine(ServerEngine[ChatAbilities]):
         room = self._room(size, how.max_tokens)
         while True:
             try:
-                told = await self.ask(able, request.messages, size, how, room, request.seed)
+                answer = await self.ask(able, request.messages, size, how, room, request.seed)
             except Crowded as full:
                 if not 0 < full.left < room:
                     raise
                 room = full.left
             else:
-                return self._completion(told, request, room)
+                return self._completion(answer, request, room)
 
     async def ask(
         self,
@@ -107,21 +107,21 @@ class ChatEngine(ServerEngine[ChatAbilities]):
         how: Sampling,
         room: int,
         seed: int,
-    ) -> Said:
+    ) -> ServerAnswer:
         """What the server says; `size` is the prompt's as it is counted here.
 
         Raises `PromptTooLong`, and `Refused` where the server says no.
         """
         url = f"{self.settings.root}/chat/completions"
         body = self._body(able, messages, how, room, seed)
-        status, answer = await self.wire.call(url, body, size + room, completion)
+        status, answer = await self.client.call(url, body, size + room, completion)
         if status != 200:
             words = " ".join(str(message(answer)).split())[:300]
             if status == 400 and SPENT.search(words):
-                done = Said("", None, None, "length", None, 0, room, None)
+                done = ServerAnswer("", None, None, "length", None, 0, room, None)
                 self._enter(done, size, size + room)
                 return done
-            self.wire.tokens.give(size + room)
+            self.client.tokens.give(size + room)
             if status in (400, 413, 422) and TOO_LONG.search(words):
                 raise Crowded(f"{url}: a prompt of some {size} tokens is too long: {words}", words)
             raise Refused(f"{url}: refused ({status}): {words}", status, answer)
@@ -143,34 +143,34 @@ class ChatEngine(ServerEngine[ChatAbilities]):
             **self.settings.extra_body,
         }
 
-    def _said(self, answer: Answered) -> Said:
+    def _said(self, answer: Answered) -> ServerAnswer:
         choice, usage = answer.choice, answer.usage
-        told = choice.message.content or choice.message.refusal or choice.text or ""
-        return Said(
-            text=told,
+        result = choice.message.content or choice.message.refusal or choice.text or ""
+        return ServerAnswer(
+            text=result,
             tokens=None,
             logprobs=None,
             finish=choice.finish,
             prompt_tokens=usage.prompt,
             cached=usage.prompt_tokens_details.cached_tokens or 0,
-            sampled=usage.sampled or len(self.chat.encode(told)),
+            sampled=usage.sampled or len(self.chat.encode(result)),
             prompt=None,
         )
 
-    def _completion(self, told: Said, request: Request, room: int) -> Completion:
+    def _completion(self, answer: ServerAnswer, request: Request, room: int) -> Completion:
         """The answer up to a stop string.
 
         One that ends for no known reason ended by itself where there was room for more.
         """
-        end = stop_end(told.text, request.sampling.stop)
-        tokens = self.chat.encode(told.text[:end])
+        end = stop_end(answer.text, request.sampling.stop)
+        tokens = self.chat.encode(answer.text[:end])
         ended = next((n for n, token in enumerate(tokens) if token in self.chat.ends), None)
         tokens = tokens[:ended]
-        by_itself = told.finish == "stop" or (not told.finish and told.sampled < room)
+        by_itself = answer.finish == "stop" or (not answer.finish and answer.sampled < room)
         if end is None and (by_itself or ended is not None):
             tokens.append(end_of_answer(self.chat))
-        size = told.prompt_tokens or len(request.prompt)
-        cached = min(told.cached, size)
+        size = answer.prompt_tokens or len(request.prompt)
+        cached = min(answer.cached, size)
         stopped = end is not None or by_itself or ended is not None
         return Completion(
             tokens=tokens,
@@ -179,7 +179,7 @@ class ChatEngine(ServerEngine[ChatAbilities]):
             version=self.version,
             computed=size - cached,
             cached=cached,
-            sampled=told.sampled,
+            sampled=answer.sampled,
         )
 
 
@@ -189,7 +189,7 @@ class Crowded(PromptTooLong):
     0 where they do not tell.
     """
 
-    def __init__(self, told: str, words: str) -> None:
-        super().__init__(told)
+    def __init__(self, answer: str, words: str) -> None:
+        super().__init__(answer)
         window, size = WINDOW.search(words), SIZE.search(words)
         self.left = int(window[1]) - int(size[1] or size[2]) if window and size else 0

@@ -1,8 +1,9 @@
-"""Engines in other processes: asks go to the desk, answers come back from it.
+"""Engines in other processes: requests go to a queue, answers come back from it.
 
-A `DeskEngine` stands for a policy that is trained elsewhere. The `Clerk` of a process carries what
-its desk engines ask, and lets its own engine answer what others ask of it, as long as it is told to
-serve and with weights that have learned enough. It looks often while there is news, then seldom.
+A `QueuedEngine` stands for a policy that is trained elsewhere. The `QueueWorker` of a process
+carries what its queued engines ask, and lets its own engine answer what others ask of it, as long
+as it is told to serve and with weights that have learned enough. It looks often while there is
+news, then seldom.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from functools import partial
 from typing import Any
 
 from hornbeam.chat import Chat
-from hornbeam.desk import Ask, Desk
-from hornbeam.engine.base import Completion, Engine, Request, Sampling, Turnstile
+from hornbeam.desk import RequestKey, RequestQueue
+from hornbeam.engine.base import Barrier, Completion, Engine, Request, Sampling
 from hornbeam.errors import EngineError, EngineLost, HornbeamError, ModelError, PromptTooLong
 from hornbeam.tree import floats, ids
 
@@ -27,17 +28,17 @@ SOONEST, LATEST = 0.004, 0.25  # seconds between two looks
 ERRORS = {kind.__name__: kind for kind in (PromptTooLong, EngineError, ModelError)}
 
 
-class DeskEngine:
+class QueuedEngine:
     """A policy that another process trains, as an `Engine`."""
 
-    def __init__(self, policy: str, chat: Chat, clerk: Clerk) -> None:
+    def __init__(self, policy: str, chat: Chat, worker: QueueWorker) -> None:
         self.policy, self.chat, self.version = policy, chat, 0
-        self.turnstile = Turnstile()
-        self._clerk = clerk
+        self.barrier = Barrier()
+        self._worker = worker
 
     async def generate(self, request: Request) -> Completion:
         """What the other process answers. Raises as its engine does."""
-        return await self._clerk.ask(self.policy, request)
+        return await self._worker.ask(self.policy, request)
 
     def cached(self, prompt: array[int]) -> int:
         """None that are known of here."""
@@ -50,13 +51,13 @@ class DeskEngine:
         """Nothing is held."""
 
 
-class Clerk:
+class QueueWorker:
     """Asks and answers of one process. `need` tells how much an ask's policy must have learned."""
 
-    def __init__(self, desk: Desk, need: Callable[[str, int], int]) -> None:
-        self._desk, self._need = desk, need
-        self._out: dict[Ask, asyncio.Future[Completion]] = {}  # asked, not answered
-        self._in: dict[Ask, asyncio.Task[None]] = {}  # being answered
+    def __init__(self, queue: RequestQueue, need: Callable[[str, int], int]) -> None:
+        self._queue, self._need = queue, need
+        self._out: dict[RequestKey, asyncio.Future[Completion]] = {}  # asked, not answered
+        self._in: dict[RequestKey, asyncio.Task[None]] = {}  # being answered
         self._serves: tuple[Engine, int] | None = None  # with what was learned
         self._news = asyncio.Event()
         self._lost: EngineLost | None = None
@@ -68,13 +69,13 @@ class Clerk:
 
     async def ask(self, policy: str, request: Request) -> Completion:
         """The answer of a policy to a request of a tree's episode."""
-        which = Ask(*request.order)
+        which = RequestKey(*request.order)
         data = {
             "prompt": list(request.prompt),
             "sampling": asdict(request.sampling),
             "seed": request.seed,
         }
-        self._desk.ask(which, policy, self._need(which.stage, which.step), data)
+        self._queue.ask(which, policy, self._need(which.stage, which.step), data)
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._out[which] = future
         self._news.set()
@@ -89,7 +90,7 @@ class Clerk:
         self._serves = engine, learned
         self._news.set()
         try:
-            with engine.turnstile.session():
+            with engine.barrier.session():
                 try:
                     yield
                 finally:
@@ -119,13 +120,13 @@ class Clerk:
     def _hear(self) -> int:
         """Take over answers that have come."""
         heard = 0
-        for which in self._desk.answered() if self._out else ():
+        for which in self._queue.answered() if self._out else ():
             future = self._out.get(which)
-            told = self._desk.data(which) if future is not None and not future.done() else None
-            if future is None or told is None or told[1] is None:
+            stored = self._queue.data(which) if future is not None and not future.done() else None
+            if future is None or stored is None or stored[1] is None:
                 continue
             heard += 1
-            answer = json.loads(told[1])
+            answer = json.loads(stored[1])
             if "error" in answer:
                 future.set_exception(ERRORS[answer["error"]](answer["text"]))
             else:
@@ -140,22 +141,22 @@ class Clerk:
             return 0
         engine, learned = self._serves
         begun = 0
-        for which in self._desk.wanted(learned):
-            told = self._desk.data(which) if which not in self._in else None
-            if told is not None and told[1] is None:
-                task = asyncio.create_task(self._answer(engine, which, told[0]))
+        for which in self._queue.wanted(learned):
+            stored = self._queue.data(which) if which not in self._in else None
+            if stored is not None and stored[1] is None:
+                task = asyncio.create_task(self._answer(engine, which, stored[0]))
                 self._in[which] = task
                 task.add_done_callback(partial(self._ended, which))
                 begun += 1
         return begun
 
-    def _ended(self, which: Ask, task: asyncio.Task[None]) -> None:
+    def _ended(self, which: RequestKey, task: asyncio.Task[None]) -> None:
         del self._in[which]
         self._news.set()  # who has an answer soon asks again
         if not task.cancelled():
             task.exception()  # the store's: the clerk's next look meets it too
 
-    async def _answer(self, engine: Engine, which: Ask, data: str) -> None:
+    async def _answer(self, engine: Engine, which: RequestKey, data: str) -> None:
         asked = json.loads(data)
         how = asked["sampling"]
         sampling = Sampling(**{**how, "stop": tuple(how["stop"])})
@@ -174,4 +175,4 @@ class Clerk:
             fields = Completion.__dataclass_fields__
             answer = {name: getattr(done, name) for name in fields}
             answer = {k: list(v) if isinstance(v, array) else v for k, v in answer.items()}
-        self._desk.answer(which, data, answer)
+        self._queue.answer(which, data, answer)

@@ -69,7 +69,7 @@ Wholes = Annotated[list[int] | None, BeforeValidator(wholes)]
 Reals = Annotated[list[float] | None, BeforeValidator(reals)]
 
 
-class Reply(BaseModel):
+class ApiObject(BaseModel):
     """An object of the API; what is no object tells nothing."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())

@@ -17,7 +17,7 @@ from typing import Any
 from hornbeam.chat import end_of_answer
 from hornbeam.engine.base import Completion, Request, Sampling
 from hornbeam.engine.probe import Abilities, probe
-from hornbeam.engine.replies import TOO_LONG, Said, completion, message, said
+from hornbeam.engine.replies import TOO_LONG, ServerAnswer, completion, message, said
 from hornbeam.engine.scripted import stop_at
 from hornbeam.engine.server import WINDOW, ServerEngine
 from hornbeam.engine.wire import HttpSettings, Refused
@@ -42,10 +42,10 @@ class HttpEngine(ServerEngine[Abilities]):
         why = self.abilities.only_search(sampling)
         return f"{self.settings.root} {why}" if why else ""
 
-    def tells_logprobs(self, sampling: Sampling) -> bool:
+    def gives_logprobs(self, sampling: Sampling) -> bool:
         """Whether answers that are sampled like this come with log-probs. After `open`."""
         able = self.abilities
-        return able is not None and able.gives_ids and able.tells(sampling)
+        return able is not None and able.gives_ids and able.gives_plain_logprobs(sampling)
 
     async def _sample(self, request: Request) -> Completion:
         able, size, how = await self.open(), len(request.prompt), request.sampling
@@ -54,28 +54,28 @@ class HttpEngine(ServerEngine[Abilities]):
         while True:
             room, known = self._room(size, how.max_tokens), self._context
             try:
-                told = await self.ask(able, request.prompt, how, room, request.seed)
-                return self._completion(able, told, request, room)
+                answer = await self.ask(able, request.prompt, how, room, request.seed)
+                return self._completion(able, answer, request, room)
             except PromptTooLong:
                 if self._context == known:  # nothing was learned of the window
                     raise
 
     async def ask(
         self, able: Abilities, prompt: Sequence[int], how: Sampling, room: int, seed: int
-    ) -> Said:
+    ) -> ServerAnswer:
         """What the server says. Raises `PromptTooLong`, and `Refused` where it says no."""
         url = f"{self.settings.root}/completions"
         body = self._body(able, prompt, how, room, seed)
         most = len(prompt) + room
-        status, answer = await self.wire.call(url, body, most, completion)
+        status, answer = await self.client.call(url, body, most, completion)
         if status != 200:
-            self.wire.tokens.give(most)
-            told = " ".join(str(message(answer)).split())[:300]
-            if status in (400, 413, 422) and TOO_LONG.search(told):
-                window = WINDOW.search(told)
+            self.client.tokens.give(most)
+            text = " ".join(str(message(answer)).split())[:300]
+            if status in (400, 413, 422) and TOO_LONG.search(text):
+                window = WINDOW.search(text)
                 self._context = self._context or (int(window[1]) if window else 0)
-                raise PromptTooLong(f"{url}: a prompt of {len(prompt)} tokens is too long: {told}")
-            raise Refused(f"{url}: refused ({status}): {told}")
+                raise PromptTooLong(f"{url}: a prompt of {len(prompt)} tokens is too long: {text}")
+            raise Refused(f"{url}: refused ({status}): {text}")
         done = said(answer, self.chat)
         self._enter(done, len(prompt), most)
         return done
@@ -112,26 +112,32 @@ class HttpEngine(ServerEngine[Abilities]):
             }
         return body
 
-    def _completion(self, able: Abilities, told: Said, request: Request, room: int) -> Completion:
+    def _completion(
+        self, able: Abilities, answer: ServerAnswer, request: Request, room: int
+    ) -> Completion:
         """The answer up to an end token, a stop string or the room, whichever comes first.
 
         One that ends for no known reason ended by itself where there was room for more.
         """
-        tokens = self.chat.encode(told.text) if told.tokens is None else told.tokens
-        logprobs = told.logprobs if told.tokens is not None else None
+        tokens = self.chat.encode(answer.text) if answer.tokens is None else answer.tokens
+        logprobs = answer.logprobs if answer.tokens is not None else None
         ended = next((n for n, token in enumerate(tokens, 1) if token in self.chat.ends), None)
         tokens = tokens[:ended]
         length = stop_at(self.chat, tokens, request.sampling.stop) or ended
-        by_itself = told.finish == "stop" or (not told.finish and told.sampled < room)
+        by_itself = answer.finish == "stop" or (not answer.finish and answer.sampled < room)
         if length is None and by_itself:
-            if not tokens or told.tokens is None or told.sampled > len(tokens):
+            if not tokens or answer.tokens is None or answer.sampled > len(tokens):
                 # The server keeps the end token to itself.
                 tokens, logprobs = tokens + ids([end_of_answer(self.chat)]), None
             length = len(tokens)
         tokens = tokens[: min(length or room, room)]
-        if logprobs is None or len(logprobs) < len(tokens) or not able.tells(request.sampling):
+        if (
+            logprobs is None
+            or len(logprobs) < len(tokens)
+            or not able.gives_plain_logprobs(request.sampling)
+        ):
             logprobs = []
-        cached = min(told.cached, len(request.prompt))
+        cached = min(answer.cached, len(request.prompt))
         return Completion(
             tokens=tokens,
             logprobs=floats(logprobs[: len(tokens)]),

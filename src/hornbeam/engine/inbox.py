@@ -11,7 +11,7 @@ from hornbeam.engine.transfer import read_weights
 from hornbeam.parent import live_with
 
 
-class Inbox:
+class WeightReceiver:
     """Methods for vLLM's `collective_rpc`; vLLM is told of it by `worker_extension_cls`."""
 
     model_runner: Any
@@ -22,9 +22,9 @@ class Inbox:
         sampler = self.model_runner.sampler
         if hasattr(sampler, "topk_topp_sampler"):
             sampler.topk_topp_sampler.logprobs_mode = "raw_logprobs"  # none of its own
-            _tell_whole(sampler.topk_topp_sampler, "forward")
+            _keep_logprobs(sampler.topk_topp_sampler, "forward")
         else:  # vLLM's second model runner
-            _tell_whole(sampler, "_sample_random")
+            _keep_logprobs(sampler, "_sample_random")
         live_with(pid)
 
     def hornbeam_load(self, folder: str) -> float:
@@ -40,7 +40,7 @@ class Inbox:
         return time.perf_counter() - start
 
 
-def _tell_whole(holder: Any, name: str) -> None:
+def _keep_logprobs(holder: Any, name: str) -> None:
     """Let vLLM's draw return log-softmax(logits / temperature) as it was before top-k and top-p.
 
     Of itself it tells the log-probs of what they left. The first argument of `holder.name` are the
@@ -49,7 +49,7 @@ def _tell_whole(holder: Any, name: str) -> None:
     draw = getattr(holder, name)
 
     def whole(logits: Any, *rest: Any) -> tuple[Any, Any]:
-        told = logits.float().log_softmax(-1)  # first: the draw works in place
-        return draw(logits, *rest)[0], told
+        logprobs = logits.float().log_softmax(-1)  # first: the draw works in place
+        return draw(logits, *rest)[0], logprobs
 
     setattr(holder, name, whole)

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from hornbeam.chat import Chat, check_chat
-from hornbeam.engine.base import Completion, LocalSettings, Request, Turnstile, Weights, room
+from hornbeam.engine.base import Barrier, Completion, LocalSettings, Request, Weights, room
 from hornbeam.engine.fingerprint import Fingerprint, marks
 from hornbeam.engine.network import Network
-from hornbeam.engine.prefix import PrefixTree, Run
+from hornbeam.engine.prefix import PrefixRun, PrefixTree
 from hornbeam.engine.sampling import pick, uniforms
 from hornbeam.engine.slots import Slots, widths
 from hornbeam.engine.trial import settled
@@ -98,7 +98,7 @@ class LocalEngine:
         self.settings = settings
         self.deterministic = deterministic
         self.version = 0
-        self.turnstile = Turnstile(self._rest)
+        self.barrier = Barrier(self._rest)
         self._network = settled(Network(model))
         self._model, self._weights = model, weights
         self._fingerprint = Fingerprint(self._network.model)
@@ -204,12 +204,12 @@ class LocalEngine:
                         await self._free.wait()
                     self._round()
                     self._fingerprint.settle()
-            if not self.turnstile.sessions:
+            if not self.barrier.sessions:
                 self._rest()
         except BaseException as error:
             known = isinstance(error, EngineError)
-            told = f"{error}" if known else f"sampling failed: {type(error).__name__}: {error}"
-            self._fail(EngineError(told), error)
+            prefilled = f"{error}" if known else f"sampling failed: {type(error).__name__}: {error}"
+            self._fail(EngineError(prefilled), error)
             self._forget()
             if not isinstance(error, Exception):
                 raise
@@ -232,7 +232,7 @@ class LocalEngine:
         await asyncio.sleep(0)
         calm = 0
         while self.deterministic and calm < HOPS:
-            await self.turnstile.quiet()
+            await self.barrier.quiet()
             before = self._arrivals
             await asyncio.sleep(0)
             calm = calm + 1 if self._arrivals == before else 0
@@ -268,8 +268,8 @@ class LocalEngine:
         ends = [self._add(job) for job in jobs]
         while self._prefixes.pending:
             for runs in self._network.batches(self._prefixes.ready()):
-                for run, told in zip(runs, self._network.prefill(runs)):
-                    self._prefixes.fill(run, *told)
+                for run, prefilled in zip(runs, self._network.prefill(runs)):
+                    self._prefixes.fill(run, *prefilled)
         self._sample(jobs, torch.stack([run.known_logits() for run in ends]))
         for job in jobs:
             if job.finish or not job.sound:
@@ -278,12 +278,12 @@ class LocalEngine:
         del self._waiting[:count]
         self._prefixes.trim()
 
-    def _add(self, job: _Job) -> Run:
+    def _add(self, job: _Job) -> PrefixRun:
         prompt = job.request.prompt
         run, job.computed = self._prefixes.add(prompt, self._network.far(len(prompt)))
         return run
 
-    def _join(self, going: list[tuple[_Job, Run]]) -> None:
+    def _join(self, going: list[tuple[_Job, PrefixRun]]) -> None:
         """Give each job a row in the narrowest slots that hold its prompt."""
         least = 0
         for group in self._groups:

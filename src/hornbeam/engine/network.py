@@ -23,12 +23,12 @@ from hornbeam.arguments import one_of
 from hornbeam.engine import masks
 from hornbeam.engine.context import context_of, vocabulary_of
 from hornbeam.engine.keep import Keep, Layout
-from hornbeam.engine.prefix import Run, State
+from hornbeam.engine.prefix import PrefixRun, State
 from hornbeam.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BatchPlan:
     """How rows share a forward pass."""
 
     prefill: str = "ragged"  # "even": rows of equal lengths; "single": also one token at a time
@@ -37,12 +37,12 @@ class Plan:
     whole: bool = False  # nothing is kept: every token runs the whole sequence again
 
 
-RAGGED = Plan()
-EVEN_PREFILL = Plan(prefill="even")
-EVEN = Plan("even", "even", own=False)
-SINGLE = Plan("single", "ragged")
-SINGLE_EVEN = Plan("single", "even", own=False)
-WHOLE = Plan("even", "even", own=False, whole=True)
+RAGGED = BatchPlan()
+EVEN_PREFILL = BatchPlan(prefill="even")
+EVEN = BatchPlan("even", "even", own=False)
+SINGLE = BatchPlan("single", "ragged")
+SINGLE_EVEN = BatchPlan("single", "even", own=False)
+WHOLE = BatchPlan("even", "even", own=False, whole=True)
 
 
 CACHES = ("past_key_values", "cache_params")  # what models call what they keep
@@ -115,12 +115,12 @@ class Network:
             for module in training:
                 module.training = True
 
-    def batches(self, runs: Sequence[Run]) -> Iterator[list[Run]]:
+    def batches(self, runs: Sequence[PrefixRun]) -> Iterator[list[PrefixRun]]:
         """Runs that may be run at once."""
         for _, alike in groupby(sorted(runs, key=self._alike), self._alike):
             yield from batches(list(alike))
 
-    def _alike(self, run: Run) -> tuple[int, ...]:
+    def _alike(self, run: PrefixRun) -> tuple[int, ...]:
         """What runs of one batch have in common."""
         size = len(run.tokens)
         if self.plan.prefill == "ragged":
@@ -128,7 +128,7 @@ class Network:
         return (run.start + size,) if self.plan.whole else (run.start, size)
 
     def far(self, length: int) -> int:
-        """What `PrefixTree` and `Run` are told of a sequence of so many tokens and one more."""
+        """What `PrefixTree` and `PrefixRun` are given for a sequence of so many tokens plus one."""
         return self.turn if 0 < self.turn <= length else 0
 
     def end(self, length: int) -> int:
@@ -139,7 +139,7 @@ class Network:
         return self.turn if length < self.turn else self.context
 
     @torch.no_grad()
-    def prefill(self, runs: Sequence[Run]) -> list[tuple[Tensor, Tensor, State]]:
+    def prefill(self, runs: Sequence[PrefixRun]) -> list[tuple[Tensor, Tensor, State]]:
         """What is kept of the tokens, logits and state after the last one, of each run.
 
         The runs are one of `batches`, their parents have theirs. Rows are padded: contexts on the
@@ -174,7 +174,7 @@ class Network:
             for row, run in enumerate(runs)
         ]
 
-    def _whole(self, runs: Sequence[Run], kv: Tensor) -> Tensor:
+    def _whole(self, runs: Sequence[PrefixRun], kv: Tensor) -> Tensor:
         """Logits of sequences of equal length; the new ids end where the columns end."""
         rows = []
         for row, run in enumerate(runs):
@@ -184,7 +184,7 @@ class Network:
         return self._plain(torch.stack(rows))
 
     def _ragged(
-        self, runs: Sequence[Run], past: int, new: int, device: torch.device
+        self, runs: Sequence[PrefixRun], past: int, new: int, device: torch.device
     ) -> masks.Places:
         starts = torch.tensor([run.start for run in runs], device=device)[:, None]
         sizes = torch.tensor([len(run.tokens) for run in runs], device=device)[:, None]
@@ -224,8 +224,8 @@ class Network:
             kv[:, :, rows, :, length] = part[..., length, :]
             for held, new in zip(state, own):
                 held[rows] = new
-            for row, told in zip(rows.tolist(), logits):
-                out[row] = told
+            for row, result in zip(rows.tolist(), logits):
+                out[row] = result
         return torch.stack(out)
 
     def _forward(
@@ -274,14 +274,14 @@ class Network:
                 config._attn_implementation_internal = name
 
 
-def copy_path(path: Sequence[Run], kv: Tensor) -> None:
+def copy_path(path: Sequence[PrefixRun], kv: Tensor) -> None:
     """Write what is kept of a path's tokens into a row [a, b, heads, W, size], from 0 on."""
     for run in path:
         assert run.kv is not None
         kv[:, :, :, run.start : run.start + len(run.tokens)] = run.kv
 
 
-def copy_state(run: Run | None, state: State, row: int) -> None:
+def copy_state(run: PrefixRun | None, state: State, row: int) -> None:
     """Write the state after a run into a row of states; before the root nothing is to write."""
     if run is not None and run.parent is not None and state:
         assert run.state is not None
@@ -289,13 +289,13 @@ def copy_state(run: Run | None, state: State, row: int) -> None:
             held[row] = known
 
 
-def batches(runs: Sequence[Run], limit: int = 2048) -> Iterator[list[Run]]:
+def batches(runs: Sequence[PrefixRun], limit: int = 2048) -> Iterator[list[PrefixRun]]:
     """Runs of like length together, to be run at once.
 
     A batch has at most `limit` padded new tokens, a quarter of padding among them, and 4 `limit`
     columns of keys and values, unless it is of one run.
     """
-    batch: list[Run] = []
+    batch: list[PrefixRun] = []
     for run in sorted(runs, key=lambda r: (-len(r.tokens), -r.start)):
         rows, longest = len(batch) + 1, len((batch or [run])[0].tokens)
         columns = longest + max(r.start for r in [*batch, run])

@@ -25,7 +25,7 @@ CHUNK = 512  # longest run that is computed in one piece
 State = tuple[Tensor, ...]  # what a recurrent model keeps of a sequence; empty where it keeps none
 
 
-class Run:
+class PrefixRun:
     """Some tokens that follow on the parent's, and what the model made of them."""
 
     __slots__ = (
@@ -41,12 +41,14 @@ class Run:
         "wanted",
     )
 
-    def __init__(self, parent: Run | None, tokens: array[int], start: int, far: int = 0) -> None:
+    def __init__(
+        self, parent: PrefixRun | None, tokens: array[int], start: int, far: int = 0
+    ) -> None:
         self.parent = parent
         self.far: int = far if parent is None else parent.far  # see `PrefixTree`
         self.tokens = tokens
         self.start = start  # how many tokens come before
-        self.children: dict[int, Run] = {}
+        self.children: dict[int, PrefixRun] = {}
         self.kv: Tensor | None = None
         self.state: State | None = None  # after the last token
         self.logits: Tensor | None = None  # [V], after the last token
@@ -58,10 +60,10 @@ class Run:
         """How many tokens there are up to its last."""
         return self.start + len(self.tokens)
 
-    def path(self) -> list[Run]:
+    def path(self) -> list[PrefixRun]:
         """The runs from the root's child down to this one."""
-        out: list[Run] = []
-        run: Run | None = self
+        out: list[PrefixRun] = []
+        run: PrefixRun | None = self
         while run is not None and run.parent is not None:
             out.append(run)
             run = run.parent
@@ -85,14 +87,14 @@ class PrefixTree:
         self.logits_cost = logits_cost  # of one row of logits, in tokens' worth of memory
         self.state_cost = state_cost  # of one state, likewise; 0 where the model has none
         self.held = 0  # tokens' worth of memory in use
-        self._roots: dict[int, Run] = {}
-        self.pending: list[Run] = []
+        self._roots: dict[int, PrefixRun] = {}
+        self.pending: list[PrefixRun] = []
         self._clock = count(1)
 
-    def _root(self, far: int) -> Run:
-        return self._roots.setdefault(far, Run(None, ids(), 0, far))
+    def _root(self, far: int) -> PrefixRun:
+        return self._roots.setdefault(far, PrefixRun(None, ids(), 0, far))
 
-    def add(self, prompt: array[int], far: int = 0) -> tuple[Run, int]:
+    def add(self, prompt: array[int], far: int = 0) -> tuple[PrefixRun, int]:
         """The run where `prompt` ends, pending where it is new, and how many tokens that adds."""
         run, at = self._walk(prompt, far)
         fresh = len(prompt) - at
@@ -112,26 +114,26 @@ class PrefixTree:
             above = above.parent
         return run, fresh
 
-    def _again(self, run: Run) -> int:
+    def _again(self, run: PrefixRun) -> int:
         """Let a run be computed again; how many tokens that is."""
         self.held -= len(run.tokens) + self._state_held(run)
         run.kv = run.state = None
         self.pending.append(run)
         return len(run.tokens)
 
-    def _state_held(self, run: Run) -> int:
+    def _state_held(self, run: PrefixRun) -> int:
         return self.state_cost if run.state is not None else 0
 
-    def _keep_state(self, run: Run, state: State) -> None:
+    def _keep_state(self, run: PrefixRun, state: State) -> None:
         if state:
             run.state = state
             self.held += self.state_cost
 
-    def ready(self) -> list[Run]:
+    def ready(self) -> list[PrefixRun]:
         """The pending runs above which all is computed (what is run again has children)."""
         return [r for r in self.pending if all(a.kv is not None for a in r.path()[:-1])]
 
-    def fill(self, run: Run, kv: Tensor, logits: Tensor, state: State = ()) -> None:
+    def fill(self, run: PrefixRun, kv: Tensor, logits: Tensor, state: State = ()) -> None:
         """A pending run was computed; `logits` [V] are kept if a prompt ends there."""
         run.kv = kv
         self._keep_state(run, state)
@@ -193,14 +195,14 @@ class PrefixTree:
         self._roots = {}
         self.pending = []
 
-    def _runs(self) -> Iterator[Run]:
+    def _runs(self) -> Iterator[PrefixRun]:
         stack = [run for root in self._roots.values() for run in root.children.values()]
         while stack:
             run = stack.pop()
             yield run
             stack.extend(run.children.values())
 
-    def _walk(self, tokens: array[int], far: int) -> tuple[Run, int]:
+    def _walk(self, tokens: array[int], far: int) -> tuple[PrefixRun, int]:
         """The run where the longest known prefix of `tokens` ends, and that prefix's length."""
         now = next(self._clock)
         run, at = self._root(far), 0
@@ -214,14 +216,14 @@ class PrefixTree:
             run, at = child, at + same
         return run, at
 
-    def _hang(self, parent: Run, tokens: array[int], start: int) -> Run:
-        run = parent.children[tokens[0]] = Run(parent, tokens, start)
+    def _hang(self, parent: PrefixRun, tokens: array[int], start: int) -> PrefixRun:
+        run = parent.children[tokens[0]] = PrefixRun(parent, tokens, start)
         run.used = parent.used
         return run
 
-    def _split(self, run: Run, at: int) -> Run:
+    def _split(self, run: PrefixRun, at: int) -> PrefixRun:
         """Cut a run in two before its token `at`; the new upper half is returned."""
-        upper = Run(run.parent, run.tokens[:at], run.start)
+        upper = PrefixRun(run.parent, run.tokens[:at], run.start)
         upper.used = run.used
         assert run.parent is not None
         run.parent.children[run.tokens[0]] = upper

@@ -21,7 +21,7 @@ from hornbeam.errors import EngineError, PromptTooLong
 
 if TYPE_CHECKING:
     from hornbeam.engine.http import HttpEngine
-    from hornbeam.engine.replies import Said
+    from hornbeam.engine.replies import ServerAnswer
     from hornbeam.engine.server import ServerEngine
 
 QUESTION = "Make up a strange sentence about a tree."  # what follows must not be sure
@@ -62,7 +62,7 @@ class Abilities:
     several: bool = False  # other seeds, other samples
     tokenizer: str = ""  # how it was compared: "ids", "count" or not at all
 
-    def tells(self, how: Sampling) -> bool:
+    def gives_plain_logprobs(self, how: Sampling) -> bool:
         """Whether log-probs are log-softmax(logits / temperature) over the whole vocabulary."""
         if self.scale == "raw":
             return how.temperature in (0, 1)
@@ -78,11 +78,15 @@ class Abilities:
             return "does not show its tokenizer, so that its ids may be other ones"
         if not self.scale:
             return "gives no log-probs, or none whose temperature can be told"
-        if not self.tells(how) and self.scale == "raw":
+        if not self.gives_plain_logprobs(how) and self.scale == "raw":
             return f"gives log-probs before the temperature, and {how.temperature:g} is not 1"
-        return "" if self.tells(how) else "gives log-probs after top_k and top_p: leave them out"
+        return (
+            ""
+            if self.gives_plain_logprobs(how)
+            else "gives log-probs after top_k and top_p: leave them out"
+        )
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """In a line."""
         parts = [
             "ids in" if self.takes_ids else "text in",
@@ -114,7 +118,7 @@ async def probe(engine: HttpEngine) -> Abilities:
     hot = [engine.ask(able, prompt, Sampling(temperature=2.0), LENGTH, s) for s in (1, 1, 2, 3)]
     texts = [said.text for said in await asyncio.gather(*hot)]
     able = replace(able, seeded=texts[0] == texts[1], several=len(set(texts[1:])) > 1)
-    engine.say(f"{root}: {able.told()}")
+    engine.say(f"{root}: {able.describe()}")
     return able
 
 
@@ -124,9 +128,9 @@ async def served_model(engine: ServerEngine[Any]) -> tuple[str, int]:
     Raises `EngineError` where it names another, or several and none is asked for.
     """
     root, wanted = engine.settings.root, engine.settings.model
-    status, answer = await engine.wire.call(f"{root}/models")
-    told = ServedModels.model_validate(answer if status == 200 else None)
-    served = told.by_name
+    status, answer = await engine.client.call(f"{root}/models")
+    listed = ServedModels.model_validate(answer if status == 200 else None)
+    served = listed.by_name
     names = ", ".join(map(repr, served)) or f"none ({status})"
     if wanted and served and wanted not in served:
         raise EngineError(f"{root} does not serve model {wanted!r}, it serves {names}")
@@ -140,7 +144,7 @@ async def _same_tokenizer(engine: HttpEngine, model: str) -> str:
     """Compare the server's own encoding of a text with the one here; "" where it shows none."""
     root = engine.settings.root
     body = {"model": model, "prompt": SPELLING, "content": SPELLING, "add_special_tokens": False}
-    status, answer = await engine.wire.call(f"{root.removesuffix('/v1')}/tokenize", body)
+    status, answer = await engine.client.call(f"{root.removesuffix('/v1')}/tokenize", body)
     tokens = Tokenized.model_validate(answer if status == 200 else None).tokens
     if tokens is None:
         return ""
@@ -180,7 +184,9 @@ def _other(engine: HttpEngine, how: str) -> EngineError:
     )
 
 
-async def _form(engine: HttpEngine, able: Abilities, prompt: array[int]) -> tuple[Abilities, Said]:
+async def _form(
+    engine: HttpEngine, able: Abilities, prompt: array[int]
+) -> tuple[Abilities, ServerAnswer]:
     """The richest form of a request that the server takes, and its greedy answer."""
     refusal: EngineError | None = None
     for takes_ids, extras, logprobs in FORMS:
@@ -206,7 +212,7 @@ async def _form(engine: HttpEngine, able: Abilities, prompt: array[int]) -> tupl
 
 
 async def _goes_on(
-    engine: HttpEngine, able: Abilities, prompt: array[int], answer: array[int], free: Said
+    engine: HttpEngine, able: Abilities, prompt: array[int], answer: array[int], free: ServerAnswer
 ) -> None:
     """Refuse a server that begins its answer anew when it is given the answer's beginning.
 

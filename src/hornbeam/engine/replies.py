@@ -19,9 +19,9 @@ from pydantic import BeforeValidator, model_validator
 
 from hornbeam.chat import Chat
 from hornbeam.engine.fields import (
+    ApiObject,
     Real,
     Reals,
-    Reply,
     Text,
     Whole,
     Wholes,
@@ -59,13 +59,13 @@ FINISH = {
 }
 
 
-class CachedTokens(Reply):
+class CachedTokens(ApiObject):
     """Of `usage`: how much of the prompt was not computed."""
 
     cached_tokens: Whole = None
 
 
-class Usage(Reply):
+class Usage(ApiObject):
     """What an answer took. 0 is no count of a prompt or of an answer, so it is as good as none."""
 
     prompt_tokens: Whole = None
@@ -78,20 +78,20 @@ class Usage(Reply):
     @property
     def prompt(self) -> int | None:
         """Tokens of the prompt, where they are told."""
-        told = self.prompt_tokens or self.input_tokens
-        return told or self._rest(self.completion_tokens or self.output_tokens)
+        count = self.prompt_tokens or self.input_tokens
+        return count or self._rest(self.completion_tokens or self.output_tokens)
 
     @property
     def sampled(self) -> int | None:
         """Tokens that were sampled, where they are told."""
-        told = self.completion_tokens or self.output_tokens
-        return told or self._rest(self.prompt_tokens or self.input_tokens)
+        count = self.completion_tokens or self.output_tokens
+        return count or self._rest(self.prompt_tokens or self.input_tokens)
 
     def _rest(self, other: int | None) -> int | None:
         return max(0, (self.total_tokens or 0) - other) or None if other else None
 
 
-class TokenRow(Reply):
+class TokenRow(ApiObject):
     """One sampled token, in the form of chats and of llama.cpp."""
 
     id: Whole = None
@@ -99,7 +99,7 @@ class TokenRow(Reply):
     logprob: Real = None
 
 
-class LogProbs(Reply):
+class LogProbs(ApiObject):
     """Of a choice: the two forms in which log-probs, and sometimes ids, are told."""
 
     tokens: Annotated[list[Any], BeforeValidator(lambda v: v if isinstance(v, list) else [])] = []
@@ -119,7 +119,7 @@ class LogProbs(Reply):
         return reals([row.logprob for row in self.content]) if self.content else self.token_logprobs
 
 
-class ChatMessage(Reply):
+class ChatMessage(ApiObject):
     """Of a choice, where a server answers in the form of a chat."""
 
     content: Text = None
@@ -131,7 +131,7 @@ def _typed(value: Any) -> Any:
     return value.get("type") if isinstance(value, dict) else value
 
 
-class Choice(Reply):
+class Choice(ApiObject):
     """One answer."""
 
     index: Whole = None
@@ -150,7 +150,7 @@ class Choice(Reply):
         return FINISH.get((self.finish_reason or "").strip().lower(), "")
 
 
-class Fault(Reply):
+class Fault(ApiObject):
     """An error, as servers and routers word it."""
 
     code: Any = None
@@ -161,11 +161,11 @@ class Fault(Reply):
     @property
     def names(self) -> str:
         """Its names, such as "rate_limit_error"; "" where it has but numbers."""
-        told = (self.code, self.status, self.type)
-        return " ".join(name for name in told if isinstance(name, str) and real(name) is None)
+        found = (self.code, self.status, self.type)
+        return " ".join(name for name in found if isinstance(name, str) and real(name) is None)
 
 
-class Answered(Reply):
+class Answered(ApiObject):
     """All of an answer to /completions."""
 
     choices: Annotated[list[Choice], BeforeValidator(objects)] = []
@@ -180,10 +180,10 @@ class Answered(Reply):
         return min(places, key=lambda p: p[0] if p[1].index is None else p[1].index)[1]
 
 
-class ServedModel(Reply):
+class ServedModel(ApiObject):
     """A row of /models."""
 
-    class Meta(Reply):
+    class Meta(ApiObject):
         """What llama.cpp tells of it."""
 
         n_ctx: Whole = None
@@ -197,11 +197,11 @@ class ServedModel(Reply):
     @property
     def context(self) -> int:
         """Tokens of its window; 0: not told."""
-        told = (self.max_model_len, self.context_length, self.context_window, self.meta.n_ctx)
-        return next(filter(None, told), 0)
+        windows = (self.max_model_len, self.context_length, self.context_window, self.meta.n_ctx)
+        return next(filter(None, windows), 0)
 
 
-class ServedModels(Reply):
+class ServedModels(ApiObject):
     """An answer to /models."""
 
     data: Annotated[list[ServedModel], BeforeValidator(objects)] = []
@@ -217,7 +217,7 @@ class ServedModels(Reply):
         return {row.id: row for row in self.data if row.id}
 
 
-class Tokenized(Reply):
+class Tokenized(ApiObject):
     """An answer to /tokenize; llama.cpp may tell each id with its piece."""
 
     tokens: list[Any] | None = None
@@ -225,18 +225,18 @@ class Tokenized(Reply):
     @model_validator(mode="before")
     @classmethod
     def _ids(cls, value: Any) -> Any:
-        told = value.get("tokens") if isinstance(value, dict) else None
-        rows = told if isinstance(told, list) else []
+        found = value.get("tokens") if isinstance(value, dict) else None
+        rows = found if isinstance(found, list) else []
         return {"tokens": wholes([r.get("id") if isinstance(r, dict) else r for r in rows]) or None}
 
 
-class WeightInfo(Reply):
+class WeightInfo(ApiObject):
     """What a server whose weights can change says of them."""
 
     weight_version: Text = None
 
 
-class PauseInfo(Reply):
+class PauseInfo(ApiObject):
     """Whether a server whose weights can change is paused."""
 
     is_paused: bool = False
@@ -246,7 +246,7 @@ class PauseInfo(Reply):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ServerAnswer:
     """What a server answered: ids and log-probs None where it does not tell them.
 
     `sampled` is told, or else counted by what came back; `finish` is "" where it is not told.
@@ -262,11 +262,11 @@ class Said:
     prompt: list[int] | None  # ids of the prompt, where the server tells them
 
 
-def said(answer: Answered, chat: Chat) -> Said:
+def said(answer: Answered, chat: Chat) -> ServerAnswer:
     """The first answer of a completion. Ids that hold only a part of the text are not taken."""
     choice, usage = answer.choice, answer.usage
-    told = choice.text or choice.message.content
-    words, found = told or "", choice.token_ids or choice.logprobs.ids
+    text = choice.text or choice.message.content
+    words, found = text or "", choice.token_ids or choice.logprobs.ids
     if found is None and choice.token_ids is not None and not words:
         found = []
     if found is not None and not _known(chat, found):
@@ -276,7 +276,7 @@ def said(answer: Answered, chat: Chat) -> Said:
         found = None
     probs = choice.logprobs.values if found is not None else None
     count = len(chat.encode(words)) if found is None else len(found)
-    return Said(
+    return ServerAnswer(
         text=words,
         tokens=None if found is None else ids(found),
         logprobs=probs if probs is not None and len(probs) == count else None,
@@ -297,16 +297,16 @@ def completion(answer: Any) -> tuple[int, Any]:
         answer = objects(answer)[0]
     if not isinstance(answer, dict):
         return PASSING, f"no JSON object but {str(answer)[:100]!r}"
-    told = Answered.model_validate(answer)
-    errors = [told.error, told.choice.error if told.choices else None]
+    found = Answered.model_validate(answer)
+    errors = [found.error, found.choice.error if found.choices else None]
     for error in filter(None, errors):
         if status := fault(error):
             return status, _worded(error)
-    if not told.choices:
+    if not found.choices:
         return fault(answer) or PASSING, _worded({**answer, "error": None})
-    if (told.choice.finish_reason or "").lower() == "error":
+    if (found.choice.finish_reason or "").lower() == "error":
         return PASSING, "the answer ended with an error"
-    return 200, told
+    return 200, found
 
 
 def fault(error: Any) -> int:

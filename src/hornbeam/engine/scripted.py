@@ -22,7 +22,7 @@ from random import Random
 from hornbeam.arguments import function, is_async, list_of, mapping, one_of, wrong
 from hornbeam.brackets import stop_end
 from hornbeam.chat import ByteChat, Chat, check_chat, end_of_answer
-from hornbeam.engine.base import Completion, Request, Turnstile
+from hornbeam.engine.base import Barrier, Completion, Request
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tree import floats
 
@@ -47,7 +47,7 @@ class Scripted:
     ) -> None:
         self.chat: Chat = check_chat(chat, "Scripted: chat") if chat else ByteChat()
         self.version = 0
-        self.turnstile = Turnstile()
+        self.barrier = Barrier()
         self._say = _speaker(say)
         if callable(logprob):
             function(logprob, 2, "Scripted: logprob", "a number, or a function of prompt and ids")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hornbeam.engine.replies import message
-from hornbeam.engine.vllm import DEFAULT, INBOX, VllmSettings
+from hornbeam.engine.vllm import DEFAULT, WEIGHT_RECEIVER, VllmSettings
 from hornbeam.errors import EngineError
 
 
@@ -33,7 +33,7 @@ def serve_command(
         "kv-cache-memory-bytes": settings.cache_bytes,
         "logprobs-mode": "processed_logprobs",
         "generation-config": "vllm",
-        "worker-extension-cls": INBOX,
+        "worker-extension-cls": WEIGHT_RECEIVER,
     }
     if settings.context:
         options["max-model-len"] = settings.context
@@ -76,14 +76,14 @@ def _post(url: str, **body: Any) -> None:
     )
     try:
         with urllib.request.urlopen(request) as answer:
-            told = answer.read()
+            data = answer.read()
     except urllib.error.HTTPError as error:
         hint = "; start the server as serve_command says" if error.code == 404 else ""
         raise EngineError(f"{url}: {error.code} {error.reason}{hint}") from error
     except OSError as error:
         raise EngineError(f"{url}: no answer: {error}") from error
     try:
-        said = json.loads(told or "{}")
+        said = json.loads(data or "{}")
     except ValueError:
         return
     if isinstance(said, dict) and said.get("error"):

@@ -115,8 +115,8 @@ class ServedEngine(HttpEngine):
 
     async def _ours(self) -> None:
         """See that the server has the weights that it was given; what is lost never comes back."""
-        told = await self._tell("weight_info", get=True)
-        found = WeightInfo.model_validate(told).weight_version
+        answer = await self._call_server("weight_info", get=True)
+        found = WeightInfo.model_validate(answer).weight_version
         if found != self._label:
             self._dead = (
                 f"{self._server}: the server has other weights than version {self.version} that it"
@@ -135,9 +135,9 @@ class ServedEngine(HttpEngine):
         if self._dead:
             raise EngineLost(self._dead)
         if not self._label:
-            told = await self._tell("is_paused", get=True)
-            if PauseInfo.model_validate(told).is_paused:
-                await self._tell("resume")  # who paused it has gone
+            answer = await self._call_server("is_paused", get=True)
+            if PauseInfo.model_validate(answer).is_paused:
+                await self._call_server("resume")  # who paused it has gone
         able = await self.open()
         how = self.settings
         with TemporaryDirectory(prefix="hornbeam-", dir=how.transfer or place()) as folder:
@@ -169,16 +169,16 @@ class ServedEngine(HttpEngine):
         """Wait until no request is in flight, or break them off."""
         while self._asked:
             if self.settings.in_flight == "abort":
-                await self._tell("abort_requests")
+                await self._call_server("abort_requests")
             await asyncio.sleep(NAPS)
 
     async def _take(self, able: Abilities, folder: str, version: int) -> None:
         label = f"{self._name}/{version}"
         try:
             for path, body in update_calls(folder, label):  # they empty the prefix cache, too
-                await self._tell(path, **body)
+                await self._call_server(path, **body)
         finally:
-            await self._tell("resume")
+            await self._call_server("resume")
         self._label, self.version = label, version
         how, rows = self.settings, looked_at(self.chat, self._seen)
 
@@ -198,22 +198,22 @@ class ServedEngine(HttpEngine):
             "prompt_logprobs": 0,
             "add_special_tokens": False,
         }
-        answer = await self._tell("v1/completions", **body)
-        told = prompt_logprobs(answer, tokens, len(context))
-        if told is None:
+        answer = await self._call_server("v1/completions", **body)
+        result = prompt_logprobs(answer, tokens, len(context))
+        if result is None:
             said = " ".join(str(answer).split())[:200]
             raise EngineLost(f"{self._server}/v1/completions: tells no prompt_logprobs: {said}")
-        return told
+        return result
 
     @property
     def _server(self) -> str:
         """The address of the server itself."""
         return self.settings.root.removesuffix("/v1")
 
-    async def _tell(self, path: str, get: bool = False, **body: Any) -> Any:
+    async def _call_server(self, path: str, get: bool = False, **body: Any) -> Any:
         """What the server answers. Raises `EngineLost` where it does not do it."""
         url = f"{self._server}/{path}"
-        status, answer = await self.wire.once(url, None if get else body)
+        status, answer = await self.client.once(url, None if get else body)
         if status == 200 and not (isinstance(answer, dict) and answer.get("error")):
             return answer
         if status == 404:

@@ -15,9 +15,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from hornbeam.arguments import one_of
 from hornbeam.chat import Chat, check_chat
-from hornbeam.engine.base import Completion, Request, Turnstile
-from hornbeam.engine.replies import Said
-from hornbeam.engine.wire import Account, HttpSettings, Wire
+from hornbeam.engine.base import Barrier, Completion, Request
+from hornbeam.engine.replies import ServerAnswer
+from hornbeam.engine.wire import HttpClient, HttpSettings, ServerUsage
 from hornbeam.errors import EngineError, EngineLost, PromptTooLong
 
 WINDOW = re.compile(r"(?:context (?:length|size|window)|n_ctx)\D{0,20}(\d+)", re.IGNORECASE)
@@ -49,8 +49,8 @@ class ServerEngine(ABC, Generic[A]):
         self.settings = one_of(settings, HttpSettings, where, 'HttpSettings(url="http://...")')
         self.chat, self.say = check_chat(chat, where), say
         self.version = 0
-        self.turnstile = Turnstile()
-        self.wire = Wire(settings, say)
+        self.barrier = Barrier()
+        self.client = HttpClient(settings, say)
         self.abilities: A | None = None
         self._opening: asyncio.Task[A] | None = None
         self._flying: set[asyncio.Task[Completion]] = set()
@@ -61,9 +61,9 @@ class ServerEngine(ABC, Generic[A]):
         return f"<{type(self).__name__} at {self.settings.root}>"
 
     @property
-    def account(self) -> Account:
+    def account(self) -> ServerUsage:
         """What was asked of the server so far."""
-        return self.wire.account
+        return self.client.account
 
     @property
     def bill(self) -> dict[str, float]:
@@ -115,7 +115,7 @@ class ServerEngine(ABC, Generic[A]):
             )
         return min(most, self._context - size) if self._context else most
 
-    def _enter(self, done: Said, prompt: int, most: int) -> None:
+    def _enter(self, done: ServerAnswer, prompt: int, most: int) -> None:
         """Put an answer to a prompt of so many ids into the account; `most` was reserved.
 
         Raises `BrokenOff` where it is none.
@@ -125,7 +125,7 @@ class ServerEngine(ABC, Generic[A]):
         held.cached_tokens += min(done.cached, size)
         held.sampled_tokens += done.sampled
         held.uncounted += done.prompt_tokens is None
-        self.wire.tokens.give(most - size - done.sampled)
+        self.client.tokens.give(most - size - done.sampled)
         if done.finish == "abort":
             raise BrokenOff(
                 f"{self.settings.root}: an answer was broken off: somebody changes the server's"
@@ -147,19 +147,19 @@ class ServerEngine(ABC, Generic[A]):
 
     async def disconnect(self) -> None:
         """Close the connections of this event loop; what is asked later connects anew."""
-        await self.wire.aclose()
+        await self.client.aclose()
 
     async def aclose(self) -> None:
         """Fail what is in flight, which ends it at the server too, and close the connections."""
         if self.account.requests and not self._closed:
-            self.say(f"{self.settings.root}: {self.account.told(self.settings)}")
+            self.say(f"{self.settings.root}: {self.account.describe(self.settings)}")
         self._closed = True
         opening = self._opening if self._opening and not self._opening.done() else None
         tasks = [*self._flying, *([opening] if opening else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.wire.aclose()
+        await self.client.aclose()
 
 
 def served(engines: Iterable[Any]) -> dict[str, dict[str, dict[str, float]]]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from hornbeam.engine.network import Network, copy_path, copy_state
-from hornbeam.engine.prefix import Run, State
+from hornbeam.engine.prefix import PrefixRun, State
 
 NARROW = 512  # bound of the shortest rows; each further one is four times as wide
 STEP = 64  # room grows by so many columns, and by an eighth
@@ -41,7 +41,7 @@ class Slots:
         """How many rows there is memory for."""
         return 0 if self._kv is None else int(self._kv.shape[2])
 
-    def join(self, paths: Sequence[Sequence[Run]]) -> None:
+    def join(self, paths: Sequence[Sequence[PrefixRun]]) -> None:
         """New last rows that hold the sequences of these paths."""
         sizes = [path[-1].end for path in paths]
         kv = self._room(len(self.lengths) + len(paths), max(sizes, default=0) + 1)

@@ -21,7 +21,7 @@ from torch import Tensor
 from hornbeam.engine import keep
 from hornbeam.engine import network as ways
 from hornbeam.engine.keep import Layout
-from hornbeam.engine.network import Network, Plan
+from hornbeam.engine.network import BatchPlan, Network
 from hornbeam.engine.prefix import PrefixTree
 from hornbeam.engine.slots import Slots
 from hornbeam.errors import ModelError
@@ -32,7 +32,9 @@ NEAR_HALF = 5e-2  # the same in 16 bits, of models too large to be tried in 32
 WIDENED = 2**31  # weights of 16 bits that are tried in 32
 SHARED, OWN, STEPS = 5, (3, 6), 2
 LONG = 120  # tokens of the row that tells whether whole runs may be compared at all
-Found = tuple[Plan, Layout, bool]  # and whether rows are right on the far side of longrope's turn
+Found = tuple[
+    BatchPlan, Layout, bool
+]  # and whether rows are right on the far side of longrope's turn
 _settled: dict[tuple[str, ...], Found] = {}  # by all that the way of running hangs on
 
 
@@ -56,9 +58,9 @@ def _key(network: Network) -> tuple[str, ...]:
     model = network.model
     kinds = {type(m).__qualname__ for m in model.modules()}
     config = model.config.to_dict()
-    told = json.dumps(config, default=str, sort_keys=True)
+    text = json.dumps(config, default=str, sort_keys=True)
     like = network.like
-    return type(model).__qualname__, told, str(sorted(kinds)), str(like.dtype), str(like.device)
+    return type(model).__qualname__, text, str(sorted(kinds)), str(like.dtype), str(like.device)
 
 
 def _find(network: Network) -> Found | None:
@@ -80,21 +82,21 @@ def _choose(network: Network) -> Found | None:
     except Exception as error:
         why = f"it does not run from token ids alone: {_line(error)}"
         raise ModelError(f"{tail}: {why}") from error
-    if not all(bool(told.isfinite().all()) for told in wanted):
+    if not all(bool(result.isfinite().all()) for result in wanted):
         return None
     found = _layout(network, rows[0])
     why = ""
     for plan in _plans(found):
         network.plan, network.layout = plan, found or Layout([])
         try:
-            told = _run(network, rows)
+            logits = _run(network, rows)
         except Exception as error:
             why = why or _line(error)
             continue
-        apart = max(_apart(told, wanted), _later(network) if plan.whole else 0.0)
-        if apart <= _near(network):
+        difference = max(_distance(logits, wanted), _later(network) if plan.whole else 0.0)
+        if difference <= _near(network):
             return network.plan, network.layout, _turns(network, rows[0])
-        why = f"token by token its log-probs differ by {apart:.0e} from one plain forward"
+        why = f"token by token its log-probs differ by {difference:.0e} from one plain forward"
     raise ModelError(f"{tail}: {why}; use an engine that serves it")
 
 
@@ -135,7 +137,7 @@ def _rows(network: Network) -> list[list[int]]:
     return [row[:most] for row in rows]
 
 
-def _plans(found: Layout | None) -> Iterator[Plan]:
+def _plans(found: Layout | None) -> Iterator[BatchPlan]:
     """Plans that may fit, the fastest first."""
     if found is not None:
         indexed = any(len(layer.columns) > 2 for layer in found.layers)
@@ -162,10 +164,10 @@ def _layout(network: Network, row: Sequence[int]) -> Layout | None:
     """What the model keeps of a row, by its own cache."""
     tokens = torch.tensor([row], device=network.like.device)
     try:
-        told = network.model(input_ids=tokens, use_cache=True)
+        logits = network.model(input_ids=tokens, use_cache=True)
     except Exception:
         return None
-    caches = (getattr(told, name, None) for name in ways.CACHES)
+    caches = (getattr(logits, name, None) for name in ways.CACHES)
     return next((keep.read(cache) for cache in caches if cache is not None), None)
 
 
@@ -175,8 +177,8 @@ def _run(network: Network, rows: Sequence[Sequence[int]]) -> list[Tensor]:
     ends = [tree.add(ids(row[:-STEPS]))[0] for row in rows]
     while tree.pending:
         for runs in network.batches(tree.ready()):
-            for run, told in zip(runs, network.prefill(runs)):
-                tree.fill(run, *told)
+            for run, result in zip(runs, network.prefill(runs)):
+                tree.fill(run, *result)
             _check(network)
     out = [[run.known_logits()] for run in ends]
     slots = Slots(network, 2**31)
@@ -194,8 +196,10 @@ def _later(network: Network) -> float:
     row = [(7919 * i) % network.vocabulary for i in range(1, min(LONG, network.context) + 1)]
     full = _plain(network, row)
     cuts = range(len(row) // 3, len(row), max(1, len(row) // 5))
-    apart = max(float((_plain(network, row[:at])[-1] - full[at - 1]).abs().max()) for at in cuts)
-    return apart / float(full.abs().max())
+    difference = max(
+        float((_plain(network, row[:at])[-1] - full[at - 1]).abs().max()) for at in cuts
+    )
+    return difference / float(full.abs().max())
 
 
 def _turns(network: Network, row: Sequence[int]) -> bool:
@@ -210,12 +214,12 @@ def _turns(network: Network, row: Sequence[int]) -> bool:
     tokens = torch.tensor([[*row, row[0]]], device=like.device)
     try:
         logits = network.model(input_ids=tokens, position_ids=places, use_cache=False).logits[0]
-        (told,) = network.prefill([PrefixTree(2**31).add(ids(row), network.turn)[0]])
+        (result,) = network.prefill([PrefixTree(2**31).add(ids(row), network.turn)[0]])
     except Exception:
         return False
     want = torch.log_softmax(logits[len(row) - 1].float(), -1)
-    apart = (torch.log_softmax(told[1].float(), -1) - want).abs().max()
-    return float(apart) <= _near(network) * float(want.abs().max())
+    difference = (torch.log_softmax(result[1].float(), -1) - want).abs().max()
+    return float(difference) <= _near(network) * float(want.abs().max())
 
 
 def _check(network: Network) -> None:
@@ -227,17 +231,17 @@ def _check(network: Network) -> None:
         raise ModelError("its attention does not take masks by position")
 
 
-def _apart(told: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+def _distance(logits: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     """Largest difference of log-probs, as a part of the largest log-prob."""
     worst = largest = 0.0
-    for got, full in zip(told, wanted):
+    for got, full in zip(logits, wanted):
         want = full[-1 - STEPS :]
         if got.shape != want.shape:
             return float("inf")
-        apart = (torch.log_softmax(got.float(), -1) - want).abs().max()
-        if not apart.isfinite():
+        difference = (torch.log_softmax(got.float(), -1) - want).abs().max()
+        if not difference.isfinite():
             return float("inf")
-        worst, largest = max(worst, float(apart)), max(largest, float(want.abs().max()))
+        worst, largest = max(worst, float(difference)), max(largest, float(want.abs().max()))
     return worst / largest if largest else worst
 
 

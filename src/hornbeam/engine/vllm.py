@@ -2,9 +2,10 @@
 
 vLLM's client runs on an event loop in a thread of its own, so the engine may be asked from any
 loop. New weights travel as safetensors in a folder in shared memory, in vLLM's own precision, and
-every worker reloads them in place (`Inbox`, mixed into vLLM's worker class); the same call updates
-a `vllm serve` from a checkpoint folder. vLLM's log-probs are then compared with the trainer's: an
-update may go wrong in silence (on a CPU, the packed head of tied embeddings stays as it was).
+every worker reloads them in place (`WeightReceiver`, mixed into vLLM's worker class); the same call
+updates a `vllm serve` from a checkpoint folder. vLLM's log-probs are then compared with the
+trainer's: an update may go wrong in silence (on a CPU, the packed head of tied embeddings stays as
+it was).
 
 Left out: transfer over CUDA IPC or NCCL, several nodes, pipeline parallelism, sleeping engines.
 """
@@ -23,13 +24,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hornbeam.chat import Chat
-from hornbeam.engine.aside import Aside
+from hornbeam.engine.aside import BackgroundLoop
 from hornbeam.engine.base import (
+    Barrier,
     Completion,
     Probe,
     Request,
     Sampling,
-    Turnstile,
     Weights,
     room,
 )
@@ -46,7 +47,7 @@ from hornbeam.extras import how_to_get
 from hornbeam.settings import Settings
 from hornbeam.tree import floats, ids
 
-INBOX = "hornbeam.engine.inbox.Inbox"
+WEIGHT_RECEIVER = "hornbeam.engine.inbox.WeightReceiver"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, as vLLM knows them
 COLDEST = 0.01  # vLLM takes lower temperatures for this one
 INSTALL = (
@@ -120,7 +121,7 @@ class VllmEngine:
         if (adapter is None) != (settings.lora_rank == 0):
             raise EngineError("engine.lora_rank and adapters go together: give both or neither")
         self.chat, self.settings, self.version = chat, settings, 0
-        self.turnstile = Turnstile()
+        self.barrier = Barrier()
         self.gap: float | None = None
         self.aborted = 0
         self._weights, self._adapter, self._probe = weights, adapter, probe
@@ -129,7 +130,7 @@ class VllmEngine:
         self._count = 0
         self._lora: tuple[Any, TemporaryDirectory[str]] | None = None
         self._dead = ""  # why it can answer no more
-        self._loop = Aside()
+        self._loop = BackgroundLoop()
         self._may_ask = asyncio.Event()
         self._may_ask.set()
         try:
@@ -207,7 +208,7 @@ class VllmEngine:
     def _completion(self, request: Request, output: Any, version: int) -> Completion:
         done = output.outputs[0]
         tokens = ids(done.token_ids)
-        logprobs = floats([told[t].logprob for t, told in zip(tokens, done.logprobs)])
+        logprobs = floats([text[t].logprob for t, text in zip(tokens, done.logprobs)])
         if done.finish_reason not in ("stop", "length"):
             raise EngineError(f"vLLM ended a sample with {done.finish_reason!r}")
         if not all(math.isfinite(value) for value in logprobs):
@@ -262,10 +263,10 @@ class VllmEngine:
             self.version = version
         except BaseException as error:
             known = isinstance(error, HornbeamError)
-            told = str(error) if known else f"vLLM did not load version {version}: {_line(error)}"
-            self._dead = told
+            text = str(error) if known else f"vLLM did not load version {version}: {_line(error)}"
+            self._dead = text
             if isinstance(error, Exception):
-                raise EngineLost(told) from error
+                raise EngineLost(text) from error
             raise
         finally:
             self._may_ask.set()
@@ -302,8 +303,8 @@ class VllmEngine:
         """Log-probs of given tokens after a context, at temperature 1 (on the engine's loop)."""
         params = _params(Sampling(temperature=0), 1, 0, self.chat, prompt_logprobs=0)
         output = await self._sample(context + tokens, params)
-        told = output.prompt_logprobs[len(context) :]
-        return [step[token].logprob for token, step in zip(tokens, told)]
+        text = output.prompt_logprobs[len(context) :]
+        return [step[token].logprob for token, step in zip(tokens, text)]
 
     async def aclose(self) -> None:
         """Fail what is in flight, end vLLM's processes, give the memory back."""
@@ -367,7 +368,7 @@ async def _start(model: Path, settings: VllmSettings, seed: int) -> Any:
             enforce_eager=not settings.compiled,
             logprobs_mode="processed_logprobs",
             generation_config="vllm",  # nothing of the model's own taste in sampling
-            worker_extension_cls=INBOX,
+            worker_extension_cls=WEIGHT_RECEIVER,
             enable_lora=settings.lora_rank > 0,
             max_lora_rank=rank,
             disable_log_stats=True,

@@ -65,13 +65,13 @@ class HttpSettings(Settings):
 class Refused(EngineError):
     """A request that the server does not take as it is; its status and its answer, if known."""
 
-    def __init__(self, told: str, status: int = 0, answer: Any = None) -> None:
-        super().__init__(told)
+    def __init__(self, text: str, status: int = 0, answer: Any = None) -> None:
+        super().__init__(text)
         self.status, self.answer = status, answer
 
 
 @dataclass(slots=True)
-class Account:
+class ServerUsage:
     """What was asked of a server, the probe and what was cut off included."""
 
     requests: int = 0  # tries included
@@ -86,7 +86,7 @@ class Account:
         prompt, sampled = settings.prompt_price, settings.sampled_price
         return (self.prompt_tokens * prompt + self.sampled_tokens * sampled) / 1e6
 
-    def told(self, settings: HttpSettings) -> str:
+    def describe(self, settings: HttpSettings) -> str:
         """In a line."""
         again = f" ({self.retries:,} of them again)" if self.retries else ""
         cost = f", {self.cost(settings):.4g} by its prices" if self.cost(settings) else ""
@@ -97,7 +97,7 @@ class Account:
         )
 
 
-class Pace:
+class RateLimit:
     """Lets so much a minute through, evenly; 0 is no bound."""
 
     def __init__(self, minute: float) -> None:
@@ -116,13 +116,13 @@ class Pace:
         self._free -= amount * self._seconds
 
 
-class Wire:
+class HttpClient:
     """One server. `say` is told when it is waited for and when it answers again."""
 
     def __init__(self, settings: HttpSettings, say: Callable[[str], None]) -> None:
-        self.settings, self.account, self._say = settings, Account(), say
-        self.tokens = Pace(settings.tokens_minute)
-        self._requests = Pace(settings.requests_minute)
+        self.settings, self.account, self._say = settings, ServerUsage(), say
+        self.tokens = RateLimit(settings.tokens_minute)
+        self._requests = RateLimit(settings.requests_minute)
         self._headers = {"Authorization": f"Bearer {_key(settings)}"} if settings.key_env else {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._down = 0.0  # since when it is waited for
@@ -189,9 +189,9 @@ class Wire:
             since = since or monotonic()
             left = since + self.settings.patience - monotonic()
             if left <= 0 or asked > left:
-                told = f", and asks for {asked:g} s" if asked else ""
+                result = f", and asks for {asked:g} s" if asked else ""
                 raise EngineLost(
-                    f"{url}: {trouble}{told}; {tries} tries, patience ="
+                    f"{url}: {trouble}{result}; {tries} tries, patience ="
                     f" {self.settings.patience:g} s: see that the server is up, or be more patient"
                 )
             if status != 429 or asked > FEW:  # to be told to go slower is no news
@@ -219,8 +219,8 @@ class Wire:
         if read is not None and response.is_success:
             status, answer = read(answer)
             if status != 200:
-                told = " ".join(str(answer).split())[:200]
-                inside = f" inside a {response.status_code}: {told}"
+                text = " ".join(str(answer).split())[:200]
+                inside = f" inside a {response.status_code}: {text}"
         if 300 <= status < 400:
             answer = f"moved to {response.headers.get('location', 'elsewhere')}: see the url"
         if status in AGAIN or status >= 500:
@@ -255,22 +255,22 @@ def _key(settings: HttpSettings) -> str:
 def _asked(headers: Mapping[str, str]) -> float:
     """The seconds that a server asks to wait for; 0 where it tells none that can be read."""
     milliseconds = _number(headers.get("retry-after-ms", ""))
-    told = headers.get("retry-after", "")
-    return _seconds(told) if milliseconds is None else milliseconds / 1000
+    header = headers.get("retry-after", "")
+    return _seconds(header) if milliseconds is None else milliseconds / 1000
 
 
-def _seconds(told: str) -> float:
+def _seconds(header: str) -> float:
     """What a Retry-After header asks for: seconds, or a date."""
-    if (seconds := _number(told)) is not None:
+    if (seconds := _number(header)) is not None:
         return seconds
     try:
-        date = parsedate_to_datetime(told)
+        date = parsedate_to_datetime(header)
     except (TypeError, ValueError):
         return 0.0
     return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time())
 
 
-def _number(told: str) -> float | None:
+def _number(header: str) -> float | None:
     """A number of seconds at or above 0; None for what is no number."""
-    seconds = real(told.strip().removesuffix("s"))
+    seconds = real(header.strip().removesuffix("s"))
     return None if seconds is None else max(0.0, seconds)

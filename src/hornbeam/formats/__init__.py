@@ -1,19 +1,19 @@
 """Runs that others recorded, read into trees: chats and the logs of other libraries.
 
-Each format is one small file that gives `Run`s; `trees` puts runs of one task into one tree. What
-a format holds is told in docs/formats.md. Nothing of these libraries is imported.
+Each format is one small file that gives `ImportedRun`s; `trees` puts runs of one task into one
+tree. What a format holds is told in docs/formats.md. Nothing of these libraries is imported.
 """
 
 from hornbeam.formats.as_text import as_text, tree_as_text
-from hornbeam.formats.base import Options, Run, Sampled
+from hornbeam.formats.base import ImportedRun, Options, Sampled
 from hornbeam.formats.files import FORMATS, holds_trees, read_runs
-from hornbeam.formats.trees import Forest
+from hornbeam.formats.trees import ImportedTrees
 
 __all__ = [
     "FORMATS",
-    "Forest",
+    "ImportedRun",
+    "ImportedTrees",
     "Options",
-    "Run",
     "Sampled",
     "as_text",
     "holds_trees",

@@ -16,13 +16,13 @@ from hornbeam.chat.tool_text import (
     uses_tools,
 )
 from hornbeam.errors import DataError
-from hornbeam.formats.base import Run, calls_of
+from hornbeam.formats.base import ImportedRun, calls_of
 from hornbeam.tree import Call, Placed, Tree, floats, ids
 
 HEADS = ("system", "developer")  # who tells of the tools
 
 
-def as_text(run: Run) -> Run:
+def as_text(run: ImportedRun) -> ImportedRun:
     """The run with calls in what was said, results as a user's messages, tools in the system's.
 
     Results that follow each other are one message. The calls are kept beside the text. Ids that
@@ -39,10 +39,10 @@ def as_text(run: Run) -> Run:
     calls: dict[int, tuple[Call, ...]] = {}
     for n, message in enumerate(given, -more):
         if message["role"] == "tool":
-            told = result_text(message["content"])
+            text = result_text(message["content"])
             if n + more and given[n + more - 1]["role"] == "tool":
-                told = f"{messages.pop()['content']}\n{told}"
-            message = {"role": "user", "content": told}
+                text = f"{messages.pop()['content']}\n{text}"
+            message = {"role": "user", "content": text}
         elif message.get("tool_calls"):
             if n in run.said:
                 calls[len(messages)] = calls_of(message, results)
@@ -69,16 +69,16 @@ def tree_as_text(tree: Tree) -> Tree:
     """
     data = dict(tree.task.get("data") or {})
     tools = data.pop("tools", [])
-    told = [m for node in tree.nodes for m in node.messages]
-    uses = uses_tools(told, tools) or any(node.calls for node in tree.nodes)
-    if not told or not uses or calls_in_text(tree) or any(node.origin.ask for node in tree.nodes):
+    result = [m for node in tree.nodes for m in node.messages]
+    uses = uses_tools(result, tools) or any(node.calls for node in tree.nodes)
+    if not result or not uses or calls_in_text(tree) or any(node.origin.ask for node in tree.nodes):
         return tree
     if any("tools" in run for run in data.get("runs") or ()):
         raise DataError("its runs have different tools: import the file that it was made from")
     heads = [0] if tree.nodes[0].messages else tree.children(0)
     out = []
     for i, node in enumerate(tree.nodes):
-        put_in = as_text(Run([*node.messages], [], tools=tools if i in heads else []))
+        put_in = as_text(ImportedRun([*node.messages], [], tools=tools if i in heads else []))
         text = _said(message_of(node))["content"] if node.calls else node.text
         bare = replace(node, messages=tuple(put_in.messages), text=text, tokens=ids())
         bare = replace(bare, logprobs=floats())
@@ -93,13 +93,13 @@ def _head(messages: Sequence[Message], tools: Sequence[Any]) -> list[Message]:
         return []
     first: Message = {"role": "system", "content": ""}
     first = messages[0] if messages[0]["role"] in HEADS else first
-    told = [text for text in (first["content"], tools_text(tools)) if text]
-    return [{**first, "content": "\n\n".join(told)}]
+    result = [text for text in (first["content"], tools_text(tools)) if text]
+    return [{**first, "content": "\n\n".join(result)}]
 
 
 def _said(message: Message) -> Message:
     """An assistant's message with its calls behind what it says."""
     held = [call["function"] for call in message["tool_calls"]]
-    told = [call_text(each["name"], each["arguments"]) for each in held]
-    text = "\n".join([message["content"], *told] if message["content"] else told)
+    result = [call_text(each["name"], each["arguments"]) for each in held]
+    text = "\n".join([message["content"], *result] if message["content"] else result)
     return {**{k: v for k, v in message.items() if k != "tool_calls"}, "content": text}

@@ -26,7 +26,7 @@ class Sampled(NamedTuple):
 
 
 @dataclass(slots=True)
-class Run:
+class ImportedRun:
     """One conversation. `said` are places of the assistant messages that the agent said in it;
     other assistant messages were put in. Runs of one `key` are of one task; without a key the
     messages before the first answer tell the task.
@@ -72,7 +72,7 @@ class Format:
 
     name: str
     fits: Callable[[Any], bool]
-    read: Callable[[Mapping[str, Any], Options], Iterable[Run]]
+    read: Callable[[Mapping[str, Any], Options], Iterable[ImportedRun]]
     group: Callable[[Records], Records] | None = None
 
 
@@ -87,8 +87,8 @@ def numbers(values: Any) -> dict[str, float]:
     """The entries of an object that are numbers."""
     if not isinstance(values, Mapping):
         return {}
-    told = ((str(name), number_of(value)) for name, value in values.items())
-    return {name: value for name, value in told if value is not None}
+    text = ((str(name), number_of(value)) for name, value in values.items())
+    return {name: value for name, value in text if value is not None}
 
 
 def held(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -111,8 +111,8 @@ def calls_of(message: Message, results: Mapping[str, Any]) -> tuple[Call, ...]:
     """The calls of an assistant's message, with what came back by their ids."""
     out = []
     for call in message.get("tool_calls") or ():
-        told = call["function"]["arguments"]
-        arguments = told if isinstance(told, Mapping) else {UNREAD: told}
+        result = call["function"]["arguments"]
+        arguments = result if isinstance(result, Mapping) else {UNREAD: result}
         out.append(Call(call["function"]["name"], arguments, results.get(call["id"])))
     return tuple(out)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.formats.base import Format, Options, Run, chosen_reward, numbers
+from hornbeam.formats.base import Format, ImportedRun, Options, chosen_reward, numbers
 from hornbeam.formats.messages import Conversation, conversation, extend, needs_said
 
 REWARDS = ("reward", "score", "label")
@@ -27,9 +27,9 @@ def fits(record: Any) -> bool:
     return isinstance(record.get("messages"), list) or {"prompt", "completion"} <= set(record)
 
 
-def read(record: Mapping[str, Any], options: Options) -> Iterable[Run]:
+def read(record: Mapping[str, Any], options: Options) -> Iterable[ImportedRun]:
     """The run of one chat."""
-    told = _talk(record)
+    talk = _talk(record)
     tools = record.get("tools") or [
         {"type": "function", "function": each} for each in record.get("functions") or []
     ]
@@ -43,9 +43,9 @@ def read(record: Mapping[str, Any], options: Options) -> Iterable[Run]:
     if not isinstance(agent, str):
         raise DataError(f"agent is no name: {agent!r:.60}")
     task = next((record[name] for name in IDS if record.get(name) is not None), None)
-    yield Run(
-        told.messages,
-        told.said,
+    yield ImportedRun(
+        talk.messages,
+        talk.said,
         key=None if task is None else str(task),
         id=task if task is not None else record.get("id"),
         answer=record.get("answer"),
@@ -62,9 +62,9 @@ def _talk(record: Mapping[str, Any]) -> Conversation:
         return needs_said(conversation(record["messages"]))
     if "prompt" not in record or "completion" not in record:
         raise DataError("no 'messages', and no 'prompt' with a 'completion'")
-    told = conversation(record["prompt"], own=False)
-    extend(told, record["completion"])
-    return needs_said(told)
+    talk = conversation(record["prompt"], own=False)
+    extend(talk, record["completion"])
+    return needs_said(talk)
 
 
 CHATS = Format("chats", fits, read)

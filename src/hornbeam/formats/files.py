@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.formats.base import PLAIN, Format, Options, Records, Run
+from hornbeam.formats.base import PLAIN, Format, ImportedRun, Options, Records
 from hornbeam.formats.chats import CHATS
 from hornbeam.formats.inspect_logs import INSPECT, archived, is_log, samples
 from hornbeam.formats.lightning import LIGHTNING
@@ -24,7 +24,7 @@ FORMATS = {f.name: f for f in (INSPECT, TRACES, RLLM, LIGHTNING, RESULTS, CHATS)
 
 def read_runs(
     path: Path, name: str = "", options: Options = PLAIN
-) -> tuple[str, Iterator[tuple[str, list[Run] | DataError]]]:
+) -> tuple[str, Iterator[tuple[str, list[ImportedRun] | DataError]]]:
     """(format, for each record of a file where it stands and its runs, or why there are none).
 
     `name` forces a format. Raises `DataError` where the file cannot be read or no format is known.
@@ -40,7 +40,7 @@ def read_runs(
 
 def _runs(
     how: Format, records: Records, options: Options
-) -> Iterator[tuple[str, list[Run] | DataError]]:
+) -> Iterator[tuple[str, list[ImportedRun] | DataError]]:
     for where, record in how.group(records) if how.group else records:
         if isinstance(record, DataError):
             yield where, record

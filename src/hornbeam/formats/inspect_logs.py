@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.formats.base import Format, Options, Records, Run, held, number_of
+from hornbeam.formats.base import Format, ImportedRun, Options, Records, held, number_of
 from hornbeam.formats.messages import Conversation, needs_said
 
 VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
@@ -97,11 +97,11 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 # --- samples -------------------------------------------------------------------------------------
 
 
-def read(sample: Mapping[str, Any], options: Options) -> Iterable[Run]:
+def read(sample: Mapping[str, Any], options: Options) -> Iterable[ImportedRun]:
     """The run of one sample."""
     log = held(sample, HEADER)
     error = str(held(sample, "error").get("message", ""))
-    told = Conversation()
+    talk = Conversation()
     attached = held(sample, "attachments")
     messages = sample.get("messages")
     if not isinstance(messages, list):
@@ -109,10 +109,10 @@ def read(sample: Mapping[str, Any], options: Options) -> Iterable[Run]:
     for message in messages:
         message = _resolved(message, attached)
         own = not (isinstance(message, Mapping) and message.get("source") == "input")
-        told.add(message, own)
-    if error and not told.said:
+        talk.add(message, own)
+    if error and not talk.said:
         raise DataError(f"the sample failed before anything was said: {error!r:.200}")
-    needs_said(told)
+    needs_said(talk)
     scores = _scores(held(sample, "scores"))
     reward = next(iter(scores.values()), None)
     if options.reward:
@@ -126,9 +126,9 @@ def read(sample: Mapping[str, Any], options: Options) -> Iterable[Run]:
     kept = {"model": log.get("model"), "task": log.get("task"), "epoch": sample.get("epoch")}
     kept |= {"metadata": sample.get("metadata"), "scores": sample.get("scores")}
     kept |= {"limit": sample.get("limit"), "uuid": sample.get("uuid")}
-    yield Run(
-        told.messages,
-        told.said,
+    yield ImportedRun(
+        talk.messages,
+        talk.said,
         key=f"{log.get('task_id', '')} {sample['id']}",
         id=sample["id"],
         answer=sample.get("target"),
@@ -159,8 +159,8 @@ def _scores(given: Mapping[str, Any]) -> dict[str, float]:
     out: dict[str, float] = {}
     for name, score in given.items():
         value = score.get("value") if isinstance(score, Mapping) else score
-        told = value.items() if isinstance(value, Mapping) else [("", value)]
-        for part, each in told:
+        result = value.items() if isinstance(value, Mapping) else [("", value)]
+        for part, each in result:
             found = _value(each)
             if found is not None:
                 out[f"{name}_{part}" if part else str(name)] = found

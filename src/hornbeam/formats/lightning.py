@@ -14,8 +14,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.formats.base import Format, Options, Records, Run, chosen_reward, held, number_of
-from hornbeam.formats.steps import Step, as_sampled, conversations
+from hornbeam.formats.base import (
+    Format,
+    ImportedRun,
+    Options,
+    Records,
+    chosen_reward,
+    held,
+    number_of,
+)
+from hornbeam.formats.steps import RecordedCall, as_sampled, conversations
 
 PARTS = "parts"  # the spans or events of one attempt
 OPERATION = "agentlightning.operation"
@@ -45,7 +53,7 @@ def group(records: Records) -> Records:
         yield first[name], {"rollout_id": name[0], "attempt_id": name[1], PARTS: parts}
 
 
-def read(record: Mapping[str, Any], options: Options) -> Iterable[Run]:
+def read(record: Mapping[str, Any], options: Options) -> Iterable[ImportedRun]:
     """The runs of one attempt."""
     reward = None
     if PARTS in record:
@@ -72,19 +80,19 @@ def read(record: Mapping[str, Any], options: Options) -> Iterable[Run]:
 # --- events (1.x) --------------------------------------------------------------------------------
 
 
-def _events(events: list[Any]) -> tuple[list[Step], float | None, dict[str, float]]:
+def _events(events: list[Any]) -> tuple[list[RecordedCall], float | None, dict[str, float]]:
     steps, reward = [], None
     for event in sorted(events, key=lambda e: number_of(e.get("timestamp")) or 0.0):
         data = held(event, "data")
         if event["event_type"] == "reward":
-            told = number_of(data.get("value"))
-            reward = reward if told is None else told
+            attributes = number_of(data.get("value"))
+            reward = reward if attributes is None else attributes
         elif event["event_type"] == "model_request" and data.get("status", "ok") == "ok":
             steps.append(_request(data))
     return steps, reward, {}
 
 
-def _request(data: Mapping[str, Any]) -> Step:
+def _request(data: Mapping[str, Any]) -> RecordedCall:
     request, response = data.get("request"), data.get("response")
     if not isinstance(request, Mapping) or not isinstance(response, Mapping):
         raise DataError("a model_request without its request and response (a triplet has ids only)")
@@ -97,47 +105,51 @@ def _request(data: Mapping[str, Any]) -> Step:
     message = choice.get("message") or {"content": choice.get("text")}
     messages = request.get("messages", request.get("prompt"))
     finish = "length" if choice.get("finish_reason") == "length" else ""
-    return Step(messages, message, ids, finish=finish, tools=request.get("tools") or ())
+    return RecordedCall(messages, message, ids, finish=finish, tools=request.get("tools") or ())
 
 
-def _logprobs(told: Any) -> list[Any] | None:
+def _logprobs(given: Any) -> list[Any] | None:
     """Log-probs of what was sampled, as chat completions or completions tell them."""
-    if isinstance(told, str):
+    if isinstance(given, str):
         try:
-            told = json.loads(told)
+            given = json.loads(given)
         except ValueError:
             return None
-    if isinstance(told, Mapping):
-        told = told.get("content") or told.get("token_logprobs")
-    if not isinstance(told, list):
+    if isinstance(given, Mapping):
+        given = given.get("content") or given.get("token_logprobs")
+    if not isinstance(given, list):
         return None
-    return [each.get("logprob") if isinstance(each, Mapping) else each for each in told]
+    return [each.get("logprob") if isinstance(each, Mapping) else each for each in given]
 
 
 # --- spans and triplets (0.x) --------------------------------------------------------------------
 
 
-def _spans(spans: list[Any]) -> tuple[list[Step], float | None, dict[str, float]]:
-    steps: list[Step] = []
+def _spans(spans: list[Any]) -> tuple[list[RecordedCall], float | None, dict[str, float]]:
+    steps: list[RecordedCall] = []
     reward, scores, seen = None, dict[str, float](), set[str]()
     for span in sorted(spans, key=_order):
-        told = span.get("attributes")
-        if not isinstance(told, Mapping):
+        attributes = span.get("attributes")
+        if not isinstance(attributes, Mapping):
             raise DataError("a span without 'attributes'")
-        given = _reward(span, told)
+        given = _reward(span, attributes)
         if given:
             reward = next(iter(given.values()))
             scores |= {name: value for name, value in given.items() if name != "primary"}
             continue
-        prompt = _unflat(told, "gen_ai.prompt") or _unflat(told, f"{OPERATION}.input.messages")
-        said = _unflat(told, "gen_ai.completion") or _unflat(told, f"{OPERATION}.output.choices")
+        prompt = _unflat(attributes, "gen_ai.prompt") or _unflat(
+            attributes, f"{OPERATION}.input.messages"
+        )
+        said = _unflat(attributes, "gen_ai.completion") or _unflat(
+            attributes, f"{OPERATION}.output.choices"
+        )
         if not prompt or not said:
             continue  # an agent, a tool, a chain
-        name = told.get("gen_ai.response.id") or told.get(f"{OPERATION}.output.id")
+        name = attributes.get("gen_ai.response.id") or attributes.get(f"{OPERATION}.output.id")
         if isinstance(name, str) and name in seen:
             continue  # the same call, told by the client and by the proxy
         seen.add(str(name))
-        steps.append(_call(prompt, said, told))
+        steps.append(_call(prompt, said, attributes))
     return steps, reward, scores
 
 
@@ -145,17 +157,19 @@ def _order(span: Mapping[str, Any]) -> tuple[float, float]:
     return number_of(span.get("sequence_id")) or 0.0, number_of(span.get("start_time")) or 0.0
 
 
-def _call(prompt: Any, said: Any, told: Mapping[str, Any]) -> Step:
+def _call(prompt: Any, said: Any, attributes: Mapping[str, Any]) -> RecordedCall:
     listed = _listed(said)
     choice = listed[0] if listed else {}
     choice = choice if isinstance(choice, Mapping) else {}
     message = choice.get("message") if isinstance(choice.get("message"), Mapping) else choice
-    asked = told.get("prompt_token_ids", told.get(f"{OPERATION}.output.prompt_token_ids"))
-    answered = told.get("response_token_ids", choice.get("token_ids"))
-    ids = as_sampled(asked, answered, _logprobs(told.get("logprobs.content")))
+    asked = attributes.get(
+        "prompt_token_ids", attributes.get(f"{OPERATION}.output.prompt_token_ids")
+    )
+    answered = attributes.get("response_token_ids", choice.get("token_ids"))
+    ids = as_sampled(asked, answered, _logprobs(attributes.get("logprobs.content")))
     finish = "length" if choice.get("finish_reason") == "length" else ""
-    agent = told.get("agent.name")
-    return Step(
+    agent = attributes.get("agent.name")
+    return RecordedCall(
         [_message(each) for each in _listed(prompt)],
         _message(message or {}),
         ids,
@@ -184,7 +198,7 @@ def _message(given: Any) -> Any:
     return out
 
 
-def _triplet(given: Any) -> Step:
+def _triplet(given: Any) -> RecordedCall:
     """A triplet whose prompt and response keep the messages beside the ids."""
     if not isinstance(given, Mapping):
         raise DataError(f"a triplet is an object: {given!r:.60}")
@@ -200,26 +214,29 @@ def _triplet(given: Any) -> Step:
     agent = held(given, "metadata").get("agent_name")
     reward = number_of(given.get("reward"))
     name = agent if isinstance(agent, str) and agent != "*" else ""  # "*": of any agent
-    return Step([_message(each) for each in asked], _message(message), ids, reward, name)
+    return RecordedCall([_message(each) for each in asked], _message(message), ids, reward, name)
 
 
-def _listed(told: Any) -> list[Any]:
+def _listed(attributes: Any) -> list[Any]:
     """A list, which may stand as an object with numbers for names."""
-    if isinstance(told, Mapping):
-        return [told[name] for name in sorted((n for n in told if str(n).isdigit()), key=int)]
-    return told if isinstance(told, list) else []
+    if isinstance(attributes, Mapping):
+        return [
+            attributes[name]
+            for name in sorted((n for n in attributes if str(n).isdigit()), key=int)
+        ]
+    return attributes if isinstance(attributes, list) else []
 
 
-def _reward(span: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, float]:
+def _reward(span: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, float]:
     """Rewards by name, the first is the run's; empty where the span is no reward."""
-    rewards = _listed(_unflat(told, REWARD))
+    rewards = _listed(_unflat(attributes, REWARD))
     found = {
         str(each.get("name", "primary")): number_of(each.get("value"))
         for each in rewards
         if isinstance(each, Mapping)
     }
     for name in LEGACY:
-        output = told.get(name)
+        output = attributes.get(name)
         try:
             output = json.loads(output) if isinstance(output, str) else output
         except ValueError:
@@ -227,20 +244,20 @@ def _reward(span: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, float
         if not found and isinstance(output, Mapping) and output.get("type") == "reward":
             found = {"primary": number_of(output.get("value"))}
     if not found and span.get("name") == "agentlightning.annotation":
-        found = {"primary": number_of(told.get("reward"))}
+        found = {"primary": number_of(attributes.get("reward"))}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _unflat(told: Mapping[str, Any], prefix: str) -> Any:
+def _unflat(attributes: Mapping[str, Any], prefix: str) -> Any:
     """What stands below a name: whole, as JSON, or flat (`prefix.0.role`)."""
-    if prefix in told:
-        whole = told[prefix]
+    if prefix in attributes:
+        whole = attributes[prefix]
         try:
             return json.loads(whole) if isinstance(whole, str) else whole
         except ValueError:
             return None
     out: dict[str, Any] = {}
-    for name, value in told.items():
+    for name, value in attributes.items():
         if not name.startswith(f"{prefix}."):
             continue
         *above, last = name[len(prefix) + 1 :].split(".")

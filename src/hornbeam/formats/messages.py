@@ -76,8 +76,8 @@ class Conversation:
             text, thoughts = _parts(content, where)
         else:
             raise DataError(f"{where}: content is neither a text nor parts: {content!r:.60}")
-        apart = next((v for name in APART if isinstance(v := given.get(name), str) and v), "")
-        thoughts = apart or thoughts
+        difference = next((v for name in APART if isinstance(v := given.get(name), str) and v), "")
+        thoughts = difference or thoughts
         if thoughts and "<think>" not in text:
             text = f"{OPEN}{thoughts.strip()}{SHUT}{text}"
         return text
@@ -93,10 +93,10 @@ class Conversation:
 
     def _answered(self, given: Mapping[str, Any], where: str) -> str:
         """Which call a result is of: by its id, else the first that has none yet."""
-        told = given.get("tool_call_id")
-        own = self._ids.get(told) if isinstance(told, str) else None
-        if own is None and told and self._ids:
-            raise DataError(f"{where} is the result of call {told!r}, which nobody made")
+        arguments = given.get("tool_call_id")
+        own = self._ids.get(arguments) if isinstance(arguments, str) else None
+        if own is None and arguments and self._ids:
+            raise DataError(f"{where} is the result of call {arguments!r}, which nobody made")
         if own is None:
             if not self._open:
                 raise DataError(f"{where} is a tool's result, and no call waits for one")
@@ -141,8 +141,8 @@ def _calls(given: Mapping[str, Any], where: str) -> list[tuple[str, str, Any]]:
         name = inner if isinstance(inner, str) else name
         if not isinstance(name, str) or not name:
             raise DataError(f"{where}: a tool call names no function: {call!r:.80}")
-        told = call.get("id") or call.get("tool_call_id")
-        out.append((told if isinstance(told, str) else "", name, arguments_of(held)))
+        arguments = call.get("id") or call.get("tool_call_id")
+        out.append((arguments if isinstance(arguments, str) else "", name, arguments_of(held)))
     return out
 
 
@@ -155,16 +155,20 @@ def _json(text: str, what: str) -> Any:
 
 def arguments_of(held: Mapping[str, Any]) -> Any:
     """The arguments of a call as an object; as text where that is no JSON object."""
-    told = held.get("arguments", held.get("input"))
-    if told is None or told == "":
+    arguments = held.get("arguments", held.get("input"))
+    if arguments is None or arguments == "":
         return {}
-    if isinstance(told, str):
+    if isinstance(arguments, str):
         try:
-            read = json.loads(told)
+            read = json.loads(arguments)
         except ValueError:
-            return told
-        return read if isinstance(read, dict) else told
-    return dict(told) if isinstance(told, Mapping) else json.dumps(told, ensure_ascii=False)
+            return arguments
+        return read if isinstance(read, dict) else arguments
+    return (
+        dict(arguments)
+        if isinstance(arguments, Mapping)
+        else json.dumps(arguments, ensure_ascii=False)
+    )
 
 
 def conversation(messages: Any, own: bool = True) -> Conversation:

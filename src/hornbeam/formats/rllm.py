@@ -11,8 +11,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.formats.base import Format, Options, Run, chosen_reward, held, number_of, numbers
-from hornbeam.formats.steps import Step, as_sampled, conversations
+from hornbeam.formats.base import (
+    Format,
+    ImportedRun,
+    Options,
+    chosen_reward,
+    held,
+    number_of,
+    numbers,
+)
+from hornbeam.formats.steps import RecordedCall, as_sampled, conversations
 
 DEFAULTS = ("default_traj_name", "agent", "default", "")  # names that no one gave
 
@@ -27,7 +35,7 @@ def fits(record: Any) -> bool:
     return isinstance(record.get("steps"), list) and "reward" in record
 
 
-def read(record: Mapping[str, Any], options: Options) -> Iterable[Run]:
+def read(record: Mapping[str, Any], options: Options) -> Iterable[ImportedRun]:
     """The runs of an episode, one a trajectory (several, where its steps do not go on)."""
     several = record.get("trajectories")
     if several is None:
@@ -43,7 +51,7 @@ def read(record: Mapping[str, Any], options: Options) -> Iterable[Run]:
 
 def _trajectory(
     trajectory: Mapping[str, Any], episode: Mapping[str, Any], options: Options
-) -> Iterable[Run]:
+) -> Iterable[ImportedRun]:
     name = str(trajectory.get("name") or "")
     agent = "" if name in DEFAULTS else name
     table = trajectory.get("message_nodes") or {}
@@ -57,11 +65,11 @@ def _trajectory(
         reward = chosen_reward({**trajectory, **scores}, options.reward)
     task = trajectory.get("task") or episode.get("task")
     asked = task if isinstance(task, Mapping) else {}
-    told = str(episode.get("id") or episode.get("episode_id") or "")
-    at = episode.get("task_hash") or (told.rpartition(":")[0] if ":" in told else None)
+    text = str(episode.get("id") or episode.get("episode_id") or "")
+    at = episode.get("task_hash") or (text.rpartition(":")[0] if ":" in text else None)
     at = at or asked.get("id") or asked.get("task_id")
     ended = episode.get("termination_reason")
-    kept = {"episode": told, "task": task, "termination_reason": ended}
+    kept = {"episode": text, "task": task, "termination_reason": ended}
     kept |= {"uid": trajectory.get("uid"), "info": trajectory.get("info"), "is_correct": correct}
     meta = held(asked, "metadata")
     answers = [each.get(k) for each in (asked, meta) for k in ("answer", "ground_truth")]
@@ -76,7 +84,7 @@ def _trajectory(
         yield run
 
 
-def _step(step: Any, table: Mapping[str, Any], agent: str) -> Step:
+def _step(step: Any, table: Mapping[str, Any], agent: str) -> RecordedCall:
     """One step as a model call."""
     if not isinstance(step, Mapping):
         raise DataError(f"a step is an object: {step!r:.60}")
@@ -95,7 +103,7 @@ def _step(step: Any, table: Mapping[str, Any], agent: str) -> Step:
     elif not isinstance(said, str) or not said:
         raise DataError("a step without an answer: neither chat_completions nor model_response")
     ids = as_sampled(step.get("prompt_ids"), step.get("response_ids"), step.get("logprobs"))
-    return Step(messages, answer, ids, number_of(step.get("reward")), agent)
+    return RecordedCall(messages, answer, ids, number_of(step.get("reward")), agent)
 
 
 def _unfolded(reference: Any, table: Mapping[str, Any]) -> list[Any]:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.formats.base import Run, Sampled
+from hornbeam.formats.base import ImportedRun, Sampled
 from hornbeam.formats.messages import Conversation, conversation
 
 THOUGHT = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RecordedCall:
     """One call: the messages of its prompt, the answer, its ids and reward where they are known."""
 
     prompt: Any
@@ -31,21 +31,23 @@ class Step:
     tools: Sequence[Any] = ()
 
 
-def conversations(steps: Iterable[Step]) -> list[Run]:
+def conversations(steps: Iterable[RecordedCall]) -> list[ImportedRun]:
     """The runs of calls in order. Raises `DataError` where there is none."""
-    out: list[Run] = []
+    out: list[ImportedRun] = []
     talks: list[Conversation] = []
     for step in steps:
         text = isinstance(step.prompt, str)
         given = [{"role": "user", "content": step.prompt}] if text else step.prompt
-        told = conversation(given, own=False)
-        if not told.messages:
+        talk = conversation(given, own=False)
+        if not talk.messages:
             raise DataError("a model call without a prompt")
-        before = [_shown(message) for message in told.messages]
+        before = [_shown(message) for message in talk.messages]
         at = _goes_on(before, talks, step.agent, out)
         if at is None:
-            talks.append(told)
-            out.append(Run(told.messages, told.said, agent=step.agent, tools=list(step.tools)))
+            talks.append(talk)
+            out.append(
+                ImportedRun(talk.messages, talk.said, agent=step.agent, tools=list(step.tools))
+            )
             at = len(out) - 1
         else:
             for message in given[len(talks[at].messages) :]:
@@ -63,7 +65,7 @@ def conversations(steps: Iterable[Step]) -> list[Run]:
 
 
 def _goes_on(
-    before: Sequence[Any], talks: Sequence[Conversation], agent: str, runs: Sequence[Run]
+    before: Sequence[Any], talks: Sequence[Conversation], agent: str, runs: Sequence[ImportedRun]
 ) -> int | None:
     """The longest conversation of the agent that a prompt begins with."""
     best = None

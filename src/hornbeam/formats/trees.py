@@ -16,23 +16,23 @@ from typing import Any
 
 from hornbeam.chat import Message
 from hornbeam.chat.tool_text import AS_TEXT, CALL, RESULT
-from hornbeam.formats.base import Run, Sampled, calls_of
+from hornbeam.formats.base import ImportedRun, Sampled, calls_of
 from hornbeam.tree import Call, Node, Origin, Tree, floats, ids
 
 OWN = ("advantage", "advantage_pos", "advantage_neg", "leaves", "mass")  # columns of credit
 _dumps = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str).encode
 
 
-class Forest:
+class ImportedTrees:
     """Trees of runs, by task, in the order in which the tasks were met."""
 
     def __init__(self, agent: str = "solver") -> None:
         self.agent = agent  # who speaks where a run does not say it
-        self._runs: dict[str, list[Run]] = {}
+        self._runs: dict[str, list[ImportedRun]] = {}
         self._seen: set[str] = set()
         self.equal = 0  # runs that said and got what an earlier one did
 
-    def add(self, run: Run) -> None:
+    def add(self, run: ImportedRun) -> None:
         """One more run."""
         said = _dumps([run.messages, run.said, run.tools])
         key = run.key
@@ -55,7 +55,7 @@ class Forest:
         return out
 
 
-def tree_of(runs: Sequence[Run], name: Any, agent: str) -> Tree:
+def tree_of(runs: Sequence[ImportedRun], name: Any, agent: str) -> Tree:
     """The tree of runs of one task."""
     starts = [run.messages[: run.said[0]] for run in runs]
     count = 0  # messages with which all begin
@@ -70,8 +70,8 @@ def tree_of(runs: Sequence[Run], name: Any, agent: str) -> Tree:
     answers = [run.answer for run in runs if run.answer is not None]
     tools = next((run.tools for run in runs if run.tools), [])
     task = {"id": name, "question": question, "answer": answers[0] if answers else None}
-    told = [{**run.data, **_else(run, task["answer"], tools)} for run in runs]
-    data: dict[str, Any] = {"runs": told} if any(told) else {}
+    result = [{**run.data, **_else(run, task["answer"], tools)} for run in runs]
+    data: dict[str, Any] = {"runs": result} if any(result) else {}
     if tools:
         data["tools"] = tools
     if any(run.as_text for run in runs):
@@ -83,14 +83,19 @@ def tree_of(runs: Sequence[Run], name: Any, agent: str) -> Tree:
     return tree
 
 
-def _else(run: Run, answer: Any, tools: Sequence[Any]) -> dict[str, Any]:
+def _else(run: ImportedRun, answer: Any, tools: Sequence[Any]) -> dict[str, Any]:
     """What a run says of its task that the others do not."""
     out = {} if run.answer in (None, answer) else {"answer": run.answer}
     return out if run.tools == tools else {**out, "tools": run.tools}
 
 
 def _grow(
-    tree: Tree, run: Run, episode: int, count: int, agent: str, known: dict[tuple[int, str], int]
+    tree: Tree,
+    run: ImportedRun,
+    episode: int,
+    count: int,
+    agent: str,
+    known: dict[tuple[int, str], int],
 ) -> None:
     """Put a run into the tree, behind what it shares with those before it."""
     parent, start, fresh = 0, count, 0
@@ -124,7 +129,7 @@ def _grow(
             tree.column(f"{name}_score" if name in OWN else name)[parent] = value
 
 
-def _step(run: Run, place: int, start: int, stop: int, agent: str) -> Node:
+def _step(run: ImportedRun, place: int, start: int, stop: int, agent: str) -> Node:
     """What was put in before an answer, the answer, its calls with what came back."""
     message = run.messages[place]
     came = [m for m in run.messages[place + 1 : stop] if m["role"] == "tool"]
@@ -141,10 +146,10 @@ def _step(run: Run, place: int, start: int, stop: int, agent: str) -> Node:
     )
 
 
-def _came_back(message: Message, run: Run) -> bool:
+def _came_back(message: Message, run: ImportedRun) -> bool:
     """Whether a message is what a run's tools brought back."""
-    told = run.as_text and message["role"] == "user" and message["content"].startswith(RESULT)
-    return message["role"] == "tool" or told
+    result = run.as_text and message["role"] == "user" and message["content"].startswith(RESULT)
+    return message["role"] == "tool" or result
 
 
 def _with_ids(tree: Tree, node: Node, sampled: Sampled | None) -> Node:
@@ -152,11 +157,11 @@ def _with_ids(tree: Tree, node: Node, sampled: Sampled | None) -> Node:
     if sampled is None:
         return node
     where = tree.place(node.parent, node.agent, ids(sampled.context))
-    told = replace(node, tokens=ids(sampled.tokens), logprobs=floats(sampled.logprobs))
-    return told.placed(node.parent, where)
+    result = replace(node, tokens=ids(sampled.tokens), logprobs=floats(sampled.logprobs))
+    return result.placed(node.parent, where)
 
 
-def _answer(run: Run, node: Node) -> Any:
+def _answer(run: ImportedRun, node: Node) -> Any:
     """What the run came to: what it said last; a call is no answer."""
     text = node.text.partition(CALL)[0].rstrip() if run.as_text and node.calls else node.text
     return text or None

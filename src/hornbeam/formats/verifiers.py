@@ -13,8 +13,8 @@ from typing import Any
 from hornbeam.errors import DataError
 from hornbeam.formats.base import (
     Format,
+    ImportedRun,
     Options,
-    Run,
     Sampled,
     chosen_reward,
     held,
@@ -38,21 +38,21 @@ def fits_results(record: Any) -> bool:
     return isinstance(record, Mapping) and wanted <= set(record) and bool(MARKS & set(record))
 
 
-def read_results(record: Mapping[str, Any], options: Options) -> Iterable[Run]:
+def read_results(record: Mapping[str, Any], options: Options) -> Iterable[ImportedRun]:
     """The run of one rollout."""
-    told = conversation(_named(record.get("prompt"), "user"), own=False)
-    extend(told, _named(record.get("completion"), "assistant"))
+    talk = conversation(_named(record.get("prompt"), "user"), own=False)
+    extend(talk, _named(record.get("completion"), "assistant"))
     error = _error(record.get("error"))
-    if error and not told.said:
+    if error and not talk.said:
         raise DataError(f"the rollout failed before anything was said: {error}")
-    needs_said(told)
+    needs_said(talk)
     metrics = numbers(record.get("metrics"))
     task = next((record[name] for name in ("example_id", "id") if record.get(name) is not None), "")
     kept = {k: v for k, v in record.items() if k not in USED | BULK and k not in metrics}
     own = number_of(record.get("reward"))
-    yield Run(
-        told.messages,
-        told.said,
+    yield ImportedRun(
+        talk.messages,
+        talk.said,
         key=None if task == "" else str(task),
         id=None if task == "" else task,
         answer=record.get("answer"),
@@ -62,7 +62,7 @@ def read_results(record: Mapping[str, Any], options: Options) -> Iterable[Run]:
         tools=[{"type": "function", "function": each} for each in record.get("tool_defs") or []],
         error=error,
         finish="length" if record.get("is_truncated") else "",
-        sampled=_steps(record.get("trajectory"), told.said),
+        sampled=_steps(record.get("trajectory"), talk.said),
     )
 
 
@@ -78,12 +78,12 @@ def _named(messages: Any, role: str) -> Any:
     ]
 
 
-def _error(told: Any) -> str:
+def _error(result: Any) -> str:
     """Why a rollout failed, in a line."""
-    if isinstance(told, Mapping):
-        kind, text = told.get("error") or told.get("type"), told.get("message")
-        told = ": ".join(str(part) for part in (kind, text) if part)
-    return str(told) if told else ""
+    if isinstance(result, Mapping):
+        kind, text = result.get("error") or result.get("type"), result.get("message")
+        result = ": ".join(str(part) for part in (kind, text) if part)
+    return str(result) if result else ""
 
 
 def _steps(steps: Any, said: Sequence[int]) -> dict[int, Sampled]:
@@ -112,7 +112,7 @@ def fits_traces(record: Any) -> bool:
     return isinstance(traces, list) and "task" in record and "env" in record
 
 
-def read_traces(record: Mapping[str, Any], options: Options) -> Iterable[Run]:
+def read_traces(record: Mapping[str, Any], options: Options) -> Iterable[ImportedRun]:
     """The runs of an episode."""
     errors = record.get("errors") or []
     if not record["traces"]:
@@ -124,7 +124,9 @@ def read_traces(record: Mapping[str, Any], options: Options) -> Iterable[Run]:
         yield from _trace(trace, record, options)
 
 
-def _trace(trace: Mapping[str, Any], episode: Mapping[str, Any], options: Options) -> Iterable[Run]:
+def _trace(
+    trace: Mapping[str, Any], episode: Mapping[str, Any], options: Options
+) -> Iterable[ImportedRun]:
     task = held(trace, "task") or held(episode, "task")
     data, agent = held(task, "data"), held(trace, "agent")
     rewards = {
@@ -153,14 +155,14 @@ def _trace(trace: Mapping[str, Any], episode: Mapping[str, Any], options: Option
             for each in trace.get("tools") or ()
         ]
         run.error = _error(errors[-1]) if errors else ""
-        told = {"trace": trace.get("id"), "env": episode.get("env"), "info": trace.get("info")}
-        told["branches"] = len(runs) if len(runs) > 1 else None
-        told["task"] = {k: v for k, v in data.items() if k not in ("prompt", "system_prompt")}
-        run.data = {k: v for k, v in told.items() if v}
+        row = {"trace": trace.get("id"), "env": episode.get("env"), "info": trace.get("info")}
+        row["branches"] = len(runs) if len(runs) > 1 else None
+        row["task"] = {k: v for k, v in data.items() if k not in ("prompt", "system_prompt")}
+        run.data = {k: v for k, v in row.items() if v}
         yield run
 
 
-def _way(nodes: Sequence[Any], leaf: int) -> Run:
+def _way(nodes: Sequence[Any], leaf: int) -> ImportedRun:
     """The run that ends at a leaf."""
     way: list[Mapping[str, Any]] = []
     at: Any = leaf
@@ -170,19 +172,19 @@ def _way(nodes: Sequence[Any], leaf: int) -> Run:
             raise DataError(f"node {at} of a trace names no earlier node as its parent")
         way.append(nodes[at])
         at = before
-    told, sampled, ids = Conversation(), {}, list[int]()
+    result, sampled, ids = Conversation(), {}, list[int]()
     for node in reversed(way):
-        told.add(node.get("message"), own=bool(node.get("sampled")))
+        result.add(node.get("message"), own=bool(node.get("sampled")))
         tokens, mask = node.get("token_ids") or [], node.get("mask") or []
         many = sum(map(bool, mask))
         if node.get("sampled") and many and all(mask[-many:]):
             head = ids + tokens[: len(tokens) - many]
             found = as_sampled(head, tokens[-many:], node.get("logprobs"))
             if found is not None:
-                sampled[len(told.messages) - 1] = found
+                sampled[len(result.messages) - 1] = found
         ids = ids + tokens
-    needs_said(told)
-    return Run(told.messages, told.said, sampled=sampled)
+    needs_said(result)
+    return ImportedRun(result.messages, result.said, sampled=sampled)
 
 
 RESULTS = Format("verifiers", fits_results, read_results)

@@ -77,9 +77,9 @@ def delegate(settings: Delegate) -> Program:
             if name == "answer":
                 return inside
             asked = asks(settings, reply.text) if name else []
-            told = await asyncio.gather(*(find(task, ep, each) for each in asked[:most]))
-            told += [f"error: at most {most} questions at once"] * (len(asked) > most)
-            said = "\n".join(told) or hint(settings.moves)
+            answers = await asyncio.gather(*(find(task, ep, each) for each in asked[:most]))
+            answers += [f"error: at most {most} questions at once"] * (len(asked) > most)
+            said = "\n".join(answers) or hint(settings.moves)
             messages += [assistant(reply.text), user(said)]
         return None
 
@@ -113,8 +113,8 @@ def delegate_demonstration(settings: Delegate) -> Demonstration:
                 then = [*before, assistant(call), user(observe(sub, step["found"]))]
                 done = sub.answer.replace("{}", step["answer"])
                 out += [Turn(before, call, sub.agent), Turn(then, done, sub.agent)]
-            told = "\n".join(observe(settings.moves, step["answer"]) for step in steps)
-            messages += [assistant(said), user(told)]
+            answers = "\n".join(observe(settings.moves, step["answer"]) for step in steps)
+            messages += [assistant(said), user(answers)]
         gold = task.answer[0] if isinstance(task.answer, list) else task.answer
         last = settings.answer.replace("{}", str(gold))
         return [*out, Turn(messages, last, settings.agent)]

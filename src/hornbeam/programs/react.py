@@ -29,8 +29,8 @@ def react(settings: React) -> Program:
             name, inside = read_move(settings, reply.text)
             if name == "answer":
                 return inside
-            told = await use_tool(settings, ep, name, inside) if name else hint(settings)
-            messages += [assistant(reply.text), user(told)]
+            observation = await use_tool(settings, ep, name, inside) if name else hint(settings)
+            messages += [assistant(reply.text), user(observation)]
         return None
 
     return run

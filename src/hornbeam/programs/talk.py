@@ -53,8 +53,8 @@ def opening(text: str, examples: Iterable[Example], question: str) -> list[Messa
     """The messages up to where an agent speaks first: system text, worked examples, question."""
     messages = [system(text)] if text else []
     for turns in examples:
-        for said, told in zip(turns[::2], turns[1::2]):
-            messages += [user(said), assistant(told)]
+        for said, answer in zip(turns[::2], turns[1::2]):
+            messages += [user(said), assistant(answer)]
     return [*messages, user(question)]
 
 

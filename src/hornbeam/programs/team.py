@@ -233,8 +233,8 @@ async def _speak(ep: Episode, agent: Agent, messages: list[Message]) -> str:
         name, inside = read_move(calls, text)
         if name in ("", "answer"):
             break
-        told = await use_tool(calls, ep, name, inside)
-        messages = [*messages, assistant(text), user(told)]
+        observation = await use_tool(calls, ep, name, inside)
+        messages = [*messages, assistant(text), user(observation)]
     return text
 
 

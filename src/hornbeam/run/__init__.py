@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hornbeam.run.policies import Policies
     from hornbeam.run.recipe import Recipe, load_recipe
     from hornbeam.run.training import Run, Trainer
-    from hornbeam.run.watch import Watch
+    from hornbeam.run.watch import Progress
     from hornbeam.run.wire import Plan, plan
     from hornbeam.run.world import World
 
@@ -22,11 +22,11 @@ __all__ = [
     "Folder",
     "Plan",
     "Policies",
+    "Progress",
     "Recipe",
     "Run",
     "Trainer",
     "TrainingLoop",
-    "Watch",
     "World",
     "load_policies",
     "load_recipe",
@@ -44,7 +44,7 @@ _ROOMS = {
     "policies": ("Policies",),
     "recipe": ("Recipe", "load_recipe"),
     "training": ("Run", "Trainer"),
-    "watch": ("Watch",),
+    "watch": ("Progress",),
     "loading": ("load_policies", "model_folder", "say_templates"),
     "wire": ("Plan", "plan"),
     "world": ("World",),

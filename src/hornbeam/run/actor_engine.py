@@ -16,7 +16,7 @@ class ActorEngine:
 
     def __init__(self, engine: Engine, model: Any) -> None:
         self.engine, self.model, self.sent = engine, model, 0
-        self.chat, self.turnstile, self.version = engine.chat, engine.turnstile, engine.version
+        self.chat, self.barrier, self.version = engine.chat, engine.barrier, engine.version
         self._flying = 0
         self._open, self._idle = asyncio.Event(), asyncio.Event()
         self._open.set()

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 Grow = Callable[[int], Awaitable[list[Tree]]]
 
 
-def check_ahead(recipe: Recipe, apart: bool = False) -> None:
+def check_ahead(recipe: Recipe, decoupled: bool = False) -> None:
     """`RecipeError` for what cannot be while trees grow ahead in this process."""
-    if apart or not recipe.run.behind:
+    if decoupled or not recipe.run.behind:
         return
     if recipe.run.resume == "exact":
         raise RecipeError(
@@ -89,9 +89,9 @@ class Ahead:
         if not self._out:
             self._idle += now - self._since
             self._since = now
-        told = self._idle, self._waited
+        waits = self._idle, self._waited
         self._idle = self._waited = 0.0
-        return told
+        return waits
 
     def idle(self, grown: float, trained: float) -> tuple[float, float]:
         """As `take`: growth and training go on beside each other."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from hornbeam.errors import RecipeError
 from hornbeam.failures import OWN
-from hornbeam.run.choices import AnchorChoice
+from hornbeam.run.choices import AnchorSection
 from hornbeam.run.endpoints import folder_of, identity
 from hornbeam.run.engines import AWAY
 from hornbeam.run.judges import content
@@ -28,8 +28,8 @@ def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path, served: Sequence
 
     Of weights that a server holds, `served` are its address and its name for them.
     """
-    told = recipe.model_dump(mode="json")
-    sections = {name: told[name] for name in ("program", "tools", "agents", "limits", "reward")}
+    data = recipe.model_dump(mode="json")
+    sections = {name: data[name] for name in ("program", "tools", "agents", "limits", "reward")}
     for name in ("seconds", "workers"):  # of the checker: how long it may take, not what it says
         sections["reward"].pop(name)
     weights = list(served) or content(folder) or str(folder.resolve())
@@ -53,9 +53,9 @@ def _sources(plan: Plan) -> list[str]:
     return found
 
 
-def settings(recipe: Recipe) -> AnchorChoice:
+def settings(recipe: Recipe) -> AnchorSection:
     """The recipe's anchors. Raises `RecipeError` where nobody could say whose they are."""
-    how = recipe.anchor or AnchorChoice()
+    how = recipe.anchor or AnchorSection()
     if len(recipe.names) > 1:
         raise RecipeError(
             f"[anchor]: anchors are of one policy, and [policies] has {', '.join(recipe.names)}:"
@@ -69,7 +69,7 @@ def settings(recipe: Recipe) -> AnchorChoice:
     return _found(how, recipe)
 
 
-def _found(how: AnchorChoice, recipe: Recipe) -> AnchorChoice:
+def _found(how: AnchorSection, recipe: Recipe) -> AnchorSection:
     """The settings with the folders that lie beside the recipe."""
 
     def place(name: str) -> str:
@@ -82,7 +82,7 @@ def _found(how: AnchorChoice, recipe: Recipe) -> AnchorChoice:
     return how.model_copy(update=found)
 
 
-def check_own(recipe: Recipe, how: AnchorChoice) -> None:
+def check_own(recipe: Recipe, how: AnchorSection) -> None:
     """Raise `RecipeError` where a server's weights would speak, and not those that are trained."""
     kind = recipe.engine.kind
     if kind == "chat" or (kind in AWAY and how.teacher):
@@ -119,5 +119,5 @@ def teacher_mark(recipe: Recipe, plan: Plan, base: Path) -> str:
     return mark_of_reference(recipe, plan, folder, identity(server))
 
 
-def _own(how: AnchorChoice, base: Path) -> Path:
+def _own(how: AnchorSection, base: Path) -> Path:
     return folder_of(how.model) if how.model else base

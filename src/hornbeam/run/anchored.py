@@ -21,7 +21,7 @@ from hornbeam.run.order import task_at
 from hornbeam.run.parts import Runs
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.records import Record, mark_of_task, rewards_of
-from hornbeam.run.taught import Taught
+from hornbeam.run.taught import TeacherTree
 from hornbeam.run.wire import Plan
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
@@ -87,11 +87,13 @@ class Anchored:
                 kind = record.kind(self.how.solved)
                 row[kind] += 1
                 row["anchor_tokens"] += record.tokens
-                told = Taught.read(shared, pair, task) if pair and kind == "unsolved" else None
-                untaught += bool(pair) and kind == "unsolved" and told is None
-                row["anchor_tokens"] += told.tokens if told else 0.0
-                if told is not None and told.tree is not None:
-                    taught[name] = to_json(told.tree)
+                taught_tree = (
+                    TeacherTree.read(shared, pair, task) if pair and kind == "unsolved" else None
+                )
+                untaught += bool(pair) and kind == "unsolved" and taught_tree is None
+                row["anchor_tokens"] += taught_tree.tokens if taught_tree else 0.0
+                if taught_tree is not None and taught_tree.tree is not None:
+                    taught[name] = to_json(taught_tree.tree)
                 if kind == "mixed" or name in taught:
                     priors[name] = record.mean
         if missing or untaught:

@@ -26,15 +26,15 @@ from hornbeam.run.anchor_marks import (
     settings,
     teacher_mark,
 )
-from hornbeam.run.forest import Ground
+from hornbeam.run.forest import StoreGrower
 from hornbeam.run.loading import model_folder
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.records import mark_of, mark_of_task
 from hornbeam.run.reference import Reference, independent_runs
-from hornbeam.run.taught import Taught
+from hornbeam.run.taught import TeacherTree
 from hornbeam.run.teacher import endpoint, teacher_engine
 from hornbeam.run.teacher_runs import TeacherRuns
-from hornbeam.run.watch import Watch
+from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.run.world import World
 from hornbeam.store import Store
@@ -44,8 +44,8 @@ from hornbeam.tasks.base import Task
 class Anchors:
     """The anchors of a recipe's training tasks, and where none solved one its teacher's runs."""
 
-    def __init__(self, recipe: Recipe, plan: Plan, watch: Watch) -> None:
-        self.how, self.plan, self.watch = settings(recipe), plan, watch
+    def __init__(self, recipe: Recipe, plan: Plan, progress: Progress) -> None:
+        self.how, self.plan, self.progress = settings(recipe), plan, progress
         self.recipe = reference(recipe)
         endpoint(self.how)  # refused before anything is opened
         check_own(recipe, self.how)
@@ -53,13 +53,13 @@ class Anchors:
         self.store = Store(self.how.store)
         try:
             with tempfile.TemporaryDirectory() as made:  # a tiny model, made from nothing
-                folder = model_folder(self.recipe, Path(made) / "model", watch.say)
+                folder = model_folder(self.recipe, Path(made) / "model", progress.say)
                 self.mark = mark_of_reference(recipe, plan, folder)
                 self.teacher = teacher_mark(recipe, plan, folder)
-                self.world = World.load(self.recipe, plan, Path(made) / "model", watch.say)
+                self.world = World.load(self.recipe, plan, Path(made) / "model", progress.say)
             (member,) = self.world.policies
             self.policy, self.chat = member.policy, member.engine.chat
-            self.ground = Ground(self.recipe, self.store, self.world, watch)
+            self.store_grower = StoreGrower(self.recipe, self.store, self.world, progress)
         except BaseException:
             self.store.close()
             raise
@@ -72,27 +72,30 @@ class Anchors:
         try:
             stages = tuple(dict.fromkeys((f"anchor {self.mark}", *self._stages())))
             runs = partial(independent_runs, self.world, self.store)
-            own = Reference(self.ground, self.mark, self.how.solved, runs)
+            own = Reference(self.store_grower, self.mark, self.how.solved, runs)
             began = self._began(own, stages)
             await own.run("anchors", self.tasks, self.how.rollouts)
             kinds = own.kinds(self.tasks)
             taught = await self._taught(kinds["unsolved"]) if self.teacher else []
             paid = sum(self._tokens(stage) for stage in stages) - began["tokens"]
-            redone = self.ground.redone(*stages)
+            redone = self.store_grower.redone(*stages)
             self.store.set(f"{self.mark}/began", None)
         finally:
-            await self.ground.aclose()
+            await self.store_grower.aclose()
         records = [own.record(task) for task in self.tasks]
         return {
             "tasks": len(self.tasks),
             "fresh": began["fresh"],
             **{kind: len(found) for kind, found in kinds.items()},
             "mean": math.fsum(record.mean for record in records) / len(records),
-            "taught": sum(told.tree is not None for told in taught),
-            "scored_by": sorted({told.scored_by for told in taught if told.tree is not None}),
+            "taught": sum(taught_tree.tree is not None for taught_tree in taught),
+            "scored_by": sorted(
+                {taught_tree.scored_by for taught_tree in taught if taught_tree.tree is not None}
+            ),
             "tokens": paid,
             **redone,
-            "anchor_tokens": sum(r.tokens for r in records) + sum(told.tokens for told in taught),
+            "anchor_tokens": sum(r.tokens for r in records)
+            + sum(taught_tree.tokens for taught_tree in taught),
             "mark": self.mark,
             "store": self.how.store,
         }
@@ -118,11 +121,11 @@ class Anchors:
         costs = self.store.totals(stage)
         return sum(costs.get(kind, 0) for kind in TOKENS)
 
-    async def _taught(self, tasks: Sequence[Task]) -> list[Taught]:
+    async def _taught(self, tasks: Sequence[Task]) -> list[TeacherTree]:
         """What can be learned from the teacher's runs of these tasks."""
-        engine = teacher_engine(self.how, self.chat, self.recipe.run.device, self.watch.say)
+        engine = teacher_engine(self.how, self.chat, self.recipe.run.device, self.progress.say)
         try:
-            teacher = TeacherRuns(self.ground, self.how, engine)
+            teacher = TeacherRuns(self.store_grower, self.how, engine)
             return await teacher.teach(self.policy.causal, self.mark, self.teacher, tasks)
         finally:
             await engine.aclose()

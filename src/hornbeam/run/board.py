@@ -10,7 +10,7 @@ from hornbeam.errors import RecipeError
 from hornbeam.extras import how_to_get
 
 
-class Board:
+class TensorboardWriter:
     """Writes every number of a row under its kind and name."""
 
     def __init__(self, folder: Path) -> None:

@@ -19,14 +19,14 @@ from hornbeam.run.parts import Parts, RolloutSource, TaskSource, TreeGrowth
 from hornbeam.run.recorder import StepRecorder
 from hornbeam.run.supervised import SupervisedStart
 from hornbeam.run.task_sources import Source, source_of
-from hornbeam.run.watch import Watch
+from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 
 
 def build(
     plan: Plan,
     folder: Folder,
-    progress: Watch,
+    progress: Progress,
     load: Load = load_policies,
     growth: MakeGrowth = StoredGrowth,
     metrics: MakeMetrics = MetricsLog,

@@ -20,7 +20,7 @@ from hornbeam.run.teacher import endpoint
 from hornbeam.search import strategy
 from hornbeam.search.choose import chooser
 from hornbeam.settings import build, nearest
-from hornbeam.tiny import Shape
+from hornbeam.tiny import TinyShape
 
 # Kinds of devices that torch knows by itself; an extension of it brings its own.
 DEVICES = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia", "xla", "maia", "vulkan", "meta")
@@ -35,7 +35,7 @@ def check(recipe: Recipe) -> None:
         own = recipe.of(name).model
         models.check(recipe.folder(own.name), made=("tiny",))
         if own.name == "tiny":
-            build("model", {"tiny": Shape}, "tiny", own.options)
+            build("model", {"tiny": TinyShape}, "tiny", own.options)
         elif own.options:
             raise RecipeError("model.options are settings of the model 'tiny' only")
     for column, choice in recipe.guides.items():
@@ -73,9 +73,9 @@ def check_methods(recipe: Recipe) -> None:
 def check_training(recipe: Recipe, policy: str | None) -> None:
     """`RecipeError` where a recipe cannot be trained, or not by a process a `policy`."""
     check_trains(recipe)
-    check_ahead(recipe, apart=policy is not None)
+    check_ahead(recipe, decoupled=policy is not None)
     if policy is not None:
-        check_apart(recipe, policy)
+        check_decoupled(recipe, policy)
 
 
 def check_search(recipe: Recipe) -> None:
@@ -92,13 +92,13 @@ def check_guides(recipe: Recipe, columns: Iterable[str]) -> None:
     """Raise `ModelError` where the model of a guide that is needed is not here."""
     for column in dict.fromkeys(columns):
         choice = recipe.guides[column]
-        told = choice.rest()
-        if "model" in TAKES[choice.kind] and "://" not in told["model"]:
-            folder_of(told["model"], recipe.base)
-        check_guides(recipe, told.get("parts", ()))
+        result = choice.rest()
+        if "model" in TAKES[choice.kind] and "://" not in result["model"]:
+            folder_of(result["model"], recipe.base)
+        check_guides(recipe, result.get("parts", ()))
 
 
-def check_apart(recipe: Recipe, policy: str) -> None:
+def check_decoupled(recipe: Recipe, policy: str) -> None:
     """`RecipeError` for a recipe whose policies cannot be trained by several processes."""
     if policy not in recipe.policies:
         known = ", ".join(recipe.policies) or "none: give it tables [policies.NAME]"

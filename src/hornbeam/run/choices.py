@@ -21,7 +21,7 @@ from hornbeam.segment import Segmenter
 from hornbeam.settings import Settings, nearest
 
 
-class Named(BaseModel):
+class NamedSection(BaseModel):
     """A name, and the settings of what it names."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -32,7 +32,7 @@ class Named(BaseModel):
 
 
 @contextmanager
-def keys_of(choice: Named, place: str = "") -> Iterator[None]:
+def keys_of(choice: NamedSection, place: str = "") -> Iterator[None]:
     """Makes what a section names; a key of the section itself that is misspelt is told as such.
 
     For all that is no key of the section is taken for a setting of what it names.
@@ -49,31 +49,31 @@ def keys_of(choice: Named, place: str = "") -> Iterator[None]:
         raise
 
 
-class ProgramChoice(Named):
+class ProgramSection(NamedSection):
     """`name`: a ready-made program, or "file.py:function" beside the recipe."""
 
     name: str = "single"
 
 
-class ToolChoice(Named):
+class ToolSection(NamedSection):
     """`use`: a ready-made tool (the table's own name by default), or "file.py:function"."""
 
     use: str = ""
 
 
-class GrowChoice(Named):
+class GrowSection(NamedSection):
     """`strategy`: where trees grow."""
 
     strategy: str = "independent"
 
 
-class CreditChoice(Named):
+class CreditSection(NamedSection):
     """`method`: who earned the outcome."""
 
     method: str = "grpo"
 
 
-class GuideChoice(Named):
+class GuideSection(NamedSection):
     """A guide, whose opinions stand in the column that the table is named after.
 
     `kind`: "prm" (a fitted value model reads every step), "orm" (it reads where an episode ended),
@@ -84,7 +84,7 @@ class GuideChoice(Named):
     kind: Literal["prm", "orm", "judge", "likelihood", "sum", "product"] = "prm"
 
 
-class MethodChoice(Named):
+class MethodSection(NamedSection):
     """One way to search: where trees grow, and how the answer is chosen from what was grown.
 
     `sweep` gives settings of the strategy several values in turn, one point of the method each
@@ -121,19 +121,19 @@ class MethodChoice(Named):
         return [(", ".join(f"{k}={v}" for k, v in row.items()), self.rest() | row) for row in rows]
 
 
-class SearchChoice(Settings):
+class SearchSection(Settings):
     """Methods to compare on the held-out tasks. `baseline` is the one that others are held against.
 
     `k` is that of Hit@k; so many questions as `show` are drawn in the report page.
     """
 
-    methods: tuple[MethodChoice, ...] = ()
+    methods: tuple[MethodSection, ...] = ()
     baseline: str = ""
     k: int = Field(5, ge=1)
     show: int = Field(24, ge=0)
 
     @model_validator(mode="after")
-    def _apart(self) -> Self:
+    def _difference(self) -> Self:
         names = [method.name for method in self.methods]
         if len(set(names)) < len(names):
             raise ValueError("search.methods: every method needs a name of its own")
@@ -145,7 +145,7 @@ class SearchChoice(Settings):
         return self
 
 
-class AnchorChoice(Settings):
+class AnchorSection(Settings):
     """What is known of a task beforehand: runs of a reference policy (PVPO, arXiv 2508.21104).
 
     `model` is that policy (a folder or a known model; the recipe's own by default), `rollouts` how
@@ -181,7 +181,7 @@ class AnchorChoice(Settings):
         return self
 
 
-class LabelChoice(Named):
+class LabelSection(NamedSection):
     """The search that labels steps of the training tasks, by `strategy`.
 
     "mcts" is MAS-MCTS (arXiv 2510.24803; with `style` "masprm" as its code runs it), "rollouts"
@@ -216,7 +216,7 @@ class LabelChoice(Named):
         return self.most if self.most is not None else 1.0 if self.strategy == "rollouts" else 0.7
 
 
-def label_strategy(choice: LabelChoice) -> Strategy:
+def label_strategy(choice: LabelSection) -> Strategy:
     """The strategy of section label. Raises `RecipeError`."""
     settings = choice.rest()
     if choice.strategy == "mcts":
@@ -241,7 +241,7 @@ def label_strategy(choice: LabelChoice) -> Strategy:
     return how
 
 
-class StageChoice(Settings):
+class StageSection(Settings):
     """A part of a run: what is trained on from step `begin` on.
 
     As it begins the present policy runs every training task `rollouts` times; the tasks stay of
@@ -256,7 +256,7 @@ class StageChoice(Settings):
     solved: float = 1.0
 
     @model_validator(mode="after")
-    def _sound(self) -> StageChoice:
+    def _sound(self) -> StageSection:
         if self.least > self.most:
             raise ValueError(f"least = {self.least} is above most = {self.most}")
         if not self.rollouts and (self.least > 0 or self.most < 1):
@@ -264,14 +264,14 @@ class StageChoice(Settings):
         return self
 
 
-def check_stages(stages: Sequence[StageChoice]) -> None:
+def check_stages(stages: Sequence[StageSection]) -> None:
     """`ValueError` for stages that do not follow one another from step 0 on."""
     begins = [stage.begin for stage in stages]
     if stages and (begins[0] != 0 or sorted(set(begins)) != begins):
         raise ValueError(f"stages: begin = {begins}: the first at 0, each later than the last")
 
 
-class ChunkChoice(Settings):
+class ChunkSection(Settings):
     """How own answers are cut and wrapped for `hornbeam chunks` (StepWiser, arXiv 2508.19229).
 
     Each of `tasks` training tasks (all by default), after the first `skip`, is answered `samples`

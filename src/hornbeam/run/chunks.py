@@ -17,11 +17,11 @@ from hornbeam.errors import DataError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
 from hornbeam.program import Reply
-from hornbeam.run.forest import Forest, part
+from hornbeam.run.forest import FolderGrower, part
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import set_line
 from hornbeam.run.transcript import transcript
-from hornbeam.run.watch import Watch
+from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.search import Independent
 from hornbeam.segment import Segmenter
@@ -75,26 +75,26 @@ def unwrapped(text: str, tags: tuple[str, str]) -> str:
 class Chunks:
     """The self-segmentation of a recipe over its training tasks, in a run folder."""
 
-    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
+    def __init__(self, recipe: Recipe, plan: Plan, path: Path, progress: Progress) -> None:
         self.recipe, self.choice, self.program = recipe, recipe.chunks, plan.program
         self.tasks = part(plan.train.tasks, self.choice.skip, self.choice.tasks, "chunks")
         self.stage = f"chunks {self.choice.samples} {self.choice.skip}"
-        self.forest = Forest(recipe, plan, path, watch, "training")
+        self.folder_grower = FolderGrower(recipe, plan, path, progress, "training")
 
     async def go(self) -> tuple[list[str], dict[str, Any]]:
         """Sample what was not sampled yet; the lines of the set, and counts.
 
         Raises `DataError` where no answer is left.
         """
-        forest = self.forest
+        folder_grower = self.folder_grower
         try:
-            await forest.grow("answers", self.stage, self.tasks, self._grower, NO_BUDGET)
-            trees = list(forest.trees(self.stage).values())[: len(self.tasks)]
+            await folder_grower.grow("answers", self.stage, self.tasks, self._grower, NO_BUDGET)
+            trees = list(folder_grower.trees(self.stage).values())[: len(self.tasks)]
             found = [(tree, leaf) for tree in trees for leaf in correct(tree)]
             chunked = [await self._chunked(tree, leaf) for tree, leaf in found]
-            costs = forest.store.totals(self.stage) | forest.redone(self.stage)
+            costs = folder_grower.store.totals(self.stage) | folder_grower.redone(self.stage)
         finally:
-            await forest.aclose()
+            await folder_grower.aclose()
         kept = [said for said in chunked if said]
         answers = sum(len(tree.leaves()) for tree in trees)
         if not kept:
@@ -116,7 +116,7 @@ class Chunks:
 
         What the agent said before stands in later messages as it is trained to say it: in tags.
         """
-        chats, choice = self.forest.world.policies.chats, self.choice
+        chats, choice = self.folder_grower.world.policies.chats, self.choice
         turns = await transcript(self.program, self.recipe.limits, chats, tree, leaf)
         said: Answers[str] = Answers()
         out = []
@@ -128,11 +128,11 @@ class Chunks:
             if not whole or unwrapped(text, choice.tags) != reply.text:
                 return []
             tagged = said.find(messages)
-            told = [{**m, "content": tagged.get(n, m["content"])} for n, m in enumerate(messages)]
-            out.append((set_line(told, reply, text), len(parts)))
+            recipe = [{**m, "content": tagged.get(n, m["content"])} for n, m in enumerate(messages)]
+            out.append((set_line(recipe, reply, text), len(parts)))
             said.add(messages, reply.text, text)
         return out
 
     def _grower(self) -> Grower:
-        grower = self.forest.world.grower(Ledger(), self.forest.store, trained=False)
+        grower = self.folder_grower.world.grower(Ledger(), self.folder_grower.store, trained=False)
         return replace(grower, strategy=Independent(n=self.choice.samples))

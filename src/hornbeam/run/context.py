@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from hornbeam.grow import Grower
 from hornbeam.ledger import Ledger, warning_of_state
-from hornbeam.run.board import Board
+from hornbeam.run.board import TensorboardWriter
 from hornbeam.run.costs import PAID, spent
 from hornbeam.run.crew import pool_of
 from hornbeam.run.files import needed_columns
@@ -18,7 +18,7 @@ from hornbeam.run.loading import Load
 from hornbeam.run.metrics_log import Listener, MetricsLog, nobody
 from hornbeam.run.policies import Policies
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.watch import Watch
+from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.run.world import World
 
@@ -32,7 +32,7 @@ class RunContext:
     recipe: Recipe
     plan: Plan
     folder: Folder
-    progress: Watch
+    progress: Progress
     world: World
     guides: Guides  # that credit reads
     metrics: MetricsLog
@@ -50,7 +50,7 @@ class RunContext:
         cls,
         plan: Plan,
         folder: Folder,
-        progress: Watch,
+        progress: Progress,
         load: Load,
         metrics: MakeMetrics,
         held: ExitStack,
@@ -86,6 +86,6 @@ def _tensorboard(recipe: Recipe, folder: Folder, held: ExitStack) -> Listener:
     """Who hears of rows of metrics besides the run's own files."""
     if not recipe.run.tensorboard:
         return nobody
-    board = Board(folder.path / "tensorboard")
-    held.callback(board.close)
-    return board.add
+    tensorboard = TensorboardWriter(folder.path / "tensorboard")
+    held.callback(tensorboard.close)
+    return tensorboard.add

@@ -33,16 +33,16 @@ def spent(store: Store, stages: Sequence[str]) -> dict[str, float]:
     return out
 
 
-def trainer_costs(step: int, told: Mapping[str, float]) -> list[Entry]:
+def trainer_costs(step: int, metrics: Mapping[str, float]) -> list[Entry]:
     """What a step of the trainer cost, as told by the policies."""
     kinds = ("tokens_flat", "tokens_unique")
-    return [Entry(f"train/{step}", -1, -1, kind, told[kind]) for kind in kinds]
+    return [Entry(f"train/{step}", -1, -1, kind, metrics[kind]) for kind in kinds]
 
 
 def redone(store: Store, stages: Sequence[str], step: int) -> dict[str, float]:
     """Tokens of a step that were paid and are in no result, as rows have them; {} for none."""
-    told = sum(redone_tokens(store, stage, step) for stage in stages)
-    return {"redone_tokens": told} if told else {}
+    tokens = sum(redone_tokens(store, stage, step) for stage in stages)
+    return {"redone_tokens": tokens} if tokens else {}
 
 
 def redone_tokens(store: Store, stage: str, step: int | None = None) -> float:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.chat import Chat, TemplateChat
-from hornbeam.engine.base import Completion, Request, Turnstile
+from hornbeam.engine.base import Barrier, Completion, Request
 from hornbeam.errors import BudgetSpent, EngineError, RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import Entry
@@ -40,7 +40,7 @@ class RemoteEngine:
 
     def __init__(self, chat: Chat, send: Callable[[int], Awaitable[None]]) -> None:
         self.chat, self._send = chat, send
-        self.version, self.turnstile = 0, Turnstile()
+        self.version, self.barrier = 0, Barrier()
 
     async def generate(self, request: Request) -> Completion:
         """Nothing is sampled here."""
@@ -96,8 +96,8 @@ class ActorPool:
 
     def growing(self, grower: Grower) -> PoolGrower:
         """A grower whose trees grow in the actors."""
-        told = {name: getattr(grower, name) for name in Grower.__dataclass_fields__}
-        return PoolGrower(**told, pool=self)
+        result = {name: getattr(grower, name) for name in Grower.__dataclass_fields__}
+        return PoolGrower(**result, pool=self)
 
     def close(self) -> None:
         """End the actors."""
@@ -155,8 +155,8 @@ class PoolGrower(Grower):
                 return None
             return (*left[number], how, dict(present))
 
-        def home(number: int, told: tuple[Tree, list[Entry]]) -> None:
-            grown[number], entries = told
+        def home(number: int, result: tuple[Tree, list[Entry]]) -> None:
+            grown[number], entries = result
             self.ledger.enter(entries)
             self._keep(*left[number], grown[number])
 

@@ -25,11 +25,11 @@ from hornbeam.run.loading import Say, model_folders
 from hornbeam.run.membership import Membership
 from hornbeam.run.metrics_log import Listener
 from hornbeam.run.parts import Parts, StartTree
-from hornbeam.run.policies import Voice
+from hornbeam.run.policies import MakeEngine
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.shared_growth import SharedGrowth
 from hornbeam.run.shared_metrics import AgedLearner, SharedMetrics
-from hornbeam.run.watch import Watch
+from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.train.ranks import Ranks
 
@@ -38,19 +38,21 @@ def build_decoupled(
     recipe: Recipe,
     plan: Plan,
     path: Path,
-    watch: Watch,
+    progress: Progress,
     policy: str,
     ranks: Ranks | None = None,
 ) -> Parts:
     """The parts of the run of one policy. Raises as `Membership` and `build` do."""
     with ExitStack() as held:
-        member = Membership(recipe, path, policy, watch.say)
+        member = Membership(recipe, path, policy, progress.say)
         held.callback(member.leave)
         (path / policy).mkdir(parents=True, exist_ok=True)
         folder = Folder(path / policy, recipe, member.store)
         makers = _Makers(member, ranks)
-        parts = build(plan, folder, watch, makers.load, makers.growth, makers.metrics, ahead=False)
-        _warn_of_age(recipe, policy, watch.warn)
+        parts = build(
+            plan, folder, progress, makers.load, makers.growth, makers.metrics, ahead=False
+        )
+        _warn_of_age(recipe, policy, progress.warn)
         closing = AsyncExitStack()
         closing.callback(held.pop_all().close)
     closing.push_async_exit(parts.closing)
@@ -58,7 +60,7 @@ def build_decoupled(
         parts,
         name=f"training {policy}",
         final=path / "final",
-        learner=AgedLearner(parts.learner, member.desk, makers.policies),
+        learner=AgedLearner(parts.learner, member.queue, makers.policies),
         session=partial(_session, parts, member),
         closing=closing,
     )
@@ -71,13 +73,13 @@ class _Makers:
         self.member, self.ranks = member, ranks
 
     def load(
-        self, recipe: Recipe, folder: Path, say: Say, voice: Voice | None
+        self, recipe: Recipe, folder: Path, say: Say, make_engine: MakeEngine | None
     ) -> DecoupledPolicies:
         """The own policy, and the others by name; made before growth and metrics are."""
         own, folders = self.member.policy, model_folders(recipe, folder, say)
         if self.ranks is not None:
             self.ranks.share({own: folders[own]})
-        self.policies = DecoupledPolicies(recipe, folders, own, self.member.clerk, self.ranks)
+        self.policies = DecoupledPolicies(recipe, folders, own, self.member.worker, self.ranks)
         return self.policies
 
     def growth(self, context: RunContext, start: StartTree) -> SharedGrowth:
@@ -86,7 +88,7 @@ class _Makers:
 
     def metrics(self, folder: Folder, listen: Listener) -> SharedMetrics:
         """Rows that are joined."""
-        return SharedMetrics(folder, listen, self.member.desk, self.policies)
+        return SharedMetrics(folder, listen, self.member.queue, self.policies)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.base import Engine
-from hornbeam.engine.desk import Clerk, DeskEngine
+from hornbeam.engine.desk import QueuedEngine, QueueWorker
 from hornbeam.run.policies import Policies, member
 from hornbeam.run.recipe import Recipe
 from hornbeam.train.ranks import Ranks
@@ -21,14 +21,14 @@ class DecoupledPolicies(Policies):
         recipe: Recipe,
         folders: dict[str, Path],
         name: str,
-        clerk: Clerk,
+        worker: QueueWorker,
         ranks: Ranks | None = None,
     ) -> None:
         from transformers import AutoTokenizer
 
         self.own = member(recipe, name, folders[name], {}, ranks=ranks)
         self.members = [self.own]
-        self.away: dict[str, DeskEngine] = {}  # by agent
+        self.away: dict[str, QueuedEngine] = {}  # by agent
         self._tokenizers = {name: self.own.policy.tokenizer}
         for other in recipe.names:
             if other != name:
@@ -37,7 +37,7 @@ class DecoupledPolicies(Policies):
                     folders[other], local_files_only=True
                 )
                 chat = TemplateChat(self._tokenizers[other], part.model.name)
-                self.away |= dict.fromkeys(part.agents, DeskEngine(other, chat, clerk))
+                self.away |= dict.fromkeys(part.agents, QueuedEngine(other, chat, worker))
 
     def __len__(self) -> int:
         return len(self._tokenizers)

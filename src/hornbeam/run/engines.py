@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 AWAY = ("http", "chat")  # a server's own weights speak; none are here
 
 
-def engine_settings(told: EngineSettings) -> Settings:
+def engine_settings(result: EngineSettings) -> Settings:
     """The settings of the kind that is named. Raises `RecipeError` for what it does not know."""
     from hornbeam.engine.chat_server import ChatSettings
     from hornbeam.engine.served import ServedSettings
@@ -31,11 +31,13 @@ def engine_settings(told: EngineSettings) -> Settings:
 
     kinds: dict[str, type[Settings]] = {"local": LocalSettings, "vllm": VllmSettings}
     kinds |= {"vllm_server": ServedSettings, "http": HttpSettings, "chat": ChatSettings}
-    given = told.model_dump(include=told.model_fields_set - {"kind"}) | (told.model_extra or {})
-    if told.kind != "local":  # a recipe that is kept whole has them at their defaults
+    given = result.model_dump(include=result.model_fields_set - {"kind"}) | (
+        result.model_extra or {}
+    )
+    if result.kind != "local":  # a recipe that is kept whole has them at their defaults
         plain = EngineSettings().model_dump()
         given = {name: value for name, value in given.items() if plain.get(name) != value}
-    return build("engine", kinds, told.kind, given)
+    return build("engine", kinds, result.kind, given)
 
 
 def engine_of(

@@ -89,7 +89,7 @@ def _machines(
     recipe: Recipe, strategy: Strategy, gpu: str, gpus: int, episode: int
 ) -> Iterator[str]:
     """Memory and time of every policy on the machine that is meant."""
-    found: dict[str, tuple[sizes.Job, int]] = {}
+    found: dict[str, tuple[sizes.Workload, int]] = {}
     for name in recipe.names:
         part = recipe.of(name)
         place = f"policy {name}: " if name else ""
@@ -155,14 +155,14 @@ def _model(name: str) -> Any:
         return AutoModelForCausalLM.from_config(config)
 
 
-def shape(model: Any) -> sizes.Shape:
+def shape(model: Any) -> sizes.ModelShape:
     """What the arithmetic needs of a model, be its weights there or not."""
     config = model.config.get_text_config()
     total = sum(p.numel() for p in model.parameters())
     table = model.get_input_embeddings().weight
     head = model.get_output_embeddings().weight
     heads = config.num_attention_heads
-    return sizes.Shape(
+    return sizes.ModelShape(
         total=total,
         body=total - table.numel() - (0 if head is table else head.numel()),
         head=head.numel(),
@@ -191,11 +191,11 @@ def _adapters(model: Any, lora: LoraSettings) -> int:
 # --- the job -------------------------------------------------------------------------------------
 
 
-def _job(recipe: Recipe, form: sizes.Shape, adapters: int, episode: int) -> sizes.Job:
+def _job(recipe: Recipe, form: sizes.ModelShape, adapters: int, episode: int) -> sizes.Workload:
     """One policy's part, on one device."""
     optim, loss, engine = recipe.optim, recipe.loss, recipe.engine
     several = optim.epochs * optim.minibatches > 1 or loss.weights is not None
-    return sizes.Job(
+    return sizes.Workload(
         shape=form,
         trained=adapters if recipe.lora else form.total,
         bf16=optim.bf16,
@@ -213,14 +213,14 @@ def _job(recipe: Recipe, form: sizes.Shape, adapters: int, episode: int) -> size
     )
 
 
-def _step(recipe: Recipe, strategy: Strategy, episode: int) -> sizes.Step:
+def _step(recipe: Recipe, strategy: Strategy, episode: int) -> sizes.StepTokens:
     """Tokens of a step: a branch from a step drawn evenly shares half of its trunk."""
     episodes = recipe.run.tasks * strategy.leaves()
     flat = episodes * episode
     if isinstance(strategy, Branch):
         more = strategy.rounds * strategy.nodes
         flat = round(flat * (1 + more / 2) / (1 + more))
-    return sizes.Step(flat, flat, episodes)
+    return sizes.StepTokens(flat, flat, episodes)
 
 
 def this_cpu(bf16: bool, count: int | None = None) -> sizes.Machine:
@@ -252,7 +252,7 @@ def this_cpu(bf16: bool, count: int | None = None) -> sizes.Machine:
 
 
 def _memory(
-    name: str, job: sizes.Job, adapters: int, machine: sizes.Machine, counts: Sequence[int]
+    name: str, job: sizes.Workload, adapters: int, machine: sizes.Machine, counts: Sequence[int]
 ) -> Iterator[str]:
     jobs = [replace(job, gpus=count) for count in counts]
     room = sizes.ROOM * machine.memory
@@ -277,7 +277,7 @@ def _memory(
             )
 
 
-def _beside(job: sizes.Job, cache: float, machine: sizes.Machine) -> str:
+def _beside(job: sizes.Workload, cache: float, machine: sizes.Machine) -> str:
     """An engine that holds a copy of the weights, on devices of its own or on the same."""
     own = sizes.engine(job, cache)
     both = sizes.most(job) + own <= sizes.ROOM * machine.memory
@@ -290,8 +290,8 @@ def _beside(job: sizes.Job, cache: float, machine: sizes.Machine) -> str:
 
 
 def _times(
-    jobs: Sequence[sizes.Job],
-    step: sizes.Step,
+    jobs: Sequence[sizes.Workload],
+    step: sizes.StepTokens,
     machine: sizes.Machine,
     counts: Sequence[int],
     cpu: bool,
@@ -312,7 +312,7 @@ def _times(
         yield _row(what, [f"{sum(pair[n] for pair in each):,.3g}" for each in both])
 
 
-def _disk(jobs: Sequence[sizes.Job], recipe: Recipe, step: sizes.Step) -> Iterator[str]:
+def _disk(jobs: Sequence[sizes.Workload], recipe: Recipe, step: sizes.StepTokens) -> Iterator[str]:
     """Checkpoints: merged weights, and a state of what learns."""
     state = [4 * job.shape.total + 4 * job.trained * (3 + job.reference) for job in jobs]
     kept = recipe.run.keep + 1  # one more while it is written

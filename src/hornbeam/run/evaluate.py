@@ -13,7 +13,7 @@ from hornbeam.run.loading import load_policies
 from hornbeam.run.mend import why
 from hornbeam.run.order import tree_seed
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.watch import Watch
+from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.run.world import World
 from hornbeam.store import TreeKey
@@ -21,11 +21,11 @@ from hornbeam.tree import Tree
 
 
 async def evaluate(
-    recipe: Recipe, plan: Plan, model: str | None = None, watch: Watch | None = None
+    recipe: Recipe, plan: Plan, model: str | None = None, progress: Progress | None = None
 ) -> tuple[list[Tree], dict[str, Any]]:
     """(grown trees, measures and costs) of a model on the held-out tasks.
 
-    With `watch` its progress is seen.
+    With `progress` its progress is seen.
     """
     if model is not None:
         recipe = recipe.with_weights(model)
@@ -41,11 +41,11 @@ async def evaluate(
                 for key, task in zip(keys, plan.eval.tasks)
             ]
             grower = world.grower(ledger, None, greedy=True)
-            if watch is not None:
-                grower = replace(grower, ended=watch.count("evaluation", len(starts)))
+            if progress is not None:
+                grower = replace(grower, ended=progress.count("evaluation", len(starts)))
             trees = await grower.grow_all(starts)
         finally:
-            if watch is not None:
-                watch.end()
+            if progress is not None:
+                progress.end()
             await world.aclose()
     return trees, {**measure(trees), **why(trees), "costs": ledger.take(), **policies.served}

@@ -9,7 +9,7 @@ from hornbeam.chat.tool_text import hinted
 from hornbeam.errors import DataError, ModelError
 from hornbeam.programs import Demonstration
 from hornbeam.programs.talk import Turn
-from hornbeam.run.sftset import Exact, Shown, Told
+from hornbeam.run.sftset import Exact, MessageTurn, Shown
 from hornbeam.tasks.base import Task
 from hornbeam.train.sft import Example
 
@@ -69,12 +69,12 @@ def examples(shown: Shown, chat: Chat) -> list[Example]:
 
 
 def asked_and_said(
-    turns: Sequence[Turn | Told], chat: Chat
+    turns: Sequence[Turn | MessageTurn], chat: Chat
 ) -> Iterator[tuple[list[int], list[int]]]:
     """The ids of each turn's prompt, and of what is said behind it, its end included."""
     said: Answers[list[int]] = Answers()
     for turn in turns:
-        if not isinstance(turn, Told):
+        if not isinstance(turn, MessageTurn):
             messages, context = _rendered(chat, turn.messages, said)
             text, calls = turn.text, False
         elif isinstance(chat, TemplateChat):
@@ -89,13 +89,13 @@ def asked_and_said(
 
 
 def _asked_and_told(
-    turn: Told, chat: TemplateChat, said: Answers[list[int]]
+    turn: MessageTurn, chat: TemplateChat, said: Answers[list[int]]
 ) -> tuple[list[Message], list[int], str]:
     """(the messages of a prompt, its ids, the text of the answer) by the template."""
     try:
-        told = chat.with_tools(turn.tools)
-        messages, context = _rendered(told, turn.messages, said)
-        return messages, context, told.spoken(messages, turn.message)
+        result = chat.with_tools(turn.tools)
+        messages, context = _rendered(result, turn.messages, said)
+        return messages, context, result.spoken(messages, turn.message)
     except ModelError as error:
         raise hinted(error, [*turn.messages, turn.message], turn.tools) from error
 

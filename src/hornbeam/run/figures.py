@@ -53,10 +53,10 @@ class GapWarning:
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn, self._said = warn, False
 
-    def look(self, told: Mapping[str, float], step: int) -> None:
+    def look(self, metrics: Mapping[str, float], step: int) -> None:
         """Look at a step's `engine_gap` and `stopped_updates`, of any policy."""
-        warn_of_stops(told, step, self._warn)
-        gap = max((v for k, v in told.items() if k.endswith("engine_gap")), default=0.0)
+        warn_of_stops(metrics, step, self._warn)
+        gap = max((v for k, v in metrics.items() if k.endswith("engine_gap")), default=0.0)
         if gap <= GAP or self._said:
             return
         self._warn(
@@ -67,15 +67,15 @@ class GapWarning:
         self._said = True
 
 
-def warn_of_stops(told: Mapping[str, float], step: int, warn: Callable[[str], None]) -> None:
+def warn_of_stops(row: Mapping[str, float], step: int, warn: Callable[[str], None]) -> None:
     """Say which policies a gate kept from every update of a step."""
-    for key, stopped in told.items():
+    for key, stopped in row.items():
         name, slash, last = key.rpartition("/")
-        if last == "stopped_updates" and stopped and not told[f"{name}{slash}updates"]:
-            apart = told[f"{name}{slash}divergence"]
+        if last == "stopped_updates" and stopped and not row[f"{name}{slash}updates"]:
+            value = row[f"{name}{slash}divergence"]
             who = f" of policy {name!r}" if name else ""
             warn(
-                f"step {step + 1}: loss.gate let no update{who} be made (divergence {apart:.2g}):"
+                f"step {step + 1}: loss.gate let no update{who} be made (divergence {value:.2g}):"
                 ' raise stop_kl or stop_ratio, or set loss.old = "trainer"'
             )
 

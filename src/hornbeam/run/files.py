@@ -25,7 +25,7 @@ from hornbeam.tasks.corpus import find_passages
 from hornbeam.tasks.load import data_directory, load_tasks
 
 
-class Named(NamedTuple):
+class NamedFile(NamedTuple):
     """A file or folder: the key that names it, its name, what says what is wrong ("": nothing).
 
     `by` is who reads it: "" every command, "weights" those that load the policy's own, "train"
@@ -43,7 +43,7 @@ def check_files(recipe: Recipe, base: Path, *by: str, deep: bool = False) -> lis
 
     `base` is the recipe's own folder. Returns lines on those that others would read.
     """
-    told: dict[bool, list[str]] = {True: [], False: []}
+    row: dict[bool, list[str]] = {True: [], False: []}
     for each in named(recipe, base, deep):
         try:
             wrong = each.wrong()
@@ -51,13 +51,13 @@ def check_files(recipe: Recipe, base: Path, *by: str, deep: bool = False) -> lis
             wrong = str(error)
         if wrong:
             wrong = wrong.removeprefix(f"{each.name}: ")
-            told[each.by in ("", *by)].append(f"{each.key} = {json.dumps(each.name)}: {wrong}")
-    if told[True]:
-        raise RecipeError("\n".join(told[True]))
-    return told[False]
+            row[each.by in ("", *by)].append(f"{each.key} = {json.dumps(each.name)}: {wrong}")
+    if row[True]:
+        raise RecipeError("\n".join(row[True]))
+    return row[False]
 
 
-def named(recipe: Recipe, base: Path, deep: bool = False) -> Iterator[Named]:
+def named(recipe: Recipe, base: Path, deep: bool = False) -> Iterator[NamedFile]:
     """All that a recipe names, in the order of its sections."""
     yield from _models(recipe)
     yield from _code(recipe, base)
@@ -66,46 +66,46 @@ def named(recipe: Recipe, base: Path, deep: bool = False) -> Iterator[Named]:
         for number, source in enumerate(getattr(recipe.tasks, part)):
             if source.path:
                 key = f"tasks.{part}.{number}.path"
-                yield Named(key, source.path, partial(_tasks, source, base, data, deep))
+                yield NamedFile(key, source.path, partial(_tasks, source, base, data, deep))
     for name, choice in recipe.tools.items():
         corpus = choice.rest().get("corpus")
         if isinstance(corpus, str) and not choice.rest().get("fallback"):
             where = choice.rest().get("data")
-            yield Named(f"tools.{name}.corpus", corpus, partial(_corpus, corpus, base, where))
+            yield NamedFile(f"tools.{name}.corpus", corpus, partial(_corpus, corpus, base, where))
     if recipe.sft is not None and recipe.sft.data:
-        yield Named(
+        yield NamedFile(
             "sft.data", recipe.sft.data, partial(_set, recipe.sft.data, base, deep), "train"
         )
     yield from _guides(recipe)
 
 
-def _models(recipe: Recipe) -> Iterator[Named]:
+def _models(recipe: Recipe) -> Iterator[NamedFile]:
     """The weights of policies, references, teachers, and tokenizers of servers."""
     seen = {"model.name": recipe.model.name}
     seen |= {f"policies.{n}.model": p.model for n, p in recipe.policies.items() if p.model}
     for key, name in seen.items() if needs_folder(recipe) else ():
         if name != "tiny":
-            yield Named(key, name, partial(_pullable, recipe, name), "weights")
+            yield NamedFile(key, name, partial(_pullable, recipe, name), "weights")
     reads = recipe.engine.rest().get("tokenizer")
     if isinstance(reads, str) and reads:
-        yield Named("engine.tokenizer", reads, partial(_folder, recipe, reads), "weights")
+        yield NamedFile("engine.tokenizer", reads, partial(_folder, recipe, reads), "weights")
     if recipe.anchor is not None:
         how, by = recipe.anchor, "train" if trains_on_anchors(recipe) else "anchor"
         more = {"anchor.model": how.model, "anchor.teacher": how.teacher}
         more["anchor.endpoint.tokenizer"] = str(how.endpoint.get("tokenizer") or "")
         for key, name in more.items():
             if name and name != "tiny" and "://" not in name:
-                yield Named(key, name, partial(_folder, recipe, name), by)
+                yield NamedFile(key, name, partial(_folder, recipe, name), by)
 
 
-def _code(recipe: Recipe, base: Path) -> Iterator[Named]:
+def _code(recipe: Recipe, base: Path) -> Iterator[NamedFile]:
     """Programs and tools that are functions of files."""
     names = {"program.name": recipe.program.name}
     names |= {f"tools.{name}.use": choice.use for name, choice in recipe.tools.items()}
     for key, name in names.items():
         file, colon, _ = name.rpartition(":")
         if colon:
-            yield Named(key, name, partial(_file, file, base))
+            yield NamedFile(key, name, partial(_file, file, base))
 
 
 def trains_on_anchors(recipe: Recipe) -> bool:
@@ -117,13 +117,13 @@ def trains_on_anchors(recipe: Recipe) -> bool:
 
 def needed_columns(recipe: Recipe, how: Method) -> list[str]:
     """Columns of guides that credit and rewards read while a run trains, each once."""
-    told = recipe.reward.delegation
+    result = recipe.reward.delegation
     parts = [part for part in how.parts if part not in ("reward", *PARTS)]
-    names = [how.reads, told.column if told else "", *parts]
+    names = [how.reads, result.column if result else "", *parts]
     return list(dict.fromkeys(name for name in names if name))
 
 
-def _guides(recipe: Recipe) -> Iterator[Named]:
+def _guides(recipe: Recipe) -> Iterator[NamedFile]:
     """The models of guides; training reads those whose columns credit and rewards read."""
     with keys_of(recipe.credit, "[credit]"):
         how = method(recipe.credit.method, **recipe.credit.rest())
@@ -140,12 +140,12 @@ def _guides(recipe: Recipe) -> Iterator[Named]:
         if isinstance(name, str) and "://" not in name:
             check = _fitted if choice.kind in ("prm", "orm") else _folder
             by = "train" if column in read else "search"
-            yield Named(f"guides.{column}.model", name, partial(check, recipe, name), by)
+            yield NamedFile(f"guides.{column}.model", name, partial(check, recipe, name), by)
         reads = (choice.rest().get("endpoint") or {}).get("tokenizer")
         if isinstance(reads, str) and reads:
             by = "train" if column in read else "search"
             key = f"guides.{column}.endpoint.tokenizer"
-            yield Named(key, reads, partial(_folder, recipe, reads), by)
+            yield NamedFile(key, reads, partial(_folder, recipe, reads), by)
 
 
 # --- what is wrong -------------------------------------------------------------------------------
@@ -189,8 +189,8 @@ def _pullable(recipe: Recipe, name: str) -> str:
         owner = recipe.folder(Path(name).parts[0])
         if not owner.is_dir():
             return ""
-        told = places.missing(name, recipe.base, folder=True)
-        return f"{told} (a model of the hub is pulled first: `hornbeam models pull {name}`)"
+        result = places.missing(name, recipe.base, folder=True)
+        return f"{result} (a model of the hub is pulled first: `hornbeam models pull {name}`)"
     models.resolve(folder, made=("tiny",))
     return ""
 

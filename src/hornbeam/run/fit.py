@@ -17,7 +17,7 @@ from hornbeam.run.lacking import largest_id
 from hornbeam.run.policies import device
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.records import mark_of
-from hornbeam.run.watch import Watch
+from hornbeam.run.watch import Progress
 from hornbeam.tasks.word_problems import held_out
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_rows import targets
@@ -28,7 +28,7 @@ FIT = "fit.json"  # what was fitted, and what was told of it
 
 
 def fit(
-    recipe: Recipe, trees: Sequence[Tree], column: str, out: Path, watch: Watch
+    recipe: Recipe, trees: Sequence[Tree], column: str, out: Path, progress: Progress
 ) -> dict[str, Any]:
     """Fit `recipe.fit` on a column, write the model to `out`; figures on held-out tasks.
 
@@ -39,11 +39,11 @@ def fit(
     filled = out.exists() and any(out.iterdir())
     if filled and not (out / FIT).is_file():
         raise StoreError(f"{out} is not empty: choose another --out")
-    folder = models.obtain(recipe.folder(recipe.model.name), watch.say)
+    folder = models.obtain(recipe.folder(recipe.model.name), progress.say)
     mark = _mark(recipe, folder, trees, column)
     if filled:
-        return _made(out, mark, watch)
-    given = _with_ids(trees, folder, recipe.model.name, watch)
+        return _made(out, mark, progress)
+    given = _with_ids(trees, folder, recipe.model.name, progress)
     usable = [tree for tree in given if _usable(tree, column, recipe)]
     if not usable:
         raise DataError(f"no tree holds a target in column {column!r}")
@@ -66,11 +66,11 @@ def fit(
         )
     before = model.evaluate(kept_out, column, recipe.fit) if kept_out else {}
     updates = recipe.fit.epochs * -(-len(given) // recipe.fit.batch_size)
-    watch.begin("fitting", updates)
-    for number, told in enumerate(model.fit(given, column, recipe.fit)):
-        loss = f"loss {told['loss']:.4f}"
-        watch.step(number + 1, loss, f"update {number + 1}/{updates}  {loss}")
-    watch.end()
+    progress.begin("fitting", updates)
+    for number, result in enumerate(model.fit(given, column, recipe.fit)):
+        loss = f"loss {result['loss']:.4f}"
+        progress.step(number + 1, loss, f"update {number + 1}/{updates}  {loss}")
+    progress.end()
     after = model.evaluate(kept_out, column, recipe.fit) if kept_out else {}
     figures: dict[str, Any] = {"before": before, "after": after}
     figures |= {"trees": len(given), "held_out": len(kept_out)}
@@ -78,7 +78,7 @@ def fit(
     return figures
 
 
-def _with_ids(trees: Sequence[Tree], folder: Path, name: str, watch: Watch) -> list[Tree]:
+def _with_ids(trees: Sequence[Tree], folder: Path, name: str, progress: Progress) -> list[Tree]:
     """The trees, those of text alone in the ids of the model's own chat template.
 
     Raises `DataError` where the template refuses one.
@@ -90,7 +90,7 @@ def _with_ids(trees: Sequence[Tree], folder: Path, name: str, watch: Watch) -> l
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     chat, out = TemplateChat(tokenizer, name), []
-    watch.say(f"{sum(texts)} of {len(trees)} trees are text: read in the ids of {name}")
+    progress.say(f"{sum(texts)} of {len(trees)} trees are text: read in the ids of {name}")
     for tree, text in zip(trees, texts):
         try:
             out.append(_ended(with_ids(tree, chat)) if text else tree)
@@ -108,22 +108,22 @@ def _ended(tree: Tree) -> Tree:
 
 def _mark(recipe: Recipe, folder: Path, trees: Sequence[Tree], column: str) -> str:
     """What tells fits apart: the weights, the recipe's parts that one reads, the column, trees."""
-    told = recipe.model_dump(mode="json", include={"fit", "optim", "lora"})
+    data = recipe.model_dump(mode="json", include={"fit", "optim", "lora"})
     base = content(folder) or str(folder.resolve())
-    return mark_of([told, base, recipe.run.seed, column, [mark_of(to_json(t)) for t in trees]])
+    return mark_of([data, base, recipe.run.seed, column, [mark_of(to_json(t)) for t in trees]])
 
 
-def _made(out: Path, mark: str, watch: Watch) -> dict[str, Any]:
+def _made(out: Path, mark: str, progress: Progress) -> dict[str, Any]:
     """What was told of the fit in a folder. `StoreError` where it is not this one."""
     try:
-        told: dict[str, Any] = json.loads((out / FIT).read_text(encoding="utf-8"))
-        same = told.pop("mark") == mark
+        data: dict[str, Any] = json.loads((out / FIT).read_text(encoding="utf-8"))
+        same = data.pop("mark") == mark
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         same = False
     if not same:
         raise StoreError(f"{out} is not empty, and holds another fit: choose another --out")
-    watch.say(f"{out} holds this very fit already")
-    return told
+    progress.say(f"{out} holds this very fit already")
+    return data
 
 
 def _usable(tree: Tree, column: str, recipe: Recipe) -> bool:

@@ -86,13 +86,13 @@ class Folder:
         self._hold("sft.data", said, f"answers than {path} has now: put it back")
         return shown
 
-    def _hold(self, name: str, what: Any, told: str) -> None:
+    def _hold(self, name: str, what: Any, shown: str) -> None:
         text = json.dumps(what).encode("utf-8", "surrogatepass")
         now = hashlib.blake2b(text, digest_size=8).hexdigest()
         before = self.store.get(name)
         if before not in (None, now) and (self.store.keys() or self.store.metrics()):
             raise StoreError(
-                f"{self.path}: this run began with other {told} as it was, or choose another --out"
+                f"{self.path}: this run began with other {shown} as it was, or choose another --out"
             )
         self.store.set(name, now)
 

@@ -21,7 +21,7 @@ from hornbeam.run.folder import Folder
 from hornbeam.run.mend import check_first
 from hornbeam.run.order import tree_seed
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.watch import Watch
+from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.run.world import World
 from hornbeam.store import Store, Stored, TreeKey
@@ -40,16 +40,16 @@ def part(tasks: Sequence[Task], skip: int, count: int | None, section: str) -> l
 Grown = tuple[TreeKey, Tree, Mapping[str, float]]  # what it cost in all, by kind
 
 
-class Ground:
-    """A store, a world to grow in, and whoever watches."""
+class StoreGrower:
+    """Grows trees into a store, and reports progress."""
 
-    def __init__(self, recipe: Recipe, store: Store, world: World, watch: Watch) -> None:
-        self.recipe, self.store, self.world, self.watch = recipe, store, world, watch
-        self._enter = warning_of_state(store.enter, world.plan.tools, watch.warn)
+    def __init__(self, recipe: Recipe, store: Store, world: World, progress: Progress) -> None:
+        self.recipe, self.store, self.world, self.progress = recipe, store, world, progress
+        self._enter = warning_of_state(store.enter, world.plan.tools, progress.warn)
 
     async def aclose(self) -> None:
         """Give back what is held."""
-        self.watch.end()
+        self.progress.end()
         await self.world.aclose()
         self.store.close()
 
@@ -93,7 +93,7 @@ class Ground:
             own = [e for es in before.values() for e in es if e.episode >= had.get(e.tree, 0)]
             grower = replace(grower, before=Before.of(held, own))
         done, at_once = of - len(starts), self.recipe.run.at_once
-        self.watch.begin(what, of, done)
+        self.progress.begin(what, of, done)
         await self.world.policies.load()  # no prefix is kept from before
         alone = {*self.store.keys()} <= {key for key, _ in starts}  # nothing was grown before
         for first in range(0, len(starts), at_once):
@@ -106,9 +106,9 @@ class Ground:
             if alone and not first:
                 check_first(self.store, keys, grown, f"no run of {len(keys)} tasks has a reward")
             done += len(part)
-            self.watch.step(done, "", f"{what}: {done}/{of}")
+            self.progress.step(done, "", f"{what}: {done}/{of}")
         self.store.set(f"growing/{stage}", None)
-        self.watch.end()
+        self.progress.end()
 
     def add_seconds(self, name: str, seconds: float) -> None:
         """Wall seconds of some work, over all processes that did it."""
@@ -120,8 +120,8 @@ class Ground:
 
     def redone(self, *stages: str) -> dict[str, float]:
         """Tokens that were paid and are in no result, as results have them; {} where none were."""
-        told = sum(redone_tokens(self.store, stage) for stage in stages)
-        return {"redone_tokens": told} if told else {}
+        tokens = sum(redone_tokens(self.store, stage) for stage in stages)
+        return {"redone_tokens": tokens} if tokens else {}
 
     def trees(self, stage: str) -> dict[TreeKey, Tree]:
         """The stored trees of a stage, in order."""
@@ -135,19 +135,21 @@ class Ground:
         return out
 
 
-class Forest(Ground):
-    """A ground with a run folder. Raises as its parts do.
+class FolderGrower(StoreGrower):
+    """A `StoreGrower` with a run folder. Raises as its parts do.
 
     The run is about the `kind` of tasks that is named, "training" or "held-out", for good.
     """
 
-    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch, kind: str) -> None:
+    def __init__(
+        self, recipe: Recipe, plan: Plan, path: Path, progress: Progress, kind: str
+    ) -> None:
         self.folder, self.plan = Folder(path, recipe), plan
         store = self.folder.store
         try:
             self.folder.hold_tasks(kind, (plan.train if kind == "training" else plan.eval).tasks)
-            world = World.load(recipe, plan, path / "model", watch.say)
-            super().__init__(recipe, store, world, watch)
+            world = World.load(recipe, plan, path / "model", progress.say)
+            super().__init__(recipe, store, world, progress)
         except BaseException:
             store.close()
             raise

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hornbeam.errors import ModelError, RecipeError
-from hornbeam.run.choices import GuideChoice
+from hornbeam.run.choices import GuideSection
 from hornbeam.run.endpoints import folder_of
 from hornbeam.run.judges import JudgeModel, check_judge, content, judge_settings
 from hornbeam.run.recipe import Recipe
@@ -38,7 +38,7 @@ class Guides:
     """
 
     def __init__(self, recipe: Recipe, columns: Iterable[str], tokenizer: Any) -> None:
-        self._choices, self._base = recipe.guides, recipe.base
+        self._sections, self._base = recipe.guides, recipe.base
         for column, choice in recipe.guides.items():
             check_guide(column, choice, recipe)
         self._models: dict[str, Any] = {}
@@ -52,7 +52,7 @@ class Guides:
 
     def needed(self, columns: Iterable[str]) -> Sequence[str]:
         """These columns and those that they are mixed from, parts first, each once."""
-        return with_parts(self._choices, columns)
+        return with_parts(self._sections, columns)
 
     async def open(self) -> None:
         """See that judges are there. Raises `EngineError` and `ScoreError` where they are not."""
@@ -69,13 +69,13 @@ class Guides:
             await guide.aclose()
 
     def _make(self, column: str) -> Guide:
-        choice = self._choices[column]
+        choice = self._sections[column]
         if choice.kind == "likelihood":
             return LikelihoodGuide(column, **choice.rest())
         if choice.kind in ("sum", "product"):
             parts = choice.rest()["parts"]
-            told = [[self._choices[p].model_dump(), self.marks.get(p, "")] for p in parts]
-            self.marks[column] = digest(told)
+            data = [[self._sections[p].model_dump(), self.marks.get(p, "")] for p in parts]
+            self.marks[column] = digest(data)
             return EnsembleGuide(parts, column, choice.kind)
         if choice.kind == "judge":
             return self._judge(column)
@@ -83,7 +83,7 @@ class Guides:
 
     def _judge(self, column: str) -> JudgeGuide:
         """A judge; guides of one folder or server share its engine."""
-        given = self._choices[column].rest()
+        given = self._sections[column].rest()
         where = f"guides.{column}.endpoint"
         model = JudgeModel.of(where, given.pop("model"), given.pop("endpoint", {}), self._base)
         settings = judge_settings(given, model.folder)
@@ -97,7 +97,7 @@ class Guides:
         from hornbeam.train.value import ValueModel
         from hornbeam.train.value_files import fingerprint
 
-        name = self._choices[column].rest()["model"]
+        name = self._sections[column].rest()["model"]
         folder = folder_of(name, self._base)
         key = str(folder.resolve())
         self.marks[column] = content(folder)
@@ -113,7 +113,7 @@ class Guides:
         return self._models[key]
 
 
-def with_parts(choices: Mapping[str, GuideChoice], columns: Iterable[str]) -> list[str]:
+def with_parts(choices: Mapping[str, GuideSection], columns: Iterable[str]) -> list[str]:
     """These columns and those that they are mixed from, parts first, each once."""
     out: dict[str, None] = {}
     for column in columns:
@@ -122,7 +122,7 @@ def with_parts(choices: Mapping[str, GuideChoice], columns: Iterable[str]) -> li
     return list(out)
 
 
-def check_guide(column: str, choice: GuideChoice, recipe: Recipe) -> None:
+def check_guide(column: str, choice: GuideSection, recipe: Recipe) -> None:
     """Raise `RecipeError` where a guide's table does not fit its kind."""
     given, takes = choice.rest(), TAKES[choice.kind]
     where = f"guides.{column}"

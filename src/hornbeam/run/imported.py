@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from hornbeam.chat import TemplateChat
 from hornbeam.errors import DataError, ModelError
-from hornbeam.formats import Run, Sampled
+from hornbeam.formats import ImportedRun, Sampled
 from hornbeam.run.examples import asked_and_said, examples
 from hornbeam.run.select import Where
-from hornbeam.run.sftset import exact_line, told_of
+from hornbeam.run.sftset import exact_line, turns_of
 from hornbeam.settings import nearest
 from hornbeam.treefile import json_line
 
 
-def with_ids(run: Run, chat: TemplateChat | None) -> Run:
+def with_ids(run: ImportedRun, chat: TemplateChat | None) -> ImportedRun:
     """The run in a model's ids, in place of those it may hold; as it is without a chat.
 
     Raises `DataError` where the template refuses it, or leaves out what it says.
@@ -23,42 +23,42 @@ def with_ids(run: Run, chat: TemplateChat | None) -> Run:
     if chat is None:
         return run
     try:
-        told = list(asked_and_said(told_of(run), chat))
+        pairs = list(asked_and_said(turns_of(run), chat))
     except ModelError as error:
         raise DataError(str(error)) from error
-    return replace(run, sampled={n: Sampled(*pair) for n, pair in zip(run.said, told)})
+    return replace(run, sampled={n: Sampled(*pair) for n, pair in zip(run.said, pairs)})
 
 
-def set_lines(run: Run, chat: TemplateChat | None) -> Iterator[str]:
+def set_lines(run: ImportedRun, chat: TemplateChat | None) -> Iterator[str]:
     """The run as lines of an SFT set: its messages, or ids where there is a chat."""
     if chat is not None:
-        for example in examples(told_of(run), chat):
+        for example in examples(turns_of(run), chat):
             yield exact_line(example, chat.fingerprint(), run.agent)
         return
     more = {"tools": run.tools, "agent": run.agent}
     yield json_line({"messages": run.messages, **{k: v for k, v in more.items() if v}})
 
 
-def told_numbers(run: Run) -> dict[str, float]:
+def numbers_of_run(run: ImportedRun) -> dict[str, float]:
     """What conditions can be put on: the reward, scores, how many turns and sampled tokens."""
     out = {**run.scores, **({} if run.reward is None else {"reward": run.reward})}
     tokens = sum(len(sampled.tokens) for sampled in run.sampled.values())
     return {**out, "turns": float(len(run.said)), "tokens": float(tokens)}
 
 
-def chosen(runs: Sequence[Run], wheres: Sequence[Where]) -> list[Run]:
+def chosen(runs: Sequence[ImportedRun], wheres: Sequence[Where]) -> list[ImportedRun]:
     """The runs for a set: those that did not fail and meet every condition.
 
     Raises `DataError` where no run has what a condition names, or none is left.
     """
-    told = [told_numbers(run) for run in runs]
+    result = [numbers_of_run(run) for run in runs]
     for where in wheres:
-        if not any(where.what in numbers for numbers in told):
-            known = nearest(where.what, {name for numbers in told for name in numbers})
+        if not any(where.what in numbers for numbers in result):
+            known = nearest(where.what, {name for numbers in result for name in numbers})
             raise DataError(f"--where: no run has a number {where.what!r}: {known}")
     out = [
         run
-        for run, numbers in zip(runs, told)
+        for run, numbers in zip(runs, result)
         if not run.error and all(where.met_by(numbers.get(where.what)) for where in wheres)
     ]
     if not out:

@@ -16,10 +16,10 @@ from hornbeam.engine.chat_server import ChatSettings
 from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import DataError, RecipeError, StoreError
 from hornbeam.run.endpoints import engine_at, folder_of, identity, server_of
-from hornbeam.run.watch import Watch
+from hornbeam.run.watch import Progress
 from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong
 from hornbeam.score.prmbench import Marked, Verdict, read_verdicts
-from hornbeam.score.processbench import Prediction, Solution, read_predictions, step_tree
+from hornbeam.score.processbench import BenchSolution, Prediction, read_predictions, step_tree
 from hornbeam.settings import build, digest
 from hornbeam.tasks.records import read_records
 
@@ -73,14 +73,14 @@ def content(folder: Path) -> str:
     files = [path] if path.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
     if not files:
         return ""
-    part, told = 1 << 20, hashlib.blake2b(digest_size=8)
+    part, result = 1 << 20, hashlib.blake2b(digest_size=8)
     for path in files:
         size = path.stat().st_size
         with path.open("rb") as stream:
-            told.update(stream.read(part))
+            result.update(stream.read(part))
             stream.seek(max(0, size - part))
-            told.update(stream.read(part) + str(size).encode())
-    return told.hexdigest()
+            result.update(stream.read(part) + str(size).encode())
+    return result.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def check_judge(where: str, given: Mapping[str, Any]) -> None:
 # --- benchmarks of step labels -------------------------------------------------------------------
 
 
-class Said(Protocol):
+class JudgedItem(Protocol):
     """What a judge said of an item, as a file of predictions keeps it."""
 
     @property
@@ -165,8 +165,8 @@ class Said(Protocol):
         ...
 
 
-S = TypeVar("S", bound=Said)
-Ask = Callable[[JudgeGuide, Solution], Awaitable[tuple[S, int]]]  # what was said, tokens run
+S = TypeVar("S", bound=JudgedItem)
+Ask = Callable[[JudgeGuide, BenchSolution], Awaitable[tuple[S, int]]]  # what was said, tokens run
 Known = dict[tuple[str, str], tuple[S, int]]  # (split, id) -> what was said, tokens
 
 
@@ -178,17 +178,17 @@ class Bench:
     settings: VerdictSettings
     out: Path
     threshold: float
-    watch: Watch
+    progress: Progress
     device: str = "cpu"
     at_once: int = 64
 
-    async def first_wrong(self, items: Sequence[Solution]) -> tuple[list[Prediction], int]:
+    async def first_wrong(self, items: Sequence[BenchSolution]) -> tuple[list[Prediction], int]:
         """ProcessBench: (predictions in the order of the items, judge tokens of all of them).
 
         What stands in the file is not asked again. Raises `DataError` where it is another judge's.
         """
 
-        async def ask(guide: JudgeGuide, item: Solution) -> tuple[Prediction, int]:
+        async def ask(guide: JudgeGuide, item: BenchSolution) -> tuple[Prediction, int]:
             tree = step_tree(item, guide.engine.chat)
             wrong, tokens = await first_wrong(guide, tree, self.threshold)
             return Prediction(item.id, item.split, item.label, wrong, item.correct), tokens
@@ -199,28 +199,28 @@ class Bench:
         """PRMBench: (verdicts in the order of the items, judge tokens of all), in the same way."""
         marked = {(item.solution.split, item.solution.id): item for item in items}
 
-        async def ask(guide: JudgeGuide, item: Solution) -> tuple[Verdict, int]:
+        async def ask(guide: JudgeGuide, item: BenchSolution) -> tuple[Verdict, int]:
             tree = step_tree(item, guide.engine.chat)
-            told = await guide.judge(tree, range(1, len(tree)))
+            result = await guide.judge(tree, range(1, len(tree)))
             guide.forget(tree)
-            return marked[item.split, item.id].said(told.values, self.threshold), told.tokens
+            return marked[item.split, item.id].said(result.values, self.threshold), result.tokens
 
         return await self._all([item.solution for item in items], read_verdicts, ask)
 
     async def _all(
-        self, items: Sequence[Solution], read: Callable[[Path], list[S]], ask: Ask[S]
+        self, items: Sequence[BenchSolution], read: Callable[[Path], list[S]], ask: Ask[S]
     ) -> tuple[list[S], int]:
         mark = self.model.mark(self.settings.model_dump(), self.threshold)
         known = _known(self.out, mark, read)
         left = [item for item in items if (item.split, item.id) not in known]
         if left:
-            self.watch.begin("judging", len(left))
+            self.progress.begin("judging", len(left))
             guide = JudgeGuide(self.model.engine(self.device), self.settings)
             try:
                 await guide.open()
                 await self._ask(guide, left, mark, known, ask)
             finally:
-                self.watch.end()
+                self.progress.end()
                 await guide.aclose()
         found = [known[item.split, item.id] for item in items]
         return [said for said, _ in found], sum(tokens for _, tokens in found)
@@ -228,7 +228,7 @@ class Bench:
     async def _ask(
         self,
         guide: JudgeGuide,
-        items: Sequence[Solution],
+        items: Sequence[BenchSolution],
         mark: str,
         known: Known[S],
         ask: Ask[S],
@@ -248,7 +248,7 @@ class Bench:
                     raise StoreError(f"{self.out}: cannot be written: {error.strerror}") from error
                 known[item.split, item.id] = (said, tokens)
                 done = len(known) - before
-                self.watch.step(done, "", f"judged {done}/{len(items)}" * (done % 50 == 0))
+                self.progress.step(done, "", f"judged {done}/{len(items)}" * (done % 50 == 0))
 
         await asyncio.gather(*(work() for _ in range(self.at_once)))
 

@@ -16,12 +16,12 @@ from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
 from hornbeam.run.choices import label_strategy
-from hornbeam.run.forest import Forest, part
+from hornbeam.run.forest import FolderGrower, part
 from hornbeam.run.labelled import account_of, counts, json_lines, label_trees, warn_of_ids
-from hornbeam.run.lacking import ENGINE_TELLS_NONE, all_tell
+from hornbeam.run.lacking import ENGINE_GIVES_NONE, all_give_logprobs
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.retold import retell, runs_of
-from hornbeam.run.watch import Watch
+from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.search import Rollouts
 from hornbeam.settings import digest
@@ -38,11 +38,11 @@ class Label:
     """
 
     def __init__(
-        self, recipe: Recipe, plan: Plan, path: Path, watch: Watch, trees: Sequence[Tree] = ()
+        self, recipe: Recipe, plan: Plan, path: Path, progress: Progress, trees: Sequence[Tree] = ()
     ) -> None:
         choice = recipe.label
         self.strategy = label_strategy(choice)
-        self.recipe, self.watch, self.path = recipe, watch, path
+        self.recipe, self.progress, self.path = recipe, progress, path
         if trees:
             if not isinstance(self.strategy, Rollouts):
                 raise RecipeError(
@@ -55,33 +55,36 @@ class Label:
         how: list[Any] = [recipe.label.strategy, self.strategy.identity(), recipe.label.skip]
         how += [runs_of(tree) for tree in trees]
         self.stage = f"label {digest(how)}"
-        self.forest = Forest(recipe, plan, path, watch, "training")
+        self.folder_grower = FolderGrower(recipe, plan, path, progress, "training")
 
     async def go(self) -> dict[str, Any]:
         """Search what was not searched yet; how many trees were kept, what they hold and cost.
 
         Raises `ProgramError` where no run of any task has a reward: nothing is written then.
         """
-        forest, count = self.forest, len(self.tasks)
-        warn_of_ids(self.recipe, self.watch.warn)
+        folder_grower, count = self.folder_grower, len(self.tasks)
+        warn_of_ids(self.recipe, self.progress.warn)
         try:
             await self._check()
             if self.trees:
                 await self._retell()
-            await forest.grow("labels", self.stage, self.tasks, self._grower, NO_BUDGET)
-            found = dict(list(forest.trees(self.stage).items())[:count])
+            await folder_grower.grow("labels", self.stage, self.tasks, self._grower, NO_BUDGET)
+            found = dict(list(folder_grower.trees(self.stage).items())[:count])
             trees = list(found.values())
-            kept = label_trees(trees, self.recipe.label, self.strategy, self.watch.warn)
-            forest.folder.write("trees.jsonl", json_lines(kept))
-            costs, seconds = forest.store.totals(self.stage), forest.seconds(self.stage)
-            paid, redone = forest.costs(self.stage), forest.redone(self.stage)
+            kept = label_trees(trees, self.recipe.label, self.strategy, self.progress.warn)
+            folder_grower.folder.write("trees.jsonl", json_lines(kept))
+            costs, seconds = (
+                folder_grower.store.totals(self.stage),
+                folder_grower.seconds(self.stage),
+            )
+            paid, redone = folder_grower.costs(self.stage), folder_grower.redone(self.stage)
         finally:
-            await forest.aclose()
+            await folder_grower.aclose()
         return {
             **counts(trees, kept),
             "seconds": round(seconds, 1),
             "costs": costs,
-            **self.forest.world.policies.served,
+            **self.folder_grower.world.policies.served,
             **account_of(trees, [entry for key in found for entry in paid[str(key)]]),
             **redone,
             "path": str(self.path / "trees.jsonl"),
@@ -91,27 +94,27 @@ class Label:
         """Raise `RecipeError` where growth would go by log-probs that nobody tells."""
         if not self.strategy.logprobs:
             return
-        await self.forest.world.policies.load()
+        await self.folder_grower.world.policies.load()
         agents = self._grower().agents.values()
-        if not all_tell((speaker.engine, speaker.sampling) for speaker in agents):
+        if not all_give_logprobs((speaker.engine, speaker.sampling) for speaker in agents):
             raise RecipeError(
-                f"label.strategy = {self.recipe.label.strategy!r}: {ENGINE_TELLS_NONE}: take"
+                f"label.strategy = {self.recipe.label.strategy!r}: {ENGINE_GIVES_NONE}: take"
                 ' another pick, or "mcts" or "rollouts"'
             )
 
     async def _retell(self) -> None:
         """Put the recorded runs into the trees that are grown on."""
         assert isinstance(self.strategy, Rollouts)
-        starts = self.forest.fresh(self.stage, self.tasks)
+        starts = self.folder_grower.fresh(self.stage, self.tasks)
         most = self.strategy.trunks
         count, odd = await retell(self.trees, starts, self._grower(), most)
         if count:
-            self.watch.say(f"Recorded: {count} runs of {len(self.trees)} tasks are grown on")
+            self.progress.say(f"Recorded: {count} runs of {len(self.trees)} tasks are grown on")
         if odd:
-            self.watch.warn(
+            self.progress.warn(
                 f"{len(odd)} of {count} recorded runs go otherwise through the program; {odd[0]}"
             )
 
     def _grower(self) -> Grower:
-        grower = self.forest.world.grower(Ledger(), self.forest.store, trained=False)
+        grower = self.folder_grower.world.grower(Ledger(), self.folder_grower.store, trained=False)
         return replace(grower, strategy=self.strategy)

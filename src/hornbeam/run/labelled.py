@@ -7,7 +7,7 @@ from typing import Any
 
 from hornbeam.errors import ProgramError
 from hornbeam.ledger import Entry
-from hornbeam.run.choices import LabelChoice
+from hornbeam.run.choices import LabelSection
 from hornbeam.run.engines import keeps_ids
 from hornbeam.run.recipe import Recipe
 from hornbeam.search import Mcts, Rollouts, Strategy
@@ -29,7 +29,7 @@ def warn_of_ids(recipe: Recipe, warn: Callable[[str], None]) -> None:
 
 
 def label_trees(
-    trees: Sequence[Tree], choice: LabelChoice, how: Strategy, warn: Callable[[str], None]
+    trees: Sequence[Tree], choice: LabelSection, how: Strategy, warn: Callable[[str], None]
 ) -> list[Tree]:
     """The trees that are kept, columns "visits", "q" and "label" of all of them written.
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from hornbeam.engine.base import Engine, Sampling, tells_logprobs
+from hornbeam.engine.base import Engine, Sampling, gives_logprobs
 from hornbeam.errors import RecipeError
-from hornbeam.run.choices import GuideChoice
+from hornbeam.run.choices import GuideSection
 from hornbeam.run.guides import with_parts
 from hornbeam.search import Strategy
-from hornbeam.search.choose import Chooser, candidates, untold
+from hornbeam.search.choose import Chooser, candidates, lacks_logprobs
 from hornbeam.tree import Tree
 
 NO_LOGPROBS = "log-probs are missing"  # of a part of the answers, or of all
-ENGINE_TELLS_NONE = "it reads log-probs, which the engine does not tell of what it samples so"
-Guides = Mapping[str, GuideChoice]
+ENGINE_GIVES_NONE = "it reads log-probs, which the engine does not tell of what it samples so"
+Guides = Mapping[str, GuideSection]
 
 
 class Method(Protocol):
@@ -38,35 +38,37 @@ class LeftOut:
     """What was left out of a result and why, each told once as it is found."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self.told: dict[str, str] = {}
+        self.reasons: dict[str, str] = {}
         self._say = say
 
     def __bool__(self) -> bool:
-        return bool(self.told)
+        return bool(self.reasons)
 
     def add(self, title: str, why: str) -> None:
         """One more."""
-        if title not in self.told:
-            self.told[title] = why
+        if title not in self.reasons:
+            self.reasons[title] = why
             self._say(f"{title}: left out, {why}")
 
     def without(self, methods: Iterable[M], why: Callable[[M], str]) -> list[M]:
         """Those for which `why` is "". Raises `RecipeError` where none is left."""
         kept = []
         for method in methods:
-            if told := why(method):
-                self.add(method.title, told)
+            if result := why(method):
+                self.add(method.title, result)
             else:
                 kept.append(method)
         if not kept:
-            title, told = next(iter(self.told.items()))
-            raise RecipeError(f"none of the recipe's methods can be searched here: {title}: {told}")
+            title, result = next(iter(self.reasons.items()))
+            raise RecipeError(
+                f"none of the recipe's methods can be searched here: {title}: {result}"
+            )
         return kept
 
     @property
     def result(self) -> dict[str, Any]:
         """As results have it; {} of nothing."""
-        rows = [{"method": title, "why": why} for title, why in self.told.items()]
+        rows = [{"method": title, "why": why} for title, why in self.reasons.items()]
         return {"left_out": rows} if rows else {}
 
 
@@ -90,9 +92,9 @@ def no_ids(column: str) -> str:
     )
 
 
-def all_tell(voices: Iterable[tuple[Engine, Sampling]]) -> bool:
+def all_give_logprobs(engines: Iterable[tuple[Engine, Sampling]]) -> bool:
     """Whether each of these engines tells log-probs of what it samples like this."""
-    return all(tells_logprobs(engine, sampling) for engine, sampling in voices)
+    return all(gives_logprobs(engine, sampling) for engine, sampling in engines)
 
 
 def largest_id(trees: Iterable[Tree]) -> int:
@@ -101,14 +103,14 @@ def largest_id(trees: Iterable[Tree]) -> int:
     return max((max(part) for part in parts if part), default=0)
 
 
-def told(guides: Guides, column: str, trees: Sequence[Tree]) -> bool:
+def has_logprobs(guides: Guides, column: str, trees: Sequence[Tree]) -> bool:
     """Whether grown trees hold the log-probs that the guide of a column reads, if it reads any."""
     if all(guides[c].kind != "likelihood" for c in with_parts(guides, [column])):
         return True
     return not any(node.tokens and not node.logprobs for tree in trees for node in tree.nodes)
 
 
-def untold_of(choose: Chooser, trees: Sequence[Tree]) -> str:
+def why_unreadable(choose: Chooser, trees: Sequence[Tree]) -> str:
     """Why a choice cannot be read off grown trees, or ""; be there an answer to choose or not."""
-    lacks = (untold(t, leaf) for t in trees for leaf in candidates(t) or t.leaves())
+    lacks = (lacks_logprobs(t, leaf) for t in trees for leaf in candidates(t) or t.leaves())
     return NO_LOGPROBS if choose.logprobs and any(lacks) else ""

@@ -13,10 +13,10 @@ from hornbeam.run.engines import needs_folder
 from hornbeam.run.recipe import Recipe
 
 if TYPE_CHECKING:  # they import torch: a recipe is read and checked without it
-    from hornbeam.run.policies import Policies, Voice
+    from hornbeam.run.policies import MakeEngine, Policies
 
 Say = Callable[[str], None]
-Load = Callable[[Recipe, Path, Say, "Voice | None"], "Policies"]
+Load = Callable[[Recipe, Path, Say, "MakeEngine | None"], "Policies"]
 
 
 def model_folder(recipe: Recipe, folder: Path, say: Say) -> Path:
@@ -45,12 +45,14 @@ def model_folders(recipe: Recipe, folder: Path, say: Say) -> dict[str, Path]:
     return out
 
 
-def load_policies(recipe: Recipe, folder: Path, say: Say, voice: Voice | None = None) -> Policies:
+def load_policies(
+    recipe: Recipe, folder: Path, say: Say, make_engine: MakeEngine | None = None
+) -> Policies:
     """The policies with their losses, optimisers and adapters; `folder` is for tiny models."""
     from hornbeam.run.policies import Policies
 
-    here = voice is not None or needs_folder(recipe)
-    return Policies(recipe, model_folders(recipe, folder, say) if here else {}, voice)
+    here = make_engine is not None or needs_folder(recipe)
+    return Policies(recipe, model_folders(recipe, folder, say) if here else {}, make_engine)
 
 
 def say_templates(policies: Policies, say: Say) -> None:

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from hornbeam.desk import Desk
-from hornbeam.engine.desk import Clerk
+from hornbeam.desk import RequestQueue
+from hornbeam.engine.desk import QueueWorker
 from hornbeam.errors import StoreError
-from hornbeam.members import Seat, seats, surely_dead
+from hornbeam.members import Lease, leases, surely_dead
 from hornbeam.run.loading import Say
 from hornbeam.run.recipe import Recipe, differences
 from hornbeam.shared import SharedStore
@@ -28,11 +28,11 @@ class Membership:
     def __init__(self, recipe: Recipe, path: Path, policy: str, say: Say) -> None:
         self.policy = policy
         self.store = SharedStore(recipe.run.store or path, say)
-        self.desk = Desk(self.store, policy)
-        self.clerk = Clerk(self.desk, partial(steps_needed, recipe.run.behind))
-        self.seat = Seat(self.store, policy, recipe.run.lease, say)
+        self.queue = RequestQueue(self.store, policy)
+        self.worker = QueueWorker(self.queue, partial(steps_needed, recipe.run.behind))
+        self.lease = Lease(self.store, policy, recipe.run.lease, say)
         try:
-            self.seat.take()
+            self.lease.take()
             _agree(self.store, recipe, policy)
         except BaseException:
             self.leave()
@@ -43,16 +43,16 @@ class Membership:
         try:
             self.store.close()
         finally:
-            self.seat.give_back()
+            self.lease.give_back()
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
         """Requests and answers are carried for the length of a block; their errors end it."""
         try:
             async with asyncio.TaskGroup() as group:
-                clerk = group.create_task(self.clerk.work())
+                worker = group.create_task(self.worker.work())
                 yield
-                clerk.cancel()
+                worker.cancel()
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
@@ -69,7 +69,7 @@ def steps_needed(behind: int, stage: str, step: int) -> int:
 
 def _agree(store: SharedStore, recipe: Recipe, policy: str) -> None:
     """`StoreError` where others train by another recipe."""
-    rows = [row for row in seats(store) if row.owner and row.policy != policy]
+    rows = [row for row in leases(store) if row.owner and row.policy != policy]
     others = [row for row in rows if not surely_dead(row)]
     before, now = store.get("recipe"), recipe.model_dump(mode="json")
     if not others or before is None:

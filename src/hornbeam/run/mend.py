@@ -32,10 +32,10 @@ def check_first(
 
     `what` they are is said first.
     """
-    if told := all_failed(trees):
+    if failure := all_failed(trees):
         forget(store, keys)
         what = what or NAMES.get(keys[0].stage, "the first evaluation")
-        raise ProgramError(f"{what}: {told}; {AGAIN}")
+        raise ProgramError(f"{what}: {failure}; {AGAIN}")
 
 
 def all_failed(trees: Sequence[Tree]) -> str:
@@ -62,8 +62,8 @@ def unscored(trees: Sequence[Tree]) -> ProgramError:
 
 def why(trees: Sequence[Tree]) -> dict[str, str]:
     """The cause of failures, for people; no key where nothing failed."""
-    told = causes(failed(trees))
-    return {"failure": told} if told else {}
+    failure = causes(failed(trees))
+    return {"failure": failure} if failure else {}
 
 
 def failed_of(row: Mapping[str, Any]) -> str:

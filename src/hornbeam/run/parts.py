@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hornbeam.run.metrics_log import MetricsLog
     from hornbeam.run.policies import Policies
     from hornbeam.run.recorder import StepRecorder
-    from hornbeam.run.watch import Watch
+    from hornbeam.run.watch import Progress
 
 # Independent runs of the present policy: a tree a task under its key, so many leaves each.
 Runs = Callable[[list[TreeKey], list[Task], int], Awaitable[list[Tree]]]
@@ -111,6 +111,6 @@ class Parts:
     evaluator: Evaluator
     checkpoints: Checkpointer
     metrics: MetricsLog
-    progress: Watch
+    progress: Progress
     session: Callable[[], AbstractAsyncContextManager[None]]  # around all training
     closing: AsyncExitStack  # gives back what is held

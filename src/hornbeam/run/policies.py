@@ -26,7 +26,7 @@ from hornbeam.train.rows import all_nodes
 from hornbeam.tree import Node, Tree
 from hornbeam.whole import whole_folder
 
-Voice = Callable[[Recipe, str, Any, Any, Path], Engine]  # of a policy's name, model, tokenizer
+MakeEngine = Callable[[Recipe, str, Any, Any, Path], Engine]  # of a policy's name, model, tokenizer
 
 ALWAYS = ("tokens_flat", "tokens_unique", "tokens_trained", "updates", "skipped_updates")
 SUMS = (*ALWAYS, "stopped_updates")
@@ -65,14 +65,14 @@ class Member:
 class Policies:
     """All policies of a recipe, read from `folders` by name; sharded where there are `ranks`.
 
-    `voice` makes their engines.
+    `make_engine` makes their engines.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         folders: Mapping[str, Path],
-        voice: Voice | None = None,
+        make_engine: MakeEngine | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         self.members: list[Member] = []
@@ -80,7 +80,7 @@ class Policies:
         for name in recipe.names:
             copied = recipe.run.behind > 0
             self.members.append(
-                member(recipe, name, folders.get(name, Path()), bases, voice, ranks, copied)
+                member(recipe, name, folders.get(name, Path()), bases, make_engine, ranks, copied)
             )
 
     def __iter__(self) -> Iterator[Member]:
@@ -129,26 +129,26 @@ class Policies:
         """
         if len(self) == 1 and not self.members[0].name:
             return self.members[0].policy.step(trees, trains=all_nodes)
-        told = {
+        metrics = {
             member.name: member.policy.step(trees, trains=member.speaks)
             for member in self
             if member.settings.due(step)
         }
-        own = {f"{name}/{key}": v for name, each in told.items() for key, v in each.items()}
-        return {**self.joined(list(told.values())), **own}
+        own = {f"{name}/{key}": v for name, each in metrics.items() for key, v in each.items()}
+        return {**self.joined(list(metrics.values())), **own}
 
     @staticmethod
-    def joined(told: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    def joined(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """Sums of tokens and updates, and means of the rest over those that learned.
 
         What one policy's settings do not tell is joined over those whose settings do.
         """
-        keys = dict.fromkeys(key for each in told for key in each) or dict.fromkeys(
+        keys = dict.fromkeys(key for each in metrics for key in each) or dict.fromkeys(
             (*ALWAYS, "loss")
         )
         out = {}
         for key in keys:
-            have = [each for each in told if key in each and (key in SUMS or each["updates"])]
+            have = [each for each in metrics if key in each and (key in SUMS or each["updates"])]
             total = sum(each[key] for each in have)
             out[key] = total if key in SUMS else total / max(1, len(have))
         return out
@@ -180,8 +180,8 @@ class Policies:
                 with whole_folder(place) as part:
                     member.policy.save(part)
             except OSError as error:
-                told = error.strerror or error
-                raise StoreError(f"{place}: cannot be written: {told}") from error
+                result = error.strerror or error
+                raise StoreError(f"{place}: cannot be written: {result}") from error
 
     def save_states(self, folder: Path) -> None:
         """Write weights and all that the next step depends on."""
@@ -237,21 +237,21 @@ def member(
     name: str,
     folder: Path,
     bases: dict[Path, tuple[Any, Any]],
-    voice: Voice | None = None,
+    make_engine: MakeEngine | None = None,
     ranks: Ranks | None = None,
     copied: bool = False,
 ) -> Member:
     """The policy of a name with its engine; `bases` are the weights that adapters share."""
     part = recipe.of(name)
     own = recipe.policies.get(name, PolicySettings())
-    if recipe.engine.kind in AWAY and voice is None:
+    if recipe.engine.kind in AWAY and make_engine is None:
         speaker = server_engine(recipe, name, folder)
         policy: Policy = Served(getattr(speaker.chat, "tokenizer", None))
         return Member(name, policy, speaker, frozenset(part.agents), own)
     policy = load_policy(part, folder, bases, ranks)
-    make = voice or partial(engine_of, copied=copied)
+    make = make_engine or partial(engine_of, copied=copied)
     engine = make(recipe, name, policy.whole, policy.tokenizer, folder)
-    once = recipe.engine.kind != "local" and voice is None
+    once = recipe.engine.kind != "local" and make_engine is None
     return Member(name, policy, engine, frozenset(part.agents), own, once)
 
 
@@ -275,8 +275,8 @@ def load_policy(
         return Policy(model.to(where), tokenizer, **more)
     from hornbeam.train.sharded import ShardedPolicy
 
-    aside = None if recipe.engine.kind == "local" else "cpu"  # the local engine samples from it
-    return ShardedPolicy(model, tokenizer, ranks=ranks, whole_at=aside, **more)
+    whole_at = None if recipe.engine.kind == "local" else "cpu"  # the local engine samples from it
+    return ShardedPolicy(model, tokenizer, ranks=ranks, whole_at=whole_at, **more)
 
 
 def base_of(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> tuple[Any, Any]:

@@ -16,12 +16,12 @@ from typing import Any
 from hornbeam.engine.server import served
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.ledger import NO_BUDGET, Entry
-from hornbeam.run.choices import MethodChoice, keys_of
+from hornbeam.run.choices import MethodSection, keys_of
 from hornbeam.run.guides import Guides
-from hornbeam.run.lacking import NO_LOGPROBS, LeftOut, largest_id, told, untold_of
+from hornbeam.run.lacking import NO_LOGPROBS, LeftOut, has_logprobs, largest_id, why_unreadable
 from hornbeam.run.readout import Costs, Json, Point, read_point, search_table, until
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.watch import Watch
+from hornbeam.run.watch import Progress
 from hornbeam.score.alike import Alike
 from hornbeam.score.base import Guide
 from hornbeam.search import Independent, Strategy, strategy
@@ -98,7 +98,7 @@ def read_pool(path: Path) -> list[Tree]:
 class Reader:
     """One point of one method, as it is read off a pool."""
 
-    method: MethodChoice
+    method: MethodSection
     label: str
     strategy: Strategy
 
@@ -109,14 +109,14 @@ class Reader:
 
 
 async def search_pool(
-    recipe: Recipe, trees: Sequence[Tree], watch: Watch, command: str = ""
+    recipe: Recipe, trees: Sequence[Tree], progress: Progress, command: str = ""
 ) -> Json:
     """The result of all methods that only sample (strategy "independent"), read off a pool.
 
     Points that want more episodes than every tree holds are left out, as are methods that would
     have to grow and those that read what the pool does not tell; it is told and marked.
     """
-    left_out = LeftOut(watch.say)
+    left_out = LeftOut(progress.say)
     found = left_out.without(_readers(recipe), partial(_unread, recipe, trees))
     reads = {reader.method.name: _columns(reader.method) for reader in found}
     wanted = dict.fromkeys(column for columns in reads.values() for column in columns)
@@ -125,7 +125,7 @@ async def search_pool(
         found = left_out.without(found, partial(_unjudged, guides, trees))
         missing = _missing(dict.fromkeys(c for r in found for c in _columns(r.method)), trees)
         await guides.open()
-        paid = await _judge(guides, missing, trees, watch)
+        paid = await _judge(guides, missing, trees, progress)
     finally:
         await guides.aclose()
     fresh = [fresh_prompts(tree) for tree in trees]
@@ -187,9 +187,9 @@ def _unread(recipe: Recipe, trees: Sequence[Tree], reader: Reader) -> str:
                 f"it reads column {column!r}, which neither the pool holds nor a guide writes:"
                 f" add a table [guides.{column}]"
             )
-        if not told(recipe.guides, column, trees):
+        if not has_logprobs(recipe.guides, column, trees):
             return NO_LOGPROBS
-    return untold_of(chooser(reader.method.choose), trees)
+    return why_unreadable(chooser(reader.method.choose), trees)
 
 
 def _unjudged(guides: Guides, trees: Sequence[Tree], reader: Reader) -> str:
@@ -201,7 +201,7 @@ def _unjudged(guides: Guides, trees: Sequence[Tree], reader: Reader) -> str:
     return ""
 
 
-def _columns(method: MethodChoice) -> list[str]:
+def _columns(method: MethodSection) -> list[str]:
     """The columns of guides that a method reads."""
     return list(dict.fromkeys([*chooser(method.choose).reads, *method.guides]))
 
@@ -212,12 +212,12 @@ def _missing(columns: Iterable[str], trees: Sequence[Tree]) -> list[str]:
 
 
 async def _judge(
-    guides: Guides, columns: Sequence[str], trees: Sequence[Tree], watch: Watch
+    guides: Guides, columns: Sequence[str], trees: Sequence[Tree], progress: Progress
 ) -> dict[str, list[list[Entry]]]:
     """Fill what columns are missing; entries of what that cost, by column and tree."""
     paid: dict[str, list[list[Entry]]] = {}
     for column in guides.needed(columns):
-        watch.say(f"judging the pool by {column}")
+        progress.say(f"judging the pool by {column}")
         spent = await asyncio.gather(*(judge_tree(guides[column], tree) for tree in trees))
         paid[column] = [
             [Entry("", episode, -1, "scorer_tokens", n) for episode, n in tokens.items()]

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from hornbeam.errors import RankError, RankLost
 from hornbeam.parent import live_with
 from hornbeam.run.loading import Load, Say, model_folders
-from hornbeam.run.policies import Policies, Voice, load_policy
+from hornbeam.run.policies import MakeEngine, Policies, load_policy
 from hornbeam.run.recipe import Recipe
 from hornbeam.train.ranks import Ranks, world_size
 
@@ -94,10 +94,12 @@ def ranked(recipe: Recipe) -> Iterator[Ranks | None]:
 def lead(ranks: Ranks) -> Load:
     """How rank 0 loads policies: it makes or finds the models, then all load them."""
 
-    def load(recipe: Recipe, folder: Path, say: Say, voice: Voice | None = None) -> Policies:
+    def load(
+        recipe: Recipe, folder: Path, say: Say, make_engine: MakeEngine | None = None
+    ) -> Policies:
         folders = model_folders(recipe, folder, say)
         ranks.share(folders)
-        return Policies(recipe, folders, voice, ranks)
+        return Policies(recipe, folders, make_engine, ranks)
 
     return load
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from hornbeam import stats
 from hornbeam.ledger import CALLS, TOKENS, Entry
-from hornbeam.run.lacking import untold_of
+from hornbeam.run.lacking import why_unreadable
 from hornbeam.run.recipe import Recipe
 from hornbeam.search.choose import Chooser, Same, candidates, choosers
 from hornbeam.search.vote import ALIKE
@@ -59,7 +59,7 @@ class Costs:
 
 
 @dataclass(slots=True)
-class Reading:
+class QuestionResult:
     """One question: leaves of the best answers, best first, and what they are worth."""
 
     tree: Tree
@@ -93,7 +93,7 @@ class Point:
     """One setting of one method over all questions."""
 
     label: str
-    readings: list[Reading]
+    readings: list[QuestionResult]
     seconds: float  # a question
     row: Json = field(default_factory=dict)
 
@@ -121,7 +121,7 @@ def read_point(
     """
     readings = []
     for tree, cost, same in zip(map(prepare, trees), costs, sames, strict=True):
-        readings.append(Reading(tree, ranked(tree, choose, same, k), cost, same))
+        readings.append(QuestionResult(tree, ranked(tree, choose, same, k), cost, same))
     point = Point(label, readings, seconds)
     low, high = stats.interval(point.right)
     hits = stats.hits([reading.worths for reading in readings], k)
@@ -165,14 +165,14 @@ def ranked(tree: Tree, choose: Chooser, same: Same, k: int) -> list[int]:
     return out
 
 
-def _free(readings: Sequence[Reading]) -> Json:
+def _free(readings: Sequence[QuestionResult]) -> Json:
     """Accuracies of simpler readings of the same trees; those that cannot be, and why."""
     trees = [reading.tree for reading in readings]
     out: dict[str, float] = {}
     left: dict[str, str] = {}
     for name in FREE:
         choose = choosers[name]
-        if why := untold_of(choose, trees):
+        if why := why_unreadable(choose, trees):
             left[name] = why
             continue
         found = [replace(r, ranked=ranked(r.tree, choose, r.same, 1)) for r in readings]
@@ -181,7 +181,7 @@ def _free(readings: Sequence[Reading]) -> Json:
 
 
 def anytime(
-    readings: Sequence[Reading], choose: Chooser, prepare: Prepare, points: int = 8
+    readings: Sequence[QuestionResult], choose: Chooser, prepare: Prepare, points: int = 8
 ) -> list[tuple[float, float]]:
     """(mean tokens spent, accuracy) had every search been stopped after a share of its episodes."""
     most = max((len(r.costs.by_episode) for r in readings), default=0)
@@ -315,11 +315,11 @@ def table(result: Json) -> str:
     ]
     for method in result["methods"]:
         for row in method["points"]:
-            apart, told = row["against"], ""
-            if apart:
-                low, high = 100 * apart["low"], 100 * apart["high"]
-                told = f"{100 * apart['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
-                told += f" p={apart['p']:.2g}"
+            difference, text = row["against"], ""
+            if difference:
+                low, high = 100 * difference["low"], 100 * difference["high"]
+                text = f"{100 * difference['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+                text += f" p={difference['p']:.2g}"
             rows.append(
                 (
                     method["name"],
@@ -331,7 +331,7 @@ def table(result: Json) -> str:
                     *(f"{row[kind + '_tokens']:.0f}" for kind in ("total", "policy", "scorer")),
                     f"{row['calls']:.1f}",
                     f"{row['seconds']:.2f}",
-                    told,
+                    text,
                 )
             )
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
@@ -344,10 +344,10 @@ def table(result: Json) -> str:
 
 def _free_line(name: str, row: Json) -> str:
     """What simpler readings of a point's trees would have given, and which could not be."""
-    told = [f"{reading} {100 * value:.1f}" for reading, value in row["free"].items()]
+    text = [f"{reading} {100 * value:.1f}" for reading, value in row["free"].items()]
     left = [f"{reading} left out ({why})" for reading, why in row.get("left_out", {}).items()]
     place = f"{name} {row['label']}".strip()
-    return f"{place}: {', '.join([*told, *left])}"
+    return f"{place}: {', '.join([*text, *left])}"
 
 
 def _mean(values: Sequence[float]) -> float:

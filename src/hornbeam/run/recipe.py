@@ -17,17 +17,17 @@ from hornbeam.engine.base import Sampling
 from hornbeam.ledger import Budget
 from hornbeam.program import Limits
 from hornbeam.run.choices import (
-    AnchorChoice,
-    ChunkChoice,
-    CreditChoice,
-    GrowChoice,
-    GuideChoice,
-    LabelChoice,
-    Named,
-    ProgramChoice,
-    SearchChoice,
-    StageChoice,
-    ToolChoice,
+    AnchorSection,
+    ChunkSection,
+    CreditSection,
+    GrowSection,
+    GuideSection,
+    LabelSection,
+    NamedSection,
+    ProgramSection,
+    SearchSection,
+    StageSection,
+    ToolSection,
     check_stages,
 )
 from hornbeam.score.rules import RewardSettings
@@ -152,7 +152,7 @@ class PolicySettings(Settings):
         return self.train and step % self.every == self.phase
 
 
-class TaskChoice(Settings):
+class TaskSection(Settings):
     """Tasks to learn from and tasks held out, each from one source or several."""
 
     train: tuple[TaskSettings, ...] = ()
@@ -171,7 +171,7 @@ class SftStage(SftSettings):
     count: int | None = Field(None, ge=1)
 
 
-class EngineSettings(Named):
+class EngineSettings(NamedSection):
     """`kind`: what samples, with its own settings beside (docs/engines.md).
 
     "local" has requests in one batch, and tokens of prefixes kept; the others have others.
@@ -208,25 +208,25 @@ class Recipe(Settings):
     lora: LoraSettings | None = None
     policies: dict[str, PolicySettings] = {}
     agents: dict[str, AgentSettings] = {"solver": AgentSettings()}
-    program: ProgramChoice = ProgramChoice()
-    tools: dict[str, ToolChoice] = {}
+    program: ProgramSection = ProgramSection()
+    tools: dict[str, ToolSection] = {}
     limits: Limits = Limits()
-    tasks: TaskChoice = TaskChoice()
-    stages: tuple[StageChoice, ...] = ()
+    tasks: TaskSection = TaskSection()
+    stages: tuple[StageSection, ...] = ()
     reward: RewardSettings = RewardSettings()
-    grow: GrowChoice = GrowChoice()
-    credit: CreditChoice = CreditChoice()
-    anchor: AnchorChoice | None = None
+    grow: GrowSection = GrowSection()
+    credit: CreditSection = CreditSection()
+    anchor: AnchorSection | None = None
     loss: LossSettings = LossSettings()
     optim: OptimSettings = OptimSettings()
     sft: SftStage | None = None
     budget: Budget = Budget()
     engine: EngineSettings = EngineSettings()
     workers: WorkerSettings = WorkerSettings()
-    guides: dict[str, GuideChoice] = {}
-    search: SearchChoice = SearchChoice()
-    label: LabelChoice = LabelChoice()
-    chunks: ChunkChoice = ChunkChoice()
+    guides: dict[str, GuideSection] = {}
+    search: SearchSection = SearchSection()
+    label: LabelSection = LabelSection()
+    chunks: ChunkSection = ChunkSection()
     fit: FitSettings = FitSettings()
     _base: Path = PrivateAttr(Path())
 
@@ -300,8 +300,8 @@ class Recipe(Settings):
         model = self.model.other(own.model) if own.model else self.model
         loss = _over(f"policies.{policy}.loss", self.loss, own.loss)
         optim = _over(f"policies.{policy}.optim", self.optim, own.optim)
-        told = {"agents": agents, "model": model, "lora": own.lora or self.lora, "policies": {}}
-        return self.model_copy(update={**told, "loss": loss, "optim": optim})
+        row = {"agents": agents, "model": model, "lora": own.lora or self.lora, "policies": {}}
+        return self.model_copy(update={**row, "loss": loss, "optim": optim})
 
     @property
     def trained_loss(self) -> LossSettings:
@@ -321,9 +321,9 @@ def _over(where: str, common: S, own: Mapping[str, Any]) -> S:
 def load_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:
     """The recipe of a TOML file with `--set` assignments; `RecipeError` names file and key."""
     data = config.read_toml(path)
-    told = config.parse(Recipe, config.override(data, sets), path.name)
-    told._base = path.parent.resolve()
-    return told
+    result = config.parse(Recipe, config.override(data, sets), path.name)
+    result._base = path.parent.resolve()
+    return result
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

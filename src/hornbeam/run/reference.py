@@ -10,7 +10,7 @@ from hornbeam.engine.base import Engine
 from hornbeam.errors import ProgramError
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Ledger
-from hornbeam.run.forest import Ground, Grown
+from hornbeam.run.forest import Grown, StoreGrower
 from hornbeam.run.records import Record, mark_of, mark_of_task, rewards_of
 from hornbeam.run.world import World
 from hornbeam.search import Independent
@@ -23,9 +23,14 @@ class Reference:
     """Runs of one set of weights on tasks, in a store. `make` makes what grows them."""
 
     def __init__(
-        self, ground: Ground, mark: str, solved: float, make: Callable[[int], Grower]
+        self, store_grower: StoreGrower, mark: str, solved: float, make: Callable[[int], Grower]
     ) -> None:
-        self.ground, self.store, self.mark, self.solved = ground, ground.store, mark, solved
+        self.store_grower, self.store, self.mark, self.solved = (
+            store_grower,
+            store_grower.store,
+            mark,
+            solved,
+        )
         self.make, self.stage = make, f"anchor {mark}"
         self.records: dict[str, Record] = {}  # by mark of the task
         self.count = int(self.store.get(f"{mark}/count", 0))
@@ -67,7 +72,7 @@ class Reference:
             self.store.flush()
 
         make = partial(self.make, rollouts)
-        await self.ground.grow_on(what, self.stage, starts, len(tasks), make, NO_BUDGET, kept)
+        await self.store_grower.grow_on(what, self.stage, starts, len(tasks), make, NO_BUDGET, kept)
         return len(left)
 
     def _keep(self, name: str, record: Record) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from hornbeam.chat import Chat
 from hornbeam.chat.rendered import between, goes_on
-from hornbeam.engine.base import Completion, Request, Sampling, Turnstile
+from hornbeam.engine.base import Barrier, Completion, Request, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, ProgramError
 from hornbeam.grow import Grower
@@ -40,12 +40,12 @@ def runs_of(tree: Tree) -> list[list[str]]:
     return out
 
 
-class Recorded:
+class RecordedEngine:
     """An engine that says what was said at this ask of this run. It knows no log-probs."""
 
     def __init__(self, runs: Sequence[Sequence[str]], chat: Chat) -> None:
         self.runs, self.chat = runs, chat
-        self.version, self.turnstile = INJECTED, Turnstile()
+        self.version, self.barrier = INJECTED, Barrier()
         self.heard = [0] * len(runs)  # how many answers of each run were asked for
 
     async def generate(self, request: Request) -> Completion:
@@ -85,30 +85,32 @@ async def retell(
         if key in held:
             continue
         runs, ledger = runs_of(tree)[:trunks], Ledger()
-        engines = {name: Recorded(runs, who.engine.chat) for name, who in grower.agents.items()}
+        engines = {
+            name: RecordedEngine(runs, who.engine.chat) for name, who in grower.agents.items()
+        }
         agents = {
             name: replace(who, engine=engines[name], sampling=WHOLE)
             for name, who in grower.agents.items()
         }
         how = Independent(n=len(runs))
         own = replace(grower, agents=agents, strategy=how, ledger=ledger, ledgers=None)
-        told = await replace(own, keeper=None, guides=()).grow(key, start)
-        made.append((key, told, ledger.totals.get("tool_calls", 0)))
-        ends = {told.nodes[i].origin.episode: told.nodes[i].error for i in told.leaves()}
+        result = await replace(own, keeper=None, guides=()).grow(key, start)
+        made.append((key, result, ledger.totals.get("tool_calls", 0)))
+        ends = {result.nodes[i].origin.episode: result.nodes[i].error for i in result.leaves()}
         for episode, said in enumerate(runs):
             heard = max(engine.heard[episode] for engine in engines.values())
             short = f"the program ended after {heard} of {len(said)} answers"
             if why := ends[episode] or (short if heard < len(said) else ""):
-                odd.append(f"task {told.task.get('id')!r}, run {episode + 1}: {why}")
+                odd.append(f"task {result.task.get('id')!r}, run {episode + 1}: {why}")
         count += len(runs)
     if count and len(odd) == count:
         raise ProgramError(
             f"none of {count} recorded runs goes through the recipe's program as it was recorded;"
             f" {odd[0]}"
         )
-    for key, told, calls in made:
-        store.begin(key, told)
-        store.columns(key, told.columns)
+    for key, result, calls in made:
+        store.begin(key, result)
+        store.columns(key, result.columns)
         store.enter([Entry(str(key), 0, -1, "tool_calls", calls)])
     store.flush()
     return count, odd

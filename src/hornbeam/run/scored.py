@@ -25,7 +25,7 @@ RULES = (*rules, "symbolic", "reasoning_gym")
 
 
 @dataclass(slots=True)
-class Told:
+class ScoreSummary:
     """What was scored: entries, and nodes without one by the reason; trees refused, and why."""
 
     entries: list[float] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Scoring(Protocol):
     column: str
     what: str
 
-    async def score(self, tree: Tree, told: Told) -> Column:
+    async def score(self, tree: Tree, summary: ScoreSummary) -> Column:
         """One entry a node. Raises `DataError` or `ModelError` for a tree that cannot be scored."""
         ...
 
@@ -87,7 +87,7 @@ class ByRule:
         values = {**settings, "rule": rule}
         return cls(build("reward", {"reward": RewardSettings}, "reward", values), answer)
 
-    async def score(self, tree: Tree, told: Told) -> Column:
+    async def score(self, tree: Tree, summary: ScoreSummary) -> Column:
         """As above."""
         nodes, leaves = list(tree.nodes), answered(tree)
         failed = len(tree.leaves()) - len(leaves)
@@ -106,7 +106,7 @@ class ByRule:
         for i, reward in zip(leaves, rewards, strict=True):
             out[i] = reward
         reasons = {"the episode failed": failed, "no verdict in time": rewards.count(None)}
-        told.without.update({reason: n for reason, n in reasons.items() if n})
+        summary.without.update({reason: n for reason, n in reasons.items() if n})
         return out
 
     async def aclose(self) -> None:
@@ -137,21 +137,21 @@ class ByGuide:
         if fitted is not None:
             self.chat = TemplateChat(fitted.tokenizer, fitted.name)
 
-    async def score(self, tree: Tree, told: Told) -> Column:
+    async def score(self, tree: Tree, summary: ScoreSummary) -> Column:
         """As above."""
         given = Tree(tree.task, tree.nodes, {}, tree.seed)
         if self.chat is not None:
-            given = self._readable(given, told)
+            given = self._readable(given, summary)
         elif not has_text(tree):
             raise DataError("no step has a text, and a judge reads texts")
-        told.tokens += sum((await judge_tree(self.guide, given)).values())
+        summary.tokens += sum((await judge_tree(self.guide, given)).values())
         out = given.columns[self.guide.column]
         for i, value in enumerate(out[1:], 1):
             if value is None:
-                told.without[self._why(given, i)] += 1
+                summary.without[self._why(given, i)] += 1
         return out
 
-    def _readable(self, tree: Tree, told: Told) -> Tree:
+    def _readable(self, tree: Tree, summary: ScoreSummary) -> Tree:
         """The tree in ids of the guide's model."""
         assert self.chat is not None
         if has_ids(tree) and not self.anew:
@@ -162,7 +162,7 @@ class ByGuide:
             return tree
         if not has_text(tree):
             raise DataError("its steps have neither text nor token ids")
-        told.rendered += 1
+        summary.rendered += 1
         return with_ids(tree, self.chat)
 
     def _why(self, tree: Tree, i: int) -> str:
@@ -194,20 +194,20 @@ async def score_trees(
     trees: Sequence[Tree],
     places: Sequence[str],
     scored: Callable[[int], None] = lambda done: None,
-) -> tuple[list[Column | None], Told]:
+) -> tuple[list[Column | None], ScoreSummary]:
     """(a column for every tree, None where it was refused; what was scored).
 
     `places` say where each tree stands. Raises `DataError` where all of them are refused.
     """
-    told, out = Told(), list[Column | None]()
+    summary, out = ScoreSummary(), list[Column | None]()
 
     async def one(tree: Tree, place: str) -> Column | None:
         try:
-            column = await how.score(tree, told)
+            column = await how.score(tree, summary)
         except (DataError, ModelError) as error:
-            told.refused.append(f"{place}: {error}")
+            summary.refused.append(f"{place}: {error}")
             return None
-        told.entries += [value for value in column if value is not None]
+        summary.entries += [value for value in column if value is not None]
         return column
 
     try:
@@ -219,5 +219,5 @@ async def score_trees(
     finally:
         await how.aclose()
     if all(column is None for column in out):
-        raise DataError(f"none of {len(out)} trees can be scored, the first: {told.refused[0]}")
-    return out, told
+        raise DataError(f"none of {len(out)} trees can be scored, the first: {summary.refused[0]}")
+    return out, summary

@@ -21,23 +21,23 @@ from typing import Any
 
 from hornbeam.engine.server import served
 from hornbeam.errors import RecipeError
-from hornbeam.run.forest import Forest
+from hornbeam.run.forest import FolderGrower
 from hornbeam.run.guides import Guides
 from hornbeam.run.lacking import (
-    ENGINE_TELLS_NONE,
+    ENGINE_GIVES_NONE,
     LeftOut,
-    all_tell,
+    all_give_logprobs,
     no_ids,
     reads_ids,
     reads_logprobs,
-    untold_of,
+    why_unreadable,
 )
 from hornbeam.run.readout import search_table, write_result
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.search_growth import SearchGrowth
 from hornbeam.run.search_jobs import Job, as_begun, jobs, sized
 from hornbeam.run.search_points import SearchPoints
-from hornbeam.run.watch import Watch
+from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.score.alike import Alike
 from hornbeam.store import export
@@ -46,29 +46,29 @@ from hornbeam.store import export
 class Search:
     """All methods of a recipe over its held-out tasks, in a run folder."""
 
-    def __init__(self, recipe: Recipe, plan: Plan, path: Path, watch: Watch) -> None:
+    def __init__(self, recipe: Recipe, plan: Plan, path: Path, progress: Progress) -> None:
         self.jobs = jobs(recipe)
         if not plan.eval.tasks:
             raise RecipeError("tasks.eval is empty: name a source, as in [[tasks.eval]]")
         self.recipe = recipe
         self.alike = Alike(recipe.reward)
-        self.forest = Forest(recipe, plan, path, watch, "held-out")
+        self.folder_grower = FolderGrower(recipe, plan, path, progress, "held-out")
         try:
-            tokenizer = self.forest.world.policies.tokenizer
-            self.left_out = LeftOut(watch.say)
+            tokenizer = self.folder_grower.world.policies.tokenizer
+            self.left_out = LeftOut(progress.say)
             if tokenizer is None:
                 self.left_out.without(self.jobs, self._without_ids)
                 self.jobs = self._kept(self.jobs)
             columns = [column for job in self.jobs for column in job.reads]
             self.guides = Guides(recipe, columns, tokenizer)
-            stages = {key.stage for key in self.forest.store.keys(None)}
+            stages = {key.stage for key in self.folder_grower.store.keys(None)}
             made = self._kept(jobs(recipe, self.guides.marks))
-            self.jobs = [as_begun(job, stages, watch.say) for job in made]
+            self.jobs = [as_begun(job, stages, progress.say) for job in made]
             tasks = plan.eval.tasks
-            self.growth = SearchGrowth(self.forest, tasks, self.guides, self.alike)
-            self.points = SearchPoints(self.forest, self.growth, self.alike, recipe.search.k)
+            self.growth = SearchGrowth(self.folder_grower, tasks, self.guides, self.alike)
+            self.points = SearchPoints(self.folder_grower, self.growth, self.alike, recipe.search.k)
         except BaseException:
-            self.forest.store.close()
+            self.folder_grower.store.close()
             raise
 
     async def go(self, command: str = "") -> tuple[dict[str, Any], Path]:
@@ -81,26 +81,28 @@ class Search:
                 await self.growth.pool(stage, [job for job in self.jobs if job.stage == stage])
             if pools:  # the largest, for choices that are compared later
                 largest = max(pools, key=lambda stage: int(stage.rsplit(" ", 1)[1]))
-                export(self.forest.store, self.forest.folder.path / "pool.jsonl", largest)
+                export(
+                    self.folder_grower.store, self.folder_grower.folder.path / "pool.jsonl", largest
+                )
             for job in self.jobs:
                 if not job.pooled:
                     await self.growth.grow(job)
-            self.jobs = self.left_out.without(self.jobs, self._untold)
+            self.jobs = self.left_out.without(self.jobs, self._why_unreadable)
             points = [(job.method.name, await self.points.read(job)) for job in self.jobs]
             result = search_table(self.recipe, points, command) | self.left_out.result
-            result |= served([*self.forest.world.policies.engines, *self.guides.engines])
-            result |= self.forest.redone(*dict.fromkeys(job.stage for job in self.jobs))
-            return result, write_result(result, self.forest.folder.path)
+            result |= served([*self.folder_grower.world.policies.engines, *self.guides.engines])
+            result |= self.folder_grower.redone(*dict.fromkeys(job.stage for job in self.jobs))
+            return result, write_result(result, self.folder_grower.folder.path)
         finally:
             await self.guides.aclose()
             await self.alike.aclose()
-            await self.forest.aclose()
+            await self.folder_grower.aclose()
 
     # --- what cannot be ----------------------------------------------------------------------
 
     def _kept(self, made: Sequence[Job]) -> list[Job]:
         """The jobs that are not left out."""
-        return sized([job for job in made if job.title not in self.left_out.told])
+        return sized([job for job in made if job.title not in self.left_out.reasons])
 
     def _without_ids(self, job: Job) -> str:
         """Why an engine without a tokenizer cannot be searched by this method, or ""."""
@@ -112,20 +114,20 @@ class Search:
         guides = self.recipe.guides
         if not any(reads_logprobs(guides, j.strategy, j.choose, j.reads) for j in self.jobs):
             return
-        await self.forest.world.policies.load()
+        await self.folder_grower.world.policies.load()
 
         def why(job: Job) -> str:
             if not reads_logprobs(guides, job.strategy, job.choose, job.reads):
                 return ""
             agents = self.growth.grower(job.method, job.strategy, ()).agents.values()
-            voices = [(speaker.engine, speaker.sampling) for speaker in agents]
-            return "" if all_tell(voices) else ENGINE_TELLS_NONE
+            engines = [(speaker.engine, speaker.sampling) for speaker in agents]
+            return "" if all_give_logprobs(engines) else ENGINE_GIVES_NONE
 
         self.left_out.without(self.jobs, why)
         self.jobs = self._kept(self.jobs)
 
-    def _untold(self, job: Job) -> str:
+    def _why_unreadable(self, job: Job) -> str:
         """Why a job's choice cannot be read off its trees, or ""."""
         if not job.choose.logprobs:
             return ""
-        return untold_of(job.choose, list(self.forest.trees(job.stage).values()))
+        return why_unreadable(job.choose, list(self.folder_grower.trees(job.stage).values()))

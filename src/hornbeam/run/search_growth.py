@@ -10,8 +10,8 @@ from dataclasses import replace
 from hornbeam.effects import Speaker
 from hornbeam.grow import Grower
 from hornbeam.ledger import NO_BUDGET, Entry, Ledger
-from hornbeam.run.choices import MethodChoice
-from hornbeam.run.forest import Forest
+from hornbeam.run.choices import MethodSection
+from hornbeam.run.forest import FolderGrower
 from hornbeam.run.guides import Guides
 from hornbeam.run.pool import judge_tree
 from hornbeam.run.search_jobs import Job
@@ -27,14 +27,21 @@ from hornbeam.tree import Tree
 class SearchGrowth:
     """Grows the trees of jobs over tasks into a run folder, once each."""
 
-    def __init__(self, forest: Forest, tasks: Sequence[Task], guides: Guides, alike: Alike) -> None:
-        self.forest, self.tasks, self.guides, self.alike = forest, tasks, guides, alike
-        self.recipe, self.watch = forest.recipe, forest.watch
+    def __init__(
+        self, folder_grower: FolderGrower, tasks: Sequence[Task], guides: Guides, alike: Alike
+    ) -> None:
+        self.folder_grower, self.tasks, self.guides, self.alike = (
+            folder_grower,
+            tasks,
+            guides,
+            alike,
+        )
+        self.recipe, self.progress = folder_grower.recipe, folder_grower.progress
 
-    def grower(self, method: MethodChoice, how: Strategy, columns: Sequence[str]) -> Grower:
+    def grower(self, method: MethodSection, how: Strategy, columns: Sequence[str]) -> Grower:
         """A grower of this strategy under these guides; under a budget, an answer at a time."""
-        grower = self.forest.world.grower(
-            Ledger(), self.forest.store, greedy=method.greedy, trained=False
+        grower = self.folder_grower.world.grower(
+            Ledger(), self.folder_grower.store, greedy=method.greedy, trained=False
         )
         agents = {name: _at(speaker, method) for name, speaker in grower.agents.items()}
         guides: list[Guide] = [self.guides[column] for column in columns]
@@ -45,7 +52,7 @@ class SearchGrowth:
 
     async def grow(self, job: Job) -> None:
         """The trees of a job that has its own, those that are not grown yet."""
-        await self.forest.grow(
+        await self.folder_grower.grow(
             f"{job.method.name} {job.label}".strip(),
             job.stage,
             self.tasks,
@@ -57,7 +64,7 @@ class SearchGrowth:
         """Sample a pool with the most episodes that a reader wants, and judge it."""
         most = max(job.strategy.leaves() for job in readers)
         names = ", ".join(dict.fromkeys(job.method.name for job in readers))
-        await self.forest.grow(
+        await self.folder_grower.grow(
             f"{most} samples a task ({names})",
             stage,
             self.tasks,
@@ -70,10 +77,14 @@ class SearchGrowth:
 
     async def _judge(self, stage: str, column: str) -> None:
         """A guide's opinions of a pool, episode by episode, so that each knows what it cost."""
-        store, guide, at_once = self.forest.store, self.guides[column], self.recipe.run.at_once
+        store, guide, at_once = (
+            self.folder_grower.store,
+            self.guides[column],
+            self.recipe.run.at_once,
+        )
         kind = self.paid_kind(column)
         judged = {entry.tree for entry in store.entries(stage) if entry.kind == kind}
-        trees = self.forest.trees(stage).items()
+        trees = self.folder_grower.trees(stage).items()
         left = {key: tree for key, tree in trees if str(key) not in judged}
         if not left:
             return
@@ -84,13 +95,13 @@ class SearchGrowth:
             store.columns(key, tree.columns)
 
         began = time.perf_counter()
-        self.watch.begin(f"judging by {column}", len(left))
+        self.progress.begin(f"judging by {column}", len(left))
         items = list(left.items())
         for first in range(0, len(items), at_once):
             await asyncio.gather(*(judge(*item) for item in items[first : first + at_once]))
-            self.watch.step(min(first + at_once, len(items)), "")
-        self.watch.end()
-        self.forest.add_seconds(f"{stage}/{kind}", time.perf_counter() - began)
+            self.progress.step(min(first + at_once, len(items)), "")
+        self.progress.end()
+        self.folder_grower.add_seconds(f"{stage}/{kind}", time.perf_counter() - began)
 
     def paid_kind(self, column: str) -> str:
         """Under which kind a pool enters what a guide cost; another model is another guide."""
@@ -98,7 +109,7 @@ class SearchGrowth:
         return f"scorer_tokens {column} {digest([choice, mark])}"
 
 
-def _at(speaker: Speaker, method: MethodChoice) -> Speaker:
+def _at(speaker: Speaker, method: MethodSection) -> Speaker:
     """A speaker as this method lets it sample."""
     temperature = method.temperature or speaker.sampling.temperature
     return replace(speaker, sampling=replace(speaker.sampling, temperature=temperature))

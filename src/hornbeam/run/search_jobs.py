@@ -13,7 +13,7 @@ from typing import Any
 
 from hornbeam.errors import RecipeError
 from hornbeam.ledger import NO_BUDGET
-from hornbeam.run.choices import MethodChoice, keys_of
+from hornbeam.run.choices import MethodSection, keys_of
 from hornbeam.run.recipe import Recipe
 from hornbeam.search import Independent, Strategy, strategy
 from hornbeam.search.choose import Chooser, chooser
@@ -28,7 +28,7 @@ NO_MARKS: Mapping[str, str] = MappingProxyType({})
 class Job:
     """One point of one method: what grows its trees, and where they stand."""
 
-    method: MethodChoice
+    method: MethodSection
     label: str
     strategy: Strategy
     choose: Chooser
@@ -80,7 +80,7 @@ def sized(made: Sequence[Job]) -> list[Job]:
 
 def _job(
     recipe: Recipe,
-    method: MethodChoice,
+    method: MethodSection,
     label: str,
     settings: dict[str, Any],
     marks: Mapping[str, str],

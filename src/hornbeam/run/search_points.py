@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from hornbeam.ledger import Entry
-from hornbeam.run.forest import Forest
+from hornbeam.run.forest import FolderGrower
 from hornbeam.run.pool import fresh_prompts, share_prompts
 from hornbeam.run.readout import Costs, Point, read_point, until
 from hornbeam.run.search_growth import SearchGrowth
@@ -21,23 +21,25 @@ from hornbeam.tree import Tree
 class SearchPoints:
     """Reads points; what several of a pool share is made once. `k` as in `read_point`."""
 
-    def __init__(self, forest: Forest, growth: SearchGrowth, alike: Alike, k: int) -> None:
-        self.forest, self.growth, self.alike, self.k = forest, growth, alike, k
+    def __init__(
+        self, folder_grower: FolderGrower, growth: SearchGrowth, alike: Alike, k: int
+    ) -> None:
+        self.folder_grower, self.growth, self.alike, self.k = folder_grower, growth, alike, k
         self.fresh: dict[str, dict[TreeKey, dict[int, int]]] = {}  # of pools
         self.sames: dict[str, list[Same]] = {}  # of stages: which answers of a tree are equal
 
     async def read(self, job: Job) -> Point:
         """What a job's trees say, and what they cost."""
-        found, costs = self.forest.trees(job.stage), self.forest.costs(job.stage)
+        found, costs = self.folder_grower.trees(job.stage), self.folder_grower.costs(job.stage)
         if job.stage not in self.sames:
             self.sames[job.stage] = await self.alike.of_trees(found.values())
-        seconds = self.forest.seconds(job.stage)
+        seconds = self.folder_grower.seconds(job.stage)
         trees, how = list(found.values()), job.strategy
         if job.pooled:
             most, n = max(len(tree.leaves()) for tree in trees), how.leaves()
             columns = self.growth.guides.needed(job.reads)
             reads = [self.growth.paid_kind(column) for column in columns]
-            seconds += sum(self.forest.seconds(f"{job.stage}/{kind}") for kind in reads)
+            seconds += sum(self.folder_grower.seconds(f"{job.stage}/{kind}") for kind in reads)
             seconds *= min(1.0, n / most)  # its share of the pool's
             trees = [until(tree, n - 1) for tree in trees]
             for key, fresh in self._fresh_of(job.stage, found).items():

@@ -157,9 +157,9 @@ def lines_of_texts(tree: Tree, leaf: int) -> list[str]:
         calls = sum(len(message.get("tool_calls") or ()) for message in said)
         tools = (tree.task.get("data") or {}).get("tools")
         in_text = calls_in_text(tree)
-        told = {"messages": [*said, message_of(tree.nodes[leaf], calls, in_text)]}
+        row = {"messages": [*said, message_of(tree.nodes[leaf], calls, in_text)]}
         more = {"tools": tools, "agent": tree.nodes[leaf].agent}
-        return [json_line({**told, **{key: value for key, value in more.items() if value}})]
+        return [json_line({**row, **{key: value for key, value in more.items() if value}})]
     lines, start = [], 0
     for at, i in enumerate(path):
         if at + 1 < len(path) and goes_on(tree, path[at + 1]):
@@ -195,8 +195,8 @@ async def set_of(
             chat = spoken_in(recipe, name, folders.get(name, Path()))
             chats |= dict.fromkeys(recipe.of(name).agents, chat)
     lines = []
-    for (tree, leaf), told in zip(chosen, foreign):
-        if told:
+    for (tree, leaf), row in zip(chosen, foreign):
+        if row:
             lines += lines_of_texts(tree, leaf)
             continue
         turns = await transcript(program, recipe.limits, chats, tree, leaf)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from hornbeam.chat import Chat, Message
 from hornbeam.chat.tool_text import uses_tools
 from hornbeam.errors import DataError
-from hornbeam.formats.base import Options, Run
+from hornbeam.formats.base import ImportedRun, Options
 from hornbeam.formats.chats import CHATS
 from hornbeam.program import Reply
 from hornbeam.programs.talk import Turn
@@ -55,7 +55,7 @@ class Exact(NamedTuple):
         return Example(spans[0][0], spans[1:])
 
 
-class Told(NamedTuple):
+class MessageTurn(NamedTuple):
     """An answer that came as a message, whose tool calls the policy's own chat template writes.
 
     `tools` are what that template tells of.
@@ -72,7 +72,7 @@ class Told(NamedTuple):
         return str(self.message["content"])
 
 
-Shown = Sequence[Turn | Told] | Exact
+Shown = Sequence[Turn | MessageTurn] | Exact
 Numbered = tuple[int, Shown]  # with the number of its line
 
 
@@ -87,14 +87,15 @@ def exact_line(example: Example, vocabulary: str, agent: str = "") -> str:
     spans = [(example.prompt, False), *example.spans]
     ids = [token for span, _ in spans for token in span]
     mask = [int(trained) for span, trained in spans for _ in span]
-    told = {"input_ids": ids, "assistant_masks": mask, "vocabulary": vocabulary}
-    return json_line({**told, **({"agent": agent} if agent else {})})
+    row = {"input_ids": ids, "assistant_masks": mask, "vocabulary": vocabulary}
+    return json_line({**row, **({"agent": agent} if agent else {})})
 
 
-def told_of(run: Run) -> list[Told]:
+def turns_of(run: ImportedRun) -> list[MessageTurn]:
     """What an agent says in a run, answer by answer."""
     return [
-        Told(run.messages[:place], run.messages[place], run.agent, run.tools) for place in run.said
+        MessageTurn(run.messages[:place], run.messages[place], run.agent, run.tools)
+        for place in run.said
     ]
 
 
@@ -120,7 +121,7 @@ def tells_of_tools(shown: Shown) -> bool:
     for turn in () if isinstance(shown, Exact) else shown:
         if uses_tools(turn.messages):
             return True
-        if isinstance(turn, Told) and uses_tools([turn.message], turn.tools):
+        if isinstance(turn, MessageTurn) and uses_tools([turn.message], turn.tools):
             return True
     return False
 
@@ -136,7 +137,7 @@ def _row(record: dict[str, Any], odd: Counter[str]) -> Shown:
         empty = next((n for n in run.said if not _says(run.messages[n])), None)
         if empty is not None:
             raise DataError(f"message {empty + 1} of the assistant says nothing")
-        return told_of(run)
+        return turns_of(run)
     wrong = _wrong(record)
     if wrong:
         raise DataError(wrong)
@@ -177,11 +178,11 @@ def _wrong(record: dict[str, Any]) -> str:
     if not isinstance(messages, list) or not messages:
         return "'messages' must be a list of at least one message"
     for place, message in enumerate(messages):
-        told = f"message {place} must be an object of 'role' and 'content', both texts"
+        result = f"message {place} must be an object of 'role' and 'content', both texts"
         if not isinstance(message, dict) or set(message) != {"role", "content"}:
-            return told
+            return result
         if not isinstance(message["content"], str) or not isinstance(message["role"], str):
-            return told
+            return result
         if message["role"] not in ROLES:
             return f"message {place} has role {message['role']!r}: one of {', '.join(ROLES)}"
     return ""

@@ -38,14 +38,14 @@ class SharedGrowth:
         self, grower: Grower, keys: Sequence[TreeKey], tasks: Sequence[Task]
     ) -> list[Tree]:
         """Trees by key, grown here or by others; this policy is served until all are grown."""
-        desk, learned = self.member.desk, steps_learned(*keys[0][:2])
+        queue, learned = self.member.queue, steps_learned(*keys[0][:2])
         chosen, ahead, pause = dict(zip(keys, tasks)), self._ahead(keys[0]), SOONEST
-        async with self.member.clerk.serving(self.policies.own.engine, learned):
-            while left := desk.undone(keys):
+        async with self.member.worker.serving(self.policies.own.engine, learned):
+            while left := queue.undone(keys):
                 share = -(-len(left) // len(self.policies))
-                mine = desk.claim(left, share)
+                mine = queue.claim(left, share)
                 if not mine and ahead:
-                    mine = desk.claim(desk.undone(list(ahead)), share)
+                    mine = queue.claim(queue.undone(list(ahead)), share)
                 if mine:
                     await self._grow(grower, {k: {**chosen, **ahead}[k] for k in mine})
                     pause = SOONEST
@@ -53,7 +53,7 @@ class SharedGrowth:
                     self._say_absent()
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LATEST)
-        desk.clear(keys)  # what one killed between its last answer and `clear` left
+        queue.clear(keys)  # what one killed between its last answer and `clear` left
         return [self.store.read(key).tree for key in keys]
 
     def _ahead(self, key: TreeKey) -> dict[TreeKey, Task]:
@@ -74,7 +74,7 @@ class SharedGrowth:
             await grower.grow_all(starts, self.run.at_once)
         finally:
             waiting.cancel()
-        self.member.desk.clear(list(mine))
+        self.member.queue.clear(list(mine))
 
     def _start(self, key: TreeKey, task: Task) -> Tree | Stored:
         """A fresh tree; one left half-grown goes on from there, or "exact" from its seeds."""
@@ -90,16 +90,16 @@ class SharedGrowth:
         """While answers are waited for, say who is missed."""
         while True:
             await asyncio.sleep(self.run.lease / 4)
-            if self.member.clerk.waits:
+            if self.member.worker.waits:
                 self._say_absent()
 
     def _say_absent(self) -> None:
         """Say once which policy nobody trains, and that it is back."""
-        seat = self.member.seat
-        while seat.fallen:
-            self.progress.warn(seat.fallen.pop(0))
-        for name in self.names if seat.owners else ():
-            owner = seat.owners.get(name, "")
+        lease = self.member.lease
+        while lease.fallen:
+            self.progress.warn(lease.fallen.pop(0))
+        for name in self.names if lease.owners else ():
+            owner = lease.owners.get(name, "")
             if not owner and name not in self.absent:
                 self.absent.add(name)
                 self.progress.say(

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hornbeam.desk import Desk
+from hornbeam.desk import RequestQueue
 from hornbeam.run.costs import PAID, paid
 from hornbeam.run.decoupled_policies import DecoupledPolicies
 from hornbeam.run.folder import Folder
@@ -21,10 +21,10 @@ class SharedMetrics(MetricsLog):
     """Keeps a step's row when all policies have learned from it, as a joint run writes it."""
 
     def __init__(
-        self, folder: Folder, listen: Listener, desk: Desk, policies: DecoupledPolicies
+        self, folder: Folder, listen: Listener, queue: RequestQueue, policies: DecoupledPolicies
     ) -> None:
         super().__init__(folder, listen)
-        self.desk, self.policies, self.recipe = desk, policies, folder.recipe
+        self.queue, self.policies, self.recipe = queue, policies, folder.recipe
         self._joined_to = 0  # steps of which rows are joined
 
     def add(self, row: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ class SharedMetrics(MetricsLog):
         if row["kind"] != "train":
             super().add(row)
             return
-        self.desk.train(row["step"], self.policies.own.policy.version, row)
+        self.queue.train(row["step"], self.policies.own.policy.version, row)
         self._join()
 
     def amend(self, step: int, more: Mapping[str, Any]) -> None:
@@ -41,7 +41,7 @@ class SharedMetrics(MetricsLog):
     @property
     def trained(self) -> int:
         """How many steps this policy has learned from."""
-        return len(self.desk.versions())
+        return len(self.queue.versions())
 
     async def complete(self) -> None:
         """Join the last rows too: what another has learned may be kept a moment after it spoke."""
@@ -53,8 +53,8 @@ class SharedMetrics(MetricsLog):
 
     def _join(self) -> None:
         """The rows of steps from which all policies have learned and that are not joined yet."""
-        trained = {name: self.desk.trained(name, self._joined_to) for name in self.recipe.names}
-        there = self.desk.told(self._joined_to)
+        trained = {name: self.queue.trained(name, self._joined_to) for name in self.recipe.names}
+        there = self.queue.reported(self._joined_to)
         while all(self._joined_to in each for each in trained.values()):
             if self._joined_to not in there:
                 rows = {name: each[self._joined_to].row for name, each in trained.items()}
@@ -82,13 +82,13 @@ class SharedMetrics(MetricsLog):
 class AgedLearner:
     """A learner that measures how old the own nodes are that it learns from, in steps."""
 
-    def __init__(self, learner: Learner, desk: Desk, policies: DecoupledPolicies) -> None:
-        self.learner, self.desk, self.own = learner, desk, policies.own
+    def __init__(self, learner: Learner, queue: RequestQueue, policies: DecoupledPolicies) -> None:
+        self.learner, self.queue, self.own = learner, queue, policies.own
 
     async def learn(self, trees: Sequence[Tree], step: int) -> dict[str, Any]:
         """As `learner`, with the mean and the greatest age."""
         update = await self.learner.learn(trees, step)
-        versions, own = self.desk.versions()[:step], self.own
+        versions, own = self.queue.versions()[:step], self.own
         ages = [
             step - sum(version <= node.origin.version for version in versions)
             for tree in trees

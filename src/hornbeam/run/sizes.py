@@ -48,7 +48,7 @@ GPUS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ModelShape:
     """A model: `body` are the weights that work on every token, `head` those on trained ones."""
 
     total: int
@@ -69,10 +69,10 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Workload:
     """What is run on how many devices. `trained` weights learn; `rows` sample at once on one."""
 
-    shape: Shape
+    shape: ModelShape
     trained: int
     gpus: int = 1
     bf16: bool = False
@@ -90,7 +90,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepTokens:
     """Tokens of a step: `unique` run through the body, `sampled` through the head."""
 
     unique: float
@@ -98,7 +98,7 @@ class Step:
     episodes: float = math.inf  # that may sample at once
 
 
-def held(job: Job) -> dict[str, float]:
+def held(job: Workload) -> dict[str, float]:
     """Bytes on each device for as long as the run lasts."""
     size, trained = job.shape.total / job.gpus, job.trained / job.gpus
     out = {"weights, float32": 4 * size, "gradients": 4 * trained, "moments": 8 * trained}
@@ -111,7 +111,7 @@ def held(job: Job) -> dict[str, float]:
     return out
 
 
-def passing(job: Job) -> dict[str, float]:
+def passing(job: Workload) -> dict[str, float]:
     """Bytes on each device while a pack is trained."""
     return {
         "weights as computed with": _working(job),
@@ -120,24 +120,24 @@ def passing(job: Job) -> dict[str, float]:
     }
 
 
-def sampling(job: Job) -> dict[str, float]:
+def sampling(job: Workload) -> dict[str, float]:
     """Bytes on each device while the local engine samples."""
     return {"keys and values": 4.0 * job.rows * job.longest * job.shape.kept} if job.local else {}
 
 
-def engine(job: Job, cache: float) -> float:
+def engine(job: Workload, cache: float) -> float:
     """Bytes on each device of an engine with a copy in bfloat16 and `cache` bytes of prefixes."""
     return 2 * job.shape.total / job.split + cache
 
 
-def most(job: Job) -> float:
+def most(job: Workload) -> float:
     """The most bytes that a device holds at a time; gradients are gone while trees grow."""
     stays = held(job)
     grown = sum(stays.values()) - stays["gradients"] + sum(sampling(job).values())
     return max(sum(stays.values()) + sum(passing(job).values()), grown)
 
 
-def _working(job: Job) -> float:
+def _working(job: Workload) -> float:
     """Copies of weights: bfloat16 ones, and layers gathered from other devices, two at a time."""
     shape, width = job.shape, 2 if job.bf16 else 4
     layer = shape.body / shape.layers
@@ -150,7 +150,7 @@ def _working(job: Job) -> float:
     return width * (shape.body + shape.head)
 
 
-def activations(job: Job) -> float:
+def activations(job: Workload) -> float:
     """Bytes that the backward pass of one pack needs; with checkpointing of one layer at a time.
 
     In bfloat16 the residual stream and the norms stay in float32, as autocast has it.
@@ -170,13 +170,13 @@ def activations(job: Job) -> float:
     return job.pack * (per_token + norms / 2)  # the last norm's too
 
 
-def _logits(job: Job) -> float:
+def _logits(job: Workload) -> float:
     """One chunk there and back, and what is held of the others."""
     one = min(CHUNK, job.pack) * job.shape.vocabulary
     return one * 18 + 4 * min(HELD, job.pack * job.shape.vocabulary)
 
 
-def operations(job: Job, step: Step) -> float:
+def operations(job: Workload, step: StepTokens) -> float:
     """Of the body, the head and the attention in one step of training."""
     s = job.shape
     forward = 1 + job.checkpointing
@@ -187,7 +187,9 @@ def operations(job: Job, step: Step) -> float:
     return 2 * passes * (s.body * step.unique + s.head * step.sampled) + attention
 
 
-def seconds(job: Job, step: Step, machine: Machine, share: float = SHARE) -> tuple[float, float]:
+def seconds(
+    job: Workload, step: StepTokens, machine: Machine, share: float = SHARE
+) -> tuple[float, float]:
     """(growing, training): a step at that share of the devices' rate and bandwidth.
 
     In a round every row samples a token, for which all weights and the rows' keys and values are
@@ -215,17 +217,17 @@ CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def remedies(job: Job, room: float, adapters: int) -> list[str]:
+def remedies(job: Workload, room: float, adapters: int) -> list[str]:
     """What would let a job that is too large into `room` bytes a device."""
     if most(job) <= room:
         return []
-    out, told, tried = [], list[str](), job
+    out, texts, tried = [], list[str](), job
     for text, change in CHANGES:
         better = replace(tried, **(change or {"trained": adapters}))
         if most(better) < most(tried) and most(tried) > room:
-            told, tried = [*told, text], better
+            texts, tried = [*texts, text], better
     if most(tried) <= room:
-        out.append(" and ".join(told))
+        out.append(" and ".join(texts))
     for gpus in (2 * job.gpus, 4 * job.gpus, 8 * job.gpus, 16 * job.gpus):
         if most(replace(job, gpus=gpus, local=False)) <= room:
             own = ' and [engine] kind = "vllm"' if job.local else ""

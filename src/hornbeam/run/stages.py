@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.run.choices import StageChoice
+from hornbeam.run.choices import StageSection
 from hornbeam.run.order import task_at
 from hornbeam.run.parts import Runs
 from hornbeam.run.recipe import RunSettings
@@ -43,7 +43,7 @@ class Curriculum:
     def __init__(
         self,
         run: RunSettings,
-        stages: Sequence[StageChoice],
+        stages: Sequence[StageSection],
         tasks: Sequence[Task],
         store: Store,
         add: Callable[[dict[str, Any]], None],
@@ -68,7 +68,7 @@ class Curriculum:
     def learned(self, step: int, trees: Sequence[Tree]) -> None:
         """Stages begin at their steps, whatever came before."""
 
-    async def _measured(self, number: int, stage: StageChoice, runs: Runs) -> list[int]:
+    async def _measured(self, number: int, stage: StageSection, runs: Runs) -> list[int]:
         """Places of the tasks that the stage lets in."""
         places = list(range(len(self.all)))
         if not stage.rollouts:

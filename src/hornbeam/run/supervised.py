@@ -29,7 +29,7 @@ class SupervisedStart:
     def fit(self) -> None:
         """Fit the policies to them, one after the other."""
         assert self._examples is not None
-        self._context.progress.say(self._examples.told)
+        self._context.progress.say(self._examples.line)
         for member, given in self._examples.given:
             self._fit(member, given)
 

@@ -16,7 +16,7 @@ from hornbeam.credit.baselines import reaches
 from hornbeam.engine.scripted import Scripted
 from hornbeam.grow import Grower
 from hornbeam.ledger import Entry, Ledger
-from hornbeam.run.forest import Ground
+from hornbeam.run.forest import StoreGrower
 from hornbeam.run.records import Record, mark_of_task, rewards_of
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
@@ -26,7 +26,7 @@ from hornbeam.treefile import from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)
-class Taught:
+class TeacherTree:
     """A tree of the one run, or none where nothing can be learned.
 
     `scored_by` "teacher" or "policy" says whose its log-probs are; `tokens` is what all attempts
@@ -38,7 +38,7 @@ class Taught:
     tokens: float = 0.0
 
     @classmethod
-    def read(cls, store: Store, name: str, task: Task) -> Taught | None:
+    def read(cls, store: Store, name: str, task: Task) -> TeacherTree | None:
         """What stands in a store, if anything; `name` is that of policy and teacher."""
         found = store.get(f"{name}/{mark_of_task(task)}")
         if found is None:
@@ -49,8 +49,8 @@ class Taught:
     def keep(self, store: Store, name: str, task: Task) -> None:
         """Put it into a store."""
         tree = None if self.tree is None else to_json(self.tree)
-        told = {"tree": tree, "scored_by": self.scored_by, "tokens": self.tokens}
-        store.set(f"{name}/{mark_of_task(task)}", told)
+        record = {"tree": tree, "scored_by": self.scored_by, "tokens": self.tokens}
+        store.set(f"{name}/{mark_of_task(task)}", record)
 
 
 def alone(tree: Tree, leaf: int) -> Tree:
@@ -65,29 +65,29 @@ def alone(tree: Tree, leaf: int) -> Tree:
 
 
 @dataclass(frozen=True, slots=True)
-class School:
-    """Where a policy is taught: its own ground, its weights, what grows one run of it.
+class TeacherReplay:
+    """Where a policy is taught: its own store, its weights, what grows one run of it.
 
     `exact` says whether the teacher's ids and log-probs are what was sampled.
     """
 
-    ground: Ground
+    store_grower: StoreGrower
     model: Any
     make: Callable[[], Grower]
     exact: bool = True
 
     async def teach(
         self, name: str, task: Task, stage: str, record: Record, chat: Chat, solved: float
-    ) -> Taught:
+    ) -> TeacherTree:
         """What is learned from a teacher's runs of a task; kept, and not made again.
 
         `stage` and `record` say where the runs are, `chat` is the teacher's.
         """
-        store = self.ground.store
-        known = Taught.read(store, name, task)
+        store = self.store_grower.store
+        known = TeacherTree.read(store, name, task)
         if known is not None and known.tree is not None:
             return known
-        out = Taught(None, tokens=record.tokens)
+        out = TeacherTree(None, tokens=record.tokens)
         if record.accuracy(solved):
             tree = store.read(TreeKey(stage, 0, record.number)).tree
             reward = tree.columns["reward"]
@@ -98,13 +98,20 @@ class School:
             if self.exact and all(mark == chat.fingerprint() for mark in own):
                 out = replace(out, tree=run, scored_by="teacher")
             else:
-                out = await self._retold(name, task, run, chat, solved, out, record.number)
+                out = await self._replayed(name, task, run, chat, solved, out, record.number)
         out.keep(store, name, task)
         return out
 
-    async def _retold(
-        self, name: str, task: Task, run: Tree, chat: Chat, solved: float, out: Taught, number: int
-    ) -> Taught:
+    async def _replayed(
+        self,
+        name: str,
+        task: Task,
+        run: Tree,
+        chat: Chat,
+        solved: float,
+        out: TeacherTree,
+        number: int,
+    ) -> TeacherTree:
         """The run in the policy's ids, scored by the policy, where it still solves the task."""
         said: dict[int, list[int]] = {}
         for node in run.nodes[1:]:
@@ -117,14 +124,14 @@ class School:
         agents = {who: replace(agent, engine=script) for who, agent in grower.agents.items()}
         grower = replace(grower, agents=agents, ledger=ledger, keeper=None)
         key = TreeKey(f"taught {name.replace('/', ' ')}", 0, number)
-        told = await grower.grow(key, Tree(task.to_json(), seed=run.seed))
-        (reward,) = rewards_of(told)
+        tree = await grower.grow(key, Tree(task.to_json(), seed=run.seed))
+        (reward,) = rewards_of(tree)
         paid = [Entry(str(key), 0, -1, "tool_calls", ledger.totals.get("tool_calls", 0))]
         if reward is not None and reaches(reward, solved):
-            told, tokens = self._scored(alone(told, told.leaves()[0]), own.sampling.temperature)
-            out = Taught(told, "policy", out.tokens + tokens)
+            tree, tokens = self._scored(alone(tree, tree.leaves()[0]), own.sampling.temperature)
+            out = TeacherTree(tree, "policy", out.tokens + tokens)
             paid.append(Entry(str(key), 0, -1, "scorer_tokens", tokens))
-        self.ground.store.enter(paid)
+        self.store_grower.store.enter(paid)
         return out
 
     def _scored(self, tree: Tree, temperature: float) -> tuple[Tree, int]:

@@ -8,17 +8,19 @@ from hornbeam.chat import Chat
 from hornbeam.engine.base import Engine
 from hornbeam.engine.chat_server import ChatSettings
 from hornbeam.engine.wire import HttpSettings
-from hornbeam.run.choices import AnchorChoice
+from hornbeam.run.choices import AnchorSection
 from hornbeam.run.endpoints import engine_at, folder_of, server_of
 from hornbeam.run.judges import judge_engine
 
 
-def endpoint(how: AnchorChoice) -> HttpSettings | None:
+def endpoint(how: AnchorSection) -> HttpSettings | None:
     """The server that `anchor.teacher` is, None where it is a model. Raises `RecipeError`."""
     return server_of("anchor.endpoint", how.teacher, how.endpoint)
 
 
-def teacher_engine(how: AnchorChoice, own: Chat, device: str, say: Callable[[str], None]) -> Engine:
+def teacher_engine(
+    how: AnchorSection, own: Chat, device: str, say: Callable[[str], None]
+) -> Engine:
     """What speaks for the teacher; `own` is the policy's chat, that of a server by default.
 
     Of one that chats it is not: what it says is text, told again by the policy.

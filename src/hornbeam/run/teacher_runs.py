@@ -8,39 +8,39 @@ from typing import Any
 
 from hornbeam.engine.base import Engine, check_trainable
 from hornbeam.errors import EngineError
-from hornbeam.run.choices import AnchorChoice
-from hornbeam.run.forest import Ground
+from hornbeam.run.choices import AnchorSection
+from hornbeam.run.forest import StoreGrower
 from hornbeam.run.reference import Reference, independent_runs
-from hornbeam.run.taught import School, Taught
+from hornbeam.run.taught import TeacherReplay, TeacherTree
 from hornbeam.tasks.base import Task
 
 
 class TeacherRuns:
     """The runs of a teacher that speaks by `engine`, in the store of the anchors."""
 
-    def __init__(self, ground: Ground, how: AnchorChoice, engine: Engine) -> None:
-        self.ground, self.how, self.engine = ground, how, engine
+    def __init__(self, store_grower: StoreGrower, how: AnchorSection, engine: Engine) -> None:
+        self.store_grower, self.how, self.engine = store_grower, how, engine
 
     async def teach(
         self, model: Any, mark: str, teacher: str, tasks: Sequence[Task]
-    ) -> list[Taught]:
+    ) -> list[TeacherTree]:
         """The teacher's runs of tasks, one after the other until one solves; what is learned.
 
         `mark` and `teacher` are the marks of reference and teacher. `model` scores what the teacher
         said, where the engine's own log-probs cannot be taken.
         """
-        solved, engine, ground = self.how.solved, self.engine, self.ground
-        runs = partial(independent_runs, ground.world, ground.store)
-        other = Reference(ground, teacher, solved, partial(runs, engine=engine))
+        solved, engine, store_grower = self.how.solved, self.engine, self.store_grower
+        runs = partial(independent_runs, store_grower.world, store_grower.store)
+        other = Reference(store_grower, teacher, solved, partial(runs, engine=engine))
         left = list(tasks)
         for attempt in range(1, self.how.attempts + 1):
             left = [task for task in left if not other.record(task).accuracy(solved)]
             if left:
                 await engine.load(engine.version)  # no prefix is kept from before
                 await other.run(f"the teacher's run {attempt}", left, attempt)
-        school = School(ground, model, partial(runs, 1), self._exact())
+        replay = TeacherReplay(store_grower, model, partial(runs, 1), self._exact())
         return [
-            await school.teach(
+            await replay.teach(
                 f"{mark}/{teacher}", task, other.stage, other.record(task), engine.chat, solved
             )
             for task in tasks
@@ -49,9 +49,9 @@ class TeacherRuns:
     def _exact(self) -> bool:
         """Whether the engine tells ids and log-probs that can be learned from."""
         try:
-            for agent in self.ground.recipe.agents.values():
+            for agent in self.store_grower.recipe.agents.values():
                 check_trainable(self.engine, agent.sampling())
         except EngineError as error:
-            self.ground.watch.say(f"The teacher's words are scored by the policy: {error}")
+            self.store_grower.progress.say(f"The teacher's words are scored by the policy: {error}")
             return False
         return True

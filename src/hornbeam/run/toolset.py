@@ -10,7 +10,7 @@ from typing import Any
 from hornbeam import places
 from hornbeam.errors import RecipeError, UnknownSetting
 from hornbeam.programs.load import load_module
-from hornbeam.run.choices import ToolChoice, keys_of
+from hornbeam.run.choices import ToolSection, keys_of
 from hornbeam.run.recipe import Recipe
 from hornbeam.settings import nearest
 from hornbeam.tools import tool_settings, tools
@@ -28,7 +28,7 @@ def tool_makers(recipe: Recipe, base: Path) -> dict[str, Callable[[], Tool]]:
     return {name: _tool(name, choice, base) for name, choice in recipe.tools.items()}
 
 
-def _tool(name: str, choice: ToolChoice, base: Path) -> Callable[[], Tool]:
+def _tool(name: str, choice: ToolSection, base: Path) -> Callable[[], Tool]:
     """What makes a ready-made tool, or gives a function out of a file."""
     settings = choice.rest()
     file, colon, function = choice.use.rpartition(":")

@@ -11,7 +11,7 @@ from hornbeam.run.folder import Folder
 from hornbeam.run.loading import Load, load_policies
 from hornbeam.run.loop import TrainingLoop
 from hornbeam.run.recipe import Recipe
-from hornbeam.run.watch import Watch
+from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.train.ranks import Ranks
 
@@ -20,10 +20,10 @@ class Run(TrainingLoop):
     """One training run in its folder. `go` runs what is left of it."""
 
     def __init__(
-        self, recipe: Recipe, plan: Plan, path: Path, watch: Watch, load: Load = load_policies
+        self, recipe: Recipe, plan: Plan, path: Path, progress: Progress, load: Load = load_policies
     ) -> None:
         check_training(recipe, None)
-        super().__init__(build(plan, Folder(path, recipe), watch, load))
+        super().__init__(build(plan, Folder(path, recipe), progress, load))
 
 
 class Trainer(TrainingLoop):
@@ -34,9 +34,9 @@ class Trainer(TrainingLoop):
         recipe: Recipe,
         plan: Plan,
         path: Path,
-        watch: Watch,
+        progress: Progress,
         policy: str,
         ranks: Ranks | None = None,
     ) -> None:
         check_training(recipe, policy)
-        super().__init__(build_decoupled(recipe, plan, path, watch, policy, ranks))
+        super().__init__(build_decoupled(recipe, plan, path, progress, policy, ranks))

@@ -22,11 +22,11 @@ if TYPE_CHECKING:  # they import torch: rows are checked without it
 class WarmStart(NamedTuple):
     """The examples of each policy, and a line on where they are from."""
 
-    told: str
+    line: str
     given: list[tuple[Member, list[Example]]]
 
 
-class Row(NamedTuple):
+class ExampleRow(NamedTuple):
     """A demonstration, or a row of a set, and where it stands."""
 
     where: str
@@ -82,19 +82,19 @@ def check_rows(recipe: Recipe, plan: Plan) -> list[str]:
     return missing
 
 
-def _rows(recipe: Recipe, plan: Plan, shown: Sequence[Numbered] | None) -> list[Row]:
+def _rows(recipe: Recipe, plan: Plan, shown: Sequence[Numbered] | None) -> list[ExampleRow]:
     """What is shown of a set, or without one demonstrations."""
     stage = recipe.sft
     assert stage is not None
     if shown is not None:
         taken = shown[: stage.count]
-        return [Row(f"{stage.data}, line {number}", row) for number, row in taken]
+        return [ExampleRow(f"{stage.data}, line {number}", row) for number, row in taken]
     assert plan.demonstration is not None
     gold = demonstrations(plan.train.tasks, plan.demonstration, stage.count)
-    return [Row(f"[sft], demonstration {n}", turns) for n, turns in enumerate(gold, 1)]
+    return [ExampleRow(f"[sft], demonstration {n}", turns) for n, turns in enumerate(gold, 1)]
 
 
-def _taught(row: Row, agents: Collection[str], alone: bool, chat: Chat) -> list[Example]:
+def _taught(row: ExampleRow, agents: Collection[str], alone: bool, chat: Chat) -> list[Example]:
     """What is shown of a row to a policy, on what its agents are to say."""
     try:
         return examples(spoken(row.shown, agents, alone), chat)

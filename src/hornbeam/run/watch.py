@@ -10,22 +10,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import (
+    Progress as RichProgress,
+)
 
 WIDE = 112  # columns of a terminal on which a long bar and both times stand side by side
 
 
-class Watch:
-    """Tells stages, steps and notes. On a terminal one bar a stage, elsewhere one line a step."""
+class Progress:
+    """Reports stages, steps and notes. On a terminal one bar a stage, elsewhere one line a step."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
-        self._progress: Progress | None = None
+        self._progress: RichProgress | None = None
         self._bar: TaskID | None = None
         self._total = self._room = 0
 
@@ -44,7 +46,7 @@ class Watch:
         if not self.console.is_terminal:
             return
         wide, bar = self.console.width >= WIDE, 24 if self.console.width >= WIDE else 10
-        self._progress = Progress(
+        self._progress = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=bar),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
@@ -65,11 +67,11 @@ class Watch:
         numbers = count(1)
         return lambda: self.step(next(numbers), "")
 
-    def step(self, done: int, told: str, line: str = "") -> None:
+    def step(self, done: int, text: str, line: str = "") -> None:
         """So many parts are done; `line` is told where there is no bar."""
         if self._progress is not None and self._bar is not None:
-            told = told if len(told) <= self._room else f"{told[: self._room - 1]}…"
-            self._progress.update(self._bar, completed=done, told=escape(told))
+            text = text if len(text) <= self._room else f"{text[: self._room - 1]}…"
+            self._progress.update(self._bar, completed=done, told=escape(text))
         elif line:
             self.say(line)
 

@@ -19,7 +19,7 @@ from hornbeam.run.recipe import Recipe
 from hornbeam.run.toolset import tool_makers
 from hornbeam.score.rules import check_task
 from hornbeam.search import Strategy, strategy
-from hornbeam.tasks.load import Loaded, check_apart, check_source, load_tasks
+from hornbeam.tasks.load import Loaded, check_disjoint, check_source, load_tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ def plan(recipe: Recipe, base: Path) -> Plan:
     engine_settings(recipe.engine)
     check_speaks(recipe)
     check_files(recipe, base)
-    told = recipe.program
-    with keys_of(told, "[program]"):
-        program, demonstration = make_program(told.name, told.rest(), base)
-    check_names(told.name, told.rest(), recipe.agents, recipe.tools)
+    result = recipe.program
+    with keys_of(result, "[program]"):
+        program, demonstration = make_program(result.name, result.rest(), base)
+    check_names(result.name, result.rest(), recipe.agents, recipe.tools)
     tools = tool_makers(recipe, base)
     how = _credit(recipe)
     with keys_of(recipe.grow, "[grow]"):
@@ -65,7 +65,7 @@ def plan(recipe: Recipe, base: Path) -> Plan:
         )
     train = load_tasks(recipe.tasks.train, base=base)
     held_out = load_tasks(recipe.tasks.eval, base=base) if recipe.tasks.eval else Loaded([], [])
-    check_apart(train.tasks, held_out.tasks)
+    check_disjoint(train.tasks, held_out.tasks)
     for task in [*train.tasks, *held_out.tasks]:
         check_task(recipe.reward.rule, task)
     return Plan(

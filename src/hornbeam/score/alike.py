@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
-from hornbeam.engine.base import Turnstile
+from hornbeam.engine.base import Barrier
 from hornbeam.numerals import Number, same_number
 from hornbeam.score.base import Opinions
 from hornbeam.score.pool import NoVerdict, Pool
@@ -115,7 +115,7 @@ class AlikeGuide:
     """Column "alike": the class of every answer, for strategies that count answers as they come."""
 
     def __init__(self, alike: Alike) -> None:
-        self.column, self.turnstile = ALIKE, Turnstile()
+        self.column, self.barrier = ALIKE, Barrier()
         self._alike, self._one = alike, asyncio.Lock()
 
     def most(self, tree: Tree, nodes: Sequence[int]) -> int:

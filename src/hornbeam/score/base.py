@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from hornbeam.engine.base import Turnstile
+from hornbeam.engine.base import Barrier
 from hornbeam.tree import Tree
 
 
@@ -37,10 +37,10 @@ class Opinions:
 
 
 class Guide(Protocol):
-    """Values of steps. `turnstile` lets it wait until all growing episodes wait for something."""
+    """Values of steps. `barrier` lets it wait until all growing episodes wait for something."""
 
     column: str
-    turnstile: Turnstile
+    barrier: Barrier
     # Those that run a node's own ids, each once a tree, may say so: reads_ids = True.
 
     def most(self, tree: Tree, nodes: Sequence[int]) -> int:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from hornbeam.engine.base import Turnstile
+from hornbeam.engine.base import Barrier
 from hornbeam.errors import ScoreError
 from hornbeam.score.base import Opinions
 from hornbeam.search.values import chance
@@ -35,7 +35,7 @@ class EnsembleGuide:
         if join == "product" and min(weights.values()) < 0:
             raise ScoreError(f"ensemble {column!r}: a product takes no weight below 0")
         self.weights, self.column, self.join = dict(weights), column, join
-        self.turnstile = Turnstile()
+        self.barrier = Barrier()
 
     def most(self, tree: Tree, nodes: Sequence[int]) -> int:
         """Nothing is run."""

@@ -19,7 +19,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from hornbeam.chat import Chat, Message
-from hornbeam.engine.base import Completion, Engine, Request, Sampling, tells_logprobs
+from hornbeam.engine.base import Completion, Engine, Request, Sampling, gives_logprobs
 from hornbeam.errors import PromptTooLong, ScoreError
 from hornbeam.programs.judge import JudgeTexts, judge_messages, verdict, verdict_span
 from hornbeam.score.base import Guide, Opinions
@@ -109,7 +109,7 @@ class JudgeGuide:
 
     def __init__(self, engine: Engine, settings: VerdictSettings, column: str = "judge") -> None:
         self.engine, self.settings, self.column = engine, settings, column
-        self.turnstile = engine.turnstile
+        self.barrier = engine.barrier
         self.counts: Counter[str] = Counter()
 
     async def open(self) -> None:
@@ -118,7 +118,7 @@ class JudgeGuide:
         Raises `EngineError` where it is not, `ScoreError` where it cannot say what is wanted.
         """
         await self.engine.load(self.engine.version)
-        if self.settings.soft and not tells_logprobs(self.engine, self.settings.sampling):
+        if self.settings.soft and not gives_logprobs(self.engine, self.settings.sampling):
             raise ScoreError(
                 f"judge {self.column!r}: soft verdicts want log-probs, and the judge's engine tells"
                 " none: leave soft out, and take votes instead"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from hornbeam.engine.base import Turnstile
+from hornbeam.engine.base import Barrier
 from hornbeam.score.base import Opinions
 from hornbeam.tree import Tree
 
@@ -24,7 +24,7 @@ class LikelihoodGuide:
         join: Literal["mean", "sum"] = "mean",
     ) -> None:
         self.column, self.over, self.join = column, over, join
-        self.turnstile = Turnstile()
+        self.barrier = Barrier()
 
     def most(self, tree: Tree, nodes: Sequence[int]) -> int:
         """Nothing is run."""

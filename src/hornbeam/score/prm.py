@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from hornbeam.engine.base import Turnstile
+from hornbeam.engine.base import Barrier
 from hornbeam.errors import ScoreError
 from hornbeam.score.base import Opinions
 from hornbeam.tree import Tree
@@ -63,7 +63,7 @@ class ValueGuide:
 
         self.model, self.column, self.at = model, column, at
         self.reads_ids = True
-        self.turnstile = Turnstile()
+        self.barrier = Barrier()
         self._frontier = Frontier(model, cache_tokens)
         self._waiting: list[_Ask] = []
         self._arrivals = 0
@@ -129,7 +129,7 @@ class ValueGuide:
         except BaseException as error:
             for ask in asks + self._waiting:
                 if not ask.future.done():
-                    ask.future.set_exception(self._told(error))
+                    ask.future.set_exception(self._error(error))
             self._waiting = []
             self._frontier.clear()
             if not isinstance(error, Exception):
@@ -153,16 +153,16 @@ class ValueGuide:
                 )
 
     @staticmethod
-    def _told(error: BaseException) -> ScoreError:
-        told = ScoreError(f"reading values failed: {type(error).__name__}: {error}")
-        told.__cause__ = error
-        return told
+    def _error(error: BaseException) -> ScoreError:
+        result = ScoreError(f"reading values failed: {type(error).__name__}: {error}")
+        result.__cause__ = error
+        return result
 
     async def _settle(self) -> None:
         """Wait until no client is busy elsewhere or on its way here."""
         calm = 0
         while calm < HOPS:
-            await self.turnstile.quiet()
+            await self.barrier.quiet()
             before = self._arrivals
             await asyncio.sleep(0)
             calm = calm + 1 if self._arrivals == before else 0

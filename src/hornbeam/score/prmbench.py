@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.score.processbench import Solution
+from hornbeam.score.processbench import BenchSolution
 from hornbeam.tasks.records import read_records, sample
 
 CATEGORIES = {
@@ -55,7 +55,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class PrmBenchMetrics:
     """Steps of some solutions by what they are and what was said; `None` where none is.
 
     `first`: share of solutions whose first wrong step is said to be wrong. `similarity`: mean
@@ -125,14 +125,14 @@ class Figures:
         }
 
 
-def figures(items: Iterable[Verdict], originals: Mapping[str, float]) -> Figures:
+def figures(items: Iterable[Verdict], originals: Mapping[str, float]) -> PrmBenchMetrics:
     """Figures of these solutions, pooled over their steps; those without a verdict are left out.
 
     `originals`: id -> share of steps said to be right in the original. One of which none is counts
     for no similarity, as in the official script.
     """
     counts = dict.fromkeys([(w, r) for w in (False, True) for r in (False, True)], 0)
-    first, apart, many = [], [], 0
+    first, difference, many = [], [], 0
     for item in items:
         if item.right is None:
             continue
@@ -143,15 +143,15 @@ def figures(items: Iterable[Verdict], originals: Mapping[str, float]) -> Figures
         if wrong and min(wrong) < len(item.right):
             first.append(not item.right[min(wrong)])
         if item.right and originals.get(item.id):
-            apart.append(abs(item.share - originals[item.id]))
-    return Figures(
+            difference.append(abs(item.share - originals[item.id]))
+    return PrmBenchMetrics(
         many,
         counts[False, True],
         counts[True, True],
         counts[True, False],
         counts[False, False],
         _percent(sum(first), len(first)),
-        fmean(apart) * 100 if apart else None,
+        fmean(difference) * 100 if difference else None,
     )
 
 
@@ -159,7 +159,7 @@ def _percent(hits: float, of: int) -> float | None:
     return hits / of * 100 if of else None
 
 
-def report(items: Sequence[Verdict]) -> tuple[Figures, dict[str, Figures]]:
+def report(items: Sequence[Verdict]) -> tuple[PrmBenchMetrics, dict[str, PrmBenchMetrics]]:
     """(figures over all classes, figures of each, in the benchmark's order and then as they come).
 
     Original solutions are in no figure of all classes; they are a class of their own at the end.
@@ -176,7 +176,7 @@ def report(items: Sequence[Verdict]) -> tuple[Figures, dict[str, Figures]]:
     return total, by_class
 
 
-def categories(by_class: Mapping[str, Figures]) -> dict[str, float | None]:
+def categories(by_class: Mapping[str, PrmBenchMetrics]) -> dict[str, float | None]:
     """Mean PRM score of the classes of each category; `None` where one of them has none."""
     out: dict[str, float | None] = {}
     for name, classes in CATEGORIES.items():
@@ -193,7 +193,7 @@ def categories(by_class: Mapping[str, Figures]) -> dict[str, float | None]:
 class Marked:
     """A solution of the benchmark and the steps of it that are wrong."""
 
-    solution: Solution
+    solution: BenchSolution
     wrong: tuple[int, ...]
 
     def said(self, values: Sequence[float | None], threshold: float) -> Verdict:
@@ -202,8 +202,8 @@ class Marked:
         No verdict where another step has no value (it is longer than the model's context).
         """
         steps = self.solution.steps
-        told = [v is not None or not step.strip() for v, step in zip(values, steps, strict=True)]
-        right = tuple(v is None or v >= threshold for v in values) if all(told) else None
+        data = [v is not None or not step.strip() for v, step in zip(values, steps, strict=True)]
+        right = tuple(v is None or v >= threshold for v in values) if all(data) else None
         return Verdict(self.solution.id, self.solution.split, self.wrong, right)
 
 
@@ -253,12 +253,16 @@ def _marked(record: Mapping[str, Any], where: str) -> tuple[Marked, Marked, int]
     said = _steps(record, steps, where)
     wrong = [i - published for i in _indices(record, where)]
     there = tuple(sorted({i for i in wrong if 0 <= i < len(said)}))
-    item = Marked(Solution(name, kind, _text(record, text, where), said, -1), there)
+    item = Marked(BenchSolution(name, kind, _text(record, text, where), said, -1), there)
     if kind != ORIGINALS_OF:
         return item, item, len(set(wrong)) - len(there)
     before = _steps(record, "original_process" if published else "original_steps", where)
     asked = _text(record, "original_question", where)
-    return item, Marked(Solution(name, ORIGINAL, asked, before, -1), ()), len(set(wrong) - {*there})
+    return (
+        item,
+        Marked(BenchSolution(name, ORIGINAL, asked, before, -1), ()),
+        len(set(wrong) - {*there}),
+    )
 
 
 def _has(record: Mapping[str, Any], key: str, where: str) -> Any:

@@ -47,13 +47,13 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """The line that `read_predictions` reads."""
-        told = {"id": self.id, "split": self.split, "label": self.label}
+        by_group = {"id": self.id, "split": self.split, "label": self.label}
         right = {} if self.correct is None else {"final_answer_correct": self.correct}
-        return {**told, "prediction": self.prediction, **right}
+        return {**by_group, "prediction": self.prediction, **right}
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ProcessBenchMetrics:
     """Percentages over two groups of items; `None` where a group has no item."""
 
     errors: int
@@ -92,7 +92,7 @@ def by_final_answer(item: Prediction) -> bool | None:
 
 def figures(
     items: Iterable[Prediction], has_error: Callable[[Prediction], bool | None] = official
-) -> Figures:
+) -> ProcessBenchMetrics:
     """Exact-match accuracies, in percent, of items with an error and of those without."""
     matches: dict[bool, list[bool]] = {True: [], False: []}
     for item in items:
@@ -100,7 +100,7 @@ def figures(
         if group is not None:
             matches[group].append(item.match)
     wrong, right = matches[True], matches[False]
-    return Figures(len(wrong), len(right), _percent(wrong), _percent(right))
+    return ProcessBenchMetrics(len(wrong), len(right), _percent(wrong), _percent(right))
 
 
 def _percent(matches: Sequence[bool]) -> float | None:
@@ -109,14 +109,14 @@ def _percent(matches: Sequence[bool]) -> float | None:
 
 def by_split(
     items: Sequence[Prediction], has_error: Callable[[Prediction], bool | None] = official
-) -> dict[str, Figures]:
+) -> dict[str, ProcessBenchMetrics]:
     """Figures of every split, in the benchmark's order, then as they come."""
     found = dict.fromkeys([*SPLITS, *(item.split for item in items)])
     groups = {name: [item for item in items if item.split == name] for name in found}
     return {name: figures(group, has_error) for name, group in groups.items() if group}
 
 
-def mean_f1(splits: Mapping[str, Figures]) -> float | None:
+def mean_f1(splits: Mapping[str, ProcessBenchMetrics]) -> float | None:
     """Mean F1 over splits, each weighing the same; `None` where one has none."""
     all_f1 = [each.f1 for each in splits.values()]
     known = [f1 for f1 in all_f1 if f1 is not None]
@@ -127,7 +127,7 @@ def mean_f1(splits: Mapping[str, Figures]) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Solution:
+class BenchSolution:
     """One item of the benchmark: a solution in steps and its first wrong one."""
 
     id: str
@@ -163,7 +163,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     return out
 
 
-def read_solutions(path: Path) -> list[Solution]:
+def read_solutions(path: Path) -> list[BenchSolution]:
     """Items of a file of the benchmark's own form, plain or gzip; `split` defaults to its name."""
     return [
         _solution(record, path.name.split(".")[0], f"{path}, line {number}")
@@ -171,14 +171,14 @@ def read_solutions(path: Path) -> list[Solution]:
     ]
 
 
-def _solution(record: Mapping[str, Any], split: str, where: str) -> Solution:
+def _solution(record: Mapping[str, Any], split: str, where: str) -> BenchSolution:
     steps = _has(record, "steps", where)
     if not (isinstance(steps, list) and steps and all(isinstance(s, str) and s for s in steps)):
         raise DataError(f"{where}: 'steps' must be a list of texts")
     label = _step(record, "label", where)
     if label >= len(steps):
         raise DataError(f"{where}: 'label' is {label}, and there are {len(steps)} steps")
-    return Solution(
+    return BenchSolution(
         _name(record, "id", where),
         _name({"split": split, **record}, "split", where),
         _name(record, "problem", where),
@@ -205,8 +205,8 @@ def _step(record: Mapping[str, Any], key: str, where: str) -> int:
     value = _has(record, key, where)
     if isinstance(value, bool) or not isinstance(value, int) or value < NONE_WRONG:
         also = " (or null)" if key == "prediction" else ""
-        told = f"{key!r} must be a step from 0 or -1 for none{also}, it is {value!r}"
-        raise DataError(f"{where}: {told}"[:300])
+        by_group = f"{key!r} must be a step from 0 or -1 for none{also}, it is {value!r}"
+        raise DataError(f"{where}: {by_group}"[:300])
     return value
 
 
@@ -225,7 +225,9 @@ def _correct(record: Mapping[str, Any], where: str) -> bool | None:
 # --- values of steps -----------------------------------------------------------------------------
 
 
-def step_tree(item: Solution, chat: Chat, agent: str = "solver", separator: str = "\n\n") -> Tree:
+def step_tree(
+    item: BenchSolution, chat: Chat, agent: str = "solver", separator: str = "\n\n"
+) -> Tree:
     """The solution as a tree of one path: one node a step, all chunks of one answer.
 
     The separator belongs to the step that it ends, as when growth cuts an answer into chunks; the
@@ -264,7 +266,7 @@ async def step_values(guide: Guide, tree: Tree) -> list[float | None]:
 
 
 async def judge_all(
-    guide: Guide, chat: Chat, items: Sequence[Solution], at_once: int = 16
+    guide: Guide, chat: Chat, items: Sequence[BenchSolution], at_once: int = 16
 ) -> list[list[float | None]]:
     """Values of the steps of every item, shape [items][steps]; so many items share a pass."""
     out: list[list[float | None]] = []

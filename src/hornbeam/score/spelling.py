@@ -128,7 +128,7 @@ def decided(answer: str, accepted: str) -> bool | None:
             if last is None or not _ANSWER_IS.search(answer):
                 return last is not None and same_number(last, number)
     words = in_words(gold)
-    if words is not None and words in (in_words(said), in_words(_told(answer))):
+    if words is not None and words in (in_words(said), in_words(_stated_answer(answer))):
         return True
     if words is not None and ("\\" in gold or max(map(len, words)) != 3):
         return False  # abc may be a product
@@ -156,7 +156,7 @@ def _names(text: str) -> bool:
     return True
 
 
-def _told(answer: str) -> str:
+def _stated_answer(answer: str) -> str:
     """What stands behind "the answer is" in a text without a box."""
     found = None if boxed(answer) is not None else _SAID.search(answer[-500:])
     return found[1].strip(" *.!$") if found else ""

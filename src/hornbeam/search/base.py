@@ -37,7 +37,7 @@ class State:
     """
 
     asked: dict[int, int] = field(default_factory=dict)
-    told: dict[int, int] = field(default_factory=dict)
+    results: dict[int, int] = field(default_factory=dict)
     memo: Any = field(default=None, compare=False, repr=False)
 
 
@@ -47,12 +47,12 @@ def restore(tree: Tree, steps: int | None = None) -> State:
     Told are those that ended, and those that grew the `steps` nodes after which they pause.
     """
     asked: dict[int, int] = {}
-    told: dict[int, int] = {}
+    results: dict[int, int] = {}
     for i, node in enumerate(tree.nodes[1:], 1):
         asked.setdefault(node.origin.episode, node.parent)
         if node.done or (steps is not None and node.origin.step + 1 >= steps):
-            told[node.origin.episode] = i
-    return State(asked, told)
+            results[node.origin.episode] = i
+    return State(asked, results)
 
 
 class Strategy(Settings):
@@ -65,8 +65,8 @@ class Strategy(Settings):
 
         One of `later` is left out where it stands as it was before: so trees of then are found.
         """
-        told = self.model_dump()
-        return {k: v for k, v in told.items() if k not in self.later or v != self.later[k]}
+        data = self.model_dump()
+        return {k: v for k, v in data.items() if k not in self.later or v != self.later[k]}
 
     def before(self) -> Self:
         """What the settings that were given meant before there were those of `later`."""

@@ -29,7 +29,7 @@ class _Beams:
     level: int = 0
     kept: list[int] = field(default_factory=list)
     forks: list[Fork] = field(default_factory=list)
-    told: int = 0  # how many of the forks, from the first on, have come back
+    returned: int = 0  # how many of the forks, from the first on, have come back
 
 
 class _Levels(Stepwise):
@@ -60,8 +60,8 @@ class _Levels(Stepwise):
             state.memo = self._start(state.asked)
         forks: list[Fork] = []
         for search in state.memo:
-            self._advance(search, tree, state.told)
-            forks += (f for f in search.forks[search.told :] if f.episode not in state.asked)
+            self._advance(search, tree, state.results)
+            forks += (f for f in search.forks[search.returned :] if f.episode not in state.asked)
         return forks
 
     def columns(self, tree: Tree) -> dict[str, Column]:
@@ -83,18 +83,18 @@ class _Levels(Stepwise):
             for k in range(searches)
         ]
 
-    def _advance(self, search: _Beams, tree: Tree, told: Mapping[int, int]) -> None:
+    def _advance(self, search: _Beams, tree: Tree, results: Mapping[int, int]) -> None:
         """Go on to the next level as long as all of the newest one have come back."""
         while search.forks:
-            while search.told < len(search.forks):
-                if search.forks[search.told].episode not in told:
+            while search.returned < len(search.forks):
+                if search.forks[search.returned].episode not in results:
                     return
-                search.told += 1
-            new = [told[fork.episode] for fork in search.forks]
+                search.returned += 1
+            new = [results[fork.episode] for fork in search.forks]
             finished = [i for i in search.kept if tree.nodes[i].done]
             draw = f"{tree.seed}:beam:{search.number}:{search.level}"
             search.kept = best(tree, finished + new, self.column, search.many, draw)
-            search.level, search.told = search.level + 1, 0
+            search.level, search.returned = search.level + 1, 0
             live = [i for i in search.kept if not tree.nodes[i].done]
             search.forks = self._forks(search, live) if search.level < self.depth else []
 

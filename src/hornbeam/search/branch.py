@@ -54,7 +54,7 @@ class Branch(Strategy):
         if asked < self.trunks:
             return [Fork(e, 0) for e in range(self.trunks) if e not in state.asked]
         turn, begun = divmod(asked - self.trunks, self.trunks * self.nodes)
-        if not begun and len(state.told) < asked:
+        if not begun and len(state.results) < asked:
             return []
         return [fork for fork in self._round(tree, turn) if fork.episode not in state.asked]
 

@@ -74,8 +74,8 @@ def surest(
     tree: Tree, leaves: Sequence[int], join: Callable[[Sequence[float]], float], column: str
 ) -> int | None:
     """Best-of-n by all values of a path: the leaf of the highest `join` of those that there are."""
-    told = _told(tree, leaves, column)
-    return _largest(leaves, [join(values) if values else None for values in told])
+    recipe = _values_of(tree, leaves, column)
+    return _largest(leaves, [join(values) if values else None for values in recipe])
 
 
 def product(tree: Tree, leaves: Sequence[int], column: str) -> int | None:
@@ -178,12 +178,14 @@ def path_weights(
     0 for a path where none has one. All are divided by one power of two, exactly, so that no path
     is so long that its weight vanishes.
     """
-    products = [_product([chance(v, floor) for v in told]) for told in _told(tree, leaves, column)]
+    products = [
+        _product([chance(v, floor) for v in values]) for values in _values_of(tree, leaves, column)
+    ]
     most = max((power for mantissa, power in products if mantissa), default=0)
     return [math.ldexp(mantissa, power - most) for mantissa, power in products]
 
 
-def _told(tree: Tree, leaves: Sequence[int], column: str) -> list[list[float]]:
+def _values_of(tree: Tree, leaves: Sequence[int], column: str) -> list[list[float]]:
     """The values of each path, of the steps that have one."""
     return [[v for i in tree.path(k) if (v := worth(tree, i, column)) is not None] for k in leaves]
 
@@ -207,7 +209,7 @@ def likelihood(tree: Tree, leaf: int, mean: bool = False) -> float:
 
     Raises `DataError` where an engine told none.
     """
-    if untold(tree, leaf):
+    if lacks_logprobs(tree, leaf):
         name = tree.task.get("id")
         raise DataError(f"task {name!r}: its engine tells no log-probs: choose by something else")
     spoken = [x for i in tree.path(leaf) for x in tree.nodes[i].logprobs]
@@ -215,7 +217,7 @@ def likelihood(tree: Tree, leaf: int, mean: bool = False) -> float:
     return total / len(spoken) if mean and spoken else total
 
 
-def untold(tree: Tree, leaf: int) -> bool:
+def lacks_logprobs(tree: Tree, leaf: int) -> bool:
     """Whether a step of the path was sampled by an engine that told no log-probs of it."""
     return any(tree.nodes[i].tokens and not tree.nodes[i].logprobs for i in tree.path(leaf))
 

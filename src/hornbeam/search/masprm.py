@@ -39,15 +39,15 @@ class Descents:
     forks: list[Fork] = field(default_factory=list)
 
 
-def advance(seen: Descents, how: Mcts, tree: Tree, told: Mapping[int, int]) -> None:
+def advance(seen: Descents, how: Mcts, tree: Tree, results: Mapping[int, int]) -> None:
     """Go on until the simulation under way waits for steps, or all have come to their end."""
     sums = seen.sums
     while not over(sums, how):
         at = seen.path[-1]
         if seen.forks:
-            if any(fork.episode not in told for fork in seen.forks):
+            if any(fork.episode not in results for fork in seen.forks):
                 return
-            _enter(seen, how, tree, [told[fork.episode] for fork in seen.forks])
+            _enter(seen, how, tree, [results[fork.episode] for fork in seen.forks])
         elif (at and ended(tree, at)) or len(seen.path) > how.levels:
             _back_up(sums, seen.path, _outcome(sums, how, tree, at))
             sums.begun += 1

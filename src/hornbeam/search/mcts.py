@@ -123,7 +123,7 @@ class Mcts(Strategy):
         if state.memo is None:
             state.memo = Sums()
         sums: Sums = state.memo
-        self._advance(sums, tree, state.told)
+        self._advance(sums, tree, state.results)
         if not sums.flight and not self.rollout and not sums.answered:
             return self._finish(sums, tree, state)
         return [f for s in sums.flight for f in s.forks if f.episode not in state.asked]
@@ -151,13 +151,13 @@ class Mcts(Strategy):
         if state.memo is None:
             state.memo = Descents()
         seen: Descents = state.memo
-        advance(seen, self, tree, state.told)
+        advance(seen, self, tree, state.results)
         if over(seen.sums, self):
             wanted = not self.rollout and not seen.sums.answered
             return self._finish(seen.sums, tree, state) if wanted else []
         return [fork for fork in seen.forks if fork.episode not in state.asked]
 
-    def _advance(self, sums: Sums, tree: Tree, told: Mapping[int, int]) -> None:
+    def _advance(self, sums: Sums, tree: Tree, results: Mapping[int, int]) -> None:
         """Fill the window; when it is full, take in its oldest simulation, if that came back."""
         while True:
             if len(sums.flight) < self.parallel and not self._over(sums):
@@ -165,9 +165,9 @@ class Mcts(Strategy):
                 if chosen is not None:
                     sums.begin(chosen)
                     continue
-            if not sums.flight or any(f.episode not in told for f in sums.flight[0].forks):
+            if not sums.flight or any(f.episode not in results for f in sums.flight[0].forks):
                 return
-            self._take_in(sums, tree, [told[f.episode] for f in sums.flight[0].forks])
+            self._take_in(sums, tree, [results[f.episode] for f in sums.flight[0].forks])
 
     def _over(self, sums: Sums) -> bool:
         if self.patience is not None and sums.still >= self.patience:
@@ -259,9 +259,9 @@ class Mcts(Strategy):
         for episode in range(sums.episodes, sums.episodes + self.depth):
             if at and ended(tree, at):
                 return []
-            if episode not in state.told:
+            if episode not in state.results:
                 return [] if episode in state.asked else [Fork(episode, at, 1)]
-            at = state.told[episode]
+            at = state.results[episode]
         return []
 
 

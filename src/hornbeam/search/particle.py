@@ -23,7 +23,7 @@ class _Cloud:
 
     nodes: list[int]
     step: int = 0
-    told: int = 0
+    returned: int = 0
 
 
 class Particle(Stepwise):
@@ -66,13 +66,13 @@ class Particle(Stepwise):
         """The forks of the newest step that are out, once all before them have come back."""
         while True:
             forks = self._forks(cloud, tree)
-            while cloud.told < len(forks) and forks[cloud.told].episode in state.told:
-                cloud.told += 1
-            if cloud.told < len(forks) or not forks:
-                return forks[cloud.told :]
+            while cloud.returned < len(forks) and forks[cloud.returned].episode in state.results:
+                cloud.returned += 1
+            if cloud.returned < len(forks) or not forks:
+                return forks[cloud.returned :]
             for fork in forks:
-                cloud.nodes[fork.episode % self.particles] = state.told[fork.episode]
-            cloud.step, cloud.told = cloud.step + 1, 0
+                cloud.nodes[fork.episode % self.particles] = state.results[fork.episode]
+            cloud.step, cloud.returned = cloud.step + 1, 0
             weights = particle_weights(tree, cloud.nodes, self.column, self.temperature)
             if not any(weights):
                 return []  # all have failed; `_forks` has none for them

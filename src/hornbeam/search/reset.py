@@ -46,8 +46,8 @@ class Reset(Stepwise):
         way: _Way = state.memo
         while not way.ended:
             episode = len(way.accepted) * self.attempts + len(way.tried)
-            if episode in state.told:
-                self._hear(way, tree, state.told[episode])
+            if episode in state.results:
+                self._hear(way, tree, state.results[episode])
             else:
                 at = way.accepted[-1] if way.accepted else 0
                 return [] if episode in state.asked else [Fork(episode, at, 1)]

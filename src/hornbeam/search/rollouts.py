@@ -38,7 +38,7 @@ class _Rounds:
 
     sites: dict[int, _Site] = field(default_factory=dict)
     forks: list[Fork] = field(default_factory=list)
-    told: int = 0
+    returned: int = 0
     out: bool = False  # all of it was asked
 
 
@@ -91,11 +91,11 @@ class Rollouts(Strategy):
             state.memo.forks = trunks + self._give(state.memo, [0])
         rounds: _Rounds = state.memo
         while True:
-            while rounds.told < len(rounds.forks):
-                if rounds.forks[rounds.told].episode not in state.told:
+            while rounds.returned < len(rounds.forks):
+                if rounds.forks[rounds.returned].episode not in state.results:
                     return self._unasked(rounds, state)
-                rounds.told += 1
-            self._next(rounds, tree, state.told)
+                rounds.returned += 1
+            self._next(rounds, tree, state.results)
             if not rounds.forks:
                 return []
 
@@ -103,7 +103,7 @@ class Rollouts(Strategy):
         """Columns "visits" (rollouts with a reward) and "q", at the task and the trunks' steps."""
         state = restore(tree)
         outcomes: dict[int, list[float]] = {0: []}
-        for episode, end in sorted(state.told.items()):
+        for episode, end in sorted(state.results.items()):
             at = end if episode < self.trunks else state.asked[episode]
             if episode < self.trunks:
                 outcomes |= {i: [] for i in tree.path(end)}
@@ -121,17 +121,17 @@ class Rollouts(Strategy):
         """What of the newest round was not asked yet."""
         if rounds.out:
             return []
-        forks = [f for f in rounds.forks[rounds.told :] if f.episode not in state.asked]
+        forks = [f for f in rounds.forks[rounds.returned :] if f.episode not in state.asked]
         rounds.out = not forks
         return forks
 
-    def _next(self, rounds: _Rounds, tree: Tree, told: Mapping[int, int]) -> None:
+    def _next(self, rounds: _Rounds, tree: Tree, results: Mapping[int, int]) -> None:
         """The next round, all before it being told; empty at the end."""
         if len(rounds.sites) == 1:
             for trunk in range(self.trunks):
-                self._enter(rounds, tree, trunk, told[trunk])
-        wanted = self._open(rounds, tree, told) if self.adaptive else rounds.sites
-        rounds.forks, rounds.told, rounds.out = self._give(rounds, wanted), 0, False
+                self._enter(rounds, tree, trunk, results[trunk])
+        wanted = self._open(rounds, tree, results) if self.adaptive else rounds.sites
+        rounds.forks, rounds.returned, rounds.out = self._give(rounds, wanted), 0, False
 
     def _enter(self, rounds: _Rounds, tree: Tree, trunk: int, end: int) -> None:
         """The steps of a trunk become sites."""
@@ -153,10 +153,10 @@ class Rollouts(Strategy):
     def _episode(self, site: _Site, k: int) -> int:
         return self.trunks + site.place * self.rollouts + k
 
-    def _open(self, rounds: _Rounds, tree: Tree, told: Mapping[int, int]) -> list[int]:
+    def _open(self, rounds: _Rounds, tree: Tree, results: Mapping[int, int]) -> list[int]:
         """Sites where rollouts could still change a label."""
         rule = chunk_label(self.settles, **self.thresholds)
-        spans = {i: self._span(site, tree, told) for i, site in rounds.sites.items()}
+        spans = {i: self._span(site, tree, results) for i, site in rounds.sites.items()}
         wanted: set[int] = set()
         for i in rounds.sites:
             pair = [i, tree.nodes[i].parent] if rule.relative else [i]
@@ -164,9 +164,9 @@ class Rollouts(Strategy):
                 wanted.update(pair)
         return [i for i in rounds.sites if i in wanted]
 
-    def _span(self, site: _Site, tree: Tree, told: Mapping[int, int]) -> _Span:
+    def _span(self, site: _Site, tree: Tree, results: Mapping[int, int]) -> _Span:
         """What Q of a site can be, by the rollouts that it was given."""
-        ends = [told[self._episode(site, k)] for k in range(site.given)]
+        ends = [results[self._episode(site, k)] for k in range(site.given)]
         found = [r for end in ends if (r := _outcome(tree, end)) is not None]
         found += [] if site.own is None else [site.own]
         missing, total = site.most - site.given, math.fsum(found)

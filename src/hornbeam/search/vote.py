@@ -44,19 +44,19 @@ class Vote(Strategy):
         """New episodes while the vote is open and fewer than `parallel` are out."""
         if len(state.asked) >= self.n or self._settled(tree, state):
             return []
-        out = len(state.asked) - len(state.told)
+        out = len(state.asked) - len(state.results)
         room = self.n if self.parallel is None else self.parallel - out
         fresh = (e for e in range(self.n) if e not in state.asked)
         return [Fork(e, 0) for e, _ in zip(fresh, range(room))]
 
     def drops(self, tree: Tree, state: State) -> Collection[int]:
         """All that are out, once the vote is settled."""
-        if len(state.told) == len(state.asked) or not self._settled(tree, state):
+        if len(state.results) == len(state.asked) or not self._settled(tree, state):
             return ()
-        return state.asked.keys() - state.told.keys()
+        return state.asked.keys() - state.results.keys()
 
     def _settled(self, tree: Tree, state: State) -> bool:
-        ends = [i for i in state.told.values() if not failed(tree, i)]
+        ends = [i for i in state.results.values() if not failed(tree, i)]
         ends = [i for i in ends if tree.nodes[i].answer is not None]
         column = tree.columns.get(ALIKE)
         known = column is not None and all(column[i] is not None for i in ends)
@@ -65,4 +65,4 @@ class Vote(Strategy):
         )
         counts = [many for _, many in votes.most_common()]
         first, others = sum(counts[:1]), counts[1:2] if known else counts[1:]
-        return first > sum(others) + self.n - len(state.told)
+        return first > sum(others) + self.n - len(state.results)

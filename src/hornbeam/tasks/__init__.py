@@ -4,14 +4,14 @@ from hornbeam.tasks.base import Task
 from hornbeam.tasks.corpus import Passage, load_passages
 from hornbeam.tasks.families import families
 from hornbeam.tasks.generated import generators
-from hornbeam.tasks.load import Loaded, TaskSettings, check_apart, load_tasks, sources
+from hornbeam.tasks.load import Loaded, TaskSettings, check_disjoint, load_tasks, sources
 
 __all__ = [
     "Loaded",
     "Passage",
     "Task",
     "TaskSettings",
-    "check_apart",
+    "check_disjoint",
     "families",
     "generators",
     "load_passages",

@@ -31,8 +31,10 @@ def load_passages(corpus: str | Path, data: Path | None = None) -> list[Passage]
     path = find_passages(corpus, data)
     if path is None:
         where = data_directory(data)
-        told = f"and {where} holds no corpus of that name" if where else "HORNBEAM_DATA is not set"
-        raise DataError(f"{corpus}: no such file of passages, {told}")
+        where_else = (
+            f"and {where} holds no corpus of that name" if where else "HORNBEAM_DATA is not set"
+        )
+        raise DataError(f"{corpus}: no such file of passages, {where_else}")
     passages = []
     seen: set[str] = set()
     for number, record in read_records(path):

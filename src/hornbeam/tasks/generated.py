@@ -93,14 +93,14 @@ def _procedural(
             process.stdin.write(asked + "\n")
             process.stdin.flush()
             for number, text in enumerate(process.stdout):
-                told = json.loads(text)
-                if "unknown" in told:
-                    hint = nearest(dataset, told["unknown"])
+                data = json.loads(text)
+                if "unknown" in data:
+                    hint = nearest(dataset, data["unknown"])
                     raise RecipeError(f"reasoning_gym has no {dataset!r}: {hint}")
-                if "error" in told:
+                if "error" in data:
                     where = f", item {number}" * (number > 0)
-                    raise RecipeError(f"reasoning_gym {dataset}{where}: {told['error']}")
-                yield told
+                    raise RecipeError(f"reasoning_gym {dataset}{where}: {data['error']}")
+                yield data
             raise DataError(
                 f"reasoning_gym {dataset}: the process that makes items died; to see why, run"
                 f" {' '.join(MAKER)} and give it {asked}"

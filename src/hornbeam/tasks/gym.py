@@ -86,8 +86,8 @@ def line(item: Mapping[str, Any]) -> dict[str, Any]:
     """An item as it is written."""
     metadata = item.get("metadata", {})
     kept, made = plain(metadata), encoded(metadata)
-    told = {"question": item["question"], "answer": item["answer"], "metadata": kept}
-    return told if kept == made else {**told, "made": made}
+    row = {"question": item["question"], "answer": item["answer"], "metadata": kept}
+    return row if kept == made else {**row, "made": made}
 
 
 # --- scores --------------------------------------------------------------------------------------
@@ -214,8 +214,8 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print must not stand among the items
     from reasoning_gym.factory import DATASETS
 
-    def write(told: Mapping[str, Any]) -> None:
-        out.write(json.dumps(told) + "\n")
+    def write(row: Mapping[str, Any]) -> None:
+        out.write(json.dumps(row) + "\n")
         out.flush()
 
     try:

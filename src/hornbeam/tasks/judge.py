@@ -24,7 +24,7 @@ from hornbeam.places import check_file
 from hornbeam.settings import Settings, nearest
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records
-from hornbeam.tasks.steplabels import from_rows, read_steps, told_odd
+from hornbeam.tasks.steplabels import from_rows, odd_line, read_steps
 from hornbeam.tasks.word_problems import held_out
 from hornbeam.tree import Node, Tree
 from hornbeam.treefile import read_trees
@@ -115,10 +115,10 @@ def judge_tasks(
         raise DataError(f"no step is left of {where}{too_long}: label more, or take split = 'all'")
     tasks = _ordered(found.tasks, options.balance, seed, where)
     answers = [task.answer for task in tasks]
-    told = ", ".join(f"{answers.count(answer)} {answer}" for answer in ANSWERS.values())
+    result = ", ".join(f"{answers.count(answer)} {answer}" for answer in ANSWERS.values())
     left = f"; {len(found.tasks) - len(tasks)} left out by balance, {found.long} too long"
-    left += told_odd(odd)
-    return tasks, f"from the labelled steps of {found.problems} problems ({told}{left})"
+    left += odd_line(odd)
+    return tasks, f"from the labelled steps of {found.problems} problems ({result}{left})"
 
 
 def _trees(path: Path, options: JudgeOptions, odd: Counter[str]) -> Iterable[Tree]:

@@ -71,7 +71,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TaskLoader:
     """How tasks of a source are had, (settings, data directory) -> (tasks, where from).
 
     `takes` names the settings that mean something to it beside the common ones.
@@ -114,7 +114,7 @@ def load_tasks(
     return Loaded(tasks, lines)
 
 
-def check_apart(train: Sequence[Task], held_out: Sequence[Task]) -> None:
+def check_disjoint(train: Sequence[Task], held_out: Sequence[Task]) -> None:
     """Raises `DataError` when a held-out question is trained on."""
     asked = {task.question: task.id for task in train}
     both = [task for task in held_out if task.question in asked]
@@ -165,7 +165,7 @@ def check_source(settings: TaskSettings) -> None:
         check_options(generator, settings.options)
 
 
-def _source(settings: TaskSettings) -> Source:
+def _source(settings: TaskSettings) -> TaskLoader:
     name = settings.source
     if name not in sources:
         raise RecipeError(f"unknown task source {name!r}: {nearest(name, sources)}")
@@ -294,11 +294,11 @@ def _cut(tasks: list[Task], settings: TaskSettings, where: str) -> tuple[list[Ta
     return tasks[settings.skip : end], where
 
 
-sources: dict[str, Source] = {
-    **dict.fromkeys(families, Source(_family, frozenset({"max_operations", "fallback"}))),
-    **dict.fromkeys(generators, Source(_generated, frozenset({"options"}))),
-    "word_problems": Source(_generated, frozenset({"options", "max_operations"})),
-    "jsonl": Source(_jsonl, frozenset({"path", "fields", "max_operations"})),
-    "judge": Source(_judge, frozenset({"path", "options"})),
-    "hub": Source(_hub, frozenset({"name", "config", "fields", "max_operations", "fallback"})),
+sources: dict[str, TaskLoader] = {
+    **dict.fromkeys(families, TaskLoader(_family, frozenset({"max_operations", "fallback"}))),
+    **dict.fromkeys(generators, TaskLoader(_generated, frozenset({"options"}))),
+    "word_problems": TaskLoader(_generated, frozenset({"options", "max_operations"})),
+    "jsonl": TaskLoader(_jsonl, frozenset({"path", "fields", "max_operations"})),
+    "judge": TaskLoader(_judge, frozenset({"path", "options"})),
+    "hub": TaskLoader(_hub, frozenset({"name", "config", "fields", "max_operations", "fallback"})),
 }

@@ -26,7 +26,7 @@ from hornbeam.chat import Chat, end_of_answer, user
 from hornbeam.errors import DataError
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records
-from hornbeam.tasks.steprows import MARK, Format, Record, Solution, reader, settle
+from hornbeam.tasks.steprows import MARK, Format, LabelledSolution, Record, reader, settle
 from hornbeam.tree import Node, Origin, Tree, ids
 from hornbeam.whole import whole_file
 
@@ -50,7 +50,7 @@ def read_steps(
     `DataError` naming file and line.
     """
     read, trees, name = reader(kind), _Trees(column, chat, odd), Path(path).name.split(".")[0]
-    found: list[tuple[str, Solution]] = []
+    found: list[tuple[str, LabelledSolution]] = []
     for number, row in read_records(Path(path)):
         try:
             found.append((f"{name}-{number}", read(row)))
@@ -76,7 +76,7 @@ def from_rows(
     return list(trees.by_question.values())
 
 
-def told_odd(odd: Mapping[str, int]) -> str:
+def odd_line(odd: Mapping[str, int]) -> str:
     """What was met in rows, in words: "; 2 rows ended early, at ..."."""
     return "".join(f"; {n} {'row' if n == 1 else 'rows'} {what}" for what, n in odd.items())
 
@@ -89,13 +89,13 @@ class _Trees:
         self.by_question: dict[str, Tree] = {}
         self.episodes: dict[str, int] = {}
 
-    def add_all(self, found: Sequence[tuple[str, Solution]]) -> None:
+    def add_all(self, found: Sequence[tuple[str, LabelledSolution]]) -> None:
         """All solutions of a set, each with its name."""
         settle([solution for _, solution in found])
         for name, solution in found:
             self.add(solution, name)
 
-    def add(self, solution: Solution, name: str) -> None:
+    def add(self, solution: LabelledSolution, name: str) -> None:
         """One more solution; its task is named so where the row has no id."""
         if solution.odd:
             self.odd[solution.odd] += 1
@@ -172,13 +172,13 @@ def to_rows(tree: Tree, kind: Format, *, column: str = "label") -> list[dict[str
     if column not in tree.columns:
         raise DataError(f"{_task(tree)}: no column {column!r} of step labels")
     reader(kind)
-    told = tree.columns[column]
+    values = tree.columns[column]
     below = {
-        i: [c for c in tree.children(i) if told[c] is not None and not tree.nodes[c].error]
+        i: [c for c in tree.children(i) if values[c] is not None and not tree.nodes[c].error]
         for i in range(len(tree))
     }
     rows = list(
-        _prm800k(tree, told, below) if kind == "prm800k" else _paths(tree, told, below, kind)
+        _prm800k(tree, values, below) if kind == "prm800k" else _paths(tree, values, below, kind)
     )
     if not rows:
         raise DataError(f"{_task(tree)}: no step has a label in column {column!r}")
@@ -209,7 +209,7 @@ def _reached(below: Mapping[int, Sequence[int]]) -> Iterator[tuple[int, list[int
 
 def _paths(
     tree: Tree,
-    told: Sequence[float | None],
+    values: Sequence[float | None],
     below: Mapping[int, Sequence[int]],
     kind: str,
 ) -> Iterator[dict[str, Any]]:
@@ -217,7 +217,7 @@ def _paths(
     for i, path in _reached(below):
         if i and not below[i]:
             texts = [tree.nodes[k].text for k in path]
-            labels = [(told[k] or 0) > 0 for k in path]
+            labels = [(values[k] or 0) > 0 for k in path]
             yield (
                 _to_trl(tree, texts, labels) if kind == "trl" else _to_shepherd(tree, texts, labels)
             )
@@ -246,7 +246,7 @@ def _to_shepherd(tree: Tree, texts: list[str], labels: list[bool]) -> dict[str, 
 
 
 def _prm800k(
-    tree: Tree, told: Sequence[float | None], below: Mapping[int, Sequence[int]]
+    tree: Tree, values: Sequence[float | None], below: Mapping[int, Sequence[int]]
 ) -> Iterator[dict[str, Any]]:
     """A row for every step whose candidates lead no further; other candidates are told once."""
     seen: set[int] = set()
@@ -257,11 +257,11 @@ def _prm800k(
         for parent, goes_on in zip([0, *path], path):
             kept = [c for c in below[parent] if c == goes_on or (not below[c] and c not in seen)]
             seen.update(c for c in kept if not below[c])
-            steps.append(_candidates(tree, told, kept, kept.index(goes_on)))
+            steps.append(_candidates(tree, values, kept, kept.index(goes_on)))
         last = below[i]
         ends = next((k for k, c in enumerate(last) if tree.nodes[c].done), None)
-        steps.append(_candidates(tree, told, last, ends))
-        worst = min(told[c] or 0.0 for c in last)
+        steps.append(_candidates(tree, values, last, ends))
+        worst = min(values[c] or 0.0 for c in last)
         stop = "found_error" if round(worst) < 0 else "give_up"
         yield {
             "question": {
@@ -273,10 +273,10 @@ def _prm800k(
 
 
 def _candidates(
-    tree: Tree, told: Sequence[float | None], nodes: Sequence[int], chosen: int | None
+    tree: Tree, values: Sequence[float | None], nodes: Sequence[int], chosen: int | None
 ) -> dict[str, Any]:
     rated = [
-        {"text": tree.nodes[c].text, "rating": round(told[c] or 0.0), "flagged": None}
+        {"text": tree.nodes[c].text, "rating": round(values[c] or 0.0), "flagged": None}
         for c in nodes
     ]
     return {"completions": rated, "human_completion": None, "chosen_completion": chosen}

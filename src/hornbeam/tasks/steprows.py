@@ -30,7 +30,7 @@ _HEAD = re.compile(r"(?m)^\s*Step \d+: ?")
 
 
 @dataclass(slots=True)
-class Step:
+class LabelledStep:
     """Candidates of one step with their labels, and which of them the solution goes on from."""
 
     choices: list[tuple[str, float | None]]
@@ -38,14 +38,14 @@ class Step:
 
 
 @dataclass(slots=True)
-class Solution:
+class LabelledSolution:
     """One labelled solution: what a row holds. `odd` says what was met in it, "" for nothing.
 
     `signed`: 0 is neutral in it, whatever other rows say.
     """
 
     question: str
-    steps: list[Step]
+    steps: list[LabelledStep]
     id: str = ""
     answer: Any = None
     ended: bool = True  # it came to an answer
@@ -54,7 +54,7 @@ class Solution:
     signed: bool = True
 
 
-def reader(kind: str) -> Callable[[Record], Solution]:
+def reader(kind: str) -> Callable[[Record], LabelledSolution]:
     """What reads a row of that format."""
     readers = {"trl": _from_trl, "math-shepherd": _from_shepherd, "prm800k": _from_prm800k}
     if kind not in readers:
@@ -67,7 +67,7 @@ def reader(kind: str) -> Callable[[Record], Solution]:
 # --- TRL -----------------------------------------------------------------------------------------
 
 
-def _from_trl(row: Record) -> Solution:
+def _from_trl(row: Record) -> LabelledSolution:
     prompt, texts, labels = row.get("prompt"), row.get("completions"), row.get("labels")
     if isinstance(prompt, list) and prompt:  # conversational: messages
         prompt = text_of(prompt[-1])
@@ -82,8 +82,8 @@ def _from_trl(row: Record) -> Solution:
         if text is None or not text.strip():
             raise DataError(f"step {number} is no text: {given!r:.80}")
     values = [label_of(value, f"step {number}") for number, value in enumerate(labels, 1)]
-    steps = [Step([(str(text), value)]) for text, value in zip(said, values)]
-    return Solution(prompt, steps, signed=any(map(_is_signed, labels)))
+    steps = [LabelledStep([(str(text), value)]) for text, value in zip(said, values)]
+    return LabelledSolution(prompt, steps, signed=any(map(_is_signed, labels)))
 
 
 def _is_signed(label: Any) -> bool:
@@ -92,13 +92,15 @@ def _is_signed(label: Any) -> bool:
     return not isinstance(label, bool) and label == -1
 
 
-def settle(solutions: Sequence[Solution]) -> None:
+def settle(solutions: Sequence[LabelledSolution]) -> None:
     """Make 0 false in the labels of a set where no row says that it is neutral."""
     if any(solution.signed for solution in solutions):
         return
     for solution in solutions:
         for step in solution.steps:
-            step.choices = [(text, -1.0 if told == 0 else told) for text, told in step.choices]
+            step.choices = [
+                (text, -1.0 if result == 0 else result) for text, result in step.choices
+            ]
 
 
 def text_of(given: Any) -> str | None:
@@ -134,7 +136,7 @@ def label_of(value: Any, where: str) -> float | None:
 # --- Math-Shepherd -------------------------------------------------------------------------------
 
 
-def _from_shepherd(row: Record) -> Solution:
+def _from_shepherd(row: Record) -> LabelledSolution:
     given, label = row.get("input"), row.get("label")
     if not isinstance(given, str) or not isinstance(label, str):
         raise DataError("'input' and 'label' are wanted, both texts")
@@ -149,7 +151,7 @@ def _from_shepherd(row: Record) -> Solution:
         raise DataError(f"no step: 'input' holds no {MARK!r}")
     cut = parts[0].rfind("Step 1:")
     question, first = (parts[0][:cut], parts[0][cut:]) if cut >= 0 else ("", parts[0])
-    steps: list[Step] = []
+    steps: list[LabelledStep] = []
     for number, (text, sign) in enumerate(zip([first, *parts[1:]], [*signs, ""]), 1):
         pieces = [piece.strip() for piece in _HEAD.split(text)]
         if sign and not pieces[-1]:
@@ -157,22 +159,24 @@ def _from_shepherd(row: Record) -> Solution:
         kept: list[tuple[str, float | None]] = [(piece, None) for piece in pieces if piece]
         if sign:
             kept[-1] = (pieces[-1], 1.0 if sign == "+" else -1.0)
-        steps += [Step([choice]) for choice in kept]
+        steps += [LabelledStep([choice]) for choice in kept]
     extra = {"source": row["task"]} if "task" in row else {}
     odd = UNMARKED if len(steps) > len(signs) else ""
-    return Solution(question.strip(), steps, extra=extra, odd=odd)
+    return LabelledSolution(question.strip(), steps, extra=extra, odd=odd)
 
 
 # --- PRM800K -------------------------------------------------------------------------------------
 
 
-def _from_prm800k(row: Record) -> Solution:
+def _from_prm800k(row: Record) -> LabelledSolution:
     question: Any = row.get("question")
     label: Any = row.get("label")
     if isinstance(question, str):
         return _from_ratings(row)
     try:
-        solution = Solution(question["problem"], [], answer=question.get("ground_truth_answer"))
+        solution = LabelledSolution(
+            question["problem"], [], answer=question.get("ground_truth_answer")
+        )
         given = label["steps"]
         solution.ended = label.get("finish_reason") == "solution"
         for number, each in enumerate(given or [], 1):
@@ -192,7 +196,7 @@ def _from_prm800k(row: Record) -> Solution:
     return _with_steps(solution)
 
 
-def _candidates(given: Any, where: str) -> Step | None:
+def _candidates(given: Any, where: str) -> LabelledStep | None:
     """A step's candidates; None where there are none, or the one to go on from is empty."""
     if not given:
         return None
@@ -209,14 +213,14 @@ def _candidates(given: Any, where: str) -> Step | None:
         at = len(kept) if number == chosen else at
         kept.append((str(each["text"]), _rating(each.get("rating"), where)))
     if chosen is None and human:
-        told = human if isinstance(human, dict) else {"text": human, "rating": 1}
-        if str(told["text"] or "").strip():
-            kept.append((str(told["text"]), _rating(told.get("rating", 1), where)))
+        result = human if isinstance(human, dict) else {"text": human, "rating": 1}
+        if str(result["text"] or "").strip():
+            kept.append((str(result["text"]), _rating(result.get("rating", 1), where)))
             at = len(kept) - 1
-    return Step(kept, at) if kept else None
+    return LabelledStep(kept, at) if kept else None
 
 
-def _from_ratings(row: Record) -> Solution:
+def _from_ratings(row: Record) -> LabelledSolution:
     steps, ratings = row.get("steps"), row.get("ratings")
     steps = [] if steps is None and "steps" in row else steps
     if not isinstance(steps, list):
@@ -225,18 +229,18 @@ def _from_ratings(row: Record) -> Solution:
     if not isinstance(ratings, list) or len(ratings) != len(steps):
         raise DataError(f"{len(steps)} steps want as many 'ratings'")
     texts = [text_of(step) if step is not None else "" for step in steps]
-    solution = Solution(row["question"], [], str(row.get("id", "")), row.get("answer"))
+    solution = LabelledSolution(row["question"], [], str(row.get("id", "")), row.get("answer"))
     for number, (text, rating) in enumerate(zip(texts, ratings), 1):
         if text is None:
             raise DataError(f"step {number} is no text: {steps[number - 1]!r:.80}")
         if not text.strip():
             solution.odd, solution.ended = EMPTY, False
             break
-        solution.steps.append(Step([(text, _rating(rating, f"step {number}"))]))
+        solution.steps.append(LabelledStep([(text, _rating(rating, f"step {number}"))]))
     return _with_steps(solution)
 
 
-def _with_steps(solution: Solution) -> Solution:
+def _with_steps(solution: LabelledSolution) -> LabelledSolution:
     """The solution, told where no step is left of it."""
     if not solution.steps:
         solution.odd = NO_STEP

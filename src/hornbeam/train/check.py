@@ -53,7 +53,7 @@ def check(model: Any, name: str, optim: OptimSettings) -> Checked:
     checked = Checked(how, rope.lengths(model))
     weights.without_noise(model)
     model.eval()
-    alone = _Rows(model, name)
+    alone = _CheckRows(model, name)
     if not how:
         _refuse(f"{name} cannot be trained", alone.flat(optim.checkpointing), "")
         return checked
@@ -72,7 +72,7 @@ def check(model: Any, name: str, optim: OptimSettings) -> Checked:
 
 def check_packed(model: Any, name: str) -> None:
     """Raise `ModelError` unless packs by masks are right for a model (no training asked of it)."""
-    wrong = _Rows(model, name).packed("mask", False)
+    wrong = _CheckRows(model, name).packed("mask", False)
     _refuse(f"{name} cannot read packed", wrong, "")
 
 
@@ -81,7 +81,7 @@ def _refuse(who: str, wrong: str, remedy: str) -> None:
         raise ModelError(f"{who}: {wrong}{remedy}")
 
 
-class _Rows:
+class _CheckRows:
     """Two rows with a common beginning, and what they give alone."""
 
     def __init__(self, model: Any, name: str) -> None:
@@ -123,7 +123,7 @@ class _Rows:
         alone = torch.cat([self.alone[0], self.alone[1][a:]])
         try:
             with attention.packed(self.model, how):
-                return self._apart(run, alone, checkpointing, "a small trie", how != "flex")
+                return self._difference(run, alone, checkpointing, "a small trie", how != "flex")
         except ERRORS as error:  # of a mixer that is tried
             return _line(error)
 
@@ -139,9 +139,9 @@ class _Rows:
         def run() -> Tensor:
             return attention.run_rows(self.model, ids, real)[real]
 
-        return self._apart(run, torch.cat(self.alone), checkpointing, "a padded batch", True)
+        return self._difference(run, torch.cat(self.alone), checkpointing, "a padded batch", True)
 
-    def _apart(
+    def _difference(
         self, run: Any, alone: Tensor, checkpointing: bool, what: str, backward: bool
     ) -> str:
         """What differs between a way to run both rows and the rows alone; "" if nothing."""

@@ -31,13 +31,15 @@ class PlainRows:
     """Log-probs of two rows of a pack, each computed alone: (source place, token) -> nats."""
 
     pack: int  # which of the update's
-    told: dict[tuple[int, int], float]
+    logprobs: dict[tuple[int, int], float]
 
-    def apart(self, pack: Pack, logp: Tensor) -> list[float]:
+    def distances(self, pack: Pack, logp: Tensor) -> list[float]:
         """How far the step's log-probs [T] of the pack are from them, token by token."""
         places, tokens = pack.sources[pack.slot].tolist(), pack.token.tolist()
         found = zip(zip(places, tokens), logp.tolist())
-        return [_distance(value, self.told[key]) for key, value in found if key in self.told]
+        return [
+            _distance(value, self.logprobs[key]) for key, value in found if key in self.logprobs
+        ]
 
 
 def _distance(a: float, b: float) -> float:
@@ -52,12 +54,12 @@ def plain_rows(model: Any, packs: Sequence[Pack], temperature: float = 1.0) -> P
     number = max(range(len(packs)), key=lambda n: int(packs[n].position.max()))
     pack = packs[number]
     ids = pack.ids.flatten()
-    told: dict[tuple[int, int], float] = {}
+    logprobs: dict[tuple[int, int], float] = {}
     for path in _rows(pack):
         row = ids[path.to(ids.device)]
         values = forward.row_log_probs(model, row, temperature).tolist()
-        told.update(zip(zip(path.tolist(), row[1:].tolist()), values))
-    return PlainRows(number, told)
+        logprobs.update(zip(zip(path.tolist(), row[1:].tolist()), values))
+    return PlainRows(number, logprobs)
 
 
 class FirstStep:
@@ -86,9 +88,9 @@ class FirstStep:
         """Raise `ModelError` where the update's log-probs [T] of this pack are others."""
         if self._rows is None or number != self._rows.pack:
             return
-        apart, self._rows = self._rows.apart(pack, logp), None
-        mean = sum(apart) / max(1, len(apart))
-        worst = mean if self.optim.bf16 else max(apart, default=0.0)
+        difference, self._rows = self._rows.distances(pack, logp), None
+        mean = sum(difference) / max(1, len(difference))
+        worst = mean if self.optim.bf16 else max(difference, default=0.0)
         if not worst <= (BFLOAT16 if self.optim.bf16 else FLOAT32):
             self.done = False  # whoever goes on all the same is told again
             how = "packed" if self.optim.packed else "one row a leaf"

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from hornbeam.train import attention
-from hornbeam.train.pack import Pack, Reading
+from hornbeam.train.pack import Pack, ValuePack
 from hornbeam.train.settings import CHUNK, HELD
 
 
@@ -61,8 +61,8 @@ def score(
     with torch.no_grad():
         logits = model(input_ids=ids, use_cache=False).logits[0, len(context) - 1 : -1].float()
     every = torch.log_softmax(logits / temperature, -1)
-    told: list[float] = every.gather(1, ids[0, len(context) :, None])[:, 0].tolist()
-    return told
+    logprobs: list[float] = every.gather(1, ids[0, len(context) :, None])[:, 0].tolist()
+    return logprobs
 
 
 def row_log_probs(model: Any, ids: Tensor, temperature: float = 1.0) -> Tensor:
@@ -72,12 +72,12 @@ def row_log_probs(model: Any, ids: Tensor, temperature: float = 1.0) -> Tensor:
     """
     with torch.no_grad():
         hidden, logits = attention.run_rows(model, ids[None], None)[0], head(model)
-        told = []
+        logprobs = []
         for a in range(0, len(ids) - 1, CHUNK):
             token = ids[a + 1 : a + 1 + CHUNK, None]
             every = torch.log_softmax(logits(hidden[a : a + len(token)]).float() / temperature, -1)
-            told.append(every.gather(1, token)[:, 0])
-    return torch.cat(told)
+            logprobs.append(every.gather(1, token)[:, 0])
+    return torch.cat(logprobs)
 
 
 _SCALES: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # of heads that `check_head` measured
@@ -108,7 +108,7 @@ def _named_scale(config: Any) -> float:
     return float(scale or 1 / (getattr(config, "logits_scaling", None) or 1))
 
 
-def hidden_states(model: Any, pack: Pack | Reading) -> Tensor:
+def hidden_states(model: Any, pack: Pack | ValuePack) -> Tensor:
     """The body's last hidden states, flattened to [tokens, size]; there may be more behind them."""
     if pack.end is not None:
         return attention.run(model, pack.ids, pack.position, pack.end).flatten(0, 1)

@@ -34,7 +34,7 @@ Ints = NDArray[np.int64]
 FIRST = 1024  # slots that the pool begins with
 
 
-class _Store(Cache):  # type: ignore[misc]
+class _SlotCache(Cache):  # type: ignore[misc]
     """Keys and values of all slots, [1, heads, slots, dim] a layer; writes those at `at`."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class _Store(Cache):  # type: ignore[misc]
 
 
 @dataclass(slots=True)
-class _Kept:
+class _TreeTrie:
     """The trie of one tree: (slot of the token before, token) -> slot; -1 stands before all."""
 
     tree: Tree
@@ -142,7 +142,7 @@ class _Paths:
         )
 
 
-def _fresh(kept: _Kept, tree: Tree, nodes: Sequence[int]) -> int:
+def _fresh(kept: _TreeTrie, tree: Tree, nodes: Sequence[int]) -> int:
     """How many tokens of these nodes' sequences are not kept."""
     fresh: dict[tuple[int, int], int] = {}
     for i in nodes:
@@ -173,8 +173,8 @@ class Frontier:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._trees: dict[int, _Kept] = {}
-        self._store = _Store()
+        self._trees: dict[int, _TreeTrie] = {}
+        self._store = _SlotCache()
         self._free: list[int] = []
         self._round, self._droppable = 0, True
         self._owner: list[int] = []  # id of its tree; of every slot, as are all below
@@ -198,9 +198,9 @@ class Frontier:
     def new(self, tree: Tree, nodes: Sequence[int]) -> int:
         """How many tokens reading these nodes would run now; later ones never run more."""
         known = None if self._weights.touched() else self._trees.get(id(tree))
-        kept = known or _Kept(tree)
+        kept = known or _TreeTrie(tree)
         short, long = self._split(tree, nodes)
-        return _fresh(kept, tree, short) + _fresh(_Kept(tree), tree, long)
+        return _fresh(kept, tree, short) + _fresh(_TreeTrie(tree), tree, long)
 
     def _split(self, tree: Tree, nodes: Sequence[int]) -> tuple[list[int], list[int]]:
         """Nodes whose sequences are kept, and those that are read whole."""
@@ -224,14 +224,16 @@ class Frontier:
         out = []
         for (tree, nodes), (zs, count), more, (_, late) in zip(asks, short, whole, long):
             read_whole = set(late)
-            told = dict(zip([i for i in nodes if i not in read_whole], zs)) | dict(zip(late, more))
-            out.append(([told[i] for i in nodes], count + _fresh(_Kept(tree), tree, late)))
+            result = dict(zip([i for i in nodes if i not in read_whole], zs)) | dict(
+                zip(late, more)
+            )
+            out.append(([result[i] for i in nodes], count + _fresh(_TreeTrie(tree), tree, late)))
         return out
 
     def _read(self, asks: Sequence[tuple[Tree, Sequence[int]]]) -> list[tuple[list[float], int]]:
         self._round, self._droppable = self._round + 1, True
         for tree, nodes in asks:  # what is known of any of them must not make room for others
-            kept = self._trees.setdefault(id(tree), _Kept(tree))
+            kept = self._trees.setdefault(id(tree), _TreeTrie(tree))
             for i in nodes:
                 self._touch(kept, tree.sequence(i))
         ends: list[list[int]] = []
@@ -266,7 +268,7 @@ class Frontier:
             )
         self._z[slots] = model.head(out.last_hidden_state[0]).cpu().numpy()
 
-    def _touch(self, kept: _Kept, sequence: Sequence[int]) -> None:
+    def _touch(self, kept: _TreeTrie, sequence: Sequence[int]) -> None:
         at, path = -1, []
         for token in sequence:
             found = kept.slots.get((at, token))

@@ -62,23 +62,25 @@ class Batch:
     leaves: int
     weights: Tensor | None = None
     apart: Tensor | None = None
-    told: Happened = field(default_factory=dict)
+    metrics: Happened = field(default_factory=dict)
 
     def weigh(self, how: LossSettings, over_ranks: Over) -> None:
         """Importance weights of tokens, or of leaves, and what is told of them.
 
         They are pi_old/pi_engine of each token, of all trained tokens of a leaf, in their bounds.
         """
-        told = how.weights
+        settings = how.weights
         olds = [fixed.old for fixed in self.fixed if fixed.old is not None]
-        if told is None or not olds:
+        if settings is None or not olds:
             return
-        apart = [(old - pack.old).where(own(pack), 0.0) for old, pack in zip(olds, self.packs)]
-        if told.level == "sequence":
-            apart = [by_leaf(self.packs, apart, self.leaves, over_ranks)]
-        mask = told.outside == "mask"
-        found = [losses.importance(x, told.high, told.low, mask=mask) for x in apart]
-        if told.level == "sequence":
+        differences = [
+            (old - pack.old).where(own(pack), 0.0) for old, pack in zip(olds, self.packs)
+        ]
+        if settings.level == "sequence":
+            differences = [by_leaf(self.packs, differences, self.leaves, over_ranks)]
+        mask = settings.outside == "mask"
+        found = [losses.importance(x, settings.high, settings.low, mask=mask) for x in differences]
+        if settings.level == "sequence":
             self.weights = found[0][0]
         else:
             for fixed, (weight, _) in zip(self.fixed, found):
@@ -86,7 +88,7 @@ class Batch:
         count = sum(len(weight) for weight, _ in found)
         for name, parts in zip(WEIGHTS, zip(*found)):
             total = torch.stack([part.float().sum() for part in parts]).sum()
-            self.told[name] = (total, count)
+            self.metrics[name] = (total, count)
 
 
 def by_leaf(
@@ -121,21 +123,21 @@ def of_leaves(
     log s_i = mean over all trained tokens of leaf i of log(pi/pi_old).
     """
     packs, leaves, weights = batch.packs, batch.leaves, batch.weights
-    told: Happened = {}
+    metrics: Happened = {}
     out = Leaves(plus=weights, minus=weights)
     if how.ratio == "sequence":
-        apart = [
+        differences = [
             torch.zeros_like(logp) if f.old is None else logp.detach() - f.old
             for logp, f in zip(logps, batch.fixed)
         ]
-        total = by_leaf(packs, apart, leaves, over_ranks)
-        count = by_leaf(packs, [torch.ones_like(a) for a in apart], leaves, over_ranks)
+        total = by_leaf(packs, differences, leaves, over_ranks)
+        count = by_leaf(packs, [torch.ones_like(a) for a in differences], leaves, over_ranks)
         out.log_ratio = total / count.clamp(min=1)
     if how.gate is not None and how.gate.leaves:
-        keep, told = _gated(how.gate, packs, logps, leaves, over_ranks)
+        keep, metrics = _gated(how.gate, packs, logps, leaves, over_ranks)
         one = torch.ones_like(keep) if weights is None else weights
         out.plus, out.minus = one * keep if how.gate.of == "all" else one, one * keep
-    return out, told
+    return out, metrics
 
 
 def _gated(
@@ -146,8 +148,8 @@ def _gated(
     over_ranks: Over,
 ) -> tuple[Tensor, Happened]:
     """(1 where a leaf is kept, else 0; the share of leaves that lose terms by it)."""
-    apart = [(x.detach() - p.old).where(own(p), 0.0) for x, p in zip(logps, packs)]
-    total = by_leaf(packs, apart, leaves, over_ranks)
+    differences = [(x.detach() - p.old).where(own(p), 0.0) for x, p in zip(logps, packs)]
+    total = by_leaf(packs, differences, leaves, over_ranks)
     count = by_leaf(packs, [own(pack) for pack in packs], leaves, over_ranks)
     keep = losses.kept(total / count.clamp(min=1), gate.kl, gate.ratio)
     terms = torch.zeros_like(total)
@@ -169,8 +171,8 @@ def divergence(pack: Pack, logp: Tensor, fixed: Fixed, stop_ratio: float | None)
     far = torch.zeros_like(mine)
     if stop_ratio is not None:
         far = ((logp.detach() - old).abs() > math.log(stop_ratio)) & mine
-    apart = losses.k3(old, logp.detach())
-    return torch.stack([(weight * apart).sum(), weight.sum(), far.sum()])
+    difference = losses.k3(old, logp.detach())
+    return torch.stack([(weight * difference).sum(), weight.sum(), far.sum()])
 
 
 def stops(gate: GateSettings, found: Tensor) -> tuple[bool, float]:

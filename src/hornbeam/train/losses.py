@@ -132,8 +132,8 @@ def k3(logp: Tensor, reference: Tensor, bound: float = BOUND, most: float | None
     J. Schulman, "Approximating KL divergence", 2020. d is held to [-bound, bound] and the result to
     `most`; what is held has no gradient. verl's code has 20 and 10, TRL's no bounds.
     """
-    apart = (reference - logp).clamp(-bound, bound)
-    kl = torch.exp(apart) - apart - 1
+    difference = (reference - logp).clamp(-bound, bound)
+    kl = torch.exp(difference) - difference - 1
     return kl if most is None else kl.clamp(max=most)
 
 
@@ -160,7 +160,7 @@ def k2(logp: Tensor, reference: Tensor, bound: float = BOUND, most: float | None
 
 
 def importance(
-    apart: Tensor, high: float, low: float = 0.0, *, mask: bool = False
+    difference: Tensor, high: float, low: float = 0.0, *, mask: bool = False
 ) -> tuple[Tensor, Tensor]:
     """(w, whether it was outside [low, high]) of w = exp(apart), a constant; `apart` is log-probs.
 
@@ -169,12 +169,12 @@ def importance(
     tokens `apart` = log(pi_old/pi_engine), of sequences its sum: TRL's four
     `vllm_importance_sampling_mode`, verl's `rollout_is`. verl may also divide by the batch's mean.
     """
-    weight = torch.exp(apart.detach().clamp(-BOUND, BOUND))
+    weight = torch.exp(difference.detach().clamp(-BOUND, BOUND))
     outside = (weight < low) | (weight > high)
     return weight.masked_fill(outside, 0.0) if mask else weight.clamp(low, high), outside
 
 
-def kept(apart: Tensor, kl: float | None, ratio: float | None) -> Tensor:
+def kept(difference: Tensor, kl: float | None, ratio: float | None) -> Tensor:
     """Which leaves a gate keeps: -apart <= kl, and 1/ratio <= exp(apart) <= ratio.
 
     `apart` is the mean of log(pi/pi_engine) over a leaf's trained tokens. With `kl` on terms of
@@ -183,9 +183,9 @@ def kept(apart: Tensor, kl: float | None, ratio: float | None) -> Tensor:
     ("When speed kills stability"), verl's `seq_mean_k1`. verl's masks take the tokens out of the
     loss's denominator too, and compare pi_old; here as in TRL it is the present pi.
     """
-    keep = torch.ones_like(apart, dtype=torch.bool)
+    keep = torch.ones_like(difference, dtype=torch.bool)
     if kl is not None:
-        keep &= -apart <= kl
+        keep &= -difference <= kl
     if ratio is not None:
-        keep &= apart.abs() <= math.log(ratio)
+        keep &= difference.abs() <= math.log(ratio)
     return keep

@@ -32,18 +32,18 @@ def objective(
     else:
         loss = losses.sapo_loss(units, *how.sapo)
     weight = pack.weight[pack.segment]
-    told: Happened = {"entropy": (entropy.detach().sum(), len(entropy))}
+    metrics: Happened = {"entropy": (entropy.detach().sum(), len(entropy))}
     if how.entropy:
         loss = loss - how.entropy * (weight * entropy).sum()
     if fixed.reference is not None:
-        apart = _kl(how, logp, fixed, fixed.reference)
-        loss = loss + how.kl * (weight * apart).sum()
-        told["kl"] = (apart.detach().sum(), len(apart))
+        difference = _kl(how, logp, fixed, fixed.reference)
+        loss = loss + how.kl * (weight * difference).sum()
+        metrics["kl"] = (difference.detach().sum(), len(difference))
     if how.objective != "sapo":  # which clips nothing
         cut = losses.clipped(units, how.clip_low, how.clip_high)
-        told["clip_fraction"] = (cut.float().sum(), len(cut))
-    told["ratio_mean"] = (units.ratio().detach().sum(), len(units.mean))
-    return loss, told
+        metrics["clip_fraction"] = (cut.float().sum(), len(cut))
+    metrics["ratio_mean"] = (units.ratio().detach().sum(), len(units.mean))
+    return loss, metrics
 
 
 def _kl(how: LossSettings, logp: Tensor, fixed: Fixed, reference: Tensor) -> Tensor:
@@ -95,5 +95,5 @@ def engine_gap(pack: Pack, logp: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     kernels and precision, and by age where older weights spoke.
     """
     mine = own(pack) & ~pack.old.isnan()  # NaN: the engine told none
-    apart = (logp.detach() - pack.old).abs().where(mine, 0.0)
-    return {"engine_gap": (apart.sum(), mine.sum())}
+    difference = (logp.detach() - pack.old).abs().where(mine, 0.0)
+    return {"engine_gap": (difference.sum(), mine.sum())}

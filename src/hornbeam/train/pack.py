@@ -59,7 +59,7 @@ class Pack:
 
 
 @dataclass(slots=True)
-class Reading:
+class ValuePack:
     """Tokens of one forward pass, laid out as in `Pack`, and the places where values are read."""
 
     ids: Tensor
@@ -78,7 +78,7 @@ def readings(
     packed: bool,
     device: str = "cpu",
     turn: int | None = None,
-) -> list[Reading]:
+) -> list[ValuePack]:
     """Passes of at most `max_tokens` tokens. `places` holds (place, number) of a row's reads.
 
     `turn` is what `Rows.turn` is.
@@ -97,7 +97,7 @@ def readings(
             return torch.as_tensor(np.asarray(values), dtype=kind, device=device)
 
         out.append(
-            Reading(
+            ValuePack(
                 ids=put(layout.ids),
                 position=put(layout.position),
                 end=None if layout.end is None else put(layout.end),
@@ -164,8 +164,8 @@ def _sorted(rows: Sequence[Row], own: Sequence[int] | None = None) -> list[int]:
 def _shared(a: Row, b: Row) -> int:
     """Length of the longest common prefix of two rows."""
     n = min(len(a.ids), len(b.ids))
-    apart = np.flatnonzero(a.ids[:n] != b.ids[:n])
-    return int(apart[0]) if len(apart) else n
+    difference = np.flatnonzero(a.ids[:n] != b.ids[:n])
+    return int(difference[0]) if len(difference) else n
 
 
 def _groups(
@@ -213,7 +213,7 @@ def _padded(rows: Sequence[Row], own: Sequence[int], max_tokens: int) -> Iterato
 
 
 @dataclass(slots=True)
-class _Layout:
+class _PackLayout:
     """Arrays [1, N] or [rows, longest], and for each row of the group the place of its tokens."""
 
     ids: Ints
@@ -222,7 +222,7 @@ class _Layout:
     places: list[Ints]
 
 
-def _trie(rows: Sequence[Row], group: Sequence[int]) -> _Layout:
+def _trie(rows: Sequence[Row], group: Sequence[int]) -> _PackLayout:
     """The trie of sorted rows in preorder; `end` closes where a later row leaves the path."""
     ids: list[NDArray[np.int32]] = []
     depth: list[Ints] = []
@@ -243,10 +243,10 @@ def _trie(rows: Sequence[Row], group: Sequence[int]) -> _Layout:
     for nodes, stop in closed:
         end[nodes] = stop
     whole = np.concatenate(ids).astype(np.int64)
-    return _Layout(whole[None], np.concatenate(depth)[None], end, places)
+    return _PackLayout(whole[None], np.concatenate(depth)[None], end, places)
 
 
-def _grid(rows: Sequence[Row], group: Sequence[int]) -> _Layout:
+def _grid(rows: Sequence[Row], group: Sequence[int]) -> _PackLayout:
     """Rows under each other, padded on the right with id 0."""
     longest = max(len(rows[k].ids) for k in group)
     ids = np.zeros((len(group), longest), np.int64)
@@ -254,7 +254,7 @@ def _grid(rows: Sequence[Row], group: Sequence[int]) -> _Layout:
         ids[n, : len(rows[k].ids)] = rows[k].ids
     position = np.broadcast_to(np.arange(longest), ids.shape)
     places = [n * longest + np.arange(len(rows[k].ids)) for n, k in enumerate(group)]
-    return _Layout(ids, position.copy(), None, places)
+    return _PackLayout(ids, position.copy(), None, places)
 
 
 def _pairs_by_segment(rows: Rows) -> dict[int, list[tuple[int, float]]]:
@@ -268,7 +268,7 @@ def _pairs_by_segment(rows: Rows) -> dict[int, list[tuple[int, float]]]:
 def _pack(
     rows: Rows,
     group: Sequence[int],
-    layout: _Layout,
+    layout: _PackLayout,
     first: Ints,
     pairs: dict[int, list[tuple[int, float]]],
     device: str,

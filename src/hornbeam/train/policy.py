@@ -24,7 +24,7 @@ from hornbeam.train.optimise import Optimiser
 from hornbeam.train.pack import Pack, packs, unique
 from hornbeam.train.rows import Rows, Trains, all_nodes, collect
 from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
-from hornbeam.train.told import Told
+from hornbeam.train.told import StepMetrics
 from hornbeam.tree import Tree
 
 LOSS = LossSettings()
@@ -124,16 +124,16 @@ class Policy:
         return self._learn(list(self._parts(trees, trains)))
 
     def _learn(self, parts: Sequence[Rows]) -> dict[str, float]:
-        told = Told()
+        metrics = StepMetrics()
         before = self._optimiser.updates, self._optimiser.skipped
         self._first.prepare(parts, self._packs)
         with self._training():
-            stopped = self._updates(self._batches(parts), told)
-        told.join(self._over_ranks)
+            stopped = self._updates(self._batches(parts), metrics)
+        metrics.join(self._over_ranks)
         updates = self._optimiser.updates - before[0]
         self.version += updates > 0
         return {
-            **told.figures(self.loss),
+            **metrics.figures(self.loss),
             **({"stopped_updates": float(stopped)} if self.loss.stops else {}),
             "skipped_updates": float(self._optimiser.skipped - before[1]),
             "tokens_flat": float(sum(rows.flat for rows in parts)),
@@ -142,27 +142,27 @@ class Policy:
             "updates": float(updates),
         }
 
-    def _updates(self, batches: Sequence[Batch], told: Told) -> int:
+    def _updates(self, batches: Sequence[Batch], metrics: StepMetrics) -> int:
         """Make the updates of a step; returns how many a gate kept from being made."""
         planned = [batch for _ in range(self.optim.epochs) for batch in batches]
         for batch in batches:
-            told.add(batch.told)
+            metrics.add(batch.metrics)
         for n, batch in enumerate(planned):
             rate = self._optimiser.rate()
-            loss = self._backward(batch, told, first=not n)
-            if self._stops(batch, told):
+            loss = self._backward(batch, metrics, first=not n)
+            if self._stops(batch, metrics):
                 self._optimiser.zero()
                 return len(planned) - n
             norm = self._optimiser.apply(loss)
-            told.add({"loss": (loss, 1), "grad_norm": (norm, 1), "lr": (rate, 1)})
+            metrics.add({"loss": (loss, 1), "grad_norm": (norm, 1), "lr": (rate, 1)})
         return 0
 
-    def _stops(self, batch: Batch, told: Told) -> bool:
+    def _stops(self, batch: Batch, metrics: StepMetrics) -> bool:
         """Whether the policy is too far from pi_old for this update."""
         if self.loss.gate is None or batch.apart is None:
             return False
         stop, mean = stops(self.loss.gate, self._over_ranks(batch.apart))
-        told.add({"divergence": (mean, 1)})
+        metrics.add({"divergence": (mean, 1)})
         return stop
 
     def _parts(self, trees: Sequence[Tree], trains: Trains) -> Iterator[Rows]:
@@ -219,29 +219,29 @@ class Policy:
     def _log_probs(self, pack: Pack) -> tuple[Tensor, Tensor]:
         return self._forward(pack, entropy=self.loss.entropy > 0, temperature=self.loss.temperature)
 
-    def _backward(self, batch: Batch, told: Told, first: bool = False) -> float:
+    def _backward(self, batch: Batch, metrics: StepMetrics, first: bool = False) -> float:
         """The loss of a batch; its gradients, added up over the packs, lie on the parameters.
 
         Of the `first` one in a step it is told how far the engine's log-probs are from these.
         """
         self._optimiser.zero()
-        gate, found, apart = self.loss.gate, [], []
+        gate, found, difference = self.loss.gate, [], []
         early = not self.loss.by_leaf or self._leaves_first(batch)
-        leaves = self._leaves(batch, told) if early else None
+        leaves = self._leaves(batch, metrics) if early else None
         for n, (pack, fixed) in enumerate(zip(batch.packs, batch.fixed)):
             logp, entropy = self._log_probs(pack)
             self._first.check(n, pack, logp)
             if leaves is None:
-                leaves = self._leaves(batch, told, logp)
+                leaves = self._leaves(batch, metrics, logp)
             loss, what = objective(self.loss, pack, logp, entropy, fixed, leaves)
             loss.backward()  # type: ignore[no-untyped-call]
             found.append(loss.detach())
-            told.add(what)
+            metrics.add(what)
             if first:
-                told.add(engine_gap(pack, logp))
+                metrics.add(engine_gap(pack, logp))
             if gate is not None and gate.stops:
-                apart.append(divergence(pack, logp, fixed, gate.stop_ratio))
-        batch.apart = torch.stack(apart).sum(0) if apart else None
+                difference.append(divergence(pack, logp, fixed, gate.stop_ratio))
+        batch.apart = torch.stack(difference).sum(0) if difference else None
         return self._total(found)
 
     def _total(self, found: Sequence[Tensor]) -> float:
@@ -253,13 +253,13 @@ class Policy:
         """Whether a leaf has tokens in several packs, so that a pass comes before the gradient."""
         return len(batch.packs) > 1
 
-    def _leaves(self, batch: Batch, told: Told, logp: Tensor | None = None) -> Leaves:
+    def _leaves(self, batch: Batch, metrics: StepMetrics, logp: Tensor | None = None) -> Leaves:
         """What an update needs of whole leaves; without `logp` by a pass of its own."""
         found: list[Tensor] = [] if logp is None else [logp]
         if self.loss.by_leaf and logp is None:
             found = [self._constant(pack) for pack in batch.packs]
         leaves, what = of_leaves(self.loss, batch, found, self._over_ranks)
-        told.add(what)
+        metrics.add(what)
         return leaves
 
     @contextmanager

@@ -226,18 +226,18 @@ def lay(model: Any, position: Tensor) -> None:
 
 def _carries(given: Sequence[Segment]) -> bool:
     """Whether segments cost less than paths, in the chunks in which such layers compute."""
-    apart, paths = 0, 0
+    difference, paths = 0, 0
     depth: list[int] = []
     inner = {before for _, _, before in given}
     for n, (start, stop, before) in enumerate(given):
         depth.append(stop - start + (depth[before] if before >= 0 else 0))
-        apart += -(-(stop - start) // CHUNK)
+        difference += -(-(stop - start) // CHUNK)
         paths += 0 if n in inner else -(-depth[n] // CHUNK)
-    return apart <= paths
+    return difference <= paths
 
 
 @dataclass(slots=True)
-class _Place:
+class _SegmentEnd:
     """Where a segment ended: the states there, but for `late` tokens [1, 0 or 1, size]."""
 
     states: States
@@ -280,17 +280,17 @@ def _along(forward: Callable[..., Any], route: Route, resumes: bool) -> Callable
 def _resumed(part: Part, hidden: Tensor, segments: Sequence[Segment]) -> list[Tensor]:
     """Outputs of all segments, each run from the states at its parent's end."""
     out: list[Tensor] = []
-    ends: list[_Place] = []
+    ends: list[_SegmentEnd] = []
     for start, stop, before in segments:
-        above = ends[before] if before >= 0 else _Place(States(), hidden[:, :0])
+        above = ends[before] if before >= 0 else _SegmentEnd(States(), hidden[:, :0])
         tokens = torch.cat([above.late, hidden[:, start:stop]], 1)
         states = above.states.copy()
         if tokens.shape[1] == 1 and states.has_previous_state():
             out.append(part(tokens.expand(1, 2, -1), states)[:, :1])
-            ends.append(_Place(above.states, tokens))
+            ends.append(_SegmentEnd(above.states, tokens))
         else:
             out.append(part(tokens, states)[:, above.late.shape[1] :])
-            ends.append(_Place(states, tokens[:, :0]))
+            ends.append(_SegmentEnd(states, tokens[:, :0]))
     return out
 
 
@@ -321,6 +321,6 @@ def _resumes(module: torch.nn.Module, size: int) -> bool:
         except RuntimeError:  # it takes other sizes: whole paths are right for any
             _TRIED[kind] = False
             return False
-        apart = (ways[0] - ways[1]).abs().max()
-        _TRIED[kind] = bool(apart <= 1e-4 * ways[1].abs().max())
+        difference = (ways[0] - ways[1]).abs().max()
+        _TRIED[kind] = bool(difference <= 1e-4 * ways[1].abs().max())
     return _TRIED[kind]

@@ -91,12 +91,12 @@ def by_all(
     """A method that rank 0 calls and all ranks run."""
 
     @wraps(body)
-    def told(self: ShardedPolicy, /, *args: Given.args, **kwargs: Given.kwargs) -> Done:
+    def walk(self: ShardedPolicy, /, *args: Given.args, **kwargs: Given.kwargs) -> Done:
         self.ranks.tell(self.number, body.__name__, args)
         with self.ranks.together("go on together"):
             return body(self, *args, **kwargs)
 
-    return told
+    return walk
 
 
 class _Root(torch.nn.Module):
@@ -176,9 +176,9 @@ class ShardedPolicy(Policy):
 
     @by_all
     def _learn(self, parts: Sequence[Rows]) -> dict[str, float]:
-        told = super()._learn(parts)
+        metrics = super()._learn(parts)
         self._gather()
-        return told
+        return metrics
 
     @by_all
     def _begin_fit(self, settings: SftSettings) -> None:

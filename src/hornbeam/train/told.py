@@ -15,23 +15,25 @@ WEIGHTS = ("importance_mean", "importance_outside")
 OF_TOKENS = PLAIN + WEIGHTS
 
 
-class Told:
+class StepMetrics:
     """What happened in a step: sums and counts by name. Tensors wait, to be read all at once."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, float | Tensor, int | Tensor]] = []
+        self.waiting: list[tuple[str, float | Tensor, int | Tensor]] = []
 
     def add(self, more: Mapping[str, tuple[float | Tensor, int | Tensor]]) -> None:
         """Sums and counts by name."""
-        self.told += [(name, value, count) for name, (value, count) in more.items()]
+        self.waiting += [(name, value, count) for name, (value, count) in more.items()]
 
     def join(self, over_ranks: Callable[[Tensor], Tensor]) -> None:
         """Add up over ranks what each rank was told of its own packs."""
         sums = self._sums()
         given = [sums.get(name, (0.0, 0)) for name in OF_TOKENS]
         joined = over_ranks(torch.tensor(given, dtype=torch.float64)).tolist()
-        self.told = [told for told in self.told if told[0] not in OF_TOKENS]
-        self.told += [(name, sum_, round(count)) for name, (sum_, count) in zip(OF_TOKENS, joined)]
+        self.waiting = [result for result in self.waiting if result[0] not in OF_TOKENS]
+        self.waiting += [
+            (name, sum_, round(count)) for name, (sum_, count) in zip(OF_TOKENS, joined)
+        ]
 
     def means(self, *names: str) -> dict[str, float]:
         """Sum / count of each name, 0 of what nothing was told."""
@@ -47,10 +49,10 @@ class Told:
         return self.means(*names)
 
     def _sums(self) -> dict[str, tuple[float, int]]:
-        waiting = [x for _, *pair in self.told for x in pair if isinstance(x, Tensor)]
+        waiting = [x for _, *pair in self.waiting for x in pair if isinstance(x, Tensor)]
         read = iter(torch.stack([x.float() for x in waiting]).tolist() if waiting else ())
         sums: dict[str, tuple[float, int]] = {}
-        for name, *pair in self.told:
+        for name, *pair in self.waiting:
             total, many = sums.get(name, (0.0, 0))
             more, count = (next(read) if isinstance(x, Tensor) else x for x in pair)
             sums[name] = (total + more, many + round(count))

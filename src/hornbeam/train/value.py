@@ -24,7 +24,7 @@ from hornbeam.errors import DataError, ModelError
 from hornbeam.train import attention, forward, value_files, value_losses, weights
 from hornbeam.train.check import check
 from hornbeam.train.optimise import Optimiser
-from hornbeam.train.pack import Reading, readings, unique
+from hornbeam.train.pack import ValuePack, readings, unique
 from hornbeam.train.rows import Rows
 from hornbeam.train.settings import FitSettings, LoraSettings, OptimSettings
 from hornbeam.train.value_rows import (
@@ -133,7 +133,7 @@ class ValueModel:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    def scores(self, reading: Reading) -> Tensor:
+    def scores(self, reading: ValuePack) -> Tensor:
         """The outputs z [R] where the values of a pass are read, float32."""
         kind = reading.ids.device.type
         with torch.autocast(kind, torch.bfloat16) if self.optim.bf16 else nullcontext():
@@ -158,7 +158,7 @@ class ValueModel:
         ends = iter(out)
         return [[next(ends) for _ in nodes] for _, nodes in given]
 
-    def _readings(self, reads: Reads) -> list[Reading]:
+    def _readings(self, reads: Reads) -> list[ValuePack]:
         device = str(self.model.score.weight.device)
         most = self.optim.max_pack_tokens
         packed, turn = self.optim.packed, self._lengths.turn
@@ -201,9 +201,9 @@ class ValueModel:
             draw.shuffle(order)
             for start in range(0, len(order), settings.batch_size):
                 batch = [trees[k] for k in order[start : start + settings.batch_size]]
-                told = self._update(batch, column, settings, optimiser, draw)
-                if told:
-                    yield told
+                metrics = self._update(batch, column, settings, optimiser, draw)
+                if metrics:
+                    yield metrics
 
     def _check(self, trees: Sequence[Tree], column: str, settings: FitSettings) -> None:
         if not trees:
@@ -306,7 +306,7 @@ class ValueModel:
         return reads, float(loss.detach()), len(plus)
 
     @staticmethod
-    def _ordered(parts: Sequence[Tensor], passes: Sequence[Reading]) -> Tensor:
+    def _ordered(parts: Sequence[Tensor], passes: Sequence[ValuePack]) -> Tensor:
         """The z of several passes in the order of their reads' numbers."""
         return torch.cat(list(parts))[torch.cat([r.number for r in passes]).argsort()]
 

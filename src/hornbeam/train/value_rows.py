@@ -109,13 +109,13 @@ def targets(tree: Tree, column: str, how: FitSettings) -> list[Target]:
 
 def check_readable(tree: Tree, column: str) -> None:
     """Raise `DataError` where the steps with an entry have no token ids to read a value at."""
-    told = [i for i, value in enumerate(_column(tree, column)) if i and value is not None]
-    if not told or any(tree.nodes[i].tokens for i in told):
+    held = [i for i, value in enumerate(_column(tree, column)) if i and value is not None]
+    if not held or any(tree.nodes[i].tokens for i in held):
         return
-    texts = sum(bool(tree.nodes[i].text.strip()) for i in told)
+    texts = sum(bool(tree.nodes[i].text.strip()) for i in held)
     what = "text, but no token ids" if texts else "neither text nor token ids"
     raise DataError(
-        f"{_task(tree)}: its {len(told)} steps with an entry in {column!r} hold {what}, and a value"
+        f"{_task(tree)}: its {len(held)} steps with an entry in {column!r} hold {what}, and a value"
         " model reads ids: `hornbeam import` and `hornbeam steps --from` write them with --model"
     )
 

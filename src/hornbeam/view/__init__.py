@@ -5,14 +5,14 @@ needs no network, `tree_svg` draws one tree as a picture for documents, `tree_te
 text for terminals. Nothing here changes a tree.
 """
 
-from hornbeam.view.data import Limits, ReportData
+from hornbeam.view.data import PageLimits, ReportData
 from hornbeam.view.picture import tree_svg
 from hornbeam.view.report import report_html, write_report, write_trees_page
 from hornbeam.view.search import search_page, write_search
 from hornbeam.view.text import tree_text
 
 __all__ = [
-    "Limits",
+    "PageLimits",
     "ReportData",
     "report_html",
     "search_page",

@@ -45,7 +45,7 @@ class ReportData:
     facts: str = ""
 
 
-class Limits(Settings):
+class PageLimits(Settings):
     """The most that a page holds."""
 
     trees: PositiveInt = 240
@@ -56,10 +56,10 @@ class Limits(Settings):
     rows: PositiveInt = 2000  # of metrics of one kind
 
 
-LIMITS = Limits()
+LIMITS = PageLimits()
 
 
-def page_data(data: ReportData, limits: Limits = LIMITS) -> dict[str, Any]:
+def page_data(data: ReportData, limits: PageLimits = LIMITS) -> dict[str, Any]:
     """The JSON that the page draws: metrics, steps of trees, texts, and what was left out."""
     rows, left_out = pack_metrics(data.metrics, limits.rows)
     packer = Packer(limits, data.prompts)
@@ -140,7 +140,7 @@ def spread(count: int) -> Iterator[int]:
 class Packer:
     """Packs trees until a limit is reached. `packed`: steps in order; `texts`: each text once."""
 
-    def __init__(self, limits: Limits, prompts: Callable[[Tree, int], str] | None) -> None:
+    def __init__(self, limits: PageLimits, prompts: Callable[[Tree, int], str] | None) -> None:
         self.limits, self.prompts = limits, prompts
         self.packed: list[dict[str, Any]] = []
         self.texts: list[str] = []
@@ -173,13 +173,13 @@ class Packer:
         limits, shown = self.limits, len(self.packed)
         parts = sum(len(item["trees"]) < item["of"] for item in self.packed)
         large, cut = self._cut_trees, self._cut_texts
-        told = {
+        row = {
             f"Trees of {shown} of {steps} {one}s are here, spread over the {over}.": shown < steps,
             f"{one.capitalize()}s that show only their first trees: {parts}.": parts,
             f"Trees that show only their first {limits.nodes} nodes: {large}.": large,
             f"Texts cut at {limits.characters} characters: {cut}.": cut,
         }
-        return [sentence for sentence, applies in told.items() if applies]
+        return [sentence for sentence, applies in row.items() if applies]
 
     def _full(self) -> bool:
         return self._trees >= self.limits.trees or self._bytes >= self.limits.megabytes * 1e6

@@ -36,7 +36,7 @@ def page(template: str, styles: tuple[str, ...], scripts: tuple[str, ...], title
 
 def notes(sentences: list[str]) -> str:
     """Sentences as small paragraphs."""
-    return "".join(f"<p class=note>{escape(told)}</p>" for told in sentences)
+    return "".join(f"<p class=note>{escape(sentence)}</p>" for sentence in sentences)
 
 
 def asset(name: str) -> str:

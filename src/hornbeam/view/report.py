@@ -14,18 +14,18 @@ from typing import Any
 from hornbeam.stats import named
 from hornbeam.tree import Tree
 from hornbeam.view.account import cost_table
-from hornbeam.view.data import LIMITS, Limits, ReportData, page_data
+from hornbeam.view.data import LIMITS, PageLimits, ReportData, page_data
 from hornbeam.view.page import notes, page, write_page
 
 _SCRIPTS = ("page.js", "axes.js", "charts.js", "step.js", "wood.js", "trees.js")
 
 
-def write_report(path: str | Path, data: ReportData, limits: Limits = LIMITS) -> Path:
+def write_report(path: str | Path, data: ReportData, limits: PageLimits = LIMITS) -> Path:
     """Write the report; returns its path. A report that stood there is replaced whole."""
     return write_page(path, report_html(data, limits))
 
 
-def report_html(data: ReportData, limits: Limits = LIMITS) -> str:
+def report_html(data: ReportData, limits: PageLimits = LIMITS) -> str:
     """The whole page."""
     packed = page_data(data, limits)
     left_out = packed.pop("left_out")
@@ -45,7 +45,7 @@ def report_html(data: ReportData, limits: Limits = LIMITS) -> str:
 
 def write_trees_page(path: str | Path, title: str, trees: Sequence[Tree]) -> Path:
     """Write a page of trees that belong to no run; returns its path."""
-    whole = Limits().trees_a_step
+    whole = PageLimits().trees_a_step
     parts = {n // whole + 1: trees[n : n + whole] for n in range(0, len(trees), whole)}
     found = [(tree.columns.get("reward"), i) for tree in trees for i in tree.leaves()]
     rewards = [r for column, i in found if column is not None and (r := column[i]) is not None]
@@ -64,14 +64,16 @@ def write_trees_page(path: str | Path, title: str, trees: Sequence[Tree]) -> Pat
 def put_in(tree: Tree, i: int) -> str:
     """The messages that were put in at a step, where the tree keeps them."""
     node = tree.nodes[i]
-    told = [*(tree.nodes[0].messages if node.parent == 0 else ()), *node.messages]
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in told)
+    result = [*(tree.nodes[0].messages if node.parent == 0 else ()), *node.messages]
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in result)
 
 
 def outcome(metrics: list[dict[str, Any]]) -> str:
     """What came of the run, in one sentence."""
-    told = [row for row in metrics if row.get("kind") == "eval" and row.get("accuracy") is not None]
-    by_stage = {str(row.get("stage", "train")): row for row in told}  # the last of each stage
+    result = [
+        row for row in metrics if row.get("kind") == "eval" and row.get("accuracy") is not None
+    ]
+    by_stage = {str(row.get("stage", "train")): row for row in result}  # the last of each stage
     parts = []
     if start := by_stage.get("start"):
         parts.append(f"{_share(start)} at the start")
@@ -82,7 +84,7 @@ def outcome(metrics: list[dict[str, Any]]) -> str:
     elif now := by_stage.get("train"):
         parts.append(f"{_share(now)} at step {now.get('step', '?')}")
     if parts:
-        name = next((named(row)[0] for row in told if row.get("figure")), "accuracy")
+        name = next((named(row)[0] for row in result if row.get("figure")), "accuracy")
         return f"Held-out {name}: " + ", ".join(parts) + "."
     trained = [row for row in metrics if row.get("kind") == "train"]
     rewards = [row for row in trained if row.get("reward") is not None]

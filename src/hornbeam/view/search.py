@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from hornbeam.view.data import Limits
+from hornbeam.view.data import PageLimits
 from hornbeam.view.page import notes, page, write_page
 from hornbeam.view.search_data import LIMITS, Point, listed, number, search_data
 from hornbeam.view.search_table import (
@@ -34,12 +34,12 @@ _FREE = {
 }
 
 
-def write_search(result: Mapping[str, Any], path: str | Path, limits: Limits = LIMITS) -> Path:
+def write_search(result: Mapping[str, Any], path: str | Path, limits: PageLimits = LIMITS) -> Path:
     """Write the page of a search; returns its path. A page that stood there is replaced whole."""
     return write_page(path, search_page(result, limits))
 
 
-def search_page(result: Mapping[str, Any], limits: Limits = LIMITS) -> str:
+def search_page(result: Mapping[str, Any], limits: PageLimits = LIMITS) -> str:
     """The whole page."""
     packed = search_data(result, limits)
     left_out = [*packed.pop("left_out"), *_not_read(result)]
@@ -80,7 +80,7 @@ def verdict(points: list[Ranked], baseline: str = "") -> list[str]:
     if not measured:
         return ["Nothing has been measured yet."]
     best = max(measured, key=lambda ranked: (ranked[1]["accuracy"], -_cost(ranked)))
-    said = [f"Best: {_told(best)}."]
+    said = [f"Best: {_point_line(best)}."]
     floor = _end(best[1], "low")
     near = [ranked for ranked in measured if _end(ranked[1], "high") >= floor]
     cheap = min(near, key=_cost)
@@ -88,14 +88,14 @@ def verdict(points: list[Ranked], baseline: str = "") -> list[str]:
         pass
     elif _cost(cheap) < _cost(best):
         part = f"{100 * _cost(cheap) / _cost(best):.2g} % of its tokens"
-        said[0] += f" The cheapest whose interval overlaps it: {_told(cheap)}, {part}."
+        said[0] += f" The cheapest whose interval overlaps it: {_point_line(cheap)}, {part}."
     else:
         said[0] += " No cheaper one has an interval that overlaps it."
     against = best[1].get("against") or {}
     change, chance = number(against, "difference"), number(against, "p")
     if baseline and change is not None and chance is not None:
-        told = f"{in_points(change)} points, McNemar p {p_value(chance)}"
-        said.append(f"The best one against {baseline}, question by question: {told}.")
+        recipe = f"{in_points(change)} points, McNemar p {p_value(chance)}"
+        said.append(f"The best one against {baseline}, question by question: {recipe}.")
     free = best[1].get("free") or {}
     reads = [f"{name} {share(value)}" for key, name in _FREE.items()
              if (value := number(free, key)) is not None]  # fmt: skip
@@ -114,26 +114,28 @@ def _end(point: Point, name: str) -> float:
     return float(point["accuracy"]) if end is None else end
 
 
-def _told(ranked: Ranked) -> str:
+def _point_line(ranked: Ranked) -> str:
     """A point in words: method, budget, accuracy with its interval, cost."""
     name, point = ranked
     label, cost = str(point.get("label") or ""), number(point, "total_tokens")
     low, high = number(point, "low"), number(point, "high")
-    told = f"{name} ({label})" if label else name
-    told += f", {share(point['accuracy'])}"
+    recipe = f"{name} ({label})" if label else name
+    recipe += f", {share(point['accuracy'])}"
     if low is not None and high is not None:
-        told += f" ({100 * low:.1f} to {100 * high:.1f})"
-    return told if cost is None else f"{told} at {amount(cost)} total tokens a question"
+        recipe += f" ({100 * low:.1f} to {100 * high:.1f})"
+    return recipe if cost is None else f"{recipe} at {amount(cost)} total tokens a question"
 
 
 def _reading(result: Mapping[str, Any]) -> list[str]:
     """How the table is to be read."""
     baseline = result.get("baseline")
-    told = ["Intervals are at 95 %. Two that overlap do not show that two methods are equal."]
+    recipe = ["Intervals are at 95 %. Two that overlap do not show that two methods are equal."]
     if baseline:
-        told.append(
+        recipe.append(
             f"Differences are against {baseline}, question by question: a paired bootstrap interval"
             " in points, and the exact test of McNemar."
         )
-    told.append("Same pool, free: what simpler readings of the very same answers would have given.")
-    return told
+    recipe.append(
+        "Same pool, free: what simpler readings of the very same answers would have given."
+    )
+    return recipe

@@ -13,15 +13,15 @@ from typing import Any
 
 from hornbeam.errors import DataError
 from hornbeam.tree import Node, Tree
-from hornbeam.view.data import Limits, Packer, finite, rounded
+from hornbeam.view.data import Packer, PageLimits, finite, rounded
 
-LIMITS = Limits(trees=600, trees_a_step=24, nodes=240, characters=1500, megabytes=6.0)
+LIMITS = PageLimits(trees=600, trees_a_step=24, nodes=240, characters=1500, megabytes=6.0)
 COLUMNS = ("value", "q", "visits", "reward")
 CURVE = 120  # places of an anytime curve, at most
 Point = Mapping[str, Any]
 
 
-def search_data(result: Mapping[str, Any], limits: Limits = LIMITS) -> dict[str, Any]:
+def search_data(result: Mapping[str, Any], limits: PageLimits = LIMITS) -> dict[str, Any]:
     """The JSON that the page draws: methods, questions with their trees, texts, what is left out.
 
     Raises `DataError` where a node does not come after its parent.
@@ -91,8 +91,8 @@ def _tree(question: Mapping[str, Any], search: Mapping[str, Any], most: int) -> 
     for i in range(1, len(nodes)):
         parent = nodes[i].get("parent")
         if not isinstance(parent, int) or not 0 <= parent < i:
-            told = f"question {name}, {search.get('method')}: node {i} has parent {parent}"
-            raise DataError(f"{told}: parents come first")
+            text = f"question {name}, {search.get('method')}: node {i} has parent {parent}"
+            raise DataError(f"{text}: parents come first")
     kept = _kept(nodes, most)
     place = {0: 0}
     for i in kept:
@@ -131,7 +131,7 @@ def _node(node: Mapping[str, Any], parent: int) -> Node:
 
 def _describe(packed: dict[str, Any], question: Mapping[str, Any]) -> None:
     """Put what is known of a question and of its searches beside its packed trees."""
-    packed["id"], packed["gold"] = str(question.get("id", "?")), _told(question.get("gold"))
+    packed["id"], packed["gold"] = str(question.get("id", "?")), _answer_text(question.get("gold"))
     for tree, search in zip(packed["trees"], listed(question, "searches")):
         tree["columns"].pop("credit", None)  # a search is steered by values
         for i, value in enumerate(tree["columns"].pop("chosen", [])):
@@ -142,11 +142,11 @@ def _describe(packed: dict[str, Any], question: Mapping[str, Any]) -> None:
             str(search.get("method", "")),
             str(search.get("label") or ""),
         )
-        tree["told"], tree["tokens"] = _told(search.get("answer")), number(search, "tokens")
+        tree["told"], tree["tokens"] = _answer_text(search.get("answer")), number(search, "tokens")
         tree["correct"] = search.get("correct")
 
 
-def _told(answer: Any) -> str:
+def _answer_text(answer: Any) -> str:
     """An answer in one short text; empty where there is none."""
     text = "" if answer is None else str(answer)
     return text if len(text) <= 200 else f"{text[:199]}…"

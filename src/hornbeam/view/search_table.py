@@ -51,9 +51,9 @@ def search_table(result: Mapping[str, Any]) -> str:
     }
     shown = {}
     for group, every in GROUPS.items():
-        told = [c for c in every if any(_value(point, c[0]) is not None for _, point in points)]
-        if told:
-            shown[group] = told
+        results = [c for c in every if any(_value(point, c[0]) is not None for _, point in points)]
+        if results:
+            shown[group] = results
     upper = "".join(
         f'<th scope=colgroup colspan={len(columns)}>{_named(group, names)}</th>'
         for group, columns in shown.items()
@@ -87,7 +87,7 @@ def _row(name: str, point: Point, columns: list[tuple[str, str, str]], first: se
         value = _value(point, column[0])
         sort = "" if value is None else f' data-value="{value:.9g}"'
         kind = " class=first" if column in first else ""
-        cells.append(f"<td{kind}{sort}>{_told(point, column, value)}</td>")
+        cells.append(f"<td{kind}{sort}>{_cell(point, column, value)}</td>")
     return f"<tr>{''.join(cells)}</tr>"
 
 
@@ -96,7 +96,7 @@ def _value(point: Point, key: str) -> float | None:
     return number((point.get(part) or {}) if part else point, name)
 
 
-def _told(point: Point, column: tuple[str, str, str], value: float | None) -> str:
+def _cell(point: Point, column: tuple[str, str, str], value: float | None) -> str:
     if value is None:
         return "–"
     how = column[2]
@@ -104,8 +104,8 @@ def _told(point: Point, column: tuple[str, str, str], value: float | None) -> st
         return f"{share(value)}{_between(point, share)}"
     if how == "against":
         return f"{in_points(value)}{_between(point.get('against') or {}, in_points)}"
-    told = {"share": share, "points": in_points, "p": p_value, "amount": amount}
-    return told[how](value)
+    row = {"share": share, "points": in_points, "p": p_value, "amount": amount}
+    return row[how](value)
 
 
 def _between(thing: Mapping[str, Any], how: Any) -> str:

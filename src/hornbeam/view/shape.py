@@ -78,8 +78,8 @@ def spoken(node: Node) -> str:
     text = node.error or node.text.strip()
     if node.error or not node.calls or (text and not text.startswith("<tool_call>")):
         return text
-    told = (json.dumps(dict(call.arguments), ensure_ascii=False) for call in node.calls)
-    return ", ".join(f"{call.tool} {given}" for call, given in zip(node.calls, told))
+    arguments = (json.dumps(dict(call.arguments), ensure_ascii=False) for call in node.calls)
+    return ", ".join(f"{call.tool} {given}" for call, given in zip(node.calls, arguments))
 
 
 def number(value: float) -> str:

@@ -108,7 +108,7 @@ class LocalWorkers:
             async with asyncio.timeout(self.seconds) as limit:
                 return await run()
         except (Exception, SystemExit) as error:
-            return self._too_long(name) if limit.expired() else _told(error)
+            return self._too_long(name) if limit.expired() else _tool_error(error)
 
     async def _in_thread(self, name: str, run: Callable[[], Any]) -> Any:
         """What a tool returns in a daemon thread, or the error."""
@@ -190,10 +190,10 @@ def _outcome(run: Callable[[], Any]) -> Any:
     try:
         return run()
     except (Exception, SystemExit) as error:
-        return _told(error)
+        return _tool_error(error)
 
 
-def _told(error: BaseException) -> ToolError:
+def _tool_error(error: BaseException) -> ToolError:
     """One line: the error's own text where a tool raised it on purpose, else with its name."""
     text = str(error).strip().split("\n", 1)[0]
     if not isinstance(error, ToolError):

@@ -43,7 +43,7 @@ class Cluster(Settings):
     gpus: float = Field(0.0, ge=0)
 
 
-class _Actor:
+class _RayActor:
     """What Ray runs: a thing that is made there, whose async methods are called from here."""
 
     thing: Any
@@ -72,7 +72,7 @@ class RayActors:
         self._ray = _ray()
         self._own = not self._ray.is_initialized() and _join(self._ray, cluster, say)
         options = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus}
-        self._kind = self._ray.remote(_Actor).options(**options)
+        self._kind = self._ray.remote(_RayActor).options(**options)
         self._made: dict[int, asyncio.Future[Any]] = {}  # by place
         self._waits = self._gone = False
 
@@ -117,10 +117,10 @@ class RayActors:
         """Call a method of all actors that are at work. One that dies of it is replaced later."""
         ready = [p for p, f in self._made.items() if f.done() and not f.cancelled()]
         actors = [(place, await self._made[place]) for place in ready]
-        told = await asyncio.gather(
+        results = await asyncio.gather(
             *(self._call(actor, method, args) for _, actor in actors), return_exceptions=True
         )
-        for (place, actor), result in zip(actors, told):
+        for (place, actor), result in zip(actors, results):
             if isinstance(result, self._deaths):
                 self._fell(place, actor, result)
             elif isinstance(result, BaseException):
@@ -167,8 +167,8 @@ class RayActors:
                 except self._deaths as error:
                     self._fell(place, actor, error)
                     if deaths + 1 == DEATHS:
-                        told = f"{DEATHS} actors died at one job, the last so: {_line(error)}"
-                        raise WorkerError(told) from error
+                        text = f"{DEATHS} actors died at one job, the last so: {_line(error)}"
+                        raise WorkerError(text) from error
                     queue.put_nowait((job, deaths + 1))
                 else:
                     home(job, result)
@@ -184,7 +184,7 @@ class RayActors:
         """A new actor with its thing; says where it waits for room."""
         for _ in range(DEATHS):
             actor = self._kind.remote()
-            made = asyncio.ensure_future(self._told(actor.make.remote(self._maker)))
+            made = asyncio.ensure_future(self._result(actor.make.remote(self._maker)))
             done, _ = await asyncio.wait([made], timeout=PATIENCE)
             if not done and not self._waits:
                 self._waits = True
@@ -201,9 +201,9 @@ class RayActors:
         raise WorkerError(f"{DEATHS} actors died as they started: {_line(last)}") from last
 
     async def _call(self, actor: Any, method: str, args: tuple[Any, ...]) -> Any:
-        return await self._told(actor.call.remote(method, *args))
+        return await self._result(actor.call.remote(method, *args))
 
-    async def _told(self, ref: Any) -> Any:
+    async def _result(self, ref: Any) -> Any:
         """What comes of a call; its own error where it failed. Cancelled, it stops there too."""
         try:
             return await asyncio.wrap_future(ref.future())  # which both kinds of Ray driver have
