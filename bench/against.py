@@ -48,7 +48,7 @@ def model() -> Any:
 
 def trees(seed: int) -> list[Any]:
     """Trees of random tokens, three leaves on a trunk each, credited."""
-    from hornbeam.tree import Node, Tree, ids
+    from hornbeam.tree.nodes import Node, Tree, ids
 
     draw, out = random.Random(seed), []
 
@@ -68,7 +68,7 @@ def trees(seed: int) -> list[Any]:
 
 def report(count: int) -> Any:
     """Log-probs of so many tokens."""
-    from hornbeam.tree import floats
+    from hornbeam.tree.nodes import floats
 
     return floats(-9.0 for _ in range(count))
 
@@ -98,7 +98,7 @@ def engine() -> dict[str, list[float]]:
     from hornbeam.chat import ByteChat
     from hornbeam.engine.base import Request, Sampling
     from hornbeam.engine.local import LocalEngine, LocalSettings
-    from hornbeam.tree import ids
+    from hornbeam.tree.nodes import ids
 
     class Endless(ByteChat):
         ends = frozenset()

@@ -35,7 +35,7 @@ from hornbeam.run import load_policies, load_recipe
 from hornbeam.run.policies import Member
 from hornbeam.store import Store
 from hornbeam.train.told import StepMetrics
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 BATCHES, TASKS, DRAWS = 32, 8, 8
 RECIPE = Path(__file__).parent.parent / "recipes" / "delegate_tiny.toml"

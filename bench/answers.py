@@ -27,7 +27,7 @@ from hornbeam.numerals import Number
 from hornbeam.score import RewardSettings, make_scorer
 from hornbeam.score.rules import accepted_number
 from hornbeam.tasks.records import read_records
-from hornbeam.tree import Node, Tree
+from hornbeam.tree.nodes import Node, Tree
 
 SETS = (
     *("svamp/train.jsonl", "svamp/test.jsonl", "gsm8k/train.jsonl.gz", "gsm8k/test.jsonl.gz"),

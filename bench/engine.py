@@ -30,7 +30,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from hornbeam.chat import ByteChat
 from hornbeam.engine.base import Completion, Request, Sampling
 from hornbeam.engine.local import LocalEngine
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 
 IN_FLIGHT = 64
 SMOLLM2 = {

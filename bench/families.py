@@ -46,7 +46,7 @@ from hornbeam.train.rows import all_nodes
 from hornbeam.train.settings import LossSettings, OptimSettings
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_rows import Reads
-from hornbeam.tree import Node, Tree, floats, ids
+from hornbeam.tree.nodes import Node, Tree, floats, ids
 
 TOLERANCE = 1e-4
 FLOOR = 1e-3

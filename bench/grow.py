@@ -31,7 +31,7 @@ from hornbeam.program import Episode, Program
 from hornbeam.search import Branch, Independent, Strategy
 from hornbeam.store import TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local import LocalWorkers, inline
 
 TURNS = 4

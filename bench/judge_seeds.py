@@ -28,8 +28,8 @@ from hornbeam.run.judges import judge_engine, judge_settings
 from hornbeam.score.judge import JudgeGuide, first_wrong
 from hornbeam.score.processbench import Prediction, figures, official
 from hornbeam.tasks.word_problems import held_out
-from hornbeam.tree import Tree
-from hornbeam.treefile import read_trees
+from hornbeam.tree.jsonl import read_trees
+from hornbeam.tree.nodes import Tree
 
 JUDGES = {
     "rl": [],

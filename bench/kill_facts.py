@@ -22,7 +22,7 @@ import torch
 from safetensors.numpy import load_file
 
 from hornbeam.store import LOST, Store
-from hornbeam.treefile import to_json
+from hornbeam.tree.jsonl import to_json
 
 Facts = dict[str, Any]
 NEAR = 1e-5

@@ -42,7 +42,7 @@ from hornbeam.run import sizes
 from hornbeam.run.estimate import shape
 from hornbeam.train.policy import Policy
 from hornbeam.train.settings import LossSettings, OptimSettings
-from hornbeam.tree import Node, Tree, floats, ids
+from hornbeam.tree.nodes import Node, Tree, floats, ids
 
 GRID = [(s, n) for n in (2048, 4096, 8192, 16384, 32768) for s in (2, 4, 8, 16)]
 SIZES = {  # hidden, inner, layers, heads, key-value heads, vocabulary

@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 import answers as spelled
 from hornbeam.score import RewardSettings, RuleScorer, make_scorer
 from hornbeam.tasks.records import read_records
-from hornbeam.tree import Node, Tree
+from hornbeam.tree.nodes import Node, Tree
 
 GRADED = (
     *("math500/test.jsonl.gz", "aime/aime_2022_2025.jsonl.gz", "amc/amc_2022_2023.jsonl"),

@@ -44,7 +44,7 @@ import hornbeam.run  # noqa: F401
 import resume_world
 from hornbeam.cli.main import main as hornbeam_command
 from hornbeam.store import Store, TreeKey
-from hornbeam.tree import Node
+from hornbeam.tree.nodes import Node
 
 RECIPE = Path(__file__).with_name("resume.toml")
 LAST = 0.97  # of the time of a run: no kill is drawn behind it

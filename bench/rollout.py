@@ -42,7 +42,7 @@ from hornbeam.run.wire import Plan, plan
 from hornbeam.run.world import World as Wired
 from hornbeam.store import TreeKey
 from hornbeam.train import weights
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local import LocalWorkers
 
 RECIPES = Path(__file__).parents[1] / "recipes"

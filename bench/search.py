@@ -37,7 +37,7 @@ from hornbeam.score.base import Opinions
 from hornbeam.search import Beam, Mcts, State, Strategy
 from hornbeam.store import TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Node, Origin, Tree, floats, ids
+from hornbeam.tree.nodes import Node, Origin, Tree, floats, ids
 
 CHILDREN, IN_FLIGHT = 3, 8
 BEAMS, WIDTH = 4, 4

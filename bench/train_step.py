@@ -39,7 +39,7 @@ import torch
 from hornbeam.credit import credit
 from hornbeam.train.policy import Policy
 from hornbeam.train.settings import LossSettings, OptimSettings
-from hornbeam.tree import Node, Tree, floats, ids
+from hornbeam.tree.nodes import Node, Tree, floats, ids
 
 VOCAB = 49152
 MICRO = 1024  # tokens of one forward pass, padded

@@ -106,7 +106,7 @@ class Side:
         """Trees of these tasks by the present weights, no prefix kept from before."""
         from hornbeam.run.order import tree_seed
         from hornbeam.store import TreeKey
-        from hornbeam.tree import Tree
+        from hornbeam.tree.nodes import Tree
 
         await self.world.policies.load()
         keys = [TreeKey(stage, step, number) for number in range(len(tasks))]

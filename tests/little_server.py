@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hornbeam.engine.base import Request, Sampling
 from hornbeam.errors import EngineError, PromptTooLong
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from hornbeam.tree import Column, Node, Tree
+from hornbeam.tree.nodes import Column, Node, Tree
 
 
 def tree(parents: Sequence[int], rewards: dict[int, float], task: str = "q") -> Tree:

@@ -15,7 +15,7 @@ from hornbeam.search import Independent
 from hornbeam.segment import Segmenter
 from hornbeam.store import TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree, floats
+from hornbeam.tree.nodes import Tree, floats
 
 # what stands in a closed ANSWER[...]
 WHOLE = [

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from hornbeam.cli.main import app
 from hornbeam.errors import DataError
 from hornbeam.store import Store, TreeKey
-from hornbeam.tree import Node, Tree
-from hornbeam.treefile import read_trees
+from hornbeam.tree.jsonl import read_trees
+from hornbeam.tree.nodes import Node, Tree
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from hornbeam.cli.main import app
 from hornbeam.errors import DataError
-from hornbeam.tree import Node, Tree, ids
-from hornbeam.treefile import read_trees, write_trees
+from hornbeam.tree.jsonl import read_trees, write_trees
+from hornbeam.tree.nodes import Node, Tree, ids
 
 
 def run(*words):

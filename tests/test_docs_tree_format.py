@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hornbeam.cli.credit import credited
-from hornbeam.tree import Call, Node, Origin
-from hornbeam.treefile import FIELDS, VERSION, from_json, json_line, to_json
+from hornbeam.tree.jsonl import FIELDS, VERSION, from_json, json_line, to_json
+from hornbeam.tree.nodes import Call, Node, Origin
 
 PAGE = (Path(__file__).parents[1] / "docs" / "tree-format.md").read_text(encoding="utf-8")
 EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]

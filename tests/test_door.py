@@ -26,7 +26,7 @@ from hornbeam.errors import (
     UnknownSetting,
 )
 from hornbeam.program import ProgramError
-from hornbeam.tree import Call, ids
+from hornbeam.tree.nodes import Call, ids
 
 TASK = hb.Task("t", "What is 1 + 1?", "2", {"kind": "sum"})
 

@@ -18,8 +18,8 @@ from hornbeam.search import Branch, Independent
 from hornbeam.segment import Segmenter
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
-from hornbeam.treefile import to_json
+from hornbeam.tree.jsonl import to_json
+from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local import LocalWorkers, inline
 
 KEY = TreeKey("train", 0, 0)

@@ -14,7 +14,7 @@ from hornbeam.ledger import Entry
 from hornbeam.members import Lease, leases
 from hornbeam.shared import LEASES, DatabaseUnreachable, SharedStore, connect
 from hornbeam.store import Store, TreeKey
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 LEASE = 2.0
 KEYS = [TreeKey("train", 0, number) for number in range(4)]

@@ -18,8 +18,8 @@ from hornbeam.errors import StoreError
 from hornbeam.ledger import Entry, Ledger
 from hornbeam.store import LOST, Store, TreeKey, canonical, export
 from hornbeam.tables import upserts
-from hornbeam.tree import Call, Node, Origin, Tree, floats, ids
-from hornbeam.treefile import read_trees, to_json
+from hornbeam.tree.jsonl import read_trees, to_json
+from hornbeam.tree.nodes import Call, Node, Origin, Tree, floats, ids
 from work_done import lines_run
 
 KEY = TreeKey("train", 3, 0)
@@ -294,7 +294,7 @@ GROW = """
 import asyncio, sys
 from hornbeam.ledger import Entry
 from hornbeam.store import Store, TreeKey
-from hornbeam.tree import Node, Origin, Tree, ids
+from hornbeam.tree.nodes import Node, Origin, Tree, ids
 
 async def main():
     store, key, tree = Store(sys.argv[1]), TreeKey("train", 0, 0), Tree({"id": "q"})

@@ -13,7 +13,7 @@ from hornbeam.run.examples import demonstrations, examples
 from hornbeam.store import TreeKey
 from hornbeam.train.pack import packs, unique
 from hornbeam.train.rows import collect
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 EASY = {"depth": 3, "signs": 4, "known": 0.75}
 RECIPE = Recipe.model_validate(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbeam.errors import DataError
-from hornbeam.tree import Node, Tree, common_prefix, fold_up, ids, leaves_below
+from hornbeam.tree.nodes import Node, Tree, common_prefix, fold_up, ids, leaves_below
 from little_trees import tree, trees
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hornbeam.errors import DataError
 from hornbeam.keys import TreeKey
 from hornbeam.tables import node_row
-from hornbeam.tree import Call, Node, Origin, Tree, floats, ids
-from hornbeam.treefile import from_json, json_line, read_trees, to_json, write_trees
+from hornbeam.tree.jsonl import from_json, json_line, read_trees, to_json, write_trees
+from hornbeam.tree.nodes import Call, Node, Origin, Tree, floats, ids
 from little_trees import trees
 
 # Grown by a program with calls, a delegation, failures and a run put in, then credited.

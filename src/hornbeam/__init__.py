@@ -11,8 +11,8 @@ from hornbeam.program import Episode, Reply, program
 from hornbeam.search import Branch, Independent
 from hornbeam.tasks.base import Task
 from hornbeam.tools.calculator import calculate
-from hornbeam.tree import Node, Tree
-from hornbeam.treefile import read_trees, write_trees
+from hornbeam.tree.jsonl import read_trees, write_trees
+from hornbeam.tree.nodes import Node, Tree
 from hornbeam.view import tree_svg, tree_text
 
 __version__: str  # that of the installed distribution, looked up when it is asked for

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hornbeam.keys import Stored, TreeKey
 from hornbeam.ledger import Entry, lost
 from hornbeam.score.base import Guide, Opinions
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 class Before:

@@ -48,7 +48,7 @@ from hornbeam.record import (
 )
 from hornbeam.replay import ReplayLoop
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Call, Node, Origin, floats, ids
+from hornbeam.tree.nodes import Call, Node, Origin, floats, ids
 
 LIMITS = Limits()
 

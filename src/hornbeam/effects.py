@@ -29,7 +29,7 @@ from hornbeam.live import Piece, Place
 from hornbeam.segment import Segmenter
 from hornbeam.settings import nearest
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Node, floats
+from hornbeam.tree.nodes import Node, floats
 from hornbeam.workers.local import LocalWorkers
 
 SAMPLING = Sampling()

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 OWN = "hornbeam_program_"  # how names of modules begin that are made of a recipe's files
 LONGEST = 500  # characters of a failure

@@ -27,7 +27,7 @@ from hornbeam.program import Limits, Program
 from hornbeam.score.base import Guide, Scorer
 from hornbeam.search.base import Fork, State, Strategy, restore
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Node, Placed, Tree, canonical, ids
+from hornbeam.tree.nodes import Node, Placed, Tree, canonical, ids
 from hornbeam.workers.local import LocalWorkers
 
 

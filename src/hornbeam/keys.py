@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hornbeam.tree import Node, Tree
+from hornbeam.tree.nodes import Node, Tree
 
 
 class TreeKey(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from hornbeam.chat import Chat, Message
 from hornbeam.keys import TreeKey
-from hornbeam.tree import Column, Node, Tree
+from hornbeam.tree.nodes import Column, Node, Tree
 
 
 class Piece(NamedTuple):

@@ -22,7 +22,7 @@ from hornbeam.program import Program
 from hornbeam.search import Independent, Strategy, strategies
 from hornbeam.settings import nearest
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from hornbeam.view import tree_svg
 from hornbeam.workers.local import LocalWorkers
 

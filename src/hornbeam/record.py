@@ -15,7 +15,7 @@ from hornbeam.chat import Chat, Message, common
 from hornbeam.errors import Divergence, EngineError, PromptTooLong
 from hornbeam.failures import failure
 from hornbeam.live import Piece
-from hornbeam.tree import Call, Node, ids
+from hornbeam.tree.nodes import Call, Node, ids
 
 
 @dataclass(slots=True)

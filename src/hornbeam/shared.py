@@ -23,7 +23,7 @@ from hornbeam.errors import StoreError
 from hornbeam.lock import FolderLock
 from hornbeam.store import Store, Stored, TreeKey
 from hornbeam.tables import METRICS, SCHEMA, error_line, keyed, open_file, open_url, passing
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 PATIENCE = 600.0  # seconds that a database may be away
 AT_OPENING = 5.0  # seconds, for then the address may be wrong

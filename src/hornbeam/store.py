@@ -51,8 +51,8 @@ from hornbeam.tables import (
     read_nodes,
     upserts,
 )
-from hornbeam.tree import Column, Node, Tree, canonical
-from hornbeam.treefile import write_trees
+from hornbeam.tree.jsonl import write_trees
+from hornbeam.tree.nodes import Column, Node, Tree, canonical
 
 FORMAT = 2
 __all__ = ["LOST", "Store", "Stored", "TreeKey", "canonical", "export"]

@@ -20,8 +20,8 @@ from sqlalchemy.pool import StaticPool
 from hornbeam.errors import StoreError
 from hornbeam.extras import how_to_get
 from hornbeam.keys import TreeKey
-from hornbeam.tree import Node, Tree
-from hornbeam.treefile import node_from_json, node_to_json
+from hornbeam.tree.jsonl import node_from_json, node_to_json
+from hornbeam.tree.nodes import Node, Tree
 
 ROOT = (-1, 0)  # episode and step of the task's own node
 

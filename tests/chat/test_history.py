@@ -4,8 +4,8 @@ import pytest
 
 from hornbeam.chat import history, message_of, user
 from hornbeam.errors import DataError
-from hornbeam.tree import Call, Node, Origin, Tree, canonical
-from hornbeam.treefile import from_json, to_json
+from hornbeam.tree.jsonl import from_json, to_json
+from hornbeam.tree.nodes import Call, Node, Origin, Tree, canonical
 
 ASKED = user("2 + 2?")
 

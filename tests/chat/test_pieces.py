@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbeam.chat import PieceChat, assistant, user
-from hornbeam.tree import common_prefix
+from hornbeam.tree.nodes import common_prefix
 
 CHAT = PieceChat()
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))

@@ -8,7 +8,7 @@ from hornbeam.chat import ByteChat, assistant, end_of_answer, user
 from hornbeam.chat.rendered import conversation, foreign, goes_on, has_ids, with_ids
 from hornbeam.errors import ModelError
 from hornbeam.tasks.steplabels import from_rows
-from hornbeam.tree import Call, Node, Tree, ids
+from hornbeam.tree.nodes import Call, Node, Tree, ids
 from little_chats import CHATML, GEMMA, chat_of
 
 BYTES = ByteChat()

@@ -12,7 +12,7 @@ from hornbeam.errors import ModelError
 from hornbeam.live import Piece
 from hornbeam.record import answer_of
 from hornbeam.run.figures import grown_figures
-from hornbeam.tree import floats, ids
+from hornbeam.tree.nodes import floats, ids
 from little_chats import (
     CHATML,
     EMPTY_THOUGHT,

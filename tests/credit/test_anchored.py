@@ -25,8 +25,8 @@ from hornbeam.cli.credit import credit_command
 from hornbeam.credit import credit, method
 from hornbeam.credit.anchored import Tracked, track
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.tree import Tree
-from hornbeam.treefile import json_line, to_json
+from hornbeam.tree.jsonl import json_line, to_json
+from hornbeam.tree.nodes import Tree
 from little_trees import tree, trees
 
 LEAVES = (3, 4, 5, 7)

@@ -6,7 +6,7 @@ import pytest
 
 from hornbeam.credit import credit, method, methods, mixed
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from little_trees import tree
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from hornbeam.credit import credit
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from little_trees import tree
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbeam.credit import credit, methods, mixed
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from little_trees import orders, renumbered, tree, trees
 
 NAMES = sorted(methods)

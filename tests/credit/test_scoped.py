@@ -15,7 +15,7 @@ from hornbeam.credit import credit
 from hornbeam.credit.baselines import standardised, weighted
 from hornbeam.credit.scoped import aligned, rollouts, walk
 from hornbeam.errors import DataError
-from hornbeam.tree import Node, Tree
+from hornbeam.tree.nodes import Node, Tree
 
 ROOT2 = sqrt(2)
 

@@ -19,7 +19,7 @@ from hornbeam.engine.scripted import Scripted
 from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tasks.tiny import WORDS
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 from little_server import LittleServer, tiny_world
 
 WINDOW = 160

@@ -12,7 +12,7 @@ from hornbeam.engine.local import LocalEngine, LocalSettings
 from hornbeam.engine.network import Network
 from hornbeam.engine.trial import settled
 from hornbeam.errors import ModelError, PromptTooLong
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 
 SIZE = 61
 SHAPE = {

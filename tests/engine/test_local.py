@@ -34,7 +34,7 @@ from hornbeam.engine.network import batches
 from hornbeam.engine.prefix import PrefixRun
 from hornbeam.engine.slots import NARROW
 from hornbeam.errors import EngineError, PromptTooLong
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing`:FutureWarning"  # peft asks transformers by its old name

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hornbeam.engine.prefix import CHUNK, PrefixTree
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=12)
 

@@ -8,7 +8,7 @@ from hornbeam.chat import ByteChat, TemplateChat, user
 from hornbeam.engine.base import Completion, Request, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, PromptTooLong
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 
 CHAT = ByteChat()
 

@@ -25,7 +25,7 @@ from hornbeam.engine.vllm import ENVIRONMENT, VllmEngine, VllmSettings
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.train import weights
 from hornbeam.train.forward import score
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 from serving import serving
 
 HERE = importlib.util.find_spec("vllm") is not None

@@ -32,7 +32,7 @@ from hornbeam.run.examples import examples
 from hornbeam.run.select import lines_of_texts
 from hornbeam.run.sftset import read_set
 from hornbeam.tasks.judge import step_texts
-from hornbeam.treefile import read_trees
+from hornbeam.tree.jsonl import read_trees
 from little_chats import CHATML, GEMMA, QWEN, chat_of, saved, words
 
 ADD = '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call>'

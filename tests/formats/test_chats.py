@@ -8,7 +8,7 @@ from foreign_rows import SYSTEM, TOOLS, answer, asked, call, result, talk
 from hornbeam.chat import history, message_of
 from hornbeam.errors import DataError
 from hornbeam.formats import ImportedTrees, read_runs
-from hornbeam.treefile import from_json, to_json
+from hornbeam.tree.jsonl import from_json, to_json
 
 OLD = call(2)["tool_calls"][0]["function"]
 

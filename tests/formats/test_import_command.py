@@ -13,7 +13,7 @@ from hornbeam.errors import DataError
 from hornbeam.run.examples import examples
 from hornbeam.run.sftset import read_set
 from hornbeam.train.rows import collect
-from hornbeam.treefile import read_trees
+from hornbeam.tree.jsonl import read_trees
 from little_chats import CALLS, saved, words
 
 

@@ -21,7 +21,7 @@ from foreign_rows import (
 from hornbeam.chat import history
 from hornbeam.errors import DataError
 from hornbeam.formats import FORMATS, ImportedTrees, Options, read_runs
-from hornbeam.treefile import from_json, to_json
+from hornbeam.tree.jsonl import from_json, to_json
 
 
 def lines(path, *records):

@@ -9,7 +9,7 @@ from hornbeam.errors import BudgetSpent, StoreError
 from hornbeam.ledger import Budget, Ledger
 from hornbeam.search import Branch, Independent
 from hornbeam.store import Store, TreeKey
-from hornbeam.treefile import to_json
+from hornbeam.tree.jsonl import to_json
 
 BRANCH = Branch(trunks=3, nodes=2, rounds=2, pick="mixed")
 

@@ -12,7 +12,7 @@ from hornbeam.errors import EngineError, PromptTooLong, ToolError
 from hornbeam.program import Limits
 from hornbeam.search import Independent
 from hornbeam.store import Store, Stored
-from hornbeam.treefile import from_json, to_json
+from hornbeam.tree.jsonl import from_json, to_json
 from hornbeam.workers.local import inline
 
 ONE = Independent(n=1)

@@ -13,7 +13,7 @@ from hornbeam.grow import Grower
 from hornbeam.search import Fork, Independent
 from hornbeam.store import TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local import LocalWorkers, inline
 
 KEY = TreeKey("train", 0, 0)

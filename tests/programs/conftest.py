@@ -13,7 +13,7 @@ from hornbeam.search.independent import Independent
 from hornbeam.store import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tools.calculator import calculate
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local import LocalWorkers
 
 Grow = Callable[..., Tree]

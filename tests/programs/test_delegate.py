@@ -17,7 +17,7 @@ from hornbeam.search.branch import Branch
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.tiny import doors, lookup_tasks
 from hornbeam.tasks.tiny import lookup as look_up
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local import inline
 
 CHAT = ByteChat()

@@ -20,7 +20,7 @@ from hornbeam.tasks.base import Task
 from hornbeam.tasks.word_problems import word_problems
 from hornbeam.tiny import tokenizer
 from hornbeam.tools.calculator import calculate
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local import LocalWorkers
 
 CHAT = ByteChat()

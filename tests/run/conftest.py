@@ -10,7 +10,7 @@ from hornbeam.cli.main import main
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.fit import fit
 from hornbeam.run.label import Label
-from hornbeam.treefile import read_trees
+from hornbeam.tree.jsonl import read_trees
 
 from .doors import RECIPE, Silent
 

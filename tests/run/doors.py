@@ -11,7 +11,7 @@ from hornbeam.run.recipe import Recipe, load_recipe
 from hornbeam.run.search import Search
 from hornbeam.store import Store
 from hornbeam.tasks.tiny import doors, lookup
-from hornbeam.tree import Call, Node, Origin, Tree, ids
+from hornbeam.tree.nodes import Call, Node, Origin, Tree, ids
 
 RECIPE = """
 [run]
@@ -125,7 +125,7 @@ def stages(path):
 
 def plain(tree):
     """A tree as data, cost of nothing in it."""
-    from hornbeam.treefile import to_json
+    from hornbeam.tree.jsonl import to_json
 
     return to_json(tree)
 

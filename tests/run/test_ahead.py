@@ -10,7 +10,7 @@ from hornbeam.errors import RecipeError
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.ahead import Ahead, drop_stale, staleness
 from hornbeam.store import Store, TreeKey
-from hornbeam.tree import INJECTED, Node, Origin, Tree, ids
+from hornbeam.tree.nodes import INJECTED, Node, Origin, Tree, ids
 
 from .doors import Silent
 

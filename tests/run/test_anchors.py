@@ -24,8 +24,8 @@ from hornbeam.run.recipe import load_recipe
 from hornbeam.run.records import Record, mark_of_task
 from hornbeam.store import Store
 from hornbeam.tasks.base import Task
-from hornbeam.tree import INJECTED
-from hornbeam.treefile import from_json
+from hornbeam.tree.jsonl import from_json
+from hornbeam.tree.nodes import INJECTED
 
 from .doors import Silent
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from hornbeam.cli.main import main
-from hornbeam.treefile import read_trees, write_trees
+from hornbeam.tree.jsonl import read_trees, write_trees
 
 from .doors import stages
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hornbeam.run import anchored, folder, stages
-from hornbeam.treefile import read_trees
+from hornbeam.tree.jsonl import read_trees
 
 PAGE = (Path(__file__).parents[2] / "docs" / "chats-to-search.md").read_text("utf-8")
 LINES = re.findall(r"^    hornbeam (.+)$", PAGE.replace("\\\n", ""), re.MULTILINE)

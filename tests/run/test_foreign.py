@@ -8,8 +8,8 @@ from hornbeam.chat import user
 from hornbeam.errors import DataError
 from hornbeam.run.select import lines_of_texts
 from hornbeam.run.sftset import read_set
-from hornbeam.tree import Call, Node, Tree, answered
-from hornbeam.treefile import read_trees
+from hornbeam.tree.jsonl import read_trees
+from hornbeam.tree.nodes import Call, Node, Tree, answered
 
 STEPS = {  # a step, two answers; none is said to be the end
     "task": {"id": "a", "question": "3 + 4 ?", "answer": "7"},

@@ -14,8 +14,8 @@ from hornbeam.run.figures import measure
 from hornbeam.run.judges import content, judge_settings, trained
 from hornbeam.score.rules import RewardSettings, RuleScorer
 from hornbeam.tasks.tiny import lookup_tasks
-from hornbeam.tree import Node, Origin, Tree, ids
-from hornbeam.treefile import read_trees, write_trees
+from hornbeam.tree.jsonl import read_trees, write_trees
+from hornbeam.tree.nodes import Node, Origin, Tree, ids
 
 from .doors import BEAM, Silent, recipe_of, search, stored, walks
 

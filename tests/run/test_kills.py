@@ -12,7 +12,7 @@ import pytest
 from hornbeam.before import Before, Read
 from hornbeam.ledger import Entry, Ledger, lost
 from hornbeam.store import Store, Stored, TreeKey
-from hornbeam.tree import Node, Origin, Tree, ids
+from hornbeam.tree.nodes import Node, Origin, Tree, ids
 from hornbeam.whole import whole_file, whole_folder
 
 BENCH = Path(__file__).parents[2] / "bench" / "kills.py"

@@ -7,7 +7,7 @@ import pytest
 from hornbeam.failures import cause, causes, one_cause
 from hornbeam.run.watch import train_line
 from hornbeam.store import Store
-from hornbeam.tree import Node, Origin, Tree
+from hornbeam.tree.nodes import Node, Origin, Tree
 
 RECIPE = """
 [run]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hornbeam.shared import SharedStore
-from hornbeam.treefile import read_trees, write_trees
+from hornbeam.tree.jsonl import read_trees, write_trees
 
 DATA = Path(__file__).parent / "data"
 pytestmark = pytest.mark.timeout(600)  # processes of their own, each of which imports torch

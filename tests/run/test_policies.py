@@ -14,7 +14,7 @@ from hornbeam.run.examples import demonstrations, examples, spoken
 from hornbeam.run.figures import warn_of_stops
 from hornbeam.store import Store, TreeKey
 from hornbeam.train.policy import Policy
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 from .doors import Silent
 

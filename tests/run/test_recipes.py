@@ -20,7 +20,7 @@ from hornbeam.search import Rollouts, strategies
 from hornbeam.search.choose import choosers
 from hornbeam.tasks.tiny import lookup_tasks
 from hornbeam.train.settings import FitSettings
-from hornbeam.treefile import write_trees
+from hornbeam.tree.jsonl import write_trees
 
 from .doors import walks
 

@@ -12,8 +12,8 @@ from hornbeam.run.label import Label
 from hornbeam.run.recipe import load_recipe
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import alone
-from hornbeam.tree import INJECTED, Node, Origin, Tree
-from hornbeam.treefile import read_trees
+from hornbeam.tree.jsonl import read_trees
+from hornbeam.tree.nodes import INJECTED, Node, Origin, Tree
 
 from .doors import Silent, plan_of, stored
 

@@ -17,8 +17,8 @@ from hornbeam.run.label import Label
 from hornbeam.run.pool import fresh_prompts, read_pool, search_pool, share_prompts
 from hornbeam.run.recipe import load_recipe
 from hornbeam.store import Store, export
-from hornbeam.tree import Node, Origin, Tree, floats, ids
-from hornbeam.treefile import read_trees
+from hornbeam.tree.jsonl import read_trees
+from hornbeam.tree.nodes import Node, Origin, Tree, floats, ids
 
 from .doors import (
     BEAM,

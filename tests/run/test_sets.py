@@ -19,8 +19,8 @@ from hornbeam.search import Branch
 from hornbeam.segment import Segmenter
 from hornbeam.store import TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Node, Origin, Tree, ids
-from hornbeam.treefile import read_trees, write_trees
+from hornbeam.tree.jsonl import read_trees, write_trees
+from hornbeam.tree.nodes import Node, Origin, Tree, ids
 
 TAGS = ("<chunk>", "</chunk>")
 CHATS = dict.fromkeys(("planner", "solver"), ByteChat())

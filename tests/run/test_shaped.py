@@ -12,7 +12,7 @@ from hornbeam.run import Run, plan
 from hornbeam.run.recipe import load_recipe
 from hornbeam.score.rules import said
 from hornbeam.store import Store
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 from .doors import Silent
 

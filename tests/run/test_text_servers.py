@@ -11,7 +11,7 @@ import pytest
 from hornbeam import tiny
 from hornbeam.engine.scripted import Scripted
 from hornbeam.run.judges import judge_engine
-from hornbeam.treefile import read_trees
+from hornbeam.tree.jsonl import read_trees
 from little_server import LittleServer, Manners
 
 TEXT = {

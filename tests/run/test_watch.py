@@ -11,8 +11,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from hornbeam.run.watch import Progress
-from hornbeam.tree import Node, Tree
-from hornbeam.treefile import write_trees
+from hornbeam.tree.jsonl import write_trees
+from hornbeam.tree.nodes import Node, Tree
 
 TOLD = "reward 0.561  mixed 3/8  3,184 tok/s  failed 3  cut off 20 %"
 

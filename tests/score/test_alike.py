@@ -17,7 +17,7 @@ from hornbeam.search import Vote
 from hornbeam.search.choose import choose
 from hornbeam.store import TreeKey
 from hornbeam.tasks import Task
-from hornbeam.tree import Node, Origin, Tree
+from hornbeam.tree.nodes import Node, Origin, Tree
 from score import sleeper
 
 

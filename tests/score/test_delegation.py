@@ -8,7 +8,7 @@ from hornbeam.errors import DataError, RecipeError
 from hornbeam.score.delegation import contains, delegation_figures, last_result, scope_rewards
 from hornbeam.score.rules import DelegationReward
 from hornbeam.settings import build
-from hornbeam.tree import Call, Node, Tree
+from hornbeam.tree.nodes import Call, Node, Tree
 
 PAPER = DelegationReward(answer=r"Answer\[(.*?)\]", gold="towns")
 

@@ -18,8 +18,8 @@ from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong, major
 from hornbeam.search.independent import Independent
 from hornbeam.store import TreeKey
 from hornbeam.tasks.judge import JudgeOptions, judge_tasks
-from hornbeam.tree import Node, Origin, Tree, floats, ids
-from hornbeam.treefile import write_trees
+from hornbeam.tree.jsonl import write_trees
+from hornbeam.tree.nodes import Node, Origin, Tree, floats, ids
 
 CHAT = ByteChat()
 YES, NO = r"\boxed{Positive}", r"\boxed{Negative}"

@@ -8,7 +8,7 @@ import pytest
 from hornbeam.errors import ScoreError
 from hornbeam.score.ensemble import EnsembleGuide
 from hornbeam.score.likelihood import LikelihoodGuide
-from hornbeam.tree import Node, Tree, floats, ids
+from hornbeam.tree.nodes import Node, Tree, floats, ids
 
 
 def tree():

@@ -14,7 +14,7 @@ from hornbeam.run.figures import cut_share, grown_figures, measure, unmixed_warn
 from hornbeam.score.overlong import overlong
 from hornbeam.score.rules import RewardSettings, make_scorer
 from hornbeam.settings import build
-from hornbeam.tree import INJECTED, Node, Origin, Tree, cut_off, ids
+from hornbeam.tree.nodes import INJECTED, Node, Origin, Tree, cut_off, ids
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hornbeam.score.prm import ValueGuide
 from hornbeam.search import Beam, Mcts
 from hornbeam.store import TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from train import value_worlds as worlds
 from train.test_value_frontier import trie
 

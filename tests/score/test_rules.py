@@ -11,7 +11,7 @@ from hornbeam.score.spelling import decided, readings
 from hornbeam.tasks import Task
 from hornbeam.tasks.families import family_tasks
 from hornbeam.tasks.generated import reasoning_gym_tasks
-from hornbeam.tree import Node, Tree
+from hornbeam.tree.nodes import Node, Tree
 from score import sleeper
 
 

@@ -16,7 +16,7 @@ from hornbeam.score.prm import ValueGuide
 from hornbeam.tiny import tokenizer
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_files import Card, fingerprint
-from hornbeam.treefile import read_trees
+from hornbeam.tree.jsonl import read_trees
 from little_values import value_head
 
 STEPS = [{"parent": -1}, {"parent": 0, "text": "3 + 4"}, {"parent": 1, "text": "7"}]
@@ -165,7 +165,7 @@ def test_steps_beyond_the_models_context_have_no_value(file, fitted, tmp_path):
 def test_ids_are_read_as_they_are_unless_they_are_another_models(file, fitted, tmp_path):
     out, chat = tmp_path / "s.jsonl", TemplateChat(tokenizer())
     exact = [with_ids(tree, chat) for tree in read_trees(file)]
-    from hornbeam.treefile import write_trees
+    from hornbeam.tree.jsonl import write_trees
 
     write_trees(exact, file)
     assert "by the model's chat template" not in score(file, "--model", fitted, "--out", out).stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hornbeam.search import State
-from hornbeam.tree import Node, Origin, Tree, floats, ids
+from hornbeam.tree.nodes import Node, Origin, Tree, floats, ids
 
 
 def task(seed: int = 0) -> Tree:

@@ -8,7 +8,7 @@ from itertools import product
 from random import Random
 
 from hornbeam.search import State, Strategy
-from hornbeam.tree import Node, Origin, Tree, ids
+from hornbeam.tree.nodes import Node, Origin, Tree, ids
 
 Path = tuple[int, ...]
 Value = Callable[[Path], float | None]

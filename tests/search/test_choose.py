@@ -19,7 +19,7 @@ from hornbeam.search.choose import (
     outcome_weight,
     path_weights,
 )
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 from search.by_hand import end, step, task
 
 

@@ -29,8 +29,8 @@ from hornbeam.search import (
     restore,
     strategies,
 )
-from hornbeam.tree import Node, Origin, Tree, canonical, floats, ids
-from hornbeam.treefile import from_json, to_json
+from hornbeam.tree.jsonl import from_json, to_json
+from hornbeam.tree.nodes import Node, Origin, Tree, canonical, floats, ids
 
 FIXED = [  # these grow as many episodes as they say
     Independent(n=1),

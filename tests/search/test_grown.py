@@ -22,8 +22,8 @@ from hornbeam.search.choose import choose
 from hornbeam.search.labels import informative, label
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
-from hornbeam.treefile import to_json
+from hornbeam.tree.jsonl import to_json
+from hornbeam.tree.nodes import Tree
 
 KEY = TreeKey("search", 0, 0)
 SEARCHES = [

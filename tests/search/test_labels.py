@@ -6,7 +6,7 @@ import pytest
 
 from hornbeam.errors import DataError
 from hornbeam.search.labels import MAS_MCTS, informative, label, pairs
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from search.by_hand import end, step, task
 
 

@@ -14,7 +14,7 @@ from hornbeam.errors import RecipeError
 from hornbeam.search import Fork, Mcts, State, restore, strategy
 from hornbeam.search.choose import choose
 from hornbeam.search.masprm import uct_of_runs
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from search.by_hand import come_back, end, step, task
 from search.decisions import Decisions, Path, grow, path_of
 from search.test_optimum import worlds

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hornbeam.search import Beam, Dvts, Independent, Mcts, Particle, Strategy
 from hornbeam.search.choose import choose
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from search.decisions import Decisions, Path, dealt, drawn, grow, path_of
 
 few = settings(max_examples=25)

@@ -17,7 +17,7 @@ from hornbeam.search.chunk_labels import (
     rel_ratio,
 )
 from hornbeam.search.labels import account, alone
-from hornbeam.tree import Node, Origin, Tree, ids
+from hornbeam.tree.nodes import Node, Origin, Tree, ids
 from search.by_hand import end, step, task
 from search.test_contract import grown
 

@@ -9,7 +9,7 @@ import pytest
 
 from hornbeam.errors import RecipeError
 from hornbeam.search import Branch, Fork, Independent, State, restore, strategy
-from hornbeam.tree import Column, Node, Origin, Tree, floats, ids
+from hornbeam.tree.nodes import Column, Node, Origin, Tree, floats, ids
 
 
 def chains(*lengths: int, seed: int = 0) -> Tree:

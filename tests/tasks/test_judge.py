@@ -10,8 +10,8 @@ from hornbeam.errors import DataError, RecipeError
 from hornbeam.tasks.judge import step_texts
 from hornbeam.tasks.load import TaskSettings, check_disjoint, load_tasks
 from hornbeam.tasks.steplabels import from_rows
-from hornbeam.tree import Call, Node, Origin, Tree, ids
-from hornbeam.treefile import write_trees
+from hornbeam.tree.jsonl import write_trees
+from hornbeam.tree.nodes import Call, Node, Origin, Tree, ids
 
 ONE = ids([1])
 

@@ -11,8 +11,8 @@ from hornbeam.chat import ByteChat
 from hornbeam.errors import DataError
 from hornbeam.tasks.steplabels import from_rows, odd_line, read_steps, to_rows, write_steps
 from hornbeam.tasks.steprows import EMPTY, NO_STEP, UNMARKED
-from hornbeam.tree import Node, Tree
-from hornbeam.treefile import to_json
+from hornbeam.tree.jsonl import to_json
+from hornbeam.tree.nodes import Node, Tree
 
 TRL = {
     "prompt": "Which number is larger, 9.8 or 9.11?",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.train.settings import LossSettings
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 def log_probs(model: Any, tree: Tree, i: int, temperature: float) -> tuple[Tensor, Tensor]:

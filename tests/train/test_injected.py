@@ -11,7 +11,7 @@ from hornbeam.train.policy import Policy
 from hornbeam.train.rows import all_nodes, collect
 from hornbeam.train.settings import LossSettings, OptimSettings
 from hornbeam.train.told import StepMetrics
-from hornbeam.tree import INJECTED, Node, Origin, Tree, floats, ids
+from hornbeam.tree.nodes import INJECTED, Node, Origin, Tree, floats, ids
 from train import flat, worlds
 
 OPEN = {"clip_low": 1.0, "clip_high": 1e6}  # no clip

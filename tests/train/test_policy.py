@@ -13,7 +13,7 @@ from hornbeam.tiny import make
 from hornbeam.train.policy import Policy
 from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
 from hornbeam.train.sft import Example, examples
-from hornbeam.tree import Tree, floats
+from hornbeam.tree.nodes import Tree, floats
 from train import flat, worlds
 
 FAST = OptimSettings(lr=1e-2)

@@ -12,7 +12,7 @@ from hornbeam.credit import credit, methods
 from hornbeam.errors import DataError
 from hornbeam.train.pack import packs, unique
 from hornbeam.train.rows import collect, weight
-from hornbeam.tree import INJECTED, Node, Origin, Tree, floats, ids
+from hornbeam.tree.nodes import INJECTED, Node, Origin, Tree, floats, ids
 from train import worlds
 
 

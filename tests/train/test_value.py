@@ -13,7 +13,7 @@ from hornbeam.train import value_losses
 from hornbeam.train.settings import FitSettings, LoraSettings, OptimSettings
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_rows import auc, drawn, pairs, ranks, spearman, targets
-from hornbeam.tree import Node, Tree, ids
+from hornbeam.tree.nodes import Node, Tree, ids
 from train import value_worlds as worlds
 
 TREES = [worlds.labelled(seed, nodes=12) for seed in range(4)]

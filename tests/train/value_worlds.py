@@ -11,7 +11,7 @@ import transformers
 
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_rows import has_value
-from hornbeam.tree import Node, Tree, floats, ids
+from hornbeam.tree.nodes import Node, Tree, floats, ids
 from train import worlds
 
 

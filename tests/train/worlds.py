@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from hornbeam.tree import Node, Tree, floats, ids
+from hornbeam.tree.nodes import Node, Tree, floats, ids
 
 VOCAB = 31
 

@@ -8,7 +8,7 @@ import random
 import sys
 
 from hornbeam.credit import credit
-from hornbeam.tree import Call, Node, Tree, floats, ids
+from hornbeam.tree.nodes import Call, Node, Tree, floats, ids
 from hornbeam.view import ReportData, write_report
 from hornbeam.view.example import example_tree
 

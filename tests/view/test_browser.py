@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from hornbeam.tree import Node, Origin, Tree, floats, ids
+from hornbeam.tree.nodes import Node, Origin, Tree, floats, ids
 from hornbeam.view import ReportData, write_report
 
 from .browser import Browser

@@ -12,7 +12,7 @@ from importlib.resources import files
 import pytest
 
 from hornbeam.errors import StoreError
-from hornbeam.tree import Node, Tree
+from hornbeam.tree.nodes import Node, Tree
 from hornbeam.view import PageLimits, ReportData, report_html, write_report
 from hornbeam.view.colour import DARK, LIGHT
 from hornbeam.view.page import embed

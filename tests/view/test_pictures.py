@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hornbeam.tree import Node, Tree
+from hornbeam.tree.nodes import Node, Tree
 from hornbeam.view import tree_svg, tree_text
 from hornbeam.view.account import amount_text, cost_table, totals
 from hornbeam.view.colour import DARK, LIGHT, STEPS, channels, colour, contrast, rung

@@ -29,8 +29,8 @@ from hornbeam.run.loading import model_folders
 from hornbeam.run.order import tree_seed
 from hornbeam.store import Store, TreeKey
 from hornbeam.train import weights
-from hornbeam.tree import Tree
-from hornbeam.treefile import to_json
+from hornbeam.tree.jsonl import to_json
+from hornbeam.tree.nodes import Tree
 from hornbeam.workers.ray import Cluster, RayActors
 from run.doors import Silent
 

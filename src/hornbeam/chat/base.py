@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from hornbeam.arguments import wrong
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 
 Message = Mapping[str, Any]
 Said = Mapping[int, Sequence[int]]  # index of an assistant message -> the ids that were sampled

@@ -11,7 +11,7 @@ from typing import Any
 from hornbeam.chat.base import Message
 from hornbeam.chat.tool_text import calls_in_text
 from hornbeam.errors import DataError
-from hornbeam.tree import Call, Node, Tree
+from hornbeam.tree.nodes import Call, Node, Tree
 
 UNREAD = ""  # the name under which arguments stand that are no JSON object, as they were written
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from hornbeam.chat.base import Message, Said
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 
 END = 0  # ends a message
 BITS, LENGTH = 7, 28  # of a character; where the number of characters stands

@@ -17,7 +17,7 @@ from hornbeam.chat.base import Chat, Message, assistant, end_of_answer, user
 from hornbeam.chat.history import history
 from hornbeam.chat.tool_text import calls_in_text, hinted
 from hornbeam.errors import ModelError
-from hornbeam.tree import Node, Placed, Tree, floats, ids
+from hornbeam.tree.nodes import Node, Placed, Tree, floats, ids
 
 BETWEEN = "\n"  # stands between the ids of two steps of an answer
 

@@ -22,7 +22,7 @@ from hornbeam.chat.base import Message, Said
 from hornbeam.chat.frame import alike, configured_ends, mark, marked, read_frame, unclosed
 from hornbeam.chat.words import Words, any_of
 from hornbeam.errors import ModelError
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 
 SHAPES = 1024  # conversations whose handling is remembered, told apart by their roles
 LISTED = re.compile(

@@ -12,7 +12,7 @@ from typing import Any
 
 from hornbeam.chat.base import Message
 from hornbeam.errors import ModelError
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 AS_TEXT = "tools_as_text"  # in a task's data: what its steps say holds their calls
 CALL = "<tool_call>\n"

@@ -78,7 +78,7 @@ def select_command(
 ) -> None:
     """Choose correct answers, one a task by the mean score of its steps, and write an SFT set."""
     from hornbeam.run.select import Where, by_texts, choose, set_of
-    from hornbeam.treefile import read_trees
+    from hornbeam.tree.jsonl import read_trees
 
     if by not in ("score", "outcome", "all"):
         raise DataError(f"--by {by}: score, outcome or all")

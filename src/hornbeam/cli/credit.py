@@ -12,8 +12,8 @@ import typer
 from hornbeam.config import toml_value
 from hornbeam.credit import credit, method, methods, outcome
 from hornbeam.errors import DataError, HornbeamError, RecipeError
-from hornbeam.tree import Tree
-from hornbeam.treefile import from_json, json_line, read_records
+from hornbeam.tree.jsonl import from_json, json_line, read_records
+from hornbeam.tree.nodes import Tree
 from hornbeam.whole import whole_file
 
 

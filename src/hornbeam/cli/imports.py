@@ -68,7 +68,7 @@ def import_command(
     from hornbeam.formats import ImportedTrees, holds_trees
     from hornbeam.run.imported import chosen, set_lines
     from hornbeam.run.select import Where
-    from hornbeam.treefile import json_line, to_json
+    from hornbeam.tree.jsonl import json_line, to_json
 
     wheres = [Where.of(text) for text in where or ()]
     target = _target(files, out, sft, bool(wheres))
@@ -114,7 +114,7 @@ def _target(files: Sequence[Path], out: Path | None, sft: Path | None, chooses: 
 def _write_trees(files: Sequence[Path], target: Path) -> None:
     """Trees again, with their tools as text."""
     from hornbeam.formats import tree_as_text
-    from hornbeam.treefile import json_line, read_trees, to_json
+    from hornbeam.tree.jsonl import json_line, read_trees, to_json
 
     lines, changed = [], 0
     for path in files:
@@ -211,7 +211,7 @@ def _of_tools(runs: Sequence[ImportedRun]) -> str:
 def _tell_tools(found: Sequence[ImportedRun], runs: Sequence[ImportedRun], anew: bool) -> None:
     """What became text, and what was left out for it."""
     from hornbeam.chat.tool_text import uses_tools
-    from hornbeam.treefile import json_line
+    from hornbeam.tree.jsonl import json_line
 
     changed = sum(run.as_text for run in runs)
     if not changed:

@@ -185,7 +185,7 @@ def eval_command(
 
     trees, result = asyncio.run(evaluate(loaded, made, progress=Progress(Console(stderr=True))))
     if out is not None:
-        from hornbeam.treefile import write_trees
+        from hornbeam.tree.jsonl import write_trees
 
         write_trees(trees, out)
     if fell := all_failed(trees):

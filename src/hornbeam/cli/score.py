@@ -13,12 +13,12 @@ from hornbeam.cli.credit import assignments, write
 from hornbeam.cli.processbench import only
 from hornbeam.cli.runs import loading
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.treefile import from_json, json_line, read_records
+from hornbeam.tree.jsonl import from_json, json_line, read_records
 
 if TYPE_CHECKING:
     from hornbeam.run.recipe import Recipe
     from hornbeam.run.scored import ScoreSummary, Scoring
-    from hornbeam.tree import Tree
+    from hornbeam.tree.nodes import Tree
 
 COMMAND = "score"
 REFUSED = 5  # trees that are named

@@ -16,8 +16,8 @@ from hornbeam.cli.runs import RecipeArgument, Sets, loading, planned, stopped, t
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.places import check_file
 from hornbeam.search.chunk_labels import apply, chunk_label, methods
-from hornbeam.tree import Tree
-from hornbeam.treefile import from_json, json_line, read_records, read_trees
+from hornbeam.tree.jsonl import from_json, json_line, read_records, read_trees
+from hornbeam.tree.nodes import Tree
 
 Out = Annotated[
     Path | None, typer.Option("--out", help="Run folder.", show_default="runs/NAME-search")
@@ -194,7 +194,7 @@ def fit_command(
     """Fit a value head on labelled trees by section fit of RECIPE."""
     loaded, _, _ = recipe_from_options(recipe, out, model, sets, "fit")
     from hornbeam.run import Progress
-    from hornbeam.treefile import read_trees
+    from hornbeam.tree.jsonl import read_trees
 
     found: list[Any] = []
     for path in trees:

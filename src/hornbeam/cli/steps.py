@@ -26,7 +26,7 @@ def steps_command(
 ) -> None:
     """Write labelled trees as rows of steps (--to), or rows of steps as trees (--from)."""
     from hornbeam.tasks.steplabels import odd_line, read_steps, write_steps
-    from hornbeam.treefile import read_trees, write_trees
+    from hornbeam.tree.jsonl import read_trees, write_trees
 
     if (to is None) == (kind is None):
         raise DataError(f"say --to or --from, and one of {KINDS}")

@@ -43,7 +43,7 @@ def view_command(
         )
     from hornbeam.run.folder import report
     from hornbeam.store import Store, TreeKey
-    from hornbeam.tree import canonical
+    from hornbeam.tree.nodes import canonical
     from hornbeam.view import tree_text
 
     with Store(store or run, read_only=True) as held:
@@ -68,7 +68,7 @@ def view_command(
 
 def _view_file(path: Path, which: str | None, out: Path | None) -> None:
     """The page of a file of trees, or those of its trees that are asked for as text."""
-    from hornbeam.treefile import read_trees
+    from hornbeam.tree.jsonl import read_trees
     from hornbeam.view import tree_text, write_trees_page
 
     trees = list(read_trees(path))

@@ -17,7 +17,7 @@ from pydantic import Field
 from hornbeam.credit.base import Leaf, PathMethod
 from hornbeam.credit.baselines import centred, equal
 from hornbeam.errors import DataError
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 def prior(trees: Sequence[Tree]) -> float:

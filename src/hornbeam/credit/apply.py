@@ -25,7 +25,7 @@ from hornbeam.credit.returns import below, counts
 from hornbeam.credit.scoped import sums
 from hornbeam.errors import DataError
 from hornbeam.settings import build
-from hornbeam.tree import Column, Tree
+from hornbeam.tree.nodes import Column, Tree
 
 
 def method(name: str, /, **settings: Any) -> Method:

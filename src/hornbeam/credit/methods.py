@@ -34,7 +34,7 @@ from hornbeam.credit.passk import PassK
 from hornbeam.credit.returns import child_mean, counts, leaf_mean, mean
 from hornbeam.credit.scoped import aligned, rollouts
 from hornbeam.errors import DataError
-from hornbeam.tree import Column, Tree
+from hornbeam.tree.nodes import Column, Tree
 
 
 def _rewards(leaves: Sequence[Leaf]) -> list[float]:

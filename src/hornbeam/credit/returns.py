@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hornbeam.tree import Column, Tree, fold_up
+from hornbeam.tree.nodes import Column, Tree, fold_up
 
 UNIT = 1 << 1074  # a float is a whole number of 2^-1074, so integers add floats exactly
 

@@ -15,7 +15,7 @@ from random import Random
 
 from hornbeam.credit.returns import exact, rounded
 from hornbeam.errors import DataError
-from hornbeam.tree import Column, Tree
+from hornbeam.tree.nodes import Column, Tree
 
 
 def walk(tree: Tree) -> Iterator[tuple[int, dict[str, int]]]:

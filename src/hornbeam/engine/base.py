@@ -22,7 +22,7 @@ from hornbeam.arguments import short, wrong
 from hornbeam.chat import Chat, Message
 from hornbeam.errors import ArgumentError, EngineError, PromptTooLong
 from hornbeam.settings import Settings
-from hornbeam.tree import floats, ids
+from hornbeam.tree.nodes import floats, ids
 
 # What engines with a copy of the weights take: (Hugging Face name, tensor) of the present ones.
 Weights = Callable[[], Iterable[tuple[str, Any]]]

@@ -21,7 +21,7 @@ from hornbeam.chat import Chat
 from hornbeam.desk import RequestKey, RequestQueue
 from hornbeam.engine.base import Barrier, Completion, Engine, Request, Sampling
 from hornbeam.errors import EngineError, EngineLost, HornbeamError, ModelError, PromptTooLong
-from hornbeam.tree import floats, ids
+from hornbeam.tree.nodes import floats, ids
 
 SOONEST, LATEST = 0.004, 0.25  # seconds between two looks
 # An engine that is lost answers nobody: who holds it stops, and answers when started again.

@@ -22,7 +22,7 @@ from hornbeam.engine.scripted import stop_at
 from hornbeam.engine.server import WINDOW, ServerEngine
 from hornbeam.engine.wire import HttpSettings, Refused
 from hornbeam.errors import EngineError, PromptTooLong
-from hornbeam.tree import floats, ids
+from hornbeam.tree.nodes import floats, ids
 
 __all__ = ["HttpEngine", "HttpSettings"]
 

@@ -27,7 +27,7 @@ from hornbeam.engine.sampling import pick, uniforms
 from hornbeam.engine.slots import Slots, widths
 from hornbeam.engine.trial import settled
 from hornbeam.errors import EngineError, EngineLost
-from hornbeam.tree import floats, ids
+from hornbeam.tree.nodes import floats, ids
 
 FEW = 8  # see `_admissible`
 HOPS = 8  # turns of the event loop without news after which no client is on its way

@@ -19,7 +19,7 @@ from itertools import count
 
 from torch import Tensor
 
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 
 CHUNK = 512  # longest run that is computed in one piece
 State = tuple[Tensor, ...]  # what a recurrent model keeps of a sequence; empty where it keeps none

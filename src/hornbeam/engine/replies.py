@@ -31,7 +31,7 @@ from hornbeam.engine.fields import (
     whole,
     wholes,
 )
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 
 PASSING = 502  # the status of what a server or router between could not do this time
 TOO_LONG = re.compile(

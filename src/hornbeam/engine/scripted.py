@@ -24,7 +24,7 @@ from hornbeam.brackets import stop_end
 from hornbeam.chat import ByteChat, Chat, check_chat, end_of_answer
 from hornbeam.engine.base import Barrier, Completion, Request
 from hornbeam.errors import EngineError, PromptTooLong
-from hornbeam.tree import floats
+from hornbeam.tree.nodes import floats
 
 Say = Callable[[str, Random], str]
 LogProbs = Callable[[str, Sequence[int]], Sequence[float]]

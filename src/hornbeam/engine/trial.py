@@ -25,7 +25,7 @@ from hornbeam.engine.network import BatchPlan, Network
 from hornbeam.engine.prefix import PrefixTree
 from hornbeam.engine.slots import Slots
 from hornbeam.errors import ModelError
-from hornbeam.tree import ids
+from hornbeam.tree.nodes import ids
 
 NEAR = 2e-5  # of the largest log-prob; of the same arithmetic in other shapes 1e-6 is seen
 NEAR_HALF = 5e-2  # the same in 16 bits, of models too large to be tried in 32

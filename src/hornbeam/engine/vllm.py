@@ -45,7 +45,7 @@ from hornbeam.engine.transfer import (
 from hornbeam.errors import EngineError, EngineLost, HornbeamError
 from hornbeam.extras import how_to_get
 from hornbeam.settings import Settings
-from hornbeam.tree import floats, ids
+from hornbeam.tree.nodes import floats, ids
 
 WEIGHT_RECEIVER = "hornbeam.engine.inbox.WeightReceiver"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, as vLLM knows them

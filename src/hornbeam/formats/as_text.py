@@ -17,7 +17,7 @@ from hornbeam.chat.tool_text import (
 )
 from hornbeam.errors import DataError
 from hornbeam.formats.base import ImportedRun, calls_of
-from hornbeam.tree import Call, Placed, Tree, floats, ids
+from hornbeam.tree.nodes import Call, Placed, Tree, floats, ids
 
 HEADS = ("system", "developer")  # who tells of the tools
 

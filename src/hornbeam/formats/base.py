@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from hornbeam.chat import Message
 from hornbeam.chat.history import UNREAD
 from hornbeam.errors import DataError
-from hornbeam.tree import Call
+from hornbeam.tree.nodes import Call
 
 
 class Sampled(NamedTuple):

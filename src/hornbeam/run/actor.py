@@ -19,7 +19,7 @@ from hornbeam.run.recipe import Recipe
 from hornbeam.run.toolset import make_tools
 from hornbeam.score.rules import make_scorer
 from hornbeam.store import Stored, TreeKey
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local import LocalWorkers
 
 

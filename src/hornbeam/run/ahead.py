@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hornbeam.errors import RecipeError
 from hornbeam.run.recipe import Recipe
-from hornbeam.tree import INJECTED, Tree
+from hornbeam.tree.nodes import INJECTED, Tree
 
 if TYPE_CHECKING:
     from hornbeam.run.policies import Policies

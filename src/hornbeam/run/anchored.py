@@ -25,8 +25,8 @@ from hornbeam.run.taught import TeacherTree
 from hornbeam.run.wire import Plan
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import INJECTED, Tree
-from hornbeam.treefile import from_json, to_json
+from hornbeam.tree.jsonl import from_json, to_json
+from hornbeam.tree.nodes import INJECTED, Tree
 
 STAGE = "anchor"  # of the trees by which a run estimates anchors again
 

@@ -25,7 +25,7 @@ from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.search import Independent
 from hornbeam.segment import Segmenter
-from hornbeam.tree import Tree, answered
+from hornbeam.tree.nodes import Tree, answered
 
 
 def correct(tree: Tree) -> list[int]:

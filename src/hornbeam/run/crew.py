@@ -31,7 +31,7 @@ from hornbeam.run.loading import Load, Say, model_folders
 from hornbeam.run.recipe import Recipe
 from hornbeam.store import Stored, TreeKey
 from hornbeam.train import weights
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from hornbeam.workers.ray import RayActors
 
 

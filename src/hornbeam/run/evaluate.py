@@ -17,7 +17,7 @@ from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.run.world import World
 from hornbeam.store import TreeKey
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 async def evaluate(

@@ -14,7 +14,7 @@ from hornbeam.run.parts import TreeGrowth
 from hornbeam.stats import between, named
 from hornbeam.store import TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 WHEN = {"start": "before training", "warm start": "after the warm start"}
 

@@ -12,7 +12,7 @@ from hornbeam.run.mend import why
 from hornbeam.score import delegation_figures
 from hornbeam.score.rules import DelegationReward
 from hornbeam.stats import interval
-from hornbeam.tree import INJECTED, Tree
+from hornbeam.tree.nodes import INJECTED, Tree
 
 
 def grown_figures(

@@ -21,8 +21,8 @@ from hornbeam.run.watch import Progress
 from hornbeam.tasks.word_problems import held_out
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_rows import targets
-from hornbeam.tree import Tree, answered
-from hornbeam.treefile import to_json
+from hornbeam.tree.jsonl import to_json
+from hornbeam.tree.nodes import Tree, answered
 
 FIT = "fit.json"  # what was fitted, and what was told of it
 

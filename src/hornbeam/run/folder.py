@@ -18,7 +18,7 @@ from hornbeam.run.recipe import Recipe, differences
 from hornbeam.run.sftset import Exact, Numbered, numbered_set
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree, canonical
+from hornbeam.tree.nodes import Tree, canonical
 from hornbeam.view import ReportData, write_report
 from hornbeam.whole import whole_file
 

@@ -26,7 +26,7 @@ from hornbeam.run.wire import Plan
 from hornbeam.run.world import World
 from hornbeam.store import Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 def part(tasks: Sequence[Task], skip: int, count: int | None, section: str) -> list[Task]:

@@ -14,7 +14,7 @@ from hornbeam.run.parts import StartTree, TaskSource, TreeGrowth
 from hornbeam.search import Independent
 from hornbeam.store import Stored, TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 MakeGrowth = Callable[[RunContext, StartTree], TreeGrowth]
 

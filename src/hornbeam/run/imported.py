@@ -12,7 +12,7 @@ from hornbeam.run.examples import asked_and_said, examples
 from hornbeam.run.select import Where
 from hornbeam.run.sftset import exact_line, turns_of
 from hornbeam.settings import nearest
-from hornbeam.treefile import json_line
+from hornbeam.tree.jsonl import json_line
 
 
 def with_ids(run: ImportedRun, chat: TemplateChat | None) -> ImportedRun:

@@ -26,7 +26,7 @@ from hornbeam.run.wire import Plan
 from hornbeam.search import Rollouts
 from hornbeam.settings import digest
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 class Label:

@@ -13,8 +13,8 @@ from hornbeam.run.recipe import Recipe
 from hornbeam.search import Mcts, Rollouts, Strategy
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import account, informative, label
-from hornbeam.tree import Tree
-from hornbeam.treefile import json_line, to_json
+from hornbeam.tree.jsonl import json_line, to_json
+from hornbeam.tree.nodes import Tree
 
 NO_IDS = (
     'engine.kind = "chat" without engine.tokenizer keeps text alone, and `hornbeam fit` reads token'

@@ -15,7 +15,7 @@ from hornbeam.run.choices import GuideSection
 from hornbeam.run.guides import with_parts
 from hornbeam.search import Strategy
 from hornbeam.search.choose import Chooser, candidates, lacks_logprobs
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 NO_LOGPROBS = "log-probs are missing"  # of a part of the answers, or of all
 ENGINE_GIVES_NONE = "it reads log-probs, which the engine does not tell of what it samples so"

@@ -15,7 +15,7 @@ from hornbeam.run.policies import Policies
 from hornbeam.run.recipe import Recipe
 from hornbeam.score import reward_parts, scope_rewards
 from hornbeam.score.rules import RewardSettings
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 Warn = Callable[[str], None]
 Prepare = Callable[[Sequence[Tree]], Mapping[str, float]]

@@ -15,7 +15,7 @@ from hornbeam.grow import Grower
 from hornbeam.run.recipe import RunSettings
 from hornbeam.store import TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 if TYPE_CHECKING:
     from hornbeam.run.checkpointer import Checkpointer

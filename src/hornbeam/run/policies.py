@@ -23,7 +23,7 @@ from hornbeam.train import weights
 from hornbeam.train.policy import Policy
 from hornbeam.train.ranks import Ranks
 from hornbeam.train.rows import all_nodes
-from hornbeam.tree import Node, Tree
+from hornbeam.tree.nodes import Node, Tree
 from hornbeam.whole import whole_folder
 
 MakeEngine = Callable[[Recipe, str, Any, Any, Path], Engine]  # of a policy's name, model, tokenizer

@@ -26,8 +26,8 @@ from hornbeam.score.alike import Alike
 from hornbeam.score.base import Guide
 from hornbeam.search import Independent, Strategy, strategy
 from hornbeam.search.choose import chooser
-from hornbeam.tree import Tree
-from hornbeam.treefile import read_trees
+from hornbeam.tree.jsonl import read_trees
+from hornbeam.tree.nodes import Tree
 
 
 async def judge_tree(guide: Guide, tree: Tree) -> dict[int, int]:

@@ -14,7 +14,7 @@ from hornbeam.run.lacking import why_unreadable
 from hornbeam.run.recipe import Recipe
 from hornbeam.search.choose import Chooser, Same, candidates, choosers
 from hornbeam.search.vote import ALIKE
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from hornbeam.view.page import write_page
 from hornbeam.view.search import write_search
 

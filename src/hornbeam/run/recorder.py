@@ -13,7 +13,7 @@ from hornbeam.run.figures import grown_figures, unmixed_warning
 from hornbeam.run.parts import RolloutSource, TaskSource
 from hornbeam.run.watch import train_line
 from hornbeam.store import TreeKey
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 @dataclass(frozen=True, slots=True)

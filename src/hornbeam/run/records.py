@@ -12,7 +12,7 @@ from typing import Any
 from hornbeam.credit.baselines import reaches
 from hornbeam.ledger import TOKENS
 from hornbeam.tasks.base import SCORING, Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from hornbeam.run.world import World
 from hornbeam.search import Independent
 from hornbeam.store import Store, Stored, TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 class Reference:

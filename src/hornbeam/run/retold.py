@@ -20,7 +20,7 @@ from hornbeam.keys import TreeKey
 from hornbeam.ledger import Entry, Ledger
 from hornbeam.search import Independent
 from hornbeam.store import Store
-from hornbeam.tree import INJECTED, Tree, floats
+from hornbeam.tree.nodes import INJECTED, Tree, floats
 
 WHOLE = Sampling(max_tokens=1 << 20)  # what was said is not cut
 

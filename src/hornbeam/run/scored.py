@@ -18,7 +18,7 @@ from hornbeam.run.pool import judge_tree
 from hornbeam.run.recipe import Recipe
 from hornbeam.score.rules import RewardSettings, RuleScorer, make_scorer, rules
 from hornbeam.settings import build, nearest
-from hornbeam.tree import Column, Tree, answered
+from hornbeam.tree.nodes import Column, Tree, answered
 
 AT_ONCE = 16  # trees that share a pass
 RULES = (*rules, "symbolic", "reasoning_gym")

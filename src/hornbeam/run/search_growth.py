@@ -21,7 +21,7 @@ from hornbeam.search import Independent, Strategy, Vote
 from hornbeam.settings import digest
 from hornbeam.store import TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 class SearchGrowth:

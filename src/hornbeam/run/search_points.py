@@ -15,7 +15,7 @@ from hornbeam.score.alike import Alike
 from hornbeam.search import Strategy, restore
 from hornbeam.search.choose import Same
 from hornbeam.store import TreeKey
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 class SearchPoints:

@@ -26,8 +26,8 @@ from hornbeam.run.loading import Say, model_folders
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import set_line
 from hornbeam.run.transcript import transcript
-from hornbeam.tree import Tree, answered
-from hornbeam.treefile import json_line
+from hornbeam.tree.jsonl import json_line
+from hornbeam.tree.nodes import Tree, answered
 
 Chosen = tuple[Tree, int]
 SIGNS = {">=": ge, "<=": le, ">": gt, "<": lt, "==": eq}

@@ -24,7 +24,7 @@ from hornbeam.program import Reply
 from hornbeam.programs.talk import Turn
 from hornbeam.tasks.records import read_records
 from hornbeam.train.sft import Example
-from hornbeam.treefile import json_line
+from hornbeam.tree.jsonl import json_line
 
 ROLES = ("system", "user", "assistant", "tool")
 EXACT = ("input_ids", "assistant_masks", "vocabulary")

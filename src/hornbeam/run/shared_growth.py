@@ -20,7 +20,7 @@ from hornbeam.run.membership import Membership, steps_learned
 from hornbeam.run.order import task_at, tree_seed
 from hornbeam.store import Stored, TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 class SharedGrowth:

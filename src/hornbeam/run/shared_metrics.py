@@ -12,7 +12,7 @@ from hornbeam.run.decoupled_policies import DecoupledPolicies
 from hornbeam.run.folder import Folder
 from hornbeam.run.metrics_log import Listener, MetricsLog
 from hornbeam.run.parts import Learner
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 WAIT, TRIES = 0.1, 100  # seconds between two looks at what others have learned, and how many
 

@@ -17,7 +17,7 @@ from hornbeam.run.recipe import RunSettings
 from hornbeam.run.records import Record, rewards_of
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 STAGE = "measure"  # of the trees by which tasks are measured
 

@@ -21,8 +21,8 @@ from hornbeam.run.records import Record, mark_of_task, rewards_of
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.train.forward import score
-from hornbeam.tree import INJECTED, Tree, floats
-from hornbeam.treefile import from_json, to_json
+from hornbeam.tree.jsonl import from_json, to_json
+from hornbeam.tree.nodes import INJECTED, Tree, floats
 
 
 @dataclass(frozen=True, slots=True)

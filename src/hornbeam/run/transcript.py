@@ -19,7 +19,7 @@ from hornbeam.live import Piece, Place
 from hornbeam.program import Limits, Program, Reply
 from hornbeam.settings import nearest
 from hornbeam.tasks.base import Task
-from hornbeam.tree import Node, Tree
+from hornbeam.tree.nodes import Node, Tree
 
 Turn = tuple[list[Message], Reply]
 

@@ -19,7 +19,7 @@ from hornbeam.score.rules import RewardSettings, answer_key, answer_text, number
 from hornbeam.score.spelling import core, in_words, readings
 from hornbeam.search.choose import Same, candidates
 from hornbeam.search.vote import ALIKE
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 BATCH = 25  # answers that a checker compares in the time of one check
 

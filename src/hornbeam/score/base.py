@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hornbeam.engine.base import Barrier
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 class Scorer(Protocol):

@@ -20,7 +20,7 @@ from hornbeam.errors import DataError
 from hornbeam.programs.talk import read_answer
 from hornbeam.score.normalise import normalise
 from hornbeam.score.rules import DelegationReward, answer_text, rule_of
-from hornbeam.tree import Column, Tree
+from hornbeam.tree.nodes import Column, Tree
 
 
 def scope_rewards(tree: Tree, how: DelegationReward) -> dict[str, Column]:

@@ -10,7 +10,7 @@ from hornbeam.engine.base import Barrier
 from hornbeam.errors import ScoreError
 from hornbeam.score.base import Opinions
 from hornbeam.search.values import chance
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 class EnsembleGuide:

@@ -24,7 +24,7 @@ from hornbeam.errors import PromptTooLong, ScoreError
 from hornbeam.programs.judge import JudgeTexts, judge_messages, verdict, verdict_span
 from hornbeam.score.base import Guide, Opinions
 from hornbeam.tasks.judge import step_texts
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 class VerdictSettings(JudgeTexts):

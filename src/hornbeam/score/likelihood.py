@@ -7,7 +7,7 @@ from typing import Literal
 
 from hornbeam.engine.base import Barrier
 from hornbeam.score.base import Opinions
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 class LikelihoodGuide:

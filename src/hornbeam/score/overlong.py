@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from hornbeam.settings import Settings
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 class OverlongPenalty(Settings):

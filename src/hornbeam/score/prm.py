@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hornbeam.engine.base import Barrier
 from hornbeam.errors import ScoreError
 from hornbeam.score.base import Opinions
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 if TYPE_CHECKING:
     from hornbeam.train.value import ValueModel

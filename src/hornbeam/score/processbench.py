@@ -18,7 +18,7 @@ from hornbeam.chat import Chat, end_of_answer, user
 from hornbeam.errors import DataError
 from hornbeam.score.base import Guide
 from hornbeam.tasks.records import read_records
-from hornbeam.tree import Node, Origin, Tree, ids
+from hornbeam.tree.nodes import Node, Origin, Tree, ids
 
 NONE_WRONG = -1
 SPLITS = ("gsm8k", "math", "olympiadbench", "omnimath")

@@ -36,7 +36,7 @@ from hornbeam.score.spelling import (
 )
 from hornbeam.settings import Settings
 from hornbeam.tasks.base import SCORING, Task
-from hornbeam.tree import Column, Tree, cut_off
+from hornbeam.tree.nodes import Column, Tree, cut_off
 
 RuleName = Literal["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym"]
 Rule = Callable[[str, str], float]

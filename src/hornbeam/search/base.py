@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field
 
 from hornbeam.settings import Settings
-from hornbeam.tree import Column, Tree
+from hornbeam.tree.nodes import Column, Tree
 
 
 @dataclass(frozen=True, slots=True)

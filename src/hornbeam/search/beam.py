@@ -16,7 +16,7 @@ from pydantic import Field
 
 from hornbeam.search.base import Fork, State, Stepwise, restore
 from hornbeam.search.values import best
-from hornbeam.tree import Column, Tree
+from hornbeam.tree.nodes import Column, Tree
 
 
 @dataclass(slots=True)

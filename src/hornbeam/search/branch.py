@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from hornbeam.search.base import Fork, State, Strategy
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 class Branch(Strategy):

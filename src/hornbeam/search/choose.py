@@ -20,7 +20,7 @@ from hornbeam.errors import DataError, RecipeError
 from hornbeam.search.values import FLOOR, chance, failed, place, worth
 from hornbeam.search.vote import as_text
 from hornbeam.settings import nearest
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 Same = Callable[[Any], Hashable]  # answers are equal when their keys are
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from hornbeam.errors import DataError
 from hornbeam.settings import Settings, build
-from hornbeam.tree import Column, Tree
+from hornbeam.tree.nodes import Column, Tree
 
 
 def abs_q(q: float, over: float = 0.0) -> int:

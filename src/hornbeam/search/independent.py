@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from hornbeam.search.base import Fork, State, Strategy
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 class Independent(Strategy):

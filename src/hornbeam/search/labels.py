@@ -12,7 +12,7 @@ from hornbeam.credit.returns import below, counts, leaf_mean
 from hornbeam.errors import DataError
 from hornbeam.search.mcts import Mcts
 from hornbeam.search.values import place, worth
-from hornbeam.tree import Column, Tree, common_prefix, ids
+from hornbeam.tree.nodes import Column, Tree, common_prefix, ids
 
 # The label search of MASPRM (arXiv 2510.24803): 64 runs, 4 children, c = 8.
 MAS_MCTS = Mcts(rollout=True, simulations=64, children=4, c=8.0, patience=24)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from hornbeam.search.base import Fork
 from hornbeam.search.values import ended, worth
 from hornbeam.search.visits import LOST, Sums, puct, shares, uct
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 if TYPE_CHECKING:
     from hornbeam.search.mcts import Mcts

@@ -18,7 +18,7 @@ from hornbeam.search.base import Fork, State, Strategy, restore
 from hornbeam.search.masprm import Descents, advance, over
 from hornbeam.search.values import ended, failed, worth
 from hornbeam.search.visits import LOST, Simulation, Sums, puct, shares, uct
-from hornbeam.tree import Column, Tree
+from hornbeam.tree.nodes import Column, Tree
 
 _ONLY = {"widen": 0.0, "expand": "all", "virtual_visit": True, "merge": False, "parallel": 1}
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from hornbeam.search.base import Fork, State, Stepwise, restore
 from hornbeam.search.values import failed, worth
-from hornbeam.tree import Column, Tree
+from hornbeam.tree.nodes import Column, Tree
 
 EDGE = 1e-7  # probabilities are kept this far from 0 and 1
 

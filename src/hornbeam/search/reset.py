@@ -11,7 +11,7 @@ from pydantic import Field
 
 from hornbeam.search.base import Fork, State, Stepwise, restore
 from hornbeam.search.values import best, worth
-from hornbeam.tree import Column, Tree
+from hornbeam.tree.nodes import Column, Tree
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from hornbeam.search.base import Fork, State, Strategy, restore
 from hornbeam.search.chunk_labels import ChunkLabel, chunk_label
 from hornbeam.search.values import ended, worth
-from hornbeam.tree import Column, Tree
+from hornbeam.tree.nodes import Column, Tree
 
 
 @dataclass(slots=True)

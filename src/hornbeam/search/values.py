@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from random import Random
 
 from hornbeam.errors import ScoreError
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 FLOOR = 1e-6  # of a factor of a product of chances, as in the code published with MASPRM
 

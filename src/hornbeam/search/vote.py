@@ -9,7 +9,7 @@ from pydantic import Field
 
 from hornbeam.search.base import Fork, State, Strategy
 from hornbeam.search.values import failed
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 ALIKE = "alike"  # column: the class of an answer, by the rule that says which are equal
 

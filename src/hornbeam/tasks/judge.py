@@ -26,8 +26,8 @@ from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records
 from hornbeam.tasks.steplabels import from_rows, odd_line, read_steps
 from hornbeam.tasks.word_problems import held_out
-from hornbeam.tree import Node, Tree
-from hornbeam.treefile import read_trees
+from hornbeam.tree.jsonl import read_trees
+from hornbeam.tree.nodes import Node, Tree
 
 ANSWERS = {1: "Positive", -1: "Negative"}
 SPLITS = ("train", "test", "all")

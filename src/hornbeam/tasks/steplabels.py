@@ -27,7 +27,7 @@ from hornbeam.errors import DataError
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records
 from hornbeam.tasks.steprows import MARK, Format, LabelledSolution, Record, reader, settle
-from hornbeam.tree import Node, Origin, Tree, ids
+from hornbeam.tree.nodes import Node, Origin, Tree, ids
 from hornbeam.whole import whole_file
 
 BETWEEN = "\n"  # stands between the ids of two steps

@@ -25,7 +25,7 @@ from hornbeam.engine.fingerprint import Fingerprint
 from hornbeam.train import attention, recurrent, rope
 from hornbeam.train.check import check_packed
 from hornbeam.train.settings import BLOCK
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 if TYPE_CHECKING:
     from hornbeam.train.value import ValueModel

@@ -25,7 +25,7 @@ from hornbeam.train.pack import Pack, packs, unique
 from hornbeam.train.rows import Rows, Trains, all_nodes, collect
 from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
 from hornbeam.train.told import StepMetrics
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 LOSS = LossSettings()
 OPTIM = OptimSettings()

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hornbeam.errors import DataError
-from hornbeam.tree import INJECTED, Column, Node, Tree, cut_off
+from hornbeam.tree.nodes import INJECTED, Column, Node, Tree, cut_off
 
 Trains = Callable[[Node], bool]
 Aggregation = Literal["token_mean", "sequence_mean", "constant"]

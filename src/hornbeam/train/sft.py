@@ -10,7 +10,7 @@ import numpy as np
 
 from hornbeam.errors import DataError
 from hornbeam.train.rows import Row, Rows, Segment, Trains, all_nodes, carried
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 
 @dataclass(frozen=True, slots=True)

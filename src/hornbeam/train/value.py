@@ -39,7 +39,7 @@ from hornbeam.train.value_rows import (
     spearman,
     targets,
 )
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 
 OPTIM = OptimSettings()
 FIT = FitSettings()

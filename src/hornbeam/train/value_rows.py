@@ -18,7 +18,7 @@ from hornbeam.credit.baselines import equal
 from hornbeam.errors import DataError
 from hornbeam.train.rows import Row, carried
 from hornbeam.train.settings import FitSettings
-from hornbeam.tree import Column, Node, Tree
+from hornbeam.tree.nodes import Column, Node, Tree
 
 VISITS = "visits"
 

@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import PositiveFloat, PositiveInt
 
 from hornbeam.settings import Settings
-from hornbeam.tree import Column, Node, Tree
-from hornbeam.treefile import FACTS
+from hornbeam.tree.jsonl import FACTS
+from hornbeam.tree.nodes import Column, Node, Tree
 from hornbeam.view.shape import credit, slots
 
 _SHOWN = ("agent", "scope", "prefix", "keep", "version", "finish", "episode", "done")

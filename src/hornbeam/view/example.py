@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from hornbeam.credit import credit
-from hornbeam.tree import Call, Node, Tree
+from hornbeam.tree.nodes import Call, Node, Tree
 from hornbeam.view.picture import tree_svg
 
 QUESTION = (

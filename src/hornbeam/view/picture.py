@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 from hornbeam.arguments import one_of, wrong
-from hornbeam.tree import Column, Tree, fold_up
+from hornbeam.tree.nodes import Column, Tree, fold_up
 from hornbeam.view.colour import DARK, LIGHT, STEPS, Theme, colour, line, rung
 from hornbeam.view.shape import credit, depths, first_line, largest, number, signed, slots, spoken
 

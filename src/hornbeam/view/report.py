@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.stats import named
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from hornbeam.view.account import cost_table
 from hornbeam.view.data import LIMITS, PageLimits, ReportData, page_data
 from hornbeam.view.page import notes, page, write_page

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.tree import Node, Tree
+from hornbeam.tree.nodes import Node, Tree
 from hornbeam.view.data import Packer, PageLimits, finite, rounded
 
 LIMITS = PageLimits(trees=600, trees_a_step=24, nodes=240, characters=1500, megabytes=6.0)

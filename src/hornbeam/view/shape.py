@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hornbeam.tree import Column, Node, Tree, fold_up
+from hornbeam.tree.nodes import Column, Node, Tree, fold_up
 
 
 def preorder(tree: Tree) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hornbeam.arguments import one_of
-from hornbeam.tree import Tree
+from hornbeam.tree.nodes import Tree
 from hornbeam.view.shape import credit, first_line, number, preorder, signed, spoken
 
 

@@ -20,7 +20,7 @@ from hornbeam.arguments import one_of, wrong
 from hornbeam.errors import DataError
 from hornbeam.places import check_file
 from hornbeam.settings import nearest
-from hornbeam.tree import Call, Column, Node, Origin, Tree, floats, ids
+from hornbeam.tree.nodes import Call, Column, Node, Origin, Tree, floats, ids
 from hornbeam.whole import whole_file
 
 VERSION = 1

@@ -1,0 +1,1 @@
+"""Trees: nodes (facts), columns (opinions), walks and folds; trees as JSON lines."""
