@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hornbeam.errors import StoreError
-from hornbeam.whole import sync
+from hornbeam.files.atomic import sync
 
 _MANIFEST = "manifest.json"
 _NAME, _TEMP, _OLD = "step-{:06d}", ".new-{:06d}", ".old-{:06d}"

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from hornbeam import places
 from hornbeam.errors import ModelError, RecipeError
+from hornbeam.files import paths
 from hornbeam.run.files import check_files
 from hornbeam.run.recipe import load_recipe
 from hornbeam.run.wire import plan
@@ -76,14 +76,14 @@ def made(tmp_path, monkeypatch):
 def test_a_name_is_looked_for_beside_the_recipe_then_here_then_in_other_folders(tmp_path, made):
     more = tmp_path / "more"
     write(more, "more", "own.jsonl")
-    assert places.find("own.jsonl", made.beside, None, more) == more / "own.jsonl"
+    assert paths.find("own.jsonl", made.beside, None, more) == more / "own.jsonl"
     write(made.here, "here", "own.jsonl")
-    assert str(places.find("own.jsonl", made.beside, more)) == "own.jsonl"
+    assert str(paths.find("own.jsonl", made.beside, more)) == "own.jsonl"
     write(made.beside, "beside", "own.jsonl")
-    assert places.find("own.jsonl", made.beside, more) == made.beside / "own.jsonl"
-    assert places.find(made.here / "own.jsonl", made.beside) == made.here / "own.jsonl"
-    assert str(places.find("own", made.beside, folder=True)) == "own"  # a file is no folder
-    result = places.missing("owns.jsonl", made.beside)
+    assert paths.find("own.jsonl", made.beside, more) == made.beside / "own.jsonl"
+    assert paths.find(made.here / "own.jsonl", made.beside) == made.here / "own.jsonl"
+    assert str(paths.find("own", made.beside, folder=True)) == "own"  # a file is no folder
+    result = paths.missing("owns.jsonl", made.beside)
     assert result == f"no such file in {made.beside} or {made.here}; did you mean 'own.jsonl'?"
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from hornbeam.before import Before, Read
+from hornbeam.files.atomic import whole_file, whole_folder
 from hornbeam.ledger import Entry, Ledger, lost
 from hornbeam.store import Store, Stored, TreeKey
 from hornbeam.tree.nodes import Node, Origin, Tree, ids
-from hornbeam.whole import whole_file, whole_folder
 
 BENCH = Path(__file__).parents[2] / "bench" / "kills.py"
 KEY = TreeKey("train", 3, 0)

@@ -12,9 +12,9 @@ import typer
 from hornbeam.config import toml_value
 from hornbeam.credit import credit, method, methods, outcome
 from hornbeam.errors import DataError, HornbeamError, RecipeError
+from hornbeam.files.atomic import whole_file
 from hornbeam.tree.jsonl import from_json, json_line, read_records
 from hornbeam.tree.nodes import Tree
-from hornbeam.whole import whole_file
 
 
 def credit_command(

@@ -14,7 +14,7 @@ import typer
 from hornbeam.cli.credit import assignments, write
 from hornbeam.cli.runs import RecipeArgument, Sets, loading, planned, stopped, threads
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.places import check_file
+from hornbeam.files.paths import check_file
 from hornbeam.search.chunk_labels import apply, chunk_label, methods
 from hornbeam.tree.jsonl import from_json, json_line, read_records, read_trees
 from hornbeam.tree.nodes import Tree

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hornbeam.errors import DataError
-from hornbeam.places import check_file
+from hornbeam.files.paths import check_file
 
 KINDS = "trl, math-shepherd or prm800k"
 

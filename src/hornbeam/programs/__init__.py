@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hornbeam import places
 from hornbeam.errors import ProgramError, RecipeError
+from hornbeam.files import paths
 from hornbeam.program import Program
 from hornbeam.programs.calls import React, ToolName
 from hornbeam.programs.delegate import Delegate, delegate, delegate_demonstration
@@ -136,7 +136,7 @@ def _from_file(
     file, colon, function = name.rpartition(":")
     if not colon or not function.isidentifier():
         raise ProgramError(f"program {name!r}: name a function too, as in file.py:team")
-    module = load_module(places.find(file, base))
+    module = load_module(paths.find(file, base))
     here = f"{file}: {function}"
     known = [n for n, value in vars(module).items() if inspect.iscoroutinefunction(value)]
     found: Any = getattr(module, function, None)

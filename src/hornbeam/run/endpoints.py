@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hornbeam import models, places
+from hornbeam import models
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.chat_server import ChatSettings
 from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import ModelError, RecipeError
+from hornbeam.files import paths
 from hornbeam.settings import build
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def folder_of(name: str, base: Path = Path()) -> Path:
 
     Raises `ModelError` where it is not here.
     """
-    found = places.find(name, base, folder=True)
+    found = paths.find(name, base, folder=True)
     return found if found.exists() else models.resolve(name)
 
 

@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hornbeam import models, places
+from hornbeam import models
 from hornbeam.credit import Method, method
 from hornbeam.errors import HornbeamError, RecipeError
+from hornbeam.files import paths
 from hornbeam.run.choices import keys_of
 from hornbeam.run.endpoints import folder_of
 from hornbeam.run.engines import needs_folder
@@ -152,9 +153,9 @@ def _guides(recipe: Recipe) -> Iterator[NamedFile]:
 
 
 def _file(name: str, base: Path, *more: Path | None) -> str:
-    path = places.find(name, base, *more)
+    path = paths.find(name, base, *more)
     if not path.exists() or path.is_dir():
-        return places.missing(name, base, *more)
+        return paths.missing(name, base, *more)
     with path.open("rb") as stream:
         stream.read(1)
     return ""
@@ -170,16 +171,16 @@ def _tasks(source: Any, base: Path, data: Path | None, deep: bool) -> str:
 def _set(name: str, base: Path, deep: bool) -> str:
     wrong = _file(name, base)
     if deep and not wrong:
-        read_set(places.find(name, base))
+        read_set(paths.find(name, base))
     return wrong
 
 
 def _corpus(name: str, base: Path, data: Any) -> str:
-    path = places.find(name, base)
-    folder = places.find(data, base, folder=True) if data else None
+    path = paths.find(name, base)
+    folder = paths.find(data, base, folder=True) if data else None
     if find_passages(path, folder) is not None:
         return ""
-    return f"{places.missing(name, base)}, and no corpus of that name in a data directory"
+    return f"{paths.missing(name, base)}, and no corpus of that name in a data directory"
 
 
 def _pullable(recipe: Recipe, name: str) -> str:
@@ -189,7 +190,7 @@ def _pullable(recipe: Recipe, name: str) -> str:
         owner = recipe.folder(Path(name).parts[0])
         if not owner.is_dir():
             return ""
-        result = places.missing(name, recipe.base, folder=True)
+        result = paths.missing(name, recipe.base, folder=True)
         return f"{result} (a model of the hub is pulled first: `hornbeam models pull {name}`)"
     models.resolve(folder, made=("tiny",))
     return ""
@@ -199,7 +200,7 @@ def _folder(recipe: Recipe, name: str) -> str:
     """A model that has to be here."""
     folder = recipe.folder(name)
     if not folder.is_dir() and not models.here(name) and name not in models.known():
-        return places.missing(name, recipe.base, folder=True)
+        return paths.missing(name, recipe.base, folder=True)
     models.resolve(folder)
     return ""
 

@@ -14,13 +14,13 @@ from typing import Any
 from hornbeam.chat import Chat
 from hornbeam.config import show
 from hornbeam.errors import StoreError
+from hornbeam.files.atomic import whole_file
 from hornbeam.run.recipe import Recipe, differences
 from hornbeam.run.sftset import Exact, Numbered, numbered_set
 from hornbeam.store import Store, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree, canonical
 from hornbeam.view import ReportData, write_report
-from hornbeam.whole import whole_file
 
 NO_CHATS: Mapping[str, Chat] = MappingProxyType({})
 STAGES = ("train", "start", "warm start", "eval")  # of trees in the store

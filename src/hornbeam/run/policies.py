@@ -17,6 +17,7 @@ from hornbeam.chat import Chat
 from hornbeam.engine.base import Engine
 from hornbeam.engine.server import served
 from hornbeam.errors import RecipeError, StoreError
+from hornbeam.files.atomic import whole_folder
 from hornbeam.run.engines import AWAY, engine_of, server_engine
 from hornbeam.run.recipe import PolicySettings, Recipe
 from hornbeam.train import weights
@@ -24,7 +25,6 @@ from hornbeam.train.policy import Policy
 from hornbeam.train.ranks import Ranks
 from hornbeam.train.rows import all_nodes
 from hornbeam.tree.nodes import Node, Tree
-from hornbeam.whole import whole_folder
 
 MakeEngine = Callable[[Recipe, str, Any, Any, Path], Engine]  # of a policy's name, model, tokenizer
 

@@ -12,8 +12,9 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from hornbeam import config, places
+from hornbeam import config
 from hornbeam.engine.base import Sampling
+from hornbeam.files import paths
 from hornbeam.ledger import Budget
 from hornbeam.program import Limits
 from hornbeam.run.choices import (
@@ -266,7 +267,7 @@ class Recipe(Settings):
 
     def folder(self, name: str) -> Path:
         """Where a model lies that it names, or the name itself where it is no folder."""
-        return places.find(name, self.base, folder=True)
+        return paths.find(name, self.base, folder=True)
 
     @property
     def names(self) -> tuple[str, ...]:

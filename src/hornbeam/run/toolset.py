@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hornbeam import places
 from hornbeam.errors import RecipeError, UnknownSetting
+from hornbeam.files import paths
 from hornbeam.programs.load import load_module
 from hornbeam.run.choices import ToolSection, keys_of
 from hornbeam.run.recipe import Recipe
@@ -40,7 +40,7 @@ def _tool(name: str, choice: ToolSection, base: Path) -> Callable[[], Tool]:
             return tool_settings(choice.use or name, **settings).beside(base).make
     if settings:
         raise RecipeError(f"tools.{name}: a function takes no settings, {sorted(settings)} given")
-    module = load_module(places.find(file, base))
+    module = load_module(paths.find(file, base))
     found = getattr(module, function, None)
     if not callable(found):
         known = [n for n, v in vars(module).items() if inspect.isfunction(v)]

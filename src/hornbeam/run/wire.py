@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hornbeam import places
 from hornbeam.credit import Method, method
 from hornbeam.errors import RecipeError
+from hornbeam.files import paths
 from hornbeam.program import Program
 from hornbeam.programs import Demonstration, check_names, make_program
 from hornbeam.run.choices import keys_of
@@ -76,7 +76,7 @@ def plan(recipe: Recipe, base: Path) -> Plan:
         how,
         train,
         held_out,
-        places.find(data, base) if data else None,
+        paths.find(data, base) if data else None,
         base.resolve(),
     )
 

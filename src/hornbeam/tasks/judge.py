@@ -20,7 +20,7 @@ from pydantic import Field
 
 from hornbeam.chat.tool_text import calls_in_text
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.places import check_file
+from hornbeam.files.paths import check_file
 from hornbeam.settings import Settings, nearest
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.places import find
+from hornbeam.files.paths import find
 from hornbeam.settings import Settings, build, nearest
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.families import (

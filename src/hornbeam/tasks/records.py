@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from hornbeam.errors import DataError
-from hornbeam.places import check_file
+from hornbeam.files.paths import check_file
 
 T = TypeVar("T")
 

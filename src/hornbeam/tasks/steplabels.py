@@ -24,11 +24,11 @@ from typing import Any
 
 from hornbeam.chat import Chat, end_of_answer, user
 from hornbeam.errors import DataError
+from hornbeam.files.atomic import whole_file
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records
 from hornbeam.tasks.steprows import MARK, Format, LabelledSolution, Record, reader, settle
 from hornbeam.tree.nodes import Node, Origin, Tree, ids
-from hornbeam.whole import whole_file
 
 BETWEEN = "\n"  # stands between the ids of two steps
 

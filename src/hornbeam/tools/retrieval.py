@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from hornbeam.errors import ToolError
-from hornbeam.places import find
+from hornbeam.files.paths import find
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.corpus import Passage, find_passages, load_passages, made_passages
 from hornbeam.tools.base import Tool, ToolSettings

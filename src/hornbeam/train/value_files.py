@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from hornbeam import models
 from hornbeam.chat import TemplateChat
 from hornbeam.errors import ModelError, StoreError
+from hornbeam.files.atomic import whole_folder
 from hornbeam.models import check_folder, quiet
 from hornbeam.train import weights
 from hornbeam.train.settings import FitSettings
-from hornbeam.whole import whole_folder
 
 CARD = models.VALUE_CARD
 README = "README.md"

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple, TextIO
 
 from hornbeam.arguments import one_of, wrong
 from hornbeam.errors import DataError
-from hornbeam.places import check_file
+from hornbeam.files.atomic import whole_file
+from hornbeam.files.paths import check_file
 from hornbeam.settings import nearest
 from hornbeam.tree.nodes import Call, Column, Node, Origin, Tree, floats, ids
-from hornbeam.whole import whole_file
 
 VERSION = 1
 

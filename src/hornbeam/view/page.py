@@ -16,7 +16,7 @@ from string import Template
 from typing import Any
 
 from hornbeam.errors import StoreError
-from hornbeam.whole import whole_file
+from hornbeam.files.atomic import whole_file
 
 
 def page(template: str, styles: tuple[str, ...], scripts: tuple[str, ...], title: str,

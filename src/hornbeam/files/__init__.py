@@ -1,0 +1,1 @@
+"""Files and folders: where a name lies, and writing one whole or not at all."""
