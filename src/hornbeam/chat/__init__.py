@@ -5,8 +5,8 @@ prompt as the very ids that were sampled, never as its text encoded again. Text 
 outside is text: only what the template itself writes becomes a control token.
 """
 
-from hornbeam.chat.answers import Answers, common
-from hornbeam.chat.base import (
+from hornbeam.chat.answer_places import Answers, common
+from hornbeam.chat.byte_chat import (
     ByteChat,
     Chat,
     Message,
@@ -18,8 +18,8 @@ from hornbeam.chat.base import (
     user,
 )
 from hornbeam.chat.history import history, message_of
-from hornbeam.chat.pieces import PieceChat
 from hornbeam.chat.template import TemplateChat
+from hornbeam.chat.text_pieces import PieceChat
 
 __all__ = [
     "Answers",

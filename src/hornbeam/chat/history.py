@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hornbeam.chat.base import Message
+from hornbeam.chat.byte_chat import Message
 from hornbeam.chat.tool_text import calls_in_text
 from hornbeam.errors import DataError
 from hornbeam.tree.nodes import Call, Node, Tree

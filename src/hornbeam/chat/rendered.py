@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hornbeam.chat.base import Chat, Message, assistant, end_of_answer, user
+from hornbeam.chat.byte_chat import Chat, Message, assistant, end_of_answer, user
 from hornbeam.chat.history import history
 from hornbeam.chat.tool_text import calls_in_text, hinted
 from hornbeam.errors import ModelError

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from hornbeam.chat.base import Message, Said
-from hornbeam.chat.frame import alike, configured_ends, mark, marked, read_frame, unclosed
-from hornbeam.chat.words import Words, any_of
+from hornbeam.chat.byte_chat import Message, Said
+from hornbeam.chat.control_tokens import Words, any_of
+from hornbeam.chat.template_frame import alike, configured_ends, mark, marked, read_frame, unclosed
 from hornbeam.errors import ModelError
 from hornbeam.tree.nodes import ids
 
@@ -345,7 +345,7 @@ class TemplateChat:
 
     def about(self) -> str:
         """What the template does with a conversation, in one line."""
-        from hornbeam.chat.about import describe
+        from hornbeam.chat.template_report import describe
 
         return describe(self)
 

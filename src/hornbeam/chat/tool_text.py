@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from hornbeam.chat.base import Message
+from hornbeam.chat.byte_chat import Message
 from hornbeam.errors import ModelError
 from hornbeam.tree.nodes import Tree
 

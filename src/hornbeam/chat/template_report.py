@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hornbeam.chat.frame import marked
+from hornbeam.chat.template_frame import marked
 from hornbeam.errors import ModelError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 
-from hornbeam.chat.base import Message, Said
+from hornbeam.chat.byte_chat import Message, Said
 from hornbeam.tree.nodes import ids
 
 END = 0  # ends a message

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from hornbeam.chat.base import Message
+from hornbeam.chat.byte_chat import Message
 
 T = TypeVar("T")
 Key = tuple[int, str, str]  # the place before a message (or 0), its role, its text

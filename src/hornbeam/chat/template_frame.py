@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hornbeam.chat.base import Message
-from hornbeam.chat.words import Words
+from hornbeam.chat.byte_chat import Message
+from hornbeam.chat.control_tokens import Words
 from hornbeam.errors import ModelError
 
 Render = Callable[[Sequence[Message], bool], str]  # (messages, with the generation prompt)
