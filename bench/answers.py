@@ -23,7 +23,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from hornbeam.numerals import Number
+from hornbeam.answers.numerals import Number
 from hornbeam.score import RewardSettings, make_scorer
 from hornbeam.score.rules import accepted_number
 from hornbeam.tasks.records import read_records

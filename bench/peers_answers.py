@@ -165,7 +165,7 @@ def verl_graders(folder: Path) -> dict[str, Callable[[str, str], bool]]:
 
 def inside(text: str) -> str:
     """A spelling as it is put into the reply that each grader looks for."""
-    from hornbeam.latex import boxed
+    from hornbeam.answers.latex import boxed
 
     found = boxed(text)
     plain = text if found is None else found

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from hornbeam.brackets import goes_on, inside
+from hornbeam.answers.brackets import goes_on, inside
 from hornbeam.chat import ByteChat, user
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Barrier, Completion, Sampling

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hornbeam.numerals import Number, hundredth, same_number
+from hornbeam.answers.numerals import Number, hundredth, same_number
+from hornbeam.answers.reading import last_number, whole
 from hornbeam.programs.talk import read_answer
-from hornbeam.reading import last_number, whole
 
 ANSWERS = {  # what is said: the number that it ends on, in its plain spelling
     # signs

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from hornbeam.reading import last_number, whole
+from hornbeam.answers.reading import last_number, whole
 
 SAME = {  # as an answer and as an accepted one
     r"{1 \over 2}": Fraction(1, 2),

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hornbeam.answers.brackets import goes_on
 from hornbeam.arguments import one_of
 from hornbeam.before import Before
-from hornbeam.brackets import goes_on
 from hornbeam.chat import Chat
 from hornbeam.engine.base import (
     SETTINGS,

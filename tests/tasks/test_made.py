@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from hornbeam.arithmetic import evaluate, operations, write_number
+from hornbeam.answers.arithmetic import evaluate, operations, write_number
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.tasks import gym
 from hornbeam.tasks.generated import generators, reasoning_gym_tasks

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hornbeam.arithmetic import (
+from hornbeam.answers.arithmetic import (
     MAX_LENGTH,
     ArithmeticProblem,
     evaluate,

@@ -72,7 +72,7 @@ class Sampling:
     top_p: float = 1.0
     top_k: int = 0
     # ends the sample with the token that completes one of these (growth lets a sample go on that a
-    # closing bracket ended inside another: `hornbeam.brackets`)
+    # closing bracket ended inside another: `hornbeam.answers.brackets`)
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

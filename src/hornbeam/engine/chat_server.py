@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from hornbeam.brackets import stop_end
+from hornbeam.answers.brackets import stop_end
 from hornbeam.chat import Chat, Message, PieceChat, end_of_answer
 from hornbeam.engine.base import Completion, Request, Sampling
 from hornbeam.engine.chat_probe import LIMITS, OPTIONS, ChatAbilities, probe

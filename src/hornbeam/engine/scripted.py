@@ -19,8 +19,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
+from hornbeam.answers.brackets import stop_end
 from hornbeam.arguments import function, is_async, list_of, mapping, one_of, wrong
-from hornbeam.brackets import stop_end
 from hornbeam.chat import ByteChat, Chat, check_chat, end_of_answer
 from hornbeam.engine.base import Barrier, Completion, Request
 from hornbeam.errors import EngineError, PromptTooLong

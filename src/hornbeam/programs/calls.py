@@ -3,7 +3,7 @@
 A call is a name and one argument in square brackets: `CALC[12 * 3]`. Small models manage that where
 they fail at JSON. What comes back is a user message, as many chat templates know no tool role.
 Brackets are counted, so an argument may hold some; a stop string that is a closing bracket ends a
-reply only where it closes the outer one (`hornbeam.brackets`).
+reply only where it closes the outer one (`hornbeam.answers.brackets`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from hornbeam.brackets import inside
+from hornbeam.answers.brackets import inside
 from hornbeam.programs.talk import Example
 from hornbeam.settings import Settings
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hornbeam.arithmetic import ArithmeticProblem, evaluate, spaced, tokens, write_number
+from hornbeam.answers.arithmetic import ArithmeticProblem, evaluate, spaced, tokens, write_number
 
 MARKED = r"####\s*([^\n]+)"
 CHOICE = r"####\s*\(?([A-Z])\b"

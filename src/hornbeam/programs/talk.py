@@ -8,8 +8,8 @@ from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator
 
+from hornbeam.answers.reading import last_number
 from hornbeam.chat import Message, assistant, system, user
-from hornbeam.reading import last_number
 from hornbeam.tasks.base import Task
 
 

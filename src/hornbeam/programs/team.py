@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
-from hornbeam.arithmetic import ArithmeticProblem
+from hornbeam.answers.arithmetic import ArithmeticProblem
 from hornbeam.chat import Message, assistant, system, user
 from hornbeam.errors import DataError
 from hornbeam.program import Episode, Program

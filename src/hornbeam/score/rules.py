@@ -17,11 +17,11 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from hornbeam.answers.latex import boxed
+from hornbeam.answers.numerals import Number, same_number
+from hornbeam.answers.reading import last_number, whole
 from hornbeam.errors import ScoreError
-from hornbeam.latex import boxed
-from hornbeam.numerals import Number, same_number
 from hornbeam.programs.talk import Answer
-from hornbeam.reading import last_number, whole
 from hornbeam.score.normalise import exact_match, normalise, token_f1
 from hornbeam.score.overlong import OverlongPenalty, penalty
 from hornbeam.score.pool import NoVerdict, Pool

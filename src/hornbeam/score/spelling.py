@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
-from hornbeam.latex import MAX_TEXT, WORD, boxed, joined, tidy
-from hornbeam.numerals import Number, same_number
-from hornbeam.reading import is_name, last_number, whole
+from hornbeam.answers.latex import MAX_TEXT, WORD, boxed, joined, tidy
+from hornbeam.answers.numerals import Number, same_number
+from hornbeam.answers.reading import is_name, last_number, whole
 
 _TEXT = r"\\(?:text|textrm|textnormal|mbox|hbox|mathrm)"
 _UNIT = r"(?:[A-Za-z]{2,}(?:[\s/][A-Za-z]{1,20}){0,4}\.?|[a-zA-Z](?=\s*\}\s*\^))"

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hornbeam.arithmetic import ArithmeticProblem, evaluate, operations, spaced
+from hornbeam.answers.arithmetic import ArithmeticProblem, evaluate, operations, spaced
+from hornbeam.answers.latex import boxed
 from hornbeam.errors import DataError
-from hornbeam.latex import boxed
 from hornbeam.tasks.base import SCORING, Task
 from hornbeam.tasks.gold import compose
 from hornbeam.tasks.records import read_records

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from hornbeam.arithmetic import ArithmeticProblem, evaluate, operations, spaced, tokens
+from hornbeam.answers.arithmetic import ArithmeticProblem, evaluate, operations, spaced, tokens
 
 _NOTE = re.compile(r"<<([^<>=]+)=([^<>=]+)>>")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from random import Random
 
-from hornbeam.arithmetic import evaluate, write_number
+from hornbeam.answers.arithmetic import evaluate, write_number
 from hornbeam.errors import DataError
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.word_templates import NAMES, TEMPLATES, THINGS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hornbeam.arithmetic import ArithmeticProblem, evaluate, write_number
+from hornbeam.answers.arithmetic import ArithmeticProblem, evaluate, write_number
 from hornbeam.tools.base import Tool, ToolSettings
 from hornbeam.workers.local import inline, pure
 
@@ -13,7 +13,7 @@ def calculate(expression: str) -> str:
     """Work out an arithmetic expression such as "(48 / 2) * 3".
 
     What cannot be worked out comes back as a text that begins with "error:", for the agent to
-    read; the grammar and its bounds stand in `hornbeam.arithmetic`.
+    read; the grammar and its bounds stand in `hornbeam.answers.arithmetic`.
     """
     if not isinstance(expression, str):
         return "error: the expression must be text"

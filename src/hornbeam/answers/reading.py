@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from hornbeam.latex import MAX_TEXT, SCALE, WORD, boxed, tidy
-from hornbeam.numerals import NotOne, Number, bounded, power_of, read
+from hornbeam.answers.latex import MAX_TEXT, SCALE, WORD, boxed, tidy
+from hornbeam.answers.numerals import NotOne, Number, bounded, power_of, read
 
 # --- the number of a stretch without words -------------------------------------------------------
 
