@@ -33,7 +33,7 @@ from hornbeam import stats
 from hornbeam.credit import credit
 from hornbeam.run import load_policies, load_recipe
 from hornbeam.run.policies import Member
-from hornbeam.store import Store
+from hornbeam.store.database import Store
 from hornbeam.train.told import StepMetrics
 from hornbeam.tree.nodes import Tree
 

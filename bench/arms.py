@@ -41,7 +41,7 @@ from pydantic import Field
 
 from hornbeam import stats
 from hornbeam.settings import Settings
-from hornbeam.store import Store
+from hornbeam.store.database import Store
 
 KINDS = ("sampled_tokens", "prompt_tokens_computed", "tokens_unique")
 COLOURS = ("#1b7837", "#762a83", "#d95f02", "#2166ac", "#b2182b", "#666666", "#8c6d31", "#01a0a0")

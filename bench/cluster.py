@@ -31,7 +31,7 @@ from rich.console import Console
 
 from hornbeam.errors import StoreError
 from hornbeam.run import Progress, Run, load_recipe, plan
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
 from resume import machine
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "tiny.toml"

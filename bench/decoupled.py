@@ -37,10 +37,10 @@ from safetensors.numpy import load_file
 import hornbeam.run.decoupled  # noqa: F401
 import resume_world
 from hornbeam.cli.main import main as hornbeam_command
-from hornbeam.desk import RequestQueue
-from hornbeam.members import leases
-from hornbeam.shared import SharedStore
-from hornbeam.store import Store
+from hornbeam.store.database import Store
+from hornbeam.store.leases import leases
+from hornbeam.store.request_queue import RequestQueue
+from hornbeam.store.shared_database import SharedStore
 from resume import Facts, machine, name, vars_of
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))

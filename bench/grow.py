@@ -29,7 +29,7 @@ from hornbeam.engine.scripted import Scripted
 from hornbeam.grow import Grower
 from hornbeam.program import Episode, Program
 from hornbeam.search import Branch, Independent, Strategy
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local import LocalWorkers, inline

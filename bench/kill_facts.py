@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-from hornbeam.store import LOST, Store
+from hornbeam.store.database import LOST, Store
 from hornbeam.tree.jsonl import to_json
 
 Facts = dict[str, Any]

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
 
 
 def rewards(store: Store, stage: str, step: int) -> list[float]:

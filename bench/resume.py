@@ -43,7 +43,7 @@ from safetensors.numpy import load_file
 import hornbeam.run  # noqa: F401
 import resume_world
 from hornbeam.cli.main import main as hornbeam_command
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
 from hornbeam.tree.nodes import Node
 
 RECIPE = Path(__file__).with_name("resume.toml")

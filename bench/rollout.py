@@ -34,13 +34,13 @@ from hornbeam.engine.base import Completion, Engine, Request
 from hornbeam.engine.local import LocalEngine, LocalSettings
 from hornbeam.engine.vllm import VllmEngine, VllmSettings
 from hornbeam.grow import Grower
-from hornbeam.ledger import Ledger
 from hornbeam.run.crew import ActorPool
 from hornbeam.run.loading import load_policies
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.wire import Plan, plan
 from hornbeam.run.world import World as Wired
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
+from hornbeam.store.ledger import Ledger
 from hornbeam.train import weights
 from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local import LocalWorkers

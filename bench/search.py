@@ -35,7 +35,7 @@ from hornbeam.grow import Grower
 from hornbeam.program import Episode, Limits
 from hornbeam.score.base import Opinions
 from hornbeam.search import Beam, Mcts, State, Strategy
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Node, Origin, Tree, floats, ids
 

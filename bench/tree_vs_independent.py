@@ -65,8 +65,8 @@ class Side:
     """One side of the comparison on one seed: recipe, weights, engine, and what was spent."""
 
     def __init__(self, seed: int, arm: str, folder: Path) -> None:
-        from hornbeam.ledger import Ledger
         from hornbeam.run import World, load_policies, load_recipe, plan
+        from hornbeam.store.ledger import Ledger
 
         self.recipe = load_recipe(RECIPE, sets(seed, arm))
         self.plan = plan(self.recipe, RECIPE.parent)
@@ -85,8 +85,8 @@ class Side:
     async def step(self, number: int) -> None:
         """Grow, credit, train: one step of the recipe on the next tasks."""
         from hornbeam.credit import credit
-        from hornbeam.ledger import Entry
         from hornbeam.run.order import task_at
+        from hornbeam.store.ledger import Entry
 
         run, tasks = self.recipe.run, self.plan.train.tasks
         chosen = [task_at(tasks, run.seed, number * run.tasks + n) for n in range(run.tasks)]
@@ -105,7 +105,7 @@ class Side:
     async def grow(self, grower: Any, stage: str, step: int, tasks: Sequence[Any]) -> list[Any]:
         """Trees of these tasks by the present weights, no prefix kept from before."""
         from hornbeam.run.order import tree_seed
-        from hornbeam.store import TreeKey
+        from hornbeam.store.database import TreeKey
         from hornbeam.tree.nodes import Tree
 
         await self.world.policies.load()

@@ -10,10 +10,10 @@ from hornbeam.effects import Speaker
 from hornbeam.engine.base import Barrier, Completion, Sampling
 from hornbeam.engine.scripted import stop_at
 from hornbeam.grow import Grower
-from hornbeam.ledger import Ledger
 from hornbeam.search import Independent
 from hornbeam.segment import Segmenter
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
+from hornbeam.store.ledger import Ledger
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree, floats
 

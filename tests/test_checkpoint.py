@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hornbeam.checkpoint import Checkpoints, latest
 from hornbeam.errors import StoreError
+from hornbeam.store.checkpoints import Checkpoints, latest
 
 
 def weights(text: str) -> Callable[[Path], None]:
@@ -142,7 +142,7 @@ def test_at_least_one_is_kept(tmp_path: Path) -> None:
 
 WRITE = """
 import sys
-from hornbeam.checkpoint import Checkpoints
+from hornbeam.store.checkpoints import Checkpoints
 
 def save(folder):
     for i in range(20):

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hornbeam.cli.main import app
 from hornbeam.errors import DataError
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
 from hornbeam.tree.jsonl import read_trees
 from hornbeam.tree.nodes import Node, Tree
 

@@ -12,11 +12,11 @@ from hornbeam.engine.base import Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import BudgetSpent, ToolError
 from hornbeam.grow import Grower
-from hornbeam.ledger import Budget, Ledger
 from hornbeam.program import Limits
 from hornbeam.search import Branch, Independent
 from hornbeam.segment import Segmenter
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
+from hornbeam.store.ledger import Budget, Ledger
 from hornbeam.tasks.base import Task
 from hornbeam.tree.jsonl import to_json
 from hornbeam.tree.nodes import Tree

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hornbeam.errors import BudgetSpent
-from hornbeam.ledger import Budget, Entry, Ledger
+from hornbeam.store.ledger import Budget, Entry, Ledger
 
 
 class Clock:

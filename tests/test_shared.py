@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 
-from hornbeam.desk import RequestKey, RequestQueue
 from hornbeam.errors import StoreError
-from hornbeam.ledger import Entry
-from hornbeam.members import Lease, leases
-from hornbeam.shared import LEASES, DatabaseUnreachable, SharedStore, connect
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
+from hornbeam.store.leases import Lease, leases
+from hornbeam.store.ledger import Entry
+from hornbeam.store.request_queue import RequestKey, RequestQueue
+from hornbeam.store.shared_database import LEASES, DatabaseUnreachable, SharedStore, connect
 from hornbeam.tree.nodes import Tree
 
 LEASE = 2.0
@@ -305,7 +305,7 @@ def test_a_server_that_goes_away_is_waited_for(postgres, trainer):
 
 def test_a_wrong_address_is_told_at_once_and_without_the_password(tmp_path, monkeypatch):
     pytest.importorskip("psycopg")
-    monkeypatch.setattr("hornbeam.shared.AT_OPENING", 0.1)
+    monkeypatch.setattr("hornbeam.store.shared_database.AT_OPENING", 0.1)
     with pytest.raises(StoreError) as error:
         SharedStore(f"postgresql://me:secret@/run?host={tmp_path}", print)
     assert "secret" not in str(error.value) and "\n" not in str(error.value)

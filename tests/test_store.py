@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 
 from hornbeam.errors import StoreError
-from hornbeam.ledger import Entry, Ledger
-from hornbeam.store import LOST, Store, TreeKey, canonical, export
-from hornbeam.tables import upserts
+from hornbeam.store.database import LOST, Store, TreeKey, canonical, export
+from hornbeam.store.ledger import Entry, Ledger
+from hornbeam.store.tables import upserts
 from hornbeam.tree.jsonl import read_trees, to_json
 from hornbeam.tree.nodes import Call, Node, Origin, Tree, floats, ids
 from work_done import lines_run
@@ -268,7 +268,7 @@ def test_a_wrong_key_is_told_with_the_keys_there_are(tmp_path: Path) -> None:
             store.read(TreeKey("beam b", 0, 1))
 
 
-OPEN = "import sys, hornbeam.store as s; s.Store(sys.argv[1]); print('open', flush=True); input()"
+OPEN = "import sys, hornbeam.store.database as s; s.Store(sys.argv[1]); print('open', flush=True); input()"
 
 
 def test_two_processes_may_not_write_one_run(tmp_path: Path) -> None:
@@ -292,8 +292,8 @@ def test_two_processes_may_not_write_one_run(tmp_path: Path) -> None:
 
 GROW = """
 import asyncio, sys
-from hornbeam.ledger import Entry
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.ledger import Entry
+from hornbeam.store.database import Store, TreeKey
 from hornbeam.tree.nodes import Node, Origin, Tree, ids
 
 async def main():

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from hornbeam.credit import credit, mixed
-from hornbeam.ledger import Ledger
 from hornbeam.run import Policies, Recipe, World, load_policies, plan
 from hornbeam.run.examples import demonstrations, examples
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
+from hornbeam.store.ledger import Ledger
 from hornbeam.train.pack import packs, unique
 from hornbeam.train.rows import collect
 from hornbeam.tree.nodes import Tree

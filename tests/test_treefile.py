@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbeam.errors import DataError
-from hornbeam.keys import TreeKey
-from hornbeam.tables import node_row
+from hornbeam.store.keys import TreeKey
+from hornbeam.store.tables import node_row
 from hornbeam.tree.jsonl import from_json, json_line, read_trees, to_json, write_trees
 from hornbeam.tree.nodes import Call, Node, Origin, Tree, floats, ids
 from little_trees import trees

@@ -5,10 +5,10 @@ from hornbeam.effects import Speaker
 from hornbeam.engine.base import Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import HornbeamError
-from hornbeam.ledger import Budget
 from hornbeam.notebook import credit_trees, grow_trees
 from hornbeam.program import Episode, Reply, program
 from hornbeam.search import Branch, Independent
+from hornbeam.store.ledger import Budget
 from hornbeam.tasks.base import Task
 from hornbeam.tools.calculator import calculate
 from hornbeam.tree.jsonl import read_trees, write_trees

@@ -24,10 +24,10 @@ from hornbeam.engine.base import (
     fits,
 )
 from hornbeam.errors import ProgramError, PromptTooLong
-from hornbeam.ledger import STATEFUL, Entry, Ledger, lost
 from hornbeam.live import Piece, Place
 from hornbeam.segment import Segmenter
 from hornbeam.settings import nearest
+from hornbeam.store.ledger import STATEFUL, Entry, Ledger, lost
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Node, floats
 from hornbeam.workers.local import LocalWorkers

@@ -20,12 +20,12 @@ from hornbeam.driver import Driver
 from hornbeam.effects import EpisodeEffects, Speaker
 from hornbeam.engine.base import Barrier
 from hornbeam.errors import BudgetSpent
-from hornbeam.keys import Stored, TreeKey
-from hornbeam.ledger import Ledger
 from hornbeam.live import Keeper
 from hornbeam.program import Limits, Program
 from hornbeam.score.base import Guide, Scorer
 from hornbeam.search.base import Fork, State, Strategy, restore
+from hornbeam.store.keys import Stored, TreeKey
+from hornbeam.store.ledger import Ledger
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Node, Placed, Tree, canonical, ids
 from hornbeam.workers.local import LocalWorkers

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from hornbeam.chat import Chat, Message
-from hornbeam.keys import TreeKey
+from hornbeam.store.keys import TreeKey
 from hornbeam.tree.nodes import Column, Node, Tree
 
 

@@ -16,11 +16,11 @@ from hornbeam.effects import Speaker
 from hornbeam.engine.base import Engine, check_engine
 from hornbeam.errors import ArgumentError, ScoreError
 from hornbeam.grow import Grower
-from hornbeam.keys import TreeKey
-from hornbeam.ledger import NO_BUDGET, Budget, Ledger, warning_of_state
 from hornbeam.program import Program
 from hornbeam.search import Independent, Strategy, strategies
 from hornbeam.settings import nearest
+from hornbeam.store.keys import TreeKey
+from hornbeam.store.ledger import NO_BUDGET, Budget, Ledger, warning_of_state
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 from hornbeam.view import tree_svg

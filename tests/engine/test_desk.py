@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from hornbeam.chat import ByteChat, user
-from hornbeam.desk import RequestQueue
 from hornbeam.engine.base import Request, Sampling
 from hornbeam.engine.desk import QueuedEngine, QueueWorker
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, EngineLost, PromptTooLong
-from hornbeam.shared import SharedStore
+from hornbeam.store.request_queue import RequestQueue
+from hornbeam.store.shared_database import SharedStore
 
 CHAT = ByteChat()
 

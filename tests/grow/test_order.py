@@ -6,9 +6,9 @@ import pytest
 
 from grow.worlds import KEY, PROGRAMS, TOOLS, Late, chain, grow, grower, say, tree
 from hornbeam.errors import BudgetSpent, StoreError
-from hornbeam.ledger import Budget, Ledger
 from hornbeam.search import Branch, Independent
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
+from hornbeam.store.ledger import Budget, Ledger
 from hornbeam.tree.jsonl import to_json
 
 BRANCH = Branch(trunks=3, nodes=2, rounds=2, pick="mixed")

@@ -11,7 +11,7 @@ from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, PromptTooLong, ToolError
 from hornbeam.program import Limits
 from hornbeam.search import Independent
-from hornbeam.store import Store, Stored
+from hornbeam.store.database import Store, Stored
 from hornbeam.tree.jsonl import from_json, to_json
 from hornbeam.workers.local import inline
 

@@ -11,7 +11,7 @@ from hornbeam.engine.base import Barrier
 from hornbeam.engine.scripted import Scripted
 from hornbeam.grow import Grower
 from hornbeam.search import Fork, Independent
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local import LocalWorkers, inline

@@ -10,7 +10,7 @@ from hornbeam.engine.scripted import Scripted
 from hornbeam.grow import Grower
 from hornbeam.search.base import Strategy
 from hornbeam.search.independent import Independent
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tools.calculator import calculate
 from hornbeam.tree.nodes import Tree

@@ -15,7 +15,7 @@ from hornbeam.grow import Grower
 from hornbeam.programs import make_program
 from hornbeam.programs.presets import PRESETS, worked
 from hornbeam.search.branch import Branch
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.word_problems import word_problems
 from hornbeam.tiny import tokenizer

@@ -9,7 +9,7 @@ from rich.console import Console
 from hornbeam.run import Progress, plan
 from hornbeam.run.recipe import Recipe, load_recipe
 from hornbeam.run.search import Search
-from hornbeam.store import Store
+from hornbeam.store.database import Store
 from hornbeam.tasks.tiny import doors, lookup
 from hornbeam.tree.nodes import Call, Node, Origin, Tree, ids
 

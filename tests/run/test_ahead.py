@@ -9,7 +9,7 @@ import pytest
 from hornbeam.errors import RecipeError
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.ahead import Ahead, drop_stale, staleness
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
 from hornbeam.tree.nodes import INJECTED, Node, Origin, Tree, ids
 
 from .doors import Silent

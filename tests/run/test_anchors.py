@@ -16,13 +16,13 @@ import torch
 
 from hornbeam import tiny
 from hornbeam.errors import DataError, ProgramError, RecipeError, StoreError
-from hornbeam.ledger import TOKENS
 from hornbeam.run import Run, plan
 from hornbeam.run.anchored import Anchored, drawn, priority
 from hornbeam.run.anchors import Anchors
 from hornbeam.run.recipe import load_recipe
 from hornbeam.run.records import Record, mark_of_task
-from hornbeam.store import Store
+from hornbeam.store.database import Store
+from hornbeam.store.ledger import TOKENS
 from hornbeam.tasks.base import Task
 from hornbeam.tree.jsonl import from_json
 from hornbeam.tree.nodes import INJECTED

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hornbeam import checkpoint
 from hornbeam.cli.main import main
-from hornbeam.store import Store
+from hornbeam.store import checkpoints
+from hornbeam.store.database import Store
 
 RECIPE = """
 [run]
@@ -213,7 +213,7 @@ def test_equal_rewards_for_a_whole_step_are_a_warning_with_the_count(hornbeam):
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(hornbeam, monkeypatch):
-    real = checkpoint._seal
+    real = checkpoints._seal
     full = OSError(errno.ENOSPC, "No space left on device")
 
     def seal(folder: Path, manifest):
@@ -221,11 +221,11 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(hornbeam, monkeypatch):
             raise full
         real(folder, manifest)
 
-    monkeypatch.setattr(checkpoint, "_seal", seal)
+    monkeypatch.setattr(checkpoints, "_seal", seal)
     refused(hornbeam(), "checkpoint of step 2", "No space left", "step 1")
     kept = hornbeam.folder / "run" / "checkpoints"
     assert [path.name for path in sorted(kept.iterdir())] == ["step-000001"]
-    monkeypatch.setattr(checkpoint, "_seal", real)
+    monkeypatch.setattr(checkpoints, "_seal", real)
     code, lines, _ = hornbeam()
     assert code == 0, lines
     rows = [

@@ -12,8 +12,8 @@ import torch
 from hornbeam.errors import RecipeError
 from hornbeam.run.check import check_decoupled
 from hornbeam.run.loading import model_folders
-from hornbeam.shared import SharedStore
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
+from hornbeam.store.shared_database import SharedStore
 
 from .test_policies import duet, go, metrics, same, weights  # noqa: F401
 

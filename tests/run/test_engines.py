@@ -18,7 +18,7 @@ from hornbeam.run.evaluate import evaluate
 from hornbeam.run.judges import judge_engine
 from hornbeam.run.policies import Policies
 from hornbeam.run.search import Search
-from hornbeam.store import Store
+from hornbeam.store.database import Store
 from hornbeam.train import weights
 from little_server import LittleServer, Manners
 

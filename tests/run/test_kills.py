@@ -11,8 +11,8 @@ import pytest
 
 from hornbeam.before import Before, Read
 from hornbeam.files.atomic import whole_file, whole_folder
-from hornbeam.ledger import Entry, Ledger, lost
-from hornbeam.store import Store, Stored, TreeKey
+from hornbeam.store.database import Store, Stored, TreeKey
+from hornbeam.store.ledger import Entry, Ledger, lost
 from hornbeam.tree.nodes import Node, Origin, Tree, ids
 
 BENCH = Path(__file__).parents[2] / "bench" / "kills.py"

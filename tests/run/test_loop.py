@@ -12,7 +12,7 @@ from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.run import Folder, Run, TrainingLoop, load_recipe, plan
 from hornbeam.run.build import build
 from hornbeam.run.metrics_log import MetricsLog
-from hornbeam.store import Store
+from hornbeam.store.database import Store
 
 from .doors import Silent
 

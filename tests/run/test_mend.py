@@ -6,7 +6,7 @@ import pytest
 
 from hornbeam.failures import cause, causes, one_cause
 from hornbeam.run.watch import train_line
-from hornbeam.store import Store
+from hornbeam.store.database import Store
 from hornbeam.tree.nodes import Node, Origin, Tree
 
 RECIPE = """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hornbeam.shared import SharedStore
+from hornbeam.store.shared_database import SharedStore
 from hornbeam.tree.jsonl import read_trees, write_trees
 
 DATA = Path(__file__).parent / "data"

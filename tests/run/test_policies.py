@@ -8,11 +8,11 @@ import torch
 
 from hornbeam.credit import credit
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.ledger import Ledger
 from hornbeam.run import Run, World, load_policies, load_recipe, plan
 from hornbeam.run.examples import demonstrations, examples, spoken
 from hornbeam.run.figures import warn_of_stops
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
+from hornbeam.store.ledger import Ledger
 from hornbeam.train.policy import Policy
 from hornbeam.tree.nodes import Tree
 

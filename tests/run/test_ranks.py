@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hornbeam.store import Store
+from hornbeam.store.database import Store
 
 pytestmark = pytest.mark.timeout(600)  # processes of their own, each of which imports torch
 RECIPE = """

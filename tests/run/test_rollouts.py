@@ -6,12 +6,12 @@ import json
 import pytest
 
 from hornbeam.errors import ProgramError, RecipeError
-from hornbeam.ledger import TOKENS
 from hornbeam.run.choices import LabelSection, label_strategy
 from hornbeam.run.label import Label
 from hornbeam.run.recipe import load_recipe
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import alone
+from hornbeam.store.ledger import TOKENS
 from hornbeam.tree.jsonl import read_trees
 from hornbeam.tree.nodes import INJECTED, Node, Origin, Tree
 

@@ -12,11 +12,11 @@ import pytest
 
 from hornbeam.cli.main import main
 from hornbeam.engine.local import LocalEngine
-from hornbeam.ledger import TOKENS, Entry
 from hornbeam.run.label import Label
 from hornbeam.run.pool import fresh_prompts, read_pool, search_pool, share_prompts
 from hornbeam.run.recipe import load_recipe
-from hornbeam.store import Store, export
+from hornbeam.store.database import Store, export
+from hornbeam.store.ledger import TOKENS, Entry
 from hornbeam.tree.jsonl import read_trees
 from hornbeam.tree.nodes import Node, Origin, Tree, floats, ids
 

@@ -17,7 +17,7 @@ from hornbeam.run.sftset import read_set, set_line
 from hornbeam.run.transcript import transcript
 from hornbeam.search import Branch
 from hornbeam.segment import Segmenter
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.jsonl import read_trees, write_trees
 from hornbeam.tree.nodes import Node, Origin, Tree, ids

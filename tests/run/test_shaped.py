@@ -11,7 +11,7 @@ from hornbeam.errors import RecipeError, StoreError
 from hornbeam.run import Run, plan
 from hornbeam.run.recipe import load_recipe
 from hornbeam.score.rules import said
-from hornbeam.store import Store
+from hornbeam.store.database import Store
 from hornbeam.tree.nodes import Tree
 
 from .doors import Silent

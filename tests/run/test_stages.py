@@ -11,7 +11,7 @@ from hornbeam.run.check import check_decoupled
 from hornbeam.run.order import task_at
 from hornbeam.run.records import Record, rewards_of
 from hornbeam.run.stages import STAGE
-from hornbeam.store import Store
+from hornbeam.store.database import Store
 
 from .doors import Silent
 

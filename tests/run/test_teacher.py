@@ -12,7 +12,7 @@ from hornbeam.run.anchored import Anchored
 from hornbeam.run.anchors import Anchors
 from hornbeam.run.judges import judge_engine
 from hornbeam.run.recipe import load_recipe
-from hornbeam.store import Store
+from hornbeam.store.database import Store
 from little_server import LittleServer, Manners
 
 from .doors import Silent

@@ -14,7 +14,7 @@ import pytest
 from hornbeam import tiny
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.search import Search
-from hornbeam.store import Store
+from hornbeam.store.database import Store
 from serving import serving
 
 from .doors import Silent

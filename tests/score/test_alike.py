@@ -15,7 +15,7 @@ from hornbeam.score.alike import Alike, AlikeGuide
 from hornbeam.score.rules import answer_key
 from hornbeam.search import Vote
 from hornbeam.search.choose import choose
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
 from hornbeam.tasks import Task
 from hornbeam.tree.nodes import Node, Origin, Tree
 from score import sleeper

@@ -16,7 +16,7 @@ from hornbeam.programs import make_program
 from hornbeam.score.base import Opinions
 from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong, majority, value
 from hornbeam.search.independent import Independent
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
 from hornbeam.tasks.judge import JudgeOptions, judge_tasks
 from hornbeam.tree.jsonl import write_trees
 from hornbeam.tree.nodes import Node, Origin, Tree, floats, ids

@@ -10,10 +10,10 @@ from hornbeam.chat import user
 from hornbeam.effects import Speaker
 from hornbeam.errors import BudgetSpent
 from hornbeam.grow import Grower
-from hornbeam.ledger import Budget, Ledger
 from hornbeam.score.prm import ValueGuide
 from hornbeam.search import Beam, Mcts
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
+from hornbeam.store.ledger import Budget, Ledger
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 from train import value_worlds as worlds

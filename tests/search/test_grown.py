@@ -15,12 +15,12 @@ from hornbeam.engine.base import Barrier, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import BudgetSpent
 from hornbeam.grow import Grower
-from hornbeam.ledger import Budget, Ledger
 from hornbeam.score.base import Opinions
 from hornbeam.search import Beam, Dvts, Mcts, Particle, Strategy, Vote
 from hornbeam.search.choose import choose
 from hornbeam.search.labels import informative, label
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
+from hornbeam.store.ledger import Budget, Ledger
 from hornbeam.tasks.base import Task
 from hornbeam.tree.jsonl import to_json
 from hornbeam.tree.nodes import Tree

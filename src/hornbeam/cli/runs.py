@@ -91,10 +91,10 @@ def _start(recipe: Recipe, base: Path, folder: Path, policy: str | None, ranks: 
     The first makes what needs no weights, before all that is slow to import, and checks what the
     warm start is to show before weights are loaded.
     """
-    from hornbeam.checkpoint import latest
     from hornbeam.run import Progress, plan
     from hornbeam.run.check import check_training, fetch
     from hornbeam.run.warm import check_rows
+    from hornbeam.store.checkpoints import latest
 
     check_training(recipe, policy)
     progress, several = Progress(), int(os.environ.get("WORLD_SIZE", "1")) > 1

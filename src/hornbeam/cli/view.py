@@ -42,7 +42,7 @@ def view_command(
             f"--out {out}: is of a file of trees; the page of a run lies in its folder"
         )
     from hornbeam.run.folder import report
-    from hornbeam.store import Store, TreeKey
+    from hornbeam.store.database import Store, TreeKey
     from hornbeam.tree.nodes import canonical
     from hornbeam.view import tree_text
 
@@ -133,7 +133,7 @@ def export_command(
     store: Shared = None,
 ) -> None:
     """Write the trees of a run as JSON lines."""
-    from hornbeam.store import Store, export
+    from hornbeam.store.database import Store, export
 
     path = out or run / "trees.jsonl"
     with Store(store or run, read_only=True) as held:

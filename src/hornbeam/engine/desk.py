@@ -18,9 +18,9 @@ from functools import partial
 from typing import Any
 
 from hornbeam.chat import Chat
-from hornbeam.desk import RequestKey, RequestQueue
 from hornbeam.engine.base import Barrier, Completion, Engine, Request, Sampling
 from hornbeam.errors import EngineError, EngineLost, HornbeamError, ModelError, PromptTooLong
+from hornbeam.store.request_queue import RequestKey, RequestQueue
 from hornbeam.tree.nodes import floats, ids
 
 SOONEST, LATEST = 0.004, 0.25  # seconds between two looks

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from hornbeam.effects import Speaker
 from hornbeam.grow import Grower
-from hornbeam.ledger import Entry, Ledger
 from hornbeam.programs import make_program
 from hornbeam.run.actor_models import Folders, check_release, load_engines
 from hornbeam.run.growth_settings import GrowthSettings, Present
@@ -18,7 +17,8 @@ from hornbeam.run.guides import Guides
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.toolset import make_tools
 from hornbeam.score.rules import make_scorer
-from hornbeam.store import Stored, TreeKey
+from hornbeam.store.database import Stored, TreeKey
+from hornbeam.store.ledger import Entry, Ledger
 from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local import LocalWorkers
 

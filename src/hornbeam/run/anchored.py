@@ -23,7 +23,7 @@ from hornbeam.run.recipe import Recipe
 from hornbeam.run.records import Record, mark_of_task, rewards_of
 from hornbeam.run.taught import TeacherTree
 from hornbeam.run.wire import Plan
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.jsonl import from_json, to_json
 from hornbeam.tree.nodes import INJECTED, Tree

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hornbeam.ledger import TOKENS
 from hornbeam.run.anchor_marks import (
     check_own,
     mark_of_reference,
@@ -37,7 +36,8 @@ from hornbeam.run.teacher_runs import TeacherRuns
 from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.run.world import World
-from hornbeam.store import Store
+from hornbeam.store.database import Store
+from hornbeam.store.ledger import TOKENS
 from hornbeam.tasks.base import Task
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hornbeam.checkpoint import Checkpoints
 from hornbeam.run.policies import Policies
 from hornbeam.run.recipe import RunSettings
+from hornbeam.store.checkpoints import Checkpoints
 
 
 class Checkpointer:

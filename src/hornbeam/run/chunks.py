@@ -15,7 +15,6 @@ from typing import Any
 from hornbeam.chat import Answers, Chat
 from hornbeam.errors import DataError
 from hornbeam.grow import Grower
-from hornbeam.ledger import NO_BUDGET, Ledger
 from hornbeam.program import Reply
 from hornbeam.run.forest import FolderGrower, part
 from hornbeam.run.recipe import Recipe
@@ -25,6 +24,7 @@ from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.search import Independent
 from hornbeam.segment import Segmenter
+from hornbeam.store.ledger import NO_BUDGET, Ledger
 from hornbeam.tree.nodes import Tree, answered
 
 

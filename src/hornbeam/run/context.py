@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from hornbeam.grow import Grower
-from hornbeam.ledger import Ledger, warning_of_state
 from hornbeam.run.board import TensorboardWriter
 from hornbeam.run.costs import PAID, spent
 from hornbeam.run.crew import pool_of
@@ -21,6 +20,7 @@ from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.run.world import World
+from hornbeam.store.ledger import Ledger, warning_of_state
 
 MakeMetrics = Callable[[Folder, Listener], MetricsLog]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hornbeam.ledger import LOST, STATEFUL, TOKENS, Entry
-from hornbeam.store import Store
+from hornbeam.store.database import Store
+from hornbeam.store.ledger import LOST, STATEFUL, TOKENS, Entry
 
 PAID = ("train", "anchor", "measure")  # stages of the trees that a training step pays for
 COSTS = (

@@ -22,14 +22,14 @@ from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.base import Barrier, Completion, Request
 from hornbeam.errors import BudgetSpent, EngineError, RecipeError
 from hornbeam.grow import Grower
-from hornbeam.ledger import Entry
 from hornbeam.run.actor import Actor
 from hornbeam.run.actor_models import release_here
 from hornbeam.run.growth_settings import GrowthSettings
 from hornbeam.run.judges import content
 from hornbeam.run.loading import Load, Say, model_folders
 from hornbeam.run.recipe import Recipe
-from hornbeam.store import Stored, TreeKey
+from hornbeam.store.database import Stored, TreeKey
+from hornbeam.store.ledger import Entry
 from hornbeam.train import weights
 from hornbeam.tree.nodes import Tree
 from hornbeam.workers.ray import RayActors

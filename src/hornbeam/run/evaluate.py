@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hornbeam.ledger import Ledger
 from hornbeam.run.figures import measure
 from hornbeam.run.loading import load_policies
 from hornbeam.run.mend import why
@@ -16,7 +15,8 @@ from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.run.world import World
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
+from hornbeam.store.ledger import Ledger
 from hornbeam.tree.nodes import Tree
 
 

@@ -12,7 +12,7 @@ from hornbeam.run.figures import measure
 from hornbeam.run.mend import failed_of, why
 from hornbeam.run.parts import TreeGrowth
 from hornbeam.stats import between, named
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 

@@ -17,7 +17,7 @@ from hornbeam.errors import StoreError
 from hornbeam.files.atomic import whole_file
 from hornbeam.run.recipe import Recipe, differences
 from hornbeam.run.sftset import Exact, Numbered, numbered_set
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree, canonical
 from hornbeam.view import ReportData, write_report

@@ -15,7 +15,6 @@ from pathlib import Path
 from hornbeam.before import Before
 from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
-from hornbeam.ledger import Budget, Entry, Ledger, warning_of_state
 from hornbeam.run.costs import redone_tokens
 from hornbeam.run.folder import Folder
 from hornbeam.run.mend import check_first
@@ -24,7 +23,8 @@ from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.run.world import World
-from hornbeam.store import Store, Stored, TreeKey
+from hornbeam.store.database import Store, Stored, TreeKey
+from hornbeam.store.ledger import Budget, Entry, Ledger, warning_of_state
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 

@@ -12,7 +12,7 @@ from hornbeam.run.mend import check_grown
 from hornbeam.run.order import tree_seed
 from hornbeam.run.parts import StartTree, TaskSource, TreeGrowth
 from hornbeam.search import Independent
-from hornbeam.store import Stored, TreeKey
+from hornbeam.store.database import Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 

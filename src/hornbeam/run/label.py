@@ -14,7 +14,6 @@ from typing import Any
 
 from hornbeam.errors import RecipeError
 from hornbeam.grow import Grower
-from hornbeam.ledger import NO_BUDGET, Ledger
 from hornbeam.run.choices import label_strategy
 from hornbeam.run.forest import FolderGrower, part
 from hornbeam.run.labelled import account_of, counts, json_lines, label_trees, warn_of_ids
@@ -25,6 +24,7 @@ from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.search import Rollouts
 from hornbeam.settings import digest
+from hornbeam.store.ledger import NO_BUDGET, Ledger
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hornbeam.errors import ProgramError
-from hornbeam.ledger import Entry
 from hornbeam.run.choices import LabelSection
 from hornbeam.run.engines import keeps_ids
 from hornbeam.run.recipe import Recipe
 from hornbeam.search import Mcts, Rollouts, Strategy
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import account, informative, label
+from hornbeam.store.ledger import Entry
 from hornbeam.tree.jsonl import json_line, to_json
 from hornbeam.tree.nodes import Tree
 

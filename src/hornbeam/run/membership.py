@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from hornbeam.desk import RequestQueue
 from hornbeam.engine.desk import QueueWorker
 from hornbeam.errors import StoreError
-from hornbeam.members import Lease, leases, surely_dead
 from hornbeam.run.loading import Say
 from hornbeam.run.recipe import Recipe, differences
-from hornbeam.shared import SharedStore
+from hornbeam.store.leases import Lease, leases, surely_dead
+from hornbeam.store.request_queue import RequestQueue
+from hornbeam.store.shared_database import SharedStore
 
 SAME = ("steps", "eval_every", "eval_start", "resume")  # what processes of one run agree on
 

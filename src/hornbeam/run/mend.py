@@ -10,7 +10,7 @@ from typing import Any
 
 from hornbeam.errors import ProgramError
 from hornbeam.failures import causes, failed, one_cause
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
 from hornbeam.tree.nodes import Tree
 
 AGAIN = "nothing of it is kept: mend that and run the same command again"

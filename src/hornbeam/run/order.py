@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from random import Random
 
-from hornbeam.keys import TreeKey
+from hornbeam.store.keys import TreeKey
 from hornbeam.tasks.base import Task
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from hornbeam.engine.server import served
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.ledger import NO_BUDGET, Entry
 from hornbeam.run.choices import MethodSection, keys_of
 from hornbeam.run.guides import Guides
 from hornbeam.run.lacking import NO_LOGPROBS, LeftOut, has_logprobs, largest_id, why_unreadable
@@ -26,6 +25,7 @@ from hornbeam.score.alike import Alike
 from hornbeam.score.base import Guide
 from hornbeam.search import Independent, Strategy, strategy
 from hornbeam.search.choose import chooser
+from hornbeam.store.ledger import NO_BUDGET, Entry
 from hornbeam.tree.jsonl import read_trees
 from hornbeam.tree.nodes import Tree
 

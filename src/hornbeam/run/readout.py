@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam import stats
-from hornbeam.ledger import CALLS, TOKENS, Entry
 from hornbeam.run.lacking import why_unreadable
 from hornbeam.run.recipe import Recipe
 from hornbeam.search.choose import Chooser, Same, candidates, choosers
 from hornbeam.search.vote import ALIKE
+from hornbeam.store.ledger import CALLS, TOKENS, Entry
 from hornbeam.tree.nodes import Tree
 from hornbeam.view.page import write_page
 from hornbeam.view.search import write_search

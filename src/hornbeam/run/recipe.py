@@ -15,7 +15,6 @@ from pydantic import Field, PrivateAttr, model_validator
 from hornbeam import config
 from hornbeam.engine.base import Sampling
 from hornbeam.files import paths
-from hornbeam.ledger import Budget
 from hornbeam.program import Limits
 from hornbeam.run.choices import (
     AnchorSection,
@@ -34,6 +33,7 @@ from hornbeam.run.choices import (
 from hornbeam.score.rules import RewardSettings
 from hornbeam.segment import Segmenter
 from hornbeam.settings import Settings, build, nearest
+from hornbeam.store.ledger import Budget
 from hornbeam.tasks.load import TaskSettings
 from hornbeam.train.settings import (
     FitSettings,

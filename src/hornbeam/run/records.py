@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hornbeam.credit.baselines import reaches
-from hornbeam.ledger import TOKENS
+from hornbeam.store.ledger import TOKENS
 from hornbeam.tasks.base import SCORING, Task
 from hornbeam.tree.nodes import Tree
 

@@ -9,12 +9,12 @@ from functools import partial
 from hornbeam.engine.base import Engine
 from hornbeam.errors import ProgramError
 from hornbeam.grow import Grower
-from hornbeam.ledger import NO_BUDGET, Ledger
 from hornbeam.run.forest import Grown, StoreGrower
 from hornbeam.run.records import Record, mark_of, mark_of_task, rewards_of
 from hornbeam.run.world import World
 from hornbeam.search import Independent
-from hornbeam.store import Store, Stored, TreeKey
+from hornbeam.store.database import Store, Stored, TreeKey
+from hornbeam.store.ledger import NO_BUDGET, Ledger
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 

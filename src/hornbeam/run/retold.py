@@ -16,10 +16,10 @@ from hornbeam.engine.base import Barrier, Completion, Request, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, ProgramError
 from hornbeam.grow import Grower
-from hornbeam.keys import TreeKey
-from hornbeam.ledger import Entry, Ledger
 from hornbeam.search import Independent
-from hornbeam.store import Store
+from hornbeam.store.database import Store
+from hornbeam.store.keys import TreeKey
+from hornbeam.store.ledger import Entry, Ledger
 from hornbeam.tree.nodes import INJECTED, Tree, floats
 
 WHOLE = Sampling(max_tokens=1 << 20)  # what was said is not cut

@@ -40,7 +40,7 @@ from hornbeam.run.search_points import SearchPoints
 from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.score.alike import Alike
-from hornbeam.store import export
+from hornbeam.store.database import export
 
 
 class Search:

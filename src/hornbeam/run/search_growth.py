@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from hornbeam.effects import Speaker
 from hornbeam.grow import Grower
-from hornbeam.ledger import NO_BUDGET, Entry, Ledger
 from hornbeam.run.choices import MethodSection
 from hornbeam.run.forest import FolderGrower
 from hornbeam.run.guides import Guides
@@ -19,7 +18,8 @@ from hornbeam.score.alike import Alike, AlikeGuide
 from hornbeam.score.base import Guide
 from hornbeam.search import Independent, Strategy, Vote
 from hornbeam.settings import digest
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
+from hornbeam.store.ledger import NO_BUDGET, Entry, Ledger
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 

@@ -12,12 +12,12 @@ from types import MappingProxyType
 from typing import Any
 
 from hornbeam.errors import RecipeError
-from hornbeam.ledger import NO_BUDGET
 from hornbeam.run.choices import MethodSection, keys_of
 from hornbeam.run.recipe import Recipe
 from hornbeam.search import Independent, Strategy, strategy
 from hornbeam.search.choose import Chooser, chooser
 from hornbeam.settings import digest
+from hornbeam.store.ledger import NO_BUDGET
 
 POOL = "pool"  # prefix of the stages of pools
 OWN = {"kept", "q", "visits"}  # columns that strategies make

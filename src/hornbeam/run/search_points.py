@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from hornbeam.ledger import Entry
 from hornbeam.run.forest import FolderGrower
 from hornbeam.run.pool import fresh_prompts, share_prompts
 from hornbeam.run.readout import Costs, Point, read_point, until
@@ -14,7 +13,8 @@ from hornbeam.run.search_jobs import Job
 from hornbeam.score.alike import Alike
 from hornbeam.search import Strategy, restore
 from hornbeam.search.choose import Same
-from hornbeam.store import TreeKey
+from hornbeam.store.database import TreeKey
+from hornbeam.store.ledger import Entry
 from hornbeam.tree.nodes import Tree
 
 

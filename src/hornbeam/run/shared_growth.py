@@ -18,7 +18,7 @@ from hornbeam.run.context import RunContext
 from hornbeam.run.decoupled_policies import DecoupledPolicies
 from hornbeam.run.membership import Membership, steps_learned
 from hornbeam.run.order import task_at, tree_seed
-from hornbeam.store import Stored, TreeKey
+from hornbeam.store.database import Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 

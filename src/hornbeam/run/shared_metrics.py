@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hornbeam.desk import RequestQueue
 from hornbeam.run.costs import PAID, paid
 from hornbeam.run.decoupled_policies import DecoupledPolicies
 from hornbeam.run.folder import Folder
 from hornbeam.run.metrics_log import Listener, MetricsLog
 from hornbeam.run.parts import Learner
+from hornbeam.store.request_queue import RequestQueue
 from hornbeam.tree.nodes import Tree
 
 WAIT, TRIES = 0.1, 100  # seconds between two looks at what others have learned, and how many

@@ -15,7 +15,7 @@ from hornbeam.run.order import task_at
 from hornbeam.run.parts import Runs
 from hornbeam.run.recipe import RunSettings
 from hornbeam.run.records import Record, rewards_of
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 

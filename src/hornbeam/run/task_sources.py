@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hornbeam.ledger import Entry
 from hornbeam.run.anchored import Anchored
 from hornbeam.run.context import RunContext
 from hornbeam.run.files import trains_on_anchors
@@ -13,6 +12,7 @@ from hornbeam.run.growth import as_it_is
 from hornbeam.run.loading import model_folders
 from hornbeam.run.parts import StartTree, TaskSource
 from hornbeam.run.stages import Curriculum, ShuffledTasks
+from hornbeam.store.ledger import Entry
 
 
 class Source(NamedTuple):

@@ -15,10 +15,10 @@ from hornbeam.chat import Chat
 from hornbeam.credit.baselines import reaches
 from hornbeam.engine.scripted import Scripted
 from hornbeam.grow import Grower
-from hornbeam.ledger import Entry, Ledger
 from hornbeam.run.forest import StoreGrower
 from hornbeam.run.records import Record, mark_of_task, rewards_of
-from hornbeam.store import Store, TreeKey
+from hornbeam.store.database import Store, TreeKey
+from hornbeam.store.ledger import Entry, Ledger
 from hornbeam.tasks.base import Task
 from hornbeam.train.forward import score
 from hornbeam.tree.jsonl import from_json, to_json

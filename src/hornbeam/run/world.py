@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from hornbeam.effects import Speaker
 from hornbeam.grow import Grower
-from hornbeam.ledger import Ledger
 from hornbeam.live import Keeper
 from hornbeam.run.loading import Say, load_policies, say_templates
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.wire import Plan
 from hornbeam.score.rules import RuleScorer, make_scorer
 from hornbeam.search import Independent
+from hornbeam.store.ledger import Ledger
 from hornbeam.workers.local import LocalWorkers
 
 if TYPE_CHECKING:

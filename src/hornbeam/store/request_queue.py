@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from hornbeam.keys import TreeKey
-from hornbeam.shared import LEASES, SharedStore
-from hornbeam.tables import METRICS, SCHEMA, TREES, at, inserter, keyed
+from hornbeam.store.keys import TreeKey
+from hornbeam.store.shared_database import LEASES, SharedStore
+from hornbeam.store.tables import METRICS, SCHEMA, TREES, at, inserter, keyed
 
 _text, _int = sa.Text, sa.Integer
 _TREE = ("stage", "step", "number")

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from hornbeam.errors import StoreError
-from hornbeam.shared import LEASES, Session, SharedStore, connect
+from hornbeam.store.shared_database import LEASES, Session, SharedStore, connect
 
 BEATS = 8  # in a lease
 _M = LEASES.c

@@ -30,10 +30,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from hornbeam.errors import DataError, StoreError
-from hornbeam.keys import Stored, TreeKey
-from hornbeam.ledger import LOST, Entry
-from hornbeam.lock import FolderLock
-from hornbeam.tables import (
+from hornbeam.store.keys import Stored, TreeKey
+from hornbeam.store.ledger import LOST, Entry
+from hornbeam.store.locks import FolderLock
+from hornbeam.store.tables import (
     LEDGER,
     META,
     METRICS,

@@ -20,9 +20,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from hornbeam.errors import StoreError
-from hornbeam.lock import FolderLock
-from hornbeam.store import Store, Stored, TreeKey
-from hornbeam.tables import METRICS, SCHEMA, error_line, keyed, open_file, open_url, passing
+from hornbeam.store.database import Store, Stored, TreeKey
+from hornbeam.store.locks import FolderLock
+from hornbeam.store.tables import METRICS, SCHEMA, error_line, keyed, open_file, open_url, passing
 from hornbeam.tree.nodes import Tree
 
 PATIENCE = 600.0  # seconds that a database may be away
