@@ -11,7 +11,7 @@ import os
 import random
 
 from hornbeam.chat import Message, assistant, user
-from hornbeam.program import Episode
+from hornbeam.episode.program import Episode
 from hornbeam.tasks.base import Task
 
 TURNS = 3

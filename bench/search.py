@@ -31,8 +31,8 @@ from hornbeam.chat import assistant, user
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Barrier, Sampling
 from hornbeam.engine.scripted import Scripted
+from hornbeam.episode.program import Episode, Limits
 from hornbeam.grow import Grower
-from hornbeam.program import Episode, Limits
 from hornbeam.score.base import Opinions
 from hornbeam.search import Beam, Mcts, State, Strategy
 from hornbeam.store.database import TreeKey

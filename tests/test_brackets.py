@@ -9,9 +9,9 @@ from hornbeam.chat import ByteChat, user
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Barrier, Completion, Sampling
 from hornbeam.engine.scripted import stop_at
+from hornbeam.episode.segmenters import Segmenter
 from hornbeam.grow import Grower
 from hornbeam.search import Independent
-from hornbeam.segment import Segmenter
 from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import Ledger
 from hornbeam.tasks.base import Task

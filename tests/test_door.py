@@ -17,6 +17,7 @@ from hornbeam.engine.base import Completion, Request
 from hornbeam.engine.http import HttpEngine
 from hornbeam.engine.local import LocalEngine
 from hornbeam.engine.wire import HttpSettings
+from hornbeam.episode.program import ProgramError
 from hornbeam.errors import (
     ArgumentError,
     DataError,
@@ -25,7 +26,6 @@ from hornbeam.errors import (
     SettingError,
     UnknownSetting,
 )
-from hornbeam.program import ProgramError
 from hornbeam.tree.nodes import Call, ids
 
 TASK = hb.Task("t", "What is 1 + 1?", "2", {"kind": "sum"})

@@ -10,11 +10,11 @@ from hornbeam.chat import assistant, user
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Sampling
 from hornbeam.engine.scripted import Scripted
+from hornbeam.episode.program import Limits
+from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import BudgetSpent, ToolError
 from hornbeam.grow import Grower
-from hornbeam.program import Limits
 from hornbeam.search import Branch, Independent
-from hornbeam.segment import Segmenter
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.store.ledger import Budget, Ledger
 from hornbeam.tasks.base import Task

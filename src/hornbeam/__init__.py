@@ -4,9 +4,9 @@ from hornbeam.chat import assistant, system, user
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Sampling
 from hornbeam.engine.scripted import Scripted
+from hornbeam.episode.program import Episode, Reply, program
 from hornbeam.errors import HornbeamError
 from hornbeam.notebook import credit_trees, grow_trees
-from hornbeam.program import Episode, Reply, program
 from hornbeam.search import Branch, Independent
 from hornbeam.store.ledger import Budget
 from hornbeam.tasks.base import Task

@@ -23,9 +23,9 @@ from hornbeam.engine.base import (
     check_engine,
     fits,
 )
+from hornbeam.episode.seams import Piece, Place
+from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import ProgramError, PromptTooLong
-from hornbeam.live import Piece, Place
-from hornbeam.segment import Segmenter
 from hornbeam.settings import nearest
 from hornbeam.store.ledger import STATEFUL, Entry, Ledger, lost
 from hornbeam.tasks.base import Task

@@ -16,12 +16,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from hornbeam.before import Before, Read, costs
-from hornbeam.driver import Driver
 from hornbeam.effects import EpisodeEffects, Speaker
 from hornbeam.engine.base import Barrier
+from hornbeam.episode.driver import Driver
+from hornbeam.episode.program import Limits, Program
+from hornbeam.episode.seams import Keeper
 from hornbeam.errors import BudgetSpent
-from hornbeam.live import Keeper
-from hornbeam.program import Limits, Program
 from hornbeam.score.base import Guide, Scorer
 from hornbeam.search.base import Fork, State, Strategy, restore
 from hornbeam.store.keys import Stored, TreeKey

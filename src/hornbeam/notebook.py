@@ -14,9 +14,9 @@ from hornbeam.arguments import described, function, is_async, list_of, mapping, 
 from hornbeam.credit import CreditMethod, Method, credit, methods
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Engine, check_engine
+from hornbeam.episode.program import Program
 from hornbeam.errors import ArgumentError, ScoreError
 from hornbeam.grow import Grower
-from hornbeam.program import Program
 from hornbeam.search import Independent, Strategy, strategies
 from hornbeam.settings import nearest
 from hornbeam.store.keys import TreeKey

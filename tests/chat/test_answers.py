@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbeam.chat import Answers, assistant, system, user
-from hornbeam.record import Digests, digest
+from hornbeam.episode.record import Digests, digest
 
 WORDS = st.sampled_from(["4", "5", "a", 'é "\\\n', "\ud800"])
 MESSAGE = st.builds(lambda say, text: say(text), st.sampled_from([user, assistant, system]), WORDS)

@@ -8,9 +8,9 @@ import hornbeam as hb
 from hornbeam.chat import TemplateChat, assistant, end_of_answer, system, user
 from hornbeam.effects import Speaker
 from hornbeam.engine.base import Completion
+from hornbeam.episode.record import answer_of
+from hornbeam.episode.seams import Piece
 from hornbeam.errors import ModelError
-from hornbeam.live import Piece
-from hornbeam.record import answer_of
 from hornbeam.run.figures import grown_figures
 from hornbeam.tree.nodes import floats, ids
 from little_chats import (

@@ -8,8 +8,8 @@ import pytest
 from grow.worlds import KEY, PROGRAMS, OneMore, grow, grower, tree
 from hornbeam.chat import user
 from hornbeam.engine.scripted import Scripted
+from hornbeam.episode.program import Limits
 from hornbeam.errors import EngineError, PromptTooLong, ToolError
-from hornbeam.program import Limits
 from hornbeam.search import Independent
 from hornbeam.store.database import Store, Stored
 from hornbeam.tree.jsonl import from_json, to_json

@@ -5,7 +5,7 @@ import asyncio
 from grow.worlds import grow, grower
 from hornbeam.chat import assistant, user
 from hornbeam.engine.scripted import Scripted
-from hornbeam.program import Limits
+from hornbeam.episode.program import Limits
 from hornbeam.search import Branch, Independent
 from hornbeam.tasks.base import Task
 from work_done import lines_run

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hornbeam.failures import cause, causes, one_cause
+from hornbeam.episode.failures import cause, causes, one_cause
 from hornbeam.run.watch import train_line
 from hornbeam.store.database import Store
 from hornbeam.tree.nodes import Node, Origin, Tree

@@ -8,15 +8,15 @@ import pytest
 from hornbeam.chat import ByteChat, assistant, system, user
 from hornbeam.effects import Speaker
 from hornbeam.engine.scripted import Scripted
+from hornbeam.episode.program import Limits, Reply
+from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import DataError
 from hornbeam.grow import Grower
-from hornbeam.program import Limits, Reply
 from hornbeam.run.chunks import correct, ends, pieces, unwrapped, wrapped
 from hornbeam.run.select import Where, choose, mean_score
 from hornbeam.run.sftset import read_set, set_line
 from hornbeam.run.transcript import transcript
 from hornbeam.search import Branch
-from hornbeam.segment import Segmenter
 from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.jsonl import read_trees, write_trees

@@ -28,7 +28,7 @@ source = "lookup"
 count = 4
 """
 WALK = """
-from hornbeam.program import program
+from hornbeam.episode.program import program
 from hornbeam.chat import user
 from hornbeam.workers.local import pure
 

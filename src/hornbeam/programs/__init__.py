@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hornbeam.episode.program import Program
 from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.files import paths
-from hornbeam.program import Program
 from hornbeam.programs.calls import React, ToolName
 from hornbeam.programs.delegate import Delegate, delegate, delegate_demonstration
 from hornbeam.programs.errand import Errand, errand, errand_demonstration

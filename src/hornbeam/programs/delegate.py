@@ -17,8 +17,8 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from hornbeam.chat import assistant, user
+from hornbeam.episode.program import Episode, Program
 from hornbeam.errors import DataError, PromptTooLong
-from hornbeam.program import Episode, Program
 from hornbeam.programs.calls import React, ToolName, calls, hint, observe, read_move
 from hornbeam.programs.react import react
 from hornbeam.programs.talk import Demonstration, Example, Turn, opening

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from hornbeam.chat import assistant, user
-from hornbeam.program import Episode, Program
+from hornbeam.episode.program import Episode, Program
 from hornbeam.programs.talk import Demonstration, Turn
 from hornbeam.settings import Settings
 from hornbeam.tasks.base import Task

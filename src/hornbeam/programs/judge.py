@@ -18,8 +18,8 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from hornbeam.chat import Message, system, user
+from hornbeam.episode.program import Episode, Program
 from hornbeam.errors import DataError, ProgramError
-from hornbeam.program import Episode, Program
 from hornbeam.programs.talk import Demonstration, Turn
 from hornbeam.settings import Settings, nearest
 from hornbeam.tasks.base import Task

@@ -9,8 +9,8 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
+from hornbeam.episode.failures import OWN
 from hornbeam.errors import ProgramError
-from hornbeam.failures import OWN
 
 
 def load_module(path: Path) -> ModuleType:

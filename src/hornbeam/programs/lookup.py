@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hornbeam.chat import Message, assistant, user
-from hornbeam.program import Episode
+from hornbeam.episode.program import Episode
 from hornbeam.programs.talk import Turn
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.tiny import doors

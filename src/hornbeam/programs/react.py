@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from hornbeam.chat import assistant, user
+from hornbeam.episode.program import Episode, Program
 from hornbeam.errors import DataError, ToolError
-from hornbeam.program import Episode, Program
 from hornbeam.programs.calls import React, hint, observe, read_move
 from hornbeam.programs.talk import Demonstration, Turn, opening
 from hornbeam.tasks.base import Task

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hornbeam.episode.program import Episode, Program
 from hornbeam.errors import DataError
-from hornbeam.program import Episode, Program
 from hornbeam.programs.talk import (
     Answer,
     Demonstration,

@@ -21,8 +21,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from hornbeam.answers.arithmetic import ArithmeticProblem
 from hornbeam.chat import Message, assistant, system, user
+from hornbeam.episode.program import Episode, Program
 from hornbeam.errors import DataError
-from hornbeam.program import Episode, Program
 from hornbeam.programs.calls import React, ToolName, read_move
 from hornbeam.programs.presets import PRESETS, worked
 from hornbeam.programs.react import use_tool

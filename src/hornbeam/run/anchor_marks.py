@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hornbeam.episode.failures import OWN
 from hornbeam.errors import RecipeError
-from hornbeam.failures import OWN
 from hornbeam.run.choices import AnchorSection
 from hornbeam.run.endpoints import folder_of, identity
 from hornbeam.run.engines import AWAY

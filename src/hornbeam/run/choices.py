@@ -12,11 +12,11 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import RecipeError, UnknownSetting
 from hornbeam.search import Strategy, strategy
 from hornbeam.search.chunk_labels import chunk_label
 from hornbeam.search.labels import MAS_MCTS
-from hornbeam.segment import Segmenter
 from hornbeam.settings import Settings, nearest
 from hornbeam.store.ledger import Budget
 

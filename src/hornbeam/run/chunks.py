@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.chat import Answers, Chat
+from hornbeam.episode.program import Reply
+from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import DataError
 from hornbeam.grow import Grower
-from hornbeam.program import Reply
 from hornbeam.run.forest import FolderGrower, part
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import set_line
@@ -23,7 +24,6 @@ from hornbeam.run.transcript import transcript
 from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.search import Independent
-from hornbeam.segment import Segmenter
 from hornbeam.store.ledger import NO_BUDGET, Ledger
 from hornbeam.tree.nodes import Tree, answered
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hornbeam.credit import mixed
-from hornbeam.failures import failed
+from hornbeam.episode.failures import failed
 from hornbeam.run.anchored import own_rewards
 from hornbeam.run.mend import why
 from hornbeam.score import delegation_figures

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hornbeam.engine.base import Sampling
+from hornbeam.episode.program import Limits
+from hornbeam.episode.segmenters import Segmenter
 from hornbeam.grow import Grower
-from hornbeam.program import Limits
 from hornbeam.search import Strategy
-from hornbeam.segment import Segmenter
 
 # By policy: how often weights were sent, their version, and the weights on their way.
 Present = Mapping[str, tuple[int, int, Awaitable[Mapping[str, Any]]]]

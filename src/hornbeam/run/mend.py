@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hornbeam.episode.failures import causes, failed, one_cause
 from hornbeam.errors import ProgramError
-from hornbeam.failures import causes, failed, one_cause
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.tree.nodes import Tree
 

@@ -14,8 +14,9 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from hornbeam import config
 from hornbeam.engine.base import Sampling
+from hornbeam.episode.program import Limits
+from hornbeam.episode.segmenters import Segmenter
 from hornbeam.files import paths
-from hornbeam.program import Limits
 from hornbeam.run.choices import (
     AnchorSection,
     ChunkSection,
@@ -31,7 +32,6 @@ from hornbeam.run.choices import (
     check_stages,
 )
 from hornbeam.score.rules import RewardSettings
-from hornbeam.segment import Segmenter
 from hornbeam.settings import Settings, build, nearest
 from hornbeam.store.ledger import Budget
 from hornbeam.tasks.load import TaskSettings

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 from hornbeam.chat import Chat, Message
 from hornbeam.chat.tool_text import uses_tools
+from hornbeam.episode.program import Reply
 from hornbeam.errors import DataError
 from hornbeam.formats.base import ImportedRun, Options
 from hornbeam.formats.chats import CHATS
-from hornbeam.program import Reply
 from hornbeam.programs.talk import Turn
 from hornbeam.tasks.records import read_records
 from hornbeam.train.sft import Example

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hornbeam.chat import Chat, Message
-from hornbeam.driver import Driver
+from hornbeam.episode.driver import Driver
+from hornbeam.episode.program import Limits, Program, Reply
+from hornbeam.episode.seams import Piece, Place
 from hornbeam.errors import DataError, ProgramError
-from hornbeam.live import Piece, Place
-from hornbeam.program import Limits, Program, Reply
 from hornbeam.settings import nearest
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Node, Tree

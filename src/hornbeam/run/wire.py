@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.credit import Method, method
+from hornbeam.episode.program import Program
 from hornbeam.errors import RecipeError
 from hornbeam.files import paths
-from hornbeam.program import Program
 from hornbeam.programs import Demonstration, check_names, make_program
 from hornbeam.run.choices import keys_of
 from hornbeam.run.engines import check_speaks, engine_settings

@@ -20,19 +20,9 @@ from functools import partial
 from typing import Any
 
 from hornbeam.chat import Answers
-from hornbeam.errors import (
-    EngineError,
-    EngineLost,
-    HornbeamError,
-    ModelError,
-    ProgramError,
-    PromptTooLong,
-    ToolError,
-)
-from hornbeam.failures import failure
-from hornbeam.live import Live, Piece, Place
-from hornbeam.program import Episode, Limits, Program, Reply
-from hornbeam.record import (
+from hornbeam.episode.failures import failure
+from hornbeam.episode.program import Episode, Limits, Program, Reply
+from hornbeam.episode.record import (
     Digests,
     Effect,
     RecordedEffect,
@@ -46,7 +36,17 @@ from hornbeam.record import (
     own,
     within,
 )
-from hornbeam.replay import ReplayLoop
+from hornbeam.episode.replay import ReplayLoop
+from hornbeam.episode.seams import Live, Piece, Place
+from hornbeam.errors import (
+    EngineError,
+    EngineLost,
+    HornbeamError,
+    ModelError,
+    ProgramError,
+    PromptTooLong,
+    ToolError,
+)
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Call, Node, Origin, floats, ids
 

@@ -12,9 +12,9 @@ from reprlib import repr as short
 from typing import Any
 
 from hornbeam.chat import Chat, Message, common
+from hornbeam.episode.failures import failure
+from hornbeam.episode.seams import Piece
 from hornbeam.errors import Divergence, EngineError, PromptTooLong
-from hornbeam.failures import failure
-from hornbeam.live import Piece
 from hornbeam.tree.nodes import Call, Node, ids
 
 

@@ -1,0 +1,1 @@
+"""One run of a program, live or replayed from its record."""
