@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.chat import assistant, user
-from hornbeam.effects import Speaker
 from hornbeam.engine.base import Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.episode.program import Episode, Program
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.search import Branch, Independent, Strategy
 from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task

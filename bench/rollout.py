@@ -29,11 +29,11 @@ import torch
 
 from hornbeam import config, models, tiny
 from hornbeam.chat import Chat, TemplateChat
-from hornbeam.effects import Speaker
 from hornbeam.engine.base import Completion, Engine, Request
 from hornbeam.engine.local import LocalEngine, LocalSettings
 from hornbeam.engine.vllm import VllmEngine, VllmSettings
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.run.crew import ActorPool
 from hornbeam.run.loading import load_policies
 from hornbeam.run.recipe import Recipe

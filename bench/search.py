@@ -28,11 +28,11 @@ from random import Random
 from typing import Any
 
 from hornbeam.chat import assistant, user
-from hornbeam.effects import Speaker
 from hornbeam.engine.base import Barrier, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.episode.program import Episode, Limits
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.score.base import Opinions
 from hornbeam.search import Beam, Mcts, State, Strategy
 from hornbeam.store.database import TreeKey

@@ -6,11 +6,11 @@ import pytest
 
 from hornbeam.answers.brackets import goes_on, inside
 from hornbeam.chat import ByteChat, user
-from hornbeam.effects import Speaker
 from hornbeam.engine.base import Barrier, Completion, Sampling
 from hornbeam.engine.scripted import stop_at
 from hornbeam.episode.segmenters import Segmenter
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.search import Independent
 from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import Ledger

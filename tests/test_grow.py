@@ -7,13 +7,13 @@ import pytest
 
 from grow.worlds import OneMore
 from hornbeam.chat import assistant, user
-from hornbeam.effects import Speaker
 from hornbeam.engine.base import Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.episode.program import Limits
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import BudgetSpent, ToolError
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.search import Branch, Independent
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.store.ledger import Budget, Ledger

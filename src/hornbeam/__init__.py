@@ -1,11 +1,11 @@
 """Hornbeam grows trees of LLM-agent runs, credits their steps, trains and searches with them."""
 
 from hornbeam.chat import assistant, system, user
-from hornbeam.effects import Speaker
 from hornbeam.engine.base import Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.episode.program import Episode, Reply, program
 from hornbeam.errors import HornbeamError
+from hornbeam.grow.effects import Speaker
 from hornbeam.notebook import credit_trees, grow_trees
 from hornbeam.search import Branch, Independent
 from hornbeam.store.ledger import Budget

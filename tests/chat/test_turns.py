@@ -6,11 +6,11 @@ import pytest
 
 import hornbeam as hb
 from hornbeam.chat import TemplateChat, assistant, end_of_answer, system, user
-from hornbeam.effects import Speaker
 from hornbeam.engine.base import Completion
 from hornbeam.episode.record import answer_of
 from hornbeam.episode.seams import Piece
 from hornbeam.errors import ModelError
+from hornbeam.grow.effects import Speaker
 from hornbeam.run.figures import grown_figures
 from hornbeam.tree.nodes import floats, ids
 from little_chats import (

@@ -6,10 +6,10 @@ import asyncio
 from random import Random
 
 from hornbeam.chat import assistant, user
-from hornbeam.effects import Speaker
 from hornbeam.engine.base import Barrier
 from hornbeam.engine.scripted import Scripted
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.search import Fork, Independent
 from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from hornbeam.effects import Speaker
 from hornbeam.engine.scripted import Scripted
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.search.base import Strategy
 from hornbeam.search.independent import Independent
 from hornbeam.store.database import TreeKey

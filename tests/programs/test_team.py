@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hornbeam.chat import ByteChat, TemplateChat
-from hornbeam.effects import Speaker
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.programs import make_program
 from hornbeam.programs.presets import PRESETS, worked
 from hornbeam.search.branch import Branch

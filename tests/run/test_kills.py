@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hornbeam.before import Before, Read
 from hornbeam.files.atomic import whole_file, whole_folder
+from hornbeam.grow.resumed import Before, Read
 from hornbeam.store.database import Store, Stored, TreeKey
 from hornbeam.store.ledger import Entry, Ledger, lost
 from hornbeam.tree.nodes import Node, Origin, Tree, ids

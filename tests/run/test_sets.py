@@ -6,12 +6,12 @@ import json
 import pytest
 
 from hornbeam.chat import ByteChat, assistant, system, user
-from hornbeam.effects import Speaker
 from hornbeam.engine.scripted import Scripted
 from hornbeam.episode.program import Limits, Reply
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import DataError
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.run.chunks import correct, ends, pieces, unwrapped, wrapped
 from hornbeam.run.select import Where, choose, mean_score
 from hornbeam.run.sftset import read_set, set_line

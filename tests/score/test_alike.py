@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hornbeam.effects import Speaker
 from hornbeam.engine.scripted import Scripted
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.programs import make_program
 from hornbeam.score import RewardSettings, rules
 from hornbeam.score.alike import Alike, AlikeGuide

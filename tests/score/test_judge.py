@@ -7,11 +7,11 @@ import pytest
 
 from hornbeam import tiny
 from hornbeam.chat import ByteChat, TemplateChat
-from hornbeam.effects import Speaker
 from hornbeam.engine.base import Completion
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import ScoreError
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.programs import make_program
 from hornbeam.score.base import Opinions
 from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong, majority, value

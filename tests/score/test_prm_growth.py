@@ -7,9 +7,9 @@ import pytest
 
 from grow.worlds import Late
 from hornbeam.chat import user
-from hornbeam.effects import Speaker
 from hornbeam.errors import BudgetSpent
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.score.prm import ValueGuide
 from hornbeam.search import Beam, Mcts
 from hornbeam.store.database import TreeKey

@@ -10,11 +10,11 @@ import pytest
 
 from grow.worlds import Late
 from hornbeam.chat import assistant, user
-from hornbeam.effects import Speaker
 from hornbeam.engine.base import Barrier, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import BudgetSpent
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.score.base import Opinions
 from hornbeam.search import Beam, Dvts, Mcts, Particle, Strategy, Vote
 from hornbeam.search.choose import choose

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hornbeam.effects import Speaker
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.programs import make_program
 from hornbeam.run.actor_models import Folders, check_release, load_engines
 from hornbeam.run.growth_settings import GrowthSettings, Present

@@ -16,7 +16,7 @@ from hornbeam.chat import Answers, Chat
 from hornbeam.episode.program import Reply
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import DataError
-from hornbeam.grow import Grower
+from hornbeam.grow.grower import Grower
 from hornbeam.run.forest import FolderGrower, part
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import set_line

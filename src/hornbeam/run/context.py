@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from hornbeam.grow import Grower
+from hornbeam.grow.grower import Grower
 from hornbeam.run.board import TensorboardWriter
 from hornbeam.run.costs import PAID, spent
 from hornbeam.run.crew import pool_of

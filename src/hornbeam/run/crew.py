@@ -21,7 +21,7 @@ from typing import Any
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.base import Barrier, Completion, Request
 from hornbeam.errors import BudgetSpent, EngineError, RecipeError
-from hornbeam.grow import Grower
+from hornbeam.grow.grower import Grower
 from hornbeam.run.actor import Actor
 from hornbeam.run.actor_models import release_here
 from hornbeam.run.growth_settings import GrowthSettings

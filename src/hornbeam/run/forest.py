@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hornbeam.before import Before
 from hornbeam.errors import RecipeError
-from hornbeam.grow import Grower
+from hornbeam.grow.grower import Grower
+from hornbeam.grow.resumed import Before
 from hornbeam.run.costs import redone_tokens
 from hornbeam.run.folder import Folder
 from hornbeam.run.mend import check_first

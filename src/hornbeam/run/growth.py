@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from hornbeam.before import Before
-from hornbeam.grow import Grower
+from hornbeam.grow.grower import Grower
+from hornbeam.grow.resumed import Before
 from hornbeam.run.context import RunContext
 from hornbeam.run.mend import check_grown
 from hornbeam.run.order import tree_seed

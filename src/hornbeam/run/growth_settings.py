@@ -9,7 +9,7 @@ from typing import Any
 from hornbeam.engine.base import Sampling
 from hornbeam.episode.program import Limits
 from hornbeam.episode.segmenters import Segmenter
-from hornbeam.grow import Grower
+from hornbeam.grow.grower import Grower
 from hornbeam.search import Strategy
 
 # By policy: how often weights were sent, their version, and the weights on their way.

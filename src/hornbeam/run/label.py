@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.errors import RecipeError
-from hornbeam.grow import Grower
+from hornbeam.grow.grower import Grower
 from hornbeam.run.choices import label_strategy
 from hornbeam.run.forest import FolderGrower, part
 from hornbeam.run.labelled import account_of, counts, json_lines, label_trees, warn_of_ids

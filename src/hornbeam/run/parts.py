@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hornbeam.grow import Grower
+from hornbeam.grow.grower import Grower
 from hornbeam.run.recipe import RunSettings
 from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task

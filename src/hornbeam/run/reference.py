@@ -8,7 +8,7 @@ from functools import partial
 
 from hornbeam.engine.base import Engine
 from hornbeam.errors import ProgramError
-from hornbeam.grow import Grower
+from hornbeam.grow.grower import Grower
 from hornbeam.run.forest import Grown, StoreGrower
 from hornbeam.run.records import Record, mark_of, mark_of_task, rewards_of
 from hornbeam.run.world import World

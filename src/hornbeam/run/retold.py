@@ -15,7 +15,7 @@ from hornbeam.chat.rendered import between, goes_on
 from hornbeam.engine.base import Barrier, Completion, Request, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, ProgramError
-from hornbeam.grow import Grower
+from hornbeam.grow.grower import Grower
 from hornbeam.search import Independent
 from hornbeam.store.database import Store
 from hornbeam.store.keys import TreeKey

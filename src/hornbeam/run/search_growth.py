@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hornbeam.effects import Speaker
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.run.choices import MethodSection
 from hornbeam.run.forest import FolderGrower
 from hornbeam.run.guides import Guides

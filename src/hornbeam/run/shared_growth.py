@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Sequence
 
 from hornbeam.engine.desk import LATEST, SOONEST
-from hornbeam.grow import Grower
+from hornbeam.grow.grower import Grower
 from hornbeam.run.context import RunContext
 from hornbeam.run.decoupled_policies import DecoupledPolicies
 from hornbeam.run.membership import Membership, steps_learned

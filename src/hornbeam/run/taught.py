@@ -14,7 +14,7 @@ from typing import Any
 from hornbeam.chat import Chat
 from hornbeam.credit.baselines import reaches
 from hornbeam.engine.scripted import Scripted
-from hornbeam.grow import Grower
+from hornbeam.grow.grower import Grower
 from hornbeam.run.forest import StoreGrower
 from hornbeam.run.records import Record, mark_of_task, rewards_of
 from hornbeam.store.database import Store, TreeKey

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hornbeam.effects import Speaker
 from hornbeam.episode.seams import Keeper
-from hornbeam.grow import Grower
+from hornbeam.grow.effects import Speaker
+from hornbeam.grow.grower import Grower
 from hornbeam.run.loading import Say, load_policies, say_templates
 from hornbeam.run.recipe import Recipe
 from hornbeam.run.wire import Plan

@@ -11,7 +11,6 @@ from typing import Any
 
 from hornbeam.answers.brackets import goes_on
 from hornbeam.arguments import one_of
-from hornbeam.before import Before
 from hornbeam.chat import Chat
 from hornbeam.engine.base import (
     SETTINGS,
@@ -26,6 +25,7 @@ from hornbeam.engine.base import (
 from hornbeam.episode.seams import Piece, Place
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import ProgramError, PromptTooLong
+from hornbeam.grow.resumed import Before
 from hornbeam.settings import nearest
 from hornbeam.store.ledger import STATEFUL, Entry, Ledger, lost
 from hornbeam.tasks.base import Task

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from hornbeam.before import Before, Read, costs
-from hornbeam.effects import EpisodeEffects, Speaker
 from hornbeam.engine.base import Barrier
 from hornbeam.episode.driver import Driver
 from hornbeam.episode.program import Limits, Program
 from hornbeam.episode.seams import Keeper
 from hornbeam.errors import BudgetSpent
+from hornbeam.grow.effects import EpisodeEffects, Speaker
+from hornbeam.grow.resumed import Before, Read, costs
 from hornbeam.score.base import Guide, Scorer
 from hornbeam.search.base import Fork, State, Strategy, restore
 from hornbeam.store.keys import Stored, TreeKey

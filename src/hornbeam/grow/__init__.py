@@ -1,0 +1,1 @@
+"""Growing trees: a strategy says where, programs act, a scorer scores."""
