@@ -27,13 +27,14 @@ from unittest.mock import patch
 
 import torch
 
-from hornbeam import config, models, tiny
+from hornbeam import config
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.base import Completion, Engine, Request
 from hornbeam.engine.local import LocalEngine, LocalSettings
 from hornbeam.engine.vllm import VllmEngine, VllmSettings
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
+from hornbeam.models import catalogue, tiny_model
 from hornbeam.run.crew import ActorPool
 from hornbeam.run.loading import load_policies
 from hornbeam.run.recipe import Recipe
@@ -226,7 +227,7 @@ def main() -> None:
     path = RECIPES / "calculator.toml"
     recipe = config.parse(Recipe, config.read_toml(path), str(path))
     where = Path("runs/bench/rollout-model")
-    folder = tiny.make(where, **TINY) if args.quick else models.obtain(recipe.model.name)
+    folder = tiny_model.make(where, **TINY) if args.quick else catalogue.obtain(recipe.model.name)
     model, tokenizer = weights.load(folder)
     model.eval()
     world = World(recipe, plan(recipe, RECIPES), folder, model, TemplateChat(tokenizer))

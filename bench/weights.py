@@ -25,11 +25,11 @@ from typing import Any
 
 import torch
 
-from hornbeam import models, tiny
 from hornbeam.chat import TemplateChat, user
 from hornbeam.engine.base import Completion, Engine, Request, Sampling
 from hornbeam.engine.local import LocalEngine
 from hornbeam.engine.vllm import VllmEngine, VllmSettings
+from hornbeam.models import catalogue, tiny_model
 from hornbeam.tasks.load import TaskSettings, load_tasks
 from hornbeam.train import weights
 from hornbeam.train.forward import score
@@ -158,7 +158,7 @@ def main() -> None:
     args = parser.parse_args()
     with TemporaryDirectory() as made:
         small = Path(made) / "tiny"
-        folder = tiny.make(small, **TINY) if args.quick else models.obtain(args.model)
+        folder = tiny_model.make(small, **TINY) if args.quick else catalogue.obtain(args.model)
         out = run(args, folder, Path(made) / "saved")
     show(out)
     if args.json:

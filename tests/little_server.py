@@ -335,11 +335,11 @@ def tiny_world(folder, context=160):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from hornbeam import tiny
     from hornbeam.chat import TemplateChat
-    from hornbeam.models import quiet
+    from hornbeam.models import tiny_model
+    from hornbeam.models.catalogue import quiet
 
-    tiny.make(folder, width=16, layers=1, heads=2)
+    tiny_model.make(folder, width=16, layers=1, heads=2)
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(folder, max_position_embeddings=context)
     with torch.no_grad():

@@ -3,7 +3,7 @@
 import torch
 from transformers import LlamaConfig, LlamaForTokenClassification
 
-from hornbeam.tiny import tokenizer
+from hornbeam.models.tiny_model import tokenizer
 
 
 def value_head(context):

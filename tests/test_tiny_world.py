@@ -2,9 +2,9 @@
 
 import pytest
 
-from hornbeam import tiny
 from hornbeam.chat import TemplateChat, assistant, user
 from hornbeam.errors import DataError, RecipeError, ToolError
+from hornbeam.models import tiny_model
 from hornbeam.tasks.tiny import DOORS, WORDS, demonstrator, doors, lookup, lookup_tasks, rule
 
 
@@ -103,7 +103,7 @@ def test_an_unknown_key_is_an_error_the_agent_can_read():
 def chat(tmp_path_factory):
     from transformers import AutoTokenizer
 
-    folder = tiny.make(tmp_path_factory.mktemp("tiny"))
+    folder = tiny_model.make(tmp_path_factory.mktemp("tiny"))
     return TemplateChat(AutoTokenizer.from_pretrained(folder))
 
 
@@ -126,7 +126,7 @@ def test_equal_seeds_give_equal_weights(tmp_path):
     from transformers import AutoModelForCausalLM
 
     def weights(name, seed):
-        model = AutoModelForCausalLM.from_pretrained(tiny.make(tmp_path / name, seed))
+        model = AutoModelForCausalLM.from_pretrained(tiny_model.make(tmp_path / name, seed))
         return model.state_dict()
 
     one, same, other = weights("a", 5), weights("b", 5), weights("c", 6)
@@ -141,4 +141,4 @@ def test_equal_seeds_give_equal_weights(tmp_path):
 )
 def test_a_wrong_shape_is_refused(tmp_path, options, message):
     with pytest.raises(RecipeError, match=message):
-        tiny.make(tmp_path, **options)
+        tiny_model.make(tmp_path, **options)

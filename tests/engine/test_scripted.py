@@ -3,11 +3,11 @@ import random
 
 import pytest
 
-from hornbeam import tiny
 from hornbeam.chat import ByteChat, TemplateChat, user
 from hornbeam.engine.base import Completion, Request, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, PromptTooLong
+from hornbeam.models import tiny_model
 from hornbeam.tree.nodes import ids
 
 CHAT = ByteChat()
@@ -96,7 +96,7 @@ def test_the_version_is_stamped() -> None:
 
 
 def test_with_a_chat_template_the_end_and_the_cuts_are_those_of_the_tokenizer() -> None:
-    chat = TemplateChat(tiny.tokenizer(), "tiny")
+    chat = TemplateChat(tiny_model.tokenizer(), "tiny")
     engine = Scripted("left k07 CALC[2+2] right", chat)
     prompt = chat.render([user("left or right?")])
 

@@ -15,7 +15,6 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from hornbeam import tiny
 from hornbeam.chat import TemplateChat, user
 from hornbeam.engine.base import Request, Sampling
 from hornbeam.engine.local import LocalEngine
@@ -23,6 +22,7 @@ from hornbeam.engine.serve import serve_command, update_server
 from hornbeam.engine.transfer import write_weights
 from hornbeam.engine.vllm import ENVIRONMENT, VllmEngine, VllmSettings
 from hornbeam.errors import EngineError, PromptTooLong
+from hornbeam.models import tiny_model
 from hornbeam.train import weights
 from hornbeam.train.forward import score
 from hornbeam.tree.nodes import ids
@@ -43,7 +43,7 @@ class Trainer:
     """A model that changes, and what it tells an engine."""
 
     def __init__(self, folder):
-        self.folder = tiny.make(folder, seed=1, **SHAPE)
+        self.folder = tiny_model.make(folder, seed=1, **SHAPE)
         self.model, tokenizer = weights.load(self.folder)
         self.model.eval()
         self.chat = TemplateChat(tokenizer)

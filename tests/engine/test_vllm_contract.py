@@ -11,12 +11,12 @@ import os
 import pytest
 import torch
 
-from hornbeam import tiny
 from hornbeam.chat import TemplateChat, user
 from hornbeam.engine.http import HttpEngine
 from hornbeam.engine.serve import serve_command
 from hornbeam.engine.vllm import ENVIRONMENT, VllmEngine, VllmSettings
 from hornbeam.engine.wire import HttpSettings
+from hornbeam.models import tiny_model
 from hornbeam.train import weights
 from serving import serving
 
@@ -48,7 +48,7 @@ SMALL = VllmSettings(dtype="float32", cache_gib=0.125, context=WINDOW, max_batch
 def folder(tmp_path_factory):
     """A model whose next tokens are far from equally likely, with heads that vLLM knows."""
     path = tmp_path_factory.mktemp("model")
-    model, tokenizer = weights.load(tiny.make(path / "made", width=128, heads=4, layers=1))
+    model, tokenizer = weights.load(tiny_model.make(path / "made", width=128, heads=4, layers=1))
     words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     embeddings = model.get_input_embeddings().weight  # of the head too
     with torch.no_grad():

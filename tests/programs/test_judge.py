@@ -2,9 +2,9 @@
 
 import pytest
 
-from hornbeam import tiny
 from hornbeam.chat import ByteChat, TemplateChat
 from hornbeam.errors import DataError, RecipeError
+from hornbeam.models import tiny_model
 from hornbeam.programs import make_program
 from hornbeam.programs.judge import Judge, JudgeTexts, judge_messages, verdict
 from hornbeam.tasks.base import Task
@@ -98,7 +98,7 @@ def test_what_is_shown() -> None:
 
 def test_the_tiny_model_can_spell_it_all() -> None:
     """Every word of the prompt, the analysis and the verdict is one id, the signs two."""
-    words = tiny.tokenizer()
+    words = tiny_model.tokenizer()
     chat = TemplateChat(words)
     note = "left k05 middle k11 right k40 oak"
     task = Task("w", "start : left k01 middle k02 right k05 ash", "Positive",

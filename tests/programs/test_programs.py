@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from hornbeam import tiny
 from hornbeam.chat import ByteChat, TemplateChat, assistant, user
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import DataError, ToolError
+from hornbeam.models import tiny_model
 from hornbeam.programs import make_program
 from hornbeam.programs.calls import React
 from hornbeam.programs.talk import opening
@@ -134,7 +134,7 @@ def test_gold_texts_reproduce_the_messages_of_the_demonstration(grow, answer: st
 
 def test_gold_texts_reproduce_the_ids_of_the_demonstration(grow) -> None:
     """With a real tokenizer: what a warm start trains on is what the program will ask later."""
-    chat = TemplateChat(tiny.tokenizer(), "tiny")
+    chat = TemplateChat(tiny_model.tokenizer(), "tiny")
     program, show = make_program("react")
     assert show is not None
     turns = show(TASK)

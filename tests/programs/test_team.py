@@ -12,13 +12,13 @@ from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
+from hornbeam.models.tiny_model import tokenizer
 from hornbeam.programs import make_program
 from hornbeam.programs.presets import PRESETS, worked
 from hornbeam.search.branch import Branch
 from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tasks.word_problems import word_problems
-from hornbeam.tiny import tokenizer
 from hornbeam.tools.calculator import calculate
 from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local import LocalWorkers

@@ -14,8 +14,8 @@ from random import Random
 import pytest
 import torch
 
-from hornbeam import tiny
 from hornbeam.errors import DataError, ProgramError, RecipeError, StoreError
+from hornbeam.models import tiny_model
 from hornbeam.run import Run, plan
 from hornbeam.run.anchored import Anchored, drawn, priority
 from hornbeam.run.anchors import Anchors
@@ -67,7 +67,7 @@ def folder(tmp_path_factory):
     text = RECIPE.replace("TASKS", str(path / "tasks.jsonl"))
     (path / "luck.toml").write_text(text.replace("STORE", str(path / "anchors")))
     for name in ("teacher", "stranger"):
-        tiny.make(path / name, seed=5, width=16, heads=2, layers=1)
+        tiny_model.make(path / name, seed=5, width=16, heads=2, layers=1)
     for file in ("tokenizer_config.json", "chat_template.jinja"):
         here = path / "stranger" / file
         if here.is_file():
@@ -342,7 +342,7 @@ def test_the_command_says_it_in_one_line(folder, anchors, hornbeam):
 def test_a_run_keeps_its_anchors_of_its_own(folder, anchors, tmp_path):
     result = recipe_of(folder)
     made = plan(result, folder)
-    tiny.make(tmp_path / "model", result.run.seed, **result.model.options)
+    tiny_model.make(tmp_path / "model", result.run.seed, **result.model.options)
     with Store(tmp_path / "run") as store:
         first = Anchored(result, made, tmp_path / "model", store)
         gone = result.model_copy(

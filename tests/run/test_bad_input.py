@@ -156,10 +156,10 @@ def test_a_program_file_that_does_not_import(hornbeam):
 @pytest.fixture
 def model(tmp_path):
     """The folder of a tiny model."""
-    from hornbeam import tiny
+    from hornbeam.models import tiny_model
 
     folder = tmp_path / "given"
-    tiny.make(folder, 0)
+    tiny_model.make(folder, 0)
     return folder
 
 
@@ -190,17 +190,17 @@ def test_a_model_folder_that_holds_none(hornbeam, model):
 
 
 def test_a_run_killed_while_its_model_is_made_makes_it_again(hornbeam, monkeypatch):
-    from hornbeam import tiny
+    from hornbeam.models import tiny_model
 
-    real = tiny.make
+    real = tiny_model.make
 
     def half(folder, *given, **options):
         (real(folder, *given, **options) / "model.safetensors").unlink()
         raise SystemExit(9)
 
-    monkeypatch.setattr(tiny, "make", half)
+    monkeypatch.setattr(tiny_model, "make", half)
     assert hornbeam("run.steps=1")[0] == 9
-    monkeypatch.setattr(tiny, "make", real)
+    monkeypatch.setattr(tiny_model, "make", real)
     code, lines, _ = hornbeam("run.steps=1")
     assert code == 0, lines
     assert not (hornbeam.folder / "run" / ".model.part").exists()

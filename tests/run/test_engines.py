@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from hornbeam import tiny
 from hornbeam.chat import TemplateChat
 from hornbeam.engine.http import HttpEngine
 from hornbeam.engine.local import LocalEngine
 from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import EngineLost, RecipeError
+from hornbeam.models import tiny_model
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.engines import engine_settings
 from hornbeam.run.evaluate import evaluate
@@ -47,7 +47,7 @@ SERVER = ("engine.kind=vllm_server", "engine.url=http://127.0.0.1:9/v1")
 @pytest.fixture
 def made(tmp_path):
     """Makes (recipe, plan) of a tiny model with changes."""
-    tiny.make(tmp_path / "model", seed=3, width=32)
+    tiny_model.make(tmp_path / "model", seed=3, width=32)
     (tmp_path / "doors.toml").write_text(RECIPE.replace("MODEL", str(tmp_path / "model")))
 
     def make(*sets):
@@ -80,7 +80,7 @@ def test_a_server_answers_for_the_agents_as_its_model_does_here(made, tmp_path, 
 @pytest.fixture
 def server(tmp_path):
     """A server whose weights can change, and are others than the recipe's."""
-    model, tokenizer = weights.load(tiny.make(tmp_path / "other", seed=4, width=32))
+    model, tokenizer = weights.load(tiny_model.make(tmp_path / "other", seed=4, width=32))
     engine = LocalEngine(model.eval(), TemplateChat(tokenizer))
     with LittleServer(engine, model, Manners(scale="cut", updates=True)) as little:
         yield little
@@ -172,7 +172,7 @@ def test_a_run_trains_on_what_its_server_says(made, tmp_path, server, restarts):
 def test_what_several_policies_ask_of_a_server_is_one_bill():
     how = HttpSettings(url="http://127.0.0.1:9/v1", sampled_price=1e6)
     policies = Policies.__new__(Policies)
-    chat = TemplateChat(tiny.tokenizer(), "tiny")
+    chat = TemplateChat(tiny_model.tokenizer(), "tiny")
     policies.members = [SimpleNamespace(engine=HttpEngine(how, chat)) for _ in range(2)]
     for n, member in enumerate(policies):
         member.engine.account.sampled_tokens = 2 + n

@@ -180,9 +180,9 @@ def test_a_model_of_the_hub_is_no_missing_folder(made):
     recipe = load_recipe(made.recipe)
     assert check_files(recipe, made.beside, "train", "weights", deep=True)
     with pytest.raises(ModelError, match=r"owner/name is not on this machine yet"):
-        from hornbeam import models
+        from hornbeam.models import catalogue
 
-        models.resolve(recipe.folder("owner/name"))
+        catalogue.resolve(recipe.folder("owner/name"))
     made.recipe.write_text(RECIPE.format(model="tiny").replace("own.jsonl", "gone.jsonl"))
     with pytest.raises(RecipeError, match=r'^tasks.train.0.path = "gone.jsonl": no such file'):
         plan(load_recipe(made.recipe), made.beside)

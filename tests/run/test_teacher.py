@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from hornbeam import tiny
 from hornbeam.errors import EngineError, RecipeError
+from hornbeam.models import tiny_model
 from hornbeam.run import plan
 from hornbeam.run.anchored import Anchored
 from hornbeam.run.anchors import Anchors
@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
     text = RECIPE.replace("TASKS", str(path / "tasks.jsonl"))
     text = text.replace("rollouts = 3", "rollouts = 1, attempts = 6")
     (path / "luck.toml").write_text(text.replace("STORE", str(path / "anchors")))
-    tiny.make(path / "teacher", seed=5, width=16, heads=2, layers=1)
+    tiny_model.make(path / "teacher", seed=5, width=16, heads=2, layers=1)
     return path
 
 
@@ -58,7 +58,7 @@ def test_a_server_teaches_and_training_finds_what_it_said(folder, server, tmp_pa
         again = taught(folder, recipe)
     assert result["scored_by"] == [scored_by] and 0 < result["taught"] <= result["unsolved"]
     assert result["tokens"] > 0 == again["tokens"] and again["taught"] == result["taught"]
-    tiny.make(tmp_path / "model", recipe.run.seed, **recipe.model.options)
+    tiny_model.make(tmp_path / "model", recipe.run.seed, **recipe.model.options)
     with Store(tmp_path / "run") as store:
         kept = Anchored(recipe, plan(recipe, folder), tmp_path / "model", store)
     assert kept.row["taught"] == result["taught"]

@@ -8,8 +8,8 @@ from itertools import chain
 
 import pytest
 
-from hornbeam import tiny
 from hornbeam.engine.scripted import Scripted
+from hornbeam.models import tiny_model
 from hornbeam.run.judges import judge_engine
 from hornbeam.tree.jsonl import read_trees
 from little_server import LittleServer, Manners
@@ -81,7 +81,7 @@ def doors(prompt, rng):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return tiny.make(tmp_path_factory.mktemp("text") / "model", seed=3, width=32)
+    return tiny_model.make(tmp_path_factory.mktemp("text") / "model", seed=3, width=32)
 
 
 @pytest.fixture(params=TEXT)

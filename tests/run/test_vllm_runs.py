@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from hornbeam import tiny
+from hornbeam.models import tiny_model
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.search import Search
 from hornbeam.store.database import Store
@@ -54,7 +54,7 @@ OURS = ("engine.kind=vllm", *(f"engine.{one}" for one in SMALL))
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A tiny model with heads that vLLM knows."""
-    return tiny.make(tmp_path_factory.mktemp("made") / "model", width=128, heads=4)
+    return tiny_model.make(tmp_path_factory.mktemp("made") / "model", width=128, heads=4)
 
 
 def made(model, folder, *sets):

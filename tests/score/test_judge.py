@@ -5,13 +5,13 @@ import math
 
 import pytest
 
-from hornbeam import tiny
 from hornbeam.chat import ByteChat, TemplateChat
 from hornbeam.engine.base import Completion
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import ScoreError
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
+from hornbeam.models import tiny_model
 from hornbeam.programs import make_program
 from hornbeam.score.base import Opinions
 from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong, majority, value
@@ -52,7 +52,7 @@ def test_program_and_guide_see_the_same_ids(tmp_path) -> None:
     tree = solution("First, two.", "So <chunk>five.</chunk>", "Five.")
     write_trees([tree], tmp_path / "t.jsonl")
     for settings in ({}, {"cot": False, "system": "Judge."}, {"preset": "tiny"}):
-        chat = TemplateChat(tiny.tokenizer()) if "preset" in settings else CHAT
+        chat = TemplateChat(tiny_model.tokenizer()) if "preset" in settings else CHAT
         guide = guide_of(Scripted(YES, chat), **settings)
         program, _ = make_program("judge", settings)
         options = JudgeOptions(balance=False)
@@ -128,7 +128,7 @@ def test_soft_verdicts_want_log_probs() -> None:
 
 
 def test_the_tiny_judge_has_a_soft_verdict() -> None:
-    chat = TemplateChat(tiny.tokenizer())
+    chat = TemplateChat(tiny_model.tokenizer())
 
     def logprobs(prompt, tokens):  # ▁ash ▁left ▁ + <end>
         assert len(tokens) == 5

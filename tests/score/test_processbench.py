@@ -15,6 +15,7 @@ from hornbeam.chat import ByteChat, TemplateChat, user
 from hornbeam.cli.main import app
 from hornbeam.engine.base import Barrier
 from hornbeam.errors import DataError
+from hornbeam.models.tiny_model import tokenizer
 from hornbeam.score.base import Opinions
 from hornbeam.score.prm import ValueGuide
 from hornbeam.score.processbench import (
@@ -32,7 +33,6 @@ from hornbeam.score.processbench import (
     step_tree,
     step_values,
 )
-from hornbeam.tiny import tokenizer
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_files import Card, fingerprint
 from little_values import value_head

@@ -11,9 +11,9 @@ from hornbeam.chat import TemplateChat
 from hornbeam.chat.rendered import with_ids
 from hornbeam.cli.main import app
 from hornbeam.errors import DataError, HornbeamError, ModelError, RecipeError
+from hornbeam.models.tiny_model import tokenizer
 from hornbeam.run.pool import judge_tree
 from hornbeam.score.prm import ValueGuide
-from hornbeam.tiny import tokenizer
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_files import Card, fingerprint
 from hornbeam.tree.jsonl import read_trees

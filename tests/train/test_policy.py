@@ -9,7 +9,7 @@ import torch
 
 from hornbeam.credit import credit
 from hornbeam.errors import DataError, ModelError, StoreError
-from hornbeam.tiny import make
+from hornbeam.models.tiny_model import make
 from hornbeam.train.policy import Policy
 from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
 from hornbeam.train.sft import Example, examples

@@ -7,8 +7,8 @@ import random
 import pytest
 import torch
 
-from hornbeam import tiny
 from hornbeam.errors import DataError, ModelError
+from hornbeam.models import tiny_model
 from hornbeam.train import value_losses
 from hornbeam.train.settings import FitSettings, LoraSettings, OptimSettings
 from hornbeam.train.value import ValueModel
@@ -217,7 +217,7 @@ def test_sequences_beyond_the_context():
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return tiny.make(tmp_path_factory.mktemp("base") / "tiny-one", width=16)
+    return tiny_model.make(tmp_path_factory.mktemp("base") / "tiny-one", width=16)
 
 
 def test_a_new_head_says_zero(base):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification
 
-from hornbeam import tiny
+from hornbeam.models import tiny_model
 from hornbeam.score.prm import ValueGuide
 from hornbeam.train.settings import FitSettings, LoraSettings, OptimSettings
 from hornbeam.train.value import ValueModel
@@ -23,7 +23,7 @@ TREES = [worlds.labelled(seed, nodes=14) for seed in range(3)]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A tiny value model with a random head."""
-    base = tiny.make(tmp_path_factory.mktemp("base"), width=32)
+    base = tiny_model.make(tmp_path_factory.mktemp("base"), width=32)
     model = ValueModel.load(base)
     with torch.random.fork_rng():
         torch.manual_seed(1)

@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hornbeam import models
 from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.extras import how_to_get
+from hornbeam.models import catalogue
 
 State = Literal["ok", "note", "bad"]
 MAIN_MODEL = "smollm2-135m"
@@ -131,7 +131,7 @@ def _machine() -> list[Finding]:
         found.append(
             _amount("memory", memory, "close other programs, or lower optim.max_pack_tokens")
         )
-    kept = models.cache()
+    kept = catalogue.cache()
     free = shutil.disk_usage(_existing(kept)).free / 2**30
     found.append(_amount("disk", free, f"make room where {kept} lies, or set HORNBEAM_CACHE"))
     found.append(_gpu())
@@ -263,7 +263,7 @@ def _data() -> list[Finding]:
 
 def _model() -> Finding:
     try:
-        return Finding("data", MAIN_MODEL, "ok", str(models.resolve(MAIN_MODEL)))
+        return Finding("data", MAIN_MODEL, "ok", str(catalogue.resolve(MAIN_MODEL)))
     except HornbeamError as error:
         remedy = f"hornbeam models pull {MAIN_MODEL} (training does it by itself)"
         return Finding("data", MAIN_MODEL, "note", str(error).split(":")[0], remedy)
@@ -280,7 +280,7 @@ def _folder() -> Finding:
 
 
 def _hub() -> list[Finding]:
-    refusal = models.hub_answers()
+    refusal = catalogue.hub_answers()
     if not refusal:
         return [Finding("data", "hub", "ok", "answers")]
     remedy = "models come from PyPI instead, and tasks from the data directory or a generator"

@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hornbeam import models
 from hornbeam.cli.credit import assignments
 from hornbeam.cli.runs import Sets
 from hornbeam.errors import HornbeamError
+from hornbeam.models import catalogue
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -30,7 +30,7 @@ def pull_command(
     console = Console(stderr=True)
     try:
         with console.status(f"Pulling {name}"):
-            folder = models.pull(name, lambda stage: console.print(stage, style="dim"))
+            folder = catalogue.pull(name, lambda stage: console.print(stage, style="dim"))
     except HornbeamError as error:
         typer.echo(f"hornbeam: {error}", err=True)
         raise typer.Exit(2) from error
@@ -55,16 +55,16 @@ def list_command(
         here = f"{row['megabytes']:,} MB" if row["folder"] else "no"
         shown.add_row(row["name"], row["size"], row["licence"], here, row["source"])
     Console().print(shown)
-    Console().print(f"\nModels lie in {models.cache() / 'models'}", style="dim", soft_wrap=True)
+    Console().print(f"\nModels lie in {catalogue.cache() / 'models'}", style="dim", soft_wrap=True)
 
 
 def table() -> list[dict[str, Any]]:
     """One row a known or pulled model; `folder` is empty where it is not here."""
-    here = models.pulled()
+    here = catalogue.pulled()
     rows = []
-    for name in dict.fromkeys([*models.known(), *here]):
-        known = models.SOURCES.get(name)
-        folder = models.folder(name) if name in here else None
+    for name in dict.fromkeys([*catalogue.known(), *here]):
+        known = catalogue.SOURCES.get(name)
+        folder = catalogue.folder(name) if name in here else None
         rows.append(
             {
                 "name": name,
@@ -99,7 +99,7 @@ def serve_command(
         raise EngineError(f"serve needs vLLM: {INSTALL}")
     if host not in LOOPBACK:
         typer.echo(f"Who reaches {host}:{port} can change the weights that it serves.", err=True)
-    command = serve.serve_command(models.obtain(model), settings, host=host, port=port)
+    command = serve.serve_command(catalogue.obtain(model), settings, host=host, port=port)
     environment = {**ENVIRONMENT, **os.environ, "VLLM_SERVER_DEV_MODE": "1"}
     typer.echo(f"Serving at http://{host}:{port}/v1 once vLLM is up; Ctrl-C ends it.", err=True)
     os.execve(command[0], command, environment)

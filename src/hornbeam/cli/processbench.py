@@ -13,7 +13,7 @@ import typer
 from hornbeam.cli.credit import write
 from hornbeam.cli.runs import loading, stopped
 from hornbeam.errors import DataError, ModelError
-from hornbeam.models import check_folder
+from hornbeam.models.catalogue import check_folder
 from hornbeam.score.processbench import (
     BenchSolution,
     Prediction,

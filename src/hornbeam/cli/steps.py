@@ -43,11 +43,11 @@ def steps_command(
 
 def chat_of(model: str) -> Any:
     """The chat of a model's tokenizer."""
-    from hornbeam import models
     from hornbeam.chat import TemplateChat
     from hornbeam.cli.runs import loading
+    from hornbeam.models import catalogue
 
-    folder = Path(model) if Path(model).exists() else models.resolve(model)
+    folder = Path(model) if Path(model).exists() else catalogue.resolve(model)
     loading(model)
     from transformers import AutoTokenizer
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 
-from hornbeam import models
 from hornbeam.errors import RecipeError
+from hornbeam.models import catalogue
+from hornbeam.models.tiny_model import TinyShape
 from hornbeam.run.ahead import check_ahead
 from hornbeam.run.choices import keys_of, label_strategy
 from hornbeam.run.endpoints import folder_of
@@ -20,7 +21,6 @@ from hornbeam.run.teacher import endpoint
 from hornbeam.search import strategy
 from hornbeam.search.choose import chooser
 from hornbeam.settings import build, nearest
-from hornbeam.tiny import TinyShape
 
 # Kinds of devices that torch knows by itself; an extension of it brings its own.
 DEVICES = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia", "xla", "maia", "vulkan", "meta")
@@ -33,7 +33,7 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(f"run.device = {recipe.run.device!r}: {nearest(kind, DEVICES)}")
     for name in recipe.names if needs_folder(recipe) else ():
         own = recipe.of(name).model
-        models.check(recipe.folder(own.name), made=("tiny",))
+        catalogue.check(recipe.folder(own.name), made=("tiny",))
         if own.name == "tiny":
             build("model", {"tiny": TinyShape}, "tiny", own.options)
         elif own.options:
@@ -46,13 +46,13 @@ def check(recipe: Recipe) -> None:
         endpoint(recipe.anchor)
 
 
-def fetch(recipe: Recipe, say: models.Say) -> None:
+def fetch(recipe: Recipe, say: catalogue.Say) -> None:
     """Pull the models that are not here, or raise `ModelError` where nobody has one."""
     if needs_folder(recipe):
         for name in recipe.names:
             own = recipe.of(name).model.name
             if own != "tiny":
-                models.obtain(recipe.folder(own), say)
+                catalogue.obtain(recipe.folder(own), say)
 
 
 def check_methods(recipe: Recipe) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hornbeam import models
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.chat_server import ChatSettings
 from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.files import paths
+from hornbeam.models import catalogue
 from hornbeam.settings import build
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def folder_of(name: str, base: Path = Path()) -> Path:
     Raises `ModelError` where it is not here.
     """
     found = paths.find(name, base, folder=True)
-    return found if found.exists() else models.resolve(name)
+    return found if found.exists() else catalogue.resolve(name)
 
 
 def server_of(where: str, model: str, endpoint: Mapping[str, Any]) -> HttpSettings | None:

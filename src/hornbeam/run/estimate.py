@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hornbeam import models
 from hornbeam.config import show
 from hornbeam.errors import ModelError, RecipeError
+from hornbeam.models import catalogue
 from hornbeam.programs import programs
 from hornbeam.run import sizes
 from hornbeam.run.engines import check_trains
@@ -142,7 +142,7 @@ def _model(name: str) -> Any:
 
     size = name.removeprefix("Qwen/Qwen2.5-").removesuffix("-Instruct")
     try:
-        config = AutoConfig.from_pretrained(models.resolve(name), local_files_only=True)
+        config = AutoConfig.from_pretrained(catalogue.resolve(name), local_files_only=True)
     except ModelError:
         if size not in QWEN or not name.startswith("Qwen/Qwen2.5-"):
             raise

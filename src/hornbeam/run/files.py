@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hornbeam import models
 from hornbeam.credit import Method, method
 from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.files import paths
+from hornbeam.models import catalogue
 from hornbeam.run.choices import keys_of
 from hornbeam.run.endpoints import folder_of
 from hornbeam.run.engines import needs_folder
@@ -186,22 +186,22 @@ def _corpus(name: str, base: Path, data: Any) -> str:
 def _pullable(recipe: Recipe, name: str) -> str:
     """A model that may be pulled; a name in a folder that is here is meant as a folder."""
     folder = recipe.folder(name)
-    if not folder.is_dir() and models.pullable(name) and not models.here(name):
+    if not folder.is_dir() and catalogue.pullable(name) and not catalogue.here(name):
         owner = recipe.folder(Path(name).parts[0])
         if not owner.is_dir():
             return ""
         result = paths.missing(name, recipe.base, folder=True)
         return f"{result} (a model of the hub is pulled first: `hornbeam models pull {name}`)"
-    models.resolve(folder, made=("tiny",))
+    catalogue.resolve(folder, made=("tiny",))
     return ""
 
 
 def _folder(recipe: Recipe, name: str) -> str:
     """A model that has to be here."""
     folder = recipe.folder(name)
-    if not folder.is_dir() and not models.here(name) and name not in models.known():
+    if not folder.is_dir() and not catalogue.here(name) and name not in catalogue.known():
         return paths.missing(name, recipe.base, folder=True)
-    models.resolve(folder)
+    catalogue.resolve(folder)
     return ""
 
 
@@ -210,5 +210,5 @@ def _fitted(recipe: Recipe, name: str) -> str:
     wrong = _folder(recipe, name)
     if wrong:
         return f"{wrong}: `hornbeam fit` makes one"
-    card = folder_of(name, recipe.base) / models.VALUE_CARD
+    card = folder_of(name, recipe.base) / catalogue.VALUE_CARD
     return "" if card.is_file() else "is no fitted value model: `hornbeam fit` makes one"

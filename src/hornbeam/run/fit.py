@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hornbeam import models
 from hornbeam.chat import TemplateChat
 from hornbeam.chat.rendered import has_ids, has_text, with_ids
 from hornbeam.errors import DataError, ModelError, StoreError
+from hornbeam.models import catalogue
 from hornbeam.run.judges import content
 from hornbeam.run.lacking import largest_id
 from hornbeam.run.policies import device
@@ -39,7 +39,7 @@ def fit(
     filled = out.exists() and any(out.iterdir())
     if filled and not (out / FIT).is_file():
         raise StoreError(f"{out} is not empty: choose another --out")
-    folder = models.obtain(recipe.folder(recipe.model.name), progress.say)
+    folder = catalogue.obtain(recipe.folder(recipe.model.name), progress.say)
     mark = _mark(recipe, folder, trees, column)
     if filled:
         return _made(out, mark, progress)

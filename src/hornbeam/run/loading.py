@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hornbeam import models
 from hornbeam.errors import RecipeError
+from hornbeam.models import catalogue
 from hornbeam.run.engines import needs_folder
 from hornbeam.run.recipe import Recipe
 
@@ -24,14 +24,14 @@ def model_folder(recipe: Recipe, folder: Path, say: Say) -> Path:
     if recipe.model.name != "tiny":
         if recipe.model.options:
             raise RecipeError("model.options are settings of the model 'tiny' only")
-        return models.obtain(recipe.folder(recipe.model.name), say)
+        return catalogue.obtain(recipe.folder(recipe.model.name), say)
     if not (folder / "tokenizer_config.json").is_file():
-        from hornbeam import tiny
+        from hornbeam.models import tiny_model
 
         part = folder.with_name(f".{folder.name}.part")  # what a killed run leaves is no model
         for left in (part, folder):
             shutil.rmtree(left, ignore_errors=True)
-        tiny.make(part, recipe.run.seed, **recipe.model.options).rename(folder)
+        tiny_model.make(part, recipe.run.seed, **recipe.model.options).rename(folder)
     return folder
 
 

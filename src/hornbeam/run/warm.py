@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from hornbeam import models, tiny
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.errors import DataError, ModelError
+from hornbeam.models import catalogue, tiny_model
 from hornbeam.run.endpoints import chat_of
 from hornbeam.run.examples import demonstrations, examples, spoken
 from hornbeam.run.recipe import Recipe
@@ -106,9 +106,9 @@ def _chat(recipe: Recipe) -> Chat | None:
     """The chat of a policy's model by its tokenizer alone; None where it is not here."""
     name = recipe.model.name
     if name == "tiny":
-        return TemplateChat(tiny.tokenizer(), name)
+        return TemplateChat(tiny_model.tokenizer(), name)
     try:
-        folder = models.resolve(recipe.folder(name))
+        folder = catalogue.resolve(recipe.folder(name))
     except ModelError:
         return None
     return chat_of(name, folder)

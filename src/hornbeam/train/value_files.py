@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from hornbeam import models
 from hornbeam.chat import TemplateChat
 from hornbeam.errors import ModelError, StoreError
 from hornbeam.files.atomic import whole_folder
-from hornbeam.models import check_folder, quiet
+from hornbeam.models import catalogue
+from hornbeam.models.catalogue import check_folder, quiet
 from hornbeam.train import weights
 from hornbeam.train.settings import FitSettings
 
-CARD = models.VALUE_CARD
+CARD = catalogue.VALUE_CARD
 README = "README.md"
 HEAD = "score.weight"
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from hornbeam.errors import ModelError, StoreError
-from hornbeam.models import check_folder
+from hornbeam.models.catalogue import check_folder
 from hornbeam.train.settings import LoraSettings
 
 NAMED = "; name others, such as lora.targets = ['q_proj', 'v_proj']"

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from hornbeam.models import quiet
+from hornbeam.models.catalogue import quiet
 from hornbeam.settings import Settings, build
 from hornbeam.tasks.tiny import WORDS
 

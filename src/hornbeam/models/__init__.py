@@ -1,0 +1,1 @@
+"""Small models by name, and a tiny one made from nothing."""
