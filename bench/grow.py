@@ -32,7 +32,7 @@ from hornbeam.search import Branch, Independent, Strategy
 from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
-from hornbeam.workers.local import LocalWorkers, inline
+from hornbeam.workers.local_workers import LocalWorkers, inline
 
 TURNS = 4
 SAMPLING = Sampling(max_tokens=32)

@@ -44,7 +44,7 @@ from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import Ledger
 from hornbeam.train import weights
 from hornbeam.tree.nodes import Tree
-from hornbeam.workers.local import LocalWorkers
+from hornbeam.workers.local_workers import LocalWorkers
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 TINY = {"width": 128, "heads": 4}

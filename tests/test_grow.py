@@ -20,7 +20,7 @@ from hornbeam.store.ledger import Budget, Ledger
 from hornbeam.tasks.base import Task
 from hornbeam.tree.jsonl import to_json
 from hornbeam.tree.nodes import Tree
-from hornbeam.workers.local import LocalWorkers, inline
+from hornbeam.workers.local_workers import LocalWorkers, inline
 
 KEY = TreeKey("train", 0, 0)
 ROUTES = ["left", "right", "stay"]

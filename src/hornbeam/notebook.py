@@ -24,7 +24,7 @@ from hornbeam.store.ledger import NO_BUDGET, Budget, Ledger, warning_of_state
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 from hornbeam.view import tree_svg
-from hornbeam.workers.local import LocalWorkers
+from hornbeam.workers.local_workers import LocalWorkers
 
 Score = Callable[[Task, Any], float | None]
 

@@ -13,7 +13,7 @@ from hornbeam.errors import EngineError, PromptTooLong, ToolError
 from hornbeam.search import Independent
 from hornbeam.store.database import Store, Stored
 from hornbeam.tree.jsonl import from_json, to_json
-from hornbeam.workers.local import inline
+from hornbeam.workers.local_workers import inline
 
 ONE = Independent(n=1)
 

@@ -14,7 +14,7 @@ from hornbeam.search import Fork, Independent
 from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
-from hornbeam.workers.local import LocalWorkers, inline
+from hornbeam.workers.local_workers import LocalWorkers, inline
 
 KEY = TreeKey("train", 0, 0)
 

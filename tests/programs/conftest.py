@@ -14,7 +14,7 @@ from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tools.calculator import calculate
 from hornbeam.tree.nodes import Tree
-from hornbeam.workers.local import LocalWorkers
+from hornbeam.workers.local_workers import LocalWorkers
 
 Grow = Callable[..., Tree]
 

@@ -18,7 +18,7 @@ from hornbeam.tasks.base import Task
 from hornbeam.tasks.tiny import doors, lookup_tasks
 from hornbeam.tasks.tiny import lookup as look_up
 from hornbeam.tree.nodes import Tree
-from hornbeam.workers.local import inline
+from hornbeam.workers.local_workers import inline
 
 CHAT = ByteChat()
 NAMES = ("main", "sub")

@@ -16,7 +16,7 @@ from hornbeam.tasks.base import Task
 from hornbeam.tasks.tiny import lookup as look_up
 from hornbeam.tasks.tiny import lookup_tasks
 from hornbeam.tree.nodes import Tree
-from hornbeam.workers.local import inline
+from hornbeam.workers.local_workers import inline
 
 CHAT = ByteChat()
 TASK = Task("boxes", "3 boxes of 12?", "36", {"expression": "12 * 3"})

@@ -21,7 +21,7 @@ from hornbeam.tasks.base import Task
 from hornbeam.tasks.word_problems import word_problems
 from hornbeam.tools.calculator import calculate
 from hornbeam.tree.nodes import Tree
-from hornbeam.workers.local import LocalWorkers
+from hornbeam.workers.local_workers import LocalWorkers
 
 CHAT = ByteChat()
 TASK = Task("boxes", "3 boxes of 12?", "36", {"expression": "12 * 3"})

@@ -170,7 +170,7 @@ def grown(program=team):
     engine = Scripted(lambda prompt, rng: f"so {rng.randrange(1000)}\n\nis it")
     agents = {name: Speaker(engine, segment=Segmenter()) for name in ("planner", "solver")}
 
-    from hornbeam.workers.local import LocalWorkers
+    from hornbeam.workers.local_workers import LocalWorkers
 
     tools = LocalWorkers({"note": lambda text: text.upper()})
     how = Grower(program, agents, Branch(), tools=tools)

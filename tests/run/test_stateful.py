@@ -11,7 +11,7 @@ import hornbeam as hb
 from hornbeam.chat import user
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.tools import make_tool
-from hornbeam.workers.local import is_pure, pure
+from hornbeam.workers.local_workers import is_pure, pure
 
 from .doors import Silent
 
@@ -30,7 +30,7 @@ count = 4
 WALK = """
 from hornbeam.episode.program import program
 from hornbeam.chat import user
-from hornbeam.workers.local import pure
+from hornbeam.workers.local_workers import pure
 
 @program
 async def main(task, ep):

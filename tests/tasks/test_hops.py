@@ -9,7 +9,7 @@ from hornbeam.tasks.hops import hop_passages, hop_tasks
 from hornbeam.tasks.load import TaskSettings, load_tasks
 from hornbeam.tasks.tiny import doors
 from hornbeam.tools import make_tool
-from hornbeam.workers.local import LocalWorkers
+from hornbeam.workers.local_workers import LocalWorkers
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from hornbeam.answers.arithmetic import (
 from hornbeam.errors import RecipeError
 from hornbeam.tasks import Task
 from hornbeam.tools import calculate, make_tool
-from hornbeam.workers.local import LocalWorkers
+from hornbeam.workers.local_workers import LocalWorkers
 
 WORTH = {
     "1+2": "3",

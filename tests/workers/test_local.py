@@ -7,7 +7,7 @@ import pytest
 
 from hornbeam.errors import ToolError
 from hornbeam.tasks.base import Task
-from hornbeam.workers.local import LocalWorkers, inline
+from hornbeam.workers.local_workers import LocalWorkers, inline
 
 TASK = Task("t", "2+2?", "4", {"secret": 7})
 

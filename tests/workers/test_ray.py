@@ -31,7 +31,7 @@ from hornbeam.store.ledger import Budget, Ledger
 from hornbeam.train import weights
 from hornbeam.tree.jsonl import to_json
 from hornbeam.tree.nodes import Tree
-from hornbeam.workers.ray import Cluster, RayActors
+from hornbeam.workers.ray_actors import Cluster, RayActors
 from run.doors import Silent
 
 here = pytest.mark.skipif(

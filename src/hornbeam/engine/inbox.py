@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.engine.transfer import read_weights
-from hornbeam.parent import live_with
+from hornbeam.workers.parent import live_with
 
 
 class WeightReceiver:

@@ -30,7 +30,7 @@ from hornbeam.settings import nearest
 from hornbeam.store.ledger import STATEFUL, Entry, Ledger, lost
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Node, floats
-from hornbeam.workers.local import LocalWorkers
+from hornbeam.workers.local_workers import LocalWorkers
 
 SAMPLING = Sampling()
 REPLAYED = -2  # the turn under which replayed calls wait for their episode's first node

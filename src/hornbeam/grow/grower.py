@@ -28,7 +28,7 @@ from hornbeam.store.keys import Stored, TreeKey
 from hornbeam.store.ledger import Ledger
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Node, Placed, Tree, canonical, ids
-from hornbeam.workers.local import LocalWorkers
+from hornbeam.workers.local_workers import LocalWorkers
 
 
 @dataclass(slots=True)

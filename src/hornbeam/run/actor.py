@@ -20,7 +20,7 @@ from hornbeam.score.rules import make_scorer
 from hornbeam.store.database import Stored, TreeKey
 from hornbeam.store.ledger import Entry, Ledger
 from hornbeam.tree.nodes import Tree
-from hornbeam.workers.local import LocalWorkers
+from hornbeam.workers.local_workers import LocalWorkers
 
 
 class Actor:

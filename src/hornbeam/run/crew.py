@@ -32,7 +32,7 @@ from hornbeam.store.database import Stored, TreeKey
 from hornbeam.store.ledger import Entry
 from hornbeam.train import weights
 from hornbeam.tree.nodes import Tree
-from hornbeam.workers.ray import RayActors
+from hornbeam.workers.ray_actors import RayActors
 
 
 class RemoteEngine:

@@ -18,11 +18,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hornbeam.errors import RankError, RankLost
-from hornbeam.parent import live_with
 from hornbeam.run.loading import Load, Say, model_folders
 from hornbeam.run.policies import MakeEngine, Policies, load_policy
 from hornbeam.run.recipe import Recipe
 from hornbeam.train.ranks import Ranks, world_size
+from hornbeam.workers.parent import live_with
 
 GRACE = 2.0  # seconds: who watches the ranks knows better which was lost, and ends the others
 LAUNCHER = "HORNBEAM_LAUNCHER"  # variable with the process id of who started the ranks

@@ -42,7 +42,7 @@ from hornbeam.train.settings import (
     OptimSettings,
     SftSettings,
 )
-from hornbeam.workers.ray import Cluster
+from hornbeam.workers.ray_actors import Cluster
 
 S = TypeVar("S", bound=Settings)
 

@@ -15,7 +15,7 @@ from hornbeam.run.wire import Plan
 from hornbeam.score.rules import RuleScorer, make_scorer
 from hornbeam.search import Independent
 from hornbeam.store.ledger import Ledger
-from hornbeam.workers.local import LocalWorkers
+from hornbeam.workers.local_workers import LocalWorkers
 
 if TYPE_CHECKING:
     from hornbeam.run.policies import Policies

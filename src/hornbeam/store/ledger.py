@@ -23,7 +23,7 @@ from pydantic import Field
 
 from hornbeam.errors import BudgetSpent
 from hornbeam.settings import Settings
-from hornbeam.workers.local import is_pure
+from hornbeam.workers.local_workers import is_pure
 
 LOST = "lost"  # the stage of what was paid and is in no result: "lost", or "lost STAGE"
 TOKENS = ("sampled_tokens", "prompt_tokens_computed", "scorer_tokens")  # cached: not paid

@@ -16,7 +16,7 @@ from hornbeam.tasks.base import Task
 from hornbeam.tasks.corpus import Passage, find_passages, load_passages, made_passages
 from hornbeam.tools.base import Tool, ToolSettings
 from hornbeam.tools.words import query_words, words
-from hornbeam.workers.local import pure
+from hornbeam.workers.local_workers import pure
 
 MAX_QUERY = 1000  # characters of a query that are read
 
