@@ -96,8 +96,8 @@ def training() -> dict[str, list[float]]:
 def engine() -> dict[str, list[float]]:
     """Samples of shared prompts, then second turns."""
     from hornbeam.chat import ByteChat
-    from hornbeam.engine.base import Request, Sampling
-    from hornbeam.engine.local import LocalEngine, LocalSettings
+    from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
+    from hornbeam.engine.request import Request, Sampling
     from hornbeam.tree.nodes import ids
 
     class Endless(ByteChat):

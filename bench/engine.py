@@ -28,8 +28,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from hornbeam.chat import ByteChat
-from hornbeam.engine.base import Completion, Request, Sampling
-from hornbeam.engine.local import LocalEngine
+from hornbeam.engine.local.local_engine import LocalEngine
+from hornbeam.engine.request import Completion, Request, Sampling
 from hornbeam.tree.nodes import ids
 
 IN_FLIGHT = 64

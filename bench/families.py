@@ -38,8 +38,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from hornbeam.chat import ByteChat
-from hornbeam.engine.base import Request, Sampling
-from hornbeam.engine.local import LocalEngine, LocalSettings
+from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
+from hornbeam.engine.request import Request, Sampling
 from hornbeam.errors import HornbeamError
 from hornbeam.train.policy import Policy
 from hornbeam.train.rows import all_nodes

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.chat import assistant, user
-from hornbeam.engine.base import Sampling
+from hornbeam.engine.request import Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.episode.program import Episode, Program
 from hornbeam.grow.effects import Speaker

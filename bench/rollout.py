@@ -29,9 +29,9 @@ import torch
 
 from hornbeam import config
 from hornbeam.chat import Chat, TemplateChat
-from hornbeam.engine.base import Completion, Engine, Request
-from hornbeam.engine.local import LocalEngine, LocalSettings
-from hornbeam.engine.vllm import VllmEngine, VllmSettings
+from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
+from hornbeam.engine.request import Completion, Engine, Request
+from hornbeam.engine.vllm.vllm_engine import VllmEngine, VllmSettings
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.models import catalogue, tiny_model

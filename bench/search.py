@@ -28,7 +28,7 @@ from random import Random
 from typing import Any
 
 from hornbeam.chat import assistant, user
-from hornbeam.engine.base import Barrier, Sampling
+from hornbeam.engine.request import Barrier, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.episode.program import Episode, Limits
 from hornbeam.grow.effects import Speaker

@@ -26,9 +26,9 @@ from typing import Any
 import torch
 
 from hornbeam.chat import TemplateChat, user
-from hornbeam.engine.base import Completion, Engine, Request, Sampling
-from hornbeam.engine.local import LocalEngine
-from hornbeam.engine.vllm import VllmEngine, VllmSettings
+from hornbeam.engine.local.local_engine import LocalEngine
+from hornbeam.engine.request import Completion, Engine, Request, Sampling
+from hornbeam.engine.vllm.vllm_engine import VllmEngine, VllmSettings
 from hornbeam.models import catalogue, tiny_model
 from hornbeam.tasks.load import TaskSettings, load_tasks
 from hornbeam.train import weights

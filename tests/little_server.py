@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hornbeam.engine.base import Request, Sampling
+from hornbeam.engine.request import Request, Sampling
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tree.nodes import ids
 
@@ -237,7 +237,7 @@ class LittleServer:
         if path == "update_weight_version":
             self.label = body["new_version"]
         if path == "collective_rpc":
-            from hornbeam.engine.transfer import read_weights
+            from hornbeam.engine.weight_transfer import read_weights
 
             assert body["method"] == "hornbeam_load"
             try:
@@ -317,7 +317,7 @@ class LittleServer:
     def _of_scale(self, prompt, tokens, sampling):
         import torch
 
-        from hornbeam.engine.sampling import truncate
+        from hornbeam.engine.token_sampling import truncate
 
         rows = torch.tensor([[*prompt, *tokens]])
         with torch.no_grad():

@@ -6,7 +6,7 @@ import pytest
 
 from hornbeam.answers.brackets import goes_on, inside
 from hornbeam.chat import ByteChat, user
-from hornbeam.engine.base import Barrier, Completion, Sampling
+from hornbeam.engine.request import Barrier, Completion, Sampling
 from hornbeam.engine.scripted import stop_at
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.grow.effects import Speaker

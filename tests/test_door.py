@@ -13,10 +13,10 @@ import torch
 import hornbeam as hb
 from hornbeam import notebook
 from hornbeam.chat import ByteChat
-from hornbeam.engine.base import Completion, Request
-from hornbeam.engine.http import HttpEngine
-from hornbeam.engine.local import LocalEngine
-from hornbeam.engine.wire import HttpSettings
+from hornbeam.engine.local.local_engine import LocalEngine
+from hornbeam.engine.remote.completions import HttpEngine
+from hornbeam.engine.remote.http_client import HttpSettings
+from hornbeam.engine.request import Completion, Request
 from hornbeam.episode.program import ProgramError
 from hornbeam.errors import (
     ArgumentError,

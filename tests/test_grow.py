@@ -7,7 +7,7 @@ import pytest
 
 from grow.worlds import OneMore
 from hornbeam.chat import assistant, user
-from hornbeam.engine.base import Sampling
+from hornbeam.engine.request import Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.episode.program import Limits
 from hornbeam.episode.segmenters import Segmenter

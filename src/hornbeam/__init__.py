@@ -1,7 +1,7 @@
 """Hornbeam grows trees of LLM-agent runs, credits their steps, trains and searches with them."""
 
 from hornbeam.chat import assistant, system, user
-from hornbeam.engine.base import Sampling
+from hornbeam.engine.request import Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.episode.program import Episode, Reply, program
 from hornbeam.errors import HornbeamError

@@ -12,7 +12,7 @@ from typing import Any
 
 from hornbeam.arguments import described, function, is_async, list_of, mapping, one_of, short, wrong
 from hornbeam.credit import CreditMethod, Method, credit, methods
-from hornbeam.engine.base import Engine, check_engine
+from hornbeam.engine.request import Engine, check_engine
 from hornbeam.episode.program import Program
 from hornbeam.errors import ArgumentError, ScoreError
 from hornbeam.grow.effects import Speaker

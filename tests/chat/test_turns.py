@@ -6,7 +6,7 @@ import pytest
 
 import hornbeam as hb
 from hornbeam.chat import TemplateChat, assistant, end_of_answer, system, user
-from hornbeam.engine.base import Completion
+from hornbeam.engine.request import Completion
 from hornbeam.episode.record import answer_of
 from hornbeam.episode.seams import Piece
 from hornbeam.errors import ModelError

@@ -8,10 +8,10 @@ import pytest
 
 import hornbeam as hb
 from hornbeam.chat import ByteChat, PieceChat, assistant, system, user
-from hornbeam.engine import wire
-from hornbeam.engine.base import Request, Sampling, check_trainable, gives_logprobs
-from hornbeam.engine.chat_probe import ChatAbilities
-from hornbeam.engine.chat_server import ChatEngine, ChatSettings, Crowded
+from hornbeam.engine.remote import http_client
+from hornbeam.engine.remote.chat_completions import ChatEngine, ChatSettings, Crowded
+from hornbeam.engine.remote.chat_probe import ChatAbilities
+from hornbeam.engine.request import Request, Sampling, check_trainable, gives_logprobs
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, EngineLost, PromptTooLong
 from hornbeam.settings import build
@@ -128,7 +128,7 @@ def test_an_answer_ends_at_its_stop_string_brackets_counted():
 
 
 def test_trouble_is_tried_again_and_errors_inside_a_200_are_errors(monkeypatch):
-    monkeypatch.setattr(wire, "FIRST", 0.01)
+    monkeypatch.setattr(http_client, "FIRST", 0.01)
     busy = {"error": {"message": "Provider returned error", "code": 429}}
     with served() as server:
         server.failures += [(429, {"retry-after": "0.4"}), (503, {}), "drop", (200, {}, busy)]

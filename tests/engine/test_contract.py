@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from hornbeam.chat import user
-from hornbeam.engine.base import Request, Sampling
-from hornbeam.engine.http import HttpEngine
-from hornbeam.engine.local import LocalEngine
+from hornbeam.engine.local.local_engine import LocalEngine
+from hornbeam.engine.remote.completions import HttpEngine
+from hornbeam.engine.remote.http_client import HttpSettings
+from hornbeam.engine.request import Request, Sampling
 from hornbeam.engine.scripted import Scripted
-from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tasks.tiny import WORDS
 from hornbeam.tree.nodes import ids

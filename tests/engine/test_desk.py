@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from hornbeam.chat import ByteChat, user
-from hornbeam.engine.base import Request, Sampling
-from hornbeam.engine.desk import QueuedEngine, QueueWorker
+from hornbeam.engine.remote.queued_engine import QueuedEngine, QueueWorker
+from hornbeam.engine.request import Request, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, EngineLost, PromptTooLong
 from hornbeam.store.request_queue import RequestQueue

@@ -7,10 +7,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from hornbeam.chat import ByteChat
-from hornbeam.engine.base import Request, Sampling
-from hornbeam.engine.local import LocalEngine, LocalSettings
-from hornbeam.engine.network import Network
-from hornbeam.engine.trial import settled
+from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
+from hornbeam.engine.local.network import Network
+from hornbeam.engine.local.trial import settled
+from hornbeam.engine.request import Request, Sampling
 from hornbeam.errors import ModelError, PromptTooLong
 from hornbeam.tree.nodes import ids
 

@@ -8,9 +8,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import RwkvConfig, RwkvForCausalLM
 
 import hornbeam as hb
-from hornbeam.engine.base import Request, Sampling
 from hornbeam.engine.fingerprint import Fingerprint
-from hornbeam.engine.local import LocalEngine
+from hornbeam.engine.local.local_engine import LocalEngine
+from hornbeam.engine.request import Request, Sampling
 from hornbeam.errors import EngineError
 from hornbeam.train.frontier import Frontier
 from hornbeam.train.policy import Policy

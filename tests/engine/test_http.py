@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 
 from hornbeam.chat import ByteChat, user
-from hornbeam.engine import wire
-from hornbeam.engine.base import Request, Sampling, check_trainable
-from hornbeam.engine.http import HttpEngine
-from hornbeam.engine.probe import Abilities
+from hornbeam.engine.remote import http_client
+from hornbeam.engine.remote.completions import HttpEngine
+from hornbeam.engine.remote.completions_probe import Abilities
+from hornbeam.engine.remote.http_client import HttpSettings, ServerUsage
+from hornbeam.engine.request import Request, Sampling, check_trainable
 from hornbeam.engine.scripted import Scripted
-from hornbeam.engine.wire import HttpSettings, ServerUsage
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.settings import build
 from little_server import LittleServer, Manners, answered, tiny_world
@@ -125,7 +125,7 @@ def test_what_a_server_cannot_do_is_refused_in_a_line(kind, monkeypatch):
 
 @pytest.mark.parametrize("scale", ["whole", "raw", "cut"])
 def test_log_probs_are_those_of_the_sampling_or_none(scale, tmp_path):
-    from hornbeam.engine.local import LocalEngine
+    from hornbeam.engine.local.local_engine import LocalEngine
 
     model, chat = tiny_world(tmp_path)
     prompt = chat.render([user("k01")])
@@ -156,7 +156,7 @@ def test_log_probs_are_those_of_the_sampling_or_none(scale, tmp_path):
 
 
 def test_trouble_is_tried_again_and_what_the_server_asks_for_is_waited(monkeypatch):
-    monkeypatch.setattr(wire, "FIRST", 0.01)
+    monkeypatch.setattr(http_client, "FIRST", 0.01)
     with served() as server:
         server.failures += [(429, {"retry-after": "0.4"}), (500, {}), "drop", (503, {})]
         began, result = time.monotonic(), []
@@ -176,7 +176,7 @@ def test_trouble_is_tried_again_and_what_the_server_asks_for_is_waited(monkeypat
     ],
 )
 def test_patience_ends_in_a_line(failures, line, monkeypatch):
-    monkeypatch.setattr(wire, "FIRST", 0.02)
+    monkeypatch.setattr(http_client, "FIRST", 0.02)
     with served() as server:
         server.failures += failures
         (error,), _ = spoken(server, known=KNOWN, patience=0.2)
@@ -185,7 +185,7 @@ def test_patience_ends_in_a_line(failures, line, monkeypatch):
 
 
 def test_a_server_that_goes_down_is_waited_for(monkeypatch):
-    monkeypatch.setattr(wire, "FIRST", 0.1)
+    monkeypatch.setattr(http_client, "FIRST", 0.1)
     server = served().start()
     server.stop()
     timer = threading.Timer(0.5, server.start)
@@ -253,13 +253,13 @@ def test_rates_and_requests_in_flight_are_bounded(bound):
 
 def test_a_pace_is_even_and_what_was_not_used_is_given_back():
     async def even():
-        rate_limit, began = wire.RateLimit(1200), time.monotonic()
+        rate_limit, began = http_client.RateLimit(1200), time.monotonic()
         for _ in range(5):
             await rate_limit.take(2)
         return time.monotonic() - began
 
     async def unused():
-        rate_limit = wire.RateLimit(1)
+        rate_limit = http_client.RateLimit(1)
         for _ in range(5):
             await rate_limit.take(2)
             rate_limit.give(2)

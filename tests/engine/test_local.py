@@ -28,11 +28,11 @@ from transformers import (
 )
 
 from hornbeam.chat import ByteChat, TemplateChat, user
-from hornbeam.engine.base import Request, Sampling
-from hornbeam.engine.local import LocalEngine, LocalSettings
-from hornbeam.engine.network import batches
-from hornbeam.engine.prefix import PrefixRun
-from hornbeam.engine.slots import NARROW
+from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
+from hornbeam.engine.local.network import batches
+from hornbeam.engine.local.prefix_tree import PrefixRun
+from hornbeam.engine.local.slots import NARROW
+from hornbeam.engine.request import Request, Sampling
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tree.nodes import ids
 

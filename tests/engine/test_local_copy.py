@@ -4,8 +4,8 @@ import asyncio
 
 import torch
 
-from hornbeam.engine.base import Request, Sampling
-from hornbeam.engine.local import LocalEngine, LocalSettings
+from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
+from hornbeam.engine.request import Request, Sampling
 
 from .test_local import PROMPTS, Chat, llama, run
 

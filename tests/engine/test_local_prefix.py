@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hornbeam.engine.prefix import CHUNK, PrefixTree
+from hornbeam.engine.local.prefix_tree import CHUNK, PrefixTree
 from hornbeam.tree.nodes import ids
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=12)

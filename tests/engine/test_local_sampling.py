@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from hornbeam.engine.base import Sampling
-from hornbeam.engine.sampling import BLOCK, HEAD, inverse_cdf, pick, truncate, uniforms
+from hornbeam.engine.request import Sampling
+from hornbeam.engine.token_sampling import BLOCK, HEAD, inverse_cdf, pick, truncate, uniforms
 
 
 def test_inverse_cdf_by_hand():

@@ -9,19 +9,19 @@ from email.utils import format_datetime
 import pytest
 
 from hornbeam.chat import ByteChat, user
-from hornbeam.engine import wire
-from hornbeam.engine.base import Request, Sampling
-from hornbeam.engine.http import HttpEngine
-from hornbeam.engine.probe import Abilities
-from hornbeam.engine.replies import (
+from hornbeam.engine.remote import http_client
+from hornbeam.engine.remote.completions import HttpEngine
+from hornbeam.engine.remote.completions_probe import Abilities
+from hornbeam.engine.remote.http_client import HttpSettings
+from hornbeam.engine.remote.replies import (
     ServedModels,
     Tokenized,
     completion,
     prompt_logprobs,
     said,
 )
+from hornbeam.engine.request import Request, Sampling
 from hornbeam.engine.scripted import Scripted
-from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import EngineError, EngineLost, PromptTooLong
 from little_server import LittleServer
 
@@ -247,7 +247,7 @@ PASSING = {
 
 @pytest.mark.parametrize("kind", PASSING)
 def test_a_passing_fault_inside_a_200_is_tried_again(kind, monkeypatch):
-    monkeypatch.setattr(wire, "FIRST", 0.01)
+    monkeypatch.setattr(http_client, "FIRST", 0.01)
     result, lines = PASSING[kind], []
 
     async def go(server):
@@ -312,7 +312,7 @@ def test_no_error_is_none():
 
 
 def test_patience_ends_with_what_the_server_said(monkeypatch):
-    monkeypatch.setattr(wire, "FIRST", 0.02)
+    monkeypatch.setattr(http_client, "FIRST", 0.02)
     error, _ = spoken("<html>\nwrong door", patience=0.1)
     with pytest.raises(EngineLost, match=r"502 inside a 200: no JSON object but '<html>.*tries"):
         raise error
@@ -332,15 +332,15 @@ def test_patience_ends_with_what_the_server_said(monkeypatch):
     ],
 )
 def test_how_long_a_server_asks_to_wait(headers, seconds):
-    assert wire._asked(headers) == seconds
+    assert http_client._asked(headers) == seconds
 
 
 def test_a_date_to_wait_for():
     at = datetime.now(UTC) + timedelta(seconds=30)
     for result in (format_datetime(at, usegmt=True), at.strftime("%a, %d %b %Y %H:%M:%S -0000")):
-        assert 27 < wire._asked({"retry-after": result}) <= 30
+        assert 27 < http_client._asked({"retry-after": result}) <= 30
     past = format_datetime(at - timedelta(hours=1), usegmt=True)
-    assert wire._asked({"retry-after": past}) == 0
+    assert http_client._asked({"retry-after": past}) == 0
 
 
 MODELS = [

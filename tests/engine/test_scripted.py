@@ -4,7 +4,7 @@ import random
 import pytest
 
 from hornbeam.chat import ByteChat, TemplateChat, user
-from hornbeam.engine.base import Completion, Request, Sampling
+from hornbeam.engine.request import Completion, Request, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.models import tiny_model

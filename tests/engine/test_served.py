@@ -7,9 +7,9 @@ import gc
 import pytest
 import torch
 
-from hornbeam.engine.base import Request, Sampling
-from hornbeam.engine.local import LocalEngine, LocalSettings
-from hornbeam.engine.served import ServedEngine, ServedSettings
+from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
+from hornbeam.engine.request import Request, Sampling
+from hornbeam.engine.vllm.served_engine import ServedEngine, ServedSettings
 from hornbeam.errors import EngineError
 from hornbeam.train import forward
 from little_server import LittleServer, Manners, tiny_world
@@ -251,7 +251,7 @@ def test_a_plain_server_and_a_folder_unseen_are_told_in_a_line(world, monkeypatc
     async def load(engine):
         await engine.load(0)
 
-    monkeypatch.setattr("hornbeam.engine.served.write_weights", lambda *args: None)
+    monkeypatch.setattr("hornbeam.engine.vllm.served_engine.write_weights", lambda *args: None)
     with pytest.raises(EngineError, match="a folder that it sees"):
         run(make(), load)
     server.manners.updates = False

@@ -16,11 +16,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from hornbeam.chat import TemplateChat, user
-from hornbeam.engine.base import Request, Sampling
-from hornbeam.engine.local import LocalEngine
-from hornbeam.engine.serve import serve_command, update_server
-from hornbeam.engine.transfer import write_weights
-from hornbeam.engine.vllm import ENVIRONMENT, VllmEngine, VllmSettings
+from hornbeam.engine.local.local_engine import LocalEngine
+from hornbeam.engine.request import Request, Sampling
+from hornbeam.engine.vllm.serve_process import serve_command, update_server
+from hornbeam.engine.vllm.vllm_engine import ENVIRONMENT, VllmEngine, VllmSettings
+from hornbeam.engine.weight_transfer import write_weights
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.models import tiny_model
 from hornbeam.train import weights
@@ -353,7 +353,7 @@ def server_gap(trainer, url, prompt):
 def test_vllm_ends_with_the_process_that_started_it(tmp_path):
     trainer = Trainer(tmp_path / "model")
     code = (
-        "import sys, time, hornbeam.engine.vllm as v\n"
+        "import sys, time, hornbeam.engine.vllm.vllm_engine as v\n"
         "if __name__ == '__main__':\n"
         "    v.VllmEngine(sys.argv[1], None, v.VllmSettings(dtype='float32', cache_gib=0.125))\n"
         "    print('up', flush=True)\n"

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from hornbeam.chat import TemplateChat, user
-from hornbeam.engine.http import HttpEngine
-from hornbeam.engine.serve import serve_command
-from hornbeam.engine.vllm import ENVIRONMENT, VllmEngine, VllmSettings
-from hornbeam.engine.wire import HttpSettings
+from hornbeam.engine.remote.completions import HttpEngine
+from hornbeam.engine.remote.http_client import HttpSettings
+from hornbeam.engine.vllm.serve_process import serve_command
+from hornbeam.engine.vllm.vllm_engine import ENVIRONMENT, VllmEngine, VllmSettings
 from hornbeam.models import tiny_model
 from hornbeam.train import weights
 from serving import serving

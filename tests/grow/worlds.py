@@ -6,7 +6,7 @@ import asyncio
 from random import Random
 
 from hornbeam.chat import assistant, user
-from hornbeam.engine.base import Barrier
+from hornbeam.engine.request import Barrier
 from hornbeam.engine.scripted import Scripted
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower

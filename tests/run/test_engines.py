@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from hornbeam.chat import TemplateChat
-from hornbeam.engine.http import HttpEngine
-from hornbeam.engine.local import LocalEngine
-from hornbeam.engine.wire import HttpSettings
+from hornbeam.engine.local.local_engine import LocalEngine
+from hornbeam.engine.remote.completions import HttpEngine
+from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.errors import EngineLost, RecipeError
 from hornbeam.models import tiny_model
 from hornbeam.run import Run, load_recipe, plan

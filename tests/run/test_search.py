@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from hornbeam.cli.main import main
-from hornbeam.engine.local import LocalEngine
+from hornbeam.engine.local.local_engine import LocalEngine
 from hornbeam.run.label import Label
 from hornbeam.run.pool import fresh_prompts, read_pool, search_pool, share_prompts
 from hornbeam.run.recipe import load_recipe

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from hornbeam.chat import ByteChat, TemplateChat
-from hornbeam.engine.base import Completion
+from hornbeam.engine.request import Completion
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import ScoreError
 from hornbeam.grow.effects import Speaker

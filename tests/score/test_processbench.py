@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from hornbeam.chat import ByteChat, TemplateChat, user
 from hornbeam.cli.main import app
-from hornbeam.engine.base import Barrier
+from hornbeam.engine.request import Barrier
 from hornbeam.errors import DataError
 from hornbeam.models.tiny_model import tokenizer
 from hornbeam.score.base import Opinions

@@ -10,7 +10,7 @@ import pytest
 
 from grow.worlds import Late
 from hornbeam.chat import assistant, user
-from hornbeam.engine.base import Barrier, Sampling
+from hornbeam.engine.request import Barrier, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import BudgetSpent
 from hornbeam.grow.effects import Speaker

@@ -89,8 +89,8 @@ def serve_command(
     sets: Sets = None,
 ) -> None:
     """Serve MODEL by vLLM for engine.kind = "http" and "vllm_server"; --set gives its settings."""
-    from hornbeam.engine import serve
-    from hornbeam.engine.vllm import ENVIRONMENT, INSTALL, VllmSettings
+    from hornbeam.engine.vllm import serve_process
+    from hornbeam.engine.vllm.vllm_engine import ENVIRONMENT, INSTALL, VllmSettings
     from hornbeam.errors import EngineError
     from hornbeam.settings import build
 
@@ -99,7 +99,7 @@ def serve_command(
         raise EngineError(f"serve needs vLLM: {INSTALL}")
     if host not in LOOPBACK:
         typer.echo(f"Who reaches {host}:{port} can change the weights that it serves.", err=True)
-    command = serve.serve_command(catalogue.obtain(model), settings, host=host, port=port)
+    command = serve_process.serve_command(catalogue.obtain(model), settings, host=host, port=port)
     environment = {**ENVIRONMENT, **os.environ, "VLLM_SERVER_DEV_MODE": "1"}
     typer.echo(f"Serving at http://{host}:{port}/v1 once vLLM is up; Ctrl-C ends it.", err=True)
     os.execve(command[0], command, environment)

@@ -22,7 +22,7 @@ from random import Random
 from hornbeam.answers.brackets import stop_end
 from hornbeam.arguments import function, is_async, list_of, mapping, one_of, wrong
 from hornbeam.chat import ByteChat, Chat, check_chat, end_of_answer
-from hornbeam.engine.base import Barrier, Completion, Request
+from hornbeam.engine.request import Barrier, Completion, Request
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tree.nodes import floats
 

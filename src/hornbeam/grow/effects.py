@@ -12,7 +12,7 @@ from typing import Any
 from hornbeam.answers.brackets import goes_on
 from hornbeam.arguments import one_of
 from hornbeam.chat import Chat
-from hornbeam.engine.base import (
+from hornbeam.engine.request import (
     SETTINGS,
     Barrier,
     Completion,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from hornbeam.engine.base import Barrier
+from hornbeam.engine.request import Barrier
 from hornbeam.episode.driver import Driver
 from hornbeam.episode.program import Limits, Program
 from hornbeam.episode.seams import Keeper

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from hornbeam.engine.base import Completion, Engine, Request
+from hornbeam.engine.request import Completion, Engine, Request
 from hornbeam.train import weights
 
 

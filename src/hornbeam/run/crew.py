@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.chat import Chat, TemplateChat
-from hornbeam.engine.base import Barrier, Completion, Request
+from hornbeam.engine.request import Barrier, Completion, Request
 from hornbeam.errors import BudgetSpent, EngineError, RecipeError
 from hornbeam.grow.grower import Grower
 from hornbeam.run.actor import Actor

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.chat import Chat, TemplateChat
-from hornbeam.engine.base import Engine
-from hornbeam.engine.desk import QueuedEngine, QueueWorker
+from hornbeam.engine.remote.queued_engine import QueuedEngine, QueueWorker
+from hornbeam.engine.request import Engine
 from hornbeam.run.policies import Policies, member
 from hornbeam.run.recipe import Recipe
 from hornbeam.train.ranks import Ranks

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hornbeam.chat import Chat, TemplateChat
-from hornbeam.engine.chat_server import ChatSettings
-from hornbeam.engine.wire import HttpSettings
+from hornbeam.engine.remote.chat_completions import ChatSettings
+from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.files import paths
 from hornbeam.models import catalogue
 from hornbeam.settings import build
 
 if TYPE_CHECKING:
-    from hornbeam.engine.server import ServerEngine
+    from hornbeam.engine.remote.remote_engine import ServerEngine
 
 KINDS: dict[str, type[HttpSettings]] = {"http": HttpSettings, "chat": ChatSettings}
 
@@ -77,8 +77,8 @@ def engine_at(
     `base` is the recipe's folder. Raises `RecipeError` where it is to be asked in ids and no
     tokenizer is known.
     """
-    from hornbeam.engine.chat_server import ChatEngine
-    from hornbeam.engine.http import HttpEngine
+    from hornbeam.engine.remote.chat_completions import ChatEngine
+    from hornbeam.engine.remote.completions import HttpEngine
 
     say = say or (lambda line: print(line, file=sys.stderr))
     if chat is None and server.tokenizer:

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hornbeam.chat import Chat, PieceChat, TemplateChat
-from hornbeam.engine.base import Engine, LocalSettings
-from hornbeam.engine.wire import HttpSettings
+from hornbeam.engine.remote.http_client import HttpSettings
+from hornbeam.engine.request import Engine, LocalSettings
 from hornbeam.errors import RecipeError
 from hornbeam.run.endpoints import chat_of, engine_at, folder_of
 from hornbeam.run.recipe import EngineSettings, Recipe
 from hornbeam.settings import Settings, build
 
 if TYPE_CHECKING:
-    from hornbeam.engine.server import ServerEngine
+    from hornbeam.engine.remote.remote_engine import ServerEngine
 
 
 AWAY = ("http", "chat")  # a server's own weights speak; none are here
@@ -25,9 +25,9 @@ AWAY = ("http", "chat")  # a server's own weights speak; none are here
 
 def engine_settings(result: EngineSettings) -> Settings:
     """The settings of the kind that is named. Raises `RecipeError` for what it does not know."""
-    from hornbeam.engine.chat_server import ChatSettings
-    from hornbeam.engine.served import ServedSettings
-    from hornbeam.engine.vllm import VllmSettings
+    from hornbeam.engine.remote.chat_completions import ChatSettings
+    from hornbeam.engine.vllm.served_engine import ServedSettings
+    from hornbeam.engine.vllm.vllm_engine import VllmSettings
 
     kinds: dict[str, type[Settings]] = {"local": LocalSettings, "vllm": VllmSettings}
     kinds |= {"vllm_server": ServedSettings, "http": HttpSettings, "chat": ChatSettings}
@@ -52,7 +52,7 @@ def engine_of(
     how = engine_settings(recipe.engine)
     exact = recipe.run.resume == "exact"
     if isinstance(how, LocalSettings):
-        from hornbeam.engine.local import LocalEngine
+        from hornbeam.engine.local.local_engine import LocalEngine
 
         own = deepcopy(model) if copied else model
         weights = model.named_parameters if copied else None
@@ -130,8 +130,8 @@ def server_engine(recipe: Recipe, name: str, folder: Path) -> ServerEngine[Any]:
 
 def _vllm(recipe: Recipe, model: Any, chat: Chat, folder: Path, how: Any) -> Engine:
     """What runs in processes of vLLM: ours, or those of a server whose weights follow."""
-    from hornbeam.engine.served import ServedEngine, ServedSettings
-    from hornbeam.engine.vllm import VllmEngine
+    from hornbeam.engine.vllm.served_engine import ServedEngine, ServedSettings
+    from hornbeam.engine.vllm.vllm_engine import VllmEngine
     from hornbeam.train import forward
     from hornbeam.train.weights import merged
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hornbeam.engine.base import Sampling
+from hornbeam.engine.request import Sampling
 from hornbeam.episode.program import Limits
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.grow.grower import Grower

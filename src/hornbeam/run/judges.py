@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hornbeam import config
-from hornbeam.engine.chat_server import ChatSettings
-from hornbeam.engine.wire import HttpSettings
+from hornbeam.engine.remote.chat_completions import ChatSettings
+from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.errors import DataError, RecipeError, StoreError
 from hornbeam.run.endpoints import engine_at, folder_of, identity, server_of
 from hornbeam.run.watch import Progress
@@ -24,8 +24,8 @@ from hornbeam.settings import build, digest
 from hornbeam.tasks.records import read_records
 
 if TYPE_CHECKING:
-    from hornbeam.engine.base import Engine
-    from hornbeam.engine.local import LocalEngine
+    from hornbeam.engine.local.local_engine import LocalEngine
+    from hornbeam.engine.request import Engine
 
 
 def judge_settings(given: Mapping[str, Any], folder: Path | None = None) -> VerdictSettings:
@@ -56,7 +56,7 @@ def trained(folder: Path) -> dict[str, Any]:
 def judge_engine(folder: Path, device: str = "cpu") -> LocalEngine:
     """What samples a judge's verdicts. Raises `ModelError` where the model is unfit."""
     from hornbeam.chat import TemplateChat
-    from hornbeam.engine.local import LocalEngine
+    from hornbeam.engine.local.local_engine import LocalEngine
     from hornbeam.train import weights
 
     model, tokenizer = weights.load(folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from hornbeam.engine.base import Engine, Sampling, gives_logprobs
+from hornbeam.engine.request import Engine, Sampling, gives_logprobs
 from hornbeam.errors import RecipeError
 from hornbeam.run.choices import GuideSection
 from hornbeam.run.guides import with_parts

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from hornbeam.engine.desk import QueueWorker
+from hornbeam.engine.remote.queued_engine import QueueWorker
 from hornbeam.errors import StoreError
 from hornbeam.run.loading import Say
 from hornbeam.run.recipe import Recipe, differences

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.chat import Chat
-from hornbeam.engine.base import Engine
-from hornbeam.engine.server import served
+from hornbeam.engine.remote.remote_engine import served
+from hornbeam.engine.request import Engine
 from hornbeam.errors import RecipeError, StoreError
 from hornbeam.files.atomic import whole_folder
 from hornbeam.run.engines import AWAY, engine_of, server_engine

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hornbeam.engine.server import served
+from hornbeam.engine.remote.remote_engine import served
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.run.choices import MethodSection, keys_of
 from hornbeam.run.guides import Guides

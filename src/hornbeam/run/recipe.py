@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, PrivateAttr, model_validator
 
 from hornbeam import config
-from hornbeam.engine.base import Sampling
+from hornbeam.engine.request import Sampling
 from hornbeam.episode.program import Limits
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.files import paths

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
-from hornbeam.engine.base import Engine
+from hornbeam.engine.request import Engine
 from hornbeam.errors import ProgramError
 from hornbeam.grow.grower import Grower
 from hornbeam.run.forest import Grown, StoreGrower

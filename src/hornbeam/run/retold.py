@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from hornbeam.chat import Chat
 from hornbeam.chat.rendered import between, goes_on
-from hornbeam.engine.base import Barrier, Completion, Request, Sampling
+from hornbeam.engine.request import Barrier, Completion, Request, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, ProgramError
 from hornbeam.grow.grower import Grower

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hornbeam.engine.server import served
+from hornbeam.engine.remote.remote_engine import served
 from hornbeam.errors import RecipeError
 from hornbeam.run.forest import FolderGrower
 from hornbeam.run.guides import Guides

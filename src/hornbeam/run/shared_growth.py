@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from hornbeam.engine.desk import LATEST, SOONEST
+from hornbeam.engine.remote.queued_engine import LATEST, SOONEST
 from hornbeam.grow.grower import Grower
 from hornbeam.run.context import RunContext
 from hornbeam.run.decoupled_policies import DecoupledPolicies

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hornbeam.chat import Chat
-from hornbeam.engine.base import Engine
-from hornbeam.engine.chat_server import ChatSettings
-from hornbeam.engine.wire import HttpSettings
+from hornbeam.engine.remote.chat_completions import ChatSettings
+from hornbeam.engine.remote.http_client import HttpSettings
+from hornbeam.engine.request import Engine
 from hornbeam.run.choices import AnchorSection
 from hornbeam.run.endpoints import engine_at, folder_of, server_of
 from hornbeam.run.judges import judge_engine

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from hornbeam.engine.base import Engine, check_trainable
+from hornbeam.engine.request import Engine, check_trainable
 from hornbeam.errors import EngineError
 from hornbeam.run.choices import AnchorSection
 from hornbeam.run.forest import StoreGrower

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 from hornbeam.answers.numerals import Number, same_number
-from hornbeam.engine.base import Barrier
+from hornbeam.engine.request import Barrier
 from hornbeam.score.base import Opinions
 from hornbeam.score.pool import NoVerdict, Pool
 from hornbeam.score.rules import RewardSettings, answer_key, answer_text, number_of

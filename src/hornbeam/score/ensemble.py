@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from hornbeam.engine.base import Barrier
+from hornbeam.engine.request import Barrier
 from hornbeam.errors import ScoreError
 from hornbeam.score.base import Opinions
 from hornbeam.search.values import chance

@@ -19,7 +19,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from hornbeam.chat import Chat, Message
-from hornbeam.engine.base import Completion, Engine, Request, Sampling, gives_logprobs
+from hornbeam.engine.request import Completion, Engine, Request, Sampling, gives_logprobs
 from hornbeam.errors import PromptTooLong, ScoreError
 from hornbeam.programs.judge import JudgeTexts, judge_messages, verdict, verdict_span
 from hornbeam.score.base import Guide, Opinions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from hornbeam.engine.base import Barrier
+from hornbeam.engine.request import Barrier
 from hornbeam.score.base import Opinions
 from hornbeam.tree.nodes import Tree
 

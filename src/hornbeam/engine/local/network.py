@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from hornbeam.arguments import one_of
-from hornbeam.engine import masks
-from hornbeam.engine.context import context_of, vocabulary_of
-from hornbeam.engine.keep import Keep, Layout
-from hornbeam.engine.prefix import PrefixRun, State
+from hornbeam.engine.local import position_masks
+from hornbeam.engine.local.context import context_of, vocabulary_of
+from hornbeam.engine.local.kv_cache import Keep, Layout
+from hornbeam.engine.local.prefix_tree import PrefixRun, State
 from hornbeam.errors import ModelError
 
 
@@ -62,7 +62,7 @@ class Network:
         self.context, self.turn = context_of(self.model)
         self.plan = RAGGED
         self.layout = Layout([])
-        self.watched: masks.Places | None = None  # of the last forward, for `trial`
+        self.watched: position_masks.Places | None = None  # of the last forward, for `trial`
         taken = signature(self.model.forward).parameters
         self._takes = {name for name in ("position_ids", "logits_to_keep") if name in taken}
         self._cache = next((name for name in CACHES if name in taken), CACHES[0])
@@ -185,14 +185,14 @@ class Network:
 
     def _ragged(
         self, runs: Sequence[PrefixRun], past: int, new: int, device: torch.device
-    ) -> masks.Places:
+    ) -> position_masks.Places:
         starts = torch.tensor([run.start for run in runs], device=device)[:, None]
         sizes = torch.tensor([len(run.tokens) for run in runs], device=device)[:, None]
         column = torch.arange(past, device=device)[None]
         before = torch.where(column < starts, column, -1)
         offset = torch.arange(new, device=device)[None] - (new - sizes)
         queries = torch.where(offset >= 0, starts + offset, -1)
-        return masks.Places(queries, torch.cat([before, queries], 1), self.like.dtype)
+        return position_masks.Places(queries, torch.cat([before, queries], 1), self.like.dtype)
 
     @torch.no_grad()
     def decode(
@@ -204,7 +204,7 @@ class Network:
             return self._even(step, lengths, kv, state)
         at = torch.tensor(lengths, device=kv.device)
         columns = torch.arange(kv.shape[4], device=kv.device).expand(len(lengths), -1)
-        places = masks.Places(at[:, None], columns, self.like.dtype)
+        places = position_masks.Places(at[:, None], columns, self.like.dtype)
         keep = Keep(self.layout, kv, state, max(lengths), at, uneven=True)
         return self._forward(step, places, keep)
 
@@ -229,7 +229,7 @@ class Network:
         return torch.stack(out)
 
     def _forward(
-        self, tokens: Tensor, places: masks.Places | None, keep: Keep, far: int = 0
+        self, tokens: Tensor, places: position_masks.Places | None, keep: Keep, far: int = 0
     ) -> Tensor:
         """Logits [R, V] after the last token; `keep` holds the new columns and states.
 
@@ -258,16 +258,16 @@ class Network:
         return logits
 
     @contextmanager
-    def _attending(self, places: masks.Places | None) -> Iterator[None]:
+    def _attending(self, places: position_masks.Places | None) -> Iterator[None]:
         """Attention and masks by position in this block, where there are positions."""
         if places is None:
             yield
             return
         before = [config._attn_implementation_internal for config in self._configs]
         for config in self._configs:
-            config._attn_implementation_internal = masks.NAME
+            config._attn_implementation_internal = position_masks.NAME
         try:
-            with masks.placed(places):
+            with position_masks.placed(places):
                 yield
         finally:
             for config, name in zip(self._configs, before):

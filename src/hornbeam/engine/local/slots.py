@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from hornbeam.engine.network import Network, copy_path, copy_state
-from hornbeam.engine.prefix import PrefixRun, State
+from hornbeam.engine.local.network import Network, copy_path, copy_state
+from hornbeam.engine.local.prefix_tree import PrefixRun, State
 
 NARROW = 512  # bound of the shortest rows; each further one is four times as wide
 STEP = 64  # room grows by so many columns, and by an eighth

@@ -23,13 +23,14 @@ from uuid import uuid4
 from pydantic import Field
 
 from hornbeam.chat import Chat
-from hornbeam.engine.base import Completion, Probe, Request, Weights
-from hornbeam.engine.http import HttpEngine
-from hornbeam.engine.probe import Abilities
-from hornbeam.engine.replies import PauseInfo, WeightInfo, prompt_logprobs
-from hornbeam.engine.serve import update_calls
-from hornbeam.engine.server import BrokenOff
-from hornbeam.engine.transfer import (
+from hornbeam.engine.remote.completions import HttpEngine
+from hornbeam.engine.remote.completions_probe import Abilities
+from hornbeam.engine.remote.http_client import HttpSettings
+from hornbeam.engine.remote.remote_engine import BrokenOff
+from hornbeam.engine.remote.replies import PauseInfo, WeightInfo, prompt_logprobs
+from hornbeam.engine.request import Completion, Probe, Request, Weights
+from hornbeam.engine.vllm.serve_process import update_calls
+from hornbeam.engine.weight_transfer import (
     BOUNDS,
     SEEN_TOKENS,
     Row,
@@ -38,7 +39,6 @@ from hornbeam.engine.transfer import (
     place,
     write_weights,
 )
-from hornbeam.engine.wire import HttpSettings
 from hornbeam.errors import EngineLost
 
 NAPS = 0.05  # seconds between two looks whether all requests have ended

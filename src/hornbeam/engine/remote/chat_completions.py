@@ -20,11 +20,11 @@ from pydantic import Field, field_validator
 
 from hornbeam.answers.brackets import stop_end
 from hornbeam.chat import Chat, Message, PieceChat, end_of_answer
-from hornbeam.engine.base import Completion, Request, Sampling
-from hornbeam.engine.chat_probe import LIMITS, OPTIONS, ChatAbilities, probe
-from hornbeam.engine.replies import TOO_LONG, Answered, ServerAnswer, completion, message
-from hornbeam.engine.server import WINDOW, ServerEngine
-from hornbeam.engine.wire import HttpSettings, Refused
+from hornbeam.engine.remote.chat_probe import LIMITS, OPTIONS, ChatAbilities, probe
+from hornbeam.engine.remote.http_client import HttpSettings, Refused
+from hornbeam.engine.remote.remote_engine import WINDOW, ServerEngine
+from hornbeam.engine.remote.replies import TOO_LONG, Answered, ServerAnswer, completion, message
+from hornbeam.engine.request import Completion, Request, Sampling
 from hornbeam.errors import EngineLost, PromptTooLong
 
 # Refused with what a model that reasons had paid by then: an answer without words.

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hornbeam.chat import user
-from hornbeam.engine.base import Sampling
-from hornbeam.engine.probe import QUESTION, served_model
-from hornbeam.engine.wire import Refused
+from hornbeam.engine.remote.completions_probe import QUESTION, served_model
+from hornbeam.engine.remote.http_client import Refused
+from hornbeam.engine.request import Sampling
 from hornbeam.errors import EngineError
 
 if TYPE_CHECKING:
-    from hornbeam.engine.chat_server import ChatEngine
-    from hornbeam.engine.replies import ServerAnswer
+    from hornbeam.engine.remote.chat_completions import ChatEngine
+    from hornbeam.engine.remote.replies import ServerAnswer
 
 LENGTH = 16  # tokens of an answer
 LIMITS = ("max_tokens", "max_completion_tokens")  # the one that models which reason want

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import cache_utils as kinds
 from transformers.cache_utils import Cache, DynamicIndexedLayer, DynamicLayer, LinearAttentionLayer
 
-from hornbeam.engine.prefix import State
+from hornbeam.engine.local.prefix_tree import State
 from hornbeam.errors import ModelError
 
 FAR = 100_003  # more than any window, chunk or training length of today is likely to divide

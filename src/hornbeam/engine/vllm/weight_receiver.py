@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hornbeam.engine.transfer import read_weights
+from hornbeam.engine.weight_transfer import read_weights
 from hornbeam.workers.parent import live_with
 
 

@@ -15,9 +15,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from hornbeam.arguments import one_of
 from hornbeam.chat import Chat, check_chat
-from hornbeam.engine.base import Barrier, Completion, Request
-from hornbeam.engine.replies import ServerAnswer
-from hornbeam.engine.wire import HttpClient, HttpSettings, ServerUsage
+from hornbeam.engine.remote.http_client import HttpClient, HttpSettings, ServerUsage
+from hornbeam.engine.remote.replies import ServerAnswer
+from hornbeam.engine.request import Barrier, Completion, Request
 from hornbeam.errors import EngineError, EngineLost, PromptTooLong
 
 WINDOW = re.compile(r"(?:context (?:length|size|window)|n_ctx)\D{0,20}(\d+)", re.IGNORECASE)

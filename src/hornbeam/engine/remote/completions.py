@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from hornbeam.chat import end_of_answer
-from hornbeam.engine.base import Completion, Request, Sampling
-from hornbeam.engine.probe import Abilities, probe
-from hornbeam.engine.replies import TOO_LONG, ServerAnswer, completion, message, said
+from hornbeam.engine.remote.completions_probe import Abilities, probe
+from hornbeam.engine.remote.http_client import HttpSettings, Refused
+from hornbeam.engine.remote.remote_engine import WINDOW, ServerEngine
+from hornbeam.engine.remote.replies import TOO_LONG, ServerAnswer, completion, message, said
+from hornbeam.engine.request import Completion, Request, Sampling
 from hornbeam.engine.scripted import stop_at
-from hornbeam.engine.server import WINDOW, ServerEngine
-from hornbeam.engine.wire import HttpSettings, Refused
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tree.nodes import floats, ids
 

@@ -13,7 +13,7 @@ from tempfile import gettempdir
 from typing import Any
 
 from hornbeam.chat import Chat, user
-from hornbeam.engine.base import Probe, Weights
+from hornbeam.engine.request import Probe, Weights
 from hornbeam.errors import EngineError
 
 SHARED = Path("/dev/shm")  # files in memory, where the system has them

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from hornbeam.chat import Chat, check_chat
-from hornbeam.engine.base import Barrier, Completion, LocalSettings, Request, Weights, room
 from hornbeam.engine.fingerprint import Fingerprint, marks
-from hornbeam.engine.network import Network
-from hornbeam.engine.prefix import PrefixRun, PrefixTree
-from hornbeam.engine.sampling import pick, uniforms
-from hornbeam.engine.slots import Slots, widths
-from hornbeam.engine.trial import settled
+from hornbeam.engine.local.network import Network
+from hornbeam.engine.local.prefix_tree import PrefixRun, PrefixTree
+from hornbeam.engine.local.slots import Slots, widths
+from hornbeam.engine.local.trial import settled
+from hornbeam.engine.request import Barrier, Completion, LocalSettings, Request, Weights, room
+from hornbeam.engine.token_sampling import pick, uniforms
 from hornbeam.errors import EngineError, EngineLost
 from hornbeam.tree.nodes import floats, ids
 

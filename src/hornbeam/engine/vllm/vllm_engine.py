@@ -24,8 +24,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hornbeam.chat import Chat
-from hornbeam.engine.aside import BackgroundLoop
-from hornbeam.engine.base import (
+from hornbeam.engine.request import (
     Barrier,
     Completion,
     Probe,
@@ -34,7 +33,8 @@ from hornbeam.engine.base import (
     Weights,
     room,
 )
-from hornbeam.engine.transfer import (
+from hornbeam.engine.vllm.background_loop import BackgroundLoop
+from hornbeam.engine.weight_transfer import (
     BOUNDS,
     SEEN_TOKENS,
     arrived,
@@ -47,7 +47,7 @@ from hornbeam.extras import how_to_get
 from hornbeam.settings import Settings
 from hornbeam.tree.nodes import floats, ids
 
-WEIGHT_RECEIVER = "hornbeam.engine.inbox.WeightReceiver"
+WEIGHT_RECEIVER = "hornbeam.engine.vllm.weight_receiver.WeightReceiver"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, as vLLM knows them
 COLDEST = 0.01  # vLLM takes lower temperatures for this one
 INSTALL = (

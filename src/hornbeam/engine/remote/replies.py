@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, model_validator
 
 from hornbeam.chat import Chat
-from hornbeam.engine.fields import (
+from hornbeam.engine.remote.fields import (
     ApiObject,
     Real,
     Reals,

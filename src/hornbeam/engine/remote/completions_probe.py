@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from hornbeam.chat import user
-from hornbeam.engine.base import Sampling
-from hornbeam.engine.replies import ServedModels, Tokenized
+from hornbeam.engine.remote.http_client import Refused
+from hornbeam.engine.remote.replies import ServedModels, Tokenized
+from hornbeam.engine.request import Sampling
 from hornbeam.engine.scripted import stop_at
-from hornbeam.engine.wire import Refused
 from hornbeam.errors import EngineError, PromptTooLong
 
 if TYPE_CHECKING:
-    from hornbeam.engine.http import HttpEngine
-    from hornbeam.engine.replies import ServerAnswer
-    from hornbeam.engine.server import ServerEngine
+    from hornbeam.engine.remote.completions import HttpEngine
+    from hornbeam.engine.remote.remote_engine import ServerEngine
+    from hornbeam.engine.remote.replies import ServerAnswer
 
 QUESTION = "Make up a strange sentence about a tree."  # what follows must not be sure
 SPELLING = "The hornbeam's wood: 1,234.50 kg/m³ — 木 🌳\n\tdef f(x): return x ** 2  # Größe\n\n"

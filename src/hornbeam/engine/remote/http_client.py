@@ -21,7 +21,7 @@ from typing import Any
 import httpx2
 from pydantic import Field
 
-from hornbeam.engine.fields import real
+from hornbeam.engine.remote.fields import real
 from hornbeam.errors import EngineError, EngineLost
 from hornbeam.settings import Settings
 

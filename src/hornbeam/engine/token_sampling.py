@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hornbeam.engine.base import Sampling
+from hornbeam.engine.request import Sampling
 
 BLOCK = 256  # tokens summed at the first level of the inverse CDF
 HEAD = 256  # how many of the likeliest tokens top-p looks at first

@@ -10,8 +10,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Literal
 
-from hornbeam.engine.replies import message
-from hornbeam.engine.vllm import DEFAULT, WEIGHT_RECEIVER, VllmSettings
+from hornbeam.engine.remote.replies import message
+from hornbeam.engine.vllm.vllm_engine import DEFAULT, WEIGHT_RECEIVER, VllmSettings
 from hornbeam.errors import EngineError
 
 

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hornbeam.engine import keep
-from hornbeam.engine import network as ways
-from hornbeam.engine.keep import Layout
-from hornbeam.engine.network import BatchPlan, Network
-from hornbeam.engine.prefix import PrefixTree
-from hornbeam.engine.slots import Slots
+from hornbeam.engine.local import kv_cache
+from hornbeam.engine.local import network as ways
+from hornbeam.engine.local.kv_cache import Layout
+from hornbeam.engine.local.network import BatchPlan, Network
+from hornbeam.engine.local.prefix_tree import PrefixTree
+from hornbeam.engine.local.slots import Slots
 from hornbeam.errors import ModelError
 from hornbeam.tree.nodes import ids
 
@@ -168,7 +168,7 @@ def _layout(network: Network, row: Sequence[int]) -> Layout | None:
     except Exception:
         return None
     caches = (getattr(logits, name, None) for name in ways.CACHES)
-    return next((keep.read(cache) for cache in caches if cache is not None), None)
+    return next((kv_cache.read(cache) for cache in caches if cache is not None), None)
 
 
 def _run(network: Network, rows: Sequence[Sequence[int]]) -> list[Tensor]:

@@ -1,0 +1,1 @@
+"""The local engine: samples in this process, with a prefix cache."""

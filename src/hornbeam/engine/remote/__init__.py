@@ -1,0 +1,1 @@
+"""Engines behind HTTP or another process: clients, probes, replies."""
