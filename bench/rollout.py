@@ -27,7 +27,6 @@ from unittest.mock import patch
 
 import torch
 
-from hornbeam import config
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
 from hornbeam.engine.request import Completion, Engine, Request
@@ -35,9 +34,10 @@ from hornbeam.engine.vllm.vllm_engine import VllmEngine, VllmSettings
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.models import catalogue, tiny_model
+from hornbeam.recipe import toml
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.crew import ActorPool
 from hornbeam.run.loading import load_policies
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.wire import Plan, plan
 from hornbeam.run.world import World as Wired
 from hornbeam.store.database import TreeKey
@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     path = RECIPES / "calculator.toml"
-    recipe = config.parse(Recipe, config.read_toml(path), str(path))
+    recipe = toml.parse(Recipe, toml.read_toml(path), str(path))
     where = Path("runs/bench/rollout-model")
     folder = tiny_model.make(where, **TINY) if args.quick else catalogue.obtain(recipe.model.name)
     model, tokenizer = weights.load(folder)

@@ -17,11 +17,11 @@ import pytest
 
 from hornbeam.cli.main import main
 from hornbeam.cli.recipes import shipped
-from hornbeam.config import parse, show
 from hornbeam.errors import HornbeamError
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.toml import parse, show
 from hornbeam.run import plan
 from hornbeam.run.check import check
-from hornbeam.run.recipe import Recipe
 from hornbeam.search import Mcts
 from hornbeam.settings import led
 

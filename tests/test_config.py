@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, field_validator, model_validator
 
-from hornbeam.config import override, parse, read_toml, show, to_toml
 from hornbeam.errors import RecipeError
+from hornbeam.recipe.toml import override, parse, read_toml, show, to_toml
 from hornbeam.settings import Settings
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hornbeam.run.recipe import load_recipe
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.run.wire import plan
 
 DOCS = Path(__file__).parents[2] / "docs"

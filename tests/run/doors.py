@@ -6,8 +6,8 @@ from io import StringIO
 
 from rich.console import Console
 
+from hornbeam.recipe.recipe import Recipe, load_recipe
 from hornbeam.run import Progress, plan
-from hornbeam.run.recipe import Recipe, load_recipe
 from hornbeam.run.search import Search
 from hornbeam.store.database import Store
 from hornbeam.tasks.tiny import doors, lookup

@@ -16,10 +16,10 @@ import torch
 
 from hornbeam.errors import DataError, ProgramError, RecipeError, StoreError
 from hornbeam.models import tiny_model
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.run import Run, plan
 from hornbeam.run.anchored import Anchored, drawn, priority
 from hornbeam.run.anchors import Anchors
-from hornbeam.run.recipe import load_recipe
 from hornbeam.run.records import Record, mark_of_task
 from hornbeam.store.database import Store
 from hornbeam.store.ledger import TOKENS

@@ -8,8 +8,8 @@ import pytest
 
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.files import paths
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.run.files import check_files
-from hornbeam.run.recipe import load_recipe
 from hornbeam.run.wire import plan
 from hornbeam.tasks.base import Task
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from hornbeam.config import override, parse, read_toml
 from hornbeam.credit import method
 from hornbeam.errors import RecipeError
 from hornbeam.programs import make_program
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.toml import override, parse, read_toml
 from hornbeam.run import estimate, load_recipe, plan
-from hornbeam.run.recipe import Recipe
 from hornbeam.search import strategy
 from hornbeam.tasks.hops import hop_tasks
 

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from hornbeam.errors import ProgramError, RecipeError
-from hornbeam.run.choices import LabelSection, label_strategy
+from hornbeam.recipe.recipe import load_recipe
+from hornbeam.recipe.sections import LabelSection, label_strategy
 from hornbeam.run.label import Label
-from hornbeam.run.recipe import load_recipe
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import alone
 from hornbeam.store.ledger import TOKENS

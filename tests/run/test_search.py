@@ -12,9 +12,9 @@ import pytest
 
 from hornbeam.cli.main import main
 from hornbeam.engine.local.local_engine import LocalEngine
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.run.label import Label
 from hornbeam.run.pool import fresh_prompts, read_pool, search_pool, share_prompts
-from hornbeam.run.recipe import load_recipe
 from hornbeam.store.database import Store, export
 from hornbeam.store.ledger import TOKENS, Entry
 from hornbeam.tree.jsonl import read_trees

@@ -8,8 +8,8 @@ import pytest
 
 from hornbeam.credit import credit
 from hornbeam.errors import RecipeError, StoreError
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.run import Run, plan
-from hornbeam.run.recipe import load_recipe
 from hornbeam.score.rules import said
 from hornbeam.store.database import Store
 from hornbeam.tree.nodes import Tree

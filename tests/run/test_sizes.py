@@ -7,8 +7,8 @@ import torch
 from typer.testing import CliRunner
 
 from hornbeam.cli.main import app
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run import estimate, sizes
-from hornbeam.run.recipe import Recipe
 from hornbeam.train import attention, forward
 from hornbeam.train.pack import packs
 from hornbeam.train.policy import Policy

@@ -7,11 +7,11 @@ import pytest
 
 from hornbeam.errors import EngineError, RecipeError
 from hornbeam.models import tiny_model
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.run import plan
 from hornbeam.run.anchored import Anchored
 from hornbeam.run.anchors import Anchors
 from hornbeam.run.judges import judge_engine
-from hornbeam.run.recipe import load_recipe
 from hornbeam.store.database import Store
 from little_server import LittleServer, Manners
 

@@ -12,7 +12,7 @@ from hornbeam.cli.runs import RecipeArgument, Sets, planned, stopped
 from hornbeam.cli.search import recipe_from_options
 
 if TYPE_CHECKING:
-    from hornbeam.run.recipe import Recipe
+    from hornbeam.recipe.recipe import Recipe
 
 
 def anchor_command(

@@ -9,10 +9,10 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from hornbeam.config import toml_value
 from hornbeam.credit import credit, method, methods, outcome
 from hornbeam.errors import DataError, HornbeamError, RecipeError
 from hornbeam.files.atomic import whole_file
+from hornbeam.recipe.toml import toml_value
 from hornbeam.tree.jsonl import from_json, json_line, read_records
 from hornbeam.tree.nodes import Tree
 

@@ -214,7 +214,7 @@ def bench_of(
     """A judge on a benchmark; its words go to the error stream where JSON is printed."""
     from rich.console import Console
 
-    from hornbeam.config import override
+    from hornbeam.recipe.toml import override
     from hornbeam.run.judges import Bench, JudgeModel, judge_settings
     from hornbeam.run.watch import Progress
 

@@ -16,7 +16,7 @@ from hornbeam.errors import DataError, RecipeError
 from hornbeam.tree.jsonl import from_json, json_line, read_records
 
 if TYPE_CHECKING:
-    from hornbeam.run.recipe import Recipe
+    from hornbeam.recipe.recipe import Recipe
     from hornbeam.run.scored import ScoreSummary, Scoring
     from hornbeam.tree.nodes import Tree
 
@@ -155,7 +155,7 @@ def _recipe(
 ) -> tuple[Recipe, str]:
     """(a recipe whose guide scores, that guide's column)."""
     from hornbeam.cli.recipes import shipped
-    from hornbeam.run.recipe import Recipe
+    from hornbeam.recipe.recipe import Recipe
 
     if judge is not None and (Path(judge).suffix == ".toml" or judge in shipped()):
         return _judge(judge, column, values, device)
@@ -170,7 +170,7 @@ def _judge(
 ) -> tuple[Recipe, str]:
     """(the recipe with its judge as the only guide, the column)."""
     from hornbeam.cli.recipes import find
-    from hornbeam.run.recipe import load_recipe
+    from hornbeam.recipe.recipe import load_recipe
 
     loaded = load_recipe(find(recipe))
     judges = {c: choice for c, choice in loaded.guides.items() if choice.kind == "judge"}

@@ -99,7 +99,7 @@ def _chosen(path: Path, trees: list[Any], which: str) -> list[Any]:
 
 def _chats(run: Path, store: Any) -> dict[str, Any]:
     """The chats of the agents of a run by its final weights, where they are there."""
-    from hornbeam.run.recipe import Recipe
+    from hornbeam.recipe.recipe import Recipe
 
     found: dict[str, Any] = {}
     try:

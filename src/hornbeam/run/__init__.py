@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hornbeam.recipe.recipe import Recipe, load_recipe
     from hornbeam.run.figures import measure
     from hornbeam.run.folder import Folder, report
     from hornbeam.run.loading import load_policies, model_folder, say_templates
     from hornbeam.run.loop import TrainingLoop
     from hornbeam.run.policies import Policies
-    from hornbeam.run.recipe import Recipe, load_recipe
     from hornbeam.run.training import Run, Trainer
     from hornbeam.run.watch import Progress
     from hornbeam.run.wire import Plan, plan

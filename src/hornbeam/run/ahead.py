@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hornbeam.errors import RecipeError
-from hornbeam.run.recipe import Recipe
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.tree.nodes import INJECTED, Tree
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import Any
 
 from hornbeam.episode.failures import OWN
 from hornbeam.errors import RecipeError
-from hornbeam.run.choices import AnchorSection
+from hornbeam.recipe.recipe import ModelSettings, Recipe
+from hornbeam.recipe.sections import AnchorSection
 from hornbeam.run.endpoints import folder_of, identity
 from hornbeam.run.engines import AWAY
 from hornbeam.run.judges import content
-from hornbeam.run.recipe import ModelSettings, Recipe
 from hornbeam.run.records import mark_of
 from hornbeam.run.teacher import endpoint
 from hornbeam.run.wire import Plan

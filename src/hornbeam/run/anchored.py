@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from hornbeam.credit import by_task
 from hornbeam.credit.anchored import Tracked, track
 from hornbeam.errors import DataError, StoreError
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.anchor_marks import reference_mark, settings, teacher_mark
 from hornbeam.run.order import task_at
 from hornbeam.run.parts import Runs
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.records import Record, mark_of_task, rewards_of
 from hornbeam.run.taught import TeacherTree
 from hornbeam.run.wire import Plan

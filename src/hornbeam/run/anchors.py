@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.anchor_marks import (
     check_own,
     mark_of_reference,
@@ -27,7 +28,6 @@ from hornbeam.run.anchor_marks import (
 )
 from hornbeam.run.forest import StoreGrower
 from hornbeam.run.loading import model_folder
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.records import mark_of, mark_of_task
 from hornbeam.run.reference import Reference, independent_runs
 from hornbeam.run.taught import TeacherTree

@@ -11,12 +11,12 @@ from importlib.metadata import entry_points
 from hornbeam.errors import RecipeError
 from hornbeam.models import catalogue
 from hornbeam.models.tiny_model import TinyShape
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.sections import keys_of, label_strategy
 from hornbeam.run.ahead import check_ahead
-from hornbeam.run.choices import keys_of, label_strategy
 from hornbeam.run.endpoints import folder_of
 from hornbeam.run.engines import check_trains, needs_folder
 from hornbeam.run.guides import TAKES, check_guide
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.teacher import endpoint
 from hornbeam.search import strategy
 from hornbeam.search.choose import chooser

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hornbeam.recipe.recipe import RunSettings
 from hornbeam.run.policies import Policies
-from hornbeam.run.recipe import RunSettings
 from hornbeam.store.checkpoints import Checkpoints
 
 

@@ -17,8 +17,8 @@ from hornbeam.episode.program import Reply
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import DataError
 from hornbeam.grow.grower import Grower
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.forest import FolderGrower, part
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import set_line
 from hornbeam.run.transcript import transcript
 from hornbeam.run.watch import Progress

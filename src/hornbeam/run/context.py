@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from hornbeam.grow.grower import Grower
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.board import TensorboardWriter
 from hornbeam.run.costs import PAID, spent
 from hornbeam.run.crew import pool_of
@@ -16,7 +17,6 @@ from hornbeam.run.guides import Guides
 from hornbeam.run.loading import Load
 from hornbeam.run.metrics_log import Listener, MetricsLog, nobody
 from hornbeam.run.policies import Policies
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.run.world import World

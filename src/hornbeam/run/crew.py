@@ -22,12 +22,12 @@ from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.request import Barrier, Completion, Request
 from hornbeam.errors import BudgetSpent, EngineError, RecipeError
 from hornbeam.grow.grower import Grower
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.actor import Actor
 from hornbeam.run.actor_models import release_here
 from hornbeam.run.growth_settings import GrowthSettings
 from hornbeam.run.judges import content
 from hornbeam.run.loading import Load, Say, model_folders
-from hornbeam.run.recipe import Recipe
 from hornbeam.store.database import Stored, TreeKey
 from hornbeam.store.ledger import Entry
 from hornbeam.train import weights

@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.build import build
 from hornbeam.run.context import RunContext
 from hornbeam.run.decoupled_policies import DecoupledPolicies
@@ -26,7 +27,6 @@ from hornbeam.run.membership import Membership
 from hornbeam.run.metrics_log import Listener
 from hornbeam.run.parts import Parts, StartTree
 from hornbeam.run.policies import MakeEngine
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.shared_growth import SharedGrowth
 from hornbeam.run.shared_metrics import AgedLearner, SharedMetrics
 from hornbeam.run.watch import Progress

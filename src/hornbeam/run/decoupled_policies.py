@@ -8,8 +8,8 @@ from typing import Any
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.remote.queued_engine import QueuedEngine, QueueWorker
 from hornbeam.engine.request import Engine
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.policies import Policies, member
-from hornbeam.run.recipe import Recipe
 from hornbeam.train.ranks import Ranks
 
 

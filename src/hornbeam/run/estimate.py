@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hornbeam.config import show
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.models import catalogue
 from hornbeam.programs import programs
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.toml import show
 from hornbeam.run import sizes
 from hornbeam.run.engines import check_trains
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.warm import check_rows
 from hornbeam.run.wire import plan
 from hornbeam.search import Strategy

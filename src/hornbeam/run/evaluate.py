@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.figures import measure
 from hornbeam.run.loading import load_policies
 from hornbeam.run.mend import why
 from hornbeam.run.order import tree_seed
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.run.world import World

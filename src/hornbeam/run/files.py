@@ -16,10 +16,10 @@ from hornbeam.credit import Method, method
 from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.files import paths
 from hornbeam.models import catalogue
-from hornbeam.run.choices import keys_of
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.sections import keys_of
 from hornbeam.run.endpoints import folder_of
 from hornbeam.run.engines import needs_folder
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import read_set
 from hornbeam.score import PARTS
 from hornbeam.tasks.corpus import find_passages

@@ -12,10 +12,10 @@ from hornbeam.chat import TemplateChat
 from hornbeam.chat.rendered import has_ids, has_text, with_ids
 from hornbeam.errors import DataError, ModelError, StoreError
 from hornbeam.models import catalogue
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.judges import content
 from hornbeam.run.lacking import largest_id
 from hornbeam.run.policies import device
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.records import mark_of
 from hornbeam.run.watch import Progress
 from hornbeam.tasks.word_problems import held_out

@@ -12,10 +12,10 @@ from types import MappingProxyType
 from typing import Any
 
 from hornbeam.chat import Chat
-from hornbeam.config import show
 from hornbeam.errors import StoreError
 from hornbeam.files.atomic import whole_file
-from hornbeam.run.recipe import Recipe, differences
+from hornbeam.recipe.recipe import Recipe, differences
+from hornbeam.recipe.toml import show
 from hornbeam.run.sftset import Exact, Numbered, numbered_set
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.tasks.base import Task

@@ -15,11 +15,11 @@ from pathlib import Path
 from hornbeam.errors import RecipeError
 from hornbeam.grow.grower import Grower
 from hornbeam.grow.resumed import Before
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.costs import redone_tokens
 from hornbeam.run.folder import Folder
 from hornbeam.run.mend import check_first
 from hornbeam.run.order import tree_seed
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan
 from hornbeam.run.world import World

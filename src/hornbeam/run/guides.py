@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hornbeam.errors import ModelError, RecipeError
-from hornbeam.run.choices import GuideSection
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.sections import GuideSection
 from hornbeam.run.endpoints import folder_of
 from hornbeam.run.judges import JudgeModel, check_judge, content, judge_settings
-from hornbeam.run.recipe import Recipe
 from hornbeam.score.base import Guide
 from hornbeam.score.ensemble import EnsembleGuide
 from hornbeam.score.judge import JudgeGuide, VerdictSettings, open_judges

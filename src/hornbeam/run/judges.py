@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from hornbeam import config
 from hornbeam.engine.remote.chat_completions import ChatSettings
 from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.errors import DataError, RecipeError, StoreError
+from hornbeam.recipe import toml
 from hornbeam.run.endpoints import engine_at, folder_of, identity, server_of
 from hornbeam.run.watch import Progress
 from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong
@@ -45,7 +45,7 @@ def trained(folder: Path) -> dict[str, Any]:
     path = folder.resolve().parent / "recipe.toml"
     if folder.name != "final" or not path.is_file():
         return {}
-    recipe = config.read_toml(path)
+    recipe = toml.read_toml(path)
     program = dict(recipe.get("program", {}))
     if program.pop("name", None) != "judge":
         return {}

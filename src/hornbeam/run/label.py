@@ -14,11 +14,11 @@ from typing import Any
 
 from hornbeam.errors import RecipeError
 from hornbeam.grow.grower import Grower
-from hornbeam.run.choices import label_strategy
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.sections import label_strategy
 from hornbeam.run.forest import FolderGrower, part
 from hornbeam.run.labelled import account_of, counts, json_lines, label_trees, warn_of_ids
 from hornbeam.run.lacking import ENGINE_GIVES_NONE, all_give_logprobs
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.retold import retell, runs_of
 from hornbeam.run.watch import Progress
 from hornbeam.run.wire import Plan

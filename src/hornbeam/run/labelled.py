@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hornbeam.errors import ProgramError
-from hornbeam.run.choices import LabelSection
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.sections import LabelSection
 from hornbeam.run.engines import keeps_ids
-from hornbeam.run.recipe import Recipe
 from hornbeam.search import Mcts, Rollouts, Strategy
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import account, informative, label

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from hornbeam.engine.request import Engine, Sampling, gives_logprobs
 from hornbeam.errors import RecipeError
-from hornbeam.run.choices import GuideSection
+from hornbeam.recipe.sections import GuideSection
 from hornbeam.run.guides import with_parts
 from hornbeam.search import Strategy
 from hornbeam.search.choose import Chooser, candidates, lacks_logprobs

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from hornbeam.errors import RecipeError
 from hornbeam.models import catalogue
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.engines import needs_folder
-from hornbeam.run.recipe import Recipe
 
 if TYPE_CHECKING:  # they import torch: a recipe is read and checked without it
     from hornbeam.run.policies import MakeEngine, Policies

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hornbeam.grow.grower import Grower
-from hornbeam.run.recipe import RunSettings
+from hornbeam.recipe.recipe import RunSettings
 from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree

@@ -15,11 +15,11 @@ from typing import Any
 
 from hornbeam.engine.remote.remote_engine import served
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.run.choices import MethodSection, keys_of
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.sections import MethodSection, keys_of
 from hornbeam.run.guides import Guides
 from hornbeam.run.lacking import NO_LOGPROBS, LeftOut, has_logprobs, largest_id, why_unreadable
 from hornbeam.run.readout import Costs, Json, Point, read_point, search_table, until
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.watch import Progress
 from hornbeam.score.alike import Alike
 from hornbeam.score.base import Guide

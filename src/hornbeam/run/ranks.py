@@ -18,9 +18,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hornbeam.errors import RankError, RankLost
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.loading import Load, Say, model_folders
 from hornbeam.run.policies import MakeEngine, Policies, load_policy
-from hornbeam.run.recipe import Recipe
 from hornbeam.train.ranks import Ranks, world_size
 from hornbeam.workers.parent import live_with
 

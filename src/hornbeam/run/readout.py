@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam import stats
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.lacking import why_unreadable
-from hornbeam.run.recipe import Recipe
 from hornbeam.search.choose import Chooser, Same, candidates, choosers
 from hornbeam.search.vote import ALIKE
 from hornbeam.store.ledger import CALLS, TOKENS, Entry

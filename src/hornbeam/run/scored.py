@@ -13,9 +13,9 @@ from hornbeam.chat import Chat, TemplateChat
 from hornbeam.chat.rendered import foreign, has_ids, has_text, with_ids
 from hornbeam.errors import DataError, ModelError, RecipeError, ScoreError
 from hornbeam.programs.talk import read_answer
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.guides import Guides
 from hornbeam.run.pool import judge_tree
-from hornbeam.run.recipe import Recipe
 from hornbeam.score.rules import RewardSettings, RuleScorer, make_scorer, rules
 from hornbeam.settings import build, nearest
 from hornbeam.tree.nodes import Column, Tree, answered

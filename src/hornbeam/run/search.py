@@ -21,6 +21,7 @@ from typing import Any
 
 from hornbeam.engine.remote.remote_engine import served
 from hornbeam.errors import RecipeError
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.forest import FolderGrower
 from hornbeam.run.guides import Guides
 from hornbeam.run.lacking import (
@@ -33,7 +34,6 @@ from hornbeam.run.lacking import (
     why_unreadable,
 )
 from hornbeam.run.readout import search_table, write_result
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.search_growth import SearchGrowth
 from hornbeam.run.search_jobs import Job, as_begun, jobs, sized
 from hornbeam.run.search_points import SearchPoints

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
-from hornbeam.run.choices import MethodSection
+from hornbeam.recipe.sections import MethodSection
 from hornbeam.run.forest import FolderGrower
 from hornbeam.run.guides import Guides
 from hornbeam.run.pool import judge_tree

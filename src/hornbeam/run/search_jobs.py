@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from hornbeam.errors import RecipeError
-from hornbeam.run.choices import MethodSection, keys_of
-from hornbeam.run.recipe import Recipe
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.sections import MethodSection, keys_of
 from hornbeam.search import Independent, Strategy, strategy
 from hornbeam.search.choose import Chooser, chooser
 from hornbeam.settings import digest

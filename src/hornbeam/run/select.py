@@ -20,10 +20,10 @@ from hornbeam.chat.rendered import between, conversation, goes_on, has_ids, has_
 from hornbeam.chat.tool_text import calls_in_text
 from hornbeam.errors import DataError
 from hornbeam.programs import make_program
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.chunks import correct
 from hornbeam.run.engines import needs_folder, spoken_in
 from hornbeam.run.loading import Say, model_folders
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import set_line
 from hornbeam.run.transcript import transcript
 from hornbeam.tree.jsonl import json_line

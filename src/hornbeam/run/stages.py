@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.run.choices import StageSection
+from hornbeam.recipe.recipe import RunSettings
+from hornbeam.recipe.sections import StageSection
 from hornbeam.run.order import task_at
 from hornbeam.run.parts import Runs
-from hornbeam.run.recipe import RunSettings
 from hornbeam.run.records import Record, rewards_of
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.tasks.base import Task

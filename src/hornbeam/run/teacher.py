@@ -8,7 +8,7 @@ from hornbeam.chat import Chat
 from hornbeam.engine.remote.chat_completions import ChatSettings
 from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.engine.request import Engine
-from hornbeam.run.choices import AnchorSection
+from hornbeam.recipe.sections import AnchorSection
 from hornbeam.run.endpoints import engine_at, folder_of, server_of
 from hornbeam.run.judges import judge_engine
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hornbeam.engine.request import Engine, check_trainable
 from hornbeam.errors import EngineError
-from hornbeam.run.choices import AnchorSection
+from hornbeam.recipe.sections import AnchorSection
 from hornbeam.run.forest import StoreGrower
 from hornbeam.run.reference import Reference, independent_runs
 from hornbeam.run.taught import TeacherReplay, TeacherTree

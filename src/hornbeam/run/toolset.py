@@ -10,8 +10,8 @@ from typing import Any
 from hornbeam.errors import RecipeError, UnknownSetting
 from hornbeam.files import paths
 from hornbeam.programs.load import load_module
-from hornbeam.run.choices import ToolSection, keys_of
-from hornbeam.run.recipe import Recipe
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.sections import ToolSection, keys_of
 from hornbeam.settings import nearest
 from hornbeam.tools import tool_settings, tools
 

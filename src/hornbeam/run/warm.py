@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.errors import DataError, ModelError
 from hornbeam.models import catalogue, tiny_model
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.endpoints import chat_of
 from hornbeam.run.examples import demonstrations, examples, spoken
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.sftset import Numbered, Shown, numbered_set
 from hornbeam.run.wire import Plan
 from hornbeam.train.sft import Example

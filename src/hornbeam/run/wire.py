@@ -12,10 +12,10 @@ from hornbeam.episode.program import Program
 from hornbeam.errors import RecipeError
 from hornbeam.files import paths
 from hornbeam.programs import Demonstration, check_names, make_program
-from hornbeam.run.choices import keys_of
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.sections import keys_of
 from hornbeam.run.engines import check_speaks, engine_settings
 from hornbeam.run.files import check_files, needed_columns
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.toolset import tool_makers
 from hornbeam.score.rules import check_task
 from hornbeam.search import Strategy, strategy

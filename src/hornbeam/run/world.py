@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from hornbeam.episode.seams import Keeper
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.loading import Say, load_policies, say_templates
-from hornbeam.run.recipe import Recipe
 from hornbeam.run.wire import Plan
 from hornbeam.score.rules import RuleScorer, make_scorer
 from hornbeam.search import Independent

@@ -12,12 +12,12 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from hornbeam import config
 from hornbeam.engine.request import Sampling
 from hornbeam.episode.program import Limits
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.files import paths
-from hornbeam.run.choices import (
+from hornbeam.recipe import toml
+from hornbeam.recipe.sections import (
     AnchorSection,
     ChunkSection,
     CreditSection,
@@ -321,8 +321,8 @@ def _over(where: str, common: S, own: Mapping[str, Any]) -> S:
 
 def load_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:
     """The recipe of a TOML file with `--set` assignments; `RecipeError` names file and key."""
-    data = config.read_toml(path)
-    result = config.parse(Recipe, config.override(data, sets), path.name)
+    data = toml.read_toml(path)
+    result = toml.parse(Recipe, toml.override(data, sets), path.name)
     result._base = path.parent.resolve()
     return result
 

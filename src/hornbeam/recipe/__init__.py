@@ -1,0 +1,1 @@
+"""Recipes: TOML to frozen settings, section by section."""
