@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam import stats
-from hornbeam.run.judges import judge_engine, judge_settings
+from hornbeam.assembly.judges import judge_engine, judge_settings
 from hornbeam.score.judge import JudgeGuide, first_wrong
 from hornbeam.score.processbench import Prediction, figures, official
 from hornbeam.tasks.word_problems import held_out

@@ -27,6 +27,9 @@ from unittest.mock import patch
 
 import torch
 
+from hornbeam.assembly.loading import load_policies
+from hornbeam.assembly.plan import Plan, plan
+from hornbeam.assembly.world import World as Wired
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
 from hornbeam.engine.request import Completion, Engine, Request
@@ -37,9 +40,6 @@ from hornbeam.models import catalogue, tiny_model
 from hornbeam.recipe import toml
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.crew import ActorPool
-from hornbeam.run.loading import load_policies
-from hornbeam.run.wire import Plan, plan
-from hornbeam.run.world import World as Wired
 from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import Ledger
 from hornbeam.train import weights

@@ -84,8 +84,8 @@ class Side:
 
     async def step(self, number: int) -> None:
         """Grow, credit, train: one step of the recipe on the next tasks."""
+        from hornbeam.assembly.task_order import task_at
         from hornbeam.credit import credit
-        from hornbeam.run.order import task_at
         from hornbeam.store.ledger import Entry
 
         run, tasks = self.recipe.run, self.plan.train.tasks
@@ -104,7 +104,7 @@ class Side:
 
     async def grow(self, grower: Any, stage: str, step: int, tasks: Sequence[Any]) -> list[Any]:
         """Trees of these tasks by the present weights, no prefix kept from before."""
-        from hornbeam.run.order import tree_seed
+        from hornbeam.assembly.task_order import tree_seed
         from hornbeam.store.database import TreeKey
         from hornbeam.tree.nodes import Tree
 
@@ -116,7 +116,7 @@ class Side:
 
     def warm_start(self) -> None:
         """The recipe's supervised stage."""
-        from hornbeam.run.examples import demonstrations, examples
+        from hornbeam.assembly.examples import demonstrations, examples
 
         stage, demonstrate = self.recipe.sft, self.plan.demonstration
         assert stage is not None and demonstrate is not None

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from hornbeam.assembly.judges import judge_engine
 from hornbeam.cli.main import main
 from hornbeam.models import tiny_model
-from hornbeam.run.judges import judge_engine
 from little_server import LittleServer, Manners
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from hornbeam.assembly.examples import demonstrations, examples
 from hornbeam.credit import credit, mixed
 from hornbeam.run import Policies, Recipe, World, load_policies, plan
-from hornbeam.run.examples import demonstrations, examples
 from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import Ledger
 from hornbeam.train.pack import packs, unique

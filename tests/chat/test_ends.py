@@ -2,10 +2,10 @@
 
 import pytest
 
+from hornbeam.assembly.examples import examples
 from hornbeam.chat import TemplateChat, assistant, end_of_answer, user
 from hornbeam.errors import DataError, ModelError
 from hornbeam.programs.talk import Turn
-from hornbeam.run.examples import examples
 from little_chats import (
     CHATML,
     FIRST_SYSTEM,

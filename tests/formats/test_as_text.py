@@ -22,15 +22,15 @@ from foreign_rows import (
     verifiers_episode,
     verifiers_result,
 )
+from hornbeam.assembly.examples import examples
+from hornbeam.assembly.sft_set import read_set
 from hornbeam.chat import history, message_of
 from hornbeam.chat.rendered import with_ids
 from hornbeam.chat.tool_text import HINT, calls_in_text
 from hornbeam.cli.main import app
 from hornbeam.errors import DataError, ModelError
 from hornbeam.formats import as_text, read_runs
-from hornbeam.run.examples import examples
 from hornbeam.run.select import lines_of_texts
-from hornbeam.run.sftset import read_set
 from hornbeam.tasks.judge import step_texts
 from hornbeam.tree.jsonl import read_trees
 from little_chats import CHATML, GEMMA, QWEN, chat_of, saved, words

@@ -6,12 +6,12 @@ import pytest
 from typer.testing import CliRunner
 
 from foreign_rows import TOOLS, answer, asked, inspect_log, inspect_sample, rllm_episode, talk
+from hornbeam.assembly.examples import examples
+from hornbeam.assembly.sft_set import read_set
 from hornbeam.chat import TemplateChat, history
 from hornbeam.cli.main import app
 from hornbeam.credit import credit, method
 from hornbeam.errors import DataError
-from hornbeam.run.examples import examples
-from hornbeam.run.sftset import read_set
 from hornbeam.train.rows import collect
 from hornbeam.tree.jsonl import read_trees
 from little_chats import CALLS, saved, words

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hornbeam.assembly.plan import plan
 from hornbeam.recipe.recipe import load_recipe
-from hornbeam.run.wire import plan
 
 DOCS = Path(__file__).parents[2] / "docs"
 

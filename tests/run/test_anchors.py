@@ -14,13 +14,13 @@ from random import Random
 import pytest
 import torch
 
+from hornbeam.assembly.task_records import Record, mark_of_task
 from hornbeam.errors import DataError, ProgramError, RecipeError, StoreError
 from hornbeam.models import tiny_model
 from hornbeam.recipe.recipe import load_recipe
 from hornbeam.run import Run, plan
 from hornbeam.run.anchored import Anchored, drawn, priority
 from hornbeam.run.anchors import Anchors
-from hornbeam.run.records import Record, mark_of_task
 from hornbeam.store.database import Store
 from hornbeam.store.ledger import TOKENS
 from hornbeam.tasks.base import Task

@@ -6,10 +6,10 @@ from collections import Counter
 import pytest
 
 from foreign_rows import SYSTEM, TOOLS, answer, asked, call, result, talk
+from hornbeam.assembly.examples import examples
+from hornbeam.assembly.sft_set import exact_line, read_set
 from hornbeam.chat import ByteChat, TemplateChat
 from hornbeam.errors import DataError, ModelError
-from hornbeam.run.examples import examples
-from hornbeam.run.sftset import exact_line, read_set
 from little_chats import (
     CALLS,
     CHATML,

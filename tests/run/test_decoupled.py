@@ -9,9 +9,9 @@ import time
 import pytest
 import torch
 
+from hornbeam.assembly.loading import model_folders
 from hornbeam.errors import RecipeError
 from hornbeam.run.check import check_decoupled
-from hornbeam.run.loading import model_folders
 from hornbeam.store.database import TreeKey
 from hornbeam.store.shared_database import SharedStore
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hornbeam.run import anchored, folder, stages
+from hornbeam.assembly import run_folder
+from hornbeam.run import anchored, stages
 from hornbeam.tree.jsonl import read_trees
 
 PAGE = (Path(__file__).parents[2] / "docs" / "chats-to-search.md").read_text("utf-8")
@@ -90,7 +91,7 @@ def test_the_overview_names_the_stages_of_trees_in_a_run():
     (rows,) = re.findall(r"\| key \| tree \|\n\|---\|---\|\n((?:\|.*\n)+)", OVERVIEW)
     keys = re.findall(r"`([\w ]+)/\d+/\d+`", rows)
     assert {key for key in keys if "ID" not in key} == {
-        *folder.STAGES,
+        *run_folder.STAGES,
         stages.STAGE,
         anchored.STAGE,
     }

@@ -6,6 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from hornbeam.assembly.engines import engine_settings
+from hornbeam.assembly.judges import judge_engine
+from hornbeam.assembly.policies import Policies
 from hornbeam.chat import TemplateChat
 from hornbeam.engine.local.local_engine import LocalEngine
 from hornbeam.engine.remote.completions import HttpEngine
@@ -13,10 +16,7 @@ from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.errors import EngineLost, RecipeError
 from hornbeam.models import tiny_model
 from hornbeam.run import Run, load_recipe, plan
-from hornbeam.run.engines import engine_settings
 from hornbeam.run.evaluate import evaluate
-from hornbeam.run.judges import judge_engine
-from hornbeam.run.policies import Policies
 from hornbeam.run.search import Search
 from hornbeam.store.database import Store
 from hornbeam.train import weights

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from hornbeam.assembly.plan import plan
+from hornbeam.assembly.recipe_files import check_files
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.files import paths
 from hornbeam.recipe.recipe import load_recipe
-from hornbeam.run.files import check_files
-from hornbeam.run.wire import plan
 from hornbeam.tasks.base import Task
 
 RECIPE = """

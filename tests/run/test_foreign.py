@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from hornbeam.assembly.sft_set import read_set
 from hornbeam.chat import user
 from hornbeam.errors import DataError
 from hornbeam.run.select import lines_of_texts
-from hornbeam.run.sftset import read_set
 from hornbeam.tree.jsonl import read_trees
 from hornbeam.tree.nodes import Call, Node, Tree, answered
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
+from hornbeam.assembly.judges import content, judge_settings, trained
 from hornbeam.cli.main import app
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.figures import measure
-from hornbeam.run.judges import content, judge_settings, trained
 from hornbeam.score.rules import RewardSettings, RuleScorer
 from hornbeam.tasks.tiny import lookup_tasks
 from hornbeam.tree.jsonl import read_trees, write_trees
@@ -129,7 +129,7 @@ def test_a_judge_guides_a_search_and_is_paid(judge, world, tmp_path) -> None:
     ],
 )
 def test_guides_that_cannot_be(world, tmp_path, guide, message) -> None:
-    from hornbeam.run.guides import Guides
+    from hornbeam.assembly.guides import Guides
 
     with pytest.raises(RecipeError) as result:
         Guides(recipe_of(world, guides={"verdict": guide}), ["verdict"], None)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from hornbeam.assembly.progress import train_line
 from hornbeam.episode.failures import cause, causes, one_cause
-from hornbeam.run.watch import train_line
 from hornbeam.store.database import Store
 from hornbeam.tree.nodes import Node, Origin, Tree
 

@@ -6,10 +6,10 @@ import json
 import pytest
 import torch
 
+from hornbeam.assembly.examples import demonstrations, examples, spoken
 from hornbeam.credit import credit
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.run import Run, World, load_policies, load_recipe, plan
-from hornbeam.run.examples import demonstrations, examples, spoken
 from hornbeam.run.figures import warn_of_stops
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.store.ledger import Ledger

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from hornbeam.assembly.guides import TAKES, check_guide
 from hornbeam.programs.presets import PRESETS
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.run import Progress, Run, load_recipe, plan
-from hornbeam.run.guides import TAKES, check_guide
 from hornbeam.run.label import Label
 from hornbeam.run.search_jobs import jobs
 from hornbeam.search import Rollouts, strategies

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from hornbeam.assembly.sft_set import read_set, set_line
+from hornbeam.assembly.transcript import transcript
 from hornbeam.chat import ByteChat, assistant, system, user
 from hornbeam.engine.scripted import Scripted
 from hornbeam.episode.program import Limits, Reply
@@ -14,8 +16,6 @@ from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.run.chunks import correct, ends, pieces, unwrapped, wrapped
 from hornbeam.run.select import Where, choose, mean_score
-from hornbeam.run.sftset import read_set, set_line
-from hornbeam.run.transcript import transcript
 from hornbeam.search import Branch
 from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task

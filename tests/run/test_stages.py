@@ -5,11 +5,11 @@ import json
 
 import pytest
 
+from hornbeam.assembly.task_order import task_at
+from hornbeam.assembly.task_records import Record, rewards_of
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.run import Run, load_recipe, plan
 from hornbeam.run.check import check_decoupled
-from hornbeam.run.order import task_at
-from hornbeam.run.records import Record, rewards_of
 from hornbeam.run.stages import STAGE
 from hornbeam.store.database import Store
 

@@ -5,13 +5,13 @@ import json
 
 import pytest
 
+from hornbeam.assembly.judges import judge_engine
 from hornbeam.errors import EngineError, RecipeError
 from hornbeam.models import tiny_model
 from hornbeam.recipe.recipe import load_recipe
 from hornbeam.run import plan
 from hornbeam.run.anchored import Anchored
 from hornbeam.run.anchors import Anchors
-from hornbeam.run.judges import judge_engine
 from hornbeam.store.database import Store
 from little_server import LittleServer, Manners
 

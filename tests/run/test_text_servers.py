@@ -8,9 +8,9 @@ from itertools import chain
 
 import pytest
 
+from hornbeam.assembly.judges import judge_engine
 from hornbeam.engine.scripted import Scripted
 from hornbeam.models import tiny_model
-from hornbeam.run.judges import judge_engine
 from hornbeam.tree.jsonl import read_trees
 from little_server import LittleServer, Manners
 

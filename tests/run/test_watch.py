@@ -10,7 +10,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from hornbeam.run.watch import Progress
+from hornbeam.assembly.progress import Progress
 from hornbeam.tree.jsonl import write_trees
 from hornbeam.tree.nodes import Node, Tree
 
@@ -42,7 +42,7 @@ def test_a_file_holds_plain_lines():
 
 def test_the_run_folder_is_named_before_what_is_slow_is_imported(tmp_path):
     code = (
-        "import sys\nfrom hornbeam.run.watch import Progress\nsay = Progress.say\n"
+        "import sys\nfrom hornbeam.assembly.progress import Progress\nsay = Progress.say\n"
         "def told(self, text, style=''):\n"
         "    print([m in sys.modules for m in ('torch', 'transformers')], text, flush=True)\n"
         "    raise SystemExit(0)\n"

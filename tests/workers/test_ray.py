@@ -16,16 +16,16 @@ import yaml
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
+from hornbeam.assembly.examples import demonstrations, examples
+from hornbeam.assembly.judges import content
+from hornbeam.assembly.loading import model_folders
+from hornbeam.assembly.task_order import tree_seed
 from hornbeam.errors import BudgetSpent, EngineLost, HornbeamError, RecipeError, WorkerError
 from hornbeam.run import Policies, Run, World, load_policies, load_recipe, plan
 from hornbeam.run.actor import Actor
 from hornbeam.run.check import check_decoupled
 from hornbeam.run.crew import ActorPool
-from hornbeam.run.examples import demonstrations, examples
 from hornbeam.run.growth_settings import GrowthSettings
-from hornbeam.run.judges import content
-from hornbeam.run.loading import model_folders
-from hornbeam.run.order import tree_seed
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.store.ledger import Budget, Ledger
 from hornbeam.train import weights

@@ -29,7 +29,7 @@ def anchor_command(
     """Run the reference policy on the training tasks of RECIPE: what it can and what that cost."""
     named = [f"anchor.model={json.dumps(model)}"] if model else []
     loaded, base, _ = recipe_from_options(recipe, None, None, [*(sets or []), *named], "anchor")
-    from hornbeam.run.files import check_files
+    from hornbeam.assembly.recipe_files import check_files
 
     check_files(loaded, base, "anchor", "weights")
     from rich.console import Console

@@ -203,7 +203,7 @@ def _print_summary(
 
 def _of_tools(runs: Sequence[ImportedRun]) -> str:
     """A line on a set of messages that not every chat template can say; "" of others."""
-    from hornbeam.run.sftset import tells_of_tools, turns_of
+    from hornbeam.assembly.sft_set import tells_of_tools, turns_of
 
     return OF_TOOLS if any(tells_of_tools(turns_of(run)) for run in runs) else ""
 

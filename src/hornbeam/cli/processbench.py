@@ -32,7 +32,7 @@ from hornbeam.settings import nearest
 from hornbeam.tasks.records import sample
 
 if TYPE_CHECKING:
-    from hornbeam.run.judges import Bench
+    from hornbeam.assembly.judges import Bench
 
 GROUPINGS = {"official": official, "by_final_answer": by_final_answer}
 TITLES = {
@@ -214,9 +214,9 @@ def bench_of(
     """A judge on a benchmark; its words go to the error stream where JSON is printed."""
     from rich.console import Console
 
+    from hornbeam.assembly.judges import Bench, JudgeModel, judge_settings
+    from hornbeam.assembly.progress import Progress
     from hornbeam.recipe.toml import override
-    from hornbeam.run.judges import Bench, JudgeModel, judge_settings
-    from hornbeam.run.watch import Progress
 
     given = override({}, sets or [])
     model = JudgeModel.of("--set endpoint", name, given.pop("endpoint", {}))

@@ -68,8 +68,8 @@ def train_command(
     if loaded.run.store and policy is None:
         raise RecipeError("run.store is what several processes share: name a --policy, or unset it")
     folder = out or Path("runs") / path.stem
+    from hornbeam.assembly.recipe_files import check_files
     from hornbeam.run.check import check
-    from hornbeam.run.files import check_files
 
     others = check_files(loaded, path.parent, "train", "weights", deep=dry_run)
     check(loaded)
@@ -180,8 +180,8 @@ def eval_command(
     from hornbeam.stats import between, named
 
     made = planned(loaded, path.parent)
+    from hornbeam.assembly.failed_episodes import all_failed, failed_of
     from hornbeam.run.evaluate import evaluate
-    from hornbeam.run.mend import all_failed, failed_of
 
     trees, result = asyncio.run(evaluate(loaded, made, progress=Progress(Console(stderr=True))))
     if out is not None:
@@ -243,7 +243,7 @@ def threads(count: int | None) -> None:
 
 def weights_of(recipe: Recipe) -> list[str]:
     """The names of the models by which policies speak here; none where a server has its own."""
-    from hornbeam.run.engines import AWAY
+    from hornbeam.assembly.engines import AWAY
 
     names = (
         [] if recipe.engine.kind in AWAY else [recipe.of(name).model.name for name in recipe.names]

@@ -222,8 +222,8 @@ def _scored(
     """(the lines with the column, what was scored)."""
     from rich.console import Console
 
+    from hornbeam.assembly.progress import Progress
     from hornbeam.run.scored import score_trees
-    from hornbeam.run.watch import Progress
 
     progress = Progress(Console(stderr=True))
     progress.begin("scoring", len(trees))

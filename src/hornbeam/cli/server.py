@@ -32,7 +32,7 @@ def look(url: str, model: str, key_env: str, tokenizer: str) -> list[Seen]:
     Raises `RecipeError` for an address that cannot be. Without a `tokenizer` it is not asked at
     /completions.
     """
-    from hornbeam.run.endpoints import server_of
+    from hornbeam.assembly.endpoints import server_of
 
     if not url.startswith(("http://", "https://")):
         raise RecipeError(f"--server {url}: an address as http://localhost:8000/v1 is wanted")
@@ -52,7 +52,7 @@ def look(url: str, model: str, key_env: str, tokenizer: str) -> list[Seen]:
 
 
 async def _seen(kind: Kind, server: Any) -> Seen:
-    from hornbeam.run.endpoints import engine_at
+    from hornbeam.assembly.endpoints import engine_at
 
     try:
         engine = engine_at(server, say=lambda line: None)

@@ -41,7 +41,7 @@ def view_command(
         raise StoreError(
             f"--out {out}: is of a file of trees; the page of a run lies in its folder"
         )
-    from hornbeam.run.folder import report
+    from hornbeam.assembly.run_folder import report
     from hornbeam.store.database import Store, TreeKey
     from hornbeam.tree.nodes import canonical
     from hornbeam.view import tree_text

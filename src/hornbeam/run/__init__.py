@@ -7,16 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hornbeam.assembly.loading import load_policies, model_folder, say_templates
+    from hornbeam.assembly.plan import Plan, plan
+    from hornbeam.assembly.policies import Policies
+    from hornbeam.assembly.progress import Progress
+    from hornbeam.assembly.run_folder import Folder, report
+    from hornbeam.assembly.world import World
     from hornbeam.recipe.recipe import Recipe, load_recipe
     from hornbeam.run.figures import measure
-    from hornbeam.run.folder import Folder, report
-    from hornbeam.run.loading import load_policies, model_folder, say_templates
     from hornbeam.run.loop import TrainingLoop
-    from hornbeam.run.policies import Policies
     from hornbeam.run.training import Run, Trainer
-    from hornbeam.run.watch import Progress
-    from hornbeam.run.wire import Plan, plan
-    from hornbeam.run.world import World
 
 __all__ = [
     "Folder",

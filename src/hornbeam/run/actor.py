@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hornbeam.assembly.guides import Guides
+from hornbeam.assembly.toolset import make_tools
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.programs import make_program
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.actor_models import Folders, check_release, load_engines
 from hornbeam.run.growth_settings import GrowthSettings, Present
-from hornbeam.run.guides import Guides
-from hornbeam.run.toolset import make_tools
 from hornbeam.score.rules import make_scorer
 from hornbeam.store.database import Stored, TreeKey
 from hornbeam.store.ledger import Entry, Ledger

@@ -9,13 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.engines import engine_of
+from hornbeam.assembly.judges import content
+from hornbeam.assembly.loading import model_folders
+from hornbeam.assembly.policies import base_of, device
 from hornbeam.errors import ModelError, WorkerError
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.actor_engine import ActorEngine
-from hornbeam.run.engines import engine_of
-from hornbeam.run.judges import content
-from hornbeam.run.loading import model_folders
-from hornbeam.run.policies import base_of, device
 from hornbeam.train import weights
 
 Folders = Mapping[str, tuple[Path, str]]  # by policy: where its model lies, what its weights are

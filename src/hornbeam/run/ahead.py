@@ -18,7 +18,7 @@ from hornbeam.recipe.recipe import Recipe
 from hornbeam.tree.nodes import INJECTED, Tree
 
 if TYPE_CHECKING:
-    from hornbeam.run.policies import Policies
+    from hornbeam.assembly.policies import Policies
 
 Grow = Callable[[int], Awaitable[list[Tree]]]
 

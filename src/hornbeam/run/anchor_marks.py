@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.endpoints import folder_of, identity
+from hornbeam.assembly.engines import AWAY
+from hornbeam.assembly.judges import content
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.task_records import mark_of
+from hornbeam.assembly.teacher import endpoint
 from hornbeam.episode.failures import OWN
 from hornbeam.errors import RecipeError
 from hornbeam.recipe.recipe import ModelSettings, Recipe
 from hornbeam.recipe.sections import AnchorSection
-from hornbeam.run.endpoints import folder_of, identity
-from hornbeam.run.engines import AWAY
-from hornbeam.run.judges import content
-from hornbeam.run.records import mark_of
-from hornbeam.run.teacher import endpoint
-from hornbeam.run.wire import Plan
 
 
 def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path, served: Sequence[Any] = ()) -> str:

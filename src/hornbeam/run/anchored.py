@@ -13,16 +13,16 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.task_order import task_at
+from hornbeam.assembly.task_records import Record, mark_of_task, rewards_of
 from hornbeam.credit import by_task
 from hornbeam.credit.anchored import Tracked, track
 from hornbeam.errors import DataError, StoreError
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.anchor_marks import reference_mark, settings, teacher_mark
-from hornbeam.run.order import task_at
 from hornbeam.run.parts import Runs
-from hornbeam.run.records import Record, mark_of_task, rewards_of
 from hornbeam.run.taught import TeacherTree
-from hornbeam.run.wire import Plan
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.jsonl import from_json, to_json

@@ -18,6 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.loading import model_folder
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.task_records import mark_of, mark_of_task
+from hornbeam.assembly.teacher import endpoint, teacher_engine
+from hornbeam.assembly.tree_growth import StoreGrower
+from hornbeam.assembly.world import World
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.anchor_marks import (
     check_own,
@@ -26,16 +33,9 @@ from hornbeam.run.anchor_marks import (
     settings,
     teacher_mark,
 )
-from hornbeam.run.forest import StoreGrower
-from hornbeam.run.loading import model_folder
-from hornbeam.run.records import mark_of, mark_of_task
 from hornbeam.run.reference import Reference, independent_runs
 from hornbeam.run.taught import TeacherTree
-from hornbeam.run.teacher import endpoint, teacher_engine
 from hornbeam.run.teacher_runs import TeacherRuns
-from hornbeam.run.watch import Progress
-from hornbeam.run.wire import Plan
-from hornbeam.run.world import World
 from hornbeam.store.database import Store
 from hornbeam.store.ledger import TOKENS
 from hornbeam.tasks.base import Task

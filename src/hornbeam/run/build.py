@@ -6,21 +6,21 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 
+from hornbeam.assembly.loading import Load, bf16_is_slow, load_policies
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.run_folder import Folder
 from hornbeam.run.ahead import Ahead, warn_of_age
 from hornbeam.run.checkpointer import Checkpointer
 from hornbeam.run.context import MakeMetrics, RunContext
 from hornbeam.run.evaluator import Evaluator
-from hornbeam.run.folder import Folder
 from hornbeam.run.growth import MakeGrowth, StepGrower, StoredGrowth
 from hornbeam.run.learner import learner_of
-from hornbeam.run.loading import Load, bf16_is_slow, load_policies
 from hornbeam.run.metrics_log import MetricsLog
 from hornbeam.run.parts import Parts, RolloutSource, TaskSource, TreeGrowth
 from hornbeam.run.recorder import StepRecorder
 from hornbeam.run.supervised import SupervisedStart
 from hornbeam.run.task_sources import Source, source_of
-from hornbeam.run.watch import Progress
-from hornbeam.run.wire import Plan
 
 
 def build(

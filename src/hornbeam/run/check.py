@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 
+from hornbeam.assembly.endpoints import folder_of
+from hornbeam.assembly.engines import check_trains, needs_folder
+from hornbeam.assembly.guides import TAKES, check_guide
+from hornbeam.assembly.teacher import endpoint
 from hornbeam.errors import RecipeError
 from hornbeam.models import catalogue
 from hornbeam.models.tiny_model import TinyShape
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of, label_strategy
 from hornbeam.run.ahead import check_ahead
-from hornbeam.run.endpoints import folder_of
-from hornbeam.run.engines import check_trains, needs_folder
-from hornbeam.run.guides import TAKES, check_guide
-from hornbeam.run.teacher import endpoint
 from hornbeam.search import strategy
 from hornbeam.search.choose import chooser
 from hornbeam.settings import build, nearest

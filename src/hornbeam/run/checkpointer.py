@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hornbeam.assembly.policies import Policies
 from hornbeam.recipe.recipe import RunSettings
-from hornbeam.run.policies import Policies
 from hornbeam.store.checkpoints import Checkpoints
 
 

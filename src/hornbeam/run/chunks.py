@@ -12,17 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.sft_set import set_line
+from hornbeam.assembly.transcript import transcript
+from hornbeam.assembly.tree_growth import FolderGrower, part
 from hornbeam.chat import Answers, Chat
 from hornbeam.episode.program import Reply
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import DataError
 from hornbeam.grow.grower import Grower
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.run.forest import FolderGrower, part
-from hornbeam.run.sftset import set_line
-from hornbeam.run.transcript import transcript
-from hornbeam.run.watch import Progress
-from hornbeam.run.wire import Plan
 from hornbeam.search import Independent
 from hornbeam.store.ledger import NO_BUDGET, Ledger
 from hornbeam.tree.nodes import Tree, answered

@@ -6,20 +6,20 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from hornbeam.assembly.guides import Guides
+from hornbeam.assembly.loading import Load
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.policies import Policies
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.recipe_files import needed_columns
+from hornbeam.assembly.run_folder import Folder
+from hornbeam.assembly.step_costs import PAID, spent
+from hornbeam.assembly.world import World
 from hornbeam.grow.grower import Grower
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.board import TensorboardWriter
-from hornbeam.run.costs import PAID, spent
 from hornbeam.run.crew import pool_of
-from hornbeam.run.files import needed_columns
-from hornbeam.run.folder import Folder
-from hornbeam.run.guides import Guides
-from hornbeam.run.loading import Load
 from hornbeam.run.metrics_log import Listener, MetricsLog, nobody
-from hornbeam.run.policies import Policies
-from hornbeam.run.watch import Progress
-from hornbeam.run.wire import Plan
-from hornbeam.run.world import World
 from hornbeam.store.ledger import Ledger, warning_of_state
 
 MakeMetrics = Callable[[Folder, Listener], MetricsLog]

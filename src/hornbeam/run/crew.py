@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.judges import content
+from hornbeam.assembly.loading import Load, Say, model_folders
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.request import Barrier, Completion, Request
 from hornbeam.errors import BudgetSpent, EngineError, RecipeError
@@ -26,8 +28,6 @@ from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.actor import Actor
 from hornbeam.run.actor_models import release_here
 from hornbeam.run.growth_settings import GrowthSettings
-from hornbeam.run.judges import content
-from hornbeam.run.loading import Load, Say, model_folders
 from hornbeam.store.database import Stored, TreeKey
 from hornbeam.store.ledger import Entry
 from hornbeam.train import weights

@@ -17,20 +17,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from hornbeam.assembly.loading import Say, model_folders
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.policies import MakeEngine
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.run_folder import Folder
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.build import build
 from hornbeam.run.context import RunContext
 from hornbeam.run.decoupled_policies import DecoupledPolicies
-from hornbeam.run.folder import Folder
-from hornbeam.run.loading import Say, model_folders
 from hornbeam.run.membership import Membership
 from hornbeam.run.metrics_log import Listener
 from hornbeam.run.parts import Parts, StartTree
-from hornbeam.run.policies import MakeEngine
 from hornbeam.run.shared_growth import SharedGrowth
 from hornbeam.run.shared_metrics import AgedLearner, SharedMetrics
-from hornbeam.run.watch import Progress
-from hornbeam.run.wire import Plan
 from hornbeam.train.ranks import Ranks
 
 

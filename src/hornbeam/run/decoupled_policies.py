@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.policies import Policies, member
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.remote.queued_engine import QueuedEngine, QueueWorker
 from hornbeam.engine.request import Engine
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.run.policies import Policies, member
 from hornbeam.train.ranks import Ranks
 
 

@@ -12,15 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.engines import check_trains
+from hornbeam.assembly.plan import plan
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.models import catalogue
 from hornbeam.programs import programs
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.toml import show
 from hornbeam.run import sizes
-from hornbeam.run.engines import check_trains
 from hornbeam.run.warm import check_rows
-from hornbeam.run.wire import plan
 from hornbeam.search import Strategy
 from hornbeam.search.branch import Branch
 from hornbeam.settings import nearest

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.failed_episodes import why
+from hornbeam.assembly.loading import load_policies
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.task_order import tree_seed
+from hornbeam.assembly.world import World
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.figures import measure
-from hornbeam.run.loading import load_policies
-from hornbeam.run.mend import why
-from hornbeam.run.order import tree_seed
-from hornbeam.run.watch import Progress
-from hornbeam.run.wire import Plan
-from hornbeam.run.world import World
 from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import Ledger
 from hornbeam.tree.nodes import Tree

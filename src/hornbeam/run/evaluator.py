@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hornbeam.assembly.failed_episodes import failed_of, why
+from hornbeam.assembly.step_costs import redone
 from hornbeam.run.context import RunContext
-from hornbeam.run.costs import redone
 from hornbeam.run.figures import measure
-from hornbeam.run.mend import failed_of, why
 from hornbeam.run.parts import TreeGrowth
 from hornbeam.stats import between, named
 from hornbeam.store.database import TreeKey

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hornbeam.assembly.failed_episodes import why
 from hornbeam.credit import mixed
 from hornbeam.episode.failures import failed
 from hornbeam.run.anchored import own_rewards
-from hornbeam.run.mend import why
 from hornbeam.score import delegation_figures
 from hornbeam.score.rules import DelegationReward
 from hornbeam.stats import interval

@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.judges import content
+from hornbeam.assembly.policies import device
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.task_records import mark_of
 from hornbeam.chat import TemplateChat
 from hornbeam.chat.rendered import has_ids, has_text, with_ids
 from hornbeam.errors import DataError, ModelError, StoreError
 from hornbeam.models import catalogue
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.run.judges import content
 from hornbeam.run.lacking import largest_id
-from hornbeam.run.policies import device
-from hornbeam.run.records import mark_of
-from hornbeam.run.watch import Progress
 from hornbeam.tasks.word_problems import held_out
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_rows import targets

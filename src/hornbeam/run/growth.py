@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from hornbeam.assembly.failed_episodes import check_grown
+from hornbeam.assembly.task_order import tree_seed
 from hornbeam.grow.grower import Grower
 from hornbeam.grow.resumed import Before
 from hornbeam.run.context import RunContext
-from hornbeam.run.mend import check_grown
-from hornbeam.run.order import tree_seed
 from hornbeam.run.parts import StartTree, TaskSource, TreeGrowth
 from hornbeam.search import Independent
 from hornbeam.store.database import Stored, TreeKey

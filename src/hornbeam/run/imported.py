@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from hornbeam.assembly.examples import asked_and_said, examples
+from hornbeam.assembly.sft_set import exact_line, turns_of
 from hornbeam.chat import TemplateChat
 from hornbeam.errors import DataError, ModelError
 from hornbeam.formats import ImportedRun, Sampled
-from hornbeam.run.examples import asked_and_said, examples
 from hornbeam.run.select import Where
-from hornbeam.run.sftset import exact_line, turns_of
 from hornbeam.settings import nearest
 from hornbeam.tree.jsonl import json_line
 

@@ -12,16 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.tree_growth import FolderGrower, part
 from hornbeam.errors import RecipeError
 from hornbeam.grow.grower import Grower
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import label_strategy
-from hornbeam.run.forest import FolderGrower, part
 from hornbeam.run.labelled import account_of, counts, json_lines, label_trees, warn_of_ids
 from hornbeam.run.lacking import ENGINE_GIVES_NONE, all_give_logprobs
 from hornbeam.run.retold import retell, runs_of
-from hornbeam.run.watch import Progress
-from hornbeam.run.wire import Plan
 from hornbeam.search import Rollouts
 from hornbeam.settings import digest
 from hornbeam.store.ledger import NO_BUDGET, Ledger

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from hornbeam.assembly.engines import keeps_ids
 from hornbeam.errors import ProgramError
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import LabelSection
-from hornbeam.run.engines import keeps_ids
 from hornbeam.search import Mcts, Rollouts, Strategy
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import account, informative, label

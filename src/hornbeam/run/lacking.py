@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from hornbeam.assembly.guides import with_parts
 from hornbeam.engine.request import Engine, Sampling, gives_logprobs
 from hornbeam.errors import RecipeError
 from hornbeam.recipe.sections import GuideSection
-from hornbeam.run.guides import with_parts
 from hornbeam.search import Strategy
 from hornbeam.search.choose import Chooser, candidates, lacks_logprobs
 from hornbeam.tree.nodes import Tree

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hornbeam.assembly.failed_episodes import unscored
+from hornbeam.assembly.policies import Policies
 from hornbeam.credit import Method, credit
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.ahead import drop_stale, staleness
 from hornbeam.run.figures import GapWarning
-from hornbeam.run.mend import unscored
 from hornbeam.run.parts import Learner
-from hornbeam.run.policies import Policies
 from hornbeam.score import reward_parts, scope_rewards
 from hornbeam.score.rules import RewardSettings
 from hornbeam.tree.nodes import Tree

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+from hornbeam.assembly.loading import Say
 from hornbeam.engine.remote.queued_engine import QueueWorker
 from hornbeam.errors import StoreError
 from hornbeam.recipe.recipe import Recipe, differences
-from hornbeam.run.loading import Say
 from hornbeam.store.leases import Lease, leases, surely_dead
 from hornbeam.store.request_queue import RequestQueue
 from hornbeam.store.shared_database import SharedStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hornbeam.run.folder import Folder
+from hornbeam.assembly.run_folder import Folder
 
 Listener = Callable[[Mapping[str, Any]], None]
 Where = tuple[str, str, int]  # kind, stage and step of a row

@@ -18,13 +18,13 @@ from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
 
 if TYPE_CHECKING:
+    from hornbeam.assembly.policies import Policies
+    from hornbeam.assembly.progress import Progress
+    from hornbeam.assembly.run_folder import Folder
     from hornbeam.run.checkpointer import Checkpointer
     from hornbeam.run.evaluator import Evaluator
-    from hornbeam.run.folder import Folder
     from hornbeam.run.metrics_log import MetricsLog
-    from hornbeam.run.policies import Policies
     from hornbeam.run.recorder import StepRecorder
-    from hornbeam.run.watch import Progress
 
 # Independent runs of the present policy: a tree a task under its key, so many leaves each.
 Runs = Callable[[list[TreeKey], list[Task], int], Awaitable[list[Tree]]]

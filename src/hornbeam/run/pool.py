@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.guides import Guides
+from hornbeam.assembly.progress import Progress
 from hornbeam.engine.remote.remote_engine import served
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import MethodSection, keys_of
-from hornbeam.run.guides import Guides
 from hornbeam.run.lacking import NO_LOGPROBS, LeftOut, has_logprobs, largest_id, why_unreadable
 from hornbeam.run.readout import Costs, Json, Point, read_point, search_table, until
-from hornbeam.run.watch import Progress
 from hornbeam.score.alike import Alike
 from hornbeam.score.base import Guide
 from hornbeam.search import Independent, Strategy, strategy

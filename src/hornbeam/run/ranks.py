@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from hornbeam.assembly.loading import Load, Say, model_folders
+from hornbeam.assembly.policies import MakeEngine, Policies, load_policy
 from hornbeam.errors import RankError, RankLost
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.run.loading import Load, Say, model_folders
-from hornbeam.run.policies import MakeEngine, Policies, load_policy
 from hornbeam.train.ranks import Ranks, world_size
 from hornbeam.workers.parent import live_with
 

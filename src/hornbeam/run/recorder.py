@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hornbeam.assembly.progress import train_line
+from hornbeam.assembly.step_costs import PAID, paid, redone, trainer_costs
 from hornbeam.run.context import RunContext
-from hornbeam.run.costs import PAID, paid, redone, trainer_costs
 from hornbeam.run.figures import grown_figures, unmixed_warning
 from hornbeam.run.parts import RolloutSource, TaskSource
-from hornbeam.run.watch import train_line
 from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import lost
 from hornbeam.tree.nodes import Tree

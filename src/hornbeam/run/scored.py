@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from hornbeam.assembly.guides import Guides
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.chat.rendered import foreign, has_ids, has_text, with_ids
 from hornbeam.errors import DataError, ModelError, RecipeError, ScoreError
 from hornbeam.programs.talk import read_answer
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.run.guides import Guides
 from hornbeam.run.pool import judge_tree
 from hornbeam.score.rules import RewardSettings, RuleScorer, make_scorer, rules
 from hornbeam.settings import build, nearest

@@ -19,11 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.guides import Guides
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.tree_growth import FolderGrower
 from hornbeam.engine.remote.remote_engine import served
 from hornbeam.errors import RecipeError
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.run.forest import FolderGrower
-from hornbeam.run.guides import Guides
 from hornbeam.run.lacking import (
     ENGINE_GIVES_NONE,
     LeftOut,
@@ -37,8 +39,6 @@ from hornbeam.run.readout import search_table, write_result
 from hornbeam.run.search_growth import SearchGrowth
 from hornbeam.run.search_jobs import Job, as_begun, jobs, sized
 from hornbeam.run.search_points import SearchPoints
-from hornbeam.run.watch import Progress
-from hornbeam.run.wire import Plan
 from hornbeam.score.alike import Alike
 from hornbeam.store.database import export
 

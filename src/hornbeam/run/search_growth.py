@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hornbeam.assembly.guides import Guides
+from hornbeam.assembly.tree_growth import FolderGrower
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.recipe.sections import MethodSection
-from hornbeam.run.forest import FolderGrower
-from hornbeam.run.guides import Guides
 from hornbeam.run.pool import judge_tree
 from hornbeam.run.search_jobs import Job
 from hornbeam.score.alike import Alike, AlikeGuide

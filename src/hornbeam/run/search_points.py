@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import partial
 
-from hornbeam.run.forest import FolderGrower
+from hornbeam.assembly.tree_growth import FolderGrower
 from hornbeam.run.pool import fresh_prompts, share_prompts
 from hornbeam.run.readout import Costs, Point, read_point, until
 from hornbeam.run.search_growth import SearchGrowth

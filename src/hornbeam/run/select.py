@@ -15,6 +15,10 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from hornbeam.assembly.engines import needs_folder, spoken_in
+from hornbeam.assembly.loading import Say, model_folders
+from hornbeam.assembly.sft_set import set_line
+from hornbeam.assembly.transcript import transcript
 from hornbeam.chat import Chat, history, message_of
 from hornbeam.chat.rendered import between, conversation, goes_on, has_ids, has_text
 from hornbeam.chat.tool_text import calls_in_text
@@ -22,10 +26,6 @@ from hornbeam.errors import DataError
 from hornbeam.programs import make_program
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.chunks import correct
-from hornbeam.run.engines import needs_folder, spoken_in
-from hornbeam.run.loading import Say, model_folders
-from hornbeam.run.sftset import set_line
-from hornbeam.run.transcript import transcript
 from hornbeam.tree.jsonl import json_line
 from hornbeam.tree.nodes import Tree, answered
 

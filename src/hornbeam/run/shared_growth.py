@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from hornbeam.assembly.task_order import task_at, tree_seed
 from hornbeam.engine.remote.queued_engine import LATEST, SOONEST
 from hornbeam.grow.grower import Grower
 from hornbeam.run.context import RunContext
 from hornbeam.run.decoupled_policies import DecoupledPolicies
 from hornbeam.run.membership import Membership, steps_learned
-from hornbeam.run.order import task_at, tree_seed
 from hornbeam.store.database import Stored, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree

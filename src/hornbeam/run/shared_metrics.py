@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hornbeam.run.costs import PAID, paid
+from hornbeam.assembly.run_folder import Folder
+from hornbeam.assembly.step_costs import PAID, paid
 from hornbeam.run.decoupled_policies import DecoupledPolicies
-from hornbeam.run.folder import Folder
 from hornbeam.run.metrics_log import Listener, MetricsLog
 from hornbeam.run.parts import Learner
 from hornbeam.store.request_queue import RequestQueue

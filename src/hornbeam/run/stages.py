@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hornbeam.assembly.task_order import task_at
+from hornbeam.assembly.task_records import Record, rewards_of
 from hornbeam.errors import DataError
 from hornbeam.recipe.recipe import RunSettings
 from hornbeam.recipe.sections import StageSection
-from hornbeam.run.order import task_at
 from hornbeam.run.parts import Runs
-from hornbeam.run.records import Record, rewards_of
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree

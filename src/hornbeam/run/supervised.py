@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hornbeam.assembly.policies import Member
+from hornbeam.assembly.sft_set import Numbered
+from hornbeam.assembly.step_costs import trainer_costs
 from hornbeam.run.context import RunContext
-from hornbeam.run.costs import trainer_costs
-from hornbeam.run.policies import Member
-from hornbeam.run.sftset import Numbered
 from hornbeam.run.warm import WarmStart, warm_start
 from hornbeam.store.ledger import lost
 from hornbeam.train.sft import Example

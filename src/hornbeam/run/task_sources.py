@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from hornbeam.assembly.loading import model_folders
+from hornbeam.assembly.recipe_files import trains_on_anchors
 from hornbeam.run.anchored import Anchored
 from hornbeam.run.context import RunContext
-from hornbeam.run.files import trains_on_anchors
 from hornbeam.run.growth import as_it_is
-from hornbeam.run.loading import model_folders
 from hornbeam.run.parts import StartTree, TaskSource
 from hornbeam.run.stages import Curriculum, ShuffledTasks
 from hornbeam.store.ledger import Entry

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hornbeam.assembly.task_records import Record, mark_of_task, rewards_of
+from hornbeam.assembly.tree_growth import StoreGrower
 from hornbeam.chat import Chat
 from hornbeam.credit.baselines import reaches
 from hornbeam.engine.scripted import Scripted
 from hornbeam.grow.grower import Grower
-from hornbeam.run.forest import StoreGrower
-from hornbeam.run.records import Record, mark_of_task, rewards_of
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.store.ledger import Entry, Ledger
 from hornbeam.tasks.base import Task

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from hornbeam.assembly.tree_growth import StoreGrower
 from hornbeam.engine.request import Engine, check_trainable
 from hornbeam.errors import EngineError
 from hornbeam.recipe.sections import AnchorSection
-from hornbeam.run.forest import StoreGrower
 from hornbeam.run.reference import Reference, independent_runs
 from hornbeam.run.taught import TeacherReplay, TeacherTree
 from hornbeam.tasks.base import Task

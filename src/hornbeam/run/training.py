@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hornbeam.assembly.loading import Load, load_policies
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.run_folder import Folder
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.run.build import build
 from hornbeam.run.check import check_training
 from hornbeam.run.decoupled import build_decoupled
-from hornbeam.run.folder import Folder
-from hornbeam.run.loading import Load, load_policies
 from hornbeam.run.loop import TrainingLoop
-from hornbeam.run.watch import Progress
-from hornbeam.run.wire import Plan
 from hornbeam.train.ranks import Ranks
 
 

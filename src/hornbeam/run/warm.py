@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from hornbeam.assembly.endpoints import chat_of
+from hornbeam.assembly.examples import demonstrations, examples, spoken
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.sft_set import Numbered, Shown, numbered_set
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.errors import DataError, ModelError
 from hornbeam.models import catalogue, tiny_model
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.run.endpoints import chat_of
-from hornbeam.run.examples import demonstrations, examples, spoken
-from hornbeam.run.sftset import Numbered, Shown, numbered_set
-from hornbeam.run.wire import Plan
 from hornbeam.train.sft import Example
 
 if TYPE_CHECKING:  # they import torch: rows are checked without it
-    from hornbeam.run.policies import Member, Policies
+    from hornbeam.assembly.policies import Member, Policies
 
 
 class WarmStart(NamedTuple):

@@ -8,12 +8,12 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hornbeam.assembly.endpoints import chat_of, engine_at, folder_of
 from hornbeam.chat import Chat, PieceChat, TemplateChat
 from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.engine.request import Engine, LocalSettings
 from hornbeam.errors import RecipeError
 from hornbeam.recipe.recipe import EngineSettings, Recipe
-from hornbeam.run.endpoints import chat_of, engine_at, folder_of
 from hornbeam.settings import Settings, build
 
 if TYPE_CHECKING:

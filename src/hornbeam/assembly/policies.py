@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.engines import AWAY, engine_of, server_engine
 from hornbeam.chat import Chat
 from hornbeam.engine.remote.remote_engine import served
 from hornbeam.engine.request import Engine
 from hornbeam.errors import RecipeError, StoreError
 from hornbeam.files.atomic import whole_folder
 from hornbeam.recipe.recipe import PolicySettings, Recipe
-from hornbeam.run.engines import AWAY, engine_of, server_engine
 from hornbeam.train import weights
 from hornbeam.train.policy import Policy
 from hornbeam.train.ranks import Ranks

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hornbeam.assembly.engines import needs_folder
 from hornbeam.errors import RecipeError
 from hornbeam.models import catalogue
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.run.engines import needs_folder
 
 if TYPE_CHECKING:  # they import torch: a recipe is read and checked without it
-    from hornbeam.run.policies import MakeEngine, Policies
+    from hornbeam.assembly.policies import MakeEngine, Policies
 
 Say = Callable[[str], None]
 Load = Callable[[Recipe, Path, Say, "MakeEngine | None"], "Policies"]
@@ -49,7 +49,7 @@ def load_policies(
     recipe: Recipe, folder: Path, say: Say, make_engine: MakeEngine | None = None
 ) -> Policies:
     """The policies with their losses, optimisers and adapters; `folder` is for tiny models."""
-    from hornbeam.run.policies import Policies
+    from hornbeam.assembly.policies import Policies
 
     here = make_engine is not None or needs_folder(recipe)
     return Policies(recipe, model_folders(recipe, folder, say) if here else {}, make_engine)

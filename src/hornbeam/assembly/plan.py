@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.engines import check_speaks, engine_settings
+from hornbeam.assembly.recipe_files import check_files, needed_columns
+from hornbeam.assembly.toolset import tool_makers
 from hornbeam.credit import Method, method
 from hornbeam.episode.program import Program
 from hornbeam.errors import RecipeError
@@ -14,9 +17,6 @@ from hornbeam.files import paths
 from hornbeam.programs import Demonstration, check_names, make_program
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
-from hornbeam.run.engines import check_speaks, engine_settings
-from hornbeam.run.files import check_files, needed_columns
-from hornbeam.run.toolset import tool_makers
 from hornbeam.score.rules import check_task
 from hornbeam.search import Strategy, strategy
 from hornbeam.tasks.load import Loaded, check_disjoint, check_source, load_tasks

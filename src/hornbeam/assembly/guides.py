@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hornbeam.assembly.endpoints import folder_of
+from hornbeam.assembly.judges import JudgeModel, check_judge, content, judge_settings
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import GuideSection
-from hornbeam.run.endpoints import folder_of
-from hornbeam.run.judges import JudgeModel, check_judge, content, judge_settings
 from hornbeam.score.base import Guide
 from hornbeam.score.ensemble import EnsembleGuide
 from hornbeam.score.judge import JudgeGuide, VerdictSettings, open_judges

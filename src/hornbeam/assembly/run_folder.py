@@ -11,12 +11,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from hornbeam.assembly.sft_set import Exact, Numbered, numbered_set
 from hornbeam.chat import Chat
 from hornbeam.errors import StoreError
 from hornbeam.files.atomic import whole_file
 from hornbeam.recipe.recipe import Recipe, differences
 from hornbeam.recipe.toml import show
-from hornbeam.run.sftset import Exact, Numbered, numbered_set
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree, canonical

@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hornbeam.assembly.failed_episodes import check_first
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.run_folder import Folder
+from hornbeam.assembly.step_costs import redone_tokens
+from hornbeam.assembly.task_order import tree_seed
+from hornbeam.assembly.world import World
 from hornbeam.errors import RecipeError
 from hornbeam.grow.grower import Grower
 from hornbeam.grow.resumed import Before
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.run.costs import redone_tokens
-from hornbeam.run.folder import Folder
-from hornbeam.run.mend import check_first
-from hornbeam.run.order import tree_seed
-from hornbeam.run.watch import Progress
-from hornbeam.run.wire import Plan
-from hornbeam.run.world import World
 from hornbeam.store.database import Store, Stored, TreeKey
 from hornbeam.store.ledger import Budget, Entry, Ledger, warning_of_state
 from hornbeam.tasks.base import Task

@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hornbeam.assembly.endpoints import folder_of
+from hornbeam.assembly.engines import needs_folder
+from hornbeam.assembly.sft_set import read_set
 from hornbeam.credit import Method, method
 from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.files import paths
 from hornbeam.models import catalogue
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
-from hornbeam.run.endpoints import folder_of
-from hornbeam.run.engines import needs_folder
-from hornbeam.run.sftset import read_set
 from hornbeam.score import PARTS
 from hornbeam.tasks.corpus import find_passages
 from hornbeam.tasks.load import data_directory, load_tasks

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from hornbeam.assembly.endpoints import engine_at, folder_of, identity, server_of
+from hornbeam.assembly.progress import Progress
 from hornbeam.engine.remote.chat_completions import ChatSettings
 from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.errors import DataError, RecipeError, StoreError
 from hornbeam.recipe import toml
-from hornbeam.run.endpoints import engine_at, folder_of, identity, server_of
-from hornbeam.run.watch import Progress
 from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong
 from hornbeam.score.prmbench import Marked, Verdict, read_verdicts
 from hornbeam.score.processbench import BenchSolution, Prediction, read_predictions, step_tree

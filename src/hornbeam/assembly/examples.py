@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
+from hornbeam.assembly.sft_set import Exact, MessageTurn, Shown
 from hornbeam.chat import Answers, Chat, Message, TemplateChat
 from hornbeam.chat.tool_text import hinted
 from hornbeam.errors import DataError, ModelError
 from hornbeam.programs import Demonstration
 from hornbeam.programs.talk import Turn
-from hornbeam.run.sftset import Exact, MessageTurn, Shown
 from hornbeam.tasks.base import Task
 from hornbeam.train.sft import Example
 

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hornbeam.assembly.loading import Say, load_policies, say_templates
+from hornbeam.assembly.plan import Plan
 from hornbeam.episode.seams import Keeper
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.run.loading import Say, load_policies, say_templates
-from hornbeam.run.wire import Plan
 from hornbeam.score.rules import RuleScorer, make_scorer
 from hornbeam.search import Independent
 from hornbeam.store.ledger import Ledger
 from hornbeam.workers.local_workers import LocalWorkers
 
 if TYPE_CHECKING:
-    from hornbeam.run.policies import Policies
+    from hornbeam.assembly.policies import Policies
 
 
 @dataclass(slots=True)

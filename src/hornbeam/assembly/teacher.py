@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hornbeam.assembly.endpoints import engine_at, folder_of, server_of
+from hornbeam.assembly.judges import judge_engine
 from hornbeam.chat import Chat
 from hornbeam.engine.remote.chat_completions import ChatSettings
 from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.engine.request import Engine
 from hornbeam.recipe.sections import AnchorSection
-from hornbeam.run.endpoints import engine_at, folder_of, server_of
-from hornbeam.run.judges import judge_engine
 
 
 def endpoint(how: AnchorSection) -> HttpSettings | None:
