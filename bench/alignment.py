@@ -30,9 +30,10 @@ from typing import Any
 import torch
 
 from hornbeam import stats
+from hornbeam.assembly.loading import load_policies
 from hornbeam.assembly.policies import Member
 from hornbeam.credit import credit
-from hornbeam.run import load_policies, load_recipe
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.store.database import Store
 from hornbeam.train.told import StepMetrics
 from hornbeam.tree.nodes import Tree

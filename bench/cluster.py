@@ -29,8 +29,11 @@ from typing import Any
 import psutil
 from rich.console import Console
 
+from hornbeam.assembly.plan import plan
+from hornbeam.assembly.progress import Progress
 from hornbeam.errors import StoreError
-from hornbeam.run import Progress, Run, load_recipe, plan
+from hornbeam.jobs.train.training import Run
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.store.database import Store, TreeKey
 from resume import machine
 

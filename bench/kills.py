@@ -32,7 +32,7 @@ from pathlib import Path
 
 import transformers  # noqa: F401  # so that the forks need not import it
 
-import hornbeam.run.decoupled  # noqa: F401
+import hornbeam.jobs.train.decoupled.decoupled_run  # noqa: F401
 from hornbeam.cli.main import main as hornbeam_command
 from kill_facts import Facts, differences, facts, in_order, lost
 from kill_points import Points

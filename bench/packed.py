@@ -38,8 +38,8 @@ from typing import Any
 import torch
 
 from hornbeam.credit import credit
-from hornbeam.run import sizes
-from hornbeam.run.estimate import shape
+from hornbeam.jobs.train.estimates import memory_estimate
+from hornbeam.jobs.train.estimates.run_estimate import shape
 from hornbeam.train.policy import Policy
 from hornbeam.train.settings import LossSettings, OptimSettings
 from hornbeam.tree.nodes import Node, Tree, floats, ids
@@ -104,10 +104,10 @@ def operations(policy: Policy, tree: Tree) -> float:
     asked, leaves = len(tree.nodes[1].prompt), len(tree) - 1
     said = len(tree.nodes[1].tokens)
     pairs = asked**2 / 2 + leaves * (asked * said + said**2 / 2)
-    step = sizes.StepTokens(unique=asked + leaves * said, sampled=leaves * said)
+    step = memory_estimate.StepTokens(unique=asked + leaves * said, sampled=leaves * said)
     form = shape(policy.causal)
-    job = sizes.Workload(form, trained=form.total, longest=round(2 * pairs / step.unique))
-    return sizes.operations(job, step)
+    job = memory_estimate.Workload(form, trained=form.total, longest=round(2 * pairs / step.unique))
+    return memory_estimate.operations(job, step)
 
 
 def matmul_rate(size: str) -> float:

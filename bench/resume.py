@@ -40,7 +40,7 @@ from typing import Any
 import transformers  # noqa: F401  # so that the forks need not import it
 from safetensors.numpy import load_file
 
-import hornbeam.run  # noqa: F401
+import hornbeam.jobs  # noqa: F401
 import resume_world
 from hornbeam.cli.main import main as hornbeam_command
 from hornbeam.store.database import Store, TreeKey

@@ -36,10 +36,10 @@ from hornbeam.engine.request import Completion, Engine, Request
 from hornbeam.engine.vllm.vllm_engine import VllmEngine, VllmSettings
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
+from hornbeam.jobs.train.actors.actor_pool import ActorPool
 from hornbeam.models import catalogue, tiny_model
 from hornbeam.recipe import toml
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.run.crew import ActorPool
 from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import Ledger
 from hornbeam.train import weights

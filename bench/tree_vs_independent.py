@@ -65,7 +65,10 @@ class Side:
     """One side of the comparison on one seed: recipe, weights, engine, and what was spent."""
 
     def __init__(self, seed: int, arm: str, folder: Path) -> None:
-        from hornbeam.run import World, load_policies, load_recipe, plan
+        from hornbeam.assembly.loading import load_policies
+        from hornbeam.assembly.plan import plan
+        from hornbeam.assembly.world import World
+        from hornbeam.recipe.recipe import load_recipe
         from hornbeam.store.ledger import Ledger
 
         self.recipe = load_recipe(RECIPE, sets(seed, arm))
@@ -97,7 +100,7 @@ class Side:
 
     async def accuracy(self) -> float:
         """Greedy accuracy on the held-out tasks."""
-        from hornbeam.run import measure
+        from hornbeam.jobs.train.tree_metrics import measure
 
         trees = await self.grow(self.looker, "eval", 0, self.plan.eval.tasks)
         return float(measure(trees)["accuracy"])
@@ -230,7 +233,7 @@ def draw(result: dict[str, Any]) -> str:
 
 def settings() -> dict[str, Any]:
     """What each side ran with, as the recipe says it."""
-    from hornbeam.run import load_recipe
+    from hornbeam.recipe.recipe import load_recipe
 
     out = {}
     for arm in ARMS:

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
+from hornbeam.assembly.plan import plan
 from hornbeam.cli.main import main
 from hornbeam.cli.recipes import shipped
 from hornbeam.errors import HornbeamError
+from hornbeam.jobs.recipe_checks import check
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.toml import parse, show
-from hornbeam.run import plan
-from hornbeam.run.check import check
 from hornbeam.search import Mcts
 from hornbeam.settings import led
 

@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from hornbeam.assembly.examples import demonstrations, examples
+from hornbeam.assembly.loading import load_policies
+from hornbeam.assembly.plan import plan
+from hornbeam.assembly.policies import Policies
+from hornbeam.assembly.world import World
 from hornbeam.credit import credit, mixed
-from hornbeam.run import Policies, Recipe, World, load_policies, plan
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import Ledger
 from hornbeam.train.pack import packs, unique

@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from hornbeam.cli.main import app
+from hornbeam.jobs.recipe_checks import DEVICES
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.run.check import DEVICES
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ["torch", "transformers", "sqlalchemy", "datasets", "bm25s", "reasoning_gym", "sympy"]

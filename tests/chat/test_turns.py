@@ -11,7 +11,7 @@ from hornbeam.episode.record import answer_of
 from hornbeam.episode.seams import Piece
 from hornbeam.errors import ModelError
 from hornbeam.grow.effects import Speaker
-from hornbeam.run.figures import grown_figures
+from hornbeam.jobs.train.tree_metrics import grown_figures
 from hornbeam.tree.nodes import floats, ids
 from little_chats import (
     CHATML,

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from hornbeam.assembly.plan import plan
 from hornbeam.cli.main import main
-from hornbeam.run import Run, load_recipe, plan
-from hornbeam.run.fit import fit
-from hornbeam.run.label import Label
+from hornbeam.jobs.fit.run_fit import fit
+from hornbeam.jobs.label.run_label import Label
+from hornbeam.jobs.train.training import Run
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.tree.jsonl import read_trees
 
 from .doors import RECIPE, Silent

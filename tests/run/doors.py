@@ -6,9 +6,10 @@ from io import StringIO
 
 from rich.console import Console
 
+from hornbeam.assembly.plan import plan
+from hornbeam.assembly.progress import Progress
+from hornbeam.jobs.search.run_search import Search
 from hornbeam.recipe.recipe import Recipe, load_recipe
-from hornbeam.run import Progress, plan
-from hornbeam.run.search import Search
 from hornbeam.store.database import Store
 from hornbeam.tasks.tiny import doors, lookup
 from hornbeam.tree.nodes import Call, Node, Origin, Tree, ids

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from hornbeam.assembly.plan import plan
 from hornbeam.errors import RecipeError
-from hornbeam.run import Run, load_recipe, plan
-from hornbeam.run.ahead import Ahead, drop_stale, staleness
+from hornbeam.jobs.train.ahead import Ahead, drop_stale, staleness
+from hornbeam.jobs.train.training import Run
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.tree.nodes import INJECTED, Node, Origin, Tree, ids
 

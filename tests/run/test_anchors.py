@@ -14,13 +14,14 @@ from random import Random
 import pytest
 import torch
 
+from hornbeam.assembly.plan import plan
 from hornbeam.assembly.task_records import Record, mark_of_task
 from hornbeam.errors import DataError, ProgramError, RecipeError, StoreError
+from hornbeam.jobs.anchor.run_anchors import Anchors
+from hornbeam.jobs.train.anchored_tasks import Anchored, drawn, priority
+from hornbeam.jobs.train.training import Run
 from hornbeam.models import tiny_model
 from hornbeam.recipe.recipe import load_recipe
-from hornbeam.run import Run, plan
-from hornbeam.run.anchored import Anchored, drawn, priority
-from hornbeam.run.anchors import Anchors
 from hornbeam.store.database import Store
 from hornbeam.store.ledger import TOKENS
 from hornbeam.tasks.base import Task

@@ -11,7 +11,7 @@ import torch
 
 from hornbeam.assembly.loading import model_folders
 from hornbeam.errors import RecipeError
-from hornbeam.run.check import check_decoupled
+from hornbeam.jobs.recipe_checks import check_decoupled
 from hornbeam.store.database import TreeKey
 from hornbeam.store.shared_database import SharedStore
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hornbeam.assembly import run_folder
-from hornbeam.run import anchored, stages
+from hornbeam.jobs.train import anchored_tasks, curriculum
 from hornbeam.tree.jsonl import read_trees
 
 PAGE = (Path(__file__).parents[2] / "docs" / "chats-to-search.md").read_text("utf-8")
@@ -92,6 +92,6 @@ def test_the_overview_names_the_stages_of_trees_in_a_run():
     keys = re.findall(r"`([\w ]+)/\d+/\d+`", rows)
     assert {key for key in keys if "ID" not in key} == {
         *run_folder.STAGES,
-        stages.STAGE,
-        anchored.STAGE,
+        curriculum.STAGE,
+        anchored_tasks.STAGE,
     }

@@ -8,16 +8,18 @@ import pytest
 
 from hornbeam.assembly.engines import engine_settings
 from hornbeam.assembly.judges import judge_engine
+from hornbeam.assembly.plan import plan
 from hornbeam.assembly.policies import Policies
 from hornbeam.chat import TemplateChat
 from hornbeam.engine.local.local_engine import LocalEngine
 from hornbeam.engine.remote.completions import HttpEngine
 from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.errors import EngineLost, RecipeError
+from hornbeam.jobs.eval.evaluate import evaluate
+from hornbeam.jobs.search.run_search import Search
+from hornbeam.jobs.train.training import Run
 from hornbeam.models import tiny_model
-from hornbeam.run import Run, load_recipe, plan
-from hornbeam.run.evaluate import evaluate
-from hornbeam.run.search import Search
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.store.database import Store
 from hornbeam.train import weights
 from little_server import LittleServer, Manners

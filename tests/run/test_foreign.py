@@ -7,7 +7,7 @@ import pytest
 from hornbeam.assembly.sft_set import read_set
 from hornbeam.chat import user
 from hornbeam.errors import DataError
-from hornbeam.run.select import lines_of_texts
+from hornbeam.jobs.select.selection import lines_of_texts
 from hornbeam.tree.jsonl import read_trees
 from hornbeam.tree.nodes import Call, Node, Tree, answered
 
@@ -114,7 +114,7 @@ def test_a_value_model_is_fitted_on_texts_scores_them_and_shapes_credit(
 
 
 def test_a_set_wants_a_reward_column_or_a_condition(file):
-    from hornbeam.run.select import Where, choose
+    from hornbeam.jobs.select.selection import Where, choose
 
     (tree,) = read_trees(file)
     with pytest.raises(DataError, match="no tree has a column 'reward'"):

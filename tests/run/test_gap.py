@@ -1,6 +1,6 @@
 """The line about log-probs of the engine that are not the trainer's."""
 
-from hornbeam.run.figures import GAP, GapWarning
+from hornbeam.jobs.train.tree_metrics import GAP, GapWarning
 
 
 def test_a_gap_is_told_once_of_any_policy():

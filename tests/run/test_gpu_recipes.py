@@ -6,12 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from hornbeam.assembly.plan import plan
 from hornbeam.credit import method
 from hornbeam.errors import RecipeError
+from hornbeam.jobs.train.estimates import run_estimate
 from hornbeam.programs import make_program
-from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.recipe import Recipe, load_recipe
 from hornbeam.recipe.toml import override, parse, read_toml
-from hornbeam.run import estimate, load_recipe, plan
 from hornbeam.search import strategy
 from hornbeam.tasks.hops import hop_tasks
 
@@ -63,7 +64,7 @@ def test_the_arithmetic_in_a_head_is_what_a_dry_run_prints(name):
         rf"hornbeam train {name} --dry-run --gpu (\w+) --gpus (\d+) --episode (\d+)", head(name)
     )
     grown = strategy(recipe.grow.strategy, **recipe.grow.rest())
-    lines = list(estimate._machines(recipe, grown, result[0], int(result[1]), int(result[2])))
+    lines = list(run_estimate._machines(recipe, grown, result[0], int(result[1]), int(result[2])))
     assert int(result[1]) == GPUS[name] and not any("NOT FIT" in line for line in lines)
     printed = {line[:30].strip(): line[30:].strip() for line in lines if line[:2] == "  "}
     figures = dict(re.findall(r"#     (.+?): +([\d.]+)", head(name)))

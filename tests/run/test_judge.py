@@ -8,10 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 from hornbeam.assembly.judges import content, judge_settings, trained
+from hornbeam.assembly.plan import plan
 from hornbeam.cli.main import app
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.run import Run, load_recipe, plan
-from hornbeam.run.figures import measure
+from hornbeam.jobs.train.training import Run
+from hornbeam.jobs.train.tree_metrics import measure
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.score.rules import RewardSettings, RuleScorer
 from hornbeam.tasks.tiny import lookup_tasks
 from hornbeam.tree.jsonl import read_trees, write_trees

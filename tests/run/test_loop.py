@@ -8,10 +8,14 @@ from functools import partial
 
 import pytest
 
+from hornbeam.assembly.plan import plan
+from hornbeam.assembly.run_folder import Folder
 from hornbeam.errors import ProgramError, RecipeError
-from hornbeam.run import Folder, Run, TrainingLoop, load_recipe, plan
-from hornbeam.run.build import build
-from hornbeam.run.metrics_log import MetricsLog
+from hornbeam.jobs.train.build import build
+from hornbeam.jobs.train.loop import TrainingLoop
+from hornbeam.jobs.train.metrics_log import MetricsLog
+from hornbeam.jobs.train.training import Run
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.store.database import Store
 
 from .doors import Silent

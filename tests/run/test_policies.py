@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from hornbeam.assembly.examples import demonstrations, examples, spoken
+from hornbeam.assembly.loading import load_policies
+from hornbeam.assembly.plan import plan
+from hornbeam.assembly.world import World
 from hornbeam.credit import credit
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.run import Run, World, load_policies, load_recipe, plan
-from hornbeam.run.figures import warn_of_stops
+from hornbeam.jobs.train.training import Run
+from hornbeam.jobs.train.tree_metrics import warn_of_stops
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.store.ledger import Ledger
 from hornbeam.train.policy import Policy

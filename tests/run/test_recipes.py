@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from hornbeam.assembly.guides import TAKES, check_guide
+from hornbeam.assembly.plan import plan
+from hornbeam.assembly.progress import Progress
+from hornbeam.jobs.label.run_label import Label
+from hornbeam.jobs.search.search_jobs import jobs
+from hornbeam.jobs.train.training import Run
 from hornbeam.programs.presets import PRESETS
-from hornbeam.recipe.recipe import Recipe
-from hornbeam.run import Progress, Run, load_recipe, plan
-from hornbeam.run.label import Label
-from hornbeam.run.search_jobs import jobs
+from hornbeam.recipe.recipe import Recipe, load_recipe
 from hornbeam.search import Rollouts, strategies
 from hornbeam.search.choose import choosers
 from hornbeam.tasks.tiny import lookup_tasks

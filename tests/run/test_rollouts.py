@@ -6,9 +6,9 @@ import json
 import pytest
 
 from hornbeam.errors import ProgramError, RecipeError
+from hornbeam.jobs.label.run_label import Label
 from hornbeam.recipe.recipe import load_recipe
 from hornbeam.recipe.sections import LabelSection, label_strategy
-from hornbeam.run.label import Label
 from hornbeam.search.chunk_labels import apply
 from hornbeam.search.labels import alone
 from hornbeam.store.ledger import TOKENS

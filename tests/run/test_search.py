@@ -12,9 +12,9 @@ import pytest
 
 from hornbeam.cli.main import main
 from hornbeam.engine.local.local_engine import LocalEngine
+from hornbeam.jobs.label.run_label import Label
+from hornbeam.jobs.search.answer_pool import fresh_prompts, read_pool, search_pool, share_prompts
 from hornbeam.recipe.recipe import load_recipe
-from hornbeam.run.label import Label
-from hornbeam.run.pool import fresh_prompts, read_pool, search_pool, share_prompts
 from hornbeam.store.database import Store, export
 from hornbeam.store.ledger import TOKENS, Entry
 from hornbeam.tree.jsonl import read_trees

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
+from hornbeam.jobs.fit.run_fit import fit
 from hornbeam.recipe.recipe import load_recipe
-from hornbeam.run.fit import fit
 
 from .doors import BEAM, Silent, points, search, stored
 

@@ -14,8 +14,8 @@ from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import DataError
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
-from hornbeam.run.chunks import correct, ends, pieces, unwrapped, wrapped
-from hornbeam.run.select import Where, choose, mean_score
+from hornbeam.jobs.chunks.chunk_set import correct, ends, pieces, unwrapped, wrapped
+from hornbeam.jobs.select.selection import Where, choose, mean_score
 from hornbeam.search import Branch
 from hornbeam.store.database import TreeKey
 from hornbeam.tasks.base import Task

@@ -6,10 +6,11 @@ import re
 
 import pytest
 
+from hornbeam.assembly.plan import plan
 from hornbeam.credit import credit
 from hornbeam.errors import RecipeError, StoreError
+from hornbeam.jobs.train.training import Run
 from hornbeam.recipe.recipe import load_recipe
-from hornbeam.run import Run, plan
 from hornbeam.score.rules import said
 from hornbeam.store.database import Store
 from hornbeam.tree.nodes import Tree

@@ -7,8 +7,8 @@ import torch
 from typer.testing import CliRunner
 
 from hornbeam.cli.main import app
+from hornbeam.jobs.train.estimates import memory_estimate, run_estimate
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.run import estimate, sizes
 from hornbeam.train import attention, forward
 from hornbeam.train.pack import packs
 from hornbeam.train.policy import Policy
@@ -18,20 +18,20 @@ from hornbeam.train.weights import add_lora
 from train import worlds
 
 # a body of 1,000 weights in 2 layers, a head of 30 words times 10, tied to the table
-SHAPE = sizes.ModelShape(
+SHAPE = memory_estimate.ModelShape(
     total=1300, body=1000, head=300, layers=2, hidden=10, inner=20, heads=2, kv_heads=1, dim=5,
     vocabulary=30,
 )  # fmt: skip
-JOB = sizes.Workload(SHAPE, trained=1300, pack=100, rows=3, longest=50, cache=70)
+JOB = memory_estimate.Workload(SHAPE, trained=1300, pack=100, rows=3, longest=50, cache=70)
 
 
 def test_what_training_holds_by_hand():
-    assert sizes.held(JOB) == {
+    assert memory_estimate.held(JOB) == {
         "weights, float32": 5200, "gradients": 5200, "moments": 10400,
         "prefixes kept": 4 * 70 * 2 * 2 * 5,
     }  # fmt: skip
-    assert sizes.sampling(JOB) == {"keys and values": 4 * 3 * 50 * 20}
-    assert sum(sizes.passing(replace(JOB, flex=True)).values()) == sum(
+    assert memory_estimate.sampling(JOB) == {"keys and values": 4 * 3 * 50 * 20}
+    assert sum(memory_estimate.passing(replace(JOB, flex=True)).values()) == sum(
         (
             0,  # computes with the masters
             100 * (2 * (2 * 12 * 10 + 4 * (3 * 10 + 2 * 5) + 4 * 4 * 20) + 12 * 10),
@@ -39,43 +39,49 @@ def test_what_training_holds_by_hand():
         )
     )
     more = replace(JOB, reference=True, trained=130, gpus=2, local=False)
-    assert sizes.held(more) == {
+    assert memory_estimate.held(more) == {
         "weights, float32": 2600, "gradients": 260, "moments": 520, "reference": 260,
     }  # fmt: skip
-    assert sizes.held(replace(JOB, gpus=2))["whole model of the engine"] == 5200
+    assert memory_estimate.held(replace(JOB, gpus=2))["whole model of the engine"] == 5200
 
 
 def test_operations_and_seconds_by_hand():
-    step = sizes.StepTokens(unique=100, sampled=40)
+    step = memory_estimate.StepTokens(unique=100, sampled=40)
     attention_pairs = 100 * 50 / 2
     dense, square = 1000 * 100 + 300 * 40, 4 * 10 * 2 * attention_pairs
-    assert sizes.operations(JOB, step) == 6 * dense + 3 * square
-    assert sizes.operations(replace(JOB, checkpointing=True), step) == 8 * dense + 4 * square
-    assert sizes.operations(replace(JOB, trained=0), step) == 4 * dense + 3 * square
-    assert sizes.operations(replace(JOB, again=1, epochs=2), step) == 14 * dense + 7 * square
-    slow = sizes.Machine("slow", rate=1e4, memory=1e9, bandwidth=1e12)
-    grown, trained = sizes.seconds(JOB, step, slow, share=0.5)
+    assert memory_estimate.operations(JOB, step) == 6 * dense + 3 * square
+    assert (
+        memory_estimate.operations(replace(JOB, checkpointing=True), step) == 8 * dense + 4 * square
+    )
+    assert memory_estimate.operations(replace(JOB, trained=0), step) == 4 * dense + 3 * square
+    assert (
+        memory_estimate.operations(replace(JOB, again=1, epochs=2), step) == 14 * dense + 7 * square
+    )
+    slow = memory_estimate.Machine("slow", rate=1e4, memory=1e9, bandwidth=1e12)
+    grown, trained = memory_estimate.seconds(JOB, step, slow, share=0.5)
     assert trained == (6 * dense + 3 * square) / 5e3
     assert grown == pytest.approx(40 / 3 * (2 * 3 * 1300 / 1e4) / 0.5)
-    few = sizes.seconds(JOB, replace(step, episodes=2), slow, share=0.5)[0]
+    few = memory_estimate.seconds(JOB, replace(step, episodes=2), slow, share=0.5)[0]
     assert few == pytest.approx(40 / 2 * (2 * 2 * 1300 / 1e4) / 0.5)
     narrow = replace(slow, rate=1e12, bandwidth=1e4)
     read = 4 * (1300 + 3 * 25 * 20)
-    assert sizes.seconds(JOB, step, narrow, 0.5)[0] == pytest.approx(40 / 3 * read / 1e4 / 0.5)
+    assert memory_estimate.seconds(JOB, step, narrow, 0.5)[0] == pytest.approx(
+        40 / 3 * read / 1e4 / 0.5
+    )
 
 
 def test_what_does_not_fit_is_told_what_would():
     big = replace(JOB, rows=0, cache=0, bf16=True, checkpointing=True, pack=4096)
-    need = sizes.most(big)
-    assert sizes.remedies(big, need, 10) == []  # it fits
-    with_lora = sizes.remedies(big, sizes.most(replace(big, trained=10)), 10)
+    need = memory_estimate.most(big)
+    assert memory_estimate.remedies(big, need, 10) == []  # it fits
+    with_lora = memory_estimate.remedies(big, memory_estimate.most(replace(big, trained=10)), 10)
     assert with_lora[0] == "[lora]"
-    assert sizes.remedies(replace(big, checkpointing=False), need, 10) == [
+    assert memory_estimate.remedies(replace(big, checkpointing=False), need, 10) == [
         "optim.checkpointing = true"
     ]
-    assert sizes.remedies(big, 1, 10) == []
+    assert memory_estimate.remedies(big, 1, 10) == []
     whole = replace(big, pack=1)
-    assert sizes.remedies(whole, 7200, 1300) == ['8 GPUs and [engine] kind = "vllm"']
+    assert memory_estimate.remedies(whole, 7200, 1300) == ['8 GPUs and [engine] kind = "vllm"']
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -88,13 +94,13 @@ def test_activations_are_those_that_torch_holds(bf16, checkpointing):
     tree.columns["advantage"] = [1.0] * len(tree)
     (pack,) = packs(collect([tree]), 4096, packed=True)
     seen = saved(model.train(), pack, bf16)
-    job = sizes.Workload(
-        estimate.shape(model), 1, bf16=bf16, checkpointing=checkpointing, pack=pack.tokens
+    job = memory_estimate.Workload(
+        run_estimate.shape(model), 1, bf16=bf16, checkpointing=checkpointing, pack=pack.tokens
     )
-    whole = sizes.activations(job)
+    whole = memory_estimate.activations(job)
     if checkpointing:  # of which one layer's lie there only on the way back
         last = job.pack * (10 if bf16 else 12) * 64
-        whole -= (sizes.activations(replace(job, checkpointing=False)) - last) / 6
+        whole -= (memory_estimate.activations(replace(job, checkpointing=False)) - last) / 6
     assert seen == pytest.approx(whole, rel=0.25)
 
 
@@ -120,11 +126,11 @@ def saved(model, pack, bf16):
 
 def test_published_shapes_have_the_weights_that_their_names_say():
     for size, count in {"0.5B": 494_032_768, "7B": 7_615_616_512}.items():
-        made = estimate._model(f"Qwen/Qwen2.5-{size}-Instruct")
-        assert estimate.shape(made).total == count
+        made = run_estimate._model(f"Qwen/Qwen2.5-{size}-Instruct")
+        assert run_estimate.shape(made).total == count
     tiny = worlds.model("Llama")
     for targets in ("all-linear", ("q_proj", "down_proj")):
-        result = estimate._adapters(tiny, LoraSettings(rank=3, targets=targets))
+        result = run_estimate._adapters(tiny, LoraSettings(rank=3, targets=targets))
         real = add_lora(worlds.model("Llama"), LoraSettings(rank=3, targets=targets), 0)
         assert result == sum(p.numel() for p in real.parameters() if p.requires_grad)
 
@@ -195,5 +201,5 @@ def test_dry_run_on_a_cpu_measures_this_machine(tmp_path):
 
 def test_a_recipe_without_policies_to_measure_says_so():
     recipe = Recipe.model_validate({"model": {"name": "tiny"}})
-    result = list(estimate._machines(recipe, None, "", 0, 10))
+    result = list(run_estimate._machines(recipe, None, "", 0, 10))
     assert result == ["a tiny model: memory and time are next to nothing"]

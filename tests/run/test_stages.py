@@ -5,12 +5,14 @@ import json
 
 import pytest
 
+from hornbeam.assembly.plan import plan
 from hornbeam.assembly.task_order import task_at
 from hornbeam.assembly.task_records import Record, rewards_of
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.run import Run, load_recipe, plan
-from hornbeam.run.check import check_decoupled
-from hornbeam.run.stages import STAGE
+from hornbeam.jobs.recipe_checks import check_decoupled
+from hornbeam.jobs.train.curriculum import STAGE
+from hornbeam.jobs.train.training import Run
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.store.database import Store
 
 from .doors import Silent

@@ -8,8 +8,10 @@ from functools import partial
 import pytest
 
 import hornbeam as hb
+from hornbeam.assembly.plan import plan
 from hornbeam.chat import user
-from hornbeam.run import Run, load_recipe, plan
+from hornbeam.jobs.train.training import Run
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.tools import make_tool
 from hornbeam.workers.local_workers import is_pure, pure
 

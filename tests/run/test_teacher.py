@@ -6,12 +6,12 @@ import json
 import pytest
 
 from hornbeam.assembly.judges import judge_engine
+from hornbeam.assembly.plan import plan
 from hornbeam.errors import EngineError, RecipeError
+from hornbeam.jobs.anchor.run_anchors import Anchors
+from hornbeam.jobs.train.anchored_tasks import Anchored
 from hornbeam.models import tiny_model
 from hornbeam.recipe.recipe import load_recipe
-from hornbeam.run import plan
-from hornbeam.run.anchored import Anchored
-from hornbeam.run.anchors import Anchors
 from hornbeam.store.database import Store
 from little_server import LittleServer, Manners
 

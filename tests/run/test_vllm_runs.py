@@ -11,9 +11,11 @@ import sys
 
 import pytest
 
+from hornbeam.assembly.plan import plan
+from hornbeam.jobs.search.run_search import Search
+from hornbeam.jobs.train.training import Run
 from hornbeam.models import tiny_model
-from hornbeam.run import Run, load_recipe, plan
-from hornbeam.run.search import Search
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.store.database import Store
 from serving import serving
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import hornbeam as hb
 from hornbeam.errors import RecipeError
+from hornbeam.jobs.train.tree_metrics import cut_share, grown_figures, measure, unmixed_warning
 from hornbeam.programs import make_program
-from hornbeam.run.figures import cut_share, grown_figures, measure, unmixed_warning
 from hornbeam.score.overlong import overlong
 from hornbeam.score.rules import RewardSettings, make_scorer
 from hornbeam.settings import build

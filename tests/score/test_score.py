@@ -11,8 +11,8 @@ from hornbeam.chat import TemplateChat
 from hornbeam.chat.rendered import with_ids
 from hornbeam.cli.main import app
 from hornbeam.errors import DataError, HornbeamError, ModelError, RecipeError
+from hornbeam.jobs.search.answer_pool import judge_tree
 from hornbeam.models.tiny_model import tokenizer
-from hornbeam.run.pool import judge_tree
 from hornbeam.score.prm import ValueGuide
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_files import Card, fingerprint

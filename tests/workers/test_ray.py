@@ -18,14 +18,18 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 from hornbeam.assembly.examples import demonstrations, examples
 from hornbeam.assembly.judges import content
-from hornbeam.assembly.loading import model_folders
+from hornbeam.assembly.loading import load_policies, model_folders
+from hornbeam.assembly.plan import plan
+from hornbeam.assembly.policies import Policies
 from hornbeam.assembly.task_order import tree_seed
+from hornbeam.assembly.world import World
 from hornbeam.errors import BudgetSpent, EngineLost, HornbeamError, RecipeError, WorkerError
-from hornbeam.run import Policies, Run, World, load_policies, load_recipe, plan
-from hornbeam.run.actor import Actor
-from hornbeam.run.check import check_decoupled
-from hornbeam.run.crew import ActorPool
-from hornbeam.run.growth_settings import GrowthSettings
+from hornbeam.jobs.recipe_checks import check_decoupled
+from hornbeam.jobs.train.actors.actor import Actor
+from hornbeam.jobs.train.actors.actor_pool import ActorPool
+from hornbeam.jobs.train.actors.growth_settings import GrowthSettings
+from hornbeam.jobs.train.training import Run
+from hornbeam.recipe.recipe import load_recipe
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.store.ledger import Budget, Ledger
 from hornbeam.train import weights

@@ -34,11 +34,11 @@ def anchor_command(
     check_files(loaded, base, "anchor", "weights")
     from rich.console import Console
 
-    from hornbeam.run import Progress
+    from hornbeam.assembly.progress import Progress
 
     progress = Progress(Console(stderr=as_json))
     made = planned(loaded, base, _speaks(loaded))
-    from hornbeam.run.anchors import Anchors
+    from hornbeam.jobs.anchor.run_anchors import Anchors
 
     job = Anchors(loaded, made, progress)
     with stopped():

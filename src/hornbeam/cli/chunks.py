@@ -28,8 +28,8 @@ def chunks_command(
 ) -> None:
     """Answer the training tasks of RECIPE; write the correct answers cut into tagged chunks."""
     loaded, base, folder = recipe_from_options(recipe, run, model, sets, "chunks")
-    from hornbeam.run import Progress
-    from hornbeam.run.chunks import Chunks
+    from hornbeam.assembly.progress import Progress
+    from hornbeam.jobs.chunks.chunk_set import Chunks
 
     progress = Progress()
     job = Chunks(loaded, planned(loaded, base), folder, progress)
@@ -77,7 +77,7 @@ def select_command(
     sets: Sets = None,
 ) -> None:
     """Choose correct answers, one a task by the mean score of its steps, and write an SFT set."""
-    from hornbeam.run.select import Where, by_texts, choose, set_of
+    from hornbeam.jobs.select.selection import Where, by_texts, choose, set_of
     from hornbeam.tree.jsonl import read_trees
 
     if by not in ("score", "outcome", "all"):

@@ -66,8 +66,8 @@ def import_command(
     """Read runs that others recorded; write them as trees, one a task, and as an SFT set."""
     from hornbeam.cli.steps import chat_of
     from hornbeam.formats import ImportedTrees, holds_trees
-    from hornbeam.run.imported import chosen, set_lines
-    from hornbeam.run.select import Where
+    from hornbeam.jobs.imports.imported_ids import chosen, set_lines
+    from hornbeam.jobs.select.selection import Where
     from hornbeam.tree.jsonl import json_line, to_json
 
     wheres = [Where.of(text) for text in where or ()]
@@ -158,7 +158,7 @@ def _made(
 ) -> list[ImportedRun]:
     """The runs with their tools as text, and in a model's ids, where that is asked for."""
     from hornbeam.formats import as_text
-    from hornbeam.run.imported import with_ids
+    from hornbeam.jobs.imports.imported_ids import with_ids
 
     runs: list[ImportedRun] = []
     for place, run in found:

@@ -30,7 +30,10 @@ from hornbeam.cli.options import (
 from hornbeam.errors import ProgramError, RecipeError, StoreError
 
 if TYPE_CHECKING:
-    from hornbeam.run import Plan, Progress, Recipe, TrainingLoop
+    from hornbeam.assembly.plan import Plan
+    from hornbeam.assembly.progress import Progress
+    from hornbeam.jobs.train.loop import TrainingLoop
+    from hornbeam.recipe.recipe import Recipe
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe: file or name.")]
 Sets = Annotated[
@@ -69,12 +72,12 @@ def train_command(
         raise RecipeError("run.store is what several processes share: name a --policy, or unset it")
     folder = out or Path("runs") / path.stem
     from hornbeam.assembly.recipe_files import check_files
-    from hornbeam.run.check import check
+    from hornbeam.jobs.recipe_checks import check
 
     others = check_files(loaded, path.parent, "train", "weights", deep=dry_run)
     check(loaded)
     if dry_run:
-        from hornbeam.run.estimate import estimate
+        from hornbeam.jobs.train.estimates.run_estimate import estimate
 
         typer.echo(estimate(loaded, path.parent, gpu, gpus, episode))
         for line in others:
@@ -91,9 +94,10 @@ def _start(recipe: Recipe, base: Path, folder: Path, policy: str | None, ranks: 
     The first makes what needs no weights, before all that is slow to import, and checks what the
     warm start is to show before weights are loaded.
     """
-    from hornbeam.run import Progress, plan
-    from hornbeam.run.check import check_training, fetch
-    from hornbeam.run.warm import check_rows
+    from hornbeam.assembly.plan import plan
+    from hornbeam.assembly.progress import Progress
+    from hornbeam.jobs.recipe_checks import check_training, fetch
+    from hornbeam.jobs.train.warm_start import check_rows
     from hornbeam.store.checkpoints import latest
 
     check_training(recipe, policy)
@@ -106,7 +110,7 @@ def _start(recipe: Recipe, base: Path, folder: Path, policy: str | None, ranks: 
     quiet()
     if made is not None and latest(folder / "checkpoints") is None:
         check_rows(recipe, made)
-    from hornbeam.run.ranks import follow, launch, ranked
+    from hornbeam.jobs.train.rank_processes import follow, launch, ranked
 
     if ranks > 1 and launch(sys.argv[1:], ranks):
         return
@@ -121,7 +125,7 @@ def _start(recipe: Recipe, base: Path, folder: Path, policy: str | None, ranks: 
 
 def _recipe(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> Recipe:
     """The recipe with its changes, and with those that options of the command make."""
-    from hornbeam.run import load_recipe
+    from hornbeam.recipe.recipe import load_recipe
 
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
     recipe = load_recipe(path, [*(sets or []), *given])
@@ -135,8 +139,9 @@ def _train(
     recipe: Recipe, made: Plan, folder: Path, policy: str | None, group: Any, progress: Progress
 ) -> None:
     """Run the loop in this process; with a group, over its ranks."""
-    from hornbeam.run import Run, Trainer, load_policies, say_templates
-    from hornbeam.run.ranks import lead
+    from hornbeam.assembly.loading import load_policies, say_templates
+    from hornbeam.jobs.train.rank_processes import lead
+    from hornbeam.jobs.train.training import Run, Trainer
 
     for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
         progress.say(source)
@@ -165,8 +170,8 @@ def eval_command(
 ) -> None:
     """Measure RECIPE on its held-out tasks, greedily: accuracy, or the mean reward."""
     from hornbeam.cli.recipes import find
-    from hornbeam.run import load_recipe
-    from hornbeam.run.check import check
+    from hornbeam.jobs.recipe_checks import check
+    from hornbeam.recipe.recipe import load_recipe
 
     path = find(recipe)
     loaded = load_recipe(path, sets or [])
@@ -176,12 +181,12 @@ def eval_command(
         raise RecipeError(f"{path.name}: tasks.eval is empty: name a source, as in [[tasks.eval]]")
     from rich.console import Console
 
-    from hornbeam.run import Progress
+    from hornbeam.assembly.progress import Progress
     from hornbeam.stats import between, named
 
     made = planned(loaded, path.parent)
     from hornbeam.assembly.failed_episodes import all_failed, failed_of
-    from hornbeam.run.evaluate import evaluate
+    from hornbeam.jobs.eval.evaluate import evaluate
 
     trees, result = asyncio.run(evaluate(loaded, made, progress=Progress(Console(stderr=True))))
     if out is not None:
@@ -207,8 +212,8 @@ def planned(recipe: Recipe, base: Path, reference: str | None = None) -> Plan:
 
     `reference` names the weights that speak, where those are not the recipe's; it is not pulled.
     """
-    from hornbeam.run import plan
-    from hornbeam.run.check import fetch
+    from hornbeam.assembly.plan import plan
+    from hornbeam.jobs.recipe_checks import fetch
 
     made = plan(recipe, base)
     names = weights_of(recipe) if reference is None else [reference]

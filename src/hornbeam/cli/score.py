@@ -16,8 +16,8 @@ from hornbeam.errors import DataError, RecipeError
 from hornbeam.tree.jsonl import from_json, json_line, read_records
 
 if TYPE_CHECKING:
+    from hornbeam.jobs.score.score_trees import ScoreSummary, Scoring
     from hornbeam.recipe.recipe import Recipe
-    from hornbeam.run.scored import ScoreSummary, Scoring
     from hornbeam.tree.nodes import Tree
 
 COMMAND = "score"
@@ -95,7 +95,7 @@ def score_command(
         only(given, "--rule", "--answer", "--set", command=COMMAND)
         if column not in (None, name):
             raise DataError(f"{COMMAND}: --column {column}: a rule writes 'reward', as others read")
-        from hornbeam.run.scored import ByRule
+        from hornbeam.jobs.score.score_trees import ByRule
 
         how = ByRule.of(rule, values, answer or "")
     elif model is not None or judge is not None:
@@ -107,7 +107,7 @@ def score_command(
     _free(name, found, places, replace)
     if how is None:
         loading(*_names(recipe))
-        from hornbeam.run.scored import by_guide
+        from hornbeam.jobs.score.score_trees import by_guide
 
         how = by_guide(recipe, name, text)
     lines, loaded = _scored(how, name, records, found, places)
@@ -223,7 +223,7 @@ def _scored(
     from rich.console import Console
 
     from hornbeam.assembly.progress import Progress
-    from hornbeam.run.scored import score_trees
+    from hornbeam.jobs.score.score_trees import score_trees
 
     progress = Progress(Console(stderr=True))
     progress.begin("scoring", len(trees))

@@ -53,11 +53,11 @@ def search_command(
 ) -> None:
     """Search the held-out tasks of RECIPE by its methods; accuracy against cost, as a page."""
     loaded, base, folder = recipe_from_options(recipe, out, model, sets, "search")
-    from hornbeam.run import Progress
-    from hornbeam.run.check import check_search
-    from hornbeam.run.pool import read_pool, search_pool
-    from hornbeam.run.readout import table, write_result
-    from hornbeam.run.search import Search
+    from hornbeam.assembly.progress import Progress
+    from hornbeam.jobs.recipe_checks import check_search
+    from hornbeam.jobs.search.answer_pool import read_pool, search_pool
+    from hornbeam.jobs.search.readout import table, write_result
+    from hornbeam.jobs.search.run_search import Search
 
     progress = Progress(_console(as_json))
     progress.say(f"Run folder: {folder}")
@@ -119,8 +119,8 @@ def label_command(
         recipe, out, model, [*_by(recipe, method), *(sets or [])], "label"
     )
     recorded = _recorded(trees, loaded) if trees is not None else []
-    from hornbeam.run import Progress
-    from hornbeam.run.label import Label
+    from hornbeam.assembly.progress import Progress
+    from hornbeam.jobs.label.run_label import Label
 
     progress = Progress()
     progress.say(f"Run folder: {folder}")
@@ -168,7 +168,7 @@ def labelled(rule: str, source: str | TextIO, thresholds: Mapping[str, Any]) -> 
 def _by(recipe: str, method: str | None) -> list[str]:
     """Changes that label by another strategy; the settings of the recipe's own then go."""
     from hornbeam.cli.recipes import find
-    from hornbeam.run import load_recipe
+    from hornbeam.recipe.recipe import load_recipe
 
     if method is None:
         return []
@@ -193,7 +193,7 @@ def fit_command(
 ) -> None:
     """Fit a value head on labelled trees by section fit of RECIPE."""
     loaded, _, _ = recipe_from_options(recipe, out, model, sets, "fit")
-    from hornbeam.run import Progress
+    from hornbeam.assembly.progress import Progress
     from hornbeam.tree.jsonl import read_trees
 
     found: list[Any] = []
@@ -202,7 +202,7 @@ def fit_command(
         found += read_trees(path)
     loading(loaded.model.name)
     threads(loaded.run.threads)
-    from hornbeam.run.fit import fit
+    from hornbeam.jobs.fit.run_fit import fit
 
     progress = Progress()
     name = column or ("reward" if loaded.fit.objective == "outcome" else "q")
@@ -221,8 +221,8 @@ def recipe_from_options(
 ) -> tuple[Any, Path, Path]:
     """(recipe with the model given, its folder, the run folder)."""
     from hornbeam.cli.recipes import find
-    from hornbeam.run import load_recipe
-    from hornbeam.run.check import check
+    from hornbeam.jobs.recipe_checks import check
+    from hornbeam.recipe.recipe import load_recipe
 
     path = find(recipe)
     loaded = load_recipe(path, sets or [])

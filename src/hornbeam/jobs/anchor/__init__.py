@@ -1,0 +1,1 @@
+"""`hornbeam anchor`: values of training tasks under a reference policy (PVPO)."""

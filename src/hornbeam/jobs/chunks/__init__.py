@@ -1,0 +1,1 @@
+"""`hornbeam chunks`: SFT sets of answers cut into chunks (StepWiser)."""

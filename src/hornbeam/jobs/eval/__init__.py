@@ -1,0 +1,1 @@
+"""`hornbeam eval`: greedy evaluation on the held-out tasks."""

@@ -1,0 +1,1 @@
+"""`hornbeam fit`: value models on labelled trees."""

@@ -1,0 +1,1 @@
+"""`hornbeam import`: runs of other libraries as ids and SFT sets."""

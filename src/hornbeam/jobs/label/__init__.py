@@ -1,0 +1,1 @@
+"""`hornbeam label`: values of steps by search and rollouts."""

@@ -1,0 +1,1 @@
+"""`hornbeam score`: columns on trees from anywhere."""

@@ -1,0 +1,1 @@
+"""`hornbeam search`: held-out tasks by several methods, accuracy against cost."""

@@ -1,0 +1,1 @@
+"""`hornbeam select`: data selection by steps."""

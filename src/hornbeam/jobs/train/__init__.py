@@ -1,0 +1,1 @@
+"""`hornbeam train`: the training loop and the parts that it is given."""

@@ -1,0 +1,1 @@
+"""Trees grown by actors on other machines."""

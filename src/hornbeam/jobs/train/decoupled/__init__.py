@@ -1,0 +1,1 @@
+"""Trainers of one policy each, beside others, over one store."""

@@ -1,0 +1,100 @@
+"""Growing the trees of a run: each is read where it is grown, and grown on where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from hornbeam.assembly.failed_episodes import check_grown
+from hornbeam.assembly.task_order import tree_seed
+from hornbeam.grow.grower import Grower
+from hornbeam.grow.resumed import Before
+from hornbeam.jobs.train.parts import StartTree, TaskSource, TreeGrowth
+from hornbeam.jobs.train.run_context import RunContext
+from hornbeam.search import Independent
+from hornbeam.store.database import Stored, TreeKey
+from hornbeam.tasks.base import Task
+from hornbeam.tree.nodes import Tree
+
+MakeGrowth = Callable[[RunContext, StartTree], TreeGrowth]
+
+
+def as_it_is(key: TreeKey, tree: Tree) -> Tree:
+    """A fresh tree of whose task nothing is known."""
+    return tree
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGrowth:
+    """Grows into a store: read where grown, grown on where half-grown, else begun.
+
+    With `resume = "exact"` a step of which a tree is missing is grown again from its seeds.
+    """
+
+    context: RunContext
+    start: StartTree = as_it_is
+
+    async def grow(
+        self, grower: Grower, keys: Sequence[TreeKey], tasks: Sequence[Task]
+    ) -> list[Tree]:
+        """The trees of these keys. Raises `ProgramError` where all of the first ones failed."""
+        run, store = self.context.recipe.run, self.context.folder.store
+        stored = self._stored(keys)
+        trees = {key: left.tree for key, left in stored.items() if left.done}
+        starts: list[tuple[TreeKey, Tree | Stored]] = [
+            (key, stored[key] if key in stored else self._fresh(key, task))
+            for key, task in zip(keys, tasks)
+            if key not in trees
+        ]
+        if stored and starts and not run.behind:
+            entries = store.entries(*keys[0][:2])
+            grower = replace(grower, before=Before.of(stored, entries))
+        grown = await grower.grow_all(starts, run.at_once)
+        trees.update({key: tree for (key, _), tree in zip(starts, grown)})
+        store.flush()
+        out = [trees[key] for key in keys]
+        check_grown(store, keys, out, begun=not starts or self.context.metrics.begun)
+        return out
+
+    def _stored(self, keys: Sequence[TreeKey]) -> dict[TreeKey, Stored]:
+        """What is stored of the step, grown or half-grown, and may be used."""
+        store, (stage, step, _) = self.context.folder.store, keys[0]
+        stored = {key: store.read(key) for key in store.keys(stage, step)}
+        whole = all(key in stored and stored[key].done for key in keys)
+        if self.context.recipe.run.resume == "exact" and not whole:
+            store.forget(stage, step)
+            return {}
+        return stored
+
+    def _fresh(self, key: TreeKey, task: Task) -> Tree:
+        seed = tree_seed(self.context.recipe.run.seed, key)
+        return self.start(key, Tree(task.to_json(), seed=seed))
+
+
+@dataclass(frozen=True, slots=True)
+class StepGrower:
+    """The trees of a training step, grown when they are asked for."""
+
+    context: RunContext
+    growth: TreeGrowth
+    source: TaskSource
+
+    async def trees(self, step: int) -> list[Tree]:
+        """The trees of a step: those that are grown already, and the rest grown now."""
+        keys = [TreeKey("train", step, n) for n in range(self.context.recipe.run.tasks)]
+        tasks = await self.source.tasks(step, self.runs)
+        return await self.growth.grow(self.context.grower, keys, tasks)
+
+    async def runs(self, keys: list[TreeKey], tasks: list[Task], rollouts: int) -> list[Tree]:
+        """Independent runs of the present policy, by which tasks are measured."""
+        how = replace(self.context.grower, strategy=Independent(n=rollouts), guides=())
+        grown = await self.growth.grow(how, keys, tasks)
+        await self.context.policies.load()
+        return grown
+
+    def idle(self, grown: float, trained: float) -> tuple[float, float]:
+        """One works while the other waits."""
+        return trained, grown
+
+    async def aclose(self) -> None:
+        """Nothing grows between two steps."""

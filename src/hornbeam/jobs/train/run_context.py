@@ -1,0 +1,91 @@
+"""What all parts of a training run stand on: policies, growers, judges, metrics and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from hornbeam.assembly.guides import Guides
+from hornbeam.assembly.loading import Load
+from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.policies import Policies
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.recipe_files import needed_columns
+from hornbeam.assembly.run_folder import Folder
+from hornbeam.assembly.step_costs import PAID, spent
+from hornbeam.assembly.world import World
+from hornbeam.grow.grower import Grower
+from hornbeam.jobs.train.actors.actor_pool import pool_of
+from hornbeam.jobs.train.metrics_log import Listener, MetricsLog, nobody
+from hornbeam.jobs.train.tensorboard import TensorboardWriter
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.store.ledger import Ledger, warning_of_state
+
+MakeMetrics = Callable[[Folder, Listener], MetricsLog]
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """`grower` grows for training and is paid from the budget, `greedy` for evaluation."""
+
+    recipe: Recipe
+    plan: Plan
+    folder: Folder
+    progress: Progress
+    world: World
+    guides: Guides  # that credit reads
+    metrics: MetricsLog
+    ledger: Ledger
+    grower: Grower
+    greedy: Grower
+
+    @property
+    def policies(self) -> Policies:
+        """The policies that learn."""
+        return self.world.policies
+
+    @classmethod
+    def open(
+        cls,
+        plan: Plan,
+        folder: Folder,
+        progress: Progress,
+        load: Load,
+        metrics: MakeMetrics,
+        held: ExitStack,
+    ) -> RunContext:
+        """Load policies and make what stands on them; what must be closed is put on `held`."""
+        recipe = folder.recipe
+        pool = pool_of(recipe, plan.base, folder.path / "model", progress.say, load)
+        held.callback(pool.close)
+        world = World.build(recipe, plan, pool.policies)
+        reads = needed_columns(recipe, plan.credit)
+        guides = Guides(recipe, reads, pool.policies.tokenizer if reads else None)
+        listen = _tensorboard(recipe, folder, held)
+        sink = warning_of_state(folder.store.enter, plan.tools, progress.warn)
+        ledger = Ledger(recipe.budget, spent(folder.store, PAID), sink=sink)
+        grower = world.grower(ledger, folder.store)
+        grower = replace(grower, guides=[guides[column] for column in guides.needed(reads)])
+        greedy = world.grower(Ledger(sink=sink), folder.store, greedy=True)
+        return cls(
+            recipe,
+            plan,
+            folder,
+            progress,
+            world,
+            guides,
+            metrics(folder, listen),
+            ledger,
+            pool.growing(grower),
+            pool.growing(greedy),
+        )
+
+
+def _tensorboard(recipe: Recipe, folder: Folder, held: ExitStack) -> Listener:
+    """Who hears of rows of metrics besides the run's own files."""
+    if not recipe.run.tensorboard:
+        return nobody
+    tensorboard = TensorboardWriter(folder.path / "tensorboard")
+    held.callback(tensorboard.close)
+    return tensorboard.add
