@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from hornbeam.credit.base import Leaf, PathMethod
 from hornbeam.credit.baselines import centred, equal
+from hornbeam.credit.credit_method import Leaf, PathMethod
 from hornbeam.errors import DataError
 from hornbeam.tree.nodes import Tree
 

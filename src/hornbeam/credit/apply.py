@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hornbeam.credit.base import Leaf, Method, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.credit.baselines import equal
+from hornbeam.credit.credit_method import Leaf, Method, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.credit.methods import methods
 from hornbeam.credit.returns import below, counts
 from hornbeam.credit.scoped import sums

@@ -18,7 +18,6 @@ from typing import Literal
 from pydantic import Field
 
 from hornbeam.credit.anchored import PVPO, Anchor
-from hornbeam.credit.base import Leaf, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.credit.baselines import (
     Std,
     centred,
@@ -29,6 +28,7 @@ from hornbeam.credit.baselines import (
     standardised,
     weighted,
 )
+from hornbeam.credit.credit_method import Leaf, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.credit.gdpo import GDPO
 from hornbeam.credit.passk import PassK
 from hornbeam.credit.returns import child_mean, counts, leaf_mean, mean
