@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from hornbeam.search.base import Fork, State, Strategy, restore
 from hornbeam.search.beam import Beam, Dvts
 from hornbeam.search.branch import Branch
 from hornbeam.search.independent import Independent
@@ -10,6 +9,7 @@ from hornbeam.search.mcts import Mcts
 from hornbeam.search.particle import Particle
 from hornbeam.search.reset import Reset
 from hornbeam.search.rollouts import Rollouts
+from hornbeam.search.strategy import Fork, State, Strategy, restore
 from hornbeam.search.vote import Vote
 from hornbeam.settings import build
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from hornbeam.search.base import Fork, State, Stepwise, restore
+from hornbeam.search.strategy import Fork, State, Stepwise, restore
 from hornbeam.search.values import best
 from hornbeam.tree.nodes import Column, Tree
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hornbeam.search.base import Fork, State, Stepwise, restore
+from hornbeam.search.strategy import Fork, State, Stepwise, restore
 from hornbeam.search.values import failed, worth
 from hornbeam.tree.nodes import Column, Tree
 

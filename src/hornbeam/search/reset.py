@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from hornbeam.search.base import Fork, State, Stepwise, restore
+from hornbeam.search.strategy import Fork, State, Stepwise, restore
 from hornbeam.search.values import best, worth
 from hornbeam.tree.nodes import Column, Tree
 

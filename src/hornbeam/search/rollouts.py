@@ -14,8 +14,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from hornbeam.search.base import Fork, State, Strategy, restore
 from hornbeam.search.chunk_labels import ChunkLabel, chunk_label
+from hornbeam.search.strategy import Fork, State, Strategy, restore
 from hornbeam.search.values import ended, worth
 from hornbeam.tree.nodes import Column, Tree
 
