@@ -25,7 +25,7 @@ from typing import Any
 
 from hornbeam import stats
 from hornbeam.assembly.judges import judge_engine, judge_settings
-from hornbeam.score.judge import JudgeGuide, first_wrong
+from hornbeam.score.judge_guide import JudgeGuide, first_wrong
 from hornbeam.score.processbench import Prediction, figures, official
 from hornbeam.tasks.word_problems import held_out
 from hornbeam.tree.jsonl import read_trees

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 FOREVER = "w+600"
-COMMAND = (sys.executable, "-P", __file__)  # for hornbeam.score.pool.COMMAND
+COMMAND = (sys.executable, "-P", __file__)  # for hornbeam.score.checker_pool.COMMAND
 CHECK = Path(__file__).parents[2] / "src" / "hornbeam" / "score" / "check.py"
 
 

@@ -68,7 +68,7 @@ def test_classes_of_mathematics():
 
 
 def test_an_answer_that_hangs_the_checker_stands_alone(monkeypatch):
-    monkeypatch.setattr("hornbeam.score.pool.COMMAND", sleeper.COMMAND)
+    monkeypatch.setattr("hornbeam.score.checker_pool.COMMAND", sleeper.COMMAND)
     said = ["x+1", sleeper.FOREVER, "1+x", "y", sleeper.FOREVER]
     assert classes("symbolic", *said, seconds=2.0) == [0, 1, 0, 3, 1]
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from hornbeam.score.check import check, classes, misread, symbolic
+from hornbeam.score.check_process import check, classes, misread, symbolic
 from hornbeam.score.spelling import accepted_readings, decided, readings
 
 EQUAL = [

@@ -13,8 +13,8 @@ from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.models import tiny_model
 from hornbeam.programs import make_program
-from hornbeam.score.base import Opinions
-from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong, majority, value
+from hornbeam.score.judge_guide import JudgeGuide, VerdictSettings, first_wrong, majority, value
+from hornbeam.score.scorer import Opinions
 from hornbeam.search.independent import Independent
 from hornbeam.store.database import TreeKey
 from hornbeam.tasks.judge import JudgeOptions, judge_tasks

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hornbeam.errors import ScoreError
-from hornbeam.score.pool import NoVerdict, Pool
+from hornbeam.score.checker_pool import NoVerdict, Pool
 from score import sleeper
 
 
@@ -44,7 +44,7 @@ linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc"
 @pytest.fixture
 def sleeps(monkeypatch):
     """One reading sleeps in the checker's process."""
-    monkeypatch.setattr("hornbeam.score.pool.COMMAND", sleeper.COMMAND)
+    monkeypatch.setattr("hornbeam.score.checker_pool.COMMAND", sleeper.COMMAND)
 
 
 @linux
@@ -119,7 +119,7 @@ def test_from_threads_and_from_one_loop_after_another():
 
 
 def test_a_checker_that_does_not_start_is_told(monkeypatch):
-    monkeypatch.setattr("hornbeam.score.pool.COMMAND", (sys.executable, "-c", "1/0"))
+    monkeypatch.setattr("hornbeam.score.checker_pool.COMMAND", (sys.executable, "-c", "1/0"))
     pool = Pool("symbolic")
     with pytest.raises(ScoreError, match=r"does not start; to see why, run .* 1/0 symbolic"):
         asyncio.run(pool.check(request("4")))
@@ -130,7 +130,7 @@ TESTS = str(Path(__file__).parents[1])
 SCRIPT = textwrap.dedent("""
     import asyncio, sys, time
     sys.path.insert(0, sys.argv[2])
-    from hornbeam.score import pool
+    from hornbeam.score import checker_pool
     from score import sleeper
 
     async def run():

@@ -251,7 +251,7 @@ def test_no_answer_holds_the_symbolic_rule_up(flood):
 
 
 def test_a_time_out_is_no_entry_and_is_counted(monkeypatch):
-    monkeypatch.setattr("hornbeam.score.pool.COMMAND", sleeper.COMMAND)
+    monkeypatch.setattr("hornbeam.score.checker_pool.COMMAND", sleeper.COMMAND)
     answers = ("3", sleeper.FOREVER, r"\sqrt{16}")
     rewards, counts = judge(
         Task("t", "?", "3.0"), *answers, rule="symbolic", seconds=3.0, workers=1

@@ -10,11 +10,11 @@ from hornbeam.assembly.judges import JudgeModel, check_judge, content, judge_set
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import GuideSection
-from hornbeam.score.base import Guide
 from hornbeam.score.ensemble import EnsembleGuide
-from hornbeam.score.judge import JudgeGuide, VerdictSettings, open_judges
+from hornbeam.score.judge_guide import JudgeGuide, VerdictSettings, open_judges
 from hornbeam.score.likelihood import LikelihoodGuide
 from hornbeam.score.prm import ValueGuide
+from hornbeam.score.scorer import Guide
 from hornbeam.settings import digest, nearest
 
 TAKES = {

@@ -17,7 +17,7 @@ from hornbeam.engine.remote.chat_completions import ChatSettings
 from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.errors import DataError, RecipeError, StoreError
 from hornbeam.recipe import toml
-from hornbeam.score.judge import JudgeGuide, VerdictSettings, first_wrong
+from hornbeam.score.judge_guide import JudgeGuide, VerdictSettings, first_wrong
 from hornbeam.score.prmbench import Marked, Verdict, read_verdicts
 from hornbeam.score.processbench import BenchSolution, Prediction, read_predictions, step_tree
 from hornbeam.settings import build, digest

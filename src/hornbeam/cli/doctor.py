@@ -215,7 +215,7 @@ def checker() -> list[Finding]:
     """Whether the checker of the rule "symbolic" starts, and judges some pairs as it should."""
     if not _version("math-verify", ""):
         return []
-    from hornbeam.score.pool import COMMAND
+    from hornbeam.score.checker_pool import COMMAND
 
     try:
         done = subprocess.run(

@@ -22,7 +22,7 @@ from hornbeam.episode.seams import Keeper
 from hornbeam.errors import BudgetSpent
 from hornbeam.grow.effects import EpisodeEffects, Speaker
 from hornbeam.grow.resumed import Before, Read, costs
-from hornbeam.score.base import Guide, Scorer
+from hornbeam.score.scorer import Guide, Scorer
 from hornbeam.search.strategy import Fork, State, Strategy, restore
 from hornbeam.store.keys import Stored, TreeKey
 from hornbeam.store.ledger import Ledger

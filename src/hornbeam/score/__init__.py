@@ -1,6 +1,5 @@
 """Scorers: each fills one column of a tree, at the nodes it is asked about."""
 
-from hornbeam.score.base import Scorer
 from hornbeam.score.delegation import delegation_figures, scope_rewards
 from hornbeam.score.rules import (
     PARTS,
@@ -12,6 +11,7 @@ from hornbeam.score.rules import (
     reward_parts,
     rules,
 )
+from hornbeam.score.scorer import Scorer
 
 __all__ = [
     "PARTS",

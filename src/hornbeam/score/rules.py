@@ -22,9 +22,9 @@ from hornbeam.answers.numerals import Number, same_number
 from hornbeam.answers.reading import last_number, whole
 from hornbeam.errors import ScoreError
 from hornbeam.programs.talk import Answer
+from hornbeam.score.checker_pool import NoVerdict, Pool
 from hornbeam.score.normalise import exact_match, normalise, token_f1
 from hornbeam.score.overlong import OverlongPenalty, penalty
-from hornbeam.score.pool import NoVerdict, Pool
 from hornbeam.score.spelling import (
     accepted_readings,
     core,

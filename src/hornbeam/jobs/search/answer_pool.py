@@ -28,7 +28,7 @@ from hornbeam.jobs.search.readout import Costs, Json, Point, read_point, search_
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import MethodSection, keys_of
 from hornbeam.score.alike import Alike
-from hornbeam.score.base import Guide
+from hornbeam.score.scorer import Guide
 from hornbeam.search import Independent, Strategy, strategy
 from hornbeam.search.choose import chooser
 from hornbeam.store.ledger import NO_BUDGET, Entry

@@ -15,7 +15,7 @@ from hornbeam.jobs.search.answer_pool import judge_tree
 from hornbeam.jobs.search.search_jobs import Job
 from hornbeam.recipe.sections import MethodSection
 from hornbeam.score.alike import Alike, AlikeGuide
-from hornbeam.score.base import Guide
+from hornbeam.score.scorer import Guide
 from hornbeam.search import Independent, Strategy, Vote
 from hornbeam.settings import digest
 from hornbeam.store.database import TreeKey

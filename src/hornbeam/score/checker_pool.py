@@ -103,7 +103,7 @@ class Pool:
         self._finalizer = weakref.finalize(self, _end_all, self._all)
 
     async def check(self, request: Mapping[str, Any]) -> float:
-        """The verdict on one request (see `hornbeam.score.check`), a number.
+        """The verdict on one request (see `hornbeam.score.check_process`), a number.
 
         Raises as `ask` does.
         """

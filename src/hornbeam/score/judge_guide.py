@@ -22,7 +22,7 @@ from hornbeam.chat import Chat, Message
 from hornbeam.engine.request import Completion, Engine, Request, Sampling, gives_logprobs
 from hornbeam.errors import PromptTooLong, ScoreError
 from hornbeam.programs.judge import JudgeTexts, judge_messages, verdict, verdict_span
-from hornbeam.score.base import Guide, Opinions
+from hornbeam.score.scorer import Guide, Opinions
 from hornbeam.tasks.judge import step_texts
 from hornbeam.tree.nodes import Tree
 
