@@ -83,7 +83,7 @@ def timed(work: Callable[[], Any]) -> list[float]:
 def training() -> dict[str, list[float]]:
     """Making a policy, its first step, and three more."""
     from hornbeam.train.policy import Policy
-    from hornbeam.train.settings import OptimSettings
+    from hornbeam.train.train_settings import OptimSettings
 
     held: list[Any] = []
     bare = model()

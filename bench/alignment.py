@@ -35,7 +35,7 @@ from hornbeam.assembly.policies import Member
 from hornbeam.credit import credit
 from hornbeam.recipe.recipe import load_recipe
 from hornbeam.store.database import Store
-from hornbeam.train.told import StepMetrics
+from hornbeam.train.update_metrics import StepMetrics
 from hornbeam.tree.nodes import Tree
 
 BATCHES, TASKS, DRAWS = 32, 8, 8

@@ -43,7 +43,7 @@ from hornbeam.engine.request import Request, Sampling
 from hornbeam.errors import HornbeamError
 from hornbeam.train.policy import Policy
 from hornbeam.train.rows import all_nodes
-from hornbeam.train.settings import LossSettings, OptimSettings
+from hornbeam.train.train_settings import LossSettings, OptimSettings
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_rows import Reads
 from hornbeam.tree.nodes import Node, Tree, floats, ids

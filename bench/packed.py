@@ -41,7 +41,7 @@ from hornbeam.credit import credit
 from hornbeam.jobs.train.estimates import memory_estimate
 from hornbeam.jobs.train.estimates.run_estimate import shape
 from hornbeam.train.policy import Policy
-from hornbeam.train.settings import LossSettings, OptimSettings
+from hornbeam.train.train_settings import LossSettings, OptimSettings
 from hornbeam.tree.nodes import Node, Tree, floats, ids
 
 GRID = [(s, n) for n in (2048, 4096, 8192, 16384, 32768) for s in (2, 4, 8, 16)]

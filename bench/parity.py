@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from hornbeam.credit import credit, methods
 from hornbeam.train.policy import Policy
 from hornbeam.train.rows import all_nodes
-from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings
-from hornbeam.train.told import StepMetrics
+from hornbeam.train.train_settings import LoraSettings, LossSettings, OptimSettings
+from hornbeam.train.update_metrics import StepMetrics
 from train import flat, worlds
 
 TOLERANCE = 1e-5

@@ -38,7 +38,7 @@ import torch
 
 from hornbeam.credit import credit
 from hornbeam.train.policy import Policy
-from hornbeam.train.settings import LossSettings, OptimSettings
+from hornbeam.train.train_settings import LossSettings, OptimSettings
 from hornbeam.tree.nodes import Node, Tree, floats, ids
 
 VOCAB = 49152

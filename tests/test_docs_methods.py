@@ -11,7 +11,7 @@ import pytest
 from hornbeam.credit import methods
 from hornbeam.search import strategies
 from hornbeam.search.choose import choosers
-from hornbeam.train.settings import FitSettings
+from hornbeam.train.train_settings import FitSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "methods.md").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ def test_every_method_and_strategy_has_a_row() -> None:
 
 
 def test_every_setting_of_the_loss_is_named() -> None:
-    from hornbeam.train.settings import LossSettings
+    from hornbeam.train.train_settings import LossSettings
 
     missing = {name for name in LossSettings.model_fields if f"`{name}" not in PAGE}
     assert missing == set()

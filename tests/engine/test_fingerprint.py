@@ -14,7 +14,7 @@ from hornbeam.engine.request import Request, Sampling
 from hornbeam.errors import EngineError
 from hornbeam.train.frontier import Frontier
 from hornbeam.train.policy import Policy
-from hornbeam.train.settings import OptimSettings
+from hornbeam.train.train_settings import OptimSettings
 from train import value_worlds, worlds
 
 from .test_local import PROMPTS, Chat, llama, lora, run

@@ -13,7 +13,7 @@ from hornbeam.train import attention, forward
 from hornbeam.train.pack import packs
 from hornbeam.train.policy import Policy
 from hornbeam.train.rows import collect
-from hornbeam.train.settings import LoraSettings, OptimSettings
+from hornbeam.train.train_settings import LoraSettings, OptimSettings
 from hornbeam.train.weights import add_lora
 from train import worlds
 

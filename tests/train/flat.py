@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hornbeam.train.settings import LossSettings
+from hornbeam.train.train_settings import LossSettings
 from hornbeam.tree.nodes import Tree
 
 

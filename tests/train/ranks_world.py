@@ -14,9 +14,9 @@ from hornbeam.credit import credit
 from hornbeam.errors import RankLost
 from hornbeam.train.policy import Policy
 from hornbeam.train.ranks import Ranks
-from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
 from hornbeam.train.sft import Example
 from hornbeam.train.sharded import ShardedPolicy
+from hornbeam.train.train_settings import LoraSettings, LossSettings, OptimSettings, SftSettings
 from train import worlds
 
 LORA = LoraSettings(rank=2, alpha=4.0)

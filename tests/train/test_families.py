@@ -10,7 +10,7 @@ from hornbeam.train import attention, forward, recurrent, rope
 from hornbeam.train.compare import plain_rows
 from hornbeam.train.policy import Policy
 from hornbeam.train.rows import all_nodes, collect
-from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings
+from hornbeam.train.train_settings import LoraSettings, LossSettings, OptimSettings
 from train import worlds
 
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}

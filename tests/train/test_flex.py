@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hornbeam.errors import ModelError
-from hornbeam.train import attention, check, flex, forward
+from hornbeam.train import attention, first_check, flex, forward
 from hornbeam.train.pack import packs
 from hornbeam.train.policy import Policy
 from hornbeam.train.rows import collect
-from hornbeam.train.settings import OptimSettings
+from hornbeam.train.train_settings import OptimSettings
 from train import worlds
 from train.test_attention import rule, tries
 
@@ -97,7 +97,7 @@ def test_flex_tells_the_log_probs_that_masks_do(family, bf16):
                 found = forward.log_probs(model, pack, bf16=bf16)[0]
         torch.testing.assert_close(found, wanted, atol=0.05 if bf16 else 1e-5, rtol=0.01)
     if family == "Llama" and not bf16:
-        assert check._CheckRows(model, family).packed("flex", False) == ""
+        assert first_check._CheckRows(model, family).packed("flex", False) == ""
 
 
 def test_a_kernel_serves_all_packs_of_its_length():

@@ -9,8 +9,8 @@ import torch
 
 from hornbeam.train.policy import Policy
 from hornbeam.train.rows import all_nodes, collect
-from hornbeam.train.settings import LossSettings, OptimSettings
-from hornbeam.train.told import StepMetrics
+from hornbeam.train.train_settings import LossSettings, OptimSettings
+from hornbeam.train.update_metrics import StepMetrics
 from hornbeam.tree.nodes import INJECTED, Node, Origin, Tree, floats, ids
 from train import flat, worlds
 

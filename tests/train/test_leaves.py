@@ -22,7 +22,7 @@ from hornbeam.train.objective import objective
 from hornbeam.train.pack import packs
 from hornbeam.train.policy import Policy
 from hornbeam.train.rows import collect
-from hornbeam.train.settings import LossSettings, OptimSettings
+from hornbeam.train.train_settings import LossSettings, OptimSettings
 from hornbeam.tree.nodes import Origin
 from train import worlds
 from train.test_rows import little

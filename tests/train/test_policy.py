@@ -11,8 +11,8 @@ from hornbeam.credit import credit
 from hornbeam.errors import DataError, ModelError, StoreError
 from hornbeam.models.tiny_model import make
 from hornbeam.train.policy import Policy
-from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
 from hornbeam.train.sft import Example, examples
+from hornbeam.train.train_settings import LoraSettings, LossSettings, OptimSettings, SftSettings
 from hornbeam.tree.nodes import Tree, floats
 from train import flat, worlds
 

@@ -12,8 +12,8 @@ from hornbeam.train.pack import packs, unique
 from hornbeam.train.policy import Policy
 from hornbeam.train.ranks import Ranks
 from hornbeam.train.rows import Row, Rows, Segment, collect
-from hornbeam.train.settings import LossSettings, OptimSettings
 from hornbeam.train.sharded import balance, idle, spread
+from hornbeam.train.train_settings import LossSettings, OptimSettings
 from train import ranks_world, worlds
 from train.ranks_world import CASES, GO_ON, read
 

@@ -10,7 +10,7 @@ import torch
 from hornbeam.errors import DataError, ModelError
 from hornbeam.models import tiny_model
 from hornbeam.train import value_losses
-from hornbeam.train.settings import FitSettings, LoraSettings, OptimSettings
+from hornbeam.train.train_settings import FitSettings, LoraSettings, OptimSettings
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_rows import auc, drawn, pairs, ranks, spearman, targets
 from hornbeam.tree.nodes import Node, Tree, ids

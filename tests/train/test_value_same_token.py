@@ -13,7 +13,7 @@ from transformers import AutoModelForTokenClassification
 
 from hornbeam.models import tiny_model
 from hornbeam.score.prm import ValueGuide
-from hornbeam.train.settings import FitSettings, LoraSettings, OptimSettings
+from hornbeam.train.train_settings import FitSettings, LoraSettings, OptimSettings
 from hornbeam.train.value import ValueModel
 from train import value_worlds as worlds
 

@@ -35,7 +35,7 @@ from hornbeam.score.rules import RewardSettings
 from hornbeam.settings import Settings, build, nearest
 from hornbeam.store.ledger import Budget
 from hornbeam.tasks.load import TaskSettings
-from hornbeam.train.settings import (
+from hornbeam.train.train_settings import (
     FitSettings,
     LoraSettings,
     LossSettings,

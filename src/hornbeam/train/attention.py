@@ -31,7 +31,7 @@ from transformers.masking_utils import AttentionMaskInterface, causal_mask_funct
 
 from hornbeam.errors import ModelError
 from hornbeam.train import flex, recurrent
-from hornbeam.train.settings import BLOCK
+from hornbeam.train.train_settings import BLOCK
 
 NAME, FLEX = "hornbeam_packed", "hornbeam_flex"  # what the registries call the two ways
 LEAST = 16  # size of a head from which flex attention has kernels

@@ -20,7 +20,7 @@ from hornbeam.errors import ModelError
 from hornbeam.train import forward
 from hornbeam.train.pack import Pack
 from hornbeam.train.rows import Rows
-from hornbeam.train.settings import OptimSettings
+from hornbeam.train.train_settings import OptimSettings
 
 FLOAT32 = 1e-3  # nats that a token may differ by
 BFLOAT16 = 0.15  # nats that a row may differ by on average: a right one comes to some 0.04

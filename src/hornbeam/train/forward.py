@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hornbeam.train import attention
 from hornbeam.train.pack import Pack, ValuePack
-from hornbeam.train.settings import CHUNK, HELD
+from hornbeam.train.train_settings import CHUNK, HELD
 
 
 def log_probs(

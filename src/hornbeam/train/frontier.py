@@ -23,8 +23,8 @@ from transformers.cache_utils import Cache
 
 from hornbeam.engine.fingerprint import Fingerprint
 from hornbeam.train import attention, recurrent, rope
-from hornbeam.train.check import check_packed
-from hornbeam.train.settings import BLOCK
+from hornbeam.train.first_check import check_packed
+from hornbeam.train.train_settings import BLOCK
 from hornbeam.tree.nodes import Tree
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from hornbeam.train import losses
 from hornbeam.train.pack import Pack
-from hornbeam.train.settings import GateSettings, LossSettings
-from hornbeam.train.told import WEIGHTS
+from hornbeam.train.train_settings import GateSettings, LossSettings
+from hornbeam.train.update_metrics import WEIGHTS
 
 Happened = dict[str, tuple[Tensor, int | Tensor]]  # sums and counts by name
 Over = Callable[[Tensor], Tensor]  # adds up what every process has of it

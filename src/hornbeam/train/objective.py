@@ -8,7 +8,7 @@ from torch import Tensor
 from hornbeam.train import losses
 from hornbeam.train.leaves import NONE, Fixed, Happened, Leaves, own
 from hornbeam.train.pack import Pack
-from hornbeam.train.settings import LossSettings
+from hornbeam.train.train_settings import LossSettings
 
 
 def objective(

@@ -16,15 +16,15 @@ from torch import Tensor
 
 from hornbeam.errors import ModelError, StoreError
 from hornbeam.train import attention, forward, sft, weights
-from hornbeam.train.check import check
 from hornbeam.train.compare import FirstStep
+from hornbeam.train.first_check import check
 from hornbeam.train.leaves import Batch, Fixed, Leaves, divergence, of_leaves, stops
 from hornbeam.train.objective import engine_gap, objective
 from hornbeam.train.optimise import Optimiser
 from hornbeam.train.pack import Pack, packs, unique
 from hornbeam.train.rows import Rows, Trains, all_nodes, collect
-from hornbeam.train.settings import LoraSettings, LossSettings, OptimSettings, SftSettings
-from hornbeam.train.told import StepMetrics
+from hornbeam.train.train_settings import LoraSettings, LossSettings, OptimSettings, SftSettings
+from hornbeam.train.update_metrics import StepMetrics
 from hornbeam.tree.nodes import Tree
 
 LOSS = LossSettings()

@@ -32,7 +32,7 @@ from hornbeam.train.pack import Pack, cuts, packs, unique
 from hornbeam.train.policy import STATE, Policy
 from hornbeam.train.ranks import Ranks
 from hornbeam.train.rows import Row, Rows, Segment
-from hornbeam.train.settings import SftSettings
+from hornbeam.train.train_settings import SftSettings
 
 Given = ParamSpec("Given")
 Done = TypeVar("Done")

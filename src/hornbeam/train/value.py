@@ -22,11 +22,11 @@ from torch import Tensor
 
 from hornbeam.errors import DataError, ModelError
 from hornbeam.train import attention, forward, value_files, value_losses, weights
-from hornbeam.train.check import check
+from hornbeam.train.first_check import check
 from hornbeam.train.optimise import Optimiser
 from hornbeam.train.pack import ValuePack, readings, unique
 from hornbeam.train.rows import Rows
-from hornbeam.train.settings import FitSettings, LoraSettings, OptimSettings
+from hornbeam.train.train_settings import FitSettings, LoraSettings, OptimSettings
 from hornbeam.train.value_rows import (
     Reads,
     Target,

@@ -18,7 +18,7 @@ from hornbeam.files.atomic import whole_folder
 from hornbeam.models import catalogue
 from hornbeam.models.catalogue import check_folder, quiet
 from hornbeam.train import weights
-from hornbeam.train.settings import FitSettings
+from hornbeam.train.train_settings import FitSettings
 
 CARD = catalogue.VALUE_CARD
 README = "README.md"

@@ -17,7 +17,7 @@ import numpy as np
 from hornbeam.credit.baselines import equal
 from hornbeam.errors import DataError
 from hornbeam.train.rows import Row, carried
-from hornbeam.train.settings import FitSettings
+from hornbeam.train.train_settings import FitSettings
 from hornbeam.tree.nodes import Column, Node, Tree
 
 VISITS = "visits"

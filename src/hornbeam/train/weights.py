@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hornbeam.errors import ModelError, StoreError
 from hornbeam.models.catalogue import check_folder
-from hornbeam.train.settings import LoraSettings
+from hornbeam.train.train_settings import LoraSettings
 
 NAMED = "; name others, such as lora.targets = ['q_proj', 'v_proj']"
 

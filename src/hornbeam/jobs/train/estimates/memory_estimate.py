@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hornbeam.train.settings import BLOCK, CHUNK, HELD
+from hornbeam.train.train_settings import BLOCK, CHUNK, HELD
 
 GIB = 2**30
 ROOM = 0.92  # of a device's memory; the rest is the driver's and fragments

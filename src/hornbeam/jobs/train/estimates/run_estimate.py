@@ -24,7 +24,7 @@ from hornbeam.recipe.toml import show
 from hornbeam.search import Strategy
 from hornbeam.search.branch import Branch
 from hornbeam.settings import nearest
-from hornbeam.train.settings import LoraSettings
+from hornbeam.train.train_settings import LoraSettings
 
 COUNTS = (1, 8, 64)  # GPUs that are told side by side
 

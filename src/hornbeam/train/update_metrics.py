@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from hornbeam.train.settings import LossSettings
+from hornbeam.train.train_settings import LossSettings
 
 # What is told of tokens or units of a pack, and so of each rank's own.
 PLAIN = ("kl", "entropy", "clip_fraction", "ratio_mean", "engine_gap")

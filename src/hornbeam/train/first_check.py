@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hornbeam.errors import ModelError
 from hornbeam.train import attention, rope, weights
-from hornbeam.train.settings import OptimSettings
+from hornbeam.train.train_settings import OptimSettings
 
 CLOSE = 2e-5  # of the largest hidden value
 # Of what is chosen sparsely (by an indexer, by blocks) short rows show nothing.
