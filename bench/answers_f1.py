@@ -20,7 +20,7 @@ from pathlib import Path
 
 from hornbeam.score.rules import rule_of
 from hornbeam.tasks.families import families, family_file, read_family
-from hornbeam.tasks.load import data_directory
+from hornbeam.tasks.task_sources import data_directory
 
 OUT = Path(__file__).parents[1] / "docs" / "results" / "answers_f1.json"
 YES_NO = ["yes", "no", "noanswer"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hornbeam.chat import Message, assistant, user
 from hornbeam.episode.program import Episode
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 TURNS = 4
 AGENTS = ("asks", "tells")

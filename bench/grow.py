@@ -30,8 +30,8 @@ from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.search import Branch, Independent, Strategy
 from hornbeam.store.database import TreeKey
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers, inline
 
 TURNS = 4

@@ -6,7 +6,7 @@ import asyncio
 
 from hornbeam.chat import Message, assistant, user
 from hornbeam.episode.program import Episode
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 TURNS = 2
 AGENTS = ("asks", "tells")  # of the trainers that share a database

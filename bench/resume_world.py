@@ -12,7 +12,7 @@ import random
 
 from hornbeam.chat import Message, assistant, user
 from hornbeam.episode.program import Episode
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 TURNS = 3
 LOG = "HORNBEAM_RESUME_LOG"  # the variable that names the file

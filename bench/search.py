@@ -36,8 +36,8 @@ from hornbeam.grow.grower import Grower
 from hornbeam.score.scorer import Opinions
 from hornbeam.search import Beam, Mcts, State, Strategy
 from hornbeam.store.database import TreeKey
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Node, Origin, Tree, floats, ids
+from hornbeam.tree.task import Task
 
 CHILDREN, IN_FLIGHT = 3, 8
 BEAMS, WIDTH = 4, 4

@@ -30,7 +30,7 @@ from hornbeam.engine.local.local_engine import LocalEngine
 from hornbeam.engine.request import Completion, Engine, Request, Sampling
 from hornbeam.engine.vllm.vllm_engine import VllmEngine, VllmSettings
 from hornbeam.models import catalogue, tiny_model
-from hornbeam.tasks.load import TaskSettings, load_tasks
+from hornbeam.tasks.task_sources import TaskSettings, load_tasks
 from hornbeam.train import weights
 from hornbeam.train.forward import score
 

@@ -14,8 +14,8 @@ from hornbeam.grow.grower import Grower
 from hornbeam.search import Independent
 from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import Ledger
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree, floats
+from hornbeam.tree.task import Task
 
 # what stands in a closed ANSWER[...]
 WHOLE = [

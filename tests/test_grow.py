@@ -17,9 +17,9 @@ from hornbeam.grow.grower import Grower
 from hornbeam.search import Branch, Independent
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.store.ledger import Budget, Ledger
-from hornbeam.tasks.base import Task
 from hornbeam.tree.jsonl import to_json
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers, inline
 
 KEY = TreeKey("train", 0, 0)

@@ -5,7 +5,15 @@ import pytest
 from hornbeam.chat import TemplateChat, assistant, user
 from hornbeam.errors import DataError, RecipeError, ToolError
 from hornbeam.models import tiny_model
-from hornbeam.tasks.tiny import DOORS, WORDS, demonstrator, doors, lookup, lookup_tasks, rule
+from hornbeam.tasks.lookup_world import (
+    DOORS,
+    WORDS,
+    demonstrator,
+    doors,
+    lookup,
+    lookup_tasks,
+    rule,
+)
 
 
 def walk(task, choices):

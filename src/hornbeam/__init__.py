@@ -9,10 +9,10 @@ from hornbeam.grow.effects import Speaker
 from hornbeam.notebook import credit_trees, grow_trees
 from hornbeam.search import Branch, Independent
 from hornbeam.store.ledger import Budget
-from hornbeam.tasks.base import Task
 from hornbeam.tools.calculator import calculate
 from hornbeam.tree.jsonl import read_trees, write_trees
 from hornbeam.tree.nodes import Node, Tree
+from hornbeam.tree.task import Task
 from hornbeam.view import tree_svg, tree_text
 
 __version__: str  # that of the installed distribution, looked up when it is asked for

@@ -21,8 +21,8 @@ from hornbeam.search import Independent, Strategy, strategies
 from hornbeam.settings import nearest
 from hornbeam.store.keys import TreeKey
 from hornbeam.store.ledger import NO_BUDGET, Budget, Ledger, warning_of_state
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 from hornbeam.view import tree_svg
 from hornbeam.workers.local_workers import LocalWorkers
 

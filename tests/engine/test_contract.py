@@ -18,7 +18,7 @@ from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.engine.request import Request, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, PromptTooLong
-from hornbeam.tasks.tiny import WORDS
+from hornbeam.tasks.lookup_world import WORDS
 from hornbeam.tree.nodes import ids
 from little_server import LittleServer, tiny_world
 

@@ -31,7 +31,7 @@ from hornbeam.cli.main import app
 from hornbeam.errors import DataError, ModelError
 from hornbeam.formats import as_text, read_runs
 from hornbeam.jobs.select.selection import lines_of_texts
-from hornbeam.tasks.judge import step_texts
+from hornbeam.tasks.judge_tasks import step_texts
 from hornbeam.tree.jsonl import read_trees
 from little_chats import CHATML, GEMMA, QWEN, chat_of, saved, words
 

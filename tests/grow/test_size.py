@@ -7,7 +7,7 @@ from hornbeam.chat import assistant, user
 from hornbeam.engine.scripted import Scripted
 from hornbeam.episode.program import Limits
 from hornbeam.search import Branch, Independent
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 from work_done import lines_run
 
 

@@ -11,9 +11,9 @@ from hornbeam.grow.grower import Grower
 from hornbeam.search.independent import Independent
 from hornbeam.search.strategy import Strategy
 from hornbeam.store.database import TreeKey
-from hornbeam.tasks.base import Task
 from hornbeam.tools.calculator import calculate
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
 
 Grow = Callable[..., Tree]

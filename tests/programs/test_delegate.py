@@ -14,10 +14,10 @@ from hornbeam.programs import make_program
 from hornbeam.programs.delegate import Delegate, asks
 from hornbeam.programs.errand import Errand
 from hornbeam.search.branch import Branch
-from hornbeam.tasks.base import Task
-from hornbeam.tasks.tiny import doors, lookup_tasks
-from hornbeam.tasks.tiny import lookup as look_up
+from hornbeam.tasks.lookup_world import doors, lookup_tasks
+from hornbeam.tasks.lookup_world import lookup as look_up
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import inline
 
 CHAT = ByteChat()

@@ -7,7 +7,7 @@ from hornbeam.errors import DataError, RecipeError
 from hornbeam.models import tiny_model
 from hornbeam.programs import make_program
 from hornbeam.programs.judge import Judge, JudgeTexts, judge_messages, verdict
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 CHAT = ByteChat()
 DATA = {"history": "2 + 2 = 4", "chunk": "So 4 * 3 = 11."}

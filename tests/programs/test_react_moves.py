@@ -4,7 +4,7 @@ from hornbeam.chat import assistant, user
 from hornbeam.errors import DataError
 from hornbeam.programs.calls import React, ToolName, observe, read_move
 from hornbeam.programs.react import react_demonstration
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 SEARCH = React(
     tools={

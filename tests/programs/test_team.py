@@ -17,10 +17,10 @@ from hornbeam.programs import make_program
 from hornbeam.programs.presets import PRESETS, worked
 from hornbeam.search.branch import Branch
 from hornbeam.store.database import TreeKey
-from hornbeam.tasks.base import Task
 from hornbeam.tasks.word_problems import word_problems
 from hornbeam.tools.calculator import calculate
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
 
 CHAT = ByteChat()

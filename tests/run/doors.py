@@ -11,7 +11,7 @@ from hornbeam.assembly.progress import Progress
 from hornbeam.jobs.search.run_search import Search
 from hornbeam.recipe.recipe import Recipe, load_recipe
 from hornbeam.store.database import Store
-from hornbeam.tasks.tiny import doors, lookup
+from hornbeam.tasks.lookup_world import doors, lookup
 from hornbeam.tree.nodes import Call, Node, Origin, Tree, ids
 
 RECIPE = """

@@ -24,16 +24,16 @@ from hornbeam.models import tiny_model
 from hornbeam.recipe.recipe import load_recipe
 from hornbeam.store.database import Store
 from hornbeam.store.ledger import TOKENS
-from hornbeam.tasks.base import Task
 from hornbeam.tree.jsonl import from_json
 from hornbeam.tree.nodes import INJECTED
+from hornbeam.tree.task import Task
 
 from .doors import Silent
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 from hornbeam.chat import user
-from hornbeam.tasks.tiny import WORDS
+from hornbeam.tasks.lookup_world import WORDS
 
 async def luck(task, ep):
     kind = task.question.split()[0]

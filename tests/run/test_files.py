@@ -11,7 +11,7 @@ from hornbeam.assembly.recipe_files import check_files
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.files import paths
 from hornbeam.recipe.recipe import load_recipe
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 RECIPE = """
 [run]

@@ -15,7 +15,7 @@ from hornbeam.jobs.train.training import Run
 from hornbeam.jobs.train.tree_metrics import measure
 from hornbeam.recipe.recipe import load_recipe
 from hornbeam.score.rules import RewardSettings, RuleScorer
-from hornbeam.tasks.tiny import lookup_tasks
+from hornbeam.tasks.lookup_world import lookup_tasks
 from hornbeam.tree.jsonl import read_trees, write_trees
 from hornbeam.tree.nodes import Node, Origin, Tree, ids
 

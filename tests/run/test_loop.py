@@ -22,7 +22,7 @@ from .doors import Silent
 
 PROGRAM = """
 from hornbeam.chat import user
-from hornbeam.tasks.tiny import WORDS
+from hornbeam.tasks.lookup_world import WORDS
 
 async def luck(task, ep):
     reply = await ep.ask("player", [user(task.question)])

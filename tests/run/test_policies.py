@@ -26,8 +26,8 @@ PROGRAM = '''
 """Two take turns at the doors; each hears only the note before it."""
 
 from hornbeam.chat import user
-from hornbeam.tasks.tiny import doors
-from hornbeam.tasks.tiny import lookup as note_of
+from hornbeam.tasks.lookup_world import doors
+from hornbeam.tasks.lookup_world import lookup as note_of
 
 
 async def duet(task, ep):

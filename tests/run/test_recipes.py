@@ -20,7 +20,7 @@ from hornbeam.programs.presets import PRESETS
 from hornbeam.recipe.recipe import Recipe, load_recipe
 from hornbeam.search import Rollouts, strategies
 from hornbeam.search.choose import choosers
-from hornbeam.tasks.tiny import lookup_tasks
+from hornbeam.tasks.lookup_world import lookup_tasks
 from hornbeam.train.train_settings import FitSettings
 from hornbeam.tree.jsonl import write_trees
 

@@ -18,9 +18,9 @@ from hornbeam.jobs.chunks.chunk_set import correct, ends, pieces, unwrapped, wra
 from hornbeam.jobs.select.selection import Where, choose, mean_score
 from hornbeam.search import Branch
 from hornbeam.store.database import TreeKey
-from hornbeam.tasks.base import Task
 from hornbeam.tree.jsonl import read_trees, write_trees
 from hornbeam.tree.nodes import Node, Origin, Tree, ids
+from hornbeam.tree.task import Task
 
 TAGS = ("<chunk>", "</chunk>")
 CHATS = dict.fromkeys(("planner", "solver"), ByteChat())

@@ -7,8 +7,8 @@ import pytest
 
 from hornbeam.score import check_task
 from hornbeam.tasks import gym
-from hornbeam.tasks.base import Task
 from hornbeam.tasks.generated import reasoning_gym_tasks
+from hornbeam.tree.task import Task
 
 
 @cache

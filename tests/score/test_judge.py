@@ -17,7 +17,7 @@ from hornbeam.score.judge_guide import JudgeGuide, VerdictSettings, first_wrong,
 from hornbeam.score.scorer import Opinions
 from hornbeam.search.independent import Independent
 from hornbeam.store.database import TreeKey
-from hornbeam.tasks.judge import JudgeOptions, judge_tasks
+from hornbeam.tasks.judge_tasks import JudgeOptions, judge_tasks
 from hornbeam.tree.jsonl import write_trees
 from hornbeam.tree.nodes import Node, Origin, Tree, floats, ids
 

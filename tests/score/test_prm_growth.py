@@ -14,8 +14,8 @@ from hornbeam.score.prm import ValueGuide
 from hornbeam.search import Beam, Mcts
 from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import Budget, Ledger
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 from train import value_worlds as worlds
 from train.test_value_frontier import trie
 

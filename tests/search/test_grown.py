@@ -21,9 +21,9 @@ from hornbeam.search.choose import choose
 from hornbeam.search.labels import informative, label
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.store.ledger import Budget, Ledger
-from hornbeam.tasks.base import Task
 from hornbeam.tree.jsonl import to_json
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 
 KEY = TreeKey("search", 0, 0)
 SEARCHES = [

@@ -6,8 +6,8 @@ import pytest
 
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.tasks.hops import hop_passages, hop_tasks
-from hornbeam.tasks.load import TaskSettings, load_tasks
-from hornbeam.tasks.tiny import doors
+from hornbeam.tasks.lookup_world import doors
+from hornbeam.tasks.task_sources import TaskSettings, load_tasks
 from hornbeam.tools import make_tool
 from hornbeam.workers.local_workers import LocalWorkers
 

@@ -7,9 +7,9 @@ import pytest
 
 from hornbeam.chat import ByteChat
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.tasks.judge import step_texts
-from hornbeam.tasks.load import TaskSettings, check_disjoint, load_tasks
+from hornbeam.tasks.judge_tasks import step_texts
 from hornbeam.tasks.steplabels import from_rows
+from hornbeam.tasks.task_sources import TaskSettings, check_disjoint, load_tasks
 from hornbeam.tree.jsonl import write_trees
 from hornbeam.tree.nodes import Call, Node, Origin, Tree, ids
 

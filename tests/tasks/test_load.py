@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.tasks.families import families, family_tasks
-from hornbeam.tasks.load import TaskSettings, check_disjoint, load_tasks
+from hornbeam.tasks.task_sources import TaskSettings, check_disjoint, load_tasks
 
 SVAMP = [
     {"id": "a", "question": "Ann has 3 and 4. All?", "answer": "7", "expression": "(3+4)"},

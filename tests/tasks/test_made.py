@@ -9,7 +9,7 @@ from hornbeam.answers.arithmetic import evaluate, operations, write_number
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.tasks import gym
 from hornbeam.tasks.generated import generators, reasoning_gym_tasks
-from hornbeam.tasks.load import TaskSettings, load_tasks
+from hornbeam.tasks.task_sources import TaskSettings, load_tasks
 from hornbeam.tasks.word_problems import word_problems
 from hornbeam.tasks.word_templates import TEMPLATES
 

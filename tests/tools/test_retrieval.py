@@ -10,7 +10,7 @@ import pytest
 
 from hornbeam.errors import DataError, RecipeError, ToolError
 from hornbeam.tasks.corpus import Passage, load_passages
-from hornbeam.tasks.load import TaskSettings, load_tasks
+from hornbeam.tasks.task_sources import TaskSettings, load_tasks
 from hornbeam.tools import Retrieval, make_tool
 from hornbeam.tools.words import words
 

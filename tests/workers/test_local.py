@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hornbeam.errors import ToolError
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers, inline
 
 TASK = Task("t", "2+2?", "4", {"secret": 7})

@@ -68,7 +68,7 @@ options = {depth = 2}
 """
 TOOLS = """
 import os, pathlib, signal, time
-from hornbeam.tasks.tiny import lookup
+from hornbeam.tasks.lookup_world import lookup
 
 HERE = pathlib.Path(__file__).parent
 

@@ -10,8 +10,8 @@ from hornbeam.chat.tool_text import hinted
 from hornbeam.errors import DataError, ModelError
 from hornbeam.programs import Demonstration
 from hornbeam.programs.talk import Turn
-from hornbeam.tasks.base import Task
 from hornbeam.train.sft import Example
+from hornbeam.tree.task import Task
 
 
 def demonstrations(

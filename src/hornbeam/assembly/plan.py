@@ -19,7 +19,7 @@ from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
 from hornbeam.score.rules import check_task
 from hornbeam.search import Strategy, strategy
-from hornbeam.tasks.load import Loaded, check_disjoint, check_source, load_tasks
+from hornbeam.tasks.task_sources import Loaded, check_disjoint, check_source, load_tasks
 
 
 @dataclass(frozen=True, slots=True)

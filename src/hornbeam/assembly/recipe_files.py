@@ -23,7 +23,7 @@ from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
 from hornbeam.score import PARTS
 from hornbeam.tasks.corpus import find_passages
-from hornbeam.tasks.load import data_directory, load_tasks
+from hornbeam.tasks.task_sources import data_directory, load_tasks
 
 
 class NamedFile(NamedTuple):

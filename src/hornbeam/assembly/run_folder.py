@@ -18,8 +18,8 @@ from hornbeam.files.atomic import whole_file
 from hornbeam.recipe.recipe import Recipe, differences
 from hornbeam.recipe.toml import show
 from hornbeam.store.database import Store, TreeKey
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree, canonical
+from hornbeam.tree.task import Task
 from hornbeam.view import ReportData, write_report
 
 NO_CHATS: Mapping[str, Chat] = MappingProxyType({})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from random import Random
 
 from hornbeam.store.keys import TreeKey
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 
 def task_at(tasks: Sequence[Task], seed: int, place: int) -> Task:

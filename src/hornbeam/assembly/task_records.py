@@ -11,8 +11,8 @@ from typing import Any
 
 from hornbeam.credit.baselines import reaches
 from hornbeam.store.ledger import TOKENS
-from hornbeam.tasks.base import SCORING, Task
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import SCORING, Task
 
 
 @dataclass(frozen=True, slots=True)

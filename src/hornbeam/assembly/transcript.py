@@ -18,8 +18,8 @@ from hornbeam.episode.program import Limits, Program, Reply
 from hornbeam.episode.seams import Piece, Place
 from hornbeam.errors import DataError, ProgramError
 from hornbeam.settings import nearest
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Node, Tree
+from hornbeam.tree.task import Task
 
 Turn = tuple[list[Message], Reply]
 

@@ -25,8 +25,8 @@ from hornbeam.grow.resumed import Before
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.store.database import Store, Stored, TreeKey
 from hornbeam.store.ledger import Budget, Entry, Ledger, warning_of_state
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 
 
 def part(tasks: Sequence[Task], skip: int, count: int | None, section: str) -> list[Task]:

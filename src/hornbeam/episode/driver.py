@@ -47,8 +47,8 @@ from hornbeam.errors import (
     PromptTooLong,
     ToolError,
 )
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Call, Node, Origin, floats, ids
+from hornbeam.tree.task import Task
 
 LIMITS = Limits()
 

@@ -22,7 +22,7 @@ from hornbeam.arguments import described, short
 from hornbeam.chat import Message
 from hornbeam.errors import ProgramError
 from hornbeam.settings import Settings
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 PLAIN = frozenset((str, int, bool, type(None)))  # read back as they are
 Program = Callable[[Task, "Episode"], Awaitable[Any]]

@@ -28,8 +28,8 @@ from hornbeam.errors import ProgramError, PromptTooLong
 from hornbeam.grow.resumed import Before
 from hornbeam.settings import nearest
 from hornbeam.store.ledger import STATEFUL, Entry, Ledger, lost
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Node, floats
+from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
 
 SAMPLING = Sampling()

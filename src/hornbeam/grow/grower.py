@@ -26,8 +26,8 @@ from hornbeam.score.scorer import Guide, Scorer
 from hornbeam.search.strategy import Fork, State, Strategy, restore
 from hornbeam.store.keys import Stored, TreeKey
 from hornbeam.store.ledger import Ledger
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Node, Placed, Tree, canonical, ids
+from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
 
 

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from hornbeam.models.catalogue import quiet
 from hornbeam.settings import Settings, build
-from hornbeam.tasks.tiny import WORDS
+from hornbeam.tasks.lookup_world import WORDS
 
 SPECIAL = ("<pad>", "<end>", "<system>", "<user>", "<assistant>")
 TEMPLATE = (

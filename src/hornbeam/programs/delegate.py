@@ -23,7 +23,7 @@ from hornbeam.programs.calls import React, ToolName, calls, hint, observe, read_
 from hornbeam.programs.react import react
 from hornbeam.programs.talk import Demonstration, Example, Turn, opening
 from hornbeam.settings import Settings
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 SYSTEM = "Write ASK[question] to have facts found out. When you know the answer: Answer[...]."
 

@@ -1,4 +1,4 @@
-"""Two agents of the tiny world (`hornbeam.tasks.tiny`): one sends the other on errands.
+"""Two agents of the tiny world (`hornbeam.tasks.lookup_world`): one sends the other on errands.
 
 The guide reads a note and names a door. The seeker goes through it and on, door after door, until
 he stands before the treasure or at a *crossing*, a room with one of the first `crossings` signs;
@@ -16,9 +16,9 @@ from hornbeam.chat import assistant, user
 from hornbeam.episode.program import Episode, Program
 from hornbeam.programs.talk import Demonstration, Turn
 from hornbeam.settings import Settings
-from hornbeam.tasks.base import Task
-from hornbeam.tasks.tiny import SIGNS, doors
-from hornbeam.tasks.tiny import lookup as lookup_note
+from hornbeam.tasks.lookup_world import SIGNS, doors
+from hornbeam.tasks.lookup_world import lookup as lookup_note
+from hornbeam.tree.task import Task
 
 
 class Errand(Settings):

@@ -22,7 +22,7 @@ from hornbeam.episode.program import Episode, Program
 from hornbeam.errors import DataError, ProgramError
 from hornbeam.programs.talk import Demonstration, Turn
 from hornbeam.settings import Settings, nearest
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 ANSWERS = {True: "Positive", False: "Negative"}  # what tasks and episodes call the verdicts
 FIELDS = ("problem", "history", "chunk", "last", "ask", "positive", "negative")

@@ -1,13 +1,13 @@
-"""The agent of the tiny world (`hornbeam.tasks.tiny`): read a note, choose a door, look it up."""
+"""The agent of the tiny world (`hornbeam.tasks.lookup_world`): read a note, choose a door, look it up."""
 
 from __future__ import annotations
 
 from hornbeam.chat import Message, assistant, user
 from hornbeam.episode.program import Episode
 from hornbeam.programs.talk import Turn
-from hornbeam.tasks.base import Task
-from hornbeam.tasks.tiny import doors
-from hornbeam.tasks.tiny import lookup as lookup_note
+from hornbeam.tasks.lookup_world import doors
+from hornbeam.tasks.lookup_world import lookup as lookup_note
+from hornbeam.tree.task import Task
 
 
 async def lookup(task: Task, ep: Episode) -> str:

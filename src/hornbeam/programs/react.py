@@ -15,8 +15,8 @@ from hornbeam.episode.program import Episode, Program
 from hornbeam.errors import DataError, ToolError
 from hornbeam.programs.calls import React, hint, observe, read_move
 from hornbeam.programs.talk import Demonstration, Turn, opening
-from hornbeam.tasks.base import Task
 from hornbeam.tools.calculator import calculate
+from hornbeam.tree.task import Task
 
 
 def react(settings: React) -> Program:

@@ -15,7 +15,7 @@ from hornbeam.programs.talk import (
     read_answer,
 )
 from hornbeam.settings import Settings
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 
 class Single(Settings):

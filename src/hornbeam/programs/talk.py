@@ -10,7 +10,7 @@ from pydantic import AfterValidator
 
 from hornbeam.answers.reading import last_number
 from hornbeam.chat import Message, assistant, system, user
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 
 class Turn(NamedTuple):

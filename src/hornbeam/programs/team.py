@@ -28,7 +28,7 @@ from hornbeam.programs.presets import PRESETS, worked
 from hornbeam.programs.react import use_tool
 from hornbeam.programs.talk import Answer, Demonstration, Turn, read_answer
 from hornbeam.settings import Settings, nearest
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 
 class Agent(Settings):

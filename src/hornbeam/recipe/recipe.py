@@ -34,7 +34,7 @@ from hornbeam.recipe.sections import (
 from hornbeam.score.rules import RewardSettings
 from hornbeam.settings import Settings, build, nearest
 from hornbeam.store.ledger import Budget
-from hornbeam.tasks.load import TaskSettings
+from hornbeam.tasks.task_sources import TaskSettings
 from hornbeam.train.train_settings import (
     FitSettings,
     LoraSettings,

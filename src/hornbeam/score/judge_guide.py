@@ -23,7 +23,7 @@ from hornbeam.engine.request import Completion, Engine, Request, Sampling, gives
 from hornbeam.errors import PromptTooLong, ScoreError
 from hornbeam.programs.judge import JudgeTexts, judge_messages, verdict, verdict_span
 from hornbeam.score.scorer import Guide, Opinions
-from hornbeam.tasks.judge import step_texts
+from hornbeam.tasks.judge_tasks import step_texts
 from hornbeam.tree.nodes import Tree
 
 

@@ -35,8 +35,8 @@ from hornbeam.score.spelling import (
     spelled,
 )
 from hornbeam.settings import Settings
-from hornbeam.tasks.base import SCORING, Task
 from hornbeam.tree.nodes import Column, Tree, cut_off
+from hornbeam.tree.task import SCORING, Task
 
 RuleName = Literal["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym"]
 Rule = Callable[[str, str], float]

@@ -1,10 +1,10 @@
 """Tasks: what is asked and what is known of its answer, read from data or made."""
 
-from hornbeam.tasks.base import Task
 from hornbeam.tasks.corpus import Passage, load_passages
 from hornbeam.tasks.families import families
 from hornbeam.tasks.generated import generators
-from hornbeam.tasks.load import Loaded, TaskSettings, check_disjoint, load_tasks, sources
+from hornbeam.tasks.task_sources import Loaded, TaskSettings, check_disjoint, load_tasks, sources
+from hornbeam.tree.task import Task
 
 __all__ = [
     "Loaded",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hornbeam.errors import DataError
 from hornbeam.tasks.hops import hop_passages
-from hornbeam.tasks.load import data_directory
 from hornbeam.tasks.records import read_records
+from hornbeam.tasks.task_sources import data_directory
 
 # question sets whose passages lie in the folder of another name
 _SHARED = dict.fromkeys(("nq", "triviaqa", "popqa", "bamboogle"), "wiki18_subset")

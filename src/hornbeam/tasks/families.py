@@ -18,9 +18,9 @@ from typing import Any
 from hornbeam.answers.arithmetic import ArithmeticProblem, evaluate, operations, spaced
 from hornbeam.answers.latex import boxed
 from hornbeam.errors import DataError
-from hornbeam.tasks.base import SCORING, Task
 from hornbeam.tasks.gold import compose
 from hornbeam.tasks.records import read_records
+from hornbeam.tree.task import SCORING, Task
 
 Row = dict[str, Any]
 

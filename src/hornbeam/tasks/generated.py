@@ -20,9 +20,9 @@ from typing import Any
 
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.settings import nearest
-from hornbeam.tasks.base import SCORING, Task
 from hornbeam.tasks.hops import hop_tasks
 from hornbeam.tasks.word_problems import held_out, word_problems
+from hornbeam.tree.task import SCORING, Task
 
 TRIES = 200  # draws for one task before it is said that no more can be made
 
@@ -117,7 +117,7 @@ def _key(task: Task) -> str:
 
 def check_options(generator: str, options: Mapping[str, Any]) -> None:
     """Raise `RecipeError` for an option that a generator has not; those of a gym's set it tells."""
-    from hornbeam.tasks.tiny import lookup_tasks
+    from hornbeam.tasks.lookup_world import lookup_tasks
 
     makers: dict[str, Generator]
     makers = {"word_problems": word_problems, "lookup": lookup_tasks, "errand": lookup_tasks}
@@ -140,7 +140,7 @@ def _word_problems(split: str, count: int, seed: int = 0, **options: Any) -> lis
 
 
 def _lookup(split: str, count: int, seed: int = 0, **options: Any) -> list[Task]:
-    from hornbeam.tasks.tiny import lookup_tasks
+    from hornbeam.tasks.lookup_world import lookup_tasks
 
     try:
         return lookup_tasks(split, count, seed, **options)
@@ -150,7 +150,7 @@ def _lookup(split: str, count: int, seed: int = 0, **options: Any) -> list[Task]
 
 def _errand(split: str, count: int, seed: int = 0, **options: Any) -> list[Task]:
     """Tasks of the tiny world, with the notes on the right way as `data["way"]`."""
-    from hornbeam.tasks.tiny import way
+    from hornbeam.tasks.lookup_world import way
 
     tasks = _lookup(split, count, seed, **options)
     return [replace(task, data={**task.data, "way": way(task)}) for task in tasks]

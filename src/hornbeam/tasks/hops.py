@@ -14,8 +14,8 @@ from random import Random
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.tasks.base import Task
 from hornbeam.tasks.word_problems import held_out
+from hornbeam.tree.task import Task
 
 FIRST = (
     *("Ada", "Ben", "Cora", "Dan", "Elsa", "Finn", "Gwen", "Hugo", "Ida", "Jack"),

@@ -25,10 +25,10 @@ from typing import Any
 from hornbeam.chat import Chat, end_of_answer, user
 from hornbeam.errors import DataError
 from hornbeam.files.atomic import whole_file
-from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records
 from hornbeam.tasks.steprows import MARK, Format, LabelledSolution, Record, reader, settle
 from hornbeam.tree.nodes import Node, Origin, Tree, ids
+from hornbeam.tree.task import Task
 
 BETWEEN = "\n"  # stands between the ids of two steps
 

@@ -13,8 +13,8 @@ from random import Random
 
 from hornbeam.answers.arithmetic import evaluate, write_number
 from hornbeam.errors import DataError
-from hornbeam.tasks.base import Task
 from hornbeam.tasks.word_templates import NAMES, TEMPLATES, THINGS
+from hornbeam.tree.task import Task
 
 OPERATIONS = tuple(len(re.findall(r"[-+*/]", expression)) for _, expression, _ in TEMPLATES)
 TRIES = 2000  # draws for one problem before it is said that no more can be made

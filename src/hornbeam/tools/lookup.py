@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hornbeam.tasks.tiny import lookup
+from hornbeam.tasks.lookup_world import lookup
 from hornbeam.tools.base import Tool, ToolSettings
 from hornbeam.workers.local_workers import inline, pure
 

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from hornbeam.errors import ToolError
 from hornbeam.settings import nearest
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 Tool = Callable[..., Any]
 F = TypeVar("F", bound=Callable[..., Any])

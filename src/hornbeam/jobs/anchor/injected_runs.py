@@ -19,10 +19,10 @@ from hornbeam.engine.scripted import Scripted
 from hornbeam.grow.grower import Grower
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.store.ledger import Entry, Ledger
-from hornbeam.tasks.base import Task
 from hornbeam.train.forward import score
 from hornbeam.tree.jsonl import from_json, to_json
 from hornbeam.tree.nodes import INJECTED, Tree, floats
+from hornbeam.tree.task import Task
 
 
 @dataclass(frozen=True, slots=True)

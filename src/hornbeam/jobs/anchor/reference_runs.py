@@ -15,8 +15,8 @@ from hornbeam.grow.grower import Grower
 from hornbeam.search import Independent
 from hornbeam.store.database import Store, Stored, TreeKey
 from hornbeam.store.ledger import NO_BUDGET, Ledger
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 
 
 class Reference:

@@ -38,7 +38,7 @@ from hornbeam.jobs.anchor.teacher_runs import TeacherRuns
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.store.database import Store
 from hornbeam.store.ledger import TOKENS
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 
 class Anchors:

@@ -12,7 +12,7 @@ from hornbeam.errors import EngineError
 from hornbeam.jobs.anchor.injected_runs import TeacherReplay, TeacherTree
 from hornbeam.jobs.anchor.reference_runs import Reference, independent_runs
 from hornbeam.recipe.sections import AnchorSection
-from hornbeam.tasks.base import Task
+from hornbeam.tree.task import Task
 
 
 class TeacherRuns:

@@ -31,8 +31,8 @@ from hornbeam.recipe.sections import label_strategy
 from hornbeam.search import Rollouts
 from hornbeam.settings import digest
 from hornbeam.store.ledger import NO_BUDGET, Ledger
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 
 
 class Label:

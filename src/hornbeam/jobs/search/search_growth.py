@@ -20,8 +20,8 @@ from hornbeam.search import Independent, Strategy, Vote
 from hornbeam.settings import digest
 from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import NO_BUDGET, Entry, Ledger
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 
 
 class SearchGrowth:

@@ -24,9 +24,9 @@ from hornbeam.jobs.anchor.injected_runs import TeacherTree
 from hornbeam.jobs.train.parts import Runs
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.store.database import Store, TreeKey
-from hornbeam.tasks.base import Task
 from hornbeam.tree.jsonl import from_json, to_json
 from hornbeam.tree.nodes import INJECTED, Tree
+from hornbeam.tree.task import Task
 
 STAGE = "anchor"  # of the trees by which a run estimates anchors again
 

@@ -16,8 +16,8 @@ from hornbeam.jobs.train.parts import Runs
 from hornbeam.recipe.recipe import RunSettings
 from hornbeam.recipe.sections import StageSection
 from hornbeam.store.database import Store, TreeKey
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 
 STAGE = "measure"  # of the trees by which tasks are measured
 

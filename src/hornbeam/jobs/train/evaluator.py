@@ -13,8 +13,8 @@ from hornbeam.jobs.train.run_context import RunContext
 from hornbeam.jobs.train.tree_metrics import measure
 from hornbeam.stats import between, named
 from hornbeam.store.database import TreeKey
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 
 WHEN = {"start": "before training", "warm start": "after the warm start"}
 

@@ -13,8 +13,8 @@ from hornbeam.jobs.train.parts import StartTree, TaskSource, TreeGrowth
 from hornbeam.jobs.train.run_context import RunContext
 from hornbeam.search import Independent
 from hornbeam.store.database import Stored, TreeKey
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 
 MakeGrowth = Callable[[RunContext, StartTree], TreeGrowth]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hornbeam.grow.grower import Grower
 from hornbeam.recipe.recipe import RunSettings
 from hornbeam.store.database import TreeKey
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 
 if TYPE_CHECKING:
     from hornbeam.assembly.policies import Policies

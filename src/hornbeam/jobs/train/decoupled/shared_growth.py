@@ -19,8 +19,8 @@ from hornbeam.jobs.train.decoupled.decoupled_policies import DecoupledPolicies
 from hornbeam.jobs.train.decoupled.membership import Membership, steps_learned
 from hornbeam.jobs.train.run_context import RunContext
 from hornbeam.store.database import Stored, TreeKey
-from hornbeam.tasks.base import Task
 from hornbeam.tree.nodes import Tree
+from hornbeam.tree.task import Task
 
 
 class SharedGrowth:

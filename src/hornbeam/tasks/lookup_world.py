@@ -20,8 +20,8 @@ from random import Random
 from typing import Any
 
 from hornbeam.errors import DataError, ToolError
-from hornbeam.tasks.base import Task
 from hornbeam.tasks.word_problems import held_out
+from hornbeam.tree.task import Task
 
 DOORS = ("left", "middle", "right")
 SIGNS = (

@@ -22,12 +22,12 @@ from hornbeam.chat.tool_text import calls_in_text
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.files.paths import check_file
 from hornbeam.settings import Settings, nearest
-from hornbeam.tasks.base import Task
 from hornbeam.tasks.records import read_records
 from hornbeam.tasks.steplabels import from_rows, odd_line, read_steps
 from hornbeam.tasks.word_problems import held_out
 from hornbeam.tree.jsonl import read_trees
 from hornbeam.tree.nodes import Node, Tree
+from hornbeam.tree.task import Task
 
 ANSWERS = {1: "Positive", -1: "Negative"}
 SPLITS = ("train", "test", "all")

@@ -18,7 +18,6 @@ from pydantic import Field
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.files.paths import find
 from hornbeam.settings import Settings, build, nearest
-from hornbeam.tasks.base import Task
 from hornbeam.tasks.families import (
     families,
     family_file,
@@ -29,8 +28,9 @@ from hornbeam.tasks.families import (
 )
 from hornbeam.tasks.generated import check_options, generators
 from hornbeam.tasks.hub import HubSilent, hub_rows
-from hornbeam.tasks.judge import JudgeOptions, judge_tasks
+from hornbeam.tasks.judge_tasks import JudgeOptions, judge_tasks
 from hornbeam.tasks.records import read_rows
+from hornbeam.tree.task import Task
 
 FALLBACK_COUNT = 600  # tasks that a generator makes where all of a data set were asked for
 
