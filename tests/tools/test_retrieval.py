@@ -12,7 +12,7 @@ from hornbeam.errors import DataError, RecipeError, ToolError
 from hornbeam.tasks.corpus import Passage, load_passages
 from hornbeam.tasks.task_sources import TaskSettings, load_tasks
 from hornbeam.tools import Retrieval, make_tool
-from hornbeam.tools.words import words
+from hornbeam.tools.tokenise import words
 
 PASSAGES = [
     Passage("p0", "Hornbeam", "A hornbeam is a tree with hard wood and grey bark."),

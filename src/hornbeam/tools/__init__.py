@@ -3,10 +3,10 @@
 from typing import Any
 
 from hornbeam.settings import build
-from hornbeam.tools.base import Tool, ToolSettings
 from hornbeam.tools.calculator import CalculatorSettings, calculate
-from hornbeam.tools.lookup import LookupSettings
+from hornbeam.tools.lookup_tool import LookupSettings
 from hornbeam.tools.retrieval import Retrieval, RetrievalSettings
+from hornbeam.tools.tool_settings import Tool, ToolSettings
 
 tools: dict[str, type[ToolSettings]] = {
     "calculator": CalculatorSettings,

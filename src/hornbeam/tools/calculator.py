@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hornbeam.answers.arithmetic import ArithmeticProblem, evaluate, write_number
-from hornbeam.tools.base import Tool, ToolSettings
+from hornbeam.tools.tool_settings import Tool, ToolSettings
 from hornbeam.workers.local_workers import inline, pure
 
 

@@ -13,8 +13,8 @@ from pydantic import Field
 from hornbeam.errors import ToolError
 from hornbeam.files.paths import find
 from hornbeam.tasks.corpus import Passage, find_passages, load_passages, made_passages
-from hornbeam.tools.base import Tool, ToolSettings
-from hornbeam.tools.words import query_words, words
+from hornbeam.tools.tokenise import query_words, words
+from hornbeam.tools.tool_settings import Tool, ToolSettings
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import pure
 
