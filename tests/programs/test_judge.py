@@ -6,7 +6,7 @@ from hornbeam.chat import ByteChat, TemplateChat
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.models import tiny_model
 from hornbeam.programs import make_program
-from hornbeam.programs.judge import Judge, JudgeTexts, judge_messages, verdict
+from hornbeam.programs.judge_program import Judge, JudgeTexts, judge_messages, verdict
 from hornbeam.tree.task import Task
 
 CHAT = ByteChat()

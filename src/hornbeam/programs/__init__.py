@@ -15,9 +15,9 @@ from hornbeam.files import paths
 from hornbeam.programs.calls import React, ToolName
 from hornbeam.programs.delegate import Delegate, delegate, delegate_demonstration
 from hornbeam.programs.errand import Errand, errand, errand_demonstration
-from hornbeam.programs.judge import Judge, judge, judge_demonstration
-from hornbeam.programs.load import load_module
-from hornbeam.programs.lookup import lookup, lookup_demonstration
+from hornbeam.programs.judge_program import Judge, judge, judge_demonstration
+from hornbeam.programs.lookup_agent import lookup, lookup_demonstration
+from hornbeam.programs.program_file import load_module
 from hornbeam.programs.react import react, react_demonstration
 from hornbeam.programs.single import Single, single, single_demonstration
 from hornbeam.programs.talk import Demonstration

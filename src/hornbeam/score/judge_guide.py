@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from hornbeam.chat import Chat, Message
 from hornbeam.engine.request import Completion, Engine, Request, Sampling, gives_logprobs
 from hornbeam.errors import PromptTooLong, ScoreError
-from hornbeam.programs.judge import JudgeTexts, judge_messages, verdict, verdict_span
+from hornbeam.programs.judge_program import JudgeTexts, judge_messages, verdict, verdict_span
 from hornbeam.score.scorer import Guide, Opinions
 from hornbeam.tasks.judge_tasks import step_texts
 from hornbeam.tree.nodes import Tree
