@@ -19,8 +19,8 @@ from hornbeam.chat import Chat, Message
 from hornbeam.chat.tool_text import uses_tools
 from hornbeam.episode.program import Reply
 from hornbeam.errors import DataError
-from hornbeam.formats.base import ImportedRun, Options
 from hornbeam.formats.chats import CHATS
+from hornbeam.formats.recorded_run import ImportedRun, Options
 from hornbeam.programs.talk import Turn
 from hornbeam.tasks.records import read_records
 from hornbeam.train.sft import Example

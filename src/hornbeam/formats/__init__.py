@@ -5,8 +5,8 @@ tree. What a format holds is told in docs/formats.md. Nothing of these libraries
 """
 
 from hornbeam.formats.as_text import as_text, tree_as_text
-from hornbeam.formats.base import ImportedRun, Options, Sampled
-from hornbeam.formats.files import FORMATS, holds_trees, read_runs
+from hornbeam.formats.recorded_run import ImportedRun, Options, Sampled
+from hornbeam.formats.run_files import FORMATS, holds_trees, read_runs
 from hornbeam.formats.trees import ImportedTrees
 
 __all__ = [

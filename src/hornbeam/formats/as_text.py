@@ -16,7 +16,7 @@ from hornbeam.chat.tool_text import (
     uses_tools,
 )
 from hornbeam.errors import DataError
-from hornbeam.formats.base import ImportedRun, calls_of
+from hornbeam.formats.recorded_run import ImportedRun, calls_of
 from hornbeam.tree.nodes import Call, Placed, Tree, floats, ids
 
 HEADS = ("system", "developer")  # who tells of the tools

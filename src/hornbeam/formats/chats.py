@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.formats.base import Format, ImportedRun, Options, chosen_reward, numbers
 from hornbeam.formats.messages import Conversation, conversation, extend, needs_said
+from hornbeam.formats.recorded_run import Format, ImportedRun, Options, chosen_reward, numbers
 
 REWARDS = ("reward", "score", "label")
 COLUMNS = ("metrics", "scores", "rewards")

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.formats.base import Format, ImportedRun, Options, Records, held, number_of
 from hornbeam.formats.messages import Conversation, needs_said
+from hornbeam.formats.recorded_run import Format, ImportedRun, Options, Records, held, number_of
 
 VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 ATTACHED = "attachment://"

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.formats.base import (
+from hornbeam.formats.model_calls import RecordedCall, as_sampled, conversations
+from hornbeam.formats.recorded_run import (
     Format,
     ImportedRun,
     Options,
@@ -23,7 +24,6 @@ from hornbeam.formats.base import (
     held,
     number_of,
 )
-from hornbeam.formats.steps import RecordedCall, as_sampled, conversations
 
 PARTS = "parts"  # the spans or events of one attempt
 OPERATION = "agentlightning.operation"

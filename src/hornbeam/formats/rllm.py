@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.formats.base import (
+from hornbeam.formats.model_calls import RecordedCall, as_sampled, conversations
+from hornbeam.formats.recorded_run import (
     Format,
     ImportedRun,
     Options,
@@ -20,7 +21,6 @@ from hornbeam.formats.base import (
     number_of,
     numbers,
 )
-from hornbeam.formats.steps import RecordedCall, as_sampled, conversations
 
 DEFAULTS = ("default_traj_name", "agent", "default", "")  # names that no one gave
 

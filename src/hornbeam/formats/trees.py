@@ -16,7 +16,7 @@ from typing import Any
 
 from hornbeam.chat import Message
 from hornbeam.chat.tool_text import AS_TEXT, CALL, RESULT
-from hornbeam.formats.base import ImportedRun, Sampled, calls_of
+from hornbeam.formats.recorded_run import ImportedRun, Sampled, calls_of
 from hornbeam.tree.nodes import Call, Node, Origin, Tree, floats, ids
 
 OWN = ("advantage", "advantage_pos", "advantage_neg", "leaves", "mass")  # columns of credit

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.formats.base import (
+from hornbeam.formats.messages import Conversation, conversation, extend, needs_said
+from hornbeam.formats.model_calls import as_sampled
+from hornbeam.formats.recorded_run import (
     Format,
     ImportedRun,
     Options,
@@ -21,8 +23,6 @@ from hornbeam.formats.base import (
     number_of,
     numbers,
 )
-from hornbeam.formats.messages import Conversation, conversation, extend, needs_said
-from hornbeam.formats.steps import as_sampled
 
 MARKS = {"example_id", "is_completed", "timing", "generation_ms", "average_reward"}
 USED = {"prompt", "completion", "reward", "answer", "metrics", "error", "tool_defs", "trajectory"}

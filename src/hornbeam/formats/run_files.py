@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.formats.base import PLAIN, Format, ImportedRun, Options, Records
 from hornbeam.formats.chats import CHATS
 from hornbeam.formats.inspect_logs import INSPECT, archived, is_log, samples
 from hornbeam.formats.lightning import LIGHTNING
+from hornbeam.formats.recorded_run import PLAIN, Format, ImportedRun, Options, Records
 from hornbeam.formats.rllm import RLLM
 from hornbeam.formats.verifiers import RESULTS, TRACES
 from hornbeam.settings import nearest

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hornbeam.errors import DataError
-from hornbeam.formats.base import ImportedRun, Sampled
 from hornbeam.formats.messages import Conversation, conversation
+from hornbeam.formats.recorded_run import ImportedRun, Sampled
 
 THOUGHT = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 
