@@ -27,7 +27,7 @@ from typing import Any
 from hornbeam import stats
 from hornbeam.cli.recipes import find
 from hornbeam.recipe.recipe import Recipe, load_recipe
-from hornbeam.view.search import write_search
+from hornbeam.view.search_page import write_search
 
 COSTS = ("policy_tokens", "prompt_tokens", "scorer_tokens", "total_tokens", "calls", "seconds")
 SHARES = ("oracle", "hit_k", "gap")

@@ -7,7 +7,7 @@ import math
 import random
 import sys
 
-from hornbeam.view.search import write_search
+from hornbeam.view.search_page import write_search
 
 from .run_data import HOSTILE
 

@@ -9,8 +9,8 @@ import pytest
 
 from hornbeam.errors import DataError, StoreError
 from hornbeam.view import PageLimits
-from hornbeam.view.search import search_page, verdict, write_search
 from hornbeam.view.search_data import search_data
+from hornbeam.view.search_page import search_page, verdict, write_search
 from hornbeam.view.search_table import amount, in_points, p_value
 
 from .browser import Browser

@@ -16,7 +16,7 @@ from hornbeam.search.vote import ALIKE
 from hornbeam.store.ledger import CALLS, TOKENS, Entry
 from hornbeam.tree.nodes import Tree
 from hornbeam.view.page import write_page
-from hornbeam.view.search import write_search
+from hornbeam.view.search_page import write_search
 
 FREE = ("first", "majority", "likelihood")  # read off any trees at no cost
 TEXT = 600  # characters of a step in the result
