@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam import stats
-from hornbeam.cli.recipes import find
+from hornbeam.cli.recipes_command import find
 from hornbeam.recipe.recipe import Recipe, load_recipe
 from hornbeam.view.search_page import write_search
 

@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hornbeam.cli.credit import credit_command
+from hornbeam.cli.credit_command import credit_command
 
 app = typer.Typer()
 app.command("credit")(credit_command)

@@ -9,8 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hornbeam.cli import doctor
-from hornbeam.cli.models import app as models_app
+from hornbeam.cli import doctor_command
+from hornbeam.cli.models_command import app as models_app
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setenv("HORNBEAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("HORNBEAM_DATA", raising=False)
     app = typer.Typer()
-    app.command("doctor")(doctor.doctor_command)
+    app.command("doctor")(doctor_command.doctor_command)
     app.add_typer(models_app, name="models")
     return lambda *words: CliRunner().invoke(app, words)
 
@@ -61,16 +61,16 @@ def test_a_data_directory_is_shown_and_a_wrong_one_is_named(run, tmp_path, monke
 
 def test_a_missing_package_is_bad_and_a_missing_extra_is_a_note():
     asked = [("torch", ""), ("no-such-package", ""), ("no-such-extra", "fancy"), ("rich", "plain")]
-    torch, gone = doctor.packages(asked)
+    torch, gone = doctor_command.packages(asked)
     assert (torch.state, gone.state, gone.found) == ("ok", "bad", "missing") and gone.remedy
-    fancy, plain = doctor.extras(asked)
+    fancy, plain = doctor_command.extras(asked)
     assert (fancy.state, fancy.found) == ("note", "lacks no-such-extra")
     assert fancy.remedy == "in the clone of Hornbeam: pip install -e '.[fancy]'"
     assert (plain.state, plain.found) == ("ok", "rich")
 
 
 def test_doctor_imports_nothing_heavy():
-    code = "import sys; from hornbeam.cli.doctor import examine; examine();"
+    code = "import sys; from hornbeam.cli.doctor_command import examine; examine();"
     code += "print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ)

@@ -17,7 +17,7 @@ import pytest
 
 from hornbeam.assembly.plan import plan
 from hornbeam.cli.main import main
-from hornbeam.cli.recipes import shipped
+from hornbeam.cli.recipes_command import shipped
 from hornbeam.errors import HornbeamError
 from hornbeam.jobs.recipe_checks import check
 from hornbeam.recipe.recipe import Recipe

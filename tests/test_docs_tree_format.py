@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hornbeam.cli.credit import credited
+from hornbeam.cli.credit_command import credited
 from hornbeam.tree.jsonl import FIELDS, VERSION, from_json, json_line, to_json
 from hornbeam.tree.nodes import Call, Node, Origin
 

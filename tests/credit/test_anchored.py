@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from hornbeam.cli.credit import credit_command
+from hornbeam.cli.credit_command import credit_command
 from hornbeam.credit import credit, method
 from hornbeam.credit.anchored import Tracked, track
 from hornbeam.errors import DataError, RecipeError

@@ -9,17 +9,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hornbeam.cli import models, recipes, runs, search
-from hornbeam.cli.anchor import anchor_command
-from hornbeam.cli.chunks import chunks_command, select_command
-from hornbeam.cli.credit import credit_command
-from hornbeam.cli.doctor import doctor_command
-from hornbeam.cli.imports import import_command
-from hornbeam.cli.prmbench import prmbench_command
-from hornbeam.cli.processbench import processbench_command
-from hornbeam.cli.score import score_command
-from hornbeam.cli.steps import steps_command
-from hornbeam.cli.view import export_command, view_command
+from hornbeam.cli import models_command, recipes_command, search_command, train_commands
+from hornbeam.cli.anchor_command import anchor_command
+from hornbeam.cli.chunks_command import chunks_command, select_command
+from hornbeam.cli.credit_command import credit_command
+from hornbeam.cli.doctor_command import doctor_command
+from hornbeam.cli.import_command import import_command
+from hornbeam.cli.prmbench_command import prmbench_command
+from hornbeam.cli.processbench_command import processbench_command
+from hornbeam.cli.score_command import score_command
+from hornbeam.cli.steps_command import steps_command
+from hornbeam.cli.view_command import export_command, view_command
 from hornbeam.errors import HornbeamError
 
 
@@ -51,26 +51,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("train")(runs.train_command)
-app.command("eval")(runs.eval_command)
+app.command("train")(train_commands.train_command)
+app.command("eval")(train_commands.eval_command)
 app.command("eval processbench")(processbench_command)
 app.command("eval prmbench")(prmbench_command)
-app.command("search")(search.search_command)
-app.command("label")(search.label_command)
+app.command("search")(search_command.search_command)
+app.command("label")(search_command.label_command)
 app.command("anchor")(anchor_command)
-app.command("fit")(search.fit_command)
+app.command("fit")(search_command.fit_command)
 app.command("chunks")(chunks_command)
 app.command("select")(select_command)
 app.command("score")(score_command)
 app.command("import")(import_command)
-app.command("serve")(models.serve_command)
+app.command("serve")(models_command.serve_command)
 app.command("credit")(credit_command)
 app.command("steps")(steps_command)
 app.command("view")(view_command)
 app.command("export")(export_command)
 app.command("doctor")(doctor_command)
-app.add_typer(models.app, name="models", cls=Commands)
-app.add_typer(recipes.app, name="recipes", cls=Commands)
+app.add_typer(models_command.app, name="models", cls=Commands)
+app.add_typer(recipes_command.app, name="recipes", cls=Commands)
 
 
 def _version(wanted: bool) -> None:

@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hornbeam.cli.credit import assignments
-from hornbeam.cli.runs import Sets
+from hornbeam.cli.credit_command import assignments
+from hornbeam.cli.train_commands import Sets
 from hornbeam.errors import HornbeamError
 from hornbeam.models import catalogue
 

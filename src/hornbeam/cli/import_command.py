@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hornbeam.cli.credit import write
+from hornbeam.cli.credit_command import write
 from hornbeam.errors import DataError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def import_command(
     ] = False,
 ) -> None:
     """Read runs that others recorded; write them as trees, one a task, and as an SFT set."""
-    from hornbeam.cli.steps import chat_of
+    from hornbeam.cli.steps_command import chat_of
     from hornbeam.formats import ImportedTrees, holds_trees
     from hornbeam.jobs.imports.imported_ids import chosen, set_lines
     from hornbeam.jobs.select.selection import Where

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hornbeam.cli.credit import write
-from hornbeam.cli.runs import loading, stopped
+from hornbeam.cli.credit_command import write
+from hornbeam.cli.train_commands import loading, stopped
 from hornbeam.errors import DataError, ModelError
 from hornbeam.models.catalogue import check_folder
 from hornbeam.score.processbench import (

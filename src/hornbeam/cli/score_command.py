@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hornbeam.cli.credit import assignments, write
-from hornbeam.cli.processbench import only
-from hornbeam.cli.runs import loading
+from hornbeam.cli.credit_command import assignments, write
+from hornbeam.cli.processbench_command import only
+from hornbeam.cli.train_commands import loading
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.tree.jsonl import from_json, json_line, read_records
 
@@ -154,7 +154,7 @@ def _recipe(
     device: str | None,
 ) -> tuple[Recipe, str]:
     """(a recipe whose guide scores, that guide's column)."""
-    from hornbeam.cli.recipes import shipped
+    from hornbeam.cli.recipes_command import shipped
     from hornbeam.recipe.recipe import Recipe
 
     if judge is not None and (Path(judge).suffix == ".toml" or judge in shipped()):
@@ -169,7 +169,7 @@ def _judge(
     recipe: str, column: str | None, values: Mapping[str, Any], device: str | None
 ) -> tuple[Recipe, str]:
     """(the recipe with its judge as the only guide, the column)."""
-    from hornbeam.cli.recipes import find
+    from hornbeam.cli.recipes_command import find
     from hornbeam.recipe.recipe import load_recipe
 
     loaded = load_recipe(find(recipe))

@@ -97,7 +97,7 @@ def doctor_command(
 
 def of_server(url: str, model: str, key_env: str, tokenizer: str) -> list[Finding]:
     """One finding for each way to ask a server; "bad" where none works."""
-    from hornbeam.cli.server import look
+    from hornbeam.cli.server_report import look
 
     seen = look(url, model, key_env, tokenizer)
     unfit: State = "note" if any(each.fit for each in seen) else "bad"

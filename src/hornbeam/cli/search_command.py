@@ -11,8 +11,8 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from hornbeam.cli.credit import assignments, write
-from hornbeam.cli.runs import RecipeArgument, Sets, loading, planned, stopped, threads
+from hornbeam.cli.credit_command import assignments, write
+from hornbeam.cli.train_commands import RecipeArgument, Sets, loading, planned, stopped, threads
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.files.paths import check_file
 from hornbeam.search.chunk_labels import apply, chunk_label, methods
@@ -167,7 +167,7 @@ def labelled(rule: str, source: str | TextIO, thresholds: Mapping[str, Any]) -> 
 
 def _by(recipe: str, method: str | None) -> list[str]:
     """Changes that label by another strategy; the settings of the recipe's own then go."""
-    from hornbeam.cli.recipes import find
+    from hornbeam.cli.recipes_command import find
     from hornbeam.recipe.recipe import load_recipe
 
     if method is None:
@@ -220,7 +220,7 @@ def recipe_from_options(
     recipe: str, out: Path | None, model: str | None, sets: list[str] | None, command: str
 ) -> tuple[Any, Path, Path]:
     """(recipe with the model given, its folder, the run folder)."""
-    from hornbeam.cli.recipes import find
+    from hornbeam.cli.recipes_command import find
     from hornbeam.jobs.recipe_checks import check
     from hornbeam.recipe.recipe import load_recipe
 

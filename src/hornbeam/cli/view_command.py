@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 
 from hornbeam.cli.options import Shared
-from hornbeam.cli.runs import quiet
+from hornbeam.cli.train_commands import quiet
 from hornbeam.errors import DataError, StoreError
 from hornbeam.settings import nearest
 

@@ -62,7 +62,7 @@ def train_command(
     ranks: Ranks = 1,
 ) -> None:
     """Train by RECIPE: grow, credit, step, until done; goes on where it was stopped."""
-    from hornbeam.cli.recipes import find
+    from hornbeam.cli.recipes_command import find
 
     path = find(recipe)
     options = {"run.store": store, "workers.kind": workers, "workers.growers": growers}
@@ -169,7 +169,7 @@ def eval_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure RECIPE on its held-out tasks, greedily: accuracy, or the mean reward."""
-    from hornbeam.cli.recipes import find
+    from hornbeam.cli.recipes_command import find
     from hornbeam.jobs.recipe_checks import check
     from hornbeam.recipe.recipe import load_recipe
 

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from hornbeam.cli.credit import write
-from hornbeam.cli.processbench import (
+from hornbeam.cli.credit_command import write
+from hornbeam.cli.processbench_command import (
     JUDGED,
     Asked,
     Device,
@@ -25,7 +25,7 @@ from hornbeam.cli.processbench import (
     only,
     values_of,
 )
-from hornbeam.cli.runs import stopped
+from hornbeam.cli.train_commands import stopped
 from hornbeam.errors import DataError
 from hornbeam.score.prmbench import (
     CATEGORIES,

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from hornbeam.cli.credit import write
-from hornbeam.cli.runs import RecipeArgument, Sets, loading, planned, stopped
-from hornbeam.cli.search import Model, recipe_from_options
+from hornbeam.cli.credit_command import write
+from hornbeam.cli.search_command import Model, recipe_from_options
+from hornbeam.cli.train_commands import RecipeArgument, Sets, loading, planned, stopped
 from hornbeam.errors import DataError
 
 Out = Annotated[Path, typer.Option("--out", help="The set to write, JSON lines.")]
