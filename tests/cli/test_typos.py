@@ -13,7 +13,7 @@ from hornbeam.cli.main import app
 from hornbeam.jobs.recipe_checks import DEVICES
 from hornbeam.recipe.recipe import Recipe
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HEAVY = ["torch", "transformers", "sqlalchemy", "datasets", "bm25s", "reasoning_gym", "sympy"]
 HEAVY += ["math_verify", "peft", "ray", "vllm", "huggingface_hub", "safetensors"]
 
