@@ -268,7 +268,10 @@ def test_a_wrong_key_is_told_with_the_keys_there_are(tmp_path: Path) -> None:
             store.read(TreeKey("beam b", 0, 1))
 
 
-OPEN = "import sys, hornbeam.store.database as s; s.Store(sys.argv[1]); print('open', flush=True); input()"
+OPEN = (
+    "import sys, hornbeam.store.database as s; s.Store(sys.argv[1]);"
+    " print('open', flush=True); input()"
+)
 
 
 def test_two_processes_may_not_write_one_run(tmp_path: Path) -> None:

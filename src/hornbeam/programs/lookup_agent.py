@@ -1,4 +1,4 @@
-"""The agent of the tiny world (`hornbeam.tasks.lookup_world`): read a note, choose a door, look it up."""
+"""The agent of the tiny world (`hornbeam.tasks.lookup_world`): it reads notes, looks up doors."""
 
 from __future__ import annotations
 

@@ -293,8 +293,8 @@ def _beside(job: memory_estimate.Workload, cache: float, machine: memory_estimat
     tokens = cache * job.split / (2 * job.shape.kept)
     fits = "it fits" if both else "it DOES NOT FIT: give it devices of its own"
     return (
-        f"the engine: {own / memory_estimate.GIB:,.1f} GiB on each of {job.split}, with keys and values of"
-        f" {tokens:,.0f} tokens; on the devices that train {fits}"
+        f"the engine: {own / memory_estimate.GIB:,.1f} GiB on each of {job.split}, with keys and"
+        f" values of {tokens:,.0f} tokens; on the devices that train {fits}"
     )
 
 
@@ -330,8 +330,8 @@ def _disk(
     kept = recipe.run.keep + 1  # one more while it is written
     store = 20 * step.sampled * recipe.run.steps  # ids and log-probs as digits
     yield (
-        f"disk: {sum(state) / memory_estimate.GIB:,.1f} GiB a checkpoint, {kept} of them at a time; trees at"
-        f" most {store / memory_estimate.GIB:,.2f} GiB"
+        f"disk: {sum(state) / memory_estimate.GIB:,.1f} GiB a checkpoint, {kept} of them at a time;"
+        f" trees at most {store / memory_estimate.GIB:,.2f} GiB"
     )
 
 
