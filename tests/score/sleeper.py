@@ -1,6 +1,6 @@
 """The checker's process with a stand-in for what never ends: reading `FOREVER` sleeps.
 
-Run as a script it is `check.py`, but for that one reading. What real parsers never come back from
+Run as a script it is `check_process.py`, but for that one reading. What real parsers never come back from
 are towers of powers, some characters long; none stands in a test. A sleep ends with its process,
 and shows all the same whether a check under way is ended, by the pool and by its own alarm.
 """
@@ -12,11 +12,11 @@ from pathlib import Path
 
 FOREVER = "w+600"
 COMMAND = (sys.executable, "-P", __file__)  # for hornbeam.score.checker_pool.COMMAND
-CHECK = Path(__file__).parents[2] / "src" / "hornbeam" / "score" / "check.py"
+CHECK = Path(__file__).parents[2] / "src" / "hornbeam" / "score" / "check_process.py"
 
 
 def main() -> None:
-    """Serve as `check.py` does."""
+    """Serve as `check_process.py` does."""
     spec = importlib.util.spec_from_file_location("check", CHECK)
     check = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(check)

@@ -134,8 +134,8 @@ SCRIPT = textwrap.dedent("""
     from score import sleeper
 
     async def run():
-        pool.COMMAND = sleeper.COMMAND
-        checker = pool.Pool("symbolic", 1, seconds=3.0)
+        checker_pool.COMMAND = sleeper.COMMAND
+        checker = checker_pool.Pool("symbolic", 1, seconds=3.0)
         await checker.check({"readings": ["4"], "accepted": ["4"]})
         print(*checker.pids(), flush=True)
         if sys.argv[1] == "busy":

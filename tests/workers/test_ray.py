@@ -36,7 +36,7 @@ from hornbeam.train import weights
 from hornbeam.tree.jsonl import to_json
 from hornbeam.tree.nodes import Tree
 from hornbeam.workers.ray_actors import Cluster, RayActors
-from run.doors import Silent
+from jobs.doors import Silent
 
 here = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="ray is not installed: '.[ray]'"

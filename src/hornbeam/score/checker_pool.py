@@ -23,7 +23,7 @@ from typing import Any
 from hornbeam.errors import ScoreError
 
 # -P: the folder of the script is no place to import from
-COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("check.py")))
+COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("check_process.py")))
 START_SECONDS = 60.0  # for a process to load its libraries
 
 
