@@ -8,8 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from hornbeam.cli.job_setup import recipe_from_options
 from hornbeam.cli.main import app
-from hornbeam.cli.search_command import recipe_from_options
 
 # What is left out means nothing is asked for; of every other option that has no default in the
 # code, show_default says what happens without it.

@@ -1,8 +1,9 @@
 """The checker's process with a stand-in for what never ends: reading `FOREVER` sleeps.
 
-Run as a script it is `check_process.py`, but for that one reading. What real parsers never come back from
-are towers of powers, some characters long; none stands in a test. A sleep ends with its process,
-and shows all the same whether a check under way is ended, by the pool and by its own alarm.
+Run as a script it is `check_process.py`, but for that one reading. What real parsers never come
+back from are towers of powers, some characters long; none stands in a test. A sleep ends with its
+process, and shows all the same whether a check under way is ended, by the pool and by its own
+alarm.
 """
 
 import importlib.util

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hornbeam.cli.search_command import recipe_from_options
-from hornbeam.cli.train_commands import RecipeArgument, Sets, planned, stopped
+from hornbeam.cli.job_setup import RecipeArgument, Sets, planned, recipe_from_options, stopped
 
 if TYPE_CHECKING:
     from hornbeam.recipe.recipe import Recipe

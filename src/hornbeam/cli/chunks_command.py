@@ -9,8 +9,15 @@ from typing import Annotated
 import typer
 
 from hornbeam.cli.credit_command import write
-from hornbeam.cli.search_command import Model, recipe_from_options
-from hornbeam.cli.train_commands import RecipeArgument, Sets, loading, planned, stopped
+from hornbeam.cli.job_setup import (
+    Model,
+    RecipeArgument,
+    Sets,
+    loading,
+    planned,
+    recipe_from_options,
+    stopped,
+)
 from hornbeam.errors import DataError
 
 Out = Annotated[Path, typer.Option("--out", help="The set to write, JSON lines.")]

@@ -9,14 +9,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from hornbeam.cli import models_command, recipes_command, search_command, train_commands
-from hornbeam.cli.anchor_command import anchor_command
-from hornbeam.cli.chunks_command import chunks_command, select_command
+from hornbeam.cli import models_command, recipes_command
 from hornbeam.cli.credit_command import credit_command
 from hornbeam.cli.doctor_command import doctor_command
 from hornbeam.cli.import_command import import_command
-from hornbeam.cli.prmbench_command import prmbench_command
-from hornbeam.cli.processbench_command import processbench_command
+from hornbeam.cli.job_commands import JOBS
 from hornbeam.cli.score_command import score_command
 from hornbeam.cli.steps_command import steps_command
 from hornbeam.cli.view_command import export_command, view_command
@@ -51,16 +48,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("train")(train_commands.train_command)
-app.command("eval")(train_commands.eval_command)
-app.command("eval processbench")(processbench_command)
-app.command("eval prmbench")(prmbench_command)
-app.command("search")(search_command.search_command)
-app.command("label")(search_command.label_command)
-app.command("anchor")(anchor_command)
-app.command("fit")(search_command.fit_command)
-app.command("chunks")(chunks_command)
-app.command("select")(select_command)
+for _name, _command in JOBS.items():
+    app.command(_name)(_command)
 app.command("score")(score_command)
 app.command("import")(import_command)
 app.command("serve")(models_command.serve_command)

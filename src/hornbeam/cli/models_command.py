@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hornbeam.cli.credit_command import assignments
-from hornbeam.cli.train_commands import Sets
+from hornbeam.cli.job_setup import Sets
 from hornbeam.errors import HornbeamError
 from hornbeam.models import catalogue
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from hornbeam.cli.credit_command import write
+from hornbeam.cli.job_setup import stopped
 from hornbeam.cli.processbench_command import (
     JUDGED,
     Asked,
@@ -25,7 +26,6 @@ from hornbeam.cli.processbench_command import (
     only,
     values_of,
 )
-from hornbeam.cli.train_commands import stopped
 from hornbeam.errors import DataError
 from hornbeam.score.prmbench import (
     CATEGORIES,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hornbeam.cli.credit_command import write
-from hornbeam.cli.train_commands import loading, stopped
+from hornbeam.cli.job_setup import loading, stopped
 from hornbeam.errors import DataError, ModelError
 from hornbeam.models.catalogue import check_folder
 from hornbeam.score.processbench import (

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hornbeam.cli.credit_command import assignments, write
+from hornbeam.cli.job_setup import loading
 from hornbeam.cli.processbench_command import only
-from hornbeam.cli.train_commands import loading
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.tree.jsonl import from_json, json_line, read_records
 

@@ -1,43 +1,29 @@
-"""`hornbeam search`, `label` and `fit`."""
+"""`hornbeam search`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
 
-from hornbeam.cli.credit_command import assignments, write
-from hornbeam.cli.train_commands import RecipeArgument, Sets, loading, planned, stopped, threads
-from hornbeam.errors import DataError, RecipeError
+from hornbeam.cli.job_setup import (
+    Model,
+    RecipeArgument,
+    Sets,
+    loading,
+    planned,
+    recipe_from_options,
+    stopped,
+    threads,
+)
 from hornbeam.files.paths import check_file
-from hornbeam.search.chunk_labels import apply, chunk_label, methods
-from hornbeam.tree.jsonl import from_json, json_line, read_records, read_trees
-from hornbeam.tree.nodes import Tree
 
 Out = Annotated[
     Path | None, typer.Option("--out", help="Run folder.", show_default="runs/NAME-search")
-]
-Model = Annotated[str | None, typer.Option("--model", help="Weights.", show_default="the recipe's")]
-Recorded = Annotated[
-    str | None,
-    typer.Option(
-        "--trees",
-        help="Label the runs of these trees, by rollouts from each step.",
-        show_default="the recipe's training tasks",
-    ),
-]
-Method = Annotated[
-    str | None,
-    typer.Option(
-        "--method",
-        help="Label by this strategy: mcts or rollouts.",
-        show_default="the recipe's",
-    ),
 ]
 
 
@@ -79,156 +65,6 @@ def search_command(
         return
     typer.echo(table(result))
     progress.say(f"Report:  {page}")
-
-
-def label_command(
-    recipe: Annotated[
-        str,
-        typer.Argument(metavar="RECIPE|RULE", help=f"A recipe, or one of {', '.join(methods)}."),
-    ],
-    file: Annotated[
-        str | None, typer.Argument(metavar="FILE", help="With a RULE: tree lines; - is stdin.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="Run folder; with a RULE a file.",
-            show_default="runs/NAME-label; with a RULE stdout",
-        ),
-    ] = None,
-    model: Model = None,
-    sets: Sets = None,
-    method: Method = None,
-    trees: Recorded = None,
-) -> None:
-    """Search the training tasks of RECIPE for values of steps; writes trees with Q columns.
-
-    With a RULE and a FILE only column "label" is added to trees that have column "q".
-    """
-    if file is not None or (recipe in methods and not Path(recipe).exists()):
-        if model is not None or method is not None or trees is not None:
-            raise RecipeError(
-                f"hornbeam label {recipe} FILE reads a file: it takes no --model, --method, --trees"
-            )
-        if file is None:
-            raise DataError(f"hornbeam label {recipe}: name the file of trees too")
-        write(labelled(recipe, sys.stdin if file == "-" else file, assignments(sets or [])), out)
-        return
-    loaded, base, folder = recipe_from_options(
-        recipe, out, model, [*_by(recipe, method), *(sets or [])], "label"
-    )
-    recorded = _recorded(trees, loaded) if trees is not None else []
-    from hornbeam.assembly.progress import Progress
-    from hornbeam.jobs.label.run_label import Label
-
-    progress = Progress()
-    progress.say(f"Run folder: {folder}")
-    job = Label(loaded, planned(loaded, base), folder, progress, recorded)
-    with stopped():
-        result = asyncio.run(job.go())
-    progress.say(
-        f"{result['searched']} tasks searched by {result['runs']} runs in {result['seconds']} s;"
-        f" {result['kept']} trees kept, {result['labels']} steps labelled"
-        + (f", {result['unknown']} steps without a Q" if result["unknown"] else "")
-    )
-    if loaded.label.chunk_label:
-        rule = loaded.label.chunk_label
-        progress.say(f"By {rule} {result['good']} steps are good, {result['bad']} bad")
-    progress.say(
-        f"Tokens:  {result['tokens_computed']:,.0f} computed (prompts and samples); every run from"
-        f" its own prompt: {result['tokens_alone']:,.0f}, {result['times_cheaper']:.1f} times that"
-    )
-    progress.say(f"Trees:   {result['path']}")
-
-
-def _recorded(trees: str, recipe: Any) -> list[Tree]:
-    """The trees whose runs are labelled. `RecipeError` or `DataError` where that cannot be."""
-    if recipe.label.strategy != "rollouts":
-        raise RecipeError("label --trees goes by rollouts alone: add --method rollouts")
-    if not (found := list(read_trees(sys.stdin if trees == "-" else trees))):
-        raise DataError(f"{trees}: holds no trees")
-    return found
-
-
-def labelled(rule: str, source: str | TextIO, thresholds: Mapping[str, Any]) -> list[str]:
-    """The lines of `source` with column "label" added by a rule; nothing else changes."""
-    chunk_label(rule, **thresholds)
-    lines = []
-    for where, record in read_records(source):
-        try:
-            tree = from_json(record)
-            apply(tree, rule, thresholds)
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from error
-        lines.append(json_line({**record, "columns": tree.columns}))
-    return lines
-
-
-def _by(recipe: str, method: str | None) -> list[str]:
-    """Changes that label by another strategy; the settings of the recipe's own then go."""
-    from hornbeam.cli.recipes_command import find
-    from hornbeam.recipe.recipe import load_recipe
-
-    if method is None:
-        return []
-    loaded = load_recipe(find(recipe)).label
-    if loaded.strategy == method:
-        return []
-    kept = {"tasks": loaded.tasks, "skip": loaded.skip}
-    changes = [f"label.{name}={value}" for name, value in kept.items() if value is not None]
-    return [f"label={{strategy={json.dumps(method)}}}", *changes]
-
-
-def fit_command(
-    recipe: RecipeArgument,
-    trees: Annotated[list[Path], typer.Option("--trees", help="Labelled trees, JSON lines.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the fitted model.")],
-    model: Model = None,
-    column: Annotated[
-        str | None,
-        typer.Option("--column", help="Targets.", show_default="q; reward for objective outcome"),
-    ] = None,
-    sets: Sets = None,
-) -> None:
-    """Fit a value head on labelled trees by section fit of RECIPE."""
-    loaded, _, _ = recipe_from_options(recipe, out, model, sets, "fit")
-    from hornbeam.assembly.progress import Progress
-    from hornbeam.tree.jsonl import read_trees
-
-    found: list[Any] = []
-    for path in trees:
-        check_file(path, "`hornbeam label` writes trees.jsonl")
-        found += read_trees(path)
-    loading(loaded.model.name)
-    threads(loaded.run.threads)
-    from hornbeam.jobs.fit.run_fit import fit
-
-    progress = Progress()
-    name = column or ("reward" if loaded.fit.objective == "outcome" else "q")
-    with stopped():
-        result = fit(loaded, found, name, out, progress)
-    kept_out = f"; {result['held_out']} held out:" if result["held_out"] else ""
-    progress.say(f"Fitted on {result['trees']} trees{kept_out}")
-    for figure, value in result["after"].items():
-        was = result["before"].get(figure)
-        progress.say(f"  {figure:14} {value:8.4f}" + (f"  (before {was:.4f})" if was else ""))
-    progress.say(f"Model:   {out}")
-
-
-def recipe_from_options(
-    recipe: str, out: Path | None, model: str | None, sets: list[str] | None, command: str
-) -> tuple[Any, Path, Path]:
-    """(recipe with the model given, its folder, the run folder)."""
-    from hornbeam.cli.recipes_command import find
-    from hornbeam.jobs.recipe_checks import check
-    from hornbeam.recipe.recipe import load_recipe
-
-    path = find(recipe)
-    loaded = load_recipe(path, sets or [])
-    loaded = loaded.with_weights(model) if model else loaded
-    check(loaded)
-    return loaded, path.parent, out or Path("runs") / f"{path.stem}-{command}"
 
 
 def _console(silent: bool) -> Any:

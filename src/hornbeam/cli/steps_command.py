@@ -44,7 +44,7 @@ def steps_command(
 def chat_of(model: str) -> Any:
     """The chat of a model's tokenizer."""
     from hornbeam.chat import TemplateChat
-    from hornbeam.cli.train_commands import loading
+    from hornbeam.cli.job_setup import loading
     from hornbeam.models import catalogue
 
     folder = Path(model) if Path(model).exists() else catalogue.resolve(model)

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from hornbeam.cli.job_setup import quiet
 from hornbeam.cli.options import Shared
-from hornbeam.cli.train_commands import quiet
 from hornbeam.errors import DataError, StoreError
 from hornbeam.settings import nearest
 

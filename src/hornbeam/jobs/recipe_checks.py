@@ -18,8 +18,7 @@ from hornbeam.models import catalogue
 from hornbeam.models.tiny_model import TinyShape
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of, label_strategy
-from hornbeam.search import strategy
-from hornbeam.search.choose import chooser
+from hornbeam.search import chooser, strategy
 from hornbeam.settings import build, nearest
 
 # Kinds of devices that torch knows by itself; an extension of it brings its own.

@@ -1,4 +1,4 @@
-r"""The checker's process: `check_process.py RULE`, run as a script, reads requests and writes verdicts.
+r"""The checker's process: a script that reads requests and writes verdicts.
 
 One JSON object a line each way: {"rule": "symbolic", "readings": ["\\frac12"], "accepted":
 ["\\boxed{0.5}"], "seconds": 5}, {"rule": "symbolic", "texts": [...], "known": [...], "seconds": 5}

@@ -4,6 +4,7 @@ from typing import Any
 
 from hornbeam.search.beam import Beam, Dvts
 from hornbeam.search.branch import Branch
+from hornbeam.search.choose import Chooser, chooser
 from hornbeam.search.independent import Independent
 from hornbeam.search.mcts import Mcts
 from hornbeam.search.particle import Particle
@@ -34,6 +35,7 @@ def strategy(name: str, /, **settings: Any) -> Strategy:
 __all__ = [
     "Beam",
     "Branch",
+    "Chooser",
     "Dvts",
     "Fork",
     "Independent",
@@ -44,6 +46,7 @@ __all__ = [
     "State",
     "Strategy",
     "Vote",
+    "chooser",
     "restore",
     "strategies",
     "strategy",

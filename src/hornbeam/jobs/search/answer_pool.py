@@ -29,8 +29,7 @@ from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import MethodSection, keys_of
 from hornbeam.score.alike import Alike
 from hornbeam.score.scorer import Guide
-from hornbeam.search import Independent, Strategy, strategy
-from hornbeam.search.choose import chooser
+from hornbeam.search import Independent, Strategy, chooser, strategy
 from hornbeam.store.ledger import NO_BUDGET, Entry
 from hornbeam.tree.jsonl import read_trees
 from hornbeam.tree.nodes import Tree

@@ -14,8 +14,7 @@ from typing import Any
 from hornbeam.errors import RecipeError
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import MethodSection, keys_of
-from hornbeam.search import Independent, Strategy, strategy
-from hornbeam.search.choose import Chooser, chooser
+from hornbeam.search import Chooser, Independent, Strategy, chooser, strategy
 from hornbeam.settings import digest
 from hornbeam.store.ledger import NO_BUDGET
 
