@@ -25,9 +25,10 @@ from typing import Any
 from hornbeam.chat import assistant, user
 from hornbeam.engine.request import Sampling
 from hornbeam.engine.scripted import Scripted
-from hornbeam.episode.program import Episode, Program
+from hornbeam.episode.program import Episode
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
+from hornbeam.protocols import Program
 from hornbeam.search import Branch, Independent, Strategy
 from hornbeam.store.database import TreeKey
 from hornbeam.tree.nodes import Tree

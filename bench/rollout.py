@@ -32,12 +32,13 @@ from hornbeam.assembly.plan import Plan, plan
 from hornbeam.assembly.world import World as Wired
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
-from hornbeam.engine.request import Completion, Engine, Request
+from hornbeam.engine.request import Completion, Request
 from hornbeam.engine.vllm.vllm_engine import VllmEngine, VllmSettings
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.jobs.train.actors.actor_pool import ActorPool
 from hornbeam.models import catalogue, tiny_model
+from hornbeam.protocols import Engine
 from hornbeam.recipe import toml
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.store.database import TreeKey

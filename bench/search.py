@@ -33,7 +33,7 @@ from hornbeam.engine.scripted import Scripted
 from hornbeam.episode.program import Episode, Limits
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
-from hornbeam.score.scorer import Opinions
+from hornbeam.protocols import Opinions
 from hornbeam.search import Beam, Mcts, State, Strategy
 from hornbeam.store.database import TreeKey
 from hornbeam.tree.nodes import Node, Origin, Tree, floats, ids

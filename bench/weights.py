@@ -27,9 +27,10 @@ import torch
 
 from hornbeam.chat import TemplateChat, user
 from hornbeam.engine.local.local_engine import LocalEngine
-from hornbeam.engine.request import Completion, Engine, Request, Sampling
+from hornbeam.engine.request import Completion, Request, Sampling
 from hornbeam.engine.vllm.vllm_engine import VllmEngine, VllmSettings
 from hornbeam.models import catalogue, tiny_model
+from hornbeam.protocols import Engine
 from hornbeam.tasks.task_sources import TaskSettings, load_tasks
 from hornbeam.train import weights
 from hornbeam.train.forward import score

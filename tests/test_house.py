@@ -28,6 +28,7 @@ FLOORS = {
     "episode": 3,
     "programs": 3,
     "tools": 3,
+    "protocols": 2,
     "search": 2,
     "credit": 2,
     "engine": 2,
@@ -45,7 +46,6 @@ FLOORS = {
     "settings": 1,
     "stats": 1,
     "errors": 1,
-    "extras": 1,
 }
 
 # Rooms that hold no torch and no input or output: arithmetic on trees.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import hornbeam
-from hornbeam.extras import how_to_get
+from hornbeam.errors import how_to_get
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

@@ -112,3 +112,8 @@ class BudgetSpent(HornbeamError):
 
 class StoreError(HornbeamError):
     """A run folder that cannot be read or written."""
+
+
+def how_to_get(*extras: str) -> str:
+    """The command that installs these extras."""
+    return f"in the clone of Hornbeam: pip install -e '.[{','.join(extras)}]'"

@@ -12,11 +12,11 @@ from typing import Any
 
 from hornbeam.arguments import described, function, is_async, list_of, mapping, one_of, short, wrong
 from hornbeam.credit import CreditMethod, Method, credit, methods
-from hornbeam.engine.request import Engine, check_engine
-from hornbeam.episode.program import Program
+from hornbeam.engine.engine_checks import check_engine
 from hornbeam.errors import ArgumentError, ScoreError
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
+from hornbeam.protocols import Engine, Program
 from hornbeam.search import Independent, Strategy, strategies
 from hornbeam.settings import nearest
 from hornbeam.store.keys import TreeKey

@@ -5,7 +5,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -36,6 +37,25 @@ class Settings(BaseModel, metaclass=_ByName):
     """Frozen settings; unknown keys and wrong types are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VersionedSettings(Settings):
+    """Settings that later versions add to: what was stored before is found again."""
+
+    later: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # settings that came later, as it was
+
+    def identity(self) -> dict[str, Any]:
+        """All settings by which stored trees are told from those of others.
+
+        One of `later` is left out where it stands as it was before: so trees of then are found.
+        """
+        data = self.model_dump()
+        return {k: v for k, v in data.items() if k not in self.later or v != self.later[k]}
+
+    def before(self) -> Self:
+        """What the settings that were given meant before there were those of `later`."""
+        unsaid = {k: v for k, v in self.later.items() if k not in self.model_fields_set}
+        return self.model_copy(update=unsaid)
 
 
 S = TypeVar("S", bound=Settings)

@@ -8,10 +8,11 @@ import pytest
 
 import hornbeam as hb
 from hornbeam.chat import ByteChat, PieceChat, assistant, system, user
+from hornbeam.engine.engine_checks import check_trainable, gives_logprobs
 from hornbeam.engine.remote import http_client
 from hornbeam.engine.remote.chat_completions import ChatEngine, ChatSettings, Crowded
 from hornbeam.engine.remote.chat_probe import ChatAbilities
-from hornbeam.engine.request import Request, Sampling, check_trainable, gives_logprobs
+from hornbeam.engine.request import Request, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, EngineLost, PromptTooLong
 from hornbeam.settings import build

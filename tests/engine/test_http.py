@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 
 from hornbeam.chat import ByteChat, user
+from hornbeam.engine.engine_checks import check_trainable
 from hornbeam.engine.remote import http_client
 from hornbeam.engine.remote.completions import HttpEngine
 from hornbeam.engine.remote.completions_probe import Abilities
 from hornbeam.engine.remote.http_client import HttpSettings, ServerUsage
-from hornbeam.engine.request import Request, Sampling, check_trainable
+from hornbeam.engine.request import Request, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.settings import build

@@ -8,8 +8,8 @@ import pytest
 from hornbeam.engine.scripted import Scripted
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
+from hornbeam.protocols import Strategy
 from hornbeam.search.independent import Independent
-from hornbeam.search.strategy import Strategy
 from hornbeam.store.database import TreeKey
 from hornbeam.tools.calculator import calculate
 from hornbeam.tree.nodes import Tree

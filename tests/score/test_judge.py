@@ -13,8 +13,8 @@ from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.models import tiny_model
 from hornbeam.programs import make_program
+from hornbeam.protocols import Opinions
 from hornbeam.score.judge_guide import JudgeGuide, VerdictSettings, first_wrong, majority, value
-from hornbeam.score.scorer import Opinions
 from hornbeam.search.independent import Independent
 from hornbeam.store.database import TreeKey
 from hornbeam.tasks.judge_tasks import JudgeOptions, judge_tasks

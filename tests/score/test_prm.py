@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from hornbeam.errors import ModelError, ScoreError
+from hornbeam.protocols import Opinions
 from hornbeam.score.prm import ValueGuide
-from hornbeam.score.scorer import Opinions
 from hornbeam.tree.nodes import Node, Tree, ids
 from train import value_worlds as worlds
 from train.test_value_frontier import trie

@@ -16,6 +16,7 @@ from hornbeam.cli.main import app
 from hornbeam.engine.request import Barrier
 from hornbeam.errors import DataError
 from hornbeam.models.tiny_model import tokenizer
+from hornbeam.protocols import Opinions
 from hornbeam.score.prm import ValueGuide
 from hornbeam.score.processbench import (
     BenchSolution,
@@ -32,7 +33,6 @@ from hornbeam.score.processbench import (
     step_tree,
     step_values,
 )
-from hornbeam.score.scorer import Opinions
 from hornbeam.train.value import ValueModel
 from hornbeam.train.value_files import Card, fingerprint
 from little_values import value_head

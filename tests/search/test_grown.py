@@ -15,7 +15,7 @@ from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import BudgetSpent
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
-from hornbeam.score.scorer import Opinions
+from hornbeam.protocols import Opinions
 from hornbeam.search import Beam, Dvts, Mcts, Particle, Strategy, Vote
 from hornbeam.search.choose import choose
 from hornbeam.search.labels import informative, label

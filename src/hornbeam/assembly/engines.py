@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from hornbeam.assembly.endpoints import chat_of, engine_at, folder_of
 from hornbeam.chat import Chat, PieceChat, TemplateChat
 from hornbeam.engine.remote.http_client import HttpSettings
-from hornbeam.engine.request import Engine, LocalSettings
+from hornbeam.engine.request import LocalSettings
 from hornbeam.errors import RecipeError
+from hornbeam.protocols import Engine
 from hornbeam.recipe.recipe import EngineSettings, Recipe
 from hornbeam.settings import Settings, build
 

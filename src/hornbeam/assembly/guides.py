@@ -8,13 +8,13 @@ from typing import Any
 from hornbeam.assembly.endpoints import folder_of
 from hornbeam.assembly.judges import JudgeModel, check_judge, content, judge_settings
 from hornbeam.errors import ModelError, RecipeError
+from hornbeam.protocols import Guide
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import GuideSection
 from hornbeam.score.ensemble import EnsembleGuide
 from hornbeam.score.judge_guide import JudgeGuide, VerdictSettings, open_judges
 from hornbeam.score.likelihood import LikelihoodGuide
 from hornbeam.score.prm import ValueGuide
-from hornbeam.score.scorer import Guide
 from hornbeam.settings import digest, nearest
 
 TAKES = {

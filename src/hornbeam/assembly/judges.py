@@ -25,7 +25,7 @@ from hornbeam.tasks.records import read_records
 
 if TYPE_CHECKING:
     from hornbeam.engine.local.local_engine import LocalEngine
-    from hornbeam.engine.request import Engine
+    from hornbeam.protocols import Engine
 
 
 def judge_settings(given: Mapping[str, Any], folder: Path | None = None) -> VerdictSettings:

@@ -11,10 +11,10 @@ from hornbeam.assembly.engines import check_speaks, engine_settings
 from hornbeam.assembly.recipe_files import check_files, needed_columns
 from hornbeam.assembly.toolset import tool_makers
 from hornbeam.credit import Method, method
-from hornbeam.episode.program import Program
 from hornbeam.errors import RecipeError
 from hornbeam.files import paths
 from hornbeam.programs import Demonstration, check_names, make_program
+from hornbeam.protocols import Program
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
 from hornbeam.score.rules import check_task

@@ -16,9 +16,9 @@ from typing import Any
 from hornbeam.assembly.engines import AWAY, engine_of, server_engine
 from hornbeam.chat import Chat
 from hornbeam.engine.remote.remote_engine import served
-from hornbeam.engine.request import Engine
 from hornbeam.errors import RecipeError, StoreError
 from hornbeam.files.atomic import whole_folder
+from hornbeam.protocols import Engine
 from hornbeam.recipe.recipe import PolicySettings, Recipe
 from hornbeam.train import weights
 from hornbeam.train.policy import Policy

@@ -9,7 +9,7 @@ from hornbeam.assembly.judges import judge_engine
 from hornbeam.chat import Chat
 from hornbeam.engine.remote.chat_completions import ChatSettings
 from hornbeam.engine.remote.http_client import HttpSettings
-from hornbeam.engine.request import Engine
+from hornbeam.protocols import Engine
 from hornbeam.recipe.sections import AnchorSection
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from hornbeam.chat import Chat, Message
 from hornbeam.episode.driver import Driver
-from hornbeam.episode.program import Limits, Program, Reply
+from hornbeam.episode.program import Limits, Reply
 from hornbeam.episode.seams import Piece, Place
 from hornbeam.errors import DataError, ProgramError
+from hornbeam.protocols import Program
 from hornbeam.settings import nearest
 from hornbeam.tree.nodes import Node, Tree
 from hornbeam.tree.task import Task

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from hornbeam.assembly.loading import Say, load_policies, say_templates
 from hornbeam.assembly.plan import Plan
-from hornbeam.episode.seams import Keeper
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
+from hornbeam.protocols import Keeper
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.score.rules import RuleScorer, make_scorer
 from hornbeam.search import Independent

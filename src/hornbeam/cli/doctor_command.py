@@ -22,8 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hornbeam.errors import HornbeamError, RecipeError
-from hornbeam.extras import how_to_get
+from hornbeam.errors import HornbeamError, RecipeError, how_to_get
 from hornbeam.models import catalogue
 
 State = Literal["ok", "note", "bad"]

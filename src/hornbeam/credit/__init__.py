@@ -4,15 +4,8 @@ A method is a named pair of them; `credit` writes what it says into columns. No 
 """
 
 from hornbeam.credit.apply import Mixed, by_task, credit, method, mixed, outcome
-from hornbeam.credit.credit_method import (
-    CreditMethod,
-    Leaf,
-    Method,
-    NodeMethod,
-    PathMethod,
-    ScopeMethod,
-)
 from hornbeam.credit.methods import methods
+from hornbeam.protocols import CreditMethod, Leaf, Method, NodeMethod, PathMethod, ScopeMethod
 
 __all__ = [
     "CreditMethod",

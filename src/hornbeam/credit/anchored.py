@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from hornbeam.credit.baselines import centred, equal
-from hornbeam.credit.credit_method import Leaf, PathMethod
 from hornbeam.errors import DataError
+from hornbeam.protocols import Leaf, PathMethod
 from hornbeam.tree.nodes import Tree
 
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hornbeam.credit.baselines import equal
-from hornbeam.credit.credit_method import Leaf, Method, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.credit.methods import methods
 from hornbeam.credit.returns import below, counts
 from hornbeam.credit.scoped import sums
 from hornbeam.errors import DataError
+from hornbeam.protocols import Leaf, Method, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.settings import build
 from hornbeam.tree.nodes import Column, Tree
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field, field_validator
 
 from hornbeam.credit.baselines import Std, scaled, standardised
-from hornbeam.credit.credit_method import Leaf, PathMethod
+from hornbeam.protocols import Leaf, PathMethod
 
 
 class GDPO(PathMethod):

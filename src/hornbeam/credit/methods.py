@@ -28,12 +28,12 @@ from hornbeam.credit.baselines import (
     standardised,
     weighted,
 )
-from hornbeam.credit.credit_method import Leaf, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.credit.gdpo import GDPO
 from hornbeam.credit.passk import PassK
 from hornbeam.credit.returns import child_mean, counts, leaf_mean, mean
 from hornbeam.credit.scoped import aligned, rollouts
 from hornbeam.errors import DataError
+from hornbeam.protocols import Leaf, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.tree.nodes import Column, Tree
 
 

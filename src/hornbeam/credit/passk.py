@@ -15,8 +15,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from hornbeam.credit.baselines import equal
-from hornbeam.credit.credit_method import Leaf, PathMethod
 from hornbeam.credit.returns import UNIT, exact
+from hornbeam.protocols import Leaf, PathMethod
 
 
 class PassK(PathMethod):

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import Field
 
-from hornbeam.arguments import short, wrong
-from hornbeam.chat import Chat, Message
+from hornbeam.arguments import short
+from hornbeam.chat import Message
 from hornbeam.errors import ArgumentError, EngineError, PromptTooLong
 from hornbeam.settings import Settings
 from hornbeam.tree.nodes import floats, ids
@@ -197,65 +197,3 @@ class Barrier:
         """Wait until no client is busy outside the engine."""
         while self._busy:
             await self._quiet.wait()
-
-
-class Engine(Protocol):
-    """The seam between growth and whatever samples. `chat` turns messages into its token ids.
-
-    Those that send messages on, and not ids, cannot go on inside an answer: continues = False.
-    """
-
-    chat: Chat
-    version: int
-    barrier: Barrier
-    # Those that keep prefixes, dropped by `load` alone, may say so: keeps = True. Those that hold
-    # connections of an event loop may have `disconnect()`: what is asked later connects anew.
-
-    async def generate(self, request: Request) -> Completion:
-        """Sample one completion.
-
-        Raises `PromptTooLong` when prompt and one token do not fit, `EngineLost` when nobody can be
-        answered any more, `EngineError` for the rest.
-        """
-        ...
-
-    def cached(self, prompt: array[int]) -> int:
-        """How many of the prompt's first tokens need not be computed, if it is asked next."""
-        ...
-
-    async def load(self, version: int) -> None:
-        """Speak with the weights of this version from the next request on."""
-        ...
-
-    async def aclose(self) -> None:
-        """End what runs and give back what is held."""
-        ...
-
-
-def check_engine(value: Any, where: str) -> Engine:
-    """The value, if it is an engine."""
-    parts = "generate", "chat", "barrier", "version"
-    if isinstance(value, type) or not all(hasattr(value, name) for name in parts):
-        error = wrong(where, "an engine", value)
-        raise error.hint("make one, as Scripted, LocalEngine and HttpEngine are (docs/engines.md)")
-    engine: Engine = value
-    return engine
-
-
-def check_trainable(engine: Engine, sampling: Sampling) -> None:
-    """Raise `EngineError` where what an engine says, sampled like this, is for search only.
-
-    Engines that may be so have `only_search(sampling)`: why, or "" where it can be trained on.
-    """
-    only_search: Callable[[Sampling], str] | None = getattr(engine, "only_search", None)
-    if only_search is not None and (why := only_search(sampling)):
-        raise EngineError(f"what this engine says is for search only: {why}")
-
-
-def gives_logprobs(engine: Engine, sampling: Sampling) -> bool:
-    """Whether an engine gives log-probs of what it samples like this. After `load`.
-
-    Engines that may give none have `tells_logprobs(sampling)`.
-    """
-    tells: Callable[[Sampling], bool] | None = getattr(engine, "gives_logprobs", None)
-    return tells is None or tells(sampling)

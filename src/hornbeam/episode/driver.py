@@ -21,7 +21,7 @@ from typing import Any
 
 from hornbeam.chat import Answers
 from hornbeam.episode.failures import failure
-from hornbeam.episode.program import Episode, Limits, Program, Reply
+from hornbeam.episode.program import Episode, Limits, Reply
 from hornbeam.episode.record import (
     Digests,
     Effect,
@@ -47,6 +47,7 @@ from hornbeam.errors import (
     PromptTooLong,
     ToolError,
 )
+from hornbeam.protocols import Program
 from hornbeam.tree.nodes import Call, Node, Origin, floats, ids
 from hornbeam.tree.task import Task
 

@@ -21,11 +21,11 @@ from pydantic import Field
 from hornbeam.arguments import described, short
 from hornbeam.chat import Message
 from hornbeam.errors import ProgramError
+from hornbeam.protocols import Program
 from hornbeam.settings import Settings
 from hornbeam.tree.task import Task
 
 PLAIN = frozenset((str, int, bool, type(None)))  # read back as they are
-Program = Callable[[Task, "Episode"], Awaitable[Any]]
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from hornbeam.chat import Chat, Message
-from hornbeam.store.keys import TreeKey
-from hornbeam.tree.nodes import Column, Node, Tree
 
 
 class Piece(NamedTuple):
@@ -66,30 +64,4 @@ class Live(Protocol):
 
     def leave(self) -> None:
         """One activity less is busy."""
-        ...
-
-
-class Keeper(Protocol):
-    """Who keeps what grows, as it grows: a `Store`, or nobody."""
-
-    def begin(self, key: TreeKey, tree: Tree) -> None:
-        """A new tree, with the task's own node."""
-        ...
-
-    def write(
-        self, key: TreeKey, tree: Tree, index: int | None, node: Node, is_open: bool = False
-    ) -> None:
-        """A node; an open one still waits for its calls and comes again."""
-        ...
-
-    def opinion(self, key: TreeKey, node: Node, column: str, value: float) -> None:
-        """A guide's value of a node, while the tree grows."""
-        ...
-
-    def columns(self, key: TreeKey, columns: Mapping[str, Column]) -> None:
-        """The tree's columns."""
-        ...
-
-    def done(self, key: TreeKey) -> None:
-        """The tree is grown and scored."""
         ...

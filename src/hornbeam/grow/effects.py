@@ -12,20 +12,13 @@ from typing import Any
 from hornbeam.answers.brackets import goes_on
 from hornbeam.arguments import one_of
 from hornbeam.chat import Chat
-from hornbeam.engine.request import (
-    SETTINGS,
-    Barrier,
-    Completion,
-    Engine,
-    Request,
-    Sampling,
-    check_engine,
-    fits,
-)
+from hornbeam.engine.engine_checks import check_engine
+from hornbeam.engine.request import SETTINGS, Barrier, Completion, Request, Sampling, fits
 from hornbeam.episode.seams import Piece, Place
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import ProgramError, PromptTooLong
 from hornbeam.grow.resumed import Before
+from hornbeam.protocols import Engine
 from hornbeam.settings import nearest
 from hornbeam.store.ledger import STATEFUL, Entry, Ledger, lost
 from hornbeam.tree.nodes import Node, floats

@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 
 from hornbeam.engine.request import Barrier
 from hornbeam.episode.driver import Driver
-from hornbeam.episode.program import Limits, Program
-from hornbeam.episode.seams import Keeper
+from hornbeam.episode.program import Limits
 from hornbeam.errors import BudgetSpent
 from hornbeam.grow.effects import EpisodeEffects, Speaker
 from hornbeam.grow.resumed import Before, Read, costs
-from hornbeam.score.scorer import Guide, Scorer
-from hornbeam.search.strategy import Fork, State, Strategy, restore
+from hornbeam.protocols import Fork, Guide, Keeper, Program, Scorer, State, Strategy
+from hornbeam.search.strategy import restore
 from hornbeam.store.keys import Stored, TreeKey
 from hornbeam.store.ledger import Ledger
 from hornbeam.tree.nodes import Node, Placed, Tree, canonical, ids

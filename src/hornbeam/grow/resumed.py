@@ -10,7 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from hornbeam.score.scorer import Guide, Opinions
+from hornbeam.protocols import Guide, Opinions
 from hornbeam.store.keys import Stored, TreeKey
 from hornbeam.store.ledger import Entry, lost
 from hornbeam.tree.nodes import Tree

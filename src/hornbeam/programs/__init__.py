@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hornbeam.episode.program import Program
 from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.files import paths
 from hornbeam.programs.calls import React, ToolName
@@ -22,6 +21,7 @@ from hornbeam.programs.react import react, react_demonstration
 from hornbeam.programs.single import Single, single, single_demonstration
 from hornbeam.programs.talk import Demonstration
 from hornbeam.programs.team import Team, team, team_demonstration
+from hornbeam.protocols import Program
 from hornbeam.settings import Settings, build, nearest
 
 __all__ = ["Demonstration", "Ready", "check_names", "make_program", "programs"]

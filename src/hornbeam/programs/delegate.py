@@ -17,11 +17,12 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from hornbeam.chat import assistant, user
-from hornbeam.episode.program import Episode, Program
+from hornbeam.episode.program import Episode
 from hornbeam.errors import DataError, PromptTooLong
 from hornbeam.programs.calls import React, ToolName, calls, hint, observe, read_move
 from hornbeam.programs.react import react
 from hornbeam.programs.talk import Demonstration, Example, Turn, opening
+from hornbeam.protocols import Program
 from hornbeam.settings import Settings
 from hornbeam.tree.task import Task
 

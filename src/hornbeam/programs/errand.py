@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from hornbeam.chat import assistant, user
-from hornbeam.episode.program import Episode, Program
+from hornbeam.episode.program import Episode
 from hornbeam.programs.talk import Demonstration, Turn
+from hornbeam.protocols import Program
 from hornbeam.settings import Settings
 from hornbeam.tasks.lookup_world import SIGNS, doors
 from hornbeam.tasks.lookup_world import lookup as lookup_note

@@ -18,9 +18,10 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from hornbeam.chat import Message, system, user
-from hornbeam.episode.program import Episode, Program
+from hornbeam.episode.program import Episode
 from hornbeam.errors import DataError, ProgramError
 from hornbeam.programs.talk import Demonstration, Turn
+from hornbeam.protocols import Program
 from hornbeam.settings import Settings, nearest
 from hornbeam.tree.task import Task
 

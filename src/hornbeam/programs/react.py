@@ -11,10 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 from hornbeam.chat import assistant, user
-from hornbeam.episode.program import Episode, Program
+from hornbeam.episode.program import Episode
 from hornbeam.errors import DataError, ToolError
 from hornbeam.programs.calls import React, hint, observe, read_move
 from hornbeam.programs.talk import Demonstration, Turn, opening
+from hornbeam.protocols import Program
 from hornbeam.tools.calculator import calculate
 from hornbeam.tree.task import Task
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hornbeam.episode.program import Episode, Program
+from hornbeam.episode.program import Episode
 from hornbeam.errors import DataError
 from hornbeam.programs.talk import (
     Answer,
@@ -14,6 +14,7 @@ from hornbeam.programs.talk import (
     opening,
     read_answer,
 )
+from hornbeam.protocols import Program
 from hornbeam.settings import Settings
 from hornbeam.tree.task import Task
 

@@ -21,12 +21,13 @@ from pydantic import ConfigDict, Field, model_validator
 
 from hornbeam.answers.arithmetic import ArithmeticProblem
 from hornbeam.chat import Message, assistant, system, user
-from hornbeam.episode.program import Episode, Program
+from hornbeam.episode.program import Episode
 from hornbeam.errors import DataError
 from hornbeam.programs.calls import React, ToolName, read_move
 from hornbeam.programs.presets import PRESETS, worked
 from hornbeam.programs.react import use_tool
 from hornbeam.programs.talk import Answer, Demonstration, Turn, read_answer
+from hornbeam.protocols import Program
 from hornbeam.settings import Settings, nearest
 from hornbeam.tree.task import Task
 

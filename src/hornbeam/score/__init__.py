@@ -1,5 +1,6 @@
 """Scorers: each fills one column of a tree, at the nodes it is asked about."""
 
+from hornbeam.protocols import Scorer
 from hornbeam.score.delegation import delegation_figures, scope_rewards
 from hornbeam.score.rules import (
     PARTS,
@@ -11,7 +12,6 @@ from hornbeam.score.rules import (
     reward_parts,
     rules,
 )
-from hornbeam.score.scorer import Scorer
 
 __all__ = [
     "PARTS",

@@ -13,9 +13,9 @@ from typing import Any
 
 from hornbeam.answers.numerals import Number, same_number
 from hornbeam.engine.request import Barrier
+from hornbeam.protocols import Opinions
 from hornbeam.score.checker_pool import NoVerdict, Pool
 from hornbeam.score.rules import RewardSettings, answer_key, answer_text, number_of
-from hornbeam.score.scorer import Opinions
 from hornbeam.score.spelling import core, in_words, readings
 from hornbeam.search.choose import Same, candidates
 from hornbeam.search.vote import ALIKE

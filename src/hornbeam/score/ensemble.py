@@ -8,7 +8,7 @@ from typing import Literal
 
 from hornbeam.engine.request import Barrier
 from hornbeam.errors import ScoreError
-from hornbeam.score.scorer import Opinions
+from hornbeam.protocols import Opinions
 from hornbeam.search.values import chance
 from hornbeam.tree.nodes import Tree
 

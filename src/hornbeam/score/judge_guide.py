@@ -19,10 +19,11 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from hornbeam.chat import Chat, Message
-from hornbeam.engine.request import Completion, Engine, Request, Sampling, gives_logprobs
+from hornbeam.engine.engine_checks import gives_logprobs
+from hornbeam.engine.request import Completion, Request, Sampling
 from hornbeam.errors import PromptTooLong, ScoreError
 from hornbeam.programs.judge_program import JudgeTexts, judge_messages, verdict, verdict_span
-from hornbeam.score.scorer import Guide, Opinions
+from hornbeam.protocols import Engine, Guide, Opinions
 from hornbeam.tasks.judge_tasks import step_texts
 from hornbeam.tree.nodes import Tree
 

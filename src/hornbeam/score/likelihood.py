@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from hornbeam.engine.request import Barrier
-from hornbeam.score.scorer import Opinions
+from hornbeam.protocols import Opinions
 from hornbeam.tree.nodes import Tree
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hornbeam.engine.request import Barrier
 from hornbeam.errors import ScoreError
-from hornbeam.score.scorer import Opinions
+from hornbeam.protocols import Opinions
 from hornbeam.tree.nodes import Tree
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any
 
 from hornbeam.chat import Chat, end_of_answer, user
 from hornbeam.errors import DataError
-from hornbeam.score.scorer import Guide
+from hornbeam.protocols import Guide
 from hornbeam.tasks.records import read_records
 from hornbeam.tree.nodes import Node, Origin, Tree, ids
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hornbeam.protocols import Fork, State, Strategy
 from hornbeam.search.beam import Beam, Dvts
 from hornbeam.search.branch import Branch
 from hornbeam.search.choose import Chooser, chooser
@@ -10,7 +11,7 @@ from hornbeam.search.mcts import Mcts
 from hornbeam.search.particle import Particle
 from hornbeam.search.reset import Reset
 from hornbeam.search.rollouts import Rollouts
-from hornbeam.search.strategy import Fork, State, Strategy, restore
+from hornbeam.search.strategy import restore
 from hornbeam.search.vote import Vote
 from hornbeam.settings import build
 

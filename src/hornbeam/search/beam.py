@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from hornbeam.search.strategy import Fork, State, Stepwise, restore
+from hornbeam.protocols import Fork, State
+from hornbeam.search.strategy import Stepwise, restore
 from hornbeam.search.values import best
 from hornbeam.tree.nodes import Column, Tree
 

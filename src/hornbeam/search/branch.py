@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hornbeam.search.strategy import Fork, State, Strategy
+from hornbeam.protocols import Fork, State, Strategy
 from hornbeam.tree.nodes import Tree
 
 

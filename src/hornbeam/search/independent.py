@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from hornbeam.search.strategy import Fork, State, Strategy
+from hornbeam.protocols import Fork, State, Strategy
 from hornbeam.tree.nodes import Tree
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
-from hornbeam.search.strategy import Fork
+from hornbeam.protocols import Fork
 from hornbeam.search.values import ended, worth
 from hornbeam.search.visits import LOST, Sums, puct, shares, uct
 from hornbeam.tree.nodes import Tree

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from hornbeam.protocols import Fork, State, Strategy
 from hornbeam.search.masprm import Descents, advance, over
-from hornbeam.search.strategy import Fork, State, Strategy, restore
+from hornbeam.search.strategy import restore
 from hornbeam.search.values import ended, failed, worth
 from hornbeam.search.visits import LOST, Simulation, Sums, puct, shares, uct
 from hornbeam.tree.nodes import Column, Tree

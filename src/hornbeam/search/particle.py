@@ -10,7 +10,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from hornbeam.search.strategy import Fork, State, Stepwise, restore
+from hornbeam.protocols import Fork, State
+from hornbeam.search.strategy import Stepwise, restore
 from hornbeam.search.values import failed, worth
 from hornbeam.tree.nodes import Column, Tree
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
-from hornbeam.search.strategy import Fork, State, Stepwise, restore
+from hornbeam.protocols import Fork, State
+from hornbeam.search.strategy import Stepwise, restore
 from hornbeam.search.values import best, worth
 from hornbeam.tree.nodes import Column, Tree
 

@@ -14,8 +14,9 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from hornbeam.protocols import Fork, State, Strategy
 from hornbeam.search.chunk_labels import ChunkLabel, chunk_label
-from hornbeam.search.strategy import Fork, State, Strategy, restore
+from hornbeam.search.strategy import restore
 from hornbeam.search.values import ended, worth
 from hornbeam.tree.nodes import Column, Tree
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hornbeam.search.strategy import Fork
+from hornbeam.protocols import Fork
 from hornbeam.tree.nodes import Tree
 
 LOST = -1.0  # the outcome of a run without a reward; of others that are lost see `Sums.lost`

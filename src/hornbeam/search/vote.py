@@ -7,7 +7,7 @@ from collections.abc import Collection, Hashable
 
 from pydantic import Field
 
-from hornbeam.search.strategy import Fork, State, Strategy
+from hornbeam.protocols import Fork, State, Strategy
 from hornbeam.search.values import failed
 from hornbeam.tree.nodes import Tree
 

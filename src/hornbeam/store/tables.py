@@ -17,8 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from hornbeam.errors import StoreError
-from hornbeam.extras import how_to_get
+from hornbeam.errors import StoreError, how_to_get
 from hornbeam.store.keys import TreeKey
 from hornbeam.tree.jsonl import node_from_json, node_to_json
 from hornbeam.tree.nodes import Node, Tree

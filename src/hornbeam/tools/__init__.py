@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from hornbeam.protocols import Tool
 from hornbeam.settings import build
 from hornbeam.tools.calculator import CalculatorSettings, calculate
 from hornbeam.tools.lookup_tool import LookupSettings
 from hornbeam.tools.retrieval import Retrieval, RetrievalSettings
-from hornbeam.tools.tool_settings import Tool, ToolSettings
+from hornbeam.tools.tool_settings import ToolSettings
 
 tools: dict[str, type[ToolSettings]] = {
     "calculator": CalculatorSettings,

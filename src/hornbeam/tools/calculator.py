@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hornbeam.answers.arithmetic import ArithmeticProblem, evaluate, write_number
-from hornbeam.tools.tool_settings import Tool, ToolSettings
+from hornbeam.protocols import Tool
+from hornbeam.tools.tool_settings import ToolSettings
 from hornbeam.workers.local_workers import inline, pure
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from hornbeam.protocols import Tool
 from hornbeam.tasks.lookup_world import lookup
-from hornbeam.tools.tool_settings import Tool, ToolSettings
+from hornbeam.tools.tool_settings import ToolSettings
 from hornbeam.workers.local_workers import inline, pure
 
 

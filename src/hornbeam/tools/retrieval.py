@@ -12,9 +12,10 @@ from pydantic import Field
 
 from hornbeam.errors import ToolError
 from hornbeam.files.paths import find
+from hornbeam.protocols import Tool
 from hornbeam.tasks.corpus import Passage, find_passages, load_passages, made_passages
 from hornbeam.tools.tokenise import query_words, words
-from hornbeam.tools.tool_settings import Tool, ToolSettings
+from hornbeam.tools.tool_settings import ToolSettings
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import pure
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from hornbeam.protocols import Tool
 from hornbeam.settings import Settings
-
-Tool = Callable[..., Any]
 
 
 class ToolSettings(Settings, ABC):

@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from hornbeam.errors import EngineLost, HornbeamError, RecipeError, WorkerError
-from hornbeam.extras import how_to_get
+from hornbeam.errors import EngineLost, HornbeamError, RecipeError, WorkerError, how_to_get
 from hornbeam.settings import Settings
 
 J = TypeVar("J")

@@ -18,8 +18,9 @@ from functools import partial
 from typing import Any
 
 from hornbeam.chat import Chat
-from hornbeam.engine.request import Barrier, Completion, Engine, Request, Sampling
+from hornbeam.engine.request import Barrier, Completion, Request, Sampling
 from hornbeam.errors import EngineError, EngineLost, HornbeamError, ModelError, PromptTooLong
+from hornbeam.protocols import Engine
 from hornbeam.store.request_queue import RequestKey, RequestQueue
 from hornbeam.tree.nodes import floats, ids
 

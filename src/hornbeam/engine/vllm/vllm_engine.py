@@ -42,8 +42,7 @@ from hornbeam.engine.weight_transfer import (
     place,
     write_weights,
 )
-from hornbeam.errors import EngineError, EngineLost, HornbeamError
-from hornbeam.extras import how_to_get
+from hornbeam.errors import EngineError, EngineLost, HornbeamError, how_to_get
 from hornbeam.settings import Settings
 from hornbeam.tree.nodes import floats, ids
 

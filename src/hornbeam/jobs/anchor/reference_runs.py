@@ -9,9 +9,9 @@ from functools import partial
 from hornbeam.assembly.task_records import Record, mark_of, mark_of_task, rewards_of
 from hornbeam.assembly.tree_growth import Grown, StoreGrower
 from hornbeam.assembly.world import World
-from hornbeam.engine.request import Engine
 from hornbeam.errors import ProgramError
 from hornbeam.grow.grower import Grower
+from hornbeam.protocols import Engine
 from hornbeam.search import Independent
 from hornbeam.store.database import Store, Stored, TreeKey
 from hornbeam.store.ledger import NO_BUDGET, Ledger

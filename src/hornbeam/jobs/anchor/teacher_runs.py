@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from hornbeam.assembly.tree_growth import StoreGrower
-from hornbeam.engine.request import Engine, check_trainable
+from hornbeam.engine.engine_checks import check_trainable
 from hornbeam.errors import EngineError
 from hornbeam.jobs.anchor.injected_runs import TeacherReplay, TeacherTree
 from hornbeam.jobs.anchor.reference_runs import Reference, independent_runs
+from hornbeam.protocols import Engine
 from hornbeam.recipe.sections import AnchorSection
 from hornbeam.tree.task import Task
 

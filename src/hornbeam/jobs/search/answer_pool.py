@@ -25,10 +25,10 @@ from hornbeam.jobs.search.missing import (
     why_unreadable,
 )
 from hornbeam.jobs.search.readout import Costs, Json, Point, read_point, search_table, until
+from hornbeam.protocols import Guide
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import MethodSection, keys_of
 from hornbeam.score.alike import Alike
-from hornbeam.score.scorer import Guide
 from hornbeam.search import Independent, Strategy, chooser, strategy
 from hornbeam.store.ledger import NO_BUDGET, Entry
 from hornbeam.tree.jsonl import read_trees

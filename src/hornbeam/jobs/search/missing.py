@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from hornbeam.assembly.guides import with_parts
-from hornbeam.engine.request import Engine, Sampling, gives_logprobs
+from hornbeam.engine.engine_checks import gives_logprobs
+from hornbeam.engine.request import Sampling
 from hornbeam.errors import RecipeError
+from hornbeam.protocols import Engine
 from hornbeam.recipe.sections import GuideSection
 from hornbeam.search import Strategy
 from hornbeam.search.choose import Chooser, candidates, lacks_logprobs

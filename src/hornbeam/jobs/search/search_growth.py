@@ -13,9 +13,9 @@ from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.jobs.search.answer_pool import judge_tree
 from hornbeam.jobs.search.search_jobs import Job
+from hornbeam.protocols import Guide
 from hornbeam.recipe.sections import MethodSection
 from hornbeam.score.alike import Alike, AlikeGuide
-from hornbeam.score.scorer import Guide
 from hornbeam.search import Independent, Strategy, Vote
 from hornbeam.settings import digest
 from hornbeam.store.database import TreeKey

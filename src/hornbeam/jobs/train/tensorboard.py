@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hornbeam.errors import RecipeError
-from hornbeam.extras import how_to_get
+from hornbeam.errors import RecipeError, how_to_get
 
 
 class TensorboardWriter:

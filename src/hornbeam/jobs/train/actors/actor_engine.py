@@ -7,7 +7,8 @@ from array import array
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
-from hornbeam.engine.request import Completion, Engine, Request
+from hornbeam.engine.request import Completion, Request
+from hornbeam.protocols import Engine
 from hornbeam.train import weights
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hornbeam.assembly.policies import Policies, member
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.remote.queued_engine import QueuedEngine, QueueWorker
-from hornbeam.engine.request import Engine
+from hornbeam.protocols import Engine
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.train.ranks import Ranks
 

@@ -1,0 +1,302 @@
+"""What can be replaced: every part that Hornbeam asks for, on one page.
+
+    part            is asked for by           ready-made ones
+    Engine          growth, judges, guides    engine/{scripted, local, remote, vllm}
+    Program         growth                    programs/
+    Tool            a program's `ep.call`     tools/
+    Strategy        growth                    search/
+    Scorer          growth, at its end        score/rules, score/judge_guide
+    Guide           growth, at each step      score/prm, score/judge_guide, score/likelihood
+    CreditMethod    training                  credit/methods
+    Keeper          growth                    store/database
+
+The parts of the training loop are in jobs/train/parts. Shapes: `n` nodes asked about, `T` tokens. A
+column has one entry a node of its tree, `None` where nothing is known (which is not zero).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hornbeam.chat import Chat
+from hornbeam.engine.request import Barrier, Completion, Request
+from hornbeam.settings import Settings, VersionedSettings
+from hornbeam.store.keys import TreeKey
+from hornbeam.tree.nodes import Column, Node, Tree
+from hornbeam.tree.task import Task
+
+# async def f(task, ep: hb.Episode) -> JSON data: the answer. All that is not deterministic goes
+# through `ep`, so that it can be run again to any of its steps. What it raises fails its episode.
+Program = Callable[[Task, Any], Awaitable[Any]]
+
+# def f(**arguments) or async def f(**arguments) -> JSON data; what it raises the program that called
+# it hears as a `ToolError`.
+Tool = Callable[..., Any]
+
+
+class Engine(Protocol):
+    """Samples token ids. `chat` turns messages into its ids, `version` counts its weights.
+
+    Optional: `continues = False` (takes messages, cannot go on inside an answer), `keeps = True`
+    (keeps prefixes, dropped by `load` alone), `disconnect()` (leaves the connections of an event
+    loop), `only_search(sampling)` (why it cannot be trained on, or ""), `gives_logprobs(sampling)`.
+    """
+
+    chat: Chat
+    version: int
+    barrier: Barrier
+
+    async def generate(self, request: Request) -> Completion:
+        """One completion: ids of shape [T] with their log-probs, the ending token included.
+
+        Raises `PromptTooLong` when prompt and one token do not fit, `EngineLost` when nobody can be
+        answered any more, `EngineError` for the rest.
+        """
+        ...
+
+    def cached(self, prompt: array[int]) -> int:
+        """How many of the prompt's first tokens need not be computed, if it is asked next."""
+        ...
+
+    async def load(self, version: int) -> None:
+        """Sample from the weights of this version from the next request on."""
+        ...
+
+    async def aclose(self) -> None:
+        """End what runs and give back what is held."""
+        ...
+
+
+# --- where a tree grows ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Grow episode number `episode` from node `node`, to its end or for `steps` nodes."""
+
+    episode: int
+    node: int
+    steps: int | None = None
+
+
+@dataclass(slots=True)
+class State:
+    """`asked`: episode -> node it grows from. `results`: episode -> last node that it grew.
+
+    Whoever grows the tree writes both; a strategy only reads them. `memo` is the strategy's own:
+    what it worked out from the tree and these facts so far, so that it need not start over at every
+    ask. It may be thrown away at any moment.
+    """
+
+    asked: dict[int, int] = field(default_factory=dict)
+    results: dict[int, int] = field(default_factory=dict)
+    memo: Any = field(default=None, compare=False, repr=False)
+
+
+class Strategy(VersionedSettings):
+    """Where a tree grows next. Holds settings only: all that it knows is the tree and the state."""
+
+    @property
+    def steps(self) -> int | None:
+        """After how many nodes an episode pauses; None: each runs to its end."""
+        return None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns of guides that it steers by."""
+        return ()
+
+    @property
+    def logprobs(self) -> bool:
+        """Whether it steers by the log-probs of what was sampled."""
+        return False
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """The columns that `columns` makes."""
+        return ()
+
+    @abstractmethod
+    def ask(self, tree: Tree, state: State) -> list[Fork]:
+        """Forks to start now, none of them asked before; may be empty while episodes are out.
+
+        Equal trees (whatever the order of their nodes) and equal states give equal forks: draws
+        come from `tree.seed`. Empty while nothing is out means the tree is grown.
+        """
+
+    @abstractmethod
+    def leaves(self) -> int:
+        """How many episodes a grown tree has, or the most it can have."""
+
+    def drops(self, tree: Tree, state: State) -> Collection[int]:
+        """Episodes that are out and can no longer change the result; growth stops them."""
+        return ()
+
+    def columns(self, tree: Tree) -> dict[str, Column]:
+        """What it thinks of a grown tree, by column: "kept", "visits", "q". Nothing by default."""
+        return {}
+
+
+# --- what a tree is worth -------------------------------------------------------------------------
+
+
+class Scorer(Protocol):
+    """Judges outcomes, when an episode has ended. `column` names where its opinion stands."""
+
+    column: str
+
+    async def score(self, tree: Tree, nodes: Sequence[int]) -> list[float | None]:
+        """[n] values; `None` where it has nothing to say. `NoVerdict` and the like are `None`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what is held."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opinions:
+    """What a guide says: [n] values, and how many tokens it ran for that."""
+
+    values: list[float | None]
+    tokens: int = 0
+
+
+class Guide(Protocol):
+    """Values of steps, when they were grown, so that a strategy steers by them; it is paid.
+
+    `barrier` lets it wait until all growing episodes wait for something. Optional: `reads_ids =
+    True` (runs a node's own ids, each once a tree).
+    """
+
+    column: str
+    barrier: Barrier
+
+    def most(self, tree: Tree, nodes: Sequence[int]) -> int:
+        """The most tokens that `judge` can run for these nodes."""
+        ...
+
+    async def judge(self, tree: Tree, nodes: Sequence[int]) -> Opinions:
+        """Opinions of nodes that were just grown, parents before children. Raises `ScoreError`.
+
+        `tree` is the one growing tree itself: a guide may keep what it computed for its nodes
+        until `forget`.
+        """
+        ...
+
+    def forget(self, tree: Tree) -> None:
+        """Give back what is kept for a tree, which is grown."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what is held."""
+        ...
+
+
+# --- which step earned the outcome ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One scored leaf: which tree of the batch, which node, below which trunk, its outcome.
+
+    `prior` is what column "prior" says of its task, at node 0; `parts` what the columns that the
+    method names say of the leaf.
+    """
+
+    tree: int
+    node: int
+    trunk: int
+    reward: float
+    prior: float | None = None
+    parts: tuple[float | None, ...] = ()
+
+
+class CreditMethod(Settings, ABC):
+    """Trees of one task with outcomes -> advantages. Write one of the three kinds below.
+
+    Pure arithmetic: columns in, columns out; no torch, no input or output.
+    """
+
+    @property
+    def reads(self) -> str:
+        """The column of a guide that it needs; "" where outcomes are enough."""
+        return ""
+
+    @property
+    def anchored(self) -> bool:
+        """Whether it reads a prior of each task, so that equal outcomes teach too."""
+        return False
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Columns that it reads at leaves, in place of the outcome."""
+        return ()
+
+    def check(self, trees: Sequence[Tree]) -> None:
+        """Raise `DataError` where the trees of a task lack what it reads."""
+
+
+class PathMethod(CreditMethod):
+    """One advantage a leaf, in the shape of its groups."""
+
+    @abstractmethod
+    def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
+        """One advantage for every leaf of every group of the batch."""
+
+
+class NodeMethod(CreditMethod):
+    """One credit a node, from values at and above it."""
+
+    @abstractmethod
+    def credits(self, trees: Sequence[Tree], outcomes: Sequence[Column]) -> list[Column]:
+        """One column for every tree of a group; `None` at the task and where nothing is known."""
+
+
+class ScopeMethod(CreditMethod):
+    """One advantage a delegation, at its end, and one for the main agent, at the leaf."""
+
+    @abstractmethod
+    def credits(
+        self, trees: Sequence[Tree], outcomes: Sequence[Column]
+    ) -> list[tuple[Column, Column]]:
+        """(advantage, mass) for every tree of a group; `None` elsewhere, and a mass of None is 1.
+
+        Mass says how often a delegation counts when it is trained, all rollouts that hold it added.
+        """
+
+
+Method = PathMethod | NodeMethod | ScopeMethod
+
+
+# --- where trees are kept -------------------------------------------------------------------------
+
+
+class Keeper(Protocol):
+    """Keeps what grows, as it grows: a `Store`, or nobody. Raises `StoreError`."""
+
+    def begin(self, key: TreeKey, tree: Tree) -> None:
+        """A new tree, with the task's own node."""
+        ...
+
+    def write(
+        self, key: TreeKey, tree: Tree, index: int | None, node: Node, is_open: bool = False
+    ) -> None:
+        """A node; an open one still waits for its calls and comes again."""
+        ...
+
+    def opinion(self, key: TreeKey, node: Node, column: str, value: float) -> None:
+        """A guide's value of a node, while the tree grows."""
+        ...
+
+    def columns(self, key: TreeKey, columns: Mapping[str, Column]) -> None:
+        """The tree's columns, by name."""
+        ...
+
+    def done(self, key: TreeKey) -> None:
+        """The tree is grown and scored."""
+        ...
