@@ -33,8 +33,7 @@ from hornbeam.tree.task import Task
 # through `ep`, so that it can be run again to any of its steps. What it raises fails its episode.
 Program = Callable[[Task, Any], Awaitable[Any]]
 
-# def f(**arguments) or async def f(**arguments) -> JSON data; what it raises the program that called
-# it hears as a `ToolError`.
+# def f(**arguments), or async: JSON data. What it raises, its caller hears as a `ToolError`.
 Tool = Callable[..., Any]
 
 
