@@ -4,11 +4,13 @@
         [--json FILE]
 
 Each build runs the same work in processes of its own, in turn and in changing order, so that noise
-of the machine falls on both. Told is seconds of the other build / seconds of this one, by processor
-time and by the clock: above 1, this one is faster. The work:
+of the machine falls on both. A build runs its own bench/against.py, since its modules may lie
+elsewhere (the work must be the same in both), and this one's where it has none. Printed is seconds
+of the other build / seconds of this one, by processor time and by the clock: above 1, this one is
+faster. The work:
 
 - step: an optimisation step on trees of shared prefixes, the shape of SmolLM2-135M at a fifth of
-  its layers and vocabulary (the very first step, with its check, is told apart);
+  its layers and vocabulary (the very first step, with its check, has a line of its own);
 - load: what making a `Policy` of that model takes, its checks included;
 - engine: 8 prompts x 8 samples, then second turns on what was said, the same model;
 - growth: some 10,000 steps of a scripted program in trees.
@@ -57,16 +59,16 @@ def trees(seed: int) -> list[Any]:
 
     for number in range(4):
         tree = Tree({"id": f"q{number}"})
-        tree.append(Node(0, agent="a", prompt=some(80), tokens=some(40), logprobs=report(40)))
+        tree.append(Node(0, agent="a", prompt=some(80), tokens=some(40), logprobs=logprobs(40)))
         for _ in range(4):
-            tree.append(Node(1, agent="a", prompt=some(8), tokens=some(40), logprobs=report(40)))
+            tree.append(Node(1, agent="a", prompt=some(8), tokens=some(40), logprobs=logprobs(40)))
         tree.columns["advantage"] = [draw.uniform(-1, 1) for _ in tree.nodes]
         tree.columns["reward"] = [0.0 for _ in tree.nodes]
         out.append(tree)
     return out
 
 
-def report(count: int) -> Any:
+def logprobs(count: int) -> Any:
     """Log-probs of so many tokens."""
     from hornbeam.tree.nodes import floats
 
@@ -159,9 +161,11 @@ def growth() -> dict[str, list[float]]:
 
 
 def one(checkout: Path, what: str) -> dict[str, list[float]]:
-    """The figures of one build, in a process of its own."""
+    """The figures of one build, in a process of its own, by its own script where it has one."""
     env = {**os.environ, "PYTHONPATH": str(checkout / "src")}
-    command = [sys.executable, __file__, "--worker", what, str(checkout)]
+    own = checkout / "bench" / "against.py"
+    script = own if own.is_file() else Path(__file__)
+    command = [sys.executable, str(script), "--worker", what, str(checkout)]
     done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
     found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
     return found

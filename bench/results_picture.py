@@ -34,11 +34,11 @@ SHOWN = {  # method and label of search_svamp.json: its name, where that stands,
 STYLE = (
     '.r text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;'
     "fill:#1d2320;font-variant-numeric:tabular-nums}.r .title{font-size:15px;font-weight:600}"
-    ".r .soft{fill:#565e59}.r .ground{fill:#ffffff;stroke:#cfccc2}.r .grid{stroke:#eceae3}"
+    ".r .soft{fill:#565e59}.r .background{fill:#ffffff;stroke:#cfccc2}.r .grid{stroke:#eceae3}"
     ".r .line{fill:none;stroke:#1a6cae;stroke-width:2}.r .band{stroke:#749cb8;stroke-width:2}"
     ".r .dot{fill:#1a6cae}.r .other .dot{fill:#bc6f38}.r .other .band{stroke:#c9ad94}"
     "@media(prefers-color-scheme:dark){.r text{fill:#e7e9e5}.r .soft{fill:#a7aea8}"
-    ".r .ground{fill:#1b1f1d;stroke:#454c47}.r .grid{stroke:#333a36}.r .line{stroke:#68b1ec}"
+    ".r .background{fill:#1b1f1d;stroke:#454c47}.r .grid{stroke:#333a36}.r .line{stroke:#68b1ec}"
     ".r .band{stroke:#567e9a}.r .dot{fill:#68b1ec}.r .other .dot{fill:#c5864f}"
     ".r .other .band{stroke:#70604a}}"
 )
@@ -150,7 +150,8 @@ def picture() -> str:
         f' width="{WIDTH}" height="{HEIGHT}" role="img" class="r">',
         "<title>Accuracy over training steps, and of searches over their cost</title>",
         f"<style>{STYLE}</style>",
-        f'<rect x=".5" y=".5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="12" class="ground"/>',
+        f'<rect x=".5" y=".5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="12"'
+        ' class="background"/>',
         *training(main_job, 64, 460),
         *searching(svamp["points"], 544, 936),
         "</svg>",

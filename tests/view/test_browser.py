@@ -94,9 +94,9 @@ def test_curves_are_read_by_key(page):
 
 def test_hostile_texts_stay_texts(page):
     page.run("document.querySelectorAll('.chip input')[1].click()")
-    count = page.run("wood.marks.length")
+    count = page.run("drawing.marks.length")
     for i in range(count):
-        page.run(f"choose(wood, {i}, true)")
+        page.run(f"choose(drawing, {i}, true)")
     assert page.run("window.hurt === undefined")
     assert page.run("document.querySelectorAll('img').length") == 0
     assert not page.troubles()

@@ -209,9 +209,10 @@ def test_page_and_picture_share_their_colours():
     light, dark = style.split("@media (prefers-color-scheme: dark)", 1)
     for part, theme in ((light, LIGHT), (dark, DARK)):
         for name, value in (
-            ("card", theme.ground), ("ink", theme.ink), ("soft", theme.soft), ("edge", theme.edge),
-            ("zero", theme.zero), ("pos", theme.positive), ("neg", theme.negative),
-            ("pos-line", theme.positive_line), ("neg-line", theme.negative_line),
+            ("card", theme.background), ("ink", theme.ink), ("soft", theme.soft),
+            ("edge", theme.edge), ("zero", theme.zero), ("pos", theme.positive),
+            ("neg", theme.negative), ("pos-line", theme.positive_line),
+            ("neg-line", theme.negative_line),
         ):  # fmt: skip
             assert f"--{name}: {value};" in part
 

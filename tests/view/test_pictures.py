@@ -92,7 +92,7 @@ def _marks(picture, name):
 def test_picture_has_a_pill_a_node_and_a_line_to_each(tree):
     picture = tree_svg(tree)
     assert _marks(picture, "pill") == [["pill", c] for c in ("p3", "p0", "p4", "p0", "p2")]
-    assert len(_marks(picture, "limb")) == 5
+    assert len(_marks(picture, "edge")) == 5
     texts = [
         "".join(e.itertext())
         for e in ElementTree.fromstring(picture).iter()
@@ -101,7 +101,7 @@ def test_picture_has_a_pill_a_node_and_a_line_to_each(tree):
     assert {"What is 1 + 1?", "+0.75", "+0.5", "1", "a"} <= set(texts)
 
 
-def test_picture_keeps_every_mark_on_its_ground():
+def test_picture_keeps_every_mark_on_its_background():
     for tree in (example_tree(), two_agents(2), chain(3), Tree({"id": "bare"})):
         root = ElementTree.fromstring(tree_svg(tree))
         width, height = float(root.get("width")), float(root.get("height"))
@@ -158,9 +158,9 @@ def test_one_ink_is_readable_on_every_colour(theme):
     # 4.5 is WCAG's AA for small text, 3 for graphical marks
     for place in range(-STEPS, STEPS + 1):
         assert contrast(theme.ink, colour(place, theme)) >= 4.5
-    assert contrast(theme.soft, theme.ground) >= 4.5
+    assert contrast(theme.soft, theme.background) >= 4.5
     for mark in (theme.positive_line, theme.negative_line):
-        assert contrast(mark, theme.ground) >= 3
+        assert contrast(mark, theme.background) >= 3
 
 
 def test_contrast_of_black_and_white():

@@ -144,7 +144,7 @@ def test_a_search_becomes_a_tree_with_its_chosen_path():
     ]
     (question,) = search_data(searched(nodes, answer=4, correct=True, tokens=70))["questions"]
     (tree,) = question["trees"]
-    assert question["gold"] == "4" and tree["told"] == "4" and tree["correct"] is True
+    assert question["gold"] == "4" and tree["answer"] == "4" and tree["correct"] is True
     assert [bool(node.get("chosen")) for node in tree["nodes"]] == [False, True, False, True]
     assert tree["columns"] == {"value": [None, 0.5, None, -0.25], "visits": [None, 3.0, None, None]}
     assert tree["size"] == 4 and tree["tokens"] == 70
@@ -271,8 +271,8 @@ def test_questions_and_searches_are_picked_and_walked(tab):
     tab.run("sides.after.click()")
     assert tab.run("sides.map((s) => s.search.method)") == ["greedy", "weighted vote"]
     assert "window.hurt" in tab.run("sides.text.textContent")
-    assert tab.run("sides[0].told.textContent").startswith("answer 41 · wrong · 1,200 tokens")
-    tab.run("sides[0].wood.marks[0].focus(); choose(sides[0].wood, 0, true)")
+    assert tab.run("sides[0].outcome.textContent").startswith("answer 41 · wrong · 1,200 tokens")
+    tab.run("sides[0].drawing.marks[0].focus(); choose(sides[0].drawing, 0, true)")
     tab.press("ArrowRight")
     assert tab.run("document.activeElement.getAttribute('aria-label')").startswith("node 1,")
     assert tab.run(COUNT.format(".side:first-child .node.chosen")) >= 2
@@ -284,7 +284,7 @@ def test_questions_and_searches_are_picked_and_walked(tab):
 @pytest.mark.slow
 def test_every_step_can_be_read_and_hostile_texts_stay_texts(tab):
     tab.run("for (let q = 0; q < 3; q++) { chooseQuestion(q); for (const side of sides)"
-            " side.search.nodes.forEach((_, i) => choose(side.wood, i, true)); }")  # fmt: skip
+            " side.search.nodes.forEach((_, i) => choose(side.drawing, i, true)); }")  # fmt: skip
     assert tab.run("window.hurt === undefined")
     assert tab.run(COUNT.format("img")) == 0
     assert not tab.troubles()

@@ -1,4 +1,4 @@
-"""The diverging scale of credit: orange over grey to blue, for a white and for a dark ground.
+"""The diverging scale of credit: orange over grey to blue, for a white and for a dark background.
 
 The ends keep enough distance from the text on them that one ink is readable on every colour of a
 scale, and orange and blue stay apart for all common colour blindnesses. The page's style sheet
@@ -14,9 +14,9 @@ STEPS = 4  # colours on each side of zero
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of one ground, as #rrggbb."""
+    """Colours of one background, as #rrggbb."""
 
-    ground: str
+    background: str
     ink: str
     soft: str
     edge: str

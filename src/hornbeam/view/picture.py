@@ -1,6 +1,6 @@
 """A tree as one SVG picture for documents: drawn left to right, credit as colour, a scale below.
 
-The picture brings its own ground, light or dark as the reader's system is, so it is readable on
+The picture brings its own background, light or dark as the system of the reader is; it reads on
 white pages and on dark ones. Left out: pointing and clicking, which the report page has.
 """
 
@@ -64,11 +64,12 @@ def tree_svg(tree: Tree, width: int = 960) -> str:
         f' height="{height}" role="img" class="{SCOPE}">',
         f"<title>{_clean(question)}: {len(tree) - 1} steps, credit as colour</title>",
         f"<style>{_style()}</style>",
-        f'<rect x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="12" class="ground"/>',
+        f'<rect x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="12"'
+        ' class="background"/>',
         _text(LEFT, 34, question, "ask"),
         _text(width - LEFT, 58, "reward", "soft end"),
         _text(width - LEFT - 52, 58, "answer", "soft end"),
-        *(_limb(drawing, i, leaves[i]) for i in steps),
+        *(_edge(drawing, i, leaves[i]) for i in steps),
         f'<circle cx="{LEFT + DOT / 2:g}" cy="{y[0]:.1f}" r="6" class="task"/>',
         *(_node(drawing, i) for i in steps),
         *(_result(drawing, i) for i in tree.leaves()),
@@ -80,21 +81,21 @@ def tree_svg(tree: Tree, width: int = 960) -> str:
 
 def _fork(drawing: _Drawing, i: int) -> tuple[float, float]:
     """Where lines leave a node, and where they fork: late, so that they cross no words."""
-    edge, below = drawing.x[i] + (PILL if i else DOT - 1), drawing.tree.children(i)
-    return edge, max(edge, drawing.x[below[0]] - FORK) if len(below) > 1 else edge
+    right, below = drawing.x[i] + (PILL if i else DOT - 1), drawing.tree.children(i)
+    return right, max(right, drawing.x[below[0]] - FORK) if len(below) > 1 else right
 
 
-def _limb(drawing: _Drawing, i: int, leaves: int) -> str:
+def _edge(drawing: _Drawing, i: int, leaves: int) -> str:
     """From the parent's fork to the node and on to its own; thicker where more leaves hang on."""
     parent = drawing.tree.nodes[i].parent
     x1, x2, y1, y2 = _fork(drawing, parent)[1], drawing.x[i], drawing.y[parent], drawing.y[i]
     bend = (x2 - x1) * 0.55
     wide = min(1.5 + 0.9 * math.sqrt(leaves - 1), 6)
     d = f"M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
-    edge, fork = _fork(drawing, i)
-    if fork > edge:
-        d += f"M{edge:.1f} {y2:.1f}H{fork:.1f}"
-    return f'<path d="{d}" stroke-width="{wide:.1f}" class="limb {_tint(drawing, i)}"/>'
+    right, fork = _fork(drawing, i)
+    if fork > right:
+        d += f"M{right:.1f} {y2:.1f}H{fork:.1f}"
+    return f'<path d="{d}" stroke-width="{wide:.1f}" class="edge {_tint(drawing, i)}"/>'
 
 
 def _node(drawing: _Drawing, i: int) -> str:
@@ -168,21 +169,21 @@ def _plain() -> str:
     return (
         f"text{{font:12px {font};font-variant-numeric:tabular-nums}}.ask{{font-size:16px;"
         "font-weight:600}.worth{text-anchor:middle;font-size:12.5px}.end{text-anchor:end}"
-        ".who{font-weight:600}.limb{stroke-linecap:round;fill:none!important}"
+        ".who{font-weight:600}.edge{stroke-linecap:round;fill:none!important}"
         ".lead{stroke-dasharray:1 5;stroke-linecap:round}.failed{stroke-dasharray:3 2.5}"
     )
 
 
 def _colours(theme: Theme) -> str:
     rules = [
-        f".ground{{fill:{theme.ground};stroke:{theme.edge}}}text,.who{{fill:{theme.ink}}}",
+        f".background{{fill:{theme.background};stroke:{theme.edge}}}text,.who{{fill:{theme.ink}}}",
         f".soft{{fill:{theme.soft}}}.task{{fill:{theme.zero};stroke:{theme.soft}}}",
-        f".pill,.lead{{stroke:{theme.edge}}}.none{{fill:{theme.ground};stroke:{theme.edge}}}",
+        f".pill,.lead{{stroke:{theme.edge}}}.none{{fill:{theme.background};stroke:{theme.edge}}}",
     ]
     for place in range(-STEPS, STEPS + 1):
         name, thin = _name(place), line(place, theme)
         rules.append(
-            f".{name}{{fill:{colour(place, theme)}}}.limb.{name},.pill.{name}{{stroke:{thin}}}"
+            f".{name}{{fill:{colour(place, theme)}}}.edge.{name},.pill.{name}{{stroke:{thin}}}"
         )
     return "".join(rules)
 

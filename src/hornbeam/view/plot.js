@@ -36,7 +36,7 @@ function interval(thing, say) {
 }
 
 // A point in words: what, how good, at what cost, against the baseline.
-function told({ point }) {
+function readingOf({ point }) {
   const costs = Object.entries(COSTS).filter(([key]) => point[key] !== undefined)
     .map(([key, unit]) => `${brief(Number(point[key].toPrecision(4)))} ${unit}`);
   const parts = [`${percent(point.accuracy)}${interval(point, (v) => (100 * v).toFixed(1))}`, ...costs];
@@ -133,7 +133,7 @@ function readSpot(spot) {
   if (!found) {
     reading.replaceChildren("Point at a budget, or walk with the arrow keys, to read it. Whiskers are 95 % intervals.");
   } else {
-    reading.replaceChildren(html("b", {}, name(found)), html("span", {}, told(found)));
+    reading.replaceChildren(html("b", {}, name(found)), html("span", {}, readingOf(found)));
     picture.append(svg("circle", { class: "halo", cx: scale.x(found.x), cy: scale.y(found.y), r: 9 }));
   }
   picture.setAttribute("aria-label", `Accuracy against ${COSTS[plot.axis]}. ${reading.textContent}`

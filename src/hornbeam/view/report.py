@@ -17,7 +17,7 @@ from hornbeam.view.account import cost_table
 from hornbeam.view.data import LIMITS, PageLimits, ReportData, page_data
 from hornbeam.view.page import notes, page, write_page
 
-_SCRIPTS = ("page.js", "axes.js", "charts.js", "step.js", "wood.js", "trees.js")
+_SCRIPTS = ("page.js", "axes.js", "charts.js", "step.js", "tree_drawing.js", "trees.js")
 
 
 def write_report(path: str | Path, data: ReportData, limits: PageLimits = LIMITS) -> Path:

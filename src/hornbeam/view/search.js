@@ -1,7 +1,7 @@
 // The questions: two searches of one question side by side, their trees walked with the arrow keys.
 
 const shown = { question: 0, column: "value" };
-const sides = []; // one a tree that is drawn: { wood, select, told, search }
+const sides = []; // one a tree that is drawn: { drawing, select, outcome, search }
 let colours;
 
 function searches() {
@@ -16,7 +16,7 @@ function searchName(search) {
 function verdictOf(search) {
   if (search.correct === true) return "right";
   if (search.correct === false) return "wrong";
-  return search.told ? "not judged" : "no answer";
+  return search.answer ? "not judged" : "no answer";
 }
 
 function questionName(question, k) {
@@ -34,10 +34,10 @@ function answerNode(tree) {
 // --- drawing ------------------------------------------------------------------------------------
 
 function drawSide(side) {
-  const { wood } = side;
-  Object.assign(wood, { tree: side.search, column: shown.column, most: largest(searches(), shown.column),
+  const { drawing } = side;
+  Object.assign(drawing, { tree: side.search, column: shown.column, most: largest(searches(), shown.column),
     name: `Search tree of ${searchName(side.search)}` });
-  drawWood(wood);
+  renderTree(drawing);
 }
 
 function chooseSearch(side, k) {
@@ -45,12 +45,12 @@ function chooseSearch(side, k) {
   side.search = search;
   side.select.value = k;
   const more = search.size > search.nodes.length ? ` (${search.nodes.length - 1} drawn)` : "";
-  const facts = [search.told ? `answer ${search.told}` : "", verdictOf(search),
+  const facts = [search.answer ? `answer ${search.answer}` : "", verdictOf(search),
     search.tokens === null ? "" : `${short(search.tokens)} tokens`, `${short(search.size - 1)} nodes${more}`];
-  side.told.replaceChildren(facts.filter((fact) => fact).join(" · "));
-  side.wood.node = answerNode(search);
+  side.outcome.replaceChildren(facts.filter((fact) => fact).join(" · "));
+  side.drawing.node = answerNode(search);
   drawSide(side);
-  const { host, node, place } = side.wood; // the answer's row comes into view, the page stays
+  const { host, node, place } = side.drawing; // the answer's row comes into view, the page stays
   host.scrollTo(0, Math.max(0, place.y(node) - host.clientHeight / 2));
 }
 
@@ -85,12 +85,12 @@ function chooseQuestion(k) {
 // --- controls -----------------------------------------------------------------------------------
 
 function makeSide(s) {
-  const side = { wood: { host: html("div", { class: "wood" }), node: 0 }, told: html("p", { class: "told" }) };
+  const side = { drawing: { host: html("div", { class: "drawing" }), node: 0 }, outcome: html("p", { class: "outcome" }) };
   side.select = html("select", { "aria-label": s ? "Second search" : "First search",
     change: () => chooseSearch(side, Number(side.select.value)) });
-  const card = textCard(side.wood);
-  side.box = html("div", { class: "side" }, side.select, side.told,
-    html("div", { class: "card canvas" }, side.wood.host), card);
+  const card = textCard(side.drawing);
+  side.box = html("div", { class: "side" }, side.select, side.outcome,
+    html("div", { class: "card canvas" }, side.drawing.host), card);
   return side;
 }
 
@@ -116,7 +116,7 @@ function makeQuestions() {
     for (const side of sides) if (!side.box.hidden) drawSide(side);
   });
   const key = svg("svg", { width: 30, height: 14, "aria-hidden": "true" },
-    svg("path", { class: "limb chosen", d: "M1 7H29", "stroke-width": 3 }));
+    svg("path", { class: "edge chosen", d: "M1 7H29", "stroke-width": 3 }));
   colours.box.append(html("span", { class: "path-key" }, key, "chosen path"), html("span", {}, "12× visits"));
   const most = Math.max(...DATA.questions.map((question) => question.trees.length));
   for (let s = 0; s < Math.min(most, 2); s++) sides.push(makeSide(s));
@@ -128,7 +128,7 @@ function makeQuestions() {
       html("kbd", {}, "→"), " ", html("kbd", {}, "↑"), " ", html("kbd", {}, "↓"), "; ",
       html("kbd", {}, "Enter"), " goes to its text, ", html("kbd", {}, "Esc"), " back."));
   chooseQuestion(0);
-  for (const side of sides) watchWidth(side.wood.host, () => { if (!side.box.hidden) drawSide(side); });
+  for (const side of sides) watchWidth(side.drawing.host, () => { if (!side.box.hidden) drawSide(side); });
 }
 
 makePlot();

@@ -142,7 +142,10 @@ def _describe(packed: dict[str, Any], question: Mapping[str, Any]) -> None:
             str(search.get("method", "")),
             str(search.get("label") or ""),
         )
-        tree["told"], tree["tokens"] = _answer_text(search.get("answer")), number(search, "tokens")
+        tree["answer"], tree["tokens"] = (
+            _answer_text(search.get("answer")),
+            number(search, "tokens"),
+        )
         tree["correct"] = search.get("correct")
 
 

@@ -1,8 +1,8 @@
 """The search page: accuracy against cost, all figures, and the search trees of the questions.
 
 One HTML file that needs no network. What can be said without a script stands in it as HTML (the
-verdict, the table); the plot is drawn by plot.js, the trees by search.js and wood.js from the JSON
-of `search_data`.
+verdict, the table); the plot is drawn by plot.js, the trees by search.js and tree_drawing.js from
+the JSON of `search_data`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hornbeam.view.search_table import (
     share,
 )
 
-_SCRIPTS = ("page.js", "axes.js", "plot.js", "step.js", "wood.js", "search.js")
+_SCRIPTS = ("page.js", "axes.js", "plot.js", "step.js", "tree_drawing.js", "search.js")
 _FREE = {
     "first": "first answer",
     "majority": "majority",

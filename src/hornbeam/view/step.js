@@ -26,8 +26,8 @@ function showTask(box, tree) {
     ...passage("Question", tree.question), ...passage("Other fields", tree.task));
 }
 
-function showStep(box, wood) {
-  const { tree, node: i, column, most } = wood;
+function showStep(box, drawing) {
+  const { tree, node: i, column, most } = drawing;
   if (!i) {
     showTask(box, tree);
     return;

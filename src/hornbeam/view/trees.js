@@ -2,7 +2,7 @@
 
 const shown = { step: DATA.steps.length - 1, tree: 0, column: "credit" };
 const parts = {}; // the elements that change
-const wood = { node: 0 };
+const drawing = { node: 0 };
 
 // --- reading the data ---------------------------------------------------------------------------
 
@@ -16,18 +16,18 @@ function currentTree() {
 
 function drawTree() {
   const step = DATA.steps[shown.step];
-  Object.assign(wood, { tree: currentTree(), column: shown.column, most: largest(step.trees, shown.column),
+  Object.assign(drawing, { tree: currentTree(), column: shown.column, most: largest(step.trees, shown.column),
     name: `Tree ${shown.tree + 1} of ${stepName(step.step)}` });
-  drawWood(wood);
+  renderTree(drawing);
 }
 
 // --- choosing -----------------------------------------------------------------------------------
 
 function chooseTree(index) {
   shown.tree = index;
-  wood.node = Math.min(1, currentTree().nodes.length - 1);
+  drawing.node = Math.min(1, currentTree().nodes.length - 1);
   parts.question.textContent = DATA.texts[currentTree().question] || currentTree().id;
-  wood.host.scrollTo(0, 0);
+  drawing.host.scrollTo(0, 0);
   drawTree();
 }
 
@@ -119,15 +119,15 @@ function makeTrees() {
   }
   makeControls(box);
   parts.question = html("p", { class: "question" });
-  wood.host = html("div", { class: "wood" });
-  const card = textCard(wood);
+  drawing.host = html("div", { class: "drawing" });
+  const card = textCard(drawing);
   box.append(parts.question, html("div", { class: "show" },
-    html("div", {}, html("div", { class: "card canvas" }, parts.legend.box, wood.host),
+    html("div", {}, html("div", { class: "card canvas" }, parts.legend.box, drawing.host),
       html("p", { class: "hint keys" }, "Click a step to read it, or walk with ", html("kbd", {}, "←"), " ",
         html("kbd", {}, "→"), " ", html("kbd", {}, "↑"), " ", html("kbd", {}, "↓"), "; ",
         html("kbd", {}, "Enter"), " goes to its text, ", html("kbd", {}, "Esc"), " back.")), card));
   openTrees();
-  watchWidth(wood.host, drawTree);
+  watchWidth(drawing.host, drawTree);
 }
 
 makeTrees();

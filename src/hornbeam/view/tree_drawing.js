@@ -1,7 +1,7 @@
 // One tree in an element: drawn left to right with a column as colour, walked with the arrow keys.
 //
-// A wood is an object: { host, name, tree, column, most, node, shows, enter }. `most` is the largest
-// size on its scale of colours, `node` the chosen node, `shows(wood)` is called when one is chosen,
+// A drawing is an object: { host, name, tree, column, most, node, shows, enter }. `most` is the largest
+// size on its scale of colours, `node` the chosen node, `shows(drawing)` is called when one is chosen,
 // `enter()` goes to its text. Drawing adds `marks`, one element a node.
 
 const PILL = { width: 48, height: 22 };
@@ -95,36 +95,36 @@ function severalAgents(tree) {
 
 // Where lines leave a node, and where they fork: late, so that they cross no words.
 function forkOf(tree, i, place) {
-  const edge = place.x(i) + (i ? PILL.width : ROOT);
+  const right = place.x(i) + (i ? PILL.width : ROOT);
   const several = below(tree)[i].length > 1;
-  return [edge, several ? Math.max(edge, place.x(below(tree)[i][0]) - FORK) : edge];
+  return [right, several ? Math.max(right, place.x(below(tree)[i][0]) - FORK) : right];
 }
 
 // From the parent's fork to the child's left edge; thicker where more hangs on it.
-function limb(wood, i, place, wide) {
-  const parent = wood.tree.nodes[i].parent;
+function edgeAfterFork(drawing, i, place, wide) {
+  const parent = drawing.tree.nodes[i].parent;
   const [y1, x2, y2] = [place.y(parent), place.x(i), place.y(i)];
-  const [, x1] = forkOf(wood.tree, parent, place);
+  const [, x1] = forkOf(drawing.tree, parent, place);
   const bend = (x2 - x1) * 0.55;
-  return line(wood, i, `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`, wide[i]);
+  return edgePath(drawing, i, `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`, wide[i]);
 }
 
 // The piece before the fork, in the colour of the node that it comes from.
-function stem(wood, i, place, wide) {
-  const [from, to] = forkOf(wood.tree, i, place);
+function edgeBeforeFork(drawing, i, place, wide) {
+  const [from, to] = forkOf(drawing.tree, i, place);
   if (to <= from) return null;
-  const path = line(wood, i, `M${from} ${place.y(i)}H${to}`, wide[i]);
-  if (!below(wood.tree)[i].some((k) => wood.tree.nodes[k].chosen)) path.classList.remove("chosen");
+  const path = edgePath(drawing, i, `M${from} ${place.y(i)}H${to}`, wide[i]);
+  if (!below(drawing.tree)[i].some((k) => drawing.tree.nodes[k].chosen)) path.classList.remove("chosen");
   return path;
 }
 
-function line(wood, i, d, wide) {
-  const path = svg("path", { class: wood.tree.nodes[i].chosen ? "limb chosen" : "limb", d });
+function edgePath(drawing, i, d, wide) {
+  const path = svg("path", { class: drawing.tree.nodes[i].chosen ? "edge chosen" : "edge", d });
   path.style.strokeWidth = wide.toFixed(1);
-  return tint(path, valueOf(wood.tree, i, wood.column), wood.most);
+  return tint(path, valueOf(drawing.tree, i, drawing.column), drawing.most);
 }
 
-// How thick the limb to each node is: by its share of visits, else by the leaves below it.
+// How thick the edge to each node is: by its share of visits, else by the leaves below it.
 function widths(tree) {
   const { visits } = tree.columns;
   if (visits) {
@@ -144,15 +144,15 @@ function result(tree, i, place) {
   const y = place.y(i);
   const node = tree.nodes[i];
   const reward = tree.columns.reward ? short(valueOf(tree, i, "reward")) : "";
-  const told = svg("text", { class: "result", x: place.width - 4, y: y + 4 },
+  const outcome = svg("text", { class: "result", x: place.width - 4, y: y + 4 },
     node.error === undefined ? reward : "failed");
-  const beside = place.width - (told.textContent ? ANSWER : 4);
-  const room = Math.min(Math.floor((place.gutter - (told.textContent ? ANSWER : 4)) / 6.5), 16);
+  const beside = place.width - (outcome.textContent ? ANSWER : 4);
+  const room = Math.min(Math.floor((place.gutter - (outcome.textContent ? ANSWER : 4)) / 6.5), 16);
   const answer = node.answer === undefined || room < 3 ? null
     : svg("text", { class: "result answer", x: beside, y: y + 4 }, firstWords(DATA.texts[node.answer], room));
   const from = place.x(i) + PILL.width + 6;
   const to = place.width - place.gutter + 10;
-  return [told, answer, to > from ? svg("line", { class: "lead", x1: from, x2: to, y1: y, y2: y }) : null];
+  return [outcome, answer, to > from ? svg("line", { class: "lead", x1: from, x2: to, y1: y, y2: y }) : null];
 }
 
 function heads(tree, place) {
@@ -168,8 +168,8 @@ function spoken(node) {
   return node.calls.map(([tool, given]) => `${tool} ${DATA.texts[given]}`).join(", ");
 }
 
-function label(wood, i) {
-  const { tree, column, most } = wood;
+function label(drawing, i) {
+  const { tree, column, most } = drawing;
   const node = tree.nodes[i];
   if (!i) return `task: ${firstWords(DATA.texts[tree.question], 120)}`;
   const value = valueOf(tree, i, column);
@@ -182,8 +182,8 @@ function label(wood, i) {
     firstWords(spoken(node), 120)].filter((part) => part).join(", ");
 }
 
-function twig(wood, i, place) {
-  const { tree, most } = wood;
+function nodeMark(drawing, i, place) {
+  const { tree, most } = drawing;
   const node = tree.nodes[i];
   const failed = node.error !== undefined;
   const size = i ? PILL : { width: ROOT, height: ROOT };
@@ -192,14 +192,14 @@ function twig(wood, i, place) {
     class: ["node", failed ? "failed" : "", node.chosen ? "chosen" : ""].join(" ").trim(),
     role: "treeitem", tabindex: -1, "aria-selected": "false",
     "aria-level": place.depth[i] + 1, "aria-setsize": mates.length,
-    "aria-posinset": mates.indexOf(i) + 1, "aria-label": label(wood, i),
+    "aria-posinset": mates.indexOf(i) + 1, "aria-label": label(drawing, i),
     transform: `translate(${place.x(i)} ${place.y(i)})`,
-    click: () => choose(wood, i, true),
+    click: () => choose(drawing, i, true),
   });
   const box = (grow, name) => svg("rect", { class: name, x: -grow, y: -size.height / 2 - grow,
     width: size.width + 2 * grow, height: size.height + 2 * grow, rx: size.height / 2 + grow });
   group.append(box(4, "ring"), box(0, "pill"));
-  const value = valueOf(tree, i, wood.column);
+  const value = valueOf(tree, i, drawing.column);
   if (i) {
     group.append(svg("text", { class: "worth", x: size.width / 2, y: 4 },
       value === null && failed ? "✕" : worth(value, most)), caption(tree, i, place));
@@ -214,8 +214,8 @@ function caption(tree, i, place) {
   const forks = below(tree)[i].length > 1;
   let room = Math.floor((place.column - (forks ? FORK + 4 : 8)) / 6);
   const visits = valueOf(tree, i, "visits");
-  const told = [visits === null ? "" : `${short(visits)}×`, severalAgents(tree) ? node.agent ?? "step" : ""];
-  told.filter((part) => part).forEach((part, k) => {
+  const before = [visits === null ? "" : `${short(visits)}×`, severalAgents(tree) ? node.agent ?? "step" : ""];
+  before.filter((part) => part).forEach((part, k) => {
     if (k && room < 4) return; // visits stand, the name has no room
     const name = firstWords(part, k ? room : Math.max(room, 8));
     text.append(svg("tspan", { class: "who" }, name), " ");
@@ -226,21 +226,21 @@ function caption(tree, i, place) {
   return text;
 }
 
-function drawWood(wood) {
-  const { tree, host } = wood;
+function renderTree(drawing) {
+  const { tree, host } = drawing;
   const style = getComputedStyle(host);
   const pad = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
   const place = layOut(tree, Math.max(host.clientWidth - pad, 260));
   const wide = widths(tree);
-  wood.marks = tree.nodes.map((_, i) => twig(wood, i, place));
+  drawing.marks = tree.nodes.map((_, i) => nodeMark(drawing, i, place));
   const ends = leavesOf(tree).flatMap((i) => result(tree, i, place));
   const order = tree.nodes.map((_, i) => i).slice(1) // the chosen path lies over the others
     .sort((a, b) => Number(!!tree.nodes[a].chosen) - Number(!!tree.nodes[b].chosen));
-  const limbs = order.map((i) => [stem(wood, i, place, wide), limb(wood, i, place, wide)]);
+  const edges = order.map((i) => [edgeBeforeFork(drawing, i, place, wide), edgeAfterFork(drawing, i, place, wide)]);
   host.replaceChildren(svg("svg", { role: "tree", width: place.width, height: place.height,
-    "aria-label": wood.name, keydown: (event) => walk(wood, event) }, heads(tree, place), limbs, ends, wood.marks));
-  wood.place = place;
-  choose(wood, Math.min(wood.node, tree.nodes.length - 1), false);
+    "aria-label": drawing.name, keydown: (event) => walk(drawing, event) }, heads(tree, place), edges, ends, drawing.marks));
+  drawing.place = place;
+  choose(drawing, Math.min(drawing.node, tree.nodes.length - 1), false);
 }
 
 // Draw again whenever the element has another width; its height changes with every tree.
@@ -255,23 +255,23 @@ function watchWidth(host, draw) {
 
 // --- choosing -----------------------------------------------------------------------------------
 
-function choose(wood, i, focus) {
-  wood.node = i;
-  wood.marks.forEach((mark, k) => {
+function choose(drawing, i, focus) {
+  drawing.node = i;
+  drawing.marks.forEach((mark, k) => {
     mark.setAttribute("aria-selected", String(k === i));
     mark.setAttribute("tabindex", k === i ? 0 : -1);
   });
   if (focus) {
-    wood.marks[i].focus({ preventScroll: true });
-    wood.marks[i].scrollIntoView({ block: "nearest", inline: "nearest" });
+    drawing.marks[i].focus({ preventScroll: true });
+    drawing.marks[i].scrollIntoView({ block: "nearest", inline: "nearest" });
   }
-  wood.shows(wood);
+  drawing.shows(drawing);
 }
 
 // Right: first child, left: parent, up and down: the neighbour in the same column.
-function walk(wood, event) {
-  const { tree, node: i } = wood;
-  const { depth } = wood.place;
+function walk(drawing, event) {
+  const { tree, node: i } = drawing;
+  const { depth } = drawing.place;
   const row = (k) => tree.nodes[k].row;
   const column = tree.nodes.map((_, k) => k).filter((k) => depth[k] === depth[i])
     .sort((a, b) => row(a) - row(b));
@@ -280,18 +280,18 @@ function walk(wood, event) {
     ArrowDown: column[column.indexOf(i) + 1], ArrowUp: column[column.indexOf(i) - 1],
     Home: 0, End: leavesOf(tree).at(-1),
   }[event.key];
-  if (event.key === "Enter" || event.key === " ") wood.enter();
-  else if (to !== undefined) choose(wood, to, true);
+  if (event.key === "Enter" || event.key === " ") drawing.enter();
+  else if (to !== undefined) choose(drawing, to, true);
   else if (!event.key.startsWith("Arrow")) return;
   event.preventDefault();
 }
 
-// The card beside a wood that shows the text of its chosen step; Escape goes back to the wood.
-function textCard(wood) {
+// The card beside a drawing that shows the text of its chosen step; Escape goes back to the drawing.
+function textCard(drawing) {
   const card = html("section", { class: "card step", tabindex: -1, "aria-label": "Text of the chosen step",
-    keydown: (event) => { if (event.key === "Escape") choose(wood, wood.node, true); } });
-  wood.shows = () => showStep(card, wood);
-  wood.enter = () => {
+    keydown: (event) => { if (event.key === "Escape") choose(drawing, drawing.node, true); } });
+  drawing.shows = () => showStep(card, drawing);
+  drawing.enter = () => {
     card.focus();
     card.scrollIntoView({ block: "nearest" });
   };
