@@ -262,7 +262,7 @@ class LittleServer:
     def _prompt(self, body):
         given, how, chat = body["prompt"], self.manners, self.engine.chat
         if not isinstance(given, str) and not how.takes_ids:
-            raise ValueError("prompt: a string is wanted")
+            raise ValueError("prompt: a string is expected")
         prompt = chat.encode(given) if isinstance(given, str) else ids(given)
         if how.wraps:
             prompt = chat.render([{"role": "user", "content": chat.spell(prompt)}])

@@ -168,7 +168,7 @@ def _t_within(t: float, freedom: int) -> float:
 
 def _paired(ours: Sequence[object], theirs: Sequence[object]) -> None:
     if len(ours) != len(theirs):
-        raise DataError(f"pairs are wanted: {len(ours)} questions here, {len(theirs)} there")
+        raise DataError(f"pairs are expected: {len(ours)} questions here, {len(theirs)} there")
 
 
 def _check(values: Sequence[object], what: str) -> None:

@@ -94,34 +94,34 @@ def test_a_lead_in_that_comes_twice_is_seen(line: str) -> None:
             "[label] has no key 'stratgy': did you mean 'strategy'?",
         ),
         ("label abs_qq trees.jsonl", "unknown chunk label 'abs_qq': did you mean 'abs_q'?"),
-        ("label abs_q adir", "adir: is a folder, a file is wanted"),
+        ("label abs_q adir", "adir: is a folder, a file is expected"),
         (
             "search search_tiny --set search.baseline=beem",
             "search_tiny.toml: search.baseline = 'beem': no such method: did you mean 'beam'?",
         ),
         (
             "search search_tiny --pool adir",
-            "adir: is a folder, a file is wanted: `hornbeam export` writes one",
+            "adir: is a folder, a file is expected: `hornbeam export` writes one",
         ),
         (
             "fit tiny --trees adir --out fitted",
-            "adir: is a folder, a file is wanted: `hornbeam label` writes trees.jsonl",
+            "adir: is a folder, a file is expected: `hornbeam label` writes trees.jsonl",
         ),
-        ("select adir --by outcome --out set.jsonl", "adir: is a folder, a file is wanted"),
-        ("steps adir --to trl --out rows.jsonl", "adir: is a folder, a file is wanted"),
+        ("select adir --by outcome --out set.jsonl", "adir: is a folder, a file is expected"),
+        ("steps adir --to trl --out rows.jsonl", "adir: is a folder, a file is expected"),
         (
             "steps trees.jsonl --from tlr --out rows.jsonl",
             "unknown format of step labels 'tlr': did you mean 'trl'?",
         ),
         ("view adir/trees.jsonl", "adir/trees.jsonl: no such file in {here}/adir"),
         ("view tres.jsonl", "tres.jsonl: no such file in {here}; did you mean 'trees.jsonl'?"),
-        ("credit grpo adir", "adir: is a folder, a file is wanted"),
+        ("credit grpo adir", "adir: is a folder, a file is expected"),
         (
             "credit grpo trees.jsonl --set stt=1",
             "credit method 'grpo' has no setting 'stt': did you mean 'std'?",
         ),
-        ("eval processbench --predictions adir", "adir: is a folder, a file is wanted"),
-        ("eval prmbench --predictions adir", "adir: is a folder, a file is wanted"),
+        ("eval processbench --predictions adir", "adir: is a folder, a file is expected"),
+        ("eval prmbench --predictions adir", "adir: is a folder, a file is expected"),
         (
             "models pull smolm2-135m",
             "smolm2-135m: cannot be pulled, no model of that name or owner/name;"

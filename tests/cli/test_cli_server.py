@@ -48,6 +48,6 @@ def test_a_server_is_asked_in_both_ways(kind, model, capsys, monkeypatch):
 
 def test_an_address_that_cannot_be_is_one_line(capsys, monkeypatch):
     code, _, err = doctor(capsys, monkeypatch, "--server", "localhost:8000")
-    assert code == 2 and "http://localhost:8000/v1 is wanted" in err and err.count("\n") == 1
+    assert code == 2 and "http://localhost:8000/v1 is expected" in err and err.count("\n") == 1
     code, _, err = doctor(capsys, monkeypatch, "--model", "m")
     assert code == 2 and "--model is of a --server" in err

@@ -93,7 +93,7 @@ def test_a_probe_finds_the_form_that_a_server_takes(kind):
     assert body.keys() == {"model", "messages", able.limit, *able.takes}
     assert answer.text and len(result) == 2
     assert result[0].startswith(f"{server.url}: model 'tiny': messages in, text out (for search")
-    assert ("no usage told of" in result[1]) == (kind == "no usage")
+    assert ("no usage reported of" in result[1]) == (kind == "no usage")
     assert engine.account.uncounted == (5 if kind == "no usage" else 0)
     assert ("its own temperature" in result[0]) == (kind == "reasons")
 
@@ -193,7 +193,7 @@ def test_what_cannot_be_is_refused_in_a_line():
         (middle,), _ = spoken(server, inside)
     assert "\n" not in str(error) and "404" in str(error) and 'kind = "http"' in str(error)
     assert isinstance(middle, EngineLost) and "cannot go on inside one" in str(middle)
-    with pytest.raises(EngineError, match="tells text, not the ids that were sampled"):
+    with pytest.raises(EngineError, match="gives text, not the sampled ids"):
         check_trainable(engine, Sampling())
     assert not gives_logprobs(engine, Sampling())
     for key in ("temperature", "messages", "n"):

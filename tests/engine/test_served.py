@@ -142,7 +142,7 @@ def test_a_load_that_is_broken_off_leaves_no_server_paused(world):
         load.cancel()
         await asyncio.gather(load, return_exceptions=True)
         assert not server.paused
-        with pytest.raises(EngineError, match="a load was broken off"):
+        with pytest.raises(EngineError, match="a load was aborted"):
             await asyncio.gather(*asks(engine, 1))
 
     run(make(), scene)

@@ -173,7 +173,7 @@ def test_parallel_calls_whose_results_come_in_another_order(tmp_path):
             {"messages": [asked([{"type": "image_url", "image_url": {"url": "x"}}]), answer("4")]},
             "message 1 has a part of type 'image_url': only text is read",
         ),
-        ({"messages": [asked(), call(2, 1), result("4", 2)]}, "'call_x2', which nobody made"),
+        ({"messages": [asked(), call(2, 1), result("4", 2)]}, "'call_x2', which was never made"),
         ({"messages": [asked(), {"role": "tool", "content": "4"}]}, "no call waits"),
         ({"messages": [asked(), {**answer(""), "tool_calls": [{"id": "a"}]}]}, "names no function"),
         ({"messages": [asked(), {**answer(""), "tool_calls": "{"}]}, "is text that is no JSON"),

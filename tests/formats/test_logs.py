@@ -302,6 +302,6 @@ def test_a_file_of_no_format_says_what_there_is(tmp_path):
         read_runs(tmp_path / "none.jsonl")
     _, found = read_runs(lines(path, [1], {"messages": 3}), "chats")
     assert [str(error) for _, error in found] == [
-        "a JSON object is wanted, not [1]",
-        "a list of messages is wanted, not 3",
+        "a JSON object is expected, not [1]",
+        "a list of messages is expected, not 3",
     ]

@@ -186,11 +186,11 @@ def test_what_several_policies_ask_of_a_server_is_one_bill():
     ("sets", "message"),
     [
         (["engine.kind=http", "engine.url=http://127.0.0.1:9/v1"], "for search, label and eval"),
-        (["engine.kind=vllm", "run.resume=exact"], 'wants engine.kind = "local"'),
+        (["engine.kind=vllm", "run.resume=exact"], 'needs engine.kind = "local"'),
         ([*SERVER, "workers.kind=ray"], "would all update the one server"),
         (
             [*SERVER, "policies={a={},b={}}", "agents.seeker.policy=a", "agents.x.policy=b"],
-            "cannot speak for a, b",
+            "cannot serve a, b",
         ),
     ],
 )

@@ -65,7 +65,7 @@ def test_answers_of_text_become_a_set_without_a_recipe(file, hornbeam, tmp_path)
     ((turn,),) = read_set(out)
     assert (turn.messages, turn.text) == ([user("3 + 4 ?")], "3 + 4 =\n7")
     code, said, _ = hornbeam(*select, "--out", out, "--recipe", "tiny")
-    assert code == 2 and said.endswith("trees of text tell what was asked: leave --recipe out")
+    assert code == 2 and said.endswith("trees of text hold their prompts: leave --recipe out")
 
 
 def test_turns_with_tools_are_lines_of_their_own():

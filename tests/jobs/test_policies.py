@@ -235,7 +235,7 @@ def test_the_weights_of_a_run_are_evaluated_by_policy(duet, tmp_path, hornbeam):
     [
         (["agents.odd.policy="], "agents.odd: no policy: set policy = 'even' or 'odd'"),
         (["agents.odd.policy=evn"], "agents.odd: policy = 'evn': did you mean 'even'?"),
-        (["agents.odd.policy=even"], "policies.odd: no agent speaks with it"),
+        (["agents.odd.policy=even"], "policies.odd: no agent uses it"),
         (["policies={}"], "agents.even: policy = 'even': there is no [policies]"),
         (["policies.odd.optim={rate=1}"], "'policies.odd.optim' has no setting 'rate'"),
         (["policies.odd={every=2, phase=2}"], "phase = 2 never comes"),

@@ -209,8 +209,10 @@ def test_runs_that_the_program_does_not_repeat_are_told(world, run, tmp_path):
         Node(len(bad[0]) - 1, agent="solver", text="more", origin=Origin(0, 99), done=True)
     )
     _, _, said = labelled(world, tmp_path / "run", [*good[1:], *bad])
-    assert "1 of 4 recorded runs go otherwise through the program; task" in said
-    with pytest.raises(ProgramError, match=r"none of 1 recorded runs goes through the recipe's"):
+    assert "1 of 4 recorded runs are not reproduced by the program; task" in said
+    with pytest.raises(
+        ProgramError, match=r"none of 1 recorded runs is reproduced by the recipe's"
+    ):
         labelled(world, tmp_path / "none", bad)
     with pytest.raises(RecipeError, match="by rollouts alone: add --method rollouts"):
         labelled(world, tmp_path / "mcts", good, strategy="mcts", trunks=None, rollouts=None)

@@ -71,7 +71,7 @@ strategy = "beam"
 column = "likelihood"
 choose = "first"
 """
-LACKS = "it reads log-probs, which the engine does not tell"
+LACKS = "it reads log-probs, which the engine does not give"
 
 
 def doors(prompt, rng):
@@ -276,7 +276,7 @@ def test_a_judge_behind_a_server_guides_a_search_and_is_on_its_bill(
 
 def test_soft_verdicts_are_refused_before_anything_is_paid(hornbeam, judged, server, tmp_path):
     code, err, _ = hornbeam("search", judged("soft = true\n"), "--out", tmp_path / "run")
-    assert code == 2 and "soft verdicts want log-probs" in err.splitlines()[-1]
+    assert code == 2 and "soft verdicts need log-probs" in err.splitlines()[-1]
     assert not paid(server)
 
 

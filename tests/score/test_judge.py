@@ -122,7 +122,7 @@ def test_soft_votes_are_averaged() -> None:
 def test_soft_verdicts_want_log_probs() -> None:
     said = Completion(CHAT.encode(YES), floats([]), YES, "stop")
     settings = VerdictSettings(soft=True)
-    with pytest.raises(ScoreError, match="want log-probs"):
+    with pytest.raises(ScoreError, match="need log-probs"):
         value(said, CHAT, settings)
     assert value(said, CHAT, VerdictSettings()) == 1.0
 

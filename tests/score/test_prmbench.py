@@ -172,8 +172,8 @@ def test_a_bad_line_is_named(tmp_path: Path, change: dict, message: str) -> None
     [
         ({"right": [1]}, "'right' must be true or false a step, or null"),
         ({"right": []}, "'right' must be"),
-        ({"error_steps": [4]}, "steps from 0 are wanted"),
-        ({"error_steps": [-1]}, "steps from 0 are wanted"),
+        ({"error_steps": [4]}, "steps from 0 are expected"),
+        ({"error_steps": [-1]}, "steps from 0 are expected"),
         ({}, "circular a was judged in line 1 already"),
     ],
 )

@@ -139,7 +139,7 @@ GOOD = {"id": "a", "split": "math", "label": 1, "prediction": 0}
     ("line", "message"),
     [
         ('{"id": "a"', "line 2: not JSON"),
-        ("[1]", "line 2: a JSON object is wanted"),
+        ("[1]", "line 2: a JSON object is expected"),
         (json.dumps({"id": "b", "split": "math", "label": 1}), "no 'prediction'; it has id, split"),
         (json.dumps(GOOD | {"id": "b", "prediction": "1"}), "'prediction' must be a step from 0"),
         (json.dumps(GOOD | {"id": "b", "prediction": True}), "it is True"),

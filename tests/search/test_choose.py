@@ -48,7 +48,7 @@ def test_without_log_probs_there_is_no_likelihood() -> None:
     """An engine that tells none is no reason to take every path for equally likely."""
     tree = task()
     leaf = end(tree, 0, 0, "4", tokens=ids([5, 6]))
-    with pytest.raises(DataError, match="its engine tells no log-probs"):
+    with pytest.raises(DataError, match="its engine gives no log-probs"):
         likelihood(tree, leaf)
 
 

@@ -137,8 +137,8 @@ WRONG = [
     ({"source": "svamp", "fallback": "wordproblems"}, "did you mean 'word_problems'"),
     ({"source": "word_problems"}, "give `count`"),
     ({"source": "word_problems", "count": 1, "options": {"level": 3}}, "word_problems: .*'level'"),
-    ({"source": "jsonl"}, "wants `path`"),
-    ({"source": "hub"}, "wants `name`"),
+    ({"source": "jsonl"}, "needs `path`"),
+    ({"source": "hub"}, "needs `name`"),
     ({"source": "reasoning_gym", "count": 1}, "name the data set"),
 ]
 

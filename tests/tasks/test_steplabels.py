@@ -228,14 +228,14 @@ def test_a_step_without_a_label_ends_its_row():
 @pytest.mark.parametrize(
     ("kind", "row", "message"),
     [
-        ("trl", {"prompt": "q"}, "'prompt', 'completions' and 'labels' are wanted"),
+        ("trl", {"prompt": "q"}, "'prompt', 'completions' and 'labels' are expected"),
         ("trl", {**TRL, "labels": [True]}, "2 completions but 1 labels"),
         ("trl", {**TRL, "labels": [], "completions": []}, "a solution without steps"),
-        ("math-shepherd", {"input": "q"}, "'input' and 'label' are wanted"),
+        ("math-shepherd", {"input": "q"}, "'input' and 'label' are expected"),
         ("math-shepherd", {"input": "q", "label": "q"}, "no step: 'input' holds no 'ки'"),
         ("math-shepherd", {**SHEPHERD, "label": "else"}, "step 1: 'label' is not 'input' with"),
         ("prm800k", {"question": {"problem": "q"}}, "'label' with 'steps'"),
-        ("prm800k", {"question": "q", "steps": ["a"], "ratings": []}, "1 steps want as many"),
+        ("prm800k", {"question": "q", "steps": ["a"], "ratings": []}, "1 steps need as many"),
         ("prm800k", {"question": "q", "steps": ["a"], "ratings": [5]}, "null, not 5"),
     ],
 )

@@ -120,7 +120,7 @@ def test_corpora_that_cannot_be_had(tmp_path, monkeypatch):
         load_passages("hotpotqa", tmp_path)
     path = tmp_path / "bad.jsonl"
     path.write_text('{"id": 1, "text": "a"}\n{"id": 2}\n')
-    with pytest.raises(DataError, match=r"bad\.jsonl, line 2: a passage wants `text`"):
+    with pytest.raises(DataError, match=r"bad\.jsonl, line 2: a passage needs `text`"):
         load_passages(path)
     path.write_text('{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}\n')
     with pytest.raises(DataError, match="line 2: the passage id '1' occurs twice"):

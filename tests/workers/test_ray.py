@@ -278,8 +278,8 @@ def test_an_actor_speaks_with_the_adapters_it_is_sent(made, tmp_path):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("127.0.0.1:1", "nobody answers at 127.0.0.1:1 (Connect"),
-        ("ray://127.0.0.1:1", "nobody answers at ray://127.0.0.1:1"),
+        ("127.0.0.1:1", "no answer from 127.0.0.1:1 (Connect"),
+        ("ray://127.0.0.1:1", "no answer from ray://127.0.0.1:1"),
         ("cluster", "'cluster' is no Ray address: auto, HOST:6379 or ray://HOST:10001"),
     ],
 )

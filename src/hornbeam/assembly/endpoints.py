@@ -87,7 +87,7 @@ def engine_at(
         return ChatEngine(server, chat, say)
     if chat is None:
         raise RecipeError(
-            f"{server.root}: asked at /completions the model's tokenizer is wanted here: name its"
+            f"{server.root}: asked at /completions the model's tokenizer is expected here: name its"
             ' folder as tokenizer, or take kind = "chat"'
         )
     return HttpEngine(server, chat, say)

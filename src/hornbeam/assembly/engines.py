@@ -60,7 +60,7 @@ def engine_of(
         return LocalEngine(own, chat, how, deterministic=exact, weights=weights)
     if exact:
         raise RecipeError(
-            f'run.resume = "exact" wants engine.kind = "local": {recipe.engine.kind!r} decides by'
+            f'run.resume = "exact" needs engine.kind = "local": {recipe.engine.kind!r} decides by'
             " arrival which requests share a batch"
         )
     return _vllm(recipe, model, chat, folder, how)
@@ -70,14 +70,14 @@ def check_trains(recipe: Recipe) -> None:
     """`RecipeError` where what samples has weights that training would not change."""
     if recipe.engine.kind in AWAY:
         raise RecipeError(
-            f'engine.kind = "{recipe.engine.kind}": the server speaks with weights of its own,'
+            f'engine.kind = "{recipe.engine.kind}": the server has weights of its own,'
             " which training here does not change; it is for search, label and eval. Train with"
             ' "local", "vllm" or "vllm_server"'
         )
     if recipe.engine.kind == "vllm_server":
         if len(recipe.names) > 1:
             names = ", ".join(recipe.names)
-            raise RecipeError(f'engine.kind = "vllm_server": one server cannot speak for {names}')
+            raise RecipeError(f'engine.kind = "vllm_server": one server cannot serve {names}')
         if recipe.workers.kind != "local":
             raise RecipeError(
                 'engine.kind = "vllm_server": actors would all update the one server; take'

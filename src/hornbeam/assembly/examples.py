@@ -81,7 +81,7 @@ def asked_and_said(
             messages, context, text = _asked_and_told(turn, chat, said)
             calls = bool(turn.message.get("tool_calls"))
         else:
-            raise DataError("a conversation wants a chat template, and this chat has none")
+            raise DataError("a conversation needs a chat template, and this chat has none")
         answer = _ended(text, chat)
         yield context, answer
         if not calls:

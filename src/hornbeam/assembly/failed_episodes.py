@@ -13,7 +13,7 @@ from hornbeam.errors import ProgramError
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.tree.nodes import Tree
 
-AGAIN = "nothing of it is kept: mend that and run the same command again"
+AGAIN = "nothing of it is kept: fix that and run the same command again"
 NAMES = {"measure": "the measure of the tasks", "anchor": "the anchors' estimate"}  # of stages
 
 

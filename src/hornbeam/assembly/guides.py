@@ -132,7 +132,9 @@ def check_guide(column: str, choice: GuideSection, recipe: Recipe) -> None:
     if column == "reward":
         raise RecipeError(f"{where}: column 'reward' is the outcome's; name the guide otherwise")
     if choice.kind in ("prm", "orm") and not isinstance(given.get("model"), str):
-        raise RecipeError(f"{where}: model: the folder of a model made by `hornbeam fit` is wanted")
+        raise RecipeError(
+            f"{where}: model: the folder of a model made by `hornbeam fit` is expected"
+        )
     if choice.kind == "judge":
         check_judge(where, given)
     for key, known in OPTIONS.items():
@@ -141,9 +143,9 @@ def check_guide(column: str, choice: GuideSection, recipe: Recipe) -> None:
     if choice.kind in ("sum", "product"):
         parts = given.get("parts")
         if not isinstance(parts, dict) or not parts:
-            raise RecipeError(f"{where}: parts: a table of columns and weights is wanted")
+            raise RecipeError(f"{where}: parts: a table of columns and weights is expected")
         for part, weight in parts.items():
             if not isinstance(weight, int | float):
-                raise RecipeError(f"{where}: parts.{part} = {weight!r}: a number is wanted")
+                raise RecipeError(f"{where}: parts.{part} = {weight!r}: a number is expected")
             if part not in recipe.guides or recipe.guides[part].kind in ("sum", "product"):
                 raise RecipeError(f"{where}: parts.{part}: no such plain guide in the recipe")

@@ -132,14 +132,14 @@ def check_judge(where: str, given: Mapping[str, Any]) -> None:
     values = dict(given)
     model, endpoint = values.pop("model", None), values.pop("endpoint", {})
     if not isinstance(model, str):
-        raise RecipeError(f"{where}: model: the folder of a judge, or a server's url is wanted")
+        raise RecipeError(f"{where}: model: the folder of a judge, or a server's url is expected")
     if not isinstance(endpoint, dict):
-        raise RecipeError(f"{where}: endpoint: a table of a server's settings is wanted")
+        raise RecipeError(f"{where}: endpoint: a table of a server's settings is expected")
     server = server_of(f"{where}.endpoint", model, endpoint)
     settings = build(f"{where}:", {"judge": VerdictSettings}, "judge", values)
     if settings.soft and isinstance(server, ChatSettings):
         raise RecipeError(
-            f'{where}: soft verdicts want log-probs, which a server of kind = "chat" does not tell:'
+            f'{where}: soft verdicts need log-probs, which a server of kind = "chat" does not give:'
             " leave soft out, and take votes instead"
         )
 

@@ -150,7 +150,7 @@ def _says(message: Message) -> bool:
 
 def _exact(record: Mapping[str, Any]) -> Exact:
     if {*record, "agent"} != {*EXACT, "agent"}:
-        raise DataError(f"keys {', '.join(map(repr, EXACT))} (and 'agent') are wanted of ids")
+        raise DataError(f"keys {', '.join(map(repr, EXACT))} (and 'agent') are expected of ids")
     ids, mask = record["input_ids"], record["assistant_masks"]
     for name, values in (("input_ids", ids), ("assistant_masks", mask)):
         good = isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
@@ -169,7 +169,7 @@ def _exact(record: Mapping[str, Any]) -> Exact:
 def _wrong(record: dict[str, Any]) -> str:
     """What is wrong with an answer; "" where nothing is."""
     if {*record, "agent"} != {"messages", "text", "agent"}:
-        return f"keys 'messages' and 'text' (and 'agent') are wanted, not {sorted(record)}"
+        return f"keys 'messages' and 'text' (and 'agent') are expected, not {sorted(record)}"
     if not isinstance(record.get("agent", ""), str):
         return "'agent' must be the name of an agent"
     messages, text = record["messages"], record["text"]

@@ -48,7 +48,7 @@ async def transcript(
     await driver.run()
     if ends and ends[-1].error:
         raise DataError(
-            f"task {tree.task.get('id')!r}: the program does not go the way of the tree: was it"
+            f"task {tree.task.get('id')!r}: the program does not reproduce the tree: was it"
             f" grown by this recipe? {ends[-1].error}"
         )
     said = [(messages, future) for messages, future in driver.heard if not future.cancelled()]

@@ -170,7 +170,7 @@ class FolderGrower(StoreGrower):
     ) -> None:
         """Trees of the tasks under a stage, those that are not grown yet.
 
-        A tree's seed hangs on the run's seed and the place of its task alone, so all methods draw
+        A tree's seed depends on the run's seed and the place of its task alone, so all methods draw
         the same where they ask the same.
         """
         stored = {key: self.store.read(key) for key in self.store.keys(stage)}

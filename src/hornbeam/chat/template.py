@@ -290,7 +290,7 @@ class TemplateChat:
         result = _lost(messages[lost[0]], lost[0], self._text(messages, frozenset()))
         raise ModelError(
             f"{self.name}: the chat template leaves out {result}, and the model would never see"
-            " it: say it in a user message, or mend the template (chat_template.jinja)"
+            " it: say it in a user message, or fix the template (chat_template.jinja)"
         )
 
     def _steady(self, messages: Sequence[Message], text: str, parts: frozenset[str]) -> bool:
@@ -362,7 +362,7 @@ def written_out(message: Message) -> dict[str, Any]:
 
 
 def shape(messages: Sequence[Message]) -> Shape:
-    """What a template's handling of a conversation hangs on, apart from the texts."""
+    """What a template's handling of a conversation depends on, apart from the texts."""
     return tuple((m["role"], bool(m["content"].strip()), _more(m)) for m in messages)
 
 

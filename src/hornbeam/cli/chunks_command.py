@@ -100,7 +100,7 @@ def select_command(
         )
     if foreign:  # what was asked stands in the trees
         if recipe is not None or model is not None or sets:
-            raise DataError(f"{trees}: trees of text tell what was asked: leave --recipe out")
+            raise DataError(f"{trees}: trees of text hold their prompts: leave --recipe out")
         lines = asyncio.run(set_of(None, trees.parent, chosen, typer.echo))
     else:
         loaded, base, _ = recipe_from_options(recipe or str(beside), out, model, sets, "select")

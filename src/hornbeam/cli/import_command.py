@@ -30,7 +30,7 @@ ToolsAsText = Annotated[
 ]
 OF_TOOLS = (
     "\n         with tools, for which many small models' chat templates have no place:"
-    " `train --dry-run` tells, --tools-as-text writes them as text"
+    " `train --dry-run` checks it, --tools-as-text writes them as text"
 )
 AGENT = "solver"
 TOLD = 5  # records left out that are named
@@ -56,11 +56,11 @@ def import_command(
         list[str] | None, typer.Option("--where", help='Of --sft: a number of a run, "reward>=1".')
     ] = None,
     agent: Annotated[
-        str, typer.Option("--agent", help="Who speaks where a file does not say it.")
+        str, typer.Option("--agent", help="The agent, where a file names none.")
     ] = AGENT,
     tools_as_text: ToolsAsText = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out records that cannot be read; tell them.")
+        bool, typer.Option("--skip-bad", help="Leave out unreadable records; name them.")
     ] = False,
 ) -> None:
     """Read runs that others recorded; write them as trees, one a task, and as an SFT set."""

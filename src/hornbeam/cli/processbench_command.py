@@ -276,7 +276,7 @@ def _show(by_group: dict[str, dict[str, ProcessBenchMetrics]], result: dict[str,
     if result["without_verdict"]:
         typer.echo(f"\n{result['without_verdict']} of {result['count']} items have no verdict.")
     if len(by_group) < len(GROUPINGS):
-        typer.echo("\nNot every line tells final_answer_correct: no grouping by it.")
+        typer.echo("\nNot every line has final_answer_correct: no grouping by it.")
 
 
 def _table(title: str, splits: dict[str, ProcessBenchMetrics]) -> str:

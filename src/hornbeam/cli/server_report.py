@@ -35,7 +35,7 @@ def look(url: str, model: str, key_env: str, tokenizer: str) -> list[Seen]:
     from hornbeam.assembly.endpoints import server_of
 
     if not url.startswith(("http://", "https://")):
-        raise RecipeError(f"--server {url}: an address as http://localhost:8000/v1 is wanted")
+        raise RecipeError(f"--server {url}: an address as http://localhost:8000/v1 is expected")
     given: dict[str, Any] = {"model": model, "key_env": key_env, "tokenizer": tokenizer}
     given |= {"patience": 0, "timeout": 60}
     kinds: Sequence[Kind] = ("chat", "http") if tokenizer else ("chat",)

@@ -76,7 +76,7 @@ def weighted(
     """A_i = (R_i - m) / s, m = sum w R / sum w, s^2 = sum w (R - m)^2 / N; 0 where all are equal.
 
     N = sum w for the population, sum w - (sum w^2) / (sum w) for the sample: the unbiased one for
-    weights that say how much, not how often. Neither hangs on the scale of the weights, which are
+    weights that say how much, not how often. Neither depends on the scale of the weights, which are
     positive, and equal ones give `standardised`.
     """
     if equal(rewards):

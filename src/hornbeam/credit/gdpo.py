@@ -28,7 +28,7 @@ class GDPO(PathMethod):
     @classmethod
     def _finite(cls, weights: Mapping[str, float]) -> Mapping[str, float]:
         if not all(map(math.isfinite, weights.values())) or not any(weights.values()):
-            raise ValueError("a finite weight for each column is wanted, one at least not 0")
+            raise ValueError("a finite weight for each column is expected, one at least not 0")
         return dict(weights)
 
     @property

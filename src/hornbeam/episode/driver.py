@@ -1,7 +1,7 @@
 """Runs a program once: replays the recorded path, goes live behind it, hands out finished nodes.
 
 An effect is told when all effects asked before it were told, so the order in which a program hears
-results never hangs on which of them came first. What it did not reproduce of its own path is a
+results never depends on which of them came first. What it did not reproduce of its own path is a
 `Divergence` that names the first difference.
 
 A call belongs to the last ask told before it (calls before the first ask to node 0), and a node is

@@ -45,7 +45,7 @@ def check_file(path: str | Path, remedy: str = "") -> Path:
     path = Path(path)
     if path.exists() and not path.is_dir():
         return path
-    text = "is a folder, a file is wanted" if path.is_dir() else missing(path)
+    text = "is a folder, a file is expected" if path.is_dir() else missing(path)
     sign = " " if text.endswith("?") else ": "
     raise DataError(f"{path}: {text}{sign + remedy if remedy else ''}")
 

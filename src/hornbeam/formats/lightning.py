@@ -207,7 +207,7 @@ def _triplet(given: Any) -> RecordedCall:
         raise DataError("a triplet's prompt and response are objects with 'raw_content'")
     asked, said = _listed(prompt.get("raw_content")), _listed(response.get("raw_content"))
     if not asked or not said or not isinstance(said[0], Mapping):
-        raise DataError("a triplet without 'raw_content': its ids alone tell no messages")
+        raise DataError("a triplet without 'raw_content': its ids alone give no messages")
     message = said[0].get("message") if isinstance(said[0].get("message"), Mapping) else said[0]
     logprobs = _logprobs(response.get("logprobs"))
     ids = as_sampled(prompt.get("token_ids"), response.get("token_ids"), logprobs)

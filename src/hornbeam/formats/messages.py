@@ -96,7 +96,7 @@ class Conversation:
         arguments = given.get("tool_call_id")
         own = self._ids.get(arguments) if isinstance(arguments, str) else None
         if own is None and arguments and self._ids:
-            raise DataError(f"{where} is the result of call {arguments!r}, which nobody made")
+            raise DataError(f"{where} is the result of call {arguments!r}, which was never made")
         if own is None:
             if not self._open:
                 raise DataError(f"{where} is a tool's result, and no call waits for one")
@@ -184,7 +184,7 @@ def extend(out: Conversation, messages: Any, own: bool = True) -> None:
         role = "assistant" if own and out.messages else "user"
         messages = [{"role": role, "content": messages}]
     if not isinstance(messages, list):
-        raise DataError(f"a list of messages is wanted, not {messages!r:.60}")
+        raise DataError(f"a list of messages is expected, not {messages!r:.60}")
     for message in messages:
         out.add(message, own)
 

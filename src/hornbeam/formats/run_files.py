@@ -47,7 +47,7 @@ def _runs(
             continue
         try:
             if not isinstance(record, Mapping):
-                raise DataError(f"a JSON object is wanted, not {record!r:.60}")
+                raise DataError(f"a JSON object is expected, not {record!r:.60}")
             yield where, list(how.read(record, options))
         except DataError as error:
             yield where, error

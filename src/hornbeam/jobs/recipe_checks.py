@@ -111,6 +111,6 @@ def check_decoupled(recipe: Recipe, policy: str) -> None:
     engine = recipe.engine
     if recipe.run.resume == "exact" and (engine.max_batch > 1 or engine.cache_tokens):
         raise RecipeError(
-            'run.resume = "exact" with --policy: which requests share a batch hangs on arrival;'
+            'run.resume = "exact" with --policy: which requests share a batch depends on arrival;'
             ' set engine.max_batch = 1 and engine.cache_tokens = 0, or run.resume = "keep"'
         )

@@ -233,7 +233,7 @@ def _from_hub(source: ModelSource, work: Path, say: Say) -> dict[str, Any]:
     try:
         snapshot_download(source.repo, local_dir=work / "model", allow_patterns=wanted)
     except Exception as error:  # see hub_answers
-        raise ModelError(f"{source.repo}: the download broke off: {error}") from error
+        raise ModelError(f"{source.repo}: the download was interrupted: {error}") from error
     shutil.rmtree(work / "model" / ".cache", ignore_errors=True)
     weights = sorted((work / "model").glob("*.safetensors"))
     if not weights:

@@ -3,7 +3,7 @@
 The guide reads a note and names a door. The seeker goes through it and on, door after door, until
 he stands before the treasure or at a *crossing*, a room with one of the first `crossings` signs;
 what he finds there is all that the guide hears, who then names the next door. So neither gets
-anywhere alone, and how many errands there are hangs on the way taken.
+anywhere alone, and how many errands there are depends on the way taken.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class JudgeTexts(Settings):
             raise ValueError(f"mark = {self.mark!r} needs one {{}}, where the verdict stands")
         words = [self.positive.strip().casefold(), self.negative.strip().casefold()]
         if words[0] == words[1] or not all(words):
-            raise ValueError("positive and negative: two different words are wanted")
+            raise ValueError("positive and negative: two different words are expected")
         return self
 
     def word(self, positive: bool) -> str:

@@ -36,7 +36,7 @@ def _reader(answer: str) -> str:
         try:
             groups = re.compile(answer).groups
         except re.error as error:
-            raise ValueError(f"'number' or a regular expression is wanted: {error}") from error
+            raise ValueError(f"'number' or a regular expression is expected: {error}") from error
         if groups != 1:
             raise ValueError(f"the expression needs one group, it has {groups}")
     return answer

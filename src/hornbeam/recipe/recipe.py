@@ -245,9 +245,7 @@ class Recipe(Settings):
         for name in self.names:
             part = self.of(name)
             if not part.agents:
-                raise ValueError(
-                    f"policies.{name}: no agent speaks with it: give one policy = {name!r}"
-                )
+                raise ValueError(f"policies.{name}: no agent uses it: give one policy = {name!r}")
             if len({agent.temperature for agent in part.agents.values()}) > 1:
                 raise ValueError("all agents of one policy must sample at one temperature")
         return self

@@ -104,13 +104,13 @@ class MethodSection(NamedSection):
     @model_validator(mode="after")
     def _even(self) -> Self:
         if len({len(values) for values in self.sweep.values()}) > 1:
-            raise ValueError("sweep: lists of one length are wanted, they go side by side")
+            raise ValueError("sweep: lists of one length are expected, they go side by side")
         if not all(self.sweep.values()):
             raise ValueError(
                 "sweep: an empty list makes no point: give it a value, or leave it out"
             )
         if "/" in self.name or not self.name.strip():
-            raise ValueError("name: a name without '/' is wanted")
+            raise ValueError("name: a name without '/' is expected")
         return self
 
     def points(self) -> list[tuple[str, dict[str, Any]]]:
@@ -177,7 +177,7 @@ class AnchorSection(Settings):
     @model_validator(mode="after")
     def _taught(self) -> Self:
         if self.inject and not self.teacher:
-            raise ValueError("anchor.inject: nobody's runs to inject: name anchor.teacher")
+            raise ValueError("anchor.inject: there are no runs to inject: name anchor.teacher")
         return self
 
 
@@ -237,7 +237,7 @@ def label_strategy(choice: LabelSection) -> Strategy:
             "label.chunk_label goes by shares of rollouts: set label.strategy = 'rollouts'"
         )
     if how.steps is not None and "reward" not in how.reads:
-        raise RecipeError("label.strategy: one that goes by outcomes is wanted, as mcts")
+        raise RecipeError("label.strategy: one that goes by outcomes is expected, as mcts")
     return how
 
 
@@ -289,5 +289,5 @@ class ChunkSection(Settings):
     @model_validator(mode="after")
     def _tagged(self) -> Self:
         if not all(tag.strip() for tag in self.tags) or self.tags[0] == self.tags[1]:
-            raise ValueError("chunks.tags: an opening and a closing tag are wanted, not alike")
+            raise ValueError("chunks.tags: an opening and a closing tag are expected, not alike")
         return self

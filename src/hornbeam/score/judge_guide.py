@@ -75,7 +75,7 @@ def value(done: Completion, chat: Chat, settings: VerdictSettings) -> float | No
         return sign
     if not done.logprobs:
         raise ScoreError(
-            "soft verdicts want log-probs, and the judge's engine tells none: soft = false"
+            "soft verdicts need log-probs, and the judge's engine gives none: soft = false"
         )
     held = _spelled(done.tokens, chat, *span)
     return sign * (2 * math.exp(min(0.0, sum(done.logprobs[held]))) - 1)
@@ -121,7 +121,7 @@ class JudgeGuide:
         await self.engine.load(self.engine.version)
         if self.settings.soft and not gives_logprobs(self.engine, self.settings.sampling):
             raise ScoreError(
-                f"judge {self.column!r}: soft verdicts want log-probs, and the judge's engine tells"
+                f"judge {self.column!r}: soft verdicts need log-probs, and the judge's engine gives"
                 " none: leave soft out, and take votes instead"
             )
 
@@ -160,7 +160,7 @@ class JudgeGuide:
         return majority(values), sum(done.computed + done.paid for done in said)
 
     async def _ask(self, tree: Tree, i: int, prompt: array[int], vote: int) -> Completion:
-        """One verdict. Its seed hangs on where the step stands, not on when it is judged."""
+        """One verdict. Its seed depends on where the step stands, not on when it is judged."""
         node = tree.nodes[i]
         place = (str(tree.task.get("id")), tree.seed, node.origin.episode, node.origin.step, vote)
         digest = hashlib.blake2b(repr(place).encode(), digest_size=8).digest()

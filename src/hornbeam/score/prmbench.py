@@ -308,7 +308,7 @@ def read_verdicts(path: Path) -> list[Verdict]:
         if right is not None and not sound:
             raise DataError(f"{where}: 'right' must be true or false a step, or null")
         if wrong and (min(wrong) < 0 or (right and max(wrong) >= len(right))):
-            raise DataError(f"{where}: 'error_steps' are {wrong}: steps from 0 are wanted"[:300])
+            raise DataError(f"{where}: 'error_steps' are {wrong}: steps from 0 are expected"[:300])
         if (first := seen.setdefault((kind, name), number)) != number:
             raise DataError(f"{where}: {kind} {name} was judged in line {first} already")
         out.append(Verdict(name, kind, tuple(wrong), None if right is None else tuple(right)))

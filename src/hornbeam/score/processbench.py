@@ -316,7 +316,7 @@ def best_threshold(values: Sequence[Sequence[float | None]], labels: Sequence[in
 
 def _or_above(value: float | None) -> float:
     if value is not None and math.isnan(value):
-        raise DataError("a step's value is NaN: mend the guide")
+        raise DataError("a step's value is NaN: fix the guide")
     return math.inf if value is None else value
 
 

@@ -211,7 +211,7 @@ def likelihood(tree: Tree, leaf: int, mean: bool = False) -> float:
     """
     if lacks_logprobs(tree, leaf):
         name = tree.task.get("id")
-        raise DataError(f"task {name!r}: its engine tells no log-probs: choose by something else")
+        raise DataError(f"task {name!r}: its engine gives no log-probs: choose by something else")
     spoken = [x for i in tree.path(leaf) for x in tree.nodes[i].logprobs]
     total = math.fsum(spoken)
     return total / len(spoken) if mean and spoken else total

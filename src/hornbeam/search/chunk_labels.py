@@ -111,8 +111,8 @@ def apply(tree: Tree, name: str, settings: Mapping[str, Any]) -> Column:
     for i, value in enumerate(q):
         if value is not None and not 0 <= value <= 1:
             raise DataError(
-                f'node {i} has {value:g} in column "q": a share in [0, 1] is wanted. Those of MCTS'
-                " lie in [-1, 1]: label by rollouts (hornbeam label RECIPE --method rollouts)"
+                f'node {i} has {value:g} in column "q": a share in [0, 1] is expected. Those of'
+                " MCTS lie in [-1, 1]: label by rollouts (hornbeam label RECIPE --method rollouts)"
             )
     labels: Column = [None]
     for i in range(1, len(tree)):

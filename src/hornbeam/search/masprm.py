@@ -2,7 +2,7 @@
 
 A simulation runs on to an answer: at every new level `children` steps are sampled at once, one of
 them is gone on from, and what the answer is worth is backed up along the whole path. Simulations go
-one after another, and every draw has a seed of its own: a tree hangs on nothing but its seed.
+one after another, and every draw has a seed of its own: a tree depends on nothing but its seed.
 
 Left out: the published label search samples half as many candidates for the last agent of a team;
 here an agent does not know that it is the last.

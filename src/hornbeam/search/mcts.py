@@ -2,7 +2,7 @@
 
 The search is the sequential algorithm with a window: simulation s is chosen by what simulations
 before s - `parallel` brought in, the rest of the window counting as lost, whichever of them came
-back meanwhile. So a tree hangs on nothing but its seed, at any `parallel`, and everything can be
+back meanwhile. So a tree depends on nothing but its seed, at any `parallel`, and everything can be
 worked out again from the stored tree.
 """
 

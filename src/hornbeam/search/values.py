@@ -46,7 +46,7 @@ def worth(tree: Tree, i: int, column: str) -> float | None:
     if value is not None and math.isnan(value):
         episode, step = place(tree, i)
         raise ScoreError(
-            f"column {column!r} is NaN at episode {episode}, step {step}: mend the scorer"
+            f"column {column!r} is NaN at episode {episode}, step {step}: fix the scorer"
         )
     return value
 

@@ -30,7 +30,7 @@ class Vote(Strategy):
     none does only equal texts are known to be, and all others could turn out to be one: the leader
     must then be ahead of all of them together.
 
-    When it stops hangs on which episodes come back first; with `parallel` 1 it hangs on nothing.
+    When it stops depends on which episodes come back first, unless `parallel` is 1.
     """
 
     n: int = Field(8, ge=1)

@@ -1,12 +1,12 @@
 """Who trains which policy of a run: leases that no clock of the day decides.
 
-Whoever holds a seat lets its *beat* count up from a thread of its own. Others hold a seat for dead
+Whoever holds a lease lets its *beat* count up from a thread of its own. Others hold one for dead
 when its beat stood still for a whole lease of their own monotonic time, while their own beats got
 through: a clock that is set, a machine that sleeps and a database that is away kill nobody. Who is
 dead loses the lease (its session ends), and with it all that it held; should it wake, the fence of
 its store (see shared) refuses what it writes.
 
-A process that runs but does nothing holds its seat for ever.
+A process that runs but does nothing holds its lease for ever.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class Lease:
         self, store: SharedStore, policy: str, lease: float, say: Callable[[str], None]
     ) -> None:
         self.store, self.policy, self.lease, self._say = store, policy, lease, say
-        self.owners: dict[str, str] = {}  # of all seats, as last seen
+        self.owners: dict[str, str] = {}  # of all leases, as last seen
         self.fallen: list[str] = []  # what is to be said of those given up
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def take(self) -> None:
-        """Take the seat, or wait until it is free. `StoreError` where somebody sits on it."""
+        """Take the lease, or wait until it expires. `StoreError` where another process holds it."""
         while not self._sit():
             continue  # it changed hands meanwhile: look again, and wait or refuse as it stands
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -81,7 +81,7 @@ class Lease:
         return True
 
     def give_back(self) -> None:
-        """Leave the seat to whoever comes next."""
+        """Release the lease."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -129,7 +129,7 @@ class Lease:
     # --- the thread --------------------------------------------------------------------------
 
     def _beat(self) -> None:
-        """Count up, and look at the others, until the seat is given back or lost."""
+        """Count up, and look at the others, until the lease is released or lost."""
         engine = connect(self.store.address)
         pause, seen = self.lease / BEATS, dict[str, tuple[int, int, float]]()
         last = time.monotonic()
@@ -153,7 +153,7 @@ class Lease:
         engine.dispose()
 
     def _give_up(self, db: sa.Connection, row: Any) -> None:
-        """End the session of a seat whose beat stood still."""
+        """End the session of a lease whose beat stood still."""
         here = (_M.policy == row.policy) & (_M.session == row.session) & (_M.beat == row.beat)
         ended = sa.update(LEASES).where(here).values(session=row.session + 1, owner="")
         if db.execute(ended).rowcount:
@@ -164,7 +164,7 @@ class Lease:
 
 
 def surely_dead(row: Any) -> bool:
-    """Whether who holds a seat is a process of this machine that is no more."""
+    """Whether the holder of a lease is a process of this machine that is gone."""
     if row.host != host():
         return False
     pid = int(row.owner.rpartition(":")[2])

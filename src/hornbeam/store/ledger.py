@@ -231,7 +231,7 @@ def warning_of_state(
         if not warned and found is not None:
             warned = True
             warn(
-                f"{found}: a branch goes on behind recorded calls, which are not made"
+                f"{found}: a branch continues after recorded calls, which are not made"
                 f" again: what tools not marked pure ({named}) changed there is not undone or made"
                 " anew for it; mark those that keep no state with @pure, or take a strategy"
                 " without forks (docs/pitfalls.md)"

@@ -33,7 +33,7 @@ LEASES = sa.Table(
     "members",
     SCHEMA,
     *keyed(sa.Text, "policy"),
-    sa.Column("session", sa.Integer, nullable=False),  # one more whenever the seat changes hands
+    sa.Column("session", sa.Integer, nullable=False),  # one more whenever the lease changes hands
     sa.Column("owner", sa.Text, nullable=False),  # HOST:PID, "" where nobody sits
     sa.Column("host", sa.Text, nullable=False),  # where that PID means something
     sa.Column("since", sa.Text, nullable=False),  # told to people, never compared

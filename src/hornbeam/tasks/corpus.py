@@ -40,7 +40,7 @@ def load_passages(corpus: str | Path, data: Path | None = None) -> list[Passage]
     for number, record in read_records(path):
         text, title = record.get("text"), record.get("title", "")
         if not isinstance(text, str) or not isinstance(title, str):
-            raise DataError(f"{path}, line {number}: a passage wants `text` (and `title`) as text")
+            raise DataError(f"{path}, line {number}: a passage needs `text` (and `title`) as text")
         name = str(record.get("id", number))
         if name in seen:
             raise DataError(f"{path}, line {number}: the passage id {name!r} occurs twice")

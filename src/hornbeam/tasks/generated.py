@@ -1,6 +1,6 @@
 """Tasks that are made, not read: as many as asked for, equal for equal arguments, on any machine.
 
-Train and test never share a task: which of the two one belongs to hangs on a digest of itself.
+Train and test never share a task: which of the two one belongs to depends on a digest of itself.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def _rated(path: Path) -> Iterator[dict[str, Any]]:
     for number, row in read_records(path):
         steps, wrong = row.get("steps"), row.get("label")
         if not isinstance(steps, list) or not isinstance(wrong, int) or "problem" not in row:
-            raise DataError(f"{path}, line {number}: 'problem', 'steps' and 'label' are wanted")
+            raise DataError(f"{path}, line {number}: 'problem', 'steps' and 'label' are expected")
         if not -1 <= wrong < len(steps):
             raise DataError(
                 f"{path}, line {number}: label {wrong} is none of {len(steps)} steps (from 0)"

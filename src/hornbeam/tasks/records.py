@@ -40,11 +40,11 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         except ValueError as error:
             raise DataError(f"{path}, line {number}: not JSON ({error})") from error
         if not isinstance(record, dict):
-            raise DataError(f"{path}, line {number}: a JSON object is wanted, one a line")
+            raise DataError(f"{path}, line {number}: a JSON object is expected, one a line")
         count += 1
         yield number, record
     if not count:
-        raise DataError(f"{path}: the file is empty; one JSON object a line is wanted")
+        raise DataError(f"{path}: the file is empty; one JSON object a line is expected")
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

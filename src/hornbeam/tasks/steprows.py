@@ -72,7 +72,7 @@ def _from_trl(row: Record) -> LabelledSolution:
     if isinstance(prompt, list) and prompt:  # conversational: messages
         prompt = text_of(prompt[-1])
     if not isinstance(prompt, str) or not isinstance(texts, list) or not isinstance(labels, list):
-        raise DataError("'prompt', 'completions' and 'labels' are wanted: a text and two lists")
+        raise DataError("'prompt', 'completions' and 'labels' are expected: a text and two lists")
     if len(texts) != len(labels):
         raise DataError(f"{len(texts)} completions but {len(labels)} labels")
     if not texts:
@@ -139,7 +139,7 @@ def label_of(value: Any, where: str) -> float | None:
 def _from_shepherd(row: Record) -> LabelledSolution:
     given, label = row.get("input"), row.get("label")
     if not isinstance(given, str) or not isinstance(label, str):
-        raise DataError("'input' and 'label' are wanted, both texts")
+        raise DataError("'input' and 'label' are expected, both texts")
     parts, at, signs = re.split(rf"{MARK}(?: ?\?)?", given), 0, []
     for number, part in enumerate(parts[:-1], 1):
         found = re.compile(rf"{re.escape(part)}(?:{MARK} ?)?([+-])").match(label, at)
@@ -190,7 +190,7 @@ def _from_prm800k(row: Record) -> LabelledSolution:
                 break
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            "'question' with a 'problem' and 'label' with 'steps' of 'completions' are wanted"
+            "'question' with a 'problem' and 'label' with 'steps' of 'completions' are expected"
             f" ({type(error).__name__}: {error})"
         ) from error
     return _with_steps(solution)
@@ -224,10 +224,10 @@ def _from_ratings(row: Record) -> LabelledSolution:
     steps, ratings = row.get("steps"), row.get("ratings")
     steps = [] if steps is None and "steps" in row else steps
     if not isinstance(steps, list):
-        raise DataError("'question' as text wants 'steps' and 'ratings', two lists")
+        raise DataError("'question' as text needs 'steps' and 'ratings', two lists")
     ratings = [] if ratings is None and not steps else ratings
     if not isinstance(ratings, list) or len(ratings) != len(steps):
-        raise DataError(f"{len(steps)} steps want as many 'ratings'")
+        raise DataError(f"{len(steps)} steps need as many 'ratings'")
     texts = [text_of(step) if step is not None else "" for step in steps]
     solution = LabelledSolution(row["question"], [], str(row.get("id", "")), row.get("answer"))
     for number, (text, rating) in enumerate(zip(texts, ratings), 1):

@@ -158,7 +158,7 @@ def check_source(settings: TaskSettings) -> None:
         hint = nearest(settings.split, family_splits(name))
         raise RecipeError(f"{name} has no split {settings.split!r}: {hint}")
     if name in ("jsonl", "judge") and not settings.path:
-        raise RecipeError(f"task source {name!r} wants `path`")
+        raise RecipeError(f"task source {name!r} needs `path`")
     if name == "judge":
         build("task source", {"judge": JudgeOptions}, "judge", settings.options)
     elif generator := name if name in generators else settings.fallback:
@@ -231,7 +231,7 @@ def _hub_family(name: str, split: str) -> list[tuple[int, dict[str, Any]]]:
 def _hub(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
     """Any data set of the hub by its name."""
     if not settings.name:
-        raise RecipeError("task source 'hub' wants `name`, the data set as owner/name")
+        raise RecipeError("task source 'hub' needs `name`, the data set as owner/name")
     try:
         rows = hub_rows(settings.name, settings.config, settings.split)
     except HubSilent as error:
@@ -271,7 +271,7 @@ def _judge(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
 def _path(settings: TaskSettings) -> Path:
     """The file that is named, as `load_tasks` found it."""
     if not settings.path:
-        raise RecipeError(f"task source {settings.source!r} wants `path`")
+        raise RecipeError(f"task source {settings.source!r} needs `path`")
     return Path(settings.path)
 
 

@@ -195,6 +195,6 @@ model = {auto}.from_pretrained(".")
 z = model(input_ids=ids).logits{place}  # ids: shape [1, n], up to the step's last token
 ```
 
-Served by vLLM (tasks `token_classify`, `classify`) it tells sigmoid(z) by default, not z, unless
+Served by vLLM (tasks `token_classify`, `classify`) it returns sigmoid(z) by default, not z, unless
 the request says `use_activation=False`; the numbers above are of z.
 {table}"""

@@ -39,7 +39,7 @@ def inline(tool: F) -> F:
 
 
 def pure(tool: F) -> F:
-    """Mark a tool that keeps no state: its result hangs on its arguments, or the task, alone.
+    """Mark a tool that keeps no state: its result depends on its arguments, or the task, alone.
 
     Recorded calls are not made again behind a fork, so the state of any other tool is not there.
     """

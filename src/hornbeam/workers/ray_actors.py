@@ -242,8 +242,8 @@ class RayActors:
                 if misses == MISSES:
                     self._gone = True
                     raise WorkerError(
-                        f"the Ray cluster at {host}:{port} is gone ({_why(error)}): what came home"
-                        " is kept, and the same command goes on from there"
+                        f"the Ray cluster at {host}:{port} is gone ({_why(error)}): what was"
+                        " returned is kept, and the same command goes on from there"
                     ) from error
 
 
@@ -296,7 +296,7 @@ def _reach(address: str) -> None:
         socket.create_connection(_place(given), REACH).close()
     except OSError as error:
         raise WorkerError(
-            f"nobody answers at {given} ({_why(error)}): start Ray there with `ray start --head`,"
+            f"no answer from {given} ({_why(error)}): start Ray there with `ray start --head`,"
             " or give the address of a cluster that runs"
         ) from error
 

@@ -35,7 +35,7 @@ LONG = 120  # tokens of the row that tells whether whole runs may be compared at
 Found = tuple[
     BatchPlan, Layout, bool
 ]  # and whether rows are right on the far side of longrope's turn
-_settled: dict[tuple[str, ...], Found] = {}  # by all that the way of running hangs on
+_settled: dict[tuple[str, ...], Found] = {}  # by all that the way of running depends on
 
 
 def settled(network: Network) -> Network:

@@ -74,7 +74,7 @@ class ChatEngine(ServerEngine[ChatAbilities]):
 
     def only_search(self, sampling: Sampling) -> str:
         """Why nothing that is sampled can be trained on."""
-        return f"{self.settings.root} chats: it tells text, not the ids that were sampled"
+        return f"{self.settings.root} chats: it gives text, not the sampled ids"
 
     def gives_logprobs(self, sampling: Sampling) -> bool:
         """Never."""

@@ -50,7 +50,7 @@ class ChatAbilities:
         """In a line."""
         parts = [
             "messages in, text out (for search only)",
-            "usage told" if self.usage else "no usage told (tokens are counted here)",
+            "usage reported" if self.usage else "no usage reported (tokens are counted here)",
             "seeded" if self.seeded else "not seeded",
             *([] if self.several else ["one sample whatever the seed"]),
             *([] if "temperature" in self.takes else ["its own temperature, whatever is asked"]),

@@ -36,7 +36,7 @@ FORMS = [  # takes_ids, extras, logprobs
 GREEDY = Sampling(temperature=0)
 NEXT = (  # where /completions is not there, or is not what it should be
     'for search, eval, label, judges and teachers take kind = "chat", where the server has'
-    " /chat/completions; training wants /completions that takes a prompt as it is, or"
+    " /chat/completions; training needs /completions that takes a prompt as it is, or"
     ' kind = "local", "vllm" or "vllm_server"'
 )
 
@@ -73,11 +73,11 @@ class Abilities:
     def only_search(self, how: Sampling) -> str:
         """Why what is sampled like this cannot be trained on, or ""."""
         if not (self.takes_ids and self.gives_ids):
-            return "tells text, not the ids that were sampled"
+            return "gives text, not the sampled ids"
         if self.tokenizer != "ids":
             return "does not show its tokenizer, so that its ids may be other ones"
         if not self.scale:
-            return "gives no log-probs, or none whose temperature can be told"
+            return "gives no log-probs, or none whose temperature is known"
         if not self.gives_plain_logprobs(how) and self.scale == "raw":
             return f"gives log-probs before the temperature, and {how.temperature:g} is not 1"
         return (
@@ -233,7 +233,7 @@ async def _goes_on(
             f" anew: {NEXT}"
             if cuts
             else f"{engine.settings.root}: it cannot be seen whether it goes on from a prefix (it"
-            f" tells no usage, and says one token): {NEXT}"
+            f" reports no usage, and gives one token): {NEXT}"
         )
 
 

@@ -90,7 +90,7 @@ class ServerUsage:
         """In a line."""
         again = f" ({self.retries:,} of them again)" if self.retries else ""
         cost = f", {self.cost(settings):.4g} by its prices" if self.cost(settings) else ""
-        here = f"; no usage told of {self.uncounted:,}, counted here" if self.uncounted else ""
+        here = f"; no usage reported of {self.uncounted:,}, counted here" if self.uncounted else ""
         return (
             f"{self.requests:,} requests{again}, {self.prompt_tokens:,} prompt tokens"
             f" ({self.cached_tokens:,} cached), {self.sampled_tokens:,} sampled{cost}{here}"
@@ -192,7 +192,7 @@ class HttpClient:
                 result = f", and asks for {asked:g} s" if asked else ""
                 raise EngineLost(
                     f"{url}: {trouble}{result}; {tries} tries, patience ="
-                    f" {self.settings.patience:g} s: see that the server is up, or be more patient"
+                    f" {self.settings.patience:g} s: see that the server is up, or raise patience"
                 )
             if status != 429 or asked > FEW:  # to be told to go slower is no news
                 self._waits(url, trouble)
@@ -208,7 +208,7 @@ class HttpClient:
         try:
             response = await self._http.request("GET" if body is None else "POST", url, json=body)
         except httpx2.InvalidURL as error:
-            raise EngineLost(f"{url}: no such address can be: {error}") from error
+            raise EngineLost(f"{url}: is no address: {error}") from error
         except httpx2.HTTPError as error:
             return 0, None, f"{type(error).__name__} {error}".strip(), 0.0
         status, inside = response.status_code, ""
@@ -253,7 +253,7 @@ def _key(settings: HttpSettings) -> str:
 
 
 def _asked(headers: Mapping[str, str]) -> float:
-    """The seconds that a server asks to wait for; 0 where it tells none that can be read."""
+    """The seconds that a server asks to wait for; 0 where it gives none that can be read."""
     milliseconds = _number(headers.get("retry-after-ms", ""))
     header = headers.get("retry-after", "")
     return _seconds(header) if milliseconds is None else milliseconds / 1000

@@ -128,7 +128,7 @@ class ServerEngine(ABC, Generic[A]):
         self.client.tokens.give(most - size - done.sampled)
         if done.finish == "abort":
             raise BrokenOff(
-                f"{self.settings.root}: an answer was broken off: somebody changes the server's"
+                f"{self.settings.root}: an answer was aborted: another process changes the server's"
                 " weights"
             )
 

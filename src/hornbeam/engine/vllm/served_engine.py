@@ -149,7 +149,7 @@ class ServedEngine(HttpEngine):
                     await self._ours()
                 await self._take(able, folder, version)
             except BaseException as error:
-                self._dead = self._dead or str(error) or "a load was broken off: make a new engine"
+                self._dead = self._dead or str(error) or "a load was aborted: make a new engine"
                 raise
             finally:
                 self._may_ask.set()
@@ -202,7 +202,7 @@ class ServedEngine(HttpEngine):
         result = prompt_logprobs(answer, tokens, len(context))
         if result is None:
             said = " ".join(str(answer).split())[:200]
-            raise EngineLost(f"{self._server}/v1/completions: tells no prompt_logprobs: {said}")
+            raise EngineLost(f"{self._server}/v1/completions: gives no prompt_logprobs: {said}")
         return result
 
     @property

@@ -51,8 +51,8 @@ def label_trees(
         )
     if max(values) == min(values):
         warn(
-            f"every Q is {values[0]:g}: no label tells steps apart; easier or harder tasks"
-            " (or a warm start) are wanted"
+            f"every Q is {values[0]:g}: no label distinguishes steps; easier or harder tasks"
+            " (or a warm start) are expected"
         )
     return [tree for tree in trees if informative(tree, choice.bound, shares)]
 

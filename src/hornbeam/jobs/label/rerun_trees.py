@@ -105,8 +105,7 @@ async def retell(
         count += len(runs)
     if count and len(odd) == count:
         raise ProgramError(
-            f"none of {count} recorded runs goes through the recipe's program as it was recorded;"
-            f" {odd[0]}"
+            f"none of {count} recorded runs is reproduced by the recipe's program; {odd[0]}"
         )
     for key, result, calls in made:
         store.begin(key, result)

@@ -118,7 +118,7 @@ class Label:
             self.progress.say(f"Recorded: {count} runs of {len(self.trees)} tasks are grown on")
         if odd:
             self.progress.warn(
-                f"{len(odd)} of {count} recorded runs go otherwise through the program; {odd[0]}"
+                f"{len(odd)} of {count} recorded runs are not reproduced by the program; {odd[0]}"
             )
 
     def _grower(self) -> Grower:

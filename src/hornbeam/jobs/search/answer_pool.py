@@ -77,8 +77,8 @@ def fresh_prompts(tree: Tree) -> dict[int, int]:
 def share_prompts(entries: Sequence[Entry], fresh: Mapping[int, int]) -> list[Entry]:
     """Ledger entries of a pool's tree, its computed prompt tokens given to episodes by `fresh`.
 
-    Which of several episodes computes a prefix that they share hangs on which comes first. Here it
-    is the first of them, so that n episodes cost what they would have cost alone.
+    Which of several episodes computes a prefix that they share depends on the order. Here it is the
+    first of them, so that n episodes cost what they would have cost alone.
     """
     kind = "prompt_tokens_computed"
     if not fresh:

@@ -20,7 +20,7 @@ from hornbeam.search.choose import Chooser, candidates, lacks_logprobs
 from hornbeam.tree.nodes import Tree
 
 NO_LOGPROBS = "log-probs are missing"  # of a part of the answers, or of all
-ENGINE_GIVES_NONE = "it reads log-probs, which the engine does not tell of what it samples so"
+ENGINE_GIVES_NONE = "it reads log-probs, which the engine does not give for such samples"
 Guides = Mapping[str, GuideSection]
 
 

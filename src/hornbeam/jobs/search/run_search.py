@@ -8,7 +8,7 @@ reads.
 
 Trees and costs are in the run folder's database: what was searched is not searched again, and
 half-grown trees grow on. A tree stands under a stage named after its method and a digest of all
-that its growth hangs on, so a method that was changed is searched anew, and the others are not.
+that its growth depends on, so a method that was changed is searched anew, and the others are not.
 
 The gold answers are looked at for evaluation only: no strategy reads column "reward" here.
 """

@@ -1,7 +1,7 @@
 """The points that a search is of: each method of a recipe at each of its settings, checked.
 
-A tree stands under a stage named after its method and a digest of all that its growth hangs on, so
-a method that was changed is searched anew, and the others are not.
+A tree stands under a stage named after its method and a digest of all that its growth depends on,
+so a method that was changed is searched anew, and the others are not.
 """
 
 from __future__ import annotations

@@ -29,14 +29,14 @@ def check_ahead(recipe: Recipe, decoupled: bool = False) -> None:
         return
     if recipe.run.resume == "exact":
         raise RecipeError(
-            f"run.behind = {recipe.run.behind}: which weights spoke hangs on time, run.resume ="
-            ' "exact" wants behind = 0'
+            f"run.behind = {recipe.run.behind}: which weights sampled depends on time, run.resume ="
+            ' "exact" needs behind = 0'
         )
     anchor = recipe.anchor
     if anchor is not None and (anchor.refresh or anchor.tracker is not None):
         raise RecipeError(
             f"run.behind = {recipe.run.behind}: anchors that follow training (refresh, tracker)"
-            " want behind = 0"
+            " need behind = 0"
         )
 
 
@@ -44,7 +44,7 @@ def warn_of_age(policies: Policies, behind: int, warn: Callable[[str], None]) ->
     """Say so where nothing weighs that other weights spoke than those that learn."""
     if any(member.policy.loss.weights is None for member in policies):
         warn(
-            f"run.behind = {behind}: older weights may have spoken, and no loss weighs that: set"
+            f"run.behind = {behind}: older weights may have sampled, and no loss corrects that: set"
             ' loss.old = "trainer" and loss.truncate or loss.importance'
         )
 

@@ -114,7 +114,7 @@ def cut_share(trees: Sequence[Tree]) -> float:
     return ends.count("length") / max(1, len(ends))
 
 
-SHOW = ", or show them more in a warm start ([sft]) if they say nothing to the point"
+SHOW = ", or show them more in a warm start ([sft]) if they do not answer"
 
 
 def unmixed_warning(row: Mapping[str, Any]) -> str:

@@ -70,7 +70,7 @@ class ActorPool:
         if recipe.run.resume == "exact" and (engine.max_batch > 1 or engine.cache_tokens):
             raise RecipeError(
                 'run.resume = "exact" with workers.kind = "ray": which requests share a batch'
-                " hangs on arrival; set engine.max_batch = 1 and engine.cache_tokens = 0, or"
+                " depends on arrival; set engine.max_batch = 1 and engine.cache_tokens = 0, or"
                 ' run.resume = "keep"'
             )
         folders = model_folders(recipe, folder, say)

@@ -104,6 +104,6 @@ def _warn_of_age(recipe: Recipe, policy: str, warn: Callable[[str], None]) -> No
     """Say so where nothing weighs that other weights spoke than those that learn."""
     if recipe.run.behind and recipe.of(policy).loss.weights is None:
         warn(
-            f"run.behind = {recipe.run.behind}: older weights may have spoken, and no loss"
+            f"run.behind = {recipe.run.behind}: older weights may have sampled, and no loss"
             ' weighs that: set loss.old = "trainer" and loss.truncate or importance'
         )

@@ -1,4 +1,4 @@
-"""The place of one trainer among several that share a store: its seat, its end of the queue."""
+"""The place of one trainer among several that share a store: its lease, its end of the queue."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SAME = ("steps", "eval_every", "eval_start", "resume")  # what processes of one 
 
 
 class Membership:
-    """Takes the seat of a policy in the store of the run at `path`, and holds it until `leave`.
+    """Takes the lease of a policy in the store of the run at `path`, and holds it until `leave`.
 
-    Raises `StoreError` where somebody sits there, or others train by another recipe.
+    Raises `StoreError` where another process holds the lease, or others train by another recipe.
     """
 
     def __init__(self, recipe: Recipe, path: Path, policy: str, say: Say) -> None:
@@ -39,7 +39,7 @@ class Membership:
             raise
 
     def leave(self) -> None:
-        """Close the store, and leave the seat to whoever comes next."""
+        """Close the store, and release the lease."""
         try:
             self.store.close()
         finally:
