@@ -4,14 +4,15 @@
 
 Recipes that ship, made small, are trained by the command of each checkout on its own sources:
 plain, stopped and resumed, with a budget that is spent on the way, in stages, by anchors, several
-policies in one process and in a process each. Compared are the hash of every stored tree, costs,
-rows of metrics and last weights, all but seconds, and what was said, all but speed. All cases but
+policies in one process and in a process each. Compared are the trees as they are exported, rows
+of metrics and last weights, all but seconds, and what was said, all but speed. All cases but
 `keep` ask for `run.resume = "exact"`, so that a difference is one of the code.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -21,6 +22,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from safetensors.torch import load_file
 
 HERE = Path(__file__).resolve().parents[1]
 SMALL = ("run.eval_every=2", "run.checkpoint_every=2", "tasks.eval.0.count=8", "sft.epochs=1")
@@ -69,30 +72,21 @@ CASES: dict[str, list[tuple[list[str], ...]]] = {
         tuple(train("delegate_tiny", *DUET, policy=name) for name in ("guide", "seeker")),
     ],
 }
-READ = """
-import hashlib, json, sys
-from pathlib import Path
-from safetensors.torch import load_file
-from hornbeam.store import Store
-from hornbeam.treefile import to_json
 
-def digest(text):
-    return hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest()
 
-out, place = {}, Path(sys.argv[1])
-with Store(place, read_only=True) as store:
-    for key in store.keys(None):
-        out[f"tree {key}"] = digest(json.dumps(to_json(store.read(key).tree), sort_keys=True))
-    out |= {f"costs {kind}": n for kind, n in store.totals().items() if "seconds" not in kind}
-    for row in store.metrics():
-        name = f"row {row['kind']} {row.get('stage', '')} {row.get('step', '')}"
-        out[name] = {key: value for key, value in row.items() if "seconds" not in key}
-for path in sorted(place.rglob("final/**/*.safetensors")):
-    held = load_file(path)
-    data = b"".join(name.encode() + held[name].numpy().tobytes() for name in sorted(held))
-    out[f"weights {path.relative_to(place)}"] = digest(data)
-print(json.dumps(out, sort_keys=True))
-"""
+def left(folder: Path, trees: Path) -> dict[str, Any]:
+    """What a run left, by name: its trees as exported, its rows of metrics, its last weights."""
+    out = {f"tree {n}": line for n, line in enumerate(trees.read_text("utf-8").splitlines())}
+    for path in sorted(folder.rglob("metrics.jsonl")):
+        for row in map(json.loads, path.read_text("utf-8").splitlines()):
+            name = f"row {row['kind']} {row.get('stage', '')} {row.get('step', '')}"
+            kept = {key: value for key, value in row.items() if "seconds" not in key}
+            out[f"{path.relative_to(folder)} {name}"] = json.dumps(kept, sort_keys=True)
+    for path in sorted(folder.glob("final/**/*.safetensors")):
+        held = load_file(path)
+        data = b"".join(name.encode() + held[name].numpy().tobytes() for name in sorted(held))
+        out[f"weights {path.relative_to(folder)}"] = hashlib.sha256(data).hexdigest()
+    return out
 
 
 def run(checkout: Path, case: str, folder: Path) -> dict[str, Any]:
@@ -116,10 +110,10 @@ def run(checkout: Path, case: str, folder: Path) -> dict[str, Any]:
             if process.returncode:
                 raise SystemExit(f"{checkout}: {case}: {text[-2000:]}")
             said += [re.sub(r"[\d,]+ tok/s|[\d.]+ s\b", "-", line) for line in text.splitlines()]
-    read = [sys.executable, "-c", READ, str(folder / "run")]
-    done = subprocess.run(read, env=env, capture_output=True, text=True, check=True)
+    export = [sys.executable, "-m", "hornbeam.cli.main", "export", "run", "--out", "trees.jsonl"]
+    subprocess.run(export, cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL)
     lines = sorted(said) if len(CASES[case][-1]) > 1 else said  # of several, in any order
-    return {**json.loads(done.stdout), "said": lines}
+    return {**left(folder / "run", folder / "trees.jsonl"), "said": lines}
 
 
 def main() -> None:

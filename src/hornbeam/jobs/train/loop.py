@@ -1,4 +1,4 @@
-"""The training loop, read top to bottom: grow, score, credit, step, load, look, keep, until done.
+"""The training loop, top to bottom: grow, score, credit, step, load, keep, evaluate, until done.
 
 Resume. What was grown is in the store, what was learned in the checkpoints. A resumed run loads the
 last checkpoint, trains the steps after it again on their stored trees (the same trees, hence the
@@ -52,10 +52,10 @@ class TrainingLoop:
     async def _step(self, step: int) -> None:
         """Grow and score trees, credit them and step on them, load the weights, keep the result."""
         parts, began = self.parts, time.perf_counter()
-        trees = await parts.rollouts.trees(step)
+        trees = await parts.rollouts.trees(step)  # grown, and scored where they end
         grown = time.perf_counter()
-        update = await parts.learner.learn(trees, step)
-        await parts.policies.load()
+        update = await parts.learner.learn(trees, step)  # credited, and stepped on
+        await parts.policies.load()  # by the engines
         trained = time.perf_counter()
         parts.recorder.record(step, trees, update, grown - began, trained - grown)
         parts.checkpoints.save_when_due(step + 1)
@@ -74,7 +74,7 @@ class TrainingLoop:
         return await self._train_again(done)
 
     async def _warm_start(self) -> None:
-        """Look at the policies as they are, fit them to the examples, hold them as references."""
+        """Evaluate the policies as they are, fit them to examples, hold them as references."""
         parts = self.parts
         warm = parts.warm_start.prepare()
         if parts.run.eval_start:

@@ -1,6 +1,6 @@
 """What the training loop is given: one page of small parts, each of which can be another.
 
-`build` makes them for a recipe, `decoupled` for one of several trainers that share a store.
+`build` makes them for a recipe, `build_decoupled` for one of several trainers that share a store.
 """
 
 from __future__ import annotations
