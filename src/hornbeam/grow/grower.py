@@ -100,7 +100,7 @@ class Grower:
         return [grown[number] for number in sorted(grown)]
 
     def barriers(self) -> tuple[Barrier, ...]:
-        """The turnstiles of all engines and guides, each once."""
+        """The barriers of all engines and guides, each once."""
         found = [speaker.engine.barrier for speaker in self.agents.values()]
         found += [guide.barrier for guide in self.guides]
         return tuple({id(barrier): barrier for barrier in found}.values())

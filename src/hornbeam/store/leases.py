@@ -4,7 +4,7 @@ Whoever holds a lease lets its *beat* count up from a thread of its own. Others 
 when its beat stood still for a whole lease of their own monotonic time, while their own beats got
 through: a clock that is set, a machine that sleeps and a database that is away kill nobody. Who is
 dead loses the lease (its session ends), and with it all that it held; should it wake, the fence of
-its store (see shared) refuses what it writes.
+its store (see shared_database) refuses what it writes.
 
 A process that runs but does nothing holds its lease for ever.
 """

@@ -2,9 +2,9 @@
 
 What fails because the database does not answer is tried again, with one message, for `PATIENCE`
 seconds. Each write is numbered in the row of whoever writes, so that one whose end was not heard of
-is not written twice. The same row is a fence: who has been given up (see members) writes no more.
+is not written twice. The same row is a fence: who has been given up (see leases) writes no more.
 
-Left out: who may write what (members), what is written (store, desk).
+Left out: who may write what (leases), what is written (database, request_queue).
 """
 
 from __future__ import annotations

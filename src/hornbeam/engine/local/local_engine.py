@@ -75,7 +75,7 @@ class LocalEngine:
     """Samples from a `transformers` causal LM (plain or LoRA) in this process.
 
     With `deterministic`, requests are admitted and rounds run only while no client is busy on the
-    turnstile, in the order of `Request.order`, so that equal submissions give equal bits.
+    barrier, in the order of `Request.order`, so that equal submissions give equal bits.
 
     With `weights` the model is a copy, which `load` brings up to date by parameter names: it lets
     what is running end, holds back what waits, and goes on with the new weights.

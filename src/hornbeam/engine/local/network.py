@@ -2,7 +2,7 @@
 
 The model's own forward does the work, on the very module that is trained. How rows share a forward
 is the plan, which `trial` settles by comparing with plain forwards. Axes: R rows, n new tokens, W
-columns. What is kept of tokens (`kv`) and of sequences (`state`) is told in `keep`.
+columns. What is kept of tokens (`kv`) and of sequences (`state`) is told in `kv_cache`.
 
 Left out: models whose log-probs of a token hang on the tokens after it.
 """

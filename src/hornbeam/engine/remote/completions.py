@@ -1,12 +1,12 @@
 """An engine behind HTTP: any server that has the /completions of OpenAI (vLLM, SGLang, llama.cpp).
 
 Ids go in where the server takes them and come back where it gives them, with log-probs; a probe
-(probe.py) finds out before the first request. What only tells text is for search: its answers are
-encoded again here, and nothing of it is trained.
+(completions_probe.py) finds out before the first request. What only tells text is for search: its
+answers are encoded again here, and nothing of it is trained.
 
 The weights are the server's own. This engine never moves on: it loads version 0 and no other.
 
-Left out: /chat/completions, which cannot go on from a given prefix (chat_server.py); streams.
+Left out: /chat/completions, which cannot go on from a given prefix (chat_completions.py); streams.
 """
 
 from __future__ import annotations

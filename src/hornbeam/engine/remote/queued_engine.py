@@ -155,7 +155,7 @@ class QueueWorker:
         del self._in[which]
         self._news.set()  # who has an answer soon asks again
         if not task.cancelled():
-            task.exception()  # the store's: the clerk's next look meets it too
+            task.exception()  # the store's: the worker's next look meets it too
 
     async def _answer(self, engine: Engine, which: RequestKey, data: str) -> None:
         asked = json.loads(data)
