@@ -74,9 +74,19 @@ def imported(modules: Sources, name: str) -> set[str]:
             continue
         for each in dotted:
             package, _, inner = each.partition(".")
-            if package == "hornbeam":
-                found.add(inner if inner in modules else inner.rpartition(".")[0])
+            room, _, given = inner.rpartition(".")
+            if package == "hornbeam" and given in door(modules, room):
+                found.add(room)
+            elif package == "hornbeam":
+                found.add(inner if inner in modules else room)
     return found - {name}
+
+
+def door(modules: Sources, room: str) -> set[str]:
+    """The names that a room's own file gives: what it imports from its files, and defines."""
+    body = modules[room][1].body if room in modules else []
+    bound = {alias.name for n in body if isinstance(n, ast.ImportFrom) for alias in n.names}
+    return bound | {getattr(node, "name", "") for node in body}
 
 
 def floors(checkout: Path) -> dict[str, int]:
