@@ -1,7 +1,8 @@
-"""docs/ stays short and in plain technical English: lines, words, phrases."""
+"""Docs and messages stay short and in plain technical English: lines, words, phrases."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 LINE = 120  # characters; rows of tables and of JSON lines cannot be wrapped, so they may be longer
 ROWS = ("|", '{"')
@@ -20,20 +22,28 @@ GENERATED = (  # tables that scripts write into pages
 )
 CODE = re.compile(r"^```.*?^```|^    .*$", re.DOTALL | re.MULTILINE)
 
-# Coined ways of saying, and what to say instead.
+# Coined ways of saying, and what to say instead; in docs, and in docstrings and messages of src.
 PHRASES = {
-    "came of it": "result",
-    "what came of": "result",
+    "came of (it|the)": "result",
+    "what (it|a|the) \\w+ came to": "result",
     "what it came to": "result",
     "told again": "encoded again, replayed",
     "ids that went in": "prompt ids",
     "who spoke": "the agent that sampled",
-    "in step": "synchronous",
-    "comes home": "is returned",
+    "com(es|e|ing) home": "is returned",
     "had for nothing": "free",
-    "takes its seat": "takes its lease",
+    "hangs on": "depends on",
+    "is told against": "is compared with",
+    "turnstiles?": "barrier",
+    "the desk": "request queue",
     "afar": "remote",
 }
+
+
+def coined(text: str) -> dict[str, str]:
+    """The phrases of the list that a text has, with what to say instead."""
+    text = " ".join(text.lower().split())
+    return {said: plain for said, plain in PHRASES.items() if re.search(rf"\b{said}\b", text)}
 
 
 def words(page: Path) -> int:
@@ -52,9 +62,19 @@ def test_lines_are_short(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "AGENTS.md"], ids=lambda page: page.name)
 def test_phrases_are_plain(page: Path) -> None:
-    text = " ".join(page.read_text("utf-8").lower().split())
-    found = {phrase for phrase in PHRASES if re.search(rf"\b{phrase}\b", text)}
-    assert found == set(), {phrase: PHRASES[phrase] for phrase in found}
+    assert coined(page.read_text("utf-8")) == {}
+
+
+@pytest.mark.parametrize(
+    "path", SOURCES, ids=lambda path: path.relative_to(ROOT / "src").as_posix()
+)
+def test_docstrings_and_messages_are_plain(path: Path) -> None:
+    strings = [
+        node.value
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert coined("\n".join(strings)) == {}
 
 
 def test_the_docs_keep_their_budget() -> None:

@@ -23,7 +23,7 @@ def teacher_engine(
 ) -> Engine:
     """What speaks for the teacher; `own` is the policy's chat, that of a server by default.
 
-    Of one that chats it is not: what it says is text, told again by the policy.
+    Of one that chats it is not: what it says is text, encoded by the policy's tokenizer.
     """
     server = endpoint(how)
     if server is None:

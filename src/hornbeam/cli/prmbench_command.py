@@ -81,7 +81,7 @@ def prmbench_command(
 
     A line of --predictions is {"id": ..., "classification": ..., "error_steps": [wrong ones, from
     0], "right": [true or false a step] or null}; originals of class "correct" are what similarity
-    is told against.
+    is compared with.
     """
     given: dict[str, object]
     given = {"--predictions": predictions, "--model": model, "--judge": judge, "--data": data}

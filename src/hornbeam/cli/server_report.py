@@ -19,7 +19,7 @@ USES = {
 
 
 class Seen(NamedTuple):
-    """What one way of asking came to: a line, and whether it can be used."""
+    """The result of one way of asking: a line, and whether it can be used."""
 
     kind: Kind
     fit: bool

@@ -162,7 +162,7 @@ def _with_ids(tree: Tree, node: Node, sampled: Sampled | None) -> Node:
 
 
 def _answer(run: ImportedRun, node: Node) -> Any:
-    """What the run came to: what it said last; a call is no answer."""
+    """The run's answer: its last text; a call is no answer."""
     text = node.text.partition(CALL)[0].rstrip() if run.as_text and node.calls else node.text
     return text or None
 

@@ -1,6 +1,6 @@
 """Grows trees: a strategy says where, programs act, a scorer scores, the strategy is told.
 
-The only writer of trees. Many episodes of many trees are in flight at once; what each samples hangs
+The only writer of trees. Many episodes of many trees are in flight at once; what each samples depends
 on its seeds and its path, never on which came first. A grown tree is brought into canonical order.
 
 An episode that fails (its program raises, a tool hangs) ends in a failed leaf: `done`, its error
@@ -148,7 +148,7 @@ class _Growth:
     async def run(self, live: EpisodeEffects) -> Tree:
         """Ask, grow, tell, until the strategy asks for nothing more and nothing is out.
 
-        Once a budget is spent nothing is asked any more, and what is in flight comes home.
+        Once a budget is spent nothing is asked any more, and what is in flight is awaited.
         """
         if self.fresh and self.grower.keeper is not None:
             self.grower.keeper.begin(self.key, self.tree)

@@ -5,7 +5,7 @@
 
 each 0 where its format is bad (Hong et al. 2025, M-GRPO, arXiv 2511.13288). `correct` is what the
 scorer said of the leaf, `correct_main` its mean over the scored leaves of whose path the delegation
-is one, `found` what a rule or a guide says of what the delegation came to.
+is one, `found` what a rule or a guide says of the delegation's result.
 """
 
 from __future__ import annotations

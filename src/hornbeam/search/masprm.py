@@ -31,7 +31,7 @@ NEAR = 0.05  # a root value so close to -1 or 1 stays put, whatever it does
 class Descents:
     """All that a search knows: its sums, where its simulation stands, the forks that it waits for.
 
-    `sums.begun` counts simulations that came to their end.
+    `sums.begun` counts simulations that ended.
     """
 
     sums: Sums = field(default_factory=Sums)
@@ -94,7 +94,7 @@ def _value(how: Mcts, tree: Tree, i: int) -> float | None:
 
 
 def _outcome(sums: Sums, how: Mcts, tree: Tree, i: int) -> float:
-    """What is backed up from where a simulation came to its end."""
+    """What is backed up from where a simulation ended."""
     if how.rollout:
         reward = worth(tree, i, "reward") if tree.nodes[i].done else None
         return LOST if reward is None else 2 * min(max(reward, 0.0), 1.0) - 1

@@ -119,7 +119,7 @@ def _node(drawing: _Drawing, i: int) -> str:
 
 
 def _result(drawing: _Drawing, i: int) -> str:
-    """What a leaf came to, at the right edge."""
+    """The outcome of a leaf, at the right edge."""
     node, reward = drawing.tree.nodes[i], drawing.tree.columns.get("reward")
     right, y = drawing.width - LEFT, drawing.y[i] + 4
     value = None if reward is None else reward[i]

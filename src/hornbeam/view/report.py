@@ -69,7 +69,7 @@ def put_in(tree: Tree, i: int) -> str:
 
 
 def outcome(metrics: list[dict[str, Any]]) -> str:
-    """What came of the run, in one sentence."""
+    """The result of the run, in one sentence."""
     result = [
         row for row in metrics if row.get("kind") == "eval" and row.get("accuracy") is not None
     ]

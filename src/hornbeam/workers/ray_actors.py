@@ -1,7 +1,7 @@
 """Actors on a Ray cluster that do jobs; one that dies is replaced and its jobs are done again.
 
 The only import of ray (extra `ray`). What the actors are, and what they do, is their caller's
-business; Ray places them and moves what passes. A result comes home once or not at all.
+business; Ray places them and moves what passes. A result is returned once or not at all.
 
 Left out: actors that outlive their driver, tasks without actors, files for other machines.
 """
@@ -93,7 +93,7 @@ class RayActors:
         """Have every job done by a method; at most `at_once` of them are out, spread evenly.
 
         `give` tells a job's arguments when it is handed out, or None to leave it out. `home` takes
-        what came of it, once a job. The first error stops all and is raised as it was there.
+        its result, once a job. The first error stops all and is raised as it was there.
         """
         queue: asyncio.Queue[tuple[J, int]] = asyncio.Queue()
         for job in jobs:

@@ -1,7 +1,7 @@
 """What a policy can learn from a teacher: one run that solved a task, in the policy's own ids.
 
 A teacher of the same vocabulary and chat template (by fingerprint) is taken at its word: its ids
-with its own log-probs. What another one said is told again in the policy's ids, through the program
+with its own log-probs. What another one said is encoded in the policy's ids, through the program
 and its tools, judged again, and its log-probs are those of the reference policy, which is marked.
 """
 

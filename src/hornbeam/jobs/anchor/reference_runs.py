@@ -1,4 +1,4 @@
-"""Runs of one set of weights on tasks, kept in a store with what each task's came to."""
+"""Runs of one set of weights on tasks, kept in a store with the results of each task."""
 
 from __future__ import annotations
 

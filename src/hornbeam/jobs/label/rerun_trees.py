@@ -1,4 +1,4 @@
-"""Runs that others recorded, told again by a recipe's program: trees in the policy's ids.
+"""Runs that others recorded, replayed by a recipe's program: trees in the policy's ids.
 
 The program asks, and hears what was said in the record, ask by ask; its tools are called anew. So
 the runs stand there as if the policy had said them, and growth can go on from any of their steps.

@@ -132,7 +132,7 @@ def _old(tree: Tree, i: int, versions: dict[str, int], behind: int) -> bool:
 
 
 def staleness(trees: Sequence[Tree], policies: Policies) -> float:
-    """Mean age of what is trained on: versions between who spoke a node and who learns from it."""
+    """Mean age of what is trained on: versions between sampling a node and learning from it."""
     versions = {agent: m.policy.version for m in policies for agent in m.agents}
     ages = [
         versions[node.agent] - node.origin.version

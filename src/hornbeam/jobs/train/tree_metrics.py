@@ -18,7 +18,7 @@ from hornbeam.tree.nodes import INJECTED, Tree
 def grown_figures(
     trees: Sequence[Tree], delegation: DelegationReward | None, parts: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What a step's trees came to: mean reward of the policy's own runs, and counts of leaves.
+    """Results of a step's trees: mean reward of the policy's own runs, and counts of leaves.
 
     `parts` are the columns whose differences make a group a mixed one, where not the reward's.
     """

@@ -1,10 +1,10 @@
 """Trees grown by actors elsewhere, each with a world of its own; this process keeps the trees.
 
 The driver sends weights, once for all actors, and trees to grow, one by one as actors have room.
-A tree comes home grown, with what it cost, and is then written: what a dead actor was at is grown
+A tree is returned grown, with its cost, and is then written: what a dead actor was at is grown
 again from where it started, and stands in the store once.
 
-A budget is looked at when a tree is handed out: what is out then comes home, and may pass it.
+A budget is looked at when a tree is handed out: what is out then still returns, and may exceed it.
 
 Left out: policies of other processes (decoupled), half-grown trees of the actors (they are lost).
 """
@@ -166,7 +166,7 @@ class PoolGrower(Grower):
         return [grown[number] for number in range(len(left))]
 
     def _keep(self, key: TreeKey, start: Tree | Stored, tree: Tree) -> None:
-        """Write a tree that has come home, in one go with what it cost."""
+        """Write a returned tree with its cost, in one transaction."""
         if self.keeper is None:
             return
         if isinstance(start, Tree):
