@@ -1,7 +1,7 @@
 """Grows trees: a strategy says where, programs act, a scorer scores, the strategy is told.
 
-The only writer of trees. Many episodes of many trees are in flight at once; what each samples depends
-on its seeds and its path, never on which came first. A grown tree is brought into canonical order.
+The only writer of trees. Many episodes of many trees are in flight at once; what each samples
+depends on its seeds and its path, never on order. A grown tree is brought into canonical order.
 
 An episode that fails (its program raises, a tool hangs) ends in a failed leaf: `done`, its error
 kept, no reward. A spent budget is no failure: it stops growth and leaves trees half-grown.
