@@ -96,14 +96,14 @@ def grow_trees(
     scorer = None if score is None else FunctionScorer(score)
 
     async def run() -> list[Tree]:
-        state_warning = warning_of_state(lambda entries: None, tools, warnings.warn)
+        warn = warning_of_state(lambda entries: None, tools, warnings.warn)
         grower = Grower(
             program,
             speakers,
             strategy or Independent(),
             scorer,
             LocalWorkers(tools),
-            Ledger(budget, sink=state_warning, lasts=False),
+            Ledger(budget, sink=warn, lasts=False),
         )
         starts = [
             (TreeKey("grown", 0, number), Tree(task.to_json(), seed=seed + number))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 AWAY = ("http", "chat")  # a server's own weights speak; none are here
 
 
-def engine_settings(result: EngineSettings) -> Settings:
+def engine_settings(section: EngineSettings) -> Settings:
     """The settings of the kind that is named. Raises `RecipeError` for what it does not know."""
     from hornbeam.engine.remote.chat_completions import ChatSettings
     from hornbeam.engine.vllm.served_engine import ServedSettings
@@ -32,13 +32,13 @@ def engine_settings(result: EngineSettings) -> Settings:
 
     kinds: dict[str, type[Settings]] = {"local": LocalSettings, "vllm": VllmSettings}
     kinds |= {"vllm_server": ServedSettings, "http": HttpSettings, "chat": ChatSettings}
-    given = result.model_dump(include=result.model_fields_set - {"kind"}) | (
-        result.model_extra or {}
+    given = section.model_dump(include=section.model_fields_set - {"kind"}) | (
+        section.model_extra or {}
     )
-    if result.kind != "local":  # a recipe that is kept whole has them at their defaults
+    if section.kind != "local":  # a recipe that is kept whole has them at their defaults
         plain = EngineSettings().model_dump()
         given = {name: value for name, value in given.items() if plain.get(name) != value}
-    return build("engine", kinds, result.kind, given)
+    return build("engine", kinds, section.kind, given)
 
 
 def engine_of(

@@ -93,9 +93,9 @@ def _asked_and_told(
 ) -> tuple[list[Message], list[int], str]:
     """(the messages of a prompt, its ids, the text of the answer) by the template."""
     try:
-        result = chat.with_tools(turn.tools)
-        messages, context = _rendered(result, turn.messages, said)
-        return messages, context, result.spoken(messages, turn.message)
+        with_tools = chat.with_tools(turn.tools)
+        messages, context = _rendered(with_tools, turn.messages, said)
+        return messages, context, with_tools.spoken(messages, turn.message)
     except ModelError as error:
         raise hinted(error, [*turn.messages, turn.message], turn.tools) from error
 

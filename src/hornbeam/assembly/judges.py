@@ -73,14 +73,14 @@ def content(folder: Path) -> str:
     files = [path] if path.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
     if not files:
         return ""
-    part, result = 1 << 20, hashlib.blake2b(digest_size=8)
+    part, digest = 1 << 20, hashlib.blake2b(digest_size=8)
     for path in files:
         size = path.stat().st_size
         with path.open("rb") as stream:
-            result.update(stream.read(part))
+            digest.update(stream.read(part))
             stream.seek(max(0, size - part))
-            result.update(stream.read(part) + str(size).encode())
-    return result.hexdigest()
+            digest.update(stream.read(part) + str(size).encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +201,9 @@ class Bench:
 
         async def ask(guide: JudgeGuide, item: BenchSolution) -> tuple[Verdict, int]:
             tree = step_tree(item, guide.engine.chat)
-            result = await guide.judge(tree, range(1, len(tree)))
+            judged = await guide.judge(tree, range(1, len(tree)))
             guide.forget(tree)
-            return marked[item.split, item.id].said(result.values, self.threshold), result.tokens
+            return marked[item.split, item.id].said(judged.values, self.threshold), judged.tokens
 
         return await self._all([item.solution for item in items], read_verdicts, ask)
 

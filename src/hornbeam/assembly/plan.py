@@ -45,10 +45,10 @@ def plan(recipe: Recipe, base: Path) -> Plan:
     engine_settings(recipe.engine)
     check_speaks(recipe)
     check_files(recipe, base)
-    result = recipe.program
-    with keys_of(result, "[program]"):
-        program, demonstration = make_program(result.name, result.rest(), base)
-    check_names(result.name, result.rest(), recipe.agents, recipe.tools)
+    section = recipe.program
+    with keys_of(section, "[program]"):
+        program, demonstration = make_program(section.name, section.rest(), base)
+    check_names(section.name, section.rest(), recipe.agents, recipe.tools)
     tools = tool_makers(recipe, base)
     how = _credit(recipe)
     with keys_of(recipe.grow, "[grow]"):

@@ -180,8 +180,8 @@ class Policies:
                 with whole_folder(place) as part:
                     member.policy.save(part)
             except OSError as error:
-                result = error.strerror or error
-                raise StoreError(f"{place}: cannot be written: {result}") from error
+                reason = error.strerror or error
+                raise StoreError(f"{place}: cannot be written: {reason}") from error
 
     def save_states(self, folder: Path) -> None:
         """Write weights and all that the next step depends on."""

@@ -44,7 +44,7 @@ def check_files(recipe: Recipe, base: Path, *by: str, deep: bool = False) -> lis
 
     `base` is the recipe's own folder. Returns lines on those that others would read.
     """
-    row: dict[bool, list[str]] = {True: [], False: []}
+    lines: dict[bool, list[str]] = {True: [], False: []}
     for each in named(recipe, base, deep):
         try:
             wrong = each.wrong()
@@ -52,10 +52,10 @@ def check_files(recipe: Recipe, base: Path, *by: str, deep: bool = False) -> lis
             wrong = str(error)
         if wrong:
             wrong = wrong.removeprefix(f"{each.name}: ")
-            row[each.by in ("", *by)].append(f"{each.key} = {json.dumps(each.name)}: {wrong}")
-    if row[True]:
-        raise RecipeError("\n".join(row[True]))
-    return row[False]
+            lines[each.by in ("", *by)].append(f"{each.key} = {json.dumps(each.name)}: {wrong}")
+    if lines[True]:
+        raise RecipeError("\n".join(lines[True]))
+    return lines[False]
 
 
 def named(recipe: Recipe, base: Path, deep: bool = False) -> Iterator[NamedFile]:
@@ -118,9 +118,9 @@ def trains_on_anchors(recipe: Recipe) -> bool:
 
 def needed_columns(recipe: Recipe, how: Method) -> list[str]:
     """Columns of guides that credit and rewards read while a run trains, each once."""
-    result = recipe.reward.delegation
+    delegation = recipe.reward.delegation
     parts = [part for part in how.parts if part not in ("reward", *PARTS)]
-    names = [how.reads, result.column if result else "", *parts]
+    names = [how.reads, delegation.column if delegation else "", *parts]
     return list(dict.fromkeys(name for name in names if name))
 
 

@@ -178,11 +178,11 @@ def _wrong(record: dict[str, Any]) -> str:
     if not isinstance(messages, list) or not messages:
         return "'messages' must be a list of at least one message"
     for place, message in enumerate(messages):
-        result = f"message {place} must be an object of 'role' and 'content', both texts"
+        expected = f"message {place} must be an object of 'role' and 'content', both texts"
         if not isinstance(message, dict) or set(message) != {"role", "content"}:
-            return result
+            return expected
         if not isinstance(message["content"], str) or not isinstance(message["role"], str):
-            return result
+            return expected
         if message["role"] not in ROLES:
             return f"message {place} has role {message['role']!r}: one of {', '.join(ROLES)}"
     return ""

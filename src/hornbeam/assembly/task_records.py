@@ -58,9 +58,9 @@ def mark_of(what: Any) -> str:
 
 def mark_of_task(task: Task) -> str:
     """What tells a task from others: all that stands in it but how it is scored."""
-    reason = task.to_json()
-    reason["data"] = {key: value for key, value in task.data.items() if key != SCORING}
-    return mark_of(reason)
+    data = task.to_json()
+    data["data"] = {key: value for key, value in task.data.items() if key != SCORING}
+    return mark_of(data)
 
 
 def rewards_of(tree: Tree) -> tuple[float | None, ...]:

@@ -129,8 +129,8 @@ class Words:
         if not text:
             return []
         if not getattr(self.tokenizer, "is_fast", False):
-            result = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
-            return list(result["input_ids"])
+            encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+            return list(encoded["input_ids"])
         inner = self.tokenizer.backend_tokenizer
         if inner.normalizer is not None:
             text = inner.normalizer.normalize_str(text)

@@ -287,9 +287,9 @@ class TemplateChat:
         if not lost:
             assert refused is not None
             raise refused
-        result = _lost(messages[lost[0]], lost[0], self._text(messages, frozenset()))
+        left_out = _lost(messages[lost[0]], lost[0], self._text(messages, frozenset()))
         raise ModelError(
-            f"{self.name}: the chat template leaves out {result}, and the model would never see"
+            f"{self.name}: the chat template leaves out {left_out}, and the model would never see"
             " it: say it in a user message, or fix the template (chat_template.jinja)"
         )
 
@@ -355,8 +355,10 @@ def written_out(message: Message) -> dict[str, Any]:
     calls = []
     for call in message.get("tool_calls") or []:
         held = call.get("function", call)
-        result = held.get("arguments")
-        text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+        arguments = held.get("arguments")
+        text = (
+            arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        )
         calls.append({**call, "function": {**held, "arguments": text}})
     return {**message, **({"tool_calls": calls} if calls else {})}
 

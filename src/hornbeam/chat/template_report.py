@@ -30,11 +30,11 @@ def describe(chat: TemplateChat) -> str:
     if others:
         out[0] += f" (sampling also at {', '.join(others)})"
     if frame.opening or frame.heading:
-        text = (
+        opening = (
             f"the prompt opens {frame.opening!r}" if frame.opening else "the prompt opens nothing"
         )
         more = f" for {frame.heading!r}" if frame.heading else ""
-        out.append(f"{text}, which stands before earlier answers too{more}")
+        out.append(f"{opening}, which stands before earlier answers too{more}")
     forms, refused = {}, []
     for what, roles in TRIED.items():
         try:

@@ -93,8 +93,8 @@ def import_command(
         _tell_tools([run for _, run in found], runs, bool(chat))
     typer.echo(f"Trees:   {target} ({len(trees)})")
     if sft:
-        result = f"{len(kept)} of {_many(len(runs), 'run')}, {_many(len(lines), 'line')}"
-        typer.echo(f"Set:     {sft} ({result})" + ("" if chat else _of_tools(kept)))
+        counts = f"{len(kept)} of {_many(len(runs), 'run')}, {_many(len(lines), 'line')}"
+        typer.echo(f"Set:     {sft} ({counts})" + ("" if chat else _of_tools(kept)))
 
 
 def _target(files: Sequence[Path], out: Path | None, sft: Path | None, chooses: bool) -> Path:
@@ -185,10 +185,10 @@ def _print_summary(
     rewards = [run.reward for run in runs if run.reward is not None and not run.error]
     mean = f", mean {sum(rewards) / len(rewards):.3g}" if rewards else ""
     failed = sum(bool(run.error) for run in runs)
-    text = (
+    counts = (
         f"{_many(len(runs), 'run')} of {_many(trees, 'task')}; {len(rewards)} with a reward{mean}"
     )
-    typer.echo(f"Read:    {' and '.join(kinds)}, {text}{f'; {failed} failed' if failed else ''}")
+    typer.echo(f"Read:    {' and '.join(kinds)}, {counts}{f'; {failed} failed' if failed else ''}")
     with_ids = sum(bool(run.sampled) for run in runs)
     if with_ids < len(runs):
         none = _many(len(runs) - with_ids, "run")
@@ -219,8 +219,8 @@ def _tell_tools(found: Sequence[ImportedRun], runs: Sequence[ImportedRun], anew:
         return
     calls = sum(len(each) for run in runs for each in run.calls.values())
     tools = len({json_line(each) for run in found for each in run.tools})
-    line = f"tools as text in {_many(changed, 'run')}: {_many(calls, 'call')} with results"
-    typer.echo(f"         {line}, {_many(tools, 'definition')} in system messages")
+    counts = f"tools as text in {_many(changed, 'run')}: {_many(calls, 'call')} with results"
+    typer.echo(f"         {counts}, {_many(tools, 'definition')} in system messages")
     lost = sum(bool(run.sampled) and uses_tools(run.messages, run.tools) for run in found)
     if lost and not anew:
         typer.echo(f"         token ids of {_many(lost, 'run')} left out: they spell other text")

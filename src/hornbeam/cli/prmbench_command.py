@@ -123,7 +123,7 @@ def prmbench_command(
 def _said(
     marked: Sequence[Marked], values: Sequence[Sequence[float | None]], threshold: float
 ) -> list[Verdict]:
-    return [item.said(data, threshold) for item, data in zip(marked, values, strict=True)]
+    return [item.said(scores, threshold) for item, scores in zip(marked, values, strict=True)]
 
 
 def _print_summary(said: Sequence[Verdict], result: dict[str, object], as_json: bool) -> None:

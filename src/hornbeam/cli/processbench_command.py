@@ -146,7 +146,7 @@ def processbench_command(
 
 def _print_summary(items: Sequence[Prediction], result: dict[str, object], as_json: bool) -> None:
     """Print the figures of all groupings that the items allow."""
-    by_group = {
+    groups = {
         name: by_split(items, how)
         for name, how in GROUPINGS.items()
         if all(how(item) is not None for item in items)
@@ -154,11 +154,9 @@ def _print_summary(items: Sequence[Prediction], result: dict[str, object], as_js
     silent = sum(item.prediction is None for item in items)
     result |= {"count": len(items), "without_verdict": silent}
     if as_json:
-        typer.echo(
-            json.dumps(result | {name: _record(splits) for name, splits in by_group.items()})
-        )
+        typer.echo(json.dumps(result | {name: _record(splits) for name, splits in groups.items()}))
     else:
-        _show(by_group, result)
+        _show(groups, result)
 
 
 def only(

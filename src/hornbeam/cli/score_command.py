@@ -110,9 +110,9 @@ def score_command(
         from hornbeam.jobs.score.score_trees import by_guide
 
         how = by_guide(recipe, name, text)
-    lines, loaded = _scored(how, name, records, found, places)
+    lines, summary = _scored(how, name, records, found, places)
     write(lines, target)
-    _print_summary(loaded, name, how.what, target)
+    _print_summary(summary, name, how.what, target)
 
 
 def _beside(model: str | None) -> tuple[str, ...]:
@@ -120,13 +120,13 @@ def _beside(model: str | None) -> tuple[str, ...]:
     return ("--judge", "--set") if model is None else ("--model", "--text")
 
 
-def _print_summary(loaded: ScoreSummary, name: str, what: str, target: Path) -> None:
+def _print_summary(summary: ScoreSummary, name: str, what: str, target: Path) -> None:
     """What was scored, in a line; what was refused goes to stderr."""
-    for line in loaded.refused[:REFUSED]:
+    for line in summary.refused[:REFUSED]:
         typer.echo(f"hornbeam score: refused: {line}", err=True)
-    if len(loaded.refused) > REFUSED:
-        typer.echo(f"hornbeam score: refused: {len(loaded.refused) - REFUSED} more", err=True)
-    typer.echo(loaded.line(name, what))
+    if len(summary.refused) > REFUSED:
+        typer.echo(f"hornbeam score: refused: {len(summary.refused) - REFUSED} more", err=True)
+    typer.echo(summary.line(name, what))
     typer.echo(f"Trees:   {target}")
 
 
@@ -228,7 +228,7 @@ def _scored(
     progress = Progress(Console(stderr=True))
     progress.begin("scoring", len(trees))
     try:
-        columns, loaded = asyncio.run(
+        columns, summary = asyncio.run(
             score_trees(how, trees, places, lambda done: progress.step(done, ""))
         )
     finally:
@@ -237,4 +237,4 @@ def _scored(
     for record, tree, column in zip(records, trees, columns, strict=True):
         held = {**tree.columns, name: [None] * len(tree) if column is None else column}
         lines.append(json_line({**record, "columns": held}))
-    return lines, loaded
+    return lines, summary

@@ -69,9 +69,14 @@ def tree_as_text(tree: Tree) -> Tree:
     """
     data = dict(tree.task.get("data") or {})
     tools = data.pop("tools", [])
-    result = [m for node in tree.nodes for m in node.messages]
-    uses = uses_tools(result, tools) or any(node.calls for node in tree.nodes)
-    if not result or not uses or calls_in_text(tree) or any(node.origin.ask for node in tree.nodes):
+    messages = [m for node in tree.nodes for m in node.messages]
+    uses = uses_tools(messages, tools) or any(node.calls for node in tree.nodes)
+    if (
+        not messages
+        or not uses
+        or calls_in_text(tree)
+        or any(node.origin.ask for node in tree.nodes)
+    ):
         return tree
     if any("tools" in run for run in data.get("runs") or ()):
         raise DataError("its runs have different tools: import the file that it was made from")
@@ -93,13 +98,13 @@ def _head(messages: Sequence[Message], tools: Sequence[Any]) -> list[Message]:
         return []
     first: Message = {"role": "system", "content": ""}
     first = messages[0] if messages[0]["role"] in HEADS else first
-    result = [text for text in (first["content"], tools_text(tools)) if text]
-    return [{**first, "content": "\n\n".join(result)}]
+    parts = [text for text in (first["content"], tools_text(tools)) if text]
+    return [{**first, "content": "\n\n".join(parts)}]
 
 
 def _said(message: Message) -> Message:
     """An assistant's message with its calls behind what it says."""
     held = [call["function"] for call in message["tool_calls"]]
-    result = [call_text(each["name"], each["arguments"]) for each in held]
-    text = "\n".join([message["content"], *result] if message["content"] else result)
+    written = [call_text(each["name"], each["arguments"]) for each in held]
+    text = "\n".join([message["content"], *written] if message["content"] else written)
     return {**{k: v for k, v in message.items() if k != "tool_calls"}, "content": text}

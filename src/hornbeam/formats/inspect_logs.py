@@ -159,8 +159,8 @@ def _scores(given: Mapping[str, Any]) -> dict[str, float]:
     out: dict[str, float] = {}
     for name, score in given.items():
         value = score.get("value") if isinstance(score, Mapping) else score
-        result = value.items() if isinstance(value, Mapping) else [("", value)]
-        for part, each in result:
+        pairs = value.items() if isinstance(value, Mapping) else [("", value)]
+        for part, each in pairs:
             found = _value(each)
             if found is not None:
                 out[f"{name}_{part}" if part else str(name)] = found

@@ -85,8 +85,8 @@ def _events(events: list[Any]) -> tuple[list[RecordedCall], float | None, dict[s
     for event in sorted(events, key=lambda e: number_of(e.get("timestamp")) or 0.0):
         data = held(event, "data")
         if event["event_type"] == "reward":
-            attributes = number_of(data.get("value"))
-            reward = reward if attributes is None else attributes
+            value = number_of(data.get("value"))
+            reward = reward if value is None else value
         elif event["event_type"] == "model_request" and data.get("status", "ok") == "ok":
             steps.append(_request(data))
     return steps, reward, {}
@@ -108,18 +108,18 @@ def _request(data: Mapping[str, Any]) -> RecordedCall:
     return RecordedCall(messages, message, ids, finish=finish, tools=request.get("tools") or ())
 
 
-def _logprobs(given: Any) -> list[Any] | None:
+def _logprobs(entries: Any) -> list[Any] | None:
     """Log-probs of what was sampled, as chat completions or completions tell them."""
-    if isinstance(given, str):
+    if isinstance(entries, str):
         try:
-            given = json.loads(given)
+            entries = json.loads(entries)
         except ValueError:
             return None
-    if isinstance(given, Mapping):
-        given = given.get("content") or given.get("token_logprobs")
-    if not isinstance(given, list):
+    if isinstance(entries, Mapping):
+        entries = entries.get("content") or entries.get("token_logprobs")
+    if not isinstance(entries, list):
         return None
-    return [each.get("logprob") if isinstance(each, Mapping) else each for each in given]
+    return [each.get("logprob") if isinstance(each, Mapping) else each for each in entries]
 
 
 # --- spans and triplets (0.x) --------------------------------------------------------------------
@@ -132,10 +132,10 @@ def _spans(spans: list[Any]) -> tuple[list[RecordedCall], float | None, dict[str
         attributes = span.get("attributes")
         if not isinstance(attributes, Mapping):
             raise DataError("a span without 'attributes'")
-        given = _reward(span, attributes)
-        if given:
-            reward = next(iter(given.values()))
-            scores |= {name: value for name, value in given.items() if name != "primary"}
+        rewards = _reward(span, attributes)
+        if rewards:
+            reward = next(iter(rewards.values()))
+            scores |= {name: value for name, value in rewards.items() if name != "primary"}
             continue
         prompt = _unflat(attributes, "gen_ai.prompt") or _unflat(
             attributes, f"{OPERATION}.input.messages"

@@ -25,7 +25,7 @@ ROLES = {
 }
 TEXTS = ("text", "input_text", "output_text")
 THOUGHTS = {"reasoning": "reasoning", "thinking": "thinking"}
-APART = ("reasoning_content", "reasoning")  # where thoughts stand beside the content
+REASONING = ("reasoning_content", "reasoning")  # where thoughts stand beside the content
 OPEN, SHUT = "<think>\n", "\n</think>\n\n"
 
 
@@ -76,8 +76,10 @@ class Conversation:
             text, thoughts = _parts(content, where)
         else:
             raise DataError(f"{where}: content is neither a text nor parts: {content!r:.60}")
-        difference = next((v for name in APART if isinstance(v := given.get(name), str) and v), "")
-        thoughts = difference or thoughts
+        reasoning = next(
+            (v for name in REASONING if isinstance(v := given.get(name), str) and v), ""
+        )
+        thoughts = reasoning or thoughts
         if thoughts and "<think>" not in text:
             text = f"{OPEN}{thoughts.strip()}{SHUT}{text}"
         return text
@@ -93,10 +95,10 @@ class Conversation:
 
     def _answered(self, given: Mapping[str, Any], where: str) -> str:
         """Which call a result is of: by its id, else the first that has none yet."""
-        arguments = given.get("tool_call_id")
-        own = self._ids.get(arguments) if isinstance(arguments, str) else None
-        if own is None and arguments and self._ids:
-            raise DataError(f"{where} is the result of call {arguments!r}, which was never made")
+        call_id = given.get("tool_call_id")
+        own = self._ids.get(call_id) if isinstance(call_id, str) else None
+        if own is None and call_id and self._ids:
+            raise DataError(f"{where} is the result of call {call_id!r}, which was never made")
         if own is None:
             if not self._open:
                 raise DataError(f"{where} is a tool's result, and no call waits for one")
@@ -141,8 +143,8 @@ def _calls(given: Mapping[str, Any], where: str) -> list[tuple[str, str, Any]]:
         name = inner if isinstance(inner, str) else name
         if not isinstance(name, str) or not name:
             raise DataError(f"{where}: a tool call names no function: {call!r:.80}")
-        arguments = call.get("id") or call.get("tool_call_id")
-        out.append((arguments if isinstance(arguments, str) else "", name, arguments_of(held)))
+        call_id = call.get("id") or call.get("tool_call_id")
+        out.append((call_id if isinstance(call_id, str) else "", name, arguments_of(held)))
     return out
 
 

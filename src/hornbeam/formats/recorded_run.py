@@ -87,8 +87,8 @@ def numbers(values: Any) -> dict[str, float]:
     """The entries of an object that are numbers."""
     if not isinstance(values, Mapping):
         return {}
-    text = ((str(name), number_of(value)) for name, value in values.items())
-    return {name: value for name, value in text if value is not None}
+    found = ((str(name), number_of(value)) for name, value in values.items())
+    return {name: value for name, value in found if value is not None}
 
 
 def held(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -111,8 +111,8 @@ def calls_of(message: Message, results: Mapping[str, Any]) -> tuple[Call, ...]:
     """The calls of an assistant's message, with what came back by their ids."""
     out = []
     for call in message.get("tool_calls") or ():
-        result = call["function"]["arguments"]
-        arguments = result if isinstance(result, Mapping) else {UNREAD: result}
+        given = call["function"]["arguments"]
+        arguments = given if isinstance(given, Mapping) else {UNREAD: given}
         out.append(Call(call["function"]["name"], arguments, results.get(call["id"])))
     return tuple(out)
 

@@ -65,11 +65,11 @@ def _trajectory(
         reward = chosen_reward({**trajectory, **scores}, options.reward)
     task = trajectory.get("task") or episode.get("task")
     asked = task if isinstance(task, Mapping) else {}
-    text = str(episode.get("id") or episode.get("episode_id") or "")
-    at = episode.get("task_hash") or (text.rpartition(":")[0] if ":" in text else None)
+    episode_id = str(episode.get("id") or episode.get("episode_id") or "")
+    at = episode.get("task_hash") or (episode_id.rpartition(":")[0] if ":" in episode_id else None)
     at = at or asked.get("id") or asked.get("task_id")
     ended = episode.get("termination_reason")
-    kept = {"episode": text, "task": task, "termination_reason": ended}
+    kept = {"episode": episode_id, "task": task, "termination_reason": ended}
     kept |= {"uid": trajectory.get("uid"), "info": trajectory.get("info"), "is_correct": correct}
     meta = held(asked, "metadata")
     answers = [each.get(k) for each in (asked, meta) for k in ("answer", "ground_truth")]

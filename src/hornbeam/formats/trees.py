@@ -70,8 +70,8 @@ def tree_of(runs: Sequence[ImportedRun], name: Any, agent: str) -> Tree:
     answers = [run.answer for run in runs if run.answer is not None]
     tools = next((run.tools for run in runs if run.tools), [])
     task = {"id": name, "question": question, "answer": answers[0] if answers else None}
-    result = [{**run.data, **_else(run, task["answer"], tools)} for run in runs]
-    data: dict[str, Any] = {"runs": result} if any(result) else {}
+    data_of_runs = [{**run.data, **_else(run, task["answer"], tools)} for run in runs]
+    data: dict[str, Any] = {"runs": data_of_runs} if any(data_of_runs) else {}
     if tools:
         data["tools"] = tools
     if any(run.as_text for run in runs):
@@ -148,8 +148,8 @@ def _step(run: ImportedRun, place: int, start: int, stop: int, agent: str) -> No
 
 def _came_back(message: Message, run: ImportedRun) -> bool:
     """Whether a message is what a run's tools brought back."""
-    result = run.as_text and message["role"] == "user" and message["content"].startswith(RESULT)
-    return message["role"] == "tool" or result
+    in_text = run.as_text and message["role"] == "user" and message["content"].startswith(RESULT)
+    return message["role"] == "tool" or in_text
 
 
 def _with_ids(tree: Tree, node: Node, sampled: Sampled | None) -> Node:
@@ -157,8 +157,8 @@ def _with_ids(tree: Tree, node: Node, sampled: Sampled | None) -> Node:
     if sampled is None:
         return node
     where = tree.place(node.parent, node.agent, ids(sampled.context))
-    result = replace(node, tokens=ids(sampled.tokens), logprobs=floats(sampled.logprobs))
-    return result.placed(node.parent, where)
+    renumbered = replace(node, tokens=ids(sampled.tokens), logprobs=floats(sampled.logprobs))
+    return renumbered.placed(node.parent, where)
 
 
 def _answer(run: ImportedRun, node: Node) -> Any:

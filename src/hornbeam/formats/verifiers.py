@@ -78,12 +78,12 @@ def _named(messages: Any, role: str) -> Any:
     ]
 
 
-def _error(result: Any) -> str:
+def _error(error: Any) -> str:
     """Why a rollout failed, in a line."""
-    if isinstance(result, Mapping):
-        kind, text = result.get("error") or result.get("type"), result.get("message")
-        result = ": ".join(str(part) for part in (kind, text) if part)
-    return str(result) if result else ""
+    if isinstance(error, Mapping):
+        kind, text = error.get("error") or error.get("type"), error.get("message")
+        error = ": ".join(str(part) for part in (kind, text) if part)
+    return str(error) if error else ""
 
 
 def _steps(steps: Any, said: Sequence[int]) -> dict[int, Sampled]:
@@ -155,10 +155,10 @@ def _trace(
             for each in trace.get("tools") or ()
         ]
         run.error = _error(errors[-1]) if errors else ""
-        row = {"trace": trace.get("id"), "env": episode.get("env"), "info": trace.get("info")}
-        row["branches"] = len(runs) if len(runs) > 1 else None
-        row["task"] = {k: v for k, v in data.items() if k not in ("prompt", "system_prompt")}
-        run.data = {k: v for k, v in row.items() if v}
+        facts = {"trace": trace.get("id"), "env": episode.get("env"), "info": trace.get("info")}
+        facts["branches"] = len(runs) if len(runs) > 1 else None
+        facts["task"] = {k: v for k, v in data.items() if k not in ("prompt", "system_prompt")}
+        run.data = {k: v for k, v in facts.items() if v}
         yield run
 
 
@@ -172,19 +172,19 @@ def _way(nodes: Sequence[Any], leaf: int) -> ImportedRun:
             raise DataError(f"node {at} of a trace names no earlier node as its parent")
         way.append(nodes[at])
         at = before
-    result, sampled, ids = Conversation(), {}, list[int]()
+    talk, sampled, ids = Conversation(), {}, list[int]()
     for node in reversed(way):
-        result.add(node.get("message"), own=bool(node.get("sampled")))
+        talk.add(node.get("message"), own=bool(node.get("sampled")))
         tokens, mask = node.get("token_ids") or [], node.get("mask") or []
         many = sum(map(bool, mask))
         if node.get("sampled") and many and all(mask[-many:]):
             head = ids + tokens[: len(tokens) - many]
             found = as_sampled(head, tokens[-many:], node.get("logprobs"))
             if found is not None:
-                sampled[len(result.messages) - 1] = found
+                sampled[len(talk.messages) - 1] = found
         ids = ids + tokens
-    needs_said(result)
-    return ImportedRun(result.messages, result.said, sampled=sampled)
+    needs_said(talk)
+    return ImportedRun(talk.messages, talk.said, sampled=sampled)
 
 
 RESULTS = Format("verifiers", fits_results, read_results)

@@ -91,10 +91,10 @@ def check_guides(recipe: Recipe, columns: Iterable[str]) -> None:
     """Raise `ModelError` where the model of a guide that is needed is not here."""
     for column in dict.fromkeys(columns):
         choice = recipe.guides[column]
-        result = choice.rest()
-        if "model" in TAKES[choice.kind] and "://" not in result["model"]:
-            folder_of(result["model"], recipe.base)
-        check_guides(recipe, result.get("parts", ()))
+        settings = choice.rest()
+        if "model" in TAKES[choice.kind] and "://" not in settings["model"]:
+            folder_of(settings["model"], recipe.base)
+        check_guides(recipe, settings.get("parts", ()))
 
 
 def check_decoupled(recipe: Recipe, policy: str) -> None:

@@ -299,8 +299,13 @@ class Recipe(Settings):
         model = self.model.other(own.model) if own.model else self.model
         loss = _over(f"policies.{policy}.loss", self.loss, own.loss)
         optim = _over(f"policies.{policy}.optim", self.optim, own.optim)
-        row = {"agents": agents, "model": model, "lora": own.lora or self.lora, "policies": {}}
-        return self.model_copy(update={**row, "loss": loss, "optim": optim})
+        own_sections = {
+            "agents": agents,
+            "model": model,
+            "lora": own.lora or self.lora,
+            "policies": {},
+        }
+        return self.model_copy(update={**own_sections, "loss": loss, "optim": optim})
 
     @property
     def trained_loss(self) -> LossSettings:
@@ -320,9 +325,9 @@ def _over(where: str, common: S, own: Mapping[str, Any]) -> S:
 def load_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:
     """The recipe of a TOML file with `--set` assignments; `RecipeError` names file and key."""
     data = toml.read_toml(path)
-    result = toml.parse(Recipe, toml.override(data, sets), path.name)
-    result._base = path.parent.resolve()
-    return result
+    recipe = toml.parse(Recipe, toml.override(data, sets), path.name)
+    recipe._base = path.parent.resolve()
+    return recipe
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -154,9 +154,9 @@ class ValueGuide:
 
     @staticmethod
     def _error(error: BaseException) -> ScoreError:
-        result = ScoreError(f"reading values failed: {type(error).__name__}: {error}")
-        result.__cause__ = error
-        return result
+        wrapped = ScoreError(f"reading values failed: {type(error).__name__}: {error}")
+        wrapped.__cause__ = error
+        return wrapped
 
     async def _settle(self) -> None:
         """Wait until no client is busy elsewhere or on its way here."""

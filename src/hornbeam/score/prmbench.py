@@ -132,7 +132,7 @@ def figures(items: Iterable[Verdict], originals: Mapping[str, float]) -> PrmBenc
     for no similarity, as in the official script.
     """
     counts = dict.fromkeys([(w, r) for w in (False, True) for r in (False, True)], 0)
-    first, difference, many = [], [], 0
+    first, differences, many = [], [], 0
     for item in items:
         if item.right is None:
             continue
@@ -143,7 +143,7 @@ def figures(items: Iterable[Verdict], originals: Mapping[str, float]) -> PrmBenc
         if wrong and min(wrong) < len(item.right):
             first.append(not item.right[min(wrong)])
         if item.right and originals.get(item.id):
-            difference.append(abs(item.share - originals[item.id]))
+            differences.append(abs(item.share - originals[item.id]))
     return PrmBenchMetrics(
         many,
         counts[False, True],
@@ -151,7 +151,7 @@ def figures(items: Iterable[Verdict], originals: Mapping[str, float]) -> PrmBenc
         counts[True, False],
         counts[False, False],
         _percent(sum(first), len(first)),
-        fmean(difference) * 100 if difference else None,
+        fmean(differences) * 100 if differences else None,
     )
 
 
@@ -202,8 +202,8 @@ class Marked:
         No verdict where another step has no value (it is longer than the model's context).
         """
         steps = self.solution.steps
-        data = [v is not None or not step.strip() for v, step in zip(values, steps, strict=True)]
-        right = tuple(v is None or v >= threshold for v in values) if all(data) else None
+        scored = [v is not None or not step.strip() for v, step in zip(values, steps, strict=True)]
+        right = tuple(v is None or v >= threshold for v in values) if all(scored) else None
         return Verdict(self.solution.id, self.solution.split, self.wrong, right)
 
 

@@ -47,9 +47,9 @@ class Prediction:
 
     def to_json(self) -> dict[str, Any]:
         """The line that `read_predictions` reads."""
-        by_group = {"id": self.id, "split": self.split, "label": self.label}
+        row = {"id": self.id, "split": self.split, "label": self.label}
         right = {} if self.correct is None else {"final_answer_correct": self.correct}
-        return {**by_group, "prediction": self.prediction, **right}
+        return {**row, "prediction": self.prediction, **right}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +205,8 @@ def _step(record: Mapping[str, Any], key: str, where: str) -> int:
     value = _has(record, key, where)
     if isinstance(value, bool) or not isinstance(value, int) or value < NONE_WRONG:
         also = " (or null)" if key == "prediction" else ""
-        by_group = f"{key!r} must be a step from 0 or -1 for none{also}, it is {value!r}"
-        raise DataError(f"{where}: {by_group}"[:300])
+        wrong = f"{key!r} must be a step from 0 or -1 for none{also}, it is {value!r}"
+        raise DataError(f"{where}: {wrong}"[:300])
     return value
 
 

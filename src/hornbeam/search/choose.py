@@ -74,8 +74,8 @@ def surest(
     tree: Tree, leaves: Sequence[int], join: Callable[[Sequence[float]], float], column: str
 ) -> int | None:
     """Best-of-n by all values of a path: the leaf of the highest `join` of those that there are."""
-    recipe = _values_of(tree, leaves, column)
-    return _largest(leaves, [join(values) if values else None for values in recipe])
+    paths = _values_of(tree, leaves, column)
+    return _largest(leaves, [join(values) if values else None for values in paths])
 
 
 def product(tree: Tree, leaves: Sequence[int], column: str) -> int | None:

@@ -63,17 +63,17 @@ class Lease:
             found = self._look()
         number = 1 if found is None else found.session + 1
         owner, since = f"{socket.gethostname()}:{os.getpid()}", time.strftime("%Y-%m-%d %H:%M:%S")
-        warned = {"session": number, "owner": owner, "host": host(), "since": since, "writes": 0}
+        row = {"session": number, "owner": owner, "host": host(), "since": since, "writes": 0}
 
         def sit(db: sa.Connection) -> bool:
             now = db.execute(sa.select(LEASES).where(_M.policy == self.policy)).one_or_none()
             if now is None:
-                db.execute(sa.insert(LEASES).values(policy=self.policy, beat=0, **warned))
+                db.execute(sa.insert(LEASES).values(policy=self.policy, beat=0, **row))
                 return True
             if (now.session, now.owner) == (number, owner):  # written by a try before this one
                 return True
             here = (_M.policy == self.policy) & (_M.session == number - 1)
-            return bool(db.execute(sa.update(LEASES).where(here).values(**warned)).rowcount)
+            return bool(db.execute(sa.update(LEASES).where(here).values(**row)).rowcount)
 
         if not self.store.write_once(sit):
             return False

@@ -115,10 +115,10 @@ def judge_tasks(
         raise DataError(f"no step is left of {where}{too_long}: label more, or take split = 'all'")
     tasks = _ordered(found.tasks, options.balance, seed, where)
     answers = [task.answer for task in tasks]
-    result = ", ".join(f"{answers.count(answer)} {answer}" for answer in ANSWERS.values())
+    counts = ", ".join(f"{answers.count(answer)} {answer}" for answer in ANSWERS.values())
     left = f"; {len(found.tasks) - len(tasks)} left out by balance, {found.long} too long"
     left += odd_line(odd)
-    return tasks, f"from the labelled steps of {found.problems} problems ({result}{left})"
+    return tasks, f"from the labelled steps of {found.problems} problems ({counts}{left})"
 
 
 def _trees(path: Path, options: JudgeOptions, odd: Counter[str]) -> Iterable[Tree]:

@@ -99,7 +99,7 @@ def settle(solutions: Sequence[LabelledSolution]) -> None:
     for solution in solutions:
         for step in solution.steps:
             step.choices = [
-                (text, -1.0 if result == 0 else result) for text, result in step.choices
+                (text, -1.0 if rating == 0 else rating) for text, rating in step.choices
             ]
 
 
@@ -213,9 +213,9 @@ def _candidates(given: Any, where: str) -> LabelledStep | None:
         at = len(kept) if number == chosen else at
         kept.append((str(each["text"]), _rating(each.get("rating"), where)))
     if chosen is None and human:
-        result = human if isinstance(human, dict) else {"text": human, "rating": 1}
-        if str(result["text"] or "").strip():
-            kept.append((str(result["text"]), _rating(result.get("rating", 1), where)))
+        step = human if isinstance(human, dict) else {"text": human, "rating": 1}
+        if str(step["text"] or "").strip():
+            kept.append((str(step["text"]), _rating(step.get("rating", 1), where)))
             at = len(kept) - 1
     return LabelledStep(kept, at) if kept else None
 

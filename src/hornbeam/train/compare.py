@@ -88,9 +88,9 @@ class FirstStep:
         """Raise `ModelError` where the update's log-probs [T] of this pack are others."""
         if self._rows is None or number != self._rows.pack:
             return
-        difference, self._rows = self._rows.distances(pack, logp), None
-        mean = sum(difference) / max(1, len(difference))
-        worst = mean if self.optim.bf16 else max(difference, default=0.0)
+        distances, self._rows = self._rows.distances(pack, logp), None
+        mean = sum(distances) / max(1, len(distances))
+        worst = mean if self.optim.bf16 else max(distances, default=0.0)
         if not worst <= (BFLOAT16 if self.optim.bf16 else FLOAT32):
             self.done = False  # whoever goes on all the same is told again
             how = "packed" if self.optim.packed else "one row a leaf"

@@ -119,7 +119,7 @@ def attend(
     if torch.is_autocast_enabled(kind):  # rotary embeddings leave queries and keys in float32
         query, key, value = (t.to(torch.get_autocast_dtype(kind)) for t in (query, key, value))
     run: Any = flex_attention if kind == "cpu" else compiled()
-    result = run(
+    output = run(
         query,
         key,
         value,
@@ -129,9 +129,9 @@ def attend(
         enable_gqa=True,
         **({} if sinks is None else {"return_lse": True}),
     )
-    out: Tensor = result
+    out: Tensor = output
     if sinks is not None:
-        out, lse = result
+        out, lse = output
         out = out * torch.sigmoid(lse - sinks[:, None].float())[..., None].to(out.dtype)
     return out.transpose(1, 2).contiguous()
 

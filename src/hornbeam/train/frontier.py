@@ -224,10 +224,10 @@ class Frontier:
         out = []
         for (tree, nodes), (zs, count), more, (_, late) in zip(asks, short, whole, long):
             read_whole = set(late)
-            result = dict(zip([i for i in nodes if i not in read_whole], zs)) | dict(
+            outputs = dict(zip([i for i in nodes if i not in read_whole], zs)) | dict(
                 zip(late, more)
             )
-            out.append(([result[i] for i in nodes], count + _fresh(_TreeTrie(tree), tree, late)))
+            out.append(([outputs[i] for i in nodes], count + _fresh(_TreeTrie(tree), tree, late)))
         return out
 
     def _read(self, asks: Sequence[tuple[Tree, Sequence[int]]]) -> list[tuple[list[float], int]]:

@@ -164,8 +164,8 @@ def _sorted(rows: Sequence[Row], own: Sequence[int] | None = None) -> list[int]:
 def _shared(a: Row, b: Row) -> int:
     """Length of the longest common prefix of two rows."""
     n = min(len(a.ids), len(b.ids))
-    difference = np.flatnonzero(a.ids[:n] != b.ids[:n])
-    return int(difference[0]) if len(difference) else n
+    unequal = np.flatnonzero(a.ids[:n] != b.ids[:n])
+    return int(unequal[0]) if len(unequal) else n
 
 
 def _groups(

@@ -226,14 +226,14 @@ def lay(model: Any, position: Tensor) -> None:
 
 def _carries(given: Sequence[Segment]) -> bool:
     """Whether segments cost less than paths, in the chunks in which such layers compute."""
-    difference, paths = 0, 0
+    chunks, paths = 0, 0
     depth: list[int] = []
     inner = {before for _, _, before in given}
     for n, (start, stop, before) in enumerate(given):
         depth.append(stop - start + (depth[before] if before >= 0 else 0))
-        difference += -(-(stop - start) // CHUNK)
+        chunks += -(-(stop - start) // CHUNK)
         paths += 0 if n in inner else -(-depth[n] // CHUNK)
-    return difference <= paths
+    return chunks <= paths
 
 
 @dataclass(slots=True)

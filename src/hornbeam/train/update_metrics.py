@@ -30,7 +30,7 @@ class StepMetrics:
         sums = self._sums()
         given = [sums.get(name, (0.0, 0)) for name in OF_TOKENS]
         joined = over_ranks(torch.tensor(given, dtype=torch.float64)).tolist()
-        self.waiting = [result for result in self.waiting if result[0] not in OF_TOKENS]
+        self.waiting = [entry for entry in self.waiting if entry[0] not in OF_TOKENS]
         self.waiting += [
             (name, sum_, round(count)) for name, (sum_, count) in zip(OF_TOKENS, joined)
         ]

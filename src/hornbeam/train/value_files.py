@@ -62,7 +62,7 @@ def load(folder: Path) -> tuple[Any, Any, Card]:
     fresh = not (folder / CARD).is_file()
     try:
         with _silent():
-            model, result = _classifier(folder).from_pretrained(
+            model, report = _classifier(folder).from_pretrained(
                 folder,
                 num_labels=1,
                 dtype=torch.float32,
@@ -71,7 +71,7 @@ def load(folder: Path) -> tuple[Any, Any, Card]:
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: the model does not load: {weights.line(error)}") from error
-    missing = set(result["missing_keys"])
+    missing = set(report["missing_keys"])
     heads = {name for name in missing if name.startswith("score.")}
     if missing - heads or (heads and not fresh):
         raise ModelError(f"{folder}: the weights of {min(missing)!r} are missing")
@@ -163,7 +163,7 @@ def readme(kind: str, card: Card, figures: Mapping[str, float]) -> str:
     tokens = kind.endswith("ForTokenClassification")
     auto = "AutoModelForTokenClassification" if tokens else "AutoModelForSequenceClassification"
     place = "[0, -1, 0]" if tokens else "[0, 0]"
-    row = {
+    meaning = {
         "regression": "the value of every step in [-1, 1]: `tanh(z)`",
         "pairs": "which of two steps is better: the one of higher z; `tanh(z)` lies in [-1, 1]",
         "outcome": "whether a whole transcript ends well: the probability is `sigmoid(z)`",
@@ -178,7 +178,7 @@ tags: [hornbeam, reward-model]
 # Value model on {card.base}
 
 A language model's body with a scalar head z, fitted by Hornbeam. It says
-{row.get(card.objective, "nothing yet: the head is new")}.
+{meaning.get(card.objective, "nothing yet: the head is new")}.
 
 - base model: {card.base}
 - fitted on: column `{card.column}` of {card.trees} trees, objective `{card.objective}`, \

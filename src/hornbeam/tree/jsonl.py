@@ -128,9 +128,9 @@ def node_from_json(row: Any) -> Node:
     for name, value in row.items():
         if name not in FIELDS:
             raise DataError(f"unknown field {name!r}: {nearest(name, FIELDS)}")
-        kind, result = _KINDS.get(name, (object, ""))
+        kind, wanted = _KINDS.get(name, (object, ""))
         if not _is(value, kind) and not (value is None and name in ("prefix", "keep")):
-            raise DataError(f"{name!r} must be {result}, not {short(value)}")
+            raise DataError(f"{name!r} must be {wanted}, not {short(value)}")
         if name in ("prompt", "tokens"):
             given[name] = _ids(name, value)
         elif name == "logprobs":
@@ -177,9 +177,9 @@ def _call(call: Any) -> Call:
     for name, value in call.items():
         if name not in _CALL_KINDS:
             raise DataError(f"unknown field {name!r} of a call: {nearest(name, _CALL_KINDS)}")
-        kind, result = _CALL_KINDS[name]
+        kind, wanted = _CALL_KINDS[name]
         if not isinstance(value, kind):
-            raise DataError(f"{name!r} of a call must be {result}, not {short(value)}")
+            raise DataError(f"{name!r} of a call must be {wanted}, not {short(value)}")
     return Call(**{"arguments": {}, **call})
 
 

@@ -173,13 +173,13 @@ class Packer:
         limits, shown = self.limits, len(self.packed)
         parts = sum(len(item["trees"]) < item["of"] for item in self.packed)
         large, cut = self._cut_trees, self._cut_texts
-        row = {
+        sentences = {
             f"Trees of {shown} of {steps} {one}s are here, spread over the {over}.": shown < steps,
             f"{one.capitalize()}s that show only their first trees: {parts}.": parts,
             f"Trees that show only their first {limits.nodes} nodes: {large}.": large,
             f"Texts cut at {limits.characters} characters: {cut}.": cut,
         }
-        return [sentence for sentence, applies in row.items() if applies]
+        return [sentence for sentence, applies in sentences.items() if applies]
 
     def _full(self) -> bool:
         return self._trees >= self.limits.trees or self._bytes >= self.limits.megabytes * 1e6

@@ -123,12 +123,12 @@ def _result(drawing: _Drawing, i: int) -> str:
     node, reward = drawing.tree.nodes[i], drawing.tree.columns.get("reward")
     right, y = drawing.width - LEFT, drawing.y[i] + 4
     value = None if reward is None else reward[i]
-    result = "failed" if node.error else "–" if value is None else number(value)
+    outcome = "failed" if node.error else "–" if value is None else number(value)
     answer = "" if node.answer is None else first_line(str(node.answer), 9)
     lead = (
         f'<path d="M{drawing.x[i] + PILL + 8:.1f} {y - 4:.1f}H{right - GUTTER + 22}" class="lead"/>'
     )
-    return lead + _text(right - 52, y, answer, "soft end") + _text(right, y, result, "end")
+    return lead + _text(right - 52, y, answer, "soft end") + _text(right, y, outcome, "end")
 
 
 def _legend(y: float, drawing: _Drawing) -> str:

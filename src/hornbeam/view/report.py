@@ -64,16 +64,16 @@ def write_trees_page(path: str | Path, title: str, trees: Sequence[Tree]) -> Pat
 def put_in(tree: Tree, i: int) -> str:
     """The messages that were put in at a step, where the tree keeps them."""
     node = tree.nodes[i]
-    result = [*(tree.nodes[0].messages if node.parent == 0 else ()), *node.messages]
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in result)
+    messages = [*(tree.nodes[0].messages if node.parent == 0 else ()), *node.messages]
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
 def outcome(metrics: list[dict[str, Any]]) -> str:
     """The result of the run, in one sentence."""
-    result = [
+    evals = [
         row for row in metrics if row.get("kind") == "eval" and row.get("accuracy") is not None
     ]
-    by_stage = {str(row.get("stage", "train")): row for row in result}  # the last of each stage
+    by_stage = {str(row.get("stage", "train")): row for row in evals}  # the last of each stage
     parts = []
     if start := by_stage.get("start"):
         parts.append(f"{_share(start)} at the start")
@@ -84,7 +84,7 @@ def outcome(metrics: list[dict[str, Any]]) -> str:
     elif now := by_stage.get("train"):
         parts.append(f"{_share(now)} at step {now.get('step', '?')}")
     if parts:
-        name = next((named(row)[0] for row in result if row.get("figure")), "accuracy")
+        name = next((named(row)[0] for row in evals if row.get("figure")), "accuracy")
         return f"Held-out {name}: " + ", ".join(parts) + "."
     trained = [row for row in metrics if row.get("kind") == "train"]
     rewards = [row for row in trained if row.get("reward") is not None]

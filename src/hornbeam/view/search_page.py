@@ -94,8 +94,8 @@ def verdict(points: list[Ranked], baseline: str = "") -> list[str]:
     against = best[1].get("against") or {}
     change, chance = number(against, "difference"), number(against, "p")
     if baseline and change is not None and chance is not None:
-        recipe = f"{in_points(change)} points, McNemar p {p_value(chance)}"
-        said.append(f"The best one against {baseline}, question by question: {recipe}.")
+        difference = f"{in_points(change)} points, McNemar p {p_value(chance)}"
+        said.append(f"The best one against {baseline}, question by question: {difference}.")
     free = best[1].get("free") or {}
     reads = [f"{name} {share(value)}" for key, name in _FREE.items()
              if (value := number(free, key)) is not None]  # fmt: skip
@@ -119,23 +119,23 @@ def _point_line(ranked: Ranked) -> str:
     name, point = ranked
     label, cost = str(point.get("label") or ""), number(point, "total_tokens")
     low, high = number(point, "low"), number(point, "high")
-    recipe = f"{name} ({label})" if label else name
-    recipe += f", {share(point['accuracy'])}"
+    line = f"{name} ({label})" if label else name
+    line += f", {share(point['accuracy'])}"
     if low is not None and high is not None:
-        recipe += f" ({100 * low:.1f} to {100 * high:.1f})"
-    return recipe if cost is None else f"{recipe} at {amount(cost)} total tokens a question"
+        line += f" ({100 * low:.1f} to {100 * high:.1f})"
+    return line if cost is None else f"{line} at {amount(cost)} total tokens a question"
 
 
 def _reading(result: Mapping[str, Any]) -> list[str]:
     """How the table is to be read."""
     baseline = result.get("baseline")
-    recipe = ["Intervals are at 95 %. Two that overlap do not show that two methods are equal."]
+    notes = ["Intervals are at 95 %. Two that overlap do not show that two methods are equal."]
     if baseline:
-        recipe.append(
+        notes.append(
             f"Differences are against {baseline}, question by question: a paired bootstrap interval"
             " in points, and the exact test of McNemar."
         )
-    recipe.append(
+    notes.append(
         "Same pool, free: what simpler readings of the very same answers would have given."
     )
-    return recipe
+    return notes

@@ -51,9 +51,9 @@ def search_table(result: Mapping[str, Any]) -> str:
     }
     shown = {}
     for group, every in GROUPS.items():
-        results = [c for c in every if any(_value(point, c[0]) is not None for _, point in points)]
-        if results:
-            shown[group] = results
+        measured = [c for c in every if any(_value(point, c[0]) is not None for _, point in points)]
+        if measured:
+            shown[group] = measured
     upper = "".join(
         f'<th scope=colgroup colspan={len(columns)}>{_named(group, names)}</th>'
         for group, columns in shown.items()
@@ -104,8 +104,8 @@ def _cell(point: Point, column: tuple[str, str, str], value: float | None) -> st
         return f"{share(value)}{_between(point, share)}"
     if how == "against":
         return f"{in_points(value)}{_between(point.get('against') or {}, in_points)}"
-    row = {"share": share, "points": in_points, "p": p_value, "amount": amount}
-    return row[how](value)
+    formats = {"share": share, "points": in_points, "p": p_value, "amount": amount}
+    return formats[how](value)
 
 
 def _between(thing: Mapping[str, Any], how: Any) -> str:

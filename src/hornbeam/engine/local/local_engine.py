@@ -208,8 +208,8 @@ class LocalEngine:
                 self._rest()
         except BaseException as error:
             known = isinstance(error, EngineError)
-            prefilled = f"{error}" if known else f"sampling failed: {type(error).__name__}: {error}"
-            self._fail(EngineError(prefilled), error)
+            why = f"{error}" if known else f"sampling failed: {type(error).__name__}: {error}"
+            self._fail(EngineError(why), error)
             self._forget()
             if not isinstance(error, Exception):
                 raise

@@ -224,8 +224,8 @@ class Network:
             kv[:, :, rows, :, length] = part[..., length, :]
             for held, new in zip(state, own):
                 held[rows] = new
-            for row, result in zip(rows.tolist(), logits):
-                out[row] = result
+            for row, row_logits in zip(rows.tolist(), logits):
+                out[row] = row_logits
         return torch.stack(out)
 
     def _forward(

@@ -82,7 +82,7 @@ def _choose(network: Network) -> Found | None:
     except Exception as error:
         why = f"it does not run from token ids alone: {_line(error)}"
         raise ModelError(f"{tail}: {why}") from error
-    if not all(bool(result.isfinite().all()) for result in wanted):
+    if not all(bool(logits.isfinite().all()) for logits in wanted):
         return None
     found = _layout(network, rows[0])
     why = ""
@@ -164,10 +164,10 @@ def _layout(network: Network, row: Sequence[int]) -> Layout | None:
     """What the model keeps of a row, by its own cache."""
     tokens = torch.tensor([row], device=network.like.device)
     try:
-        logits = network.model(input_ids=tokens, use_cache=True)
+        output = network.model(input_ids=tokens, use_cache=True)
     except Exception:
         return None
-    caches = (getattr(logits, name, None) for name in ways.CACHES)
+    caches = (getattr(output, name, None) for name in ways.CACHES)
     return next((kv_cache.read(cache) for cache in caches if cache is not None), None)
 
 
@@ -177,8 +177,8 @@ def _run(network: Network, rows: Sequence[Sequence[int]]) -> list[Tensor]:
     ends = [tree.add(ids(row[:-STEPS]))[0] for row in rows]
     while tree.pending:
         for runs in network.batches(tree.ready()):
-            for run, result in zip(runs, network.prefill(runs)):
-                tree.fill(run, *result)
+            for run, prefilled in zip(runs, network.prefill(runs)):
+                tree.fill(run, *prefilled)
             _check(network)
     out = [[run.known_logits()] for run in ends]
     slots = Slots(network, 2**31)
@@ -214,11 +214,11 @@ def _turns(network: Network, row: Sequence[int]) -> bool:
     tokens = torch.tensor([[*row, row[0]]], device=like.device)
     try:
         logits = network.model(input_ids=tokens, position_ids=places, use_cache=False).logits[0]
-        (result,) = network.prefill([PrefixTree(2**31).add(ids(row), network.turn)[0]])
+        (prefilled,) = network.prefill([PrefixTree(2**31).add(ids(row), network.turn)[0]])
     except Exception:
         return False
     want = torch.log_softmax(logits[len(row) - 1].float(), -1)
-    difference = (torch.log_softmax(result[1].float(), -1) - want).abs().max()
+    difference = (torch.log_softmax(prefilled[1].float(), -1) - want).abs().max()
     return float(difference) <= _near(network) * float(want.abs().max())
 
 

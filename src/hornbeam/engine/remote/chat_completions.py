@@ -145,15 +145,15 @@ class ChatEngine(ServerEngine[ChatAbilities]):
 
     def _said(self, answer: Answered) -> ServerAnswer:
         choice, usage = answer.choice, answer.usage
-        result = choice.message.content or choice.message.refusal or choice.text or ""
+        text = choice.message.content or choice.message.refusal or choice.text or ""
         return ServerAnswer(
-            text=result,
+            text=text,
             tokens=None,
             logprobs=None,
             finish=choice.finish,
             prompt_tokens=usage.prompt,
             cached=usage.prompt_tokens_details.cached_tokens or 0,
-            sampled=usage.sampled or len(self.chat.encode(result)),
+            sampled=usage.sampled or len(self.chat.encode(text)),
             prompt=None,
         )
 

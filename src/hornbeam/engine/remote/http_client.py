@@ -189,9 +189,9 @@ class HttpClient:
             since = since or monotonic()
             left = since + self.settings.patience - monotonic()
             if left <= 0 or asked > left:
-                result = f", and asks for {asked:g} s" if asked else ""
+                hint = f", and asks for {asked:g} s" if asked else ""
                 raise EngineLost(
-                    f"{url}: {trouble}{result}; {tries} tries, patience ="
+                    f"{url}: {trouble}{hint}; {tries} tries, patience ="
                     f" {self.settings.patience:g} s: see that the server is up, or raise patience"
                 )
             if status != 429 or asked > FEW:  # to be told to go slower is no news

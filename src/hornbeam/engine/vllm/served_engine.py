@@ -199,11 +199,11 @@ class ServedEngine(HttpEngine):
             "add_special_tokens": False,
         }
         answer = await self._call_server("v1/completions", **body)
-        result = prompt_logprobs(answer, tokens, len(context))
-        if result is None:
+        logprobs = prompt_logprobs(answer, tokens, len(context))
+        if logprobs is None:
             said = " ".join(str(answer).split())[:200]
             raise EngineLost(f"{self._server}/v1/completions: gives no prompt_logprobs: {said}")
-        return result
+        return logprobs
 
     @property
     def _server(self) -> str:

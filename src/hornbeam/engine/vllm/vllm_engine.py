@@ -207,7 +207,7 @@ class VllmEngine:
     def _completion(self, request: Request, output: Any, version: int) -> Completion:
         done = output.outputs[0]
         tokens = ids(done.token_ids)
-        logprobs = floats([text[t].logprob for t, text in zip(tokens, done.logprobs)])
+        logprobs = floats([step[t].logprob for t, step in zip(tokens, done.logprobs)])
         if done.finish_reason not in ("stop", "length"):
             raise EngineError(f"vLLM ended a sample with {done.finish_reason!r}")
         if not all(math.isfinite(value) for value in logprobs):
@@ -262,10 +262,10 @@ class VllmEngine:
             self.version = version
         except BaseException as error:
             known = isinstance(error, HornbeamError)
-            text = str(error) if known else f"vLLM did not load version {version}: {_line(error)}"
-            self._dead = text
+            why = str(error) if known else f"vLLM did not load version {version}: {_line(error)}"
+            self._dead = why
             if isinstance(error, Exception):
-                raise EngineLost(text) from error
+                raise EngineLost(why) from error
             raise
         finally:
             self._may_ask.set()
@@ -302,8 +302,8 @@ class VllmEngine:
         """Log-probs of given tokens after a context, at temperature 1 (on the engine's loop)."""
         params = _params(Sampling(temperature=0), 1, 0, self.chat, prompt_logprobs=0)
         output = await self._sample(context + tokens, params)
-        text = output.prompt_logprobs[len(context) :]
-        return [step[token].logprob for token, step in zip(tokens, text)]
+        steps = output.prompt_logprobs[len(context) :]
+        return [step[token].logprob for token, step in zip(tokens, steps)]
 
     async def aclose(self) -> None:
         """Fail what is in flight, end vLLM's processes, give the memory back."""

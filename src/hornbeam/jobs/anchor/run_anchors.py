@@ -88,14 +88,11 @@ class Anchors:
             "fresh": began["fresh"],
             **{kind: len(found) for kind, found in kinds.items()},
             "mean": math.fsum(record.mean for record in records) / len(records),
-            "taught": sum(taught_tree.tree is not None for taught_tree in taught),
-            "scored_by": sorted(
-                {taught_tree.scored_by for taught_tree in taught if taught_tree.tree is not None}
-            ),
+            "taught": sum(run.tree is not None for run in taught),
+            "scored_by": sorted({run.scored_by for run in taught if run.tree is not None}),
             "tokens": paid,
             **redone,
-            "anchor_tokens": sum(r.tokens for r in records)
-            + sum(taught_tree.tokens for taught_tree in taught),
+            "anchor_tokens": sum(r.tokens for r in records) + sum(run.tokens for run in taught),
             "mark": self.mark,
             "store": self.how.store,
         }

@@ -128,8 +128,8 @@ class Chunks:
             if not whole or unwrapped(text, choice.tags) != reply.text:
                 return []
             tagged = said.find(messages)
-            recipe = [{**m, "content": tagged.get(n, m["content"])} for n, m in enumerate(messages)]
-            out.append((set_line(recipe, reply, text), len(parts)))
+            marked = [{**m, "content": tagged.get(n, m["content"])} for n, m in enumerate(messages)]
+            out.append((set_line(marked, reply, text), len(parts)))
             said.add(messages, reply.text, text)
         return out
 

@@ -67,8 +67,8 @@ def fit(
     before = model.evaluate(kept_out, column, recipe.fit) if kept_out else {}
     updates = recipe.fit.epochs * -(-len(given) // recipe.fit.batch_size)
     progress.begin("fitting", updates)
-    for number, result in enumerate(model.fit(given, column, recipe.fit)):
-        loss = f"loss {result['loss']:.4f}"
+    for number, metrics in enumerate(model.fit(given, column, recipe.fit)):
+        loss = f"loss {metrics['loss']:.4f}"
         progress.step(number + 1, loss, f"update {number + 1}/{updates}  {loss}")
     progress.end()
     after = model.evaluate(kept_out, column, recipe.fit) if kept_out else {}
@@ -116,14 +116,14 @@ def _mark(recipe: Recipe, folder: Path, trees: Sequence[Tree], column: str) -> s
 def _made(out: Path, mark: str, progress: Progress) -> dict[str, Any]:
     """What was told of the fit in a folder. `StoreError` where it is not this one."""
     try:
-        data: dict[str, Any] = json.loads((out / FIT).read_text(encoding="utf-8"))
-        same = data.pop("mark") == mark
+        record: dict[str, Any] = json.loads((out / FIT).read_text(encoding="utf-8"))
+        same = record.pop("mark") == mark
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         same = False
     if not same:
         raise StoreError(f"{out} is not empty, and holds another fit: choose another --out")
     progress.say(f"{out} holds this very fit already")
-    return data
+    return record
 
 
 def _usable(tree: Tree, column: str, recipe: Recipe) -> bool:

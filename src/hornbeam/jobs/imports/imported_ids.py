@@ -51,14 +51,14 @@ def chosen(runs: Sequence[ImportedRun], wheres: Sequence[Where]) -> list[Importe
 
     Raises `DataError` where no run has what a condition names, or none is left.
     """
-    result = [numbers_of_run(run) for run in runs]
+    figures = [numbers_of_run(run) for run in runs]
     for where in wheres:
-        if not any(where.what in numbers for numbers in result):
-            known = nearest(where.what, {name for numbers in result for name in numbers})
+        if not any(where.what in numbers for numbers in figures):
+            known = nearest(where.what, {name for numbers in figures for name in numbers})
             raise DataError(f"--where: no run has a number {where.what!r}: {known}")
     out = [
         run
-        for run, numbers in zip(runs, result)
+        for run, numbers in zip(runs, figures)
         if not run.error and all(where.met_by(numbers.get(where.what)) for where in wheres)
     ]
     if not out:

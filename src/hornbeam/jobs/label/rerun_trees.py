@@ -94,22 +94,22 @@ async def retell(
         }
         how = Independent(n=len(runs))
         own = replace(grower, agents=agents, strategy=how, ledger=ledger, ledgers=None)
-        result = await replace(own, keeper=None, guides=()).grow(key, start)
-        made.append((key, result, ledger.totals.get("tool_calls", 0)))
-        ends = {result.nodes[i].origin.episode: result.nodes[i].error for i in result.leaves()}
+        grown = await replace(own, keeper=None, guides=()).grow(key, start)
+        made.append((key, grown, ledger.totals.get("tool_calls", 0)))
+        ends = {grown.nodes[i].origin.episode: grown.nodes[i].error for i in grown.leaves()}
         for episode, said in enumerate(runs):
             heard = max(engine.heard[episode] for engine in engines.values())
             short = f"the program ended after {heard} of {len(said)} answers"
             if why := ends[episode] or (short if heard < len(said) else ""):
-                odd.append(f"task {result.task.get('id')!r}, run {episode + 1}: {why}")
+                odd.append(f"task {grown.task.get('id')!r}, run {episode + 1}: {why}")
         count += len(runs)
     if count and len(odd) == count:
         raise ProgramError(
             f"none of {count} recorded runs is reproduced by the recipe's program; {odd[0]}"
         )
-    for key, result, calls in made:
-        store.begin(key, result)
-        store.columns(key, result.columns)
+    for key, grown, calls in made:
+        store.begin(key, grown)
+        store.columns(key, grown.columns)
         store.enter([Entry(str(key), 0, -1, "tool_calls", calls)])
     store.flush()
     return count, odd

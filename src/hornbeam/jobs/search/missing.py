@@ -56,14 +56,14 @@ class LeftOut:
         """Those for which `why` is "". Raises `RecipeError` where none is left."""
         kept = []
         for method in methods:
-            if result := why(method):
-                self.add(method.title, result)
+            if reason := why(method):
+                self.add(method.title, reason)
             else:
                 kept.append(method)
         if not kept:
-            title, result = next(iter(self.reasons.items()))
+            title, reason = next(iter(self.reasons.items()))
             raise RecipeError(
-                f"none of the recipe's methods can be searched here: {title}: {result}"
+                f"none of the recipe's methods can be searched here: {title}: {reason}"
             )
         return kept
 

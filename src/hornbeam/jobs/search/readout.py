@@ -315,11 +315,11 @@ def table(result: Json) -> str:
     ]
     for method in result["methods"]:
         for row in method["points"]:
-            difference, text = row["against"], ""
-            if difference:
-                low, high = 100 * difference["low"], 100 * difference["high"]
-                text = f"{100 * difference['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
-                text += f" p={difference['p']:.2g}"
+            against, text = row["against"], ""
+            if against:
+                low, high = 100 * against["low"], 100 * against["high"]
+                text = f"{100 * against['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+                text += f" p={against['p']:.2g}"
             rows.append(
                 (
                     method["name"],
@@ -344,10 +344,10 @@ def table(result: Json) -> str:
 
 def _free_line(name: str, row: Json) -> str:
     """What simpler readings of a point's trees would have given, and which could not be."""
-    text = [f"{reading} {100 * value:.1f}" for reading, value in row["free"].items()]
+    figures = [f"{reading} {100 * value:.1f}" for reading, value in row["free"].items()]
     left = [f"{reading} left out ({why})" for reading, why in row.get("left_out", {}).items()]
     place = f"{name} {row['label']}".strip()
-    return f"{place}: {', '.join([*text, *left])}"
+    return f"{place}: {', '.join([*figures, *left])}"
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -87,13 +87,11 @@ class Anchored:
                 kind = record.kind(self.how.solved)
                 row[kind] += 1
                 row["anchor_tokens"] += record.tokens
-                taught_tree = (
-                    TeacherTree.read(shared, pair, task) if pair and kind == "unsolved" else None
-                )
-                untaught += bool(pair) and kind == "unsolved" and taught_tree is None
-                row["anchor_tokens"] += taught_tree.tokens if taught_tree else 0.0
-                if taught_tree is not None and taught_tree.tree is not None:
-                    taught[name] = to_json(taught_tree.tree)
+                run = TeacherTree.read(shared, pair, task) if pair and kind == "unsolved" else None
+                untaught += bool(pair) and kind == "unsolved" and run is None
+                row["anchor_tokens"] += run.tokens if run else 0.0
+                if run is not None and run.tree is not None:
+                    taught[name] = to_json(run.tree)
                 if kind == "mixed" or name in taught:
                     priors[name] = record.mean
         if missing or untaught:

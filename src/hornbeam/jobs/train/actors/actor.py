@@ -51,7 +51,9 @@ class Actor:
         """(the grown tree, what it cost) of one start."""
         await self.load(present)
         policy = self.recipe.policy_of
-        agents = {n: Speaker(self.engines[policy(n)], *result) for n, result in how.agents.items()}
+        agents = {
+            n: Speaker(self.engines[policy(n)], *speaker) for n, speaker in how.agents.items()
+        }
         if how.guides not in self._guides:
             self._guides[how.guides] = Guides(self.recipe, how.guides, self._tokenizer)
         entries: list[Entry] = []

@@ -96,8 +96,8 @@ class ActorPool:
 
     def growing(self, grower: Grower) -> PoolGrower:
         """A grower whose trees grow in the actors."""
-        result = {name: getattr(grower, name) for name in Grower.__dataclass_fields__}
-        return PoolGrower(**result, pool=self)
+        fields = {name: getattr(grower, name) for name in Grower.__dataclass_fields__}
+        return PoolGrower(**fields, pool=self)
 
     def close(self) -> None:
         """End the actors."""
