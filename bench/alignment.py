@@ -73,7 +73,7 @@ def gradient(member: Member, trees: list[Tree]) -> torch.Tensor:
     """The seeker's gradient on credited trees, as one vector."""
     policy = member.policy
     with policy._training():
-        for batch in policy._batches(list(policy._parts(trees, member.speaks))):
+        for batch in policy._batches(list(policy._parts(trees, member.sampled))):
             policy._backward(batch, StepMetrics())
     parts = [
         (torch.zeros_like(p) if p.grad is None else p.grad).flatten().double()

@@ -45,7 +45,7 @@ def trainer(place):
 
     yield make
     for store, policy_lease in made:
-        policy_lease.give_back()
+        policy_lease.release()
         store.session = store.session._replace(number=0)  # those given up may close too
         store.close()
 
@@ -82,7 +82,7 @@ def test_a_policy_has_one_trainer(trainer):
 
 def test_a_seat_given_back_is_free_at_once(trainer):
     _, _, policy_lease, _ = trainer("main", 60.0)
-    policy_lease.give_back()
+    policy_lease.release()
     began = time.monotonic()
     trainer("main", 60.0)
     assert time.monotonic() - began < 20

@@ -147,7 +147,7 @@ def main(what, start, out):
         (out / case).mkdir(parents=True)
         train(p, out / case) if what == "train" else go_on(p, start / case, out / case)
     if what == "train":
-        ranks.tell(mortal, "die", ())
+        ranks.order(mortal, "die", ())
         try:
             p.step(trees(1))
         except RankLost as error:

@@ -85,7 +85,7 @@ def check_trains(recipe: Recipe) -> None:
             )
 
 
-def check_speaks(recipe: Recipe) -> None:
+def check_segments(recipe: Recipe) -> None:
     """`RecipeError` where an agent is to go on inside an answer and its engine cannot."""
     if recipe.engine.kind != "chat":
         return

@@ -78,7 +78,7 @@ def asked_and_said(
             messages, context = _rendered(chat, turn.messages, said)
             text, calls = turn.text, False
         elif isinstance(chat, TemplateChat):
-            messages, context, text = _asked_and_told(turn, chat, said)
+            messages, context, text = _prompt_and_answer(turn, chat, said)
             calls = bool(turn.message.get("tool_calls"))
         else:
             raise DataError("a conversation needs a chat template, and this chat has none")
@@ -88,7 +88,7 @@ def asked_and_said(
             said.add(messages, turn.text, answer)
 
 
-def _asked_and_told(
+def _prompt_and_answer(
     turn: MessageTurn, chat: TemplateChat, said: Answers[list[int]]
 ) -> tuple[list[Message], list[int], str]:
     """(the messages of a prompt, its ids, the text of the answer) by the template."""

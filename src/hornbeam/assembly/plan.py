@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hornbeam.assembly.engines import check_speaks, engine_settings
+from hornbeam.assembly.engines import check_segments, engine_settings
 from hornbeam.assembly.recipe_files import check_files, needed_columns
 from hornbeam.assembly.toolset import tool_makers
 from hornbeam.credit import Method, method
@@ -43,7 +43,7 @@ def plan(recipe: Recipe, base: Path) -> Plan:
     Names and settings come first, then what reads files.
     """
     engine_settings(recipe.engine)
-    check_speaks(recipe)
+    check_segments(recipe)
     check_files(recipe, base)
     section = recipe.program
     with keys_of(section, "[program]"):

@@ -44,7 +44,7 @@ class Member:
     once: bool = False
     sent: int = -1
 
-    def speaks(self, node: Node) -> bool:
+    def sampled(self, node: Node) -> bool:
         """Whether a node was said with these weights."""
         return node.agent in self.agents
 
@@ -130,7 +130,7 @@ class Policies:
         if len(self) == 1 and not self.members[0].name:
             return self.members[0].policy.step(trees, trains=all_nodes)
         metrics = {
-            member.name: member.policy.step(trees, trains=member.speaks)
+            member.name: member.policy.step(trees, trains=member.sampled)
             for member in self
             if member.settings.due(step)
         }

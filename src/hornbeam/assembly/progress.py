@@ -50,7 +50,7 @@ class Progress:
             TextColumn("{task.description}"),
             BarColumn(bar_width=bar),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[note]}"),
             *([TextColumn("[dim]run[/]"), TimeElapsedColumn()] if wide else []),
             TextColumn("[dim]left[/]"),
             TimeRemainingColumn(),
@@ -59,7 +59,7 @@ class Progress:
         besides = len(what) + bar + 2 * len(str(total)) + (32 if wide else 18)
         self._room = max(4, self.console.width - besides)  # for what is told beside the bar
         self._progress.start()
-        self._bar = self._progress.add_task(what, total=total, completed=done, told="")
+        self._bar = self._progress.add_task(what, total=total, completed=done, note="")
 
     def count(self, what: str, total: int) -> Callable[[], None]:
         """Begin a stage whose parts are told by calls of what comes back."""
@@ -71,7 +71,7 @@ class Progress:
         """So many parts are done; `line` is told where there is no bar."""
         if self._progress is not None and self._bar is not None:
             text = text if len(text) <= self._room else f"{text[: self._room - 1]}…"
-            self._progress.update(self._bar, completed=done, told=escape(text))
+            self._progress.update(self._bar, completed=done, note=escape(text))
         elif line:
             self.say(line)
 

@@ -116,7 +116,7 @@ def numbered_set(path: Path, odd: Counter[str] | None = None) -> Iterator[Number
             raise DataError(f"{path}, line {number}: {error}") from error
 
 
-def tells_of_tools(shown: Shown) -> bool:
+def mentions_tools(shown: Shown) -> bool:
     """Whether a row has tools, calls of them or what they gave back."""
     for turn in () if isinstance(shown, Exact) else shown:
         if uses_tools(turn.messages):

@@ -35,7 +35,7 @@ class Answers(Generic[T]):
     def __init__(self) -> None:
         self._said: dict[str, list[Answer[T]]] = {}
         self._at: dict[tuple[int, str], Answer[T]] = {}  # the latest of a text at a place
-        self._told: set[int] = set()  # places behind assistant messages that quoted none
+        self._unquoted: set[int] = set()  # places behind assistant messages that quoted none
         self._chain: dict[Key, int] = {}  # a place for each message behind each place
         self._last: list[Message] = []  # the conversation looked at last, and its places
         self._places = [0]
@@ -47,7 +47,7 @@ class Answers(Generic[T]):
         found, places = self._find(messages), self._places
         for n in range(self._settled, len(messages)):
             if messages[n]["role"] == "assistant" and n not in found:
-                self._told.add(places[n + 1])
+                self._unquoted.add(places[n + 1])
         before = _key(0, messages[-1]) if messages else None
         answer = Answer(places[-1], before, kept)
         self._said.setdefault(text, []).append(answer)
@@ -71,7 +71,7 @@ class Answers(Generic[T]):
         self._last = list(messages)
         while settled < size:
             message = messages[settled]
-            if message["role"] == "assistant" and places[settled + 1] not in self._told:
+            if message["role"] == "assistant" and places[settled + 1] not in self._unquoted:
                 answer = self._at.get((places[settled], message["content"]))
                 if answer is None:
                     break
@@ -88,7 +88,7 @@ class Answers(Generic[T]):
             for n in range(len(messages) - 1, -1, -1)
             if messages[n]["role"] == "assistant"
             and messages[n]["content"] in self._said
-            and self._places[n + 1] not in self._told
+            and self._places[n + 1] not in self._unquoted
         ]
         for n in quotes:
             answer = self._at.get((self._places[n], messages[n]["content"]))

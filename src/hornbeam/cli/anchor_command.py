@@ -36,7 +36,7 @@ def anchor_command(
     from hornbeam.assembly.progress import Progress
 
     progress = Progress(Console(stderr=as_json))
-    made = planned(loaded, base, _speaks(loaded))
+    made = planned(loaded, base, _reference_name(loaded))
     from hornbeam.jobs.anchor.run_anchors import Anchors
 
     job = Anchors(loaded, made, progress)
@@ -54,6 +54,6 @@ def anchor_command(
     progress.say(f"Anchors: {result['store']}")
 
 
-def _speaks(recipe: Recipe) -> str:
+def _reference_name(recipe: Recipe) -> str:
     """The name of the reference policy."""
     return (recipe.anchor.model if recipe.anchor else "") or recipe.model.name

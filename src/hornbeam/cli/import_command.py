@@ -90,7 +90,7 @@ def import_command(
         write(lines, sft)
     _print_summary(kinds, runs, len(trees), imported.equal, bad)
     if tools_as_text:
-        _tell_tools([run for _, run in found], runs, bool(chat))
+        _report_tools([run for _, run in found], runs, bool(chat))
     typer.echo(f"Trees:   {target} ({len(trees)})")
     if sft:
         counts = f"{len(kept)} of {_many(len(runs), 'run')}, {_many(len(lines), 'line')}"
@@ -203,12 +203,12 @@ def _print_summary(
 
 def _of_tools(runs: Sequence[ImportedRun]) -> str:
     """A line on a set of messages that not every chat template can say; "" of others."""
-    from hornbeam.assembly.sft_set import tells_of_tools, turns_of
+    from hornbeam.assembly.sft_set import mentions_tools, turns_of
 
-    return OF_TOOLS if any(tells_of_tools(turns_of(run)) for run in runs) else ""
+    return OF_TOOLS if any(mentions_tools(turns_of(run)) for run in runs) else ""
 
 
-def _tell_tools(found: Sequence[ImportedRun], runs: Sequence[ImportedRun], anew: bool) -> None:
+def _report_tools(found: Sequence[ImportedRun], runs: Sequence[ImportedRun], anew: bool) -> None:
     """What became text, and what was left out for it."""
     from hornbeam.chat.tool_text import uses_tools
     from hornbeam.tree.jsonl import json_line

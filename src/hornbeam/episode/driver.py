@@ -86,7 +86,7 @@ class Driver:
         self._loop = ReplayLoop()
         self._queue: deque[Effect] = deque()
         self._record = effects_of(path)
-        self._issued = self._asks = self._told = self._sampled = 0
+        self._issued = self._asks = self._delivered = self._sampled = 0
         self._said: dict[int, Answers[array[int]]] = defaultdict(Answers)
         self._digests = Digests()
         self._seed = seed  # of the last ask told; the tree's before the first
@@ -114,11 +114,11 @@ class Driver:
 
     def random(self, scope: str) -> random.Random:
         """The generator of this position of the path."""
-        if self._random[0] != self._told:
-            self._random = (self._told, {})
+        if self._random[0] != self._delivered:
+            self._random = (self._delivered, {})
         here = self._random[1]
         if scope not in here:
-            here[scope] = random.Random(f"{self._seed}:{self._told}:{scope}")
+            here[scope] = random.Random(f"{self._seed}:{self._delivered}:{scope}")
         return here[scope]
 
     def _check_limits(self) -> None:
@@ -154,8 +154,8 @@ class Driver:
                 if self._enough() and self._draft is None:
                     return False  # in the middle of an answer
                 self._loop.spin()
-            if self._told < len(self._record):
-                raise ended_early(self._told, self._record[self._told], outcome(main)[1])
+            if self._delivered < len(self._record):
+                raise ended_early(self._delivered, self._record[self._delivered], outcome(main)[1])
             self._finish(*outcome(main))
         except (ProgramError, SystemExit) as error:
             self._finish(None, failure(error, main))
@@ -185,7 +185,7 @@ class Driver:
             await self._wait(effect, effect.running)
             value = self._take(effect, effect.running.result())
         self._queue.popleft()
-        self._told += 1
+        self._delivered += 1
         if effect.future.cancelled():
             return
         if isinstance(value, HornbeamError):

@@ -161,7 +161,7 @@ class _Growth:
                     self._ask(live)
                 if not self.running:
                     break
-                await self._hear(live)
+                await self._receive(live)
         finally:
             await self._cancel(live)
             for guide in self.grower.guides:
@@ -184,7 +184,7 @@ class _Growth:
                 if episode in unwanted:
                     task.cancel()
 
-    async def _hear(self, live: EpisodeEffects) -> None:
+    async def _receive(self, live: EpisodeEffects) -> None:
         """Wait until episodes end, and take over the busy entry of one of them."""
         live.leave()
         try:

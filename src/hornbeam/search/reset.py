@@ -48,7 +48,7 @@ class Reset(Stepwise):
         while not way.ended:
             episode = len(way.accepted) * self.attempts + len(way.tried)
             if episode in state.results:
-                self._hear(way, tree, state.results[episode])
+                self._update(way, tree, state.results[episode])
             else:
                 at = way.accepted[-1] if way.accepted else 0
                 return [] if episode in state.asked else [Fork(episode, at, 1)]
@@ -63,7 +63,7 @@ class Reset(Stepwise):
             kept[i] = 1.0
         return {"kept": kept}
 
-    def _hear(self, way: _Way, tree: Tree, node: int) -> None:
+    def _update(self, way: _Way, tree: Tree, node: int) -> None:
         """An attempt has come back: it stays, or the next one is made, or the best of all stays."""
         way.tried.append(node)
         stays = self._good(tree, node)

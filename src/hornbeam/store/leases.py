@@ -38,7 +38,7 @@ def host() -> str:
 
 
 class Lease:
-    """The lease of one policy, held from `take` to `give_back`. `lease` in seconds."""
+    """The lease of one policy, held from `take` to `release`. `lease` in seconds."""
 
     def __init__(
         self, store: SharedStore, policy: str, lease: float, say: Callable[[str], None]
@@ -51,12 +51,12 @@ class Lease:
 
     def take(self) -> None:
         """Take the lease, or wait until it expires. `StoreError` where another process holds it."""
-        while not self._sit():
+        while not self._try_take():
             continue  # it changed hands meanwhile: look again, and wait or refuse as it stands
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
 
-    def _sit(self) -> bool:
+    def _try_take(self) -> bool:
         found = self._look()
         if found is not None and found.owner:
             self._wait(found)
@@ -65,7 +65,7 @@ class Lease:
         owner, since = f"{socket.gethostname()}:{os.getpid()}", time.strftime("%Y-%m-%d %H:%M:%S")
         row = {"session": number, "owner": owner, "host": host(), "since": since, "writes": 0}
 
-        def sit(db: sa.Connection) -> bool:
+        def claim(db: sa.Connection) -> bool:
             now = db.execute(sa.select(LEASES).where(_M.policy == self.policy)).one_or_none()
             if now is None:
                 db.execute(sa.insert(LEASES).values(policy=self.policy, beat=0, **row))
@@ -75,12 +75,12 @@ class Lease:
             here = (_M.policy == self.policy) & (_M.session == number - 1)
             return bool(db.execute(sa.update(LEASES).where(here).values(**row)).rowcount)
 
-        if not self.store.write_once(sit):
+        if not self.store.write_once(claim):
             return False
         self.store.session = Session(self.policy, number)
         return True
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Release the lease."""
         self._stop.set()
         if self._thread is not None:

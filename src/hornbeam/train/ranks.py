@@ -60,7 +60,7 @@ class Ranks:
             dist.broadcast_object_list(held, src=0, group=self._orders)
         return held[0]
 
-    def tell(self, number: int, what: str, given: tuple[Any, ...]) -> None:
+    def order(self, number: int, what: str, given: tuple[Any, ...]) -> None:
         """On rank 0: have all others call a method of policy `number`."""
         if self.leads:
             self.share((number, what, given))

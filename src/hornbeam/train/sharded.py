@@ -92,7 +92,7 @@ def by_all(
 
     @wraps(body)
     def walk(self: ShardedPolicy, /, *args: Given.args, **kwargs: Given.kwargs) -> Done:
-        self.ranks.tell(self.number, body.__name__, args)
+        self.ranks.order(self.number, body.__name__, args)
         with self.ranks.together("go on together"):
             return body(self, *args, **kwargs)
 

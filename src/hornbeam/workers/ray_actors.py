@@ -88,12 +88,12 @@ class RayActors:
         jobs: Iterable[J],
         at_once: int,
         give: Callable[[J], tuple[Any, ...] | None],
-        home: Callable[[J, Any], None],
+        deliver: Callable[[J, Any], None],
     ) -> None:
         """Have every job done by a method; at most `at_once` of them are out, spread evenly.
 
-        `give` tells a job's arguments when it is handed out, or None to leave it out. `home` takes
-        its result, once a job. The first error stops all and is raised as it was there.
+        `give` returns a job's arguments when it is handed out, or None to leave it out. `deliver`
+        takes the result, once a job. The first error stops all and is raised as it was there.
         """
         queue: asyncio.Queue[tuple[J, int]] = asyncio.Queue()
         for job in jobs:
@@ -102,7 +102,7 @@ class RayActors:
         each = math.ceil(min(at_once, queue.qsize()) / count)
         over = [asyncio.create_task(queue.join()), asyncio.create_task(self._watch())]
         for place in [place for _ in range(each) for place in range(count)]:
-            over.append(asyncio.create_task(self._hand(place, method, queue, give, home)))
+            over.append(asyncio.create_task(self._hand(place, method, queue, give, deliver)))
         try:
             done, _ = await asyncio.wait(over, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -112,7 +112,7 @@ class RayActors:
                 task.cancel()
             await asyncio.gather(*over, return_exceptions=True)
 
-    async def tell(self, method: str, *args: Any) -> None:
+    async def call_all(self, method: str, *args: Any) -> None:
         """Call a method of all actors that are at work. One that dies of it is replaced later."""
         ready = [p for p, f in self._made.items() if f.done() and not f.cancelled()]
         actors = [(place, await self._made[place]) for place in ready]
@@ -153,7 +153,7 @@ class RayActors:
         method: str,
         queue: asyncio.Queue[tuple[J, int]],
         give: Callable[[J], tuple[Any, ...] | None],
-        home: Callable[[J, Any], None],
+        deliver: Callable[[J, Any], None],
     ) -> None:
         """Do jobs one after the other with the actor of a place."""
         while True:
@@ -170,7 +170,7 @@ class RayActors:
                         raise WorkerError(text) from error
                     queue.put_nowait((job, deaths + 1))
                 else:
-                    home(job, result)
+                    deliver(job, result)
             queue.task_done()
 
     async def _at(self, place: int) -> Any:

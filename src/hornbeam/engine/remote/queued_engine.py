@@ -107,7 +107,7 @@ class QueueWorker:
             while self._lost is None:
                 news = self._news.is_set()
                 self._news.clear()
-                moved = self._hear() + self._begin()
+                moved = self._receive() + self._begin()
                 pause = SOONEST if moved or news else min(2 * pause, LATEST)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):  # wait_for may swallow a cancel (3.11)
@@ -118,7 +118,7 @@ class QueueWorker:
                 task.cancel()
             await asyncio.gather(*self._in.values(), return_exceptions=True)
 
-    def _hear(self) -> int:
+    def _receive(self) -> int:
         """Take over answers that have come."""
         heard = 0
         for which in self._queue.answered() if self._out else ():

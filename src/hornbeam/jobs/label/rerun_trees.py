@@ -69,7 +69,7 @@ class RecordedEngine:
         """Nothing is held."""
 
 
-async def retell(
+async def rerun(
     trees: Sequence[Tree], starts: Sequence[tuple[TreeKey, Tree]], grower: Grower, trunks: int
 ) -> tuple[int, list[str]]:
     """Keep the first `trunks` runs of every tree under its key, in the grower's store.

@@ -24,7 +24,7 @@ from hornbeam.jobs.label.labelled_trees import (
     label_trees,
     warn_of_ids,
 )
-from hornbeam.jobs.label.rerun_trees import retell, runs_of
+from hornbeam.jobs.label.rerun_trees import rerun, runs_of
 from hornbeam.jobs.search.missing import ENGINE_GIVES_NONE, all_give_logprobs
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import label_strategy
@@ -73,7 +73,7 @@ class Label:
         try:
             await self._check()
             if self.trees:
-                await self._retell()
+                await self._rerun()
             await folder_grower.grow("labels", self.stage, self.tasks, self._grower, NO_BUDGET)
             found = dict(list(folder_grower.trees(self.stage).items())[:count])
             trees = list(found.values())
@@ -108,12 +108,12 @@ class Label:
                 ' another pick, or "mcts" or "rollouts"'
             )
 
-    async def _retell(self) -> None:
+    async def _rerun(self) -> None:
         """Put the recorded runs into the trees that are grown on."""
         assert isinstance(self.strategy, Rollouts)
         starts = self.folder_grower.fresh(self.stage, self.tasks)
         most = self.strategy.trunks
-        count, odd = await retell(self.trees, starts, self._grower(), most)
+        count, odd = await rerun(self.trees, starts, self._grower(), most)
         if count:
             self.progress.say(f"Recorded: {count} runs of {len(self.trees)} tasks are grown on")
         if odd:

@@ -92,7 +92,7 @@ class ActorPool:
         if version != known:
             coming = self.actors.put(weights.trained(model))
         self.present[name] = (sent + 1, version, coming)
-        await self.actors.tell("load", {name: self.present[name]})
+        await self.actors.call_all("load", {name: self.present[name]})
 
     def growing(self, grower: Grower) -> PoolGrower:
         """A grower whose trees grow in the actors."""
@@ -155,12 +155,12 @@ class PoolGrower(Grower):
                 return None
             return (*left[number], how, dict(present))
 
-        def home(number: int, result: tuple[Tree, list[Entry]]) -> None:
+        def deliver(number: int, result: tuple[Tree, list[Entry]]) -> None:
             grown[number], entries = result
             self.ledger.enter(entries)
             self._keep(*left[number], grown[number])
 
-        await self.pool.actors.each("grow", range(len(left)), at_once, give, home)
+        await self.pool.actors.each("grow", range(len(left)), at_once, give, deliver)
         if spent:
             raise spent[0]
         return [grown[number] for number in range(len(left))]

@@ -43,7 +43,7 @@ class Membership:
         try:
             self.store.close()
         finally:
-            self.lease.give_back()
+            self.lease.release()
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:

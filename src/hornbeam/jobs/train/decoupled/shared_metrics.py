@@ -93,7 +93,7 @@ class AgedLearner:
             step - sum(version <= node.origin.version for version in versions)
             for tree in trees
             for node in tree.nodes[1:]
-            if own.speaks(node) and node.tokens
+            if own.sampled(node) and node.tokens
         ]
         mean, most = sum(ages) / max(1, len(ages)), float(max(ages, default=0))
         return update | {f"{own.name}/staleness": mean, f"{own.name}/staleness_most": most}
