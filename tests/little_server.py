@@ -58,7 +58,7 @@ class LittleServer:
     port: int = 0
     label: str = "default"  # of its weights
     stuck: bool = False  # a pause waits for requests of others
-    told: list = field(default_factory=list)  # what was asked of `updates`
+    update_calls: list = field(default_factory=list)  # what was asked of `updates`
 
     def start(self):
         ready = threading.Event()
@@ -218,7 +218,7 @@ class LittleServer:
     async def _update(self, path, body):
         """The end points of vLLM for trainers."""
         path, _, query = path.partition("?")
-        self.seen.append(path)
+        self.update_calls.append(path)
         if path == "weight_info":
             return 200, {}, {"weight_version": self.label}
         if path == "is_paused":

@@ -216,7 +216,7 @@ def test_requests_in_flight_are_finished_or_asked_again(world, in_flight, concur
     broken = in_flight == "abort"
     assert {done.version for done in said} == {int(broken)}
     assert engine.aborted == (3 if broken else 0)
-    assert ("abort_requests" in server.told) == broken
+    assert ("abort_requests" in server.update_calls) == broken
 
 
 def test_what_cannot_be_trained_on_is_refused(world):

@@ -94,7 +94,8 @@ def test_ranks_end_together_in_one_line_and_one_process_goes_on(tmp_path):
     finally:
         run.kill()
     assert run.returncode == 2
-    (line,) = err.strip().splitlines()
+    loading, line = err.strip().splitlines()
+    assert loading.startswith("loading tiny")
     assert line.startswith("hornbeam: rank 1 of 2 was killed (signal 9;")
     again = start(tmp_path, "--ranks", "2")
     try:
@@ -104,7 +105,7 @@ def test_ranks_end_together_in_one_line_and_one_process_goes_on(tmp_path):
         out, err = again.communicate(timeout=600)
     finally:
         again.kill()
-    assert again.returncode == 130 and err.strip().startswith("Stopped."), err
+    assert again.returncode == 130 and "\nStopped." in err and err.count("loading") == 1, err
     left = start(tmp_path, "--ranks", "2")
     try:
         until_it_goes_on(left)

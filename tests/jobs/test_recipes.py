@@ -107,7 +107,7 @@ def test_a_recipe_that_searches_makes_its_points_and_programs(path, tmp_path, mo
     sets = ["model.name=tiny", "run.device=cpu"]
     search = Label(load_recipe(path, sets), made, tmp_path / "labels", Progress())
     assert isinstance(search.strategy, Rollouts) or search.strategy.rollout
-    asyncio.run(search.random_trees.aclose())
+    asyncio.run(search.folder_grower.aclose())
 
 
 @pytest.mark.parametrize("path", SEARCHED, ids=lambda path: path.stem)

@@ -99,13 +99,13 @@ def test_a_file_of_before_is_written_again_byte_for_byte(tmp_path: Path) -> None
 
 
 def test_files_and_streams(tmp_path) -> None:
-    random_trees = [Tree({"id": name}) for name in "abc"]
-    assert write_trees(random_trees, tmp_path / "t.jsonl") == 3
-    assert list(read_trees(tmp_path / "t.jsonl")) == random_trees
+    trees = [Tree({"id": name}) for name in "abc"]
+    assert write_trees(trees, tmp_path / "t.jsonl") == 3
+    assert list(read_trees(tmp_path / "t.jsonl")) == trees
     stream = io.StringIO()
-    write_trees(random_trees, stream)
+    write_trees(trees, stream)
     stream.seek(0)
-    assert list(read_trees(stream)) == random_trees
+    assert list(read_trees(stream)) == trees
 
 
 def test_bare_parents_and_a_reward_column_are_a_tree() -> None:

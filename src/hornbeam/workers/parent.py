@@ -9,6 +9,8 @@ from contextlib import suppress
 
 LOOK = 1.0  # seconds between two looks
 
+LAUNCHER = "HORNBEAM_LAUNCHER"  # variable with the process id of who started the ranks
+
 
 def live_with(pid: int) -> None:
     """End this process, at once, when process `pid` has ended; a thread looks after it."""

@@ -22,10 +22,9 @@ from hornbeam.assembly.policies import MakeEngine, Policies, load_policy
 from hornbeam.errors import RankError, RankLost
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.train.ranks import Ranks, world_size
-from hornbeam.workers.parent import live_with
+from hornbeam.workers.parent import LAUNCHER, live_with
 
 GRACE = 2.0  # seconds: who watches the ranks knows better which was lost, and ends the others
-LAUNCHER = "HORNBEAM_LAUNCHER"  # variable with the process id of who started the ranks
 LOST = 3  # exit code of a rank that lost another
 
 
