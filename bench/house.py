@@ -41,7 +41,7 @@ COINED = (
     "sizes",
     "station",
     "told",
-    "barrier",
+    "turnstile",
     "voice",
     "watch",
     "wire",

@@ -98,6 +98,13 @@ def loading(*names: str) -> None:
     quiet()
 
 
+def launched() -> bool:
+    """Whether another process of ours started this one, as a rank, and has said what it runs."""
+    from hornbeam.workers.parent import LAUNCHER
+
+    return LAUNCHER in os.environ
+
+
 def quiet() -> None:
     """Keep the bars and hints of transformers off the screen."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -14,6 +14,7 @@ import typer
 from hornbeam.cli.job_setup import (
     RecipeArgument,
     Sets,
+    launched,
     loading,
     quiet,
     stopped,
@@ -96,17 +97,16 @@ def _start(recipe: Recipe, base: Path, folder: Path, policy: str | None, ranks: 
     from hornbeam.jobs.recipe_checks import check_training, fetch
     from hornbeam.jobs.train.warm_start import check_rows
     from hornbeam.store.checkpoints import latest
-    from hornbeam.workers.parent import LAUNCHER
 
     check_training(recipe, policy)
     progress, several = Progress(), int(os.environ.get("WORLD_SIZE", "1")) > 1
     made = None if several and os.environ.get("RANK", "0") != "0" else plan(recipe, base)
     if made is not None:
-        launched = LAUNCHER in os.environ  # who launched it has said so
-        if not launched:
+        first = not launched()
+        if first:
             progress.say(f"Run folder: {folder}")
         fetch(recipe, progress.say)
-        if not launched:
+        if first:
             loading(*weights_of(recipe))
     quiet()
     if made is not None and latest(folder / "checkpoints") is None:
