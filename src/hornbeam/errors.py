@@ -117,3 +117,16 @@ class StoreError(HornbeamError):
 def how_to_get(*extras: str) -> str:
     """The command that installs these extras."""
     return f"in the clone of Hornbeam: pip install -e '.[{','.join(extras)}]'"
+
+
+WRITERS = {  # columns that a command writes on trees
+    "q": "`hornbeam label RECIPE --method rollouts --trees FILE` writes it",
+    "label": "`hornbeam label RULE FILE` writes it, from column 'q'",
+    "reward": "`hornbeam score FILE --rule NAME` writes it",
+    "value": "`hornbeam score FILE --model DIR` writes it",
+}
+
+
+def how_to_write(column: str) -> str:
+    """What writes a column that trees lack, to stand behind that; "" where any command may."""
+    return f": {WRITERS[column]}" if column in WRITERS else ""

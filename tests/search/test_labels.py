@@ -75,7 +75,7 @@ def test_children_without_a_visit_make_no_pair() -> None:
 
 def test_a_tree_without_labels_is_told() -> None:
     for ask in (pairs, informative):
-        with pytest.raises(DataError, match="tree 'q' has no column \"q\": label it first"):
+        with pytest.raises(DataError, match=r"tree 'q' has no column 'q': .hornbeam label RECIPE"):
             ask(task())
 
 

@@ -192,7 +192,10 @@ def test_targets_that_are_none_are_one_line(tree, how, message):
 
 
 def test_no_such_column_and_no_trees():
-    with pytest.raises(DataError, match=r"^task 'q0': no column 'label' to fit on; columns: 'q'"):
+    message = (
+        r"^task 'q0': no column 'label' to fit on; columns: 'q', 'visits': .hornbeam label RULE"
+    )
+    with pytest.raises(DataError, match=message):
         list(worlds.value_model().fit(TREES, "label"))
     with pytest.raises(DataError, match="no labelled trees"):
         list(worlds.value_model().fit([], "q"))

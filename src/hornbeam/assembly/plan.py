@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,12 @@ class Plan:
     base: Path = Path()  # where the recipe's own files lie
 
 
-def plan(recipe: Recipe, base: Path) -> Plan:
+def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     """Make all that is cheap to make. Raises `RecipeError`, `ProgramError` or `DataError`.
 
-    Names and settings come first, then what reads files.
+    Names and settings come first, then what reads files. `tasks` are those that the job cannot do
+    without, of "train" and "eval"; others are loaded where there are some, since tasks of both are
+    an error.
     """
     engine_settings(recipe.engine)
     check_segments(recipe)
@@ -55,16 +57,19 @@ def plan(recipe: Recipe, base: Path) -> Plan:
         grow = strategy(recipe.grow.strategy, **recipe.grow.rest())
     for source in (*recipe.tasks.train, *recipe.tasks.eval):
         check_source(source)
-    if not recipe.tasks.train:
-        raise RecipeError("tasks.train is empty: name a source, as in [[tasks.train]]")
+    for part in tasks:
+        if not getattr(recipe.tasks, part):
+            raise RecipeError(f"tasks.{part} is empty: name a source, as in [[tasks.{part}]]")
     data = recipe.sft.data if recipe.sft is not None else ""
     if recipe.sft is not None and demonstration is None and not data:
         raise RecipeError(
             f"[sft] needs demonstrations, and program {recipe.program.name!r} has none: leave the"
             " section out, set sft.data, or give your file a function demonstration(task)"
         )
-    train = load_tasks(recipe.tasks.train, base=base)
-    held_out = load_tasks(recipe.tasks.eval, base=base) if recipe.tasks.eval else Loaded([], [])
+    train, held_out = (
+        load_tasks(sources, base=base) if sources else Loaded([], [])
+        for sources in (recipe.tasks.train, recipe.tasks.eval)
+    )
     check_disjoint(train.tasks, held_out.tasks)
     for task in [*train.tasks, *held_out.tasks]:
         check_task(recipe.reward.rule, task)

@@ -96,7 +96,8 @@ def select_command(
     foreign = all(by_texts(tree) for tree, _ in chosen)
     if recipe is None and not beside.is_file() and not foreign:
         raise DataError(
-            f"{trees}: no recipe.toml beside it: say --recipe, whose program gives the prompts"
+            f"{trees}: no recipe.toml beside it: add --recipe with the recipe that these trees were"
+            " grown by: its program gives the prompts"
         )
     if foreign:  # what was asked stands in the trees
         if recipe is not None or model is not None or sets:

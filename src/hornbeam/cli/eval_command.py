@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hornbeam.cli.job_setup import RecipeArgument, Sets, planned
-from hornbeam.errors import ProgramError, RecipeError
+from hornbeam.errors import DataError, ProgramError
 
 
 def eval_command(
@@ -20,7 +20,12 @@ def eval_command(
         typer.Option("--model", help="Weights to evaluate.", show_default="the recipe's"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Also write the trees as JSON lines.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Also write the trees to this file, or to trees.jsonl in a folder that is there.",
+        ),
     ] = None,
     sets: Sets = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -34,22 +39,21 @@ def eval_command(
     loaded = load_recipe(path, sets or [])
     loaded = loaded.with_weights(model) if model else loaded
     check(loaded)
-    if not loaded.tasks.eval:
-        raise RecipeError(f"{path.name}: tasks.eval is empty: name a source, as in [[tasks.eval]]")
+    file = tree_file(out) if out is not None else None
     from rich.console import Console
 
     from hornbeam.assembly.progress import Progress
     from hornbeam.stats import between, named
 
-    made = planned(loaded, path.parent)
+    made = planned(loaded, path.parent, tasks=["eval"])
     from hornbeam.assembly.failed_episodes import all_failed, failed_of
     from hornbeam.jobs.eval.evaluate import evaluate
 
     trees, result = asyncio.run(evaluate(loaded, made, progress=Progress(Console(stderr=True))))
-    if out is not None:
+    if file is not None:
         from hornbeam.tree.jsonl import write_trees
 
-        write_trees(trees, out)
+        typer.echo(f"{write_trees(trees, file)} trees: {file}", err=as_json)
     if fell := all_failed(trees):
         raise ProgramError(f"the evaluation: {fell}")
     if as_json:
@@ -62,3 +66,16 @@ def eval_command(
     share = result["cut_off"]
     cut = f", {100 * share:.1f} % of answers cut off at max_tokens" if share else ""
     typer.echo(f"{name} {value}{between(result)} of {result['count']}{cut}{failed}")
+
+
+def tree_file(out: Path) -> Path:
+    """The file that trees are written to: `out`, or trees.jsonl in it where it is a folder.
+
+    Folders above it are made. Raises `DataError` where they cannot be.
+    """
+    file = out / "trees.jsonl" if out.is_dir() else out
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"--out {out}: cannot be written: {error.strerror or error}") from error
+    return file

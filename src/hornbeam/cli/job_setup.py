@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,15 +41,18 @@ def recipe_from_options(
     return loaded, path.parent, out or Path("runs") / f"{path.stem}-{command}"
 
 
-def planned(recipe: Recipe, base: Path, reference: str | None = None) -> Plan:
+def planned(
+    recipe: Recipe, base: Path, reference: str | None = None, tasks: Sequence[str] = ("train",)
+) -> Plan:
     """What the recipe names, made, its models pulled; only then comes what is slow to import.
 
     `reference` names the weights that speak, where those are not the recipe's; it is not pulled.
+    `tasks` are those that the job cannot do without.
     """
     from hornbeam.assembly.plan import plan
     from hornbeam.jobs.recipe_checks import fetch
 
-    made = plan(recipe, base)
+    made = plan(recipe, base, tasks)
     names = weights_of(recipe) if reference is None else [reference]
     if reference is None:
         fetch(recipe, lambda line: typer.echo(line, err=True))

@@ -79,7 +79,8 @@ def label_command(
 
     progress = Progress()
     progress.say(f"Run folder: {folder}")
-    job = Label(loaded, planned(loaded, base), folder, progress, recorded)
+    made = planned(loaded, base, tasks=[] if recorded else ["train"])
+    job = Label(loaded, made, folder, progress, recorded)
     with stopped():
         result = asyncio.run(job.go())
     progress.say(

@@ -37,7 +37,9 @@ def find(recipe: str) -> Path:
         return known[recipe]
     if path.suffix == ".toml" and (path.parent != Path(".") or path.stem not in known):
         near = nearest(path.stem, known)
-        raise RecipeError(f"{recipe}: no such file; recipes that ship: {near}")
+        raise RecipeError(
+            f"{recipe}: no such file; no recipe of that name comes with Hornbeam either: {near}"
+        )
     if path.suffix == ".toml":
         return known[path.stem]
     raise RecipeError(f"no recipe {recipe!r}: {nearest(path.stem, known)}")

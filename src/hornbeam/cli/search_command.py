@@ -57,7 +57,7 @@ def search_command(
         page = write_result(result, folder)
     else:
         check_search(loaded)
-        job = Search(loaded, planned(loaded, base), folder, progress)
+        job = Search(loaded, planned(loaded, base, tasks=["eval"]), folder, progress)
         with stopped():
             result, page = asyncio.run(job.go(command))
     if as_json:

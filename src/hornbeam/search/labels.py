@@ -9,7 +9,7 @@ from random import Random
 
 from hornbeam.credit.baselines import equal
 from hornbeam.credit.returns import below, counts, leaf_mean
-from hornbeam.errors import DataError
+from hornbeam.errors import DataError, how_to_write
 from hornbeam.search.mcts import Mcts
 from hornbeam.search.values import place, worth
 from hornbeam.tree.nodes import Column, Tree, common_prefix, ids
@@ -100,5 +100,5 @@ def account(trees: Iterable[Tree], costs: Mapping[str, float]) -> dict[str, floa
 
 def _labelled(tree: Tree) -> Column:
     if "q" not in tree.columns:
-        raise DataError(f'tree {tree.task.get("id")!r} has no column "q": label it first')
+        raise DataError(f"tree {tree.task.get('id')!r} has no column 'q'{how_to_write('q')}")
     return tree.columns["q"]

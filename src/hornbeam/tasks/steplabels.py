@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.chat import Chat, end_of_answer, user
-from hornbeam.errors import DataError
+from hornbeam.errors import DataError, how_to_write
 from hornbeam.files.atomic import whole_file
 from hornbeam.tasks.records import read_records
 from hornbeam.tasks.steprows import MARK, Format, LabelledSolution, Record, reader, settle
@@ -170,7 +170,7 @@ def to_rows(tree: Tree, kind: Format, *, column: str = "label") -> list[dict[str
     `DataError` naming the task where there is nothing to write or the format cannot hold it.
     """
     if column not in tree.columns:
-        raise DataError(f"{_task(tree)}: no column {column!r} of step labels")
+        raise DataError(f"{_task(tree)}: no column {column!r} of step labels{how_to_write(column)}")
     reader(kind)
     values = tree.columns[column]
     below = {

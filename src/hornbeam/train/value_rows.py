@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hornbeam.credit.baselines import equal
-from hornbeam.errors import DataError
+from hornbeam.errors import DataError, how_to_write
 from hornbeam.train.rows import Row, carried
 from hornbeam.train.train_settings import FitSettings
 from hornbeam.tree.nodes import Column, Node, Tree
@@ -153,7 +153,9 @@ def _column(tree: Tree, column: str) -> Column:
     given = tree.columns.get(column)
     if given is None:
         there = ", ".join(map(repr, sorted(tree.columns))) or "none"
-        raise DataError(f"{_task(tree)}: no column {column!r} to fit on; columns: {there}")
+        raise DataError(
+            f"{_task(tree)}: no column {column!r} to fit on; columns: {there}{how_to_write(column)}"
+        )
     for i, value in enumerate(given):
         if value is not None and not math.isfinite(value):
             raise DataError(f"{_task(tree)}, node {i}: {column!r} is {value}: not a number to fit")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hornbeam.chat import user
-from hornbeam.engine.remote.completions_probe import QUESTION, served_model
+from hornbeam.engine.remote.completions_probe import QUESTION, seeds, served_model
 from hornbeam.engine.remote.http_client import Refused
 from hornbeam.engine.request import Sampling
 from hornbeam.errors import EngineError
@@ -51,8 +51,7 @@ class ChatAbilities:
         parts = [
             "messages in, text out (for search only)",
             "usage reported" if self.usage else "no usage reported (tokens are counted here)",
-            "seeded" if self.seeded else "not seeded",
-            *([] if self.several else ["one sample whatever the seed"]),
+            seeds(self.seeded, self.several),
             *([] if "temperature" in self.takes else ["its own temperature, whatever is asked"]),
             *([] if "top_p" in self.takes else ["its own top_p"]),
             *(["it reasons first: give it max_tokens"] if self.reasons else []),

@@ -93,11 +93,17 @@ class Abilities:
             "ids out" if self.gives_ids else "text out (for search only)",
             f"log-probs {self.scale}" if self.scale else "no log-probs",
             f"context {self.context or 'unknown'}",
-            "seeded" if self.seeded else "not seeded",
-            *([] if self.several else ["one sample whatever the seed"]),
+            seeds(self.seeded, self.several),
             *([] if self.tokenizer else ["tokenizer not compared"]),
         ]
         return f"model {self.model!r}: {', '.join(parts)}"
+
+
+def seeds(seeded: bool, several: bool) -> str:
+    """In words whether equal seeds give equal samples, and other seeds others."""
+    if seeded and not several:
+        return "the same answer for every seed: seeds are ignored"
+    return "seeded" if seeded else "not seeded"
 
 
 async def probe(engine: HttpEngine) -> Abilities:

@@ -14,7 +14,7 @@ from hornbeam.assembly.progress import Progress
 from hornbeam.assembly.task_records import mark_of
 from hornbeam.chat import TemplateChat
 from hornbeam.chat.rendered import has_ids, has_text, with_ids
-from hornbeam.errors import DataError, ModelError, StoreError
+from hornbeam.errors import DataError, ModelError, StoreError, how_to_write
 from hornbeam.jobs.search.missing import largest_id
 from hornbeam.models import catalogue
 from hornbeam.recipe.recipe import Recipe
@@ -46,7 +46,7 @@ def fit(
     given = _with_ids(trees, folder, recipe.model.name, progress)
     usable = [tree for tree in given if _usable(tree, column, recipe)]
     if not usable:
-        raise DataError(f"no tree holds a target in column {column!r}")
+        raise DataError(f"no tree holds a target in column {column!r}{how_to_write(column)}")
     kept_out = [tree for tree in usable if held_out(json.dumps(tree.task["id"]))]
     given = [tree for tree in usable if not held_out(json.dumps(tree.task["id"]))]
     if not given:

@@ -51,8 +51,9 @@ def label_trees(
         )
     if max(values) == min(values):
         warn(
-            f"every Q is {values[0]:g}: no label distinguishes steps; easier or harder tasks"
-            " (or a warm start) are expected"
+            f"every Q is {values[0]:g}, so no step is better than another: label recorded runs,"
+            " right and wrong ones, by `--method rollouts --trees FILE`, or take"
+            f" {'harder' if values[0] > 0 else 'easier'} tasks, or sample with a higher temperature"
         )
     return [tree for tree in trees if informative(tree, choice.bound, shares)]
 

@@ -65,7 +65,7 @@ class SearchGrowth:
         most = max(job.strategy.leaves() for job in readers)
         names = ", ".join(dict.fromkeys(job.method.name for job in readers))
         await self.folder_grower.grow(
-            f"{most} samples a task ({names})",
+            f"{most} {'sample' if most == 1 else 'samples'} a task ({names})",
             stage,
             self.tasks,
             lambda: self.grower(readers[0].method, Independent(n=most), ()),

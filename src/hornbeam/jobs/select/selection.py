@@ -22,7 +22,7 @@ from hornbeam.assembly.transcript import transcript
 from hornbeam.chat import Chat, history, message_of
 from hornbeam.chat.rendered import between, conversation, goes_on, has_ids, has_text
 from hornbeam.chat.tool_text import calls_in_text
-from hornbeam.errors import DataError
+from hornbeam.errors import DataError, how_to_write
 from hornbeam.jobs.chunks.chunk_set import correct
 from hornbeam.programs import make_program
 from hornbeam.recipe.recipe import Recipe
@@ -72,7 +72,9 @@ class Where(NamedTuple):
             return sum(len(tree.nodes[i].tokens) for i in tree.path(leaf))
         if self.what not in tree.columns:
             name = tree.task.get("id")
-            raise DataError(f"the tree of task {name!r} has no column {self.what!r}")
+            raise DataError(
+                f"the tree of task {name!r} has no column {self.what!r}{how_to_write(self.what)}"
+            )
         return tree.columns[self.what][leaf]
 
 
@@ -97,7 +99,9 @@ def choose(
         rewarded = rewarded or "reward" in tree.columns
         name = str(tree.task.get("id"))
         if column is not None and column not in tree.columns:
-            raise DataError(f"the tree of task {name!r} has no column {column!r}")
+            raise DataError(
+                f"the tree of task {name!r} has no column {column!r}{how_to_write(column)}"
+            )
         answers = tasks.setdefault(name, [])
         for leaf in met(tree, wheres) if wheres else correct(tree):
             solved.add(name)
