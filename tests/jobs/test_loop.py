@@ -5,6 +5,8 @@ import json
 import sys
 from dataclasses import replace
 from functools import partial
+from itertools import count as counted
+from itertools import pairwise
 
 import pytest
 
@@ -17,6 +19,7 @@ from hornbeam.jobs.train.metrics_log import MetricsLog
 from hornbeam.jobs.train.training import Run
 from hornbeam.recipe.recipe import load_recipe
 from hornbeam.store.database import Store
+from hornbeam.view.account import amount_text
 
 from .doors import Silent
 
@@ -143,3 +146,24 @@ def test_rows_are_told_to_who_listens_once(made, tmp_path):
         parts = build(what, folder, Silent(), metrics=lambda folder, _: listen(folder))
         asyncio.run(TrainingLoop(parts).go())
     assert sorted(heard) == sorted(kind for kind, _, _ in rows(tmp_path / "run"))
+
+
+def test_training_and_evaluation_tell_one_wall_clock_over_resumes(made, tmp_path):
+    def second_a_look(ledger):
+        ticks = counted(ledger._stamp + 1)
+        ledger._clock = lambda: next(ticks)
+
+    seen = [0.0]
+    for steps in (1, 2):
+        parts = parts_of(made(f"run.steps={steps}"), tmp_path / "run")
+        for grower in (parts.evaluator.context.grower, parts.evaluator.context.greedy):
+            second_a_look(grower.ledger)
+        page = asyncio.run(TrainingLoop(parts).go())
+        with Store(tmp_path / "run", read_only=True) as store:
+            seconds = [row["seconds"] for row in store.metrics()]
+            assert store.totals()["seconds"] == pytest.approx(seconds[-1], abs=0.01)
+        new = seconds[len(seen) - 1 :]
+        assert all(now > before for before, now in pairwise([seen[-1], *new]))
+        seen += new
+        row = f"the others lie within it</small></th><td>{amount_text(seconds[-1])}<"
+        assert row in page.read_text("utf-8")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,18 @@ def test_a_model_values_every_step_of_text_in_its_own_ids(file, fitted, tmp_path
     assert "; 1 without one: the step failed;" in line
     assert "; ids of 2 trees by the model's chat template" in line
     assert not any(node.tokens for tree in read_trees(out) for node in tree.nodes)
+
+
+def test_the_tokens_of_all_trees_are_told(file, fitted, tmp_path):
+    def tokens(path):
+        line = score(path, "--model", fitted, "--out", tmp_path / "s.jsonl").stdout
+        return int(re.search(r"; ([\d,]+) tokens run", line)[1].replace(",", ""))
+
+    alone = []
+    for n, line in enumerate(file.read_text().splitlines()):
+        (tmp_path / f"{n}.jsonl").write_text(line + "\n")
+        alone.append(tokens(tmp_path / f"{n}.jsonl"))
+    assert min(alone) > 0 and tokens(file) == sum(alone)
 
 
 def test_steps_beyond_the_models_context_have_no_value(file, fitted, tmp_path):

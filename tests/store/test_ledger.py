@@ -129,6 +129,22 @@ def test_the_sink_gets_all_of_it_wall_seconds_too() -> None:
     assert sums == ledger.totals == {"sampled_tokens": 10, "seconds": 3.75}
 
 
+def test_of_ledgers_with_one_sink_one_tells_the_wall_clock() -> None:
+    kept: list[Entry] = []
+    clock = Clock()
+    run = Ledger(clock=clock, sink=kept.extend)
+    beside = Ledger(Budget(seconds=9), clock=clock, sink=kept.extend, timed=False)
+    for turn in range(4):
+        clock.now += 2.0
+        beside.enter([cost("sampled_tokens", 1, turn)])
+        run.enter(())
+    assert run.wall_seconds() == 8.0 == sum(e.amount for e in kept if e.kind == "seconds")
+    assert beside.take() == {"sampled_tokens": 4} and beside.seconds == 8.0
+    clock.now += 1.0
+    with pytest.raises(BudgetSpent, match=r"budget\.seconds"):
+        beside.reserve(tokens=1)
+
+
 @given(st.integers(0, 200), st.integers(0, 2**32))
 @settings(max_examples=50)
 def test_no_budget_is_passed_with_many_calls_in_flight(limit: int, seed: int) -> None:

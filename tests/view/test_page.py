@@ -184,6 +184,12 @@ def test_embedded_json_cannot_end_its_script():
     assert json.loads(text) == value
 
 
+def test_the_wall_clock_of_the_table_is_that_of_the_last_row():
+    rows = [{"kind": "train", "seconds": 306.4}, {"kind": "eval", "seconds": 320.8}]
+    text = report_html(ReportData("t", metrics=rows, costs={"seconds": 627.2}))
+    assert "wall time 5 min 21 s" in text and "<td>321</td>" in text and "627" not in text
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"), [(42, "42 s"), (185, "3 min 5 s"), (7800, "2 h 10 min")]
 )

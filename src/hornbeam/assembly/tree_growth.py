@@ -83,7 +83,7 @@ class StoreGrower:
             spent: dict[str, float] = {}
             for entry in before.get(str(key), ()):
                 spent[entry.kind] = spent.get(entry.kind, 0) + entry.amount
-            ledgers[key] = Ledger(budget, spent, sink=self._enter, redoes=False)
+            ledgers[key] = Ledger(budget, spent, sink=self._enter, redoes=False, timed=False)
             return ledgers[key]
 
         grower = replace(make(), ledgers=ledger)

@@ -69,6 +69,7 @@ class Ledger:
     `spent` are the sums of an earlier part of this run, `sink` keeps entries (`Store.enter`).
     `redoes` says whether what is in no result counts: not where the budget is that of a method.
     `lasts` says whether entries outlive the process: else none is told to be paid in vain.
+    `timed` says whether wall seconds are entered: of several ledgers with one sink, one does.
     """
 
     def __init__(
@@ -79,8 +80,10 @@ class Ledger:
         sink: Sink | None = None,
         redoes: bool = True,
         lasts: bool = True,
+        timed: bool = True,
     ) -> None:
         self.budget, self._redoes, self.lasts = budget, redoes, lasts and sink is not None
+        self._timed = timed
         self.totals: dict[str, float] = dict(spent)
         self._tokens = sum(spent.get(kind, 0) for kind in TOKENS)
         self._calls = sum(spent.get(kind, 0) for kind in CALLS)
@@ -137,9 +140,11 @@ class Ledger:
 
     def _enter(self, entries: Sequence[Entry], kept: Sequence[Entry]) -> None:
         """Count entries; the sink hears of them as `kept`."""
-        if self._clock() - self._stamp >= 1.0:
+        if self._timed and self._clock() - self._stamp >= 1.0:
             wall = self._wall()
             entries, kept = [*entries, wall], [*kept, wall]
+        if not kept:
+            return
         totals = self.totals
         for entry in entries:
             if not self._redoes and entry.tree.startswith(LOST):
@@ -153,9 +158,14 @@ class Ledger:
         if self._sink is not None:
             self._sink(kept)
 
+    def wall_seconds(self) -> float:
+        """Enter the wall seconds since the last entry; those of the run so far, to milliseconds."""
+        self.enter([self._wall()])
+        return round(self.totals["seconds"], 3)
+
     def take(self) -> dict[str, float]:
         """What was entered since the last take (or the start), by kind, wall seconds included."""
-        self.enter([self._wall()])
+        self.enter([self._wall()] if self._timed else [])
         since = {kind: sum_ - self._taken.get(kind, 0) for kind, sum_ in self.totals.items()}
         self._taken = dict(self.totals)
         return {kind: amount for kind, amount in since.items() if amount}

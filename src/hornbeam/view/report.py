@@ -37,7 +37,7 @@ def report_html(data: ReportData, limits: PageLimits = LIMITS) -> str:
         packed,
         outcome=escape(data.outcome or outcome(data.metrics)),
         facts=escape(data.facts or facts(data)),
-        costs=cost_table(data.costs),
+        costs=cost_table(with_wall_time(data.costs, data.metrics)),
         recipe=escape(data.recipe.strip() or "No recipe was given."),
         left_out=notes(left_out),
     )
@@ -107,11 +107,23 @@ def _share(row: Mapping[str, Any]) -> str:
 def facts(data: ReportData) -> str:
     """Training steps and wall time, as far as they are known."""
     steps = sum(row.get("kind") == "train" for row in data.metrics)
-    seconds = max((float(row.get("seconds") or 0) for row in data.metrics), default=0.0)
+    seconds = wall_time(data.metrics)
     parts = [f"{steps:,} training step{'' if steps == 1 else 's'}"]
     if seconds:
         parts.append(f"wall time {duration(seconds)}")
     return " · ".join(parts)
+
+
+def wall_time(metrics: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds of the run at its last row: each row's count from the start, resumes included."""
+    return max((float(row.get("seconds") or 0) for row in metrics), default=0.0)
+
+
+def with_wall_time(
+    costs: Mapping[str, float], metrics: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """The costs with the wall clock that the rows tell: processes that share a run overlap."""
+    return {**costs, "seconds": wall_time(metrics)} if "seconds" in costs and metrics else {**costs}
 
 
 def duration(seconds: float) -> str:

@@ -144,7 +144,8 @@ class ByGuide:
             given = self._readable(given, summary)
         elif not has_text(tree):
             raise DataError("no step has a text, and a judge reads texts")
-        summary.tokens += sum((await judge_tree(self.guide, given)).values())
+        ran = await judge_tree(self.guide, given)  # other trees count meanwhile
+        summary.tokens += sum(ran.values())
         out = given.columns[self.guide.column]
         for i, value in enumerate(out[1:], 1):
             if value is None:

@@ -50,7 +50,7 @@ class Evaluator:
         row = {"kind": "eval", "stage": stage, "step": step}
         row |= measure(grown, context.recipe.reward.delegation) | why(grown)
         row |= redone(context.folder.store, (trees,), step)
-        context.metrics.add({**row, "seconds": round(context.ledger.seconds, 3)})
+        context.metrics.add({**row, "seconds": context.ledger.wall_seconds()})
         self._say(row, WHEN.get(stage, f"after {step} steps"))
         context.folder.report(context.policies.chats)
 

@@ -47,13 +47,12 @@ class StepRecorder:
 
     def _figures(self, step: int, trees: Sequence[Tree]) -> dict[str, Any]:
         """Seconds of the run so far and figures of the trees; a warning where none teaches."""
-        self.context.ledger.take()
         figures = grown_figures(
             trees, self.context.recipe.reward.delegation, self.context.plan.credit.parts
         )
         if not figures["mixed_groups"] and not self.context.plan.credit.anchored:
             self.context.progress.warn(f"step {step + 1}: {unmixed_warning(figures)}")
-        return {"seconds": round(self.context.ledger.seconds, 3), **figures}
+        return {"seconds": self.context.ledger.wall_seconds(), **figures}
 
     def trees(self, step: int) -> list[Tree]:
         """The trees that a step was trained on, from the store."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -20,7 +20,7 @@ from hornbeam.jobs.train.actors.actor_pool import pool_of
 from hornbeam.jobs.train.metrics_log import Listener, MetricsLog, nobody
 from hornbeam.jobs.train.tensorboard import TensorboardWriter
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.store.ledger import Ledger, warning_of_state
+from hornbeam.store.ledger import Entry, Ledger, Sink, warning_of_state
 
 MakeMetrics = Callable[[Folder, Listener], MetricsLog]
 
@@ -67,7 +67,7 @@ class RunContext:
         ledger = Ledger(recipe.budget, spent(folder.store, PAID), sink=sink)
         grower = world.grower(ledger, folder.store)
         grower = replace(grower, guides=[guides[column] for column in guides.needed(reads)])
-        greedy = world.grower(Ledger(sink=sink), folder.store, greedy=True)
+        greedy = world.grower(_beside(ledger, sink), folder.store, greedy=True)
         return cls(
             recipe,
             plan,
@@ -80,6 +80,16 @@ class RunContext:
             pool.growing(grower),
             pool.growing(greedy),
         )
+
+
+def _beside(ledger: Ledger, sink: Sink) -> Ledger:
+    """A ledger of what the run's budget does not pay; the run's own goes on telling wall time."""
+
+    def enter(entries: Sequence[Entry]) -> None:
+        sink(entries)
+        ledger.enter(())
+
+    return Ledger(sink=enter, timed=False)
 
 
 def _tensorboard(recipe: Recipe, folder: Folder, held: ExitStack) -> Listener:

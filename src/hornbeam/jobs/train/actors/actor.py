@@ -63,7 +63,7 @@ class Actor:
             how.strategy,
             self.scorer if how.scored else None,
             self.tools,
-            Ledger(clock=lambda: 0.0, sink=entries.extend),  # the driver's own tells wall time
+            Ledger(sink=entries.extend, timed=False),  # the driver's own is timed
             how.limits,
             guides=[self._guides[how.guides][column] for column in how.guides],
             episodes=how.episodes,
