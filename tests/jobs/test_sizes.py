@@ -1,5 +1,7 @@
 """What a run is said to take: by hand, against what torch holds, and as --dry-run prints it."""
 
+import re
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -197,6 +199,31 @@ def test_dry_run_on_a_cpu_measures_this_machine(tmp_path):
     done, lines = dry(tmp_path, text=text)
     assert done.exit_code == 0
     assert any("this CPU" in line for line in lines) and any("measured" in line for line in lines)
+
+
+def test_dry_run_tells_what_matters_and_every_setting_when_asked(tmp_path):
+    row = '{"messages": [{"role": "user", "content": "a"}], "text": "b"}\n'
+    (tmp_path / "set.jsonl").write_text(5 * row)
+    text = f'{TOLD}\n[sft]\ndata = "set.jsonl"\nepochs = 3\nbatch_size = 2\n'
+    text = text.replace("Qwen/Qwen2.5-7B-Instruct", "tiny")
+    done, lines = dry(tmp_path, text=text)
+    assert lines == done.output.splitlines() and len(lines) < 12
+    (warm_start,) = [line for line in lines if "warm start" in line]
+    assert "5 rows of set.jsonl, 9 updates (3 x the set, batches of 2);" in warm_start
+    tokens, trained = map(int, re.findall(r"(\d+) tokens, (\d+)", warm_start)[0])
+    assert tokens == 5 * 8 and trained == 5 * 3  # a prompt of 5; the word's mark, 'b', the end
+    done, lines = dry(tmp_path, "--all", text=text)
+    settings = tomllib.loads(done.output)
+    assert settings["sft"]["epochs"] == 3 and settings["loss"]["clip_low"]
+    assert done.output.startswith(lines[0])
+
+
+def test_dry_run_of_no_steps_tells_no_seconds_of_a_step(tmp_path):
+    _, lines = dry(tmp_path)
+    assert any("seconds of a step, at most" in line for line in lines)
+    done, lines = dry(tmp_path, "--set", "run.steps=0")
+    assert done.exit_code == 0 and not any("a step" in line for line in lines)
+    assert any("no steps of RL (run.steps = 0); sampled tokens: at most 0 in" in x for x in lines)
 
 
 def test_a_recipe_without_policies_to_measure_says_so():

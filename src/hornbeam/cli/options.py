@@ -13,8 +13,9 @@ RunFolder = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume/--no-resume", help="Go on in a folder that exists.")
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the resolved recipe and an estimate; stop.")
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what the run takes; stop.")]
+AllSettings = Annotated[
+    bool, typer.Option("--all", help="Of a dry run: the resolved recipe too, every setting.")
 ]
 Gpu = Annotated[
     str,

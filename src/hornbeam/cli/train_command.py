@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from hornbeam.cli.dry_run import checked, print_estimate
 from hornbeam.cli.job_setup import (
     RecipeArgument,
     Sets,
@@ -23,6 +22,7 @@ from hornbeam.cli.job_setup import (
 )
 from hornbeam.cli.options import (
     Address,
+    AllSettings,
     DryRun,
     Episode,
     Gpu,
@@ -49,6 +49,7 @@ def train_command(
     sets: Sets = None,
     resume: Resume = True,
     dry_run: DryRun = False,
+    settings: AllSettings = False,
     gpu: Gpu = "",
     gpus: Gpus = 0,
     episode: Episode = None,
@@ -69,18 +70,12 @@ def train_command(
     if loaded.run.store and policy is None:
         raise RecipeError("run.store is what several processes share: name a --policy, or unset it")
     folder = out or Path("runs") / path.stem
-    from hornbeam.assembly.recipe_files import check_files
-    from hornbeam.jobs.recipe_checks import check
-
-    others = check_files(loaded, path.parent, "train", "weights", deep=dry_run)
-    check(loaded)
     if dry_run:
-        from hornbeam.jobs.train.estimates.run_estimate import estimate
-
-        typer.echo(estimate(loaded, path.parent, gpu, gpus, episode))
-        for line in others:
-            typer.echo(f"# not here, and not read by train: {line}")
+        print_estimate(loaded, path.parent, gpu, gpus, episode, settings)
         return
+    if settings:
+        raise RecipeError("--all goes with --dry-run")
+    checked(loaded, path.parent, deep=False)
     if not resume and folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} exists: choose another --out, or leave --no-resume out")
     _start(loaded, path.parent, folder, policy, ranks)

@@ -12,7 +12,7 @@ from hornbeam.assembly.sft_set import Numbered, Shown, numbered_set
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.errors import DataError, ModelError
 from hornbeam.models import catalogue, tiny_model
-from hornbeam.recipe.recipe import Recipe
+from hornbeam.recipe.recipe import Recipe, SftStage
 from hornbeam.train.sft import Example
 
 if TYPE_CHECKING:  # they import torch: rows are checked without it
@@ -54,32 +54,45 @@ def warm_start(
 def check_rows(recipe: Recipe, plan: Plan) -> list[str]:
     """Hold what a warm start is to show against the chat templates, before weights are loaded.
 
-    Returns lines on models that are not here. Raises `DataError` naming the first row that cannot
-    be taught, and how many there are.
+    Returns a line for each policy: how much it is shown, or that its model is not here. Raises
+    `DataError` naming the first row that cannot be taught, and how many there are.
     """
     if recipe.sft is None:
         return []
     shown = None if plan.shown is None else [*numbered_set(plan.shown)]
-    rows, missing = _rows(recipe, plan, shown), []
+    rows, lines = _rows(recipe, plan, shown), []
     for name in recipe.names:
         part = recipe.of(name)
         chat = _chat(part)
         if chat is None:
-            missing.append(
+            lines.append(
                 f"[sft]: {len(rows)} {'row' if len(rows) == 1 else 'rows'} not held against the"
                 f" chat template of {part.model.name}, which is not on this machine"
             )
             continue
-        wrong = []
+        wrong, taught = [], list[Example]()
         for row in rows:
             try:
-                _taught(row, part.agents, len(recipe.names) == 1, chat)
+                taught += _taught(row, part.agents, len(recipe.names) == 1, chat)
             except DataError as error:
                 wrong.append(str(error))
         if wrong:
             more = f" ({len(wrong)} of {len(rows)} rows cannot be taught)" if wrong[1:] else ""
             raise DataError(f"{wrong[0]}{more}")
-    return missing
+        lines.append(f"warm start{f' {name}' if name else ''}: {amount(taught, recipe.sft)}")
+    return lines
+
+
+def amount(given: Sequence[Example], how: SftStage) -> str:
+    """How many rows are shown and learned from, and in how many updates."""
+    updates = -(-len(given) // how.batch_size) * how.epochs
+    trained = sum(len(ids) for each in given for ids, learns in each.spans if learns)
+    tokens = sum(len(each.prompt) + sum(len(ids) for ids, _ in each.spans) for each in given)
+    return (
+        f"{len(given):,} {'row' if len(given) == 1 else 'rows'} of"
+        f" {how.data or 'demonstrations'}, {updates:,} updates ({how.epochs} x the set, batches of"
+        f" {how.batch_size}); {tokens:,} tokens, {trained:,} of them trained"
+    )
 
 
 def _rows(recipe: Recipe, plan: Plan, shown: Sequence[Numbered] | None) -> list[ExampleRow]:

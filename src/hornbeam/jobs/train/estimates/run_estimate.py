@@ -1,4 +1,4 @@
-"""What a run will take, before it is run: the resolved recipe, tokens at most, memory and time.
+"""What a run will take, before it is run: tasks, warm start, tokens at most, memory and time.
 
 The arithmetic is in `sizes`. A model is known by its configuration, made without weights.
 """
@@ -20,7 +20,6 @@ from hornbeam.jobs.train.warm_start import check_rows
 from hornbeam.models import catalogue
 from hornbeam.programs import programs
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.recipe.toml import show
 from hornbeam.search import Strategy
 from hornbeam.search.branch import Branch
 from hornbeam.settings import nearest
@@ -43,7 +42,7 @@ QWEN = {
 def estimate(
     recipe: Recipe, base: Path, gpu: str = "", gpus: int = 0, episode: int | None = None
 ) -> str:
-    """The resolved recipe as TOML, and comment lines on tasks, tokens, memory and time.
+    """Comment lines on tasks, the warm start, tokens, memory and time.
 
     On GPUs (`gpu`, a name of `sizes.GPUS`) where the recipe says so, else on this machine's CPU;
     `gpus` of them, or several counts side by side. An episode has `episode` tokens, or as many as
@@ -53,28 +52,40 @@ def estimate(
         raise RecipeError(f"--gpu {gpu}: {nearest(gpu.lower(), memory_estimate.GPUS)}")
     check_trains(recipe)
     made = plan(recipe, base)
-    unread = check_rows(recipe, made)
-    run = recipe.run
+    shown = check_rows(recipe, made)
     asks = int(recipe.program.rest().get("max_turns", 0)) or recipe.limits.turns
     longest = max(agent.max_tokens for agent in recipe.agents.values())
     leaves = made.strategy.leaves()
     each = min(asks * longest, recipe.limits.tokens)
-    sampled = run.steps * run.tasks * leaves * each
-    looks = (run.steps // run.eval_every if run.eval_every else 1) + 1 + bool(recipe.sft)
-    evaluated = looks * len(made.eval.tasks) * each
     lines = [
         *made.train.sources,
         *(f"held out: {source}" for source in made.eval.sources),
-        f"{run.steps} steps x {run.tasks} trees x {leaves} episodes"
-        f" = {run.steps * run.tasks * leaves:,} episodes, at most {asks} asks each",
-        f"sampled tokens: at most {sampled:,} in training ({asks} asks of {longest} tokens each)"
-        f" and {evaluated:,} in {looks} evaluations; usually a small part of it",
-        *unread,
+        *shown,
+        *_tokens(recipe, leaves, asks, each, len(made.eval.tasks)),
         *unchecked(recipe),
         "",
         *_machines(recipe, made.strategy, gpu, gpus, episode or each),
     ]
-    return show(recipe) + "\n" + "\n".join(f"# {line}".rstrip() for line in lines)
+    return "\n".join(f"# {line}".rstrip() for line in lines)
+
+
+def _tokens(recipe: Recipe, leaves: int, asks: int, each: int, held_out: int) -> Iterator[str]:
+    """How many tokens are sampled at most, `each` an episode, in training and in evaluations."""
+    run = recipe.run
+    episodes = run.steps * run.tasks * leaves
+    looks = (run.steps // run.eval_every if run.eval_every else 1) + 1 + bool(recipe.sft)
+    evaluated = f"{looks * held_out * each:,} in {looks} evaluations"
+    if not run.steps:
+        yield f"no steps of RL (run.steps = 0); sampled tokens: at most {evaluated}"
+        return
+    yield (
+        f"{run.steps} steps x {run.tasks} trees x {leaves} episodes = {episodes:,} episodes,"
+        f" at most {asks} asks each"
+    )
+    yield (
+        f"sampled tokens: at most {episodes * each:,} in training ({each:,} an episode) and"
+        f" {evaluated}; usually a small part of it"
+    )
 
 
 def unchecked(recipe: Recipe) -> list[str]:
@@ -128,7 +139,8 @@ def _machines(
             f"all policies on the same {counts[-1]}: {need / memory_estimate.GIB:,.1f} GiB on each,"
             f" {'which fits' if need <= room else 'which does not fit: a process for each policy'}"
         )
-    yield from _times([job for job, _ in found.values()], step, machine, counts, cpu)
+    if recipe.run.steps:
+        yield from _times([job for job, _ in found.values()], step, machine, counts, cpu)
     yield from _disk([job for job, _ in found.values()], recipe, step)
 
 
@@ -312,7 +324,10 @@ def _times(
     )
     rate = f"{machine.rate / 1e12:,.3g} TFLOP/s and {machine.bandwidth / 1e12:.3g} TB/s"
     source = "measured" if cpu else "of the data sheet"
-    yield f"seconds of a step at {memory_estimate.SHARE:.0%} of {rate} {source}"
+    yield (
+        "seconds of a step, at most (every episode of that length), at"
+        f" {memory_estimate.SHARE:.0%} of {rate} {source}"
+    )
     both = [
         [memory_estimate.seconds(replace(job, gpus=count), step, machine) for job in jobs]
         for count in counts
@@ -332,6 +347,8 @@ def _disk(
     yield (
         f"disk: {sum(state) / memory_estimate.GIB:,.1f} GiB a checkpoint, {kept} of them at a time;"
         f" trees at most {store / memory_estimate.GIB:,.2f} GiB"
+        if store
+        else f"disk: {sum(state) / memory_estimate.GIB:,.1f} GiB a checkpoint"
     )
 
 
