@@ -122,3 +122,40 @@ def test_a_server_that_ignores_seeds_is_told_so():
     assert seeds(True, False) == "the same answer for every seed: seeds are ignored"
     told = ChatAbilities("m", seeded=True, several=False).describe()
     assert "seeds are ignored" in told and "seeded," not in told
+
+
+def model(folder):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+
+
+@pytest.mark.parametrize("command", ["eval", "search", "label", "chunks"])
+def test_a_model_in_a_folder_that_is_here_is_meant_as_a_folder(job, tmp_path, command):
+    model(tmp_path / "runs" / "prm")
+    model(tmp_path / "runs" / "policy" / "final")
+    more = ["--out", "set.jsonl"] if command == "chunks" else []
+    for name, hint in (
+        ("runs/prmm", "runs; did you mean 'runs/prm'? (a model of the hub"),
+        ("runs/other", "runs (there are: policy, prm)"),
+        ("runs/policy", "runs/policy/final'?"),
+    ):
+        code, said, _ = job(command, TRAIN + HELD_OUT, "--model", name, *more)
+        assert code == 2 and hint in said and name in said, said
+        assert "hub gave no answer" not in said and len(said.splitlines()) == 1
+
+
+def test_score_and_fit_name_the_near_folder_too(job, tmp_path):
+    assert job("eval", HELD_OUT, "--out", "held.jsonl")[0] == 0
+    model(tmp_path / "runs" / "prm")
+    model(tmp_path / "runs" / "policy" / "final")
+    for name, hint in (
+        ("runs/prmm", "did you mean 'runs/prm'?"),
+        ("runs/policy", "runs/policy/final'?"),
+    ):
+        code, said, _ = job.hornbeam(
+            "score", "held.jsonl", "--out", "scored", "--model", name, "--column", "v"
+        )
+        assert code == 2 and hint in said, said
+        words = ["--model", name, "--trees", "held.jsonl", "--out", "fitted"]
+        code, said, _ = job("fit", HELD_OUT, *words)
+        assert code == 2 and hint in said, said

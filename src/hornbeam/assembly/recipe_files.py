@@ -187,11 +187,7 @@ def _pullable(recipe: Recipe, name: str) -> str:
     """A model that may be pulled; a name in a folder that is here is meant as a folder."""
     folder = recipe.folder(name)
     if not folder.is_dir() and catalogue.pullable(name) and not catalogue.here(name):
-        owner = recipe.folder(Path(name).parts[0])
-        if not owner.is_dir():
-            return ""
-        result = paths.missing(name, recipe.base, folder=True)
-        return f"{result} (a model of the hub is pulled first: `hornbeam models pull {name}`)"
+        return catalogue.misnamed(name, recipe.base)
     catalogue.resolve(folder, made=("tiny",))
     return ""
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from hornbeam.errors import DataError
 
+LISTED = 8  # names of folders in a message
+
 
 def find(name: str | Path, base: Path = Path(), *more: Path | None, folder: bool = False) -> Path:
     """The file (or `folder`) of that name, `base` being the recipe's own folder.
@@ -28,16 +30,20 @@ def find(name: str | Path, base: Path = Path(), *more: Path | None, folder: bool
 
 def missing(name: str | Path, base: Path = Path(), *more: Path | None, folder: bool = False) -> str:
     """In words that nothing of that name is there, where it was looked for and what is near."""
-    path, near = Path(name).expanduser(), ""
+    path, near, there_are = Path(name).expanduser(), "", list[str]()
     for each in _places(base, more):
         there = (each / path).parent
         if not near and there.is_dir():
             names = [item.name for item in there.iterdir() if item.is_dir() or not folder]
             near = next(iter(get_close_matches(path.name, names, n=1)), "")
+            there_are = there_are or sorted(each for each in names if each[0] != ".")
     kind = "folder" if folder else "file"
     looked = dict.fromkeys(str((each / path).parent.resolve()) for each in _places(base, more))
     text = f"no such {kind} in {' or '.join(looked)}"
-    return text + (f"; did you mean {str(path.with_name(near))!r}?" if near else "")
+    if near:
+        return f"{text}; did you mean {str(path.with_name(near))!r}?"
+    shown = [*there_are[:LISTED], *(["..."] if there_are[LISTED:] else [])]
+    return text + (f" (there are: {', '.join(shown)})" if folder and shown else "")
 
 
 def check_file(path: str | Path, remedy: str = "") -> Path:

@@ -12,7 +12,7 @@ from hornbeam.assembly.endpoints import folder_of
 from hornbeam.assembly.engines import check_trains, needs_folder
 from hornbeam.assembly.guides import TAKES, check_guide
 from hornbeam.assembly.teacher import endpoint
-from hornbeam.errors import RecipeError
+from hornbeam.errors import ModelError, RecipeError
 from hornbeam.jobs.train.ahead import check_ahead
 from hornbeam.models import catalogue
 from hornbeam.models.tiny_model import TinyShape
@@ -32,6 +32,8 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(f"run.device = {recipe.run.device!r}: {nearest(kind, DEVICES)}")
     for name in recipe.names if needs_folder(recipe) else ():
         own = recipe.of(name).model
+        if wrong := catalogue.misnamed(own.name, recipe.base):
+            raise ModelError(f"{own.name}: {wrong}")
         catalogue.check(recipe.folder(own.name), made=("tiny",))
         if own.name == "tiny":
             build("model", {"tiny": TinyShape}, "tiny", own.options)

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.errors import ModelError
+from hornbeam.files import paths
 from hornbeam.settings import nearest
 
 MANIFEST = "hornbeam.json"
@@ -90,7 +91,8 @@ def check(model: str | Path, made: Sequence[str] = ()) -> None:
 
     `made` are names of models that others make from nothing.
     """
-    if str(model) not in made and (not pullable(str(model)) or Path(model).exists()):
+    name = str(model)
+    if name not in made and (not pullable(name) or Path(model).exists() or misnamed(name)):
         resolve(model, made)
 
 
@@ -102,37 +104,59 @@ def resolve(model: str | Path, made: Sequence[str] = ()) -> Path:
     name = str(model)
     if path.exists():
         raise ModelError(
-            f"{name}: holds no config.json; a model folder is as save_pretrained wrote it"
+            f"{name}: holds no config.json{_inside(path)}; a model folder is as save_pretrained"
+            " wrote it"
         )
     if name == "tiny":
         raise ModelError(
             "tiny is made from nothing and has no weights of its own: name the folder of a trained"
             " one, as --model runs/NAME/final"
         )
+    if wrong := misnamed(name):
+        raise ModelError(f"{name}: {wrong}")
     if not pullable(name):
         names = [*SOURCES, *made]
         hint = nearest(name, names)
         raise ModelError(f"{name}: no such model folder, and no model of that name; {hint}")
     if not here(name):
-        if path.parent.is_dir() and path.parent != Path("."):
-            raise ModelError(
-                f"{name}: no such folder, and no model of that name was pulled: `hornbeam models"
-                f" pull {name}` asks the hub"
-            )
         raise ModelError(f"{name} is not on this machine yet: run `hornbeam models pull {name}`")
     return folder(name)
+
+
+def misnamed(name: str, base: Path = Path()) -> str:
+    """What is wrong with a name in a folder that is here: it is meant as a folder; "" for others.
+
+    Looked for beside the recipe in `base`, and from the working directory.
+    """
+    parts = Path(name).parts
+    inner = len(parts) > 1 and not Path(name).is_absolute()
+    there = inner and paths.find(parts[0], base, folder=True).is_dir()
+    if not there or here(name) or paths.find(name, base, folder=True).is_dir():
+        return ""
+    result = paths.missing(name, base, folder=True)
+    if not pullable(name):
+        return result
+    return f"{result} (a model of the hub is pulled first: `hornbeam models pull {name}`)"
+
+
+def _inside(folder: Path) -> str:
+    """The model in a folder that holds none itself, such as a run's last weights, as a hint."""
+    inner = [folder / "final", *(config.parent for config in sorted(folder.glob("*/config.json")))]
+    near = next((each for each in inner if each.is_dir()), None)
+    return "" if near is None else f"; did you mean {str(near)!r}?"
 
 
 def check_folder(folder: Path) -> None:
     """Raise `ModelError` where a folder holds no model."""
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: no model there (no config.json); see `hornbeam models`")
+        hint = _inside(folder) or "; see `hornbeam models`"
+        raise ModelError(f"{folder}: no model there (no config.json){hint}")
 
 
 def obtain(model: str | Path, say: Say = print) -> Path:
     """Like `resolve`, but a model that can be pulled and is not here yet is pulled now."""
     name = str(model)
-    if pullable(name) and not Path(name).exists() and not here(name):
+    if pullable(name) and not Path(name).exists() and not here(name) and not misnamed(name):
         say(f"Model {name} is not on this machine yet: pulling it into {folder(name)}")
         return pull(name, say)
     return resolve(model)
