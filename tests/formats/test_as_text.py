@@ -26,9 +26,9 @@ from hornbeam.assembly.examples import examples
 from hornbeam.assembly.sft_set import read_set
 from hornbeam.chat import history, message_of
 from hornbeam.chat.rendered import with_ids
-from hornbeam.chat.tool_text import HINT, calls_in_text
+from hornbeam.chat.tool_text import HINT, call_text, calls_in_text, read_calls
 from hornbeam.cli.main import app
-from hornbeam.errors import DataError, ModelError
+from hornbeam.errors import DataError, ModelError, ToolError
 from hornbeam.formats import as_text, read_runs
 from hornbeam.jobs.select.selection import lines_of_texts
 from hornbeam.tasks.judge_tasks import step_texts
@@ -232,3 +232,30 @@ def test_trees_that_were_imported_before_are_told_again(tmp_path):
     hornbeam("import", file_of(path, *rows), "--out", native)
     with pytest.raises(DataError, match=r"n.jsonl, tree 1: its runs have different tools"):
         hornbeam("import", native, "--out", again, "--tools-as-text")
+
+
+# --- read back -----------------------------------------------------------------------------------
+
+
+def test_calls_are_read_back_as_they_were_written():
+    given = [("add", {"a": 2}), ("say", {"text": "</tool_call>\n<tool_call>{", "n": [1, {}]})]
+    text = "First.\n" + "\n".join(call_text(*each) for each in given)
+    assert read_calls(text) == given
+    assert read_calls(text.removesuffix("\n</tool_call>")) == given  # a stop string took it
+    assert read_calls("none") == [] and read_calls('<tool_call>{"name": "now"}') == [("now", {})]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"name": "add", "arguments": {"a": ', "number 2 holds no JSON"),
+        ("", "number 2 holds no JSON"),
+        ('{"name": 1, "arguments": {}}', '{"name": "...", "arguments": {...}} is expected'),
+        ('{"name": "add", "arguments": "{}"}', "is expected"),
+        ("[]", "is expected"),
+    ],
+)
+def test_a_call_that_cannot_be_read_is_told_to_the_agent(text, why):
+    with pytest.raises(ToolError) as error:
+        read_calls(f"{ADD}\n<tool_call>\n{text}")
+    assert why in str(error.value) and "\n" not in str(error.value)

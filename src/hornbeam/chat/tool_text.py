@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from hornbeam.chat.byte_chat import Message
-from hornbeam.errors import ModelError
+from hornbeam.errors import ModelError, ToolError
 from hornbeam.tree.nodes import Tree
 
 AS_TEXT = "tools_as_text"  # in a task's data: what its steps say holds their calls
-CALL = "<tool_call>\n"
+OPENS = "<tool_call>"
+FORM = '{"name": "...", "arguments": {...}}'
+CALL = f"{OPENS}\n"
 RESULT = "<tool_response>\n"
 HINT = "`hornbeam import FILE --tools-as-text` writes calls and results as text"
 SYSTEM = (
@@ -46,6 +48,37 @@ def result_text(content: str) -> str:
 def tools_text(tools: Sequence[Any]) -> str:
     """What a system message says of the tools, and of how they are called."""
     return SYSTEM.replace("{}", "\n".join(map(_json, tools)))
+
+
+def system_text(tools: Sequence[Any], text: str = "") -> str:
+    """A system message of this text that tells of the tools, as imported chats have it."""
+    return "\n\n".join(part for part in (text, tools_text(tools) if tools else "") if part)
+
+
+def read_calls(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """(name, arguments) of the calls in a reply, none where there are none.
+
+    What stands between the tags is read as JSON, so a text in it may hold tags, and the last call
+    may lack its closing tag, where a stop string took it. Raises `ToolError`, to be shown to the
+    agent, for a call that cannot be read.
+
+    >>> read_calls("Let me see." + call_text("add", {"a": 2}))
+    [('add', {'a': 2})]
+    """
+    out, at = list[tuple[str, dict[str, Any]]](), 0
+    while (begins := text.find(OPENS, at)) >= 0:
+        start = begins + len(OPENS)
+        start += len(text[start:]) - len(text[start:].lstrip())
+        try:
+            data, at = json.JSONDecoder().raw_decode(text, start)
+        except (ValueError, RecursionError) as error:
+            raise ToolError(f"{OPENS} number {len(out) + 1} holds no JSON: {error}") from error
+        name = data.get("name") if isinstance(data, dict) else None
+        arguments = data.get("arguments", {}) if isinstance(data, dict) else None
+        if not isinstance(name, str) or not isinstance(arguments, dict):
+            raise ToolError(f"{OPENS} number {len(out) + 1}: {FORM} is expected")
+        out.append((name, arguments))
+    return out
 
 
 def _json(value: Any) -> str:

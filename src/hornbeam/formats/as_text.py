@@ -12,7 +12,7 @@ from hornbeam.chat.tool_text import (
     call_text,
     calls_in_text,
     result_text,
-    tools_text,
+    system_text,
     uses_tools,
 )
 from hornbeam.errors import DataError
@@ -98,8 +98,7 @@ def _head(messages: Sequence[Message], tools: Sequence[Any]) -> list[Message]:
         return []
     first: Message = {"role": "system", "content": ""}
     first = messages[0] if messages[0]["role"] in HEADS else first
-    parts = [text for text in (first["content"], tools_text(tools)) if text]
-    return [{**first, "content": "\n\n".join(parts)}]
+    return [{**first, "content": system_text(tools, first["content"])}]
 
 
 def _said(message: Message) -> Message:
