@@ -36,6 +36,20 @@ def test_a_tree_is_printed_by_number_or_task(file):
     assert "reward 0.5" in both and "say 2" in both and "say 3" in both
 
 
+def test_a_column_is_chosen_and_those_that_are_there_are_told(file):
+    row = json.loads(file.read_text("utf-8").split("\n", 1)[0])
+    row["columns"]["value"] = [None, 0.25, None]
+    file.write_text(json.dumps(row), "utf-8")
+    assert view(file, "--tree", 1).splitlines()[-1] == "columns: reward, value; shown: reward"
+    text = view(file, "--tree", 1, "--column", "value")
+    assert "value 0.25  say 0" in text and "reward 1" not in text
+    assert text.splitlines()[-1] == "columns: reward, value; shown: value"
+    with pytest.raises(DataError, match=r"^tree q0: no column 'valu': did you mean 'value'\?$"):
+        view(file, "--tree", 1, "--column", "valu")
+    with pytest.raises(DataError, match="--column value: is of --tree"):
+        view(file, "--column", "value")
+
+
 def test_the_page_holds_every_tree(file, tmp_path):
     assert view(file) == f"Report: {tmp_path / 'trees.html'}\n"
     text = (tmp_path / "trees.html").read_text("utf-8")

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hornbeam.tree.nodes import Node, Tree
+from hornbeam.tree.nodes import Call, Node, Tree
 from hornbeam.view import tree_svg, tree_text
 from hornbeam.view.account import amount_text, cost_table, totals
 from hornbeam.view.colour import DARK, LIGHT, STEPS, channels, colour, contrast, rung
@@ -70,6 +70,18 @@ def test_text_tells_failures_and_keeps_to_its_width():
     text = tree_text(two_agents(1), width=60)
     assert "FAILED  ToolError" in text
     assert max(len(line) for line in text.splitlines()[1:]) <= 60
+
+
+def test_text_tells_what_tools_were_called_and_what_came_back():
+    calls = (Call("add", {"a": 1}, 2), Call("ad", {}, None, "there is no tool 'ad'"))
+    nodes = [Node(-1), Node(0, agent="a", text="go", calls=calls), Node(1, agent="a", text="2")]
+    assert tree_text(Tree({"id": "t"}, nodes), calls=True).splitlines() == [
+        "task t",
+        "└─ 1  a  go",
+        '   │  call add {"a": 1}  = 2',
+        "   │  call ad {}  FAILED  there is no tool 'ad'",
+        "   └─ 2  a  2",
+    ]
 
 
 def test_numbers_are_short_and_signed():

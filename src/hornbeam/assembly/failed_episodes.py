@@ -1,20 +1,28 @@
-"""What is told of failed episodes; and a job stops whose first ones all failed.
+"""What is told of failed episodes and tool calls; a job stops whose first episodes all failed.
 
 What those grew is forgotten, to be grown again once the program is mended.
+
+A program that catches `ToolError` goes on without the tool, so its episodes do not fail: counts and
+a warning are all that tells of a misspelt `[tools.NAME]`. Whether the program or a model named the
+tool is not known here, so that stops no job.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hornbeam.assembly.progress import Progress
 from hornbeam.episode.failures import causes, failed, one_cause
 from hornbeam.errors import ProgramError
 from hornbeam.store.database import Store, TreeKey
-from hornbeam.tree.nodes import Tree
+from hornbeam.tree.nodes import INJECTED, Call, Tree
+from hornbeam.workers.local_workers import NO_TOOL
 
 AGAIN = "nothing of it is kept: fix that and run the same command again"
 NAMES = {"measure": "the measure of the tasks", "anchor": "the anchors' estimate"}  # of stages
+LARGE = 0.1  # the share of failed tool calls from which lines on a run tell of them
 
 
 def check_grown(store: Store, keys: Sequence[TreeKey], trees: Sequence[Tree], begun: bool) -> None:
@@ -67,11 +75,62 @@ def why(trees: Sequence[Tree]) -> dict[str, str]:
 
 
 def failed_of(row: Mapping[str, Any]) -> str:
-    """Failures of an evaluation in words, "3 of 40 failed: ZeroDivisionError at mine.py:12"."""
-    return f"{row['failed']} of {row['count']} failed: {row['failure']}" if row["failed"] else ""
+    """Failures of an evaluation in words, "; 3 of 40 failed: ZeroDivisionError at mine.py:12".
+
+    Those of tool calls are told where they are many; "" where all went well.
+    """
+    told = []
+    if row["failed"]:
+        told.append(f"; {row['failed']} of {row['count']} failed: {row['failure']}")
+    if row.get("tool_failure"):
+        told.append(f"; {row['tool_failure']}")
+    return "".join(told)
 
 
 def forget(store: Store, keys: Sequence[TreeKey]) -> None:
     """Drop trees; what they cost was paid."""
     for key in keys:
         store.forget(*key)
+
+
+# --- tool calls ----------------------------------------------------------------------------------
+
+
+def calls_of(trees: Iterable[Tree]) -> list[Call]:
+    """The tool calls that grew with the trees, those of recorded runs left out."""
+    nodes = (node for tree in trees for node in tree.nodes if node.origin.version != INJECTED)
+    return [call for node in nodes for call in node.calls]
+
+
+def tool_figures(trees: Iterable[Tree]) -> dict[str, Any]:
+    """For rows: calls that failed, and among them those of unknown tools; {} without any calls.
+
+    `tool_failure` says it for people where the share is large.
+    """
+    calls = calls_of(trees)
+    if not calls:
+        return {}
+    errors = [call.error for call in calls if call.error]
+    figures = {"tool_errors": len(errors), "unknown_tools": sum(map(_unknown, errors))}
+    if len(errors) < max(1, LARGE * len(calls)):
+        return figures
+    ((first, _),) = Counter(errors).most_common(1)
+    failure = f"{len(errors)} of {len(calls)} tool calls failed: {first}"
+    return {**figures, "tool_failure": failure}
+
+
+def warn_of_unknown_tools(trees: Sequence[Tree], progress: Progress) -> None:
+    """Say once a job that tools were called which the recipe does not have."""
+    calls = calls_of(trees)
+    unknown = [call.error for call in calls if _unknown(call.error)]
+    if unknown:
+        progress.warn_once(
+            "unknown tools",
+            f"{len(unknown)} of {len(calls)} tool calls named a tool that is not there: each tool"
+            f" that the program or its agents name needs a table [tools.NAME]; the first:"
+            f" {unknown[0]}",
+        )
+
+
+def _unknown(error: str) -> bool:
+    return error.startswith(NO_TOOL)

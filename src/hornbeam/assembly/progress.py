@@ -30,6 +30,7 @@ class Progress:
         self._progress: RichProgress | None = None
         self._bar: TaskID | None = None
         self._total = self._room = 0
+        self._warned: set[str] = set()
 
     def say(self, text: str, style: str = "") -> None:
         """One line that stays."""
@@ -38,6 +39,12 @@ class Progress:
     def warn(self, text: str) -> None:
         """One line that stays and stands out."""
         self.say(f"warning: {text}", "yellow")
+
+    def warn_once(self, about: str, text: str) -> None:
+        """A warning, unless there was one about this."""
+        if about not in self._warned:
+            self._warned.add(about)
+            self.warn(text)
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
         """A stage of `total` parts, of which `done` are done."""
@@ -98,4 +105,6 @@ def train_line(row: Mapping[str, Any], steps: int) -> tuple[str, str]:
     long = f"step {row['step'] + 1}/{steps}  {short}  loss {row['loss']:+.4f}  {seconds:.1f} s"
     if row.get("failure"):
         long += f"; {row['failed']:.0f} failed: {row['failure']}"
+    if row.get("tool_failure"):
+        long += f"; {row['tool_failure']}"
     return short, long

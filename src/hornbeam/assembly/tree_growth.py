@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hornbeam.assembly.failed_episodes import check_first
+from hornbeam.assembly.failed_episodes import check_first, warn_of_unknown_tools
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.progress import Progress
 from hornbeam.assembly.run_folder import Folder
@@ -101,6 +101,7 @@ class StoreGrower:
             began = time.perf_counter()
             grown = await grower.grow_all(part, at_once)
             self.add_seconds(stage, time.perf_counter() - began)
+            warn_of_unknown_tools(grown, self.progress)
             keys = [key for key, _ in part]
             kept([(key, tree, ledgers[key].totals) for key, tree in zip(keys, grown)])
             if alone and not first:

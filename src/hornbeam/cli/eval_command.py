@@ -61,11 +61,10 @@ def eval_command(
         return
     for source in made.eval.sources:
         typer.echo(source)
-    failed = f"; {failed_of(result)}" if result["failed"] else ""
     name, value = named(result)
     share = result["cut_off"]
     cut = f", {100 * share:.1f} % of answers cut off at max_tokens" if share else ""
-    typer.echo(f"{name} {value}{between(result)} of {result['count']}{cut}{failed}")
+    typer.echo(f"{name} {value}{between(result)} of {result['count']}{cut}{failed_of(result)}")
 
 
 def tree_file(out: Path) -> Path:

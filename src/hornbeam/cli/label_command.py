@@ -83,11 +83,7 @@ def label_command(
     job = Label(loaded, made, folder, progress, recorded)
     with stopped():
         result = asyncio.run(job.go())
-    progress.say(
-        f"{result['searched']} tasks searched by {result['runs']} runs in {result['seconds']} s;"
-        f" {result['kept']} trees kept, {result['labels']} steps labelled"
-        + (f", {result['unknown']} steps without a Q" if result["unknown"] else "")
-    )
+    progress.say(_outcome(result))
     if loaded.label.chunk_label:
         rule = loaded.label.chunk_label
         progress.say(f"By {rule} {result['good']} steps are good, {result['bad']} bad")
@@ -96,6 +92,16 @@ def label_command(
         f" its own prompt: {result['tokens_alone']:,.0f}, {result['times_cheaper']:.1f} times that"
     )
     progress.say(f"Trees:   {result['path']}")
+
+
+def _outcome(result: Mapping[str, Any]) -> str:
+    """What was searched, kept and labelled, in a line."""
+    return (
+        f"{result['searched']} tasks searched by {result['runs']} runs in {result['seconds']} s;"
+        f" {result['kept']} trees kept, {result['labels']} steps labelled"
+        + (f", {result['unknown']} steps without a Q" if result["unknown"] else "")
+        + (f"; {result['tool_failure']}" if result.get("tool_failure") else "")
+    )
 
 
 def _recorded(trees: str, recipe: Any) -> list[Tree]:

@@ -29,13 +29,19 @@ def view_command(
         Path | None,
         typer.Option("--out", help="Of a file: the page.", show_default="FILE.html beside it"),
     ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option("--column", help="Of --tree: the column to show.", show_default="reward"),
+    ] = None,
     store: Shared = None,
 ) -> None:
     """Write the page of a run, a search or a file of trees anew, or print one of its trees."""
+    if column is not None and tree is None:
+        raise DataError(f"--column {column}: is of --tree KEY, which prints one tree")
     if run.is_file() or (run.suffix in (".jsonl", ".json") and not run.is_dir()):
         if store is not None:
             raise StoreError(f"--store {store}: is of run folders, and {run} is a file")
-        _view_file(run, tree, out)
+        _view_file(run, tree, out, column)
         return
     if out is not None:
         raise StoreError(
@@ -44,7 +50,6 @@ def view_command(
     from hornbeam.assembly.run_folder import report
     from hornbeam.store.database import Store, TreeKey
     from hornbeam.tree.nodes import canonical
-    from hornbeam.view import tree_text
 
     with Store(store or run, read_only=True) as held:
         if tree is None and (run / "search.json").is_file():
@@ -63,17 +68,26 @@ def view_command(
         if len(numbers) != 2 or not all(part.isdecimal() for part in numbers):
             raise StoreError(f"--tree {tree}: write stage/step/number, as train/12/0")
         key = TreeKey(stage, int(numbers[0]), int(numbers[1]))
-        typer.echo(tree_text(canonical(held.read(key).tree)))
+        typer.echo(_as_text(canonical(held.read(key).tree), column))
 
 
-def _view_file(path: Path, which: str | None, out: Path | None) -> None:
+def _as_text(tree: Any, column: str | None) -> str:
+    """A tree as text, and a line of its columns."""
+    from hornbeam.view.text import column_names, tree_text
+
+    name = column or "reward"
+    columns = column_names(tree, name)
+    return f"{tree_text(tree, column=name, calls=True)}\n{columns}"
+
+
+def _view_file(path: Path, which: str | None, out: Path | None, column: str | None) -> None:
     """The page of a file of trees, or those of its trees that are asked for as text."""
     from hornbeam.tree.jsonl import read_trees
-    from hornbeam.view import tree_text, write_trees_page
+    from hornbeam.view import write_trees_page
 
     trees = list(read_trees(path))
     if which is not None:
-        typer.echo("\n\n".join(tree_text(tree) for tree in _chosen(path, trees, which)))
+        typer.echo("\n\n".join(_as_text(tree, column) for tree in _chosen(path, trees, which)))
         return
     try:
         page = write_trees_page(out or path.with_suffix(".html"), path.name, trees)

@@ -28,7 +28,10 @@ GROUPS: dict[str, tuple[tuple[str, str, str], ...]] = {
                         ("total_tokens", "total tokens", "amount"), ("calls", "calls", "amount"),
                         ("seconds", "seconds", "amount")),
     "Counts": (("questions", "questions", "amount"), ("failed", "failed", "amount"),
-                  ("unanswered", "unanswered", "amount"), ("spent", "budget spent", "amount")),
+                  ("unanswered", "unanswered", "amount"),
+                  ("tool_errors", "tool errors", "amount"),
+                  ("unknown_tools", "unknown tools", "amount"),
+                  ("spent", "budget spent", "amount")),
 }  # fmt: skip
 
 

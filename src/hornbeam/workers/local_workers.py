@@ -29,6 +29,7 @@ from hornbeam.tree.task import Task
 Tool = Callable[..., Any]
 F = TypeVar("F", bound=Callable[..., Any])
 LONGEST = 300  # characters of an error
+NO_TOOL = "there is no tool "  # how the error of an unknown tool begins
 _PURE = "hornbeam_pure"
 
 
@@ -83,7 +84,7 @@ class LocalWorkers:
         """The result as it reads back from JSON. Raises `ToolError` for whatever goes wrong."""
         if name not in self._tools:
             hint = nearest(name, self._tools) if self._tools else "this run has none"
-            raise ToolError(f"there is no tool {name!r}: {hint}")
+            raise ToolError(f"{NO_TOOL}{name!r}: {hint}")
         tool = self._tools[name]
         given = (task,) if tool.wants_task else ()
         if not tool.required <= arguments.keys() <= tool.accepted:

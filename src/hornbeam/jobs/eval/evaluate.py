@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hornbeam.assembly.failed_episodes import why
+from hornbeam.assembly.failed_episodes import warn_of_unknown_tools, why
 from hornbeam.assembly.loading import load_policies
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.progress import Progress
@@ -44,6 +44,8 @@ async def evaluate(
             if progress is not None:
                 grower = replace(grower, ended=progress.count("evaluation", len(starts)))
             trees = await grower.grow_all(starts)
+            if progress is not None:
+                warn_of_unknown_tools(trees, progress)
         finally:
             if progress is not None:
                 progress.end()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hornbeam.assembly.engines import keeps_ids
+from hornbeam.assembly.failed_episodes import tool_figures
 from hornbeam.errors import ProgramError
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import LabelSection
@@ -63,12 +64,13 @@ def json_lines(trees: Sequence[Tree]) -> str:
     return "".join(json_line(to_json(tree)) for tree in trees)
 
 
-def counts(trees: Sequence[Tree], kept: Sequence[Tree]) -> dict[str, int]:
-    """How many trees were searched and kept, their runs, and the labels of the kept ones."""
+def counts(trees: Sequence[Tree], kept: Sequence[Tree]) -> dict[str, Any]:
+    """How many trees were searched and kept, runs, failed tool calls, labels of the kept ones."""
     return {
         "searched": len(trees),
         "kept": len(kept),
         "runs": sum(tree.nodes[i].done for tree in trees for i in tree.leaves()),
+        **tool_figures(trees),
         "labels": _count(kept, "q", lambda v: v is not None),
         "unknown": _count(kept, "visits", lambda v: v == 0),
         "good": _count(kept, "label", lambda v: v == 1),

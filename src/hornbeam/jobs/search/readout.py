@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam import stats
+from hornbeam.assembly.failed_episodes import tool_figures
 from hornbeam.jobs.search.missing import why_unreadable
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.search.choose import Chooser, Same, candidates, choosers
@@ -146,6 +147,7 @@ def read_point(
         "anytime": anytime(readings, choose, prepare),
         "failed": sum(bool(tree.nodes[i].error) for tree, i in leaves),
         "unanswered": sum(not reading.ranked for reading in readings),
+        **tool_figures([reading.tree for reading in readings]),
         "spent": spent,
     }
     return point

@@ -66,6 +66,5 @@ class Evaluator:
 
     def _say(self, row: Mapping[str, Any], when: str) -> None:
         name, value = named(row)
-        failed = f"; {failed_of(row)}" * bool(row["failed"])
-        line = f"Held-out {name} {when}: {value}{between(row)} of {row['count']}{failed}"
+        line = f"Held-out {name} {when}: {value}{between(row)} of {row['count']}{failed_of(row)}"
         self.context.progress.say(line, "bold")

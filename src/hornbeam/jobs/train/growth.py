@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from hornbeam.assembly.failed_episodes import check_grown
+from hornbeam.assembly.failed_episodes import check_grown, warn_of_unknown_tools
 from hornbeam.assembly.task_order import tree_seed
 from hornbeam.grow.grower import Grower
 from hornbeam.grow.resumed import Before
@@ -50,6 +50,7 @@ class StoredGrowth:
             entries = store.entries(*keys[0][:2])
             grower = replace(grower, before=Before.of(stored, entries))
         grown = await grower.grow_all(starts, run.at_once)
+        warn_of_unknown_tools(grown, self.context.progress)
         trees.update({key: tree for (key, _), tree in zip(starts, grown)})
         store.flush()
         out = [trees[key] for key in keys]

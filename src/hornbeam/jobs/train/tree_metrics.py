@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hornbeam.assembly.failed_episodes import why
+from hornbeam.assembly.failed_episodes import tool_figures, why
 from hornbeam.credit import mixed
 from hornbeam.episode.failures import failed
 from hornbeam.jobs.train.anchored_tasks import own_rewards
@@ -35,6 +35,7 @@ def grown_figures(
         "unanswered": unanswered(trees),
         "cut_off": cut_share(trees),
         "forks": forked(trees),
+        **tool_figures(trees),
         **delegated(trees, delegation),
         "mixed_groups": groups.mixed,
         "unmixed_groups": groups.unmixed,
@@ -97,6 +98,7 @@ def measure(trees: Sequence[Tree], delegation: DelegationReward | None = None) -
         "no_verdict": sum(r is None for r in rewards) - errors,
         "unanswered": unanswered(trees),
         "cut_off": cut_share(trees),
+        **tool_figures(trees),
         **delegated(trees, delegation),
         **({} if {*rewards} <= {None, 0.0, 1.0} else {"figure": "mean reward"}),
     }

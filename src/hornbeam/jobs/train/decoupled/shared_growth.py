@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from hornbeam.assembly.failed_episodes import warn_of_unknown_tools
 from hornbeam.assembly.task_order import task_at, tree_seed
 from hornbeam.engine.remote.queued_engine import LATEST, SOONEST
 from hornbeam.grow.grower import Grower
@@ -71,7 +72,8 @@ class SharedGrowth:
         starts = [(key, self._start(key, task)) for key, task in mine.items()]
         waiting = asyncio.create_task(self._say_absent_often())
         try:
-            await grower.grow_all(starts, self.run.at_once)
+            grown = await grower.grow_all(starts, self.run.at_once)
+            warn_of_unknown_tools(grown, self.progress)
         finally:
             waiting.cancel()
         self.member.queue.clear(list(mine))
