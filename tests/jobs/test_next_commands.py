@@ -146,6 +146,8 @@ def test_a_model_in_a_folder_that_is_here_is_meant_as_a_folder(job, tmp_path, co
 
 def test_score_and_fit_name_the_near_folder_too(job, tmp_path):
     assert job("eval", HELD_OUT, "--out", "held.jsonl")[0] == 0
+    said = [{"role": role, "content": "a"} for role in ("user", "assistant")]
+    (tmp_path / "chats.jsonl").write_text(json.dumps({"messages": said}))
     model(tmp_path / "runs" / "prm")
     model(tmp_path / "runs" / "policy" / "final")
     for name, hint in (
@@ -156,6 +158,15 @@ def test_score_and_fit_name_the_near_folder_too(job, tmp_path):
             "score", "held.jsonl", "--out", "scored", "--model", name, "--column", "v"
         )
         assert code == 2 and hint in said, said
+        code, said, _ = job.hornbeam("import", "chats.jsonl", "--out", "x", "--model", name)
+        assert code == 2 and hint in said, said
         words = ["--model", name, "--trees", "held.jsonl", "--out", "fitted"]
         code, said, _ = job("fit", HELD_OUT, *words)
         assert code == 2 and hint in said, said
+
+
+def test_a_recipe_that_is_not_there_is_told_with_those_that_are(hornbeam):
+    code, said, _ = hornbeam("train", "nope.toml")
+    assert code == 2 and "nope.toml: no such file; recipes that come with Hornbeam: " in said
+    code, said, _ = hornbeam("train", "here/tinny.toml")
+    assert code == 2 and said.endswith("here/tinny.toml: no such file; did you mean 'tiny'?")

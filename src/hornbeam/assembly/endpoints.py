@@ -62,6 +62,7 @@ def chat_of(name: str, folder: Path) -> Chat:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         line = str(error).strip().partition("\n")[0]
+        line = catalogue.inside(folder).removeprefix("; ") or line.rstrip(" :")
         raise ModelError(f"{folder}: no tokenizer can be read: {line}") from error
     return TemplateChat(tokenizer, name)
 

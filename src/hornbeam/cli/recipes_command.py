@@ -36,10 +36,8 @@ def find(recipe: str) -> Path:
     if recipe in known:
         return known[recipe]
     if path.suffix == ".toml" and (path.parent != Path(".") or path.stem not in known):
-        near = nearest(path.stem, known)
-        raise RecipeError(
-            f"{recipe}: no such file; no recipe of that name comes with Hornbeam either: {near}"
-        )
+        near = nearest(path.stem, known).replace("known:", "recipes that come with Hornbeam:")
+        raise RecipeError(f"{recipe}: no such file; {near}")
     if path.suffix == ".toml":
         return known[path.stem]
     raise RecipeError(f"no recipe {recipe!r}: {nearest(path.stem, known)}")

@@ -42,13 +42,10 @@ def steps_command(
 
 
 def chat_of(model: str) -> Any:
-    """The chat of a model's tokenizer."""
-    from hornbeam.chat import TemplateChat
+    """The chat of a model's tokenizer. Raises `ModelError` where there is none."""
+    from hornbeam.assembly import endpoints
     from hornbeam.cli.job_setup import loading
-    from hornbeam.models import catalogue
 
-    folder = Path(model) if Path(model).exists() else catalogue.resolve(model)
+    folder = endpoints.folder_of(model)
     loading(model)
-    from transformers import AutoTokenizer
-
-    return TemplateChat(AutoTokenizer.from_pretrained(folder))
+    return endpoints.chat_of(folder.name, folder)

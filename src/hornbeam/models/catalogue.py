@@ -104,7 +104,7 @@ def resolve(model: str | Path, made: Sequence[str] = ()) -> Path:
     name = str(model)
     if path.exists():
         raise ModelError(
-            f"{name}: holds no config.json{_inside(path)}; a model folder is as save_pretrained"
+            f"{name}: holds no config.json{inside(path)}; a model folder is as save_pretrained"
             " wrote it"
         )
     if name == "tiny":
@@ -139,7 +139,7 @@ def misnamed(name: str, base: Path = Path()) -> str:
     return f"{result} (a model of the hub is pulled first: `hornbeam models pull {name}`)"
 
 
-def _inside(folder: Path) -> str:
+def inside(folder: Path) -> str:
     """The model in a folder that holds none itself, such as a run's last weights, as a hint."""
     inner = [folder / "final", *(config.parent for config in sorted(folder.glob("*/config.json")))]
     near = next((each for each in inner if each.is_dir()), None)
@@ -149,7 +149,7 @@ def _inside(folder: Path) -> str:
 def check_folder(folder: Path) -> None:
     """Raise `ModelError` where a folder holds no model."""
     if not (folder / "config.json").is_file():
-        hint = _inside(folder) or "; see `hornbeam models`"
+        hint = inside(folder) or "; see `hornbeam models`"
         raise ModelError(f"{folder}: no model there (no config.json){hint}")
 
 
