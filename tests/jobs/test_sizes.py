@@ -220,7 +220,7 @@ def test_dry_run_tells_what_matters_and_every_setting_when_asked(tmp_path):
 
 def test_dry_run_of_no_steps_tells_no_seconds_of_a_step(tmp_path):
     _, lines = dry(tmp_path)
-    assert any("seconds of a step, at most" in line for line in lines)
+    assert any("seconds of a step whose episodes all have that length" in line for line in lines)
     done, lines = dry(tmp_path, "--set", "run.steps=0")
     assert done.exit_code == 0 and not any("a step" in line for line in lines)
     assert any("no steps of RL (run.steps = 0); sampled tokens: at most 0 in" in x for x in lines)

@@ -325,7 +325,8 @@ def _times(
     rate = f"{machine.rate / 1e12:,.3g} TFLOP/s and {machine.bandwidth / 1e12:.3g} TB/s"
     source = "measured" if cpu else "of the data sheet"
     yield (
-        "seconds of a step, at most (every episode of that length), at"
+        "seconds of a step whose episodes all have that length (shorter ones take less; the"
+        " overhead of small models is not counted), at"
         f" {memory_estimate.SHARE:.0%} of {rate} {source}"
     )
     both = [
