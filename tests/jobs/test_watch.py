@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from io import StringIO
+from itertools import count
 
 import pytest
 from rich.cells import cell_len
@@ -13,6 +14,8 @@ from rich.console import Console
 from hornbeam.assembly.progress import Progress
 from hornbeam.tree.jsonl import write_trees
 from hornbeam.tree.nodes import Node, Tree
+
+from .doors import SINGLE, search
 
 TOLD = "reward 0.561  mixed 3/8  3,184 tok/s  failed 3  cut off 20 %"
 
@@ -132,3 +135,36 @@ def test_an_evaluation_has_a_bar_on_a_terminal(hornbeam, monkeypatch, tmp_path):
     monkeypatch.delenv("FORCE_COLOR")
     code, error, said = hornbeam("eval", "tiny", "--set", "tasks.eval.0.count=3")
     assert code == 0 and error == RANDOM and " of 3" in said
+
+
+def test_a_file_holds_a_line_of_a_long_stage_now_and_then():
+    text, now = StringIO(), [100.0]
+    progress = Progress(Console(file=text, width=80), lambda: now[0])
+    progress.begin("warm start", 12, 2)
+    for done in range(3, 13):
+        now[0] += 10.0
+        progress.step(done, f"loss {1 / done:.3f}")
+    progress.end()
+    assert text.getvalue().splitlines() == [
+        "warm start: 5/12  loss 0.200",
+        "warm start: 8/12  loss 0.125",
+        "warm start: 11/12  loss 0.091",
+    ]
+    ended = progress.count("scoring", 3)  # a stage begins anew
+    now[0] += 29.0
+    ended()
+    progress.step(2, "", "its own line")
+    now[0] += 29.0
+    progress.step(2, "")
+    assert text.getvalue().splitlines()[3:] == ["its own line"]
+
+
+def test_trees_grown_into_a_folder_are_told_one_by_one(world, tmp_path):
+    """However many grow at once."""
+    ticks = count(0, 40)
+    text = StringIO()
+    progress = Progress(Console(file=text, width=200), lambda: next(ticks))
+    search(world, tmp_path / "run", SINGLE, progress=progress)
+    assert [line for line in text.getvalue().splitlines() if "/4" in line] == [
+        *(f"1 sample a task (single): {n}/4" for n in (1, 2, 3, 4))
+    ]

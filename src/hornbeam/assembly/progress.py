@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
@@ -22,14 +23,23 @@ from rich.progress import (
 WIDE = 112  # columns of a terminal on which a long bar and both times stand side by side
 
 
-class Progress:
-    """Reports stages, steps and notes. On a terminal one bar a stage, elsewhere one line a step."""
+EVERY = 30.0  # seconds between two lines of a stage that has no bar
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+
+class Progress:
+    """Reports stages, steps and notes. On a terminal one bar a stage, elsewhere lines.
+
+    Without a bar a step with a line of its own is told by that, others once in `EVERY` seconds of
+    `clock`, but for the last: what comes after a stage tells its end.
+    """
+
+    def __init__(
+        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.console, self._clock = console or Console(), clock
         self._progress: RichProgress | None = None
         self._bar: TaskID | None = None
-        self._total = self._room = 0
+        self._what, self._total, self._room, self._told = "", 0, 0, 0.0
         self._warned: set[str] = set()
 
     def say(self, text: str, style: str = "") -> None:
@@ -49,7 +59,7 @@ class Progress:
     def begin(self, what: str, total: int, done: int = 0) -> None:
         """A stage of `total` parts, of which `done` are done."""
         self.end()
-        self._total = total
+        self._what, self._total, self._told = what, total, self._clock()
         if not self.console.is_terminal:
             return
         wide, bar = self.console.width >= WIDE, 24 if self.console.width >= WIDE else 10
@@ -75,11 +85,16 @@ class Progress:
         return lambda: self.step(next(numbers), "")
 
     def step(self, done: int, text: str, line: str = "") -> None:
-        """So many parts are done; `line` is told where there is no bar."""
+        """So many parts are done; where there is no bar `line` is told, or now and then."""
         if self._progress is not None and self._bar is not None:
             text = text if len(text) <= self._room else f"{text[: self._room - 1]}…"
             self._progress.update(self._bar, completed=done, note=escape(text))
-        elif line:
+            return
+        now = self._clock()
+        if not line and now - self._told >= EVERY and done < self._total:
+            line = f"{self._what}: {done}/{self._total}" + (f"  {text}" if text else "")
+        if line:
+            self._told = now
             self.say(line)
 
     def end(self) -> None:

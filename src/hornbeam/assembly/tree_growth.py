@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 from hornbeam.assembly.failed_episodes import check_first, warn_of_unknown_tools
@@ -94,6 +95,8 @@ class StoreGrower:
             grower = replace(grower, before=Before.of(held, own))
         done, at_once = of - len(starts), self.recipe.run.at_once
         self.progress.begin(what, of, done)
+        ended = count(done + 1)
+        grower = replace(grower, ended=lambda: self.progress.step(next(ended), ""))
         await self.world.policies.load()  # no prefix is kept from before
         alone = {*self.store.keys()} <= {key for key, _ in starts}  # nothing was grown before
         for first in range(0, len(starts), at_once):
