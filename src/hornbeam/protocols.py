@@ -5,13 +5,16 @@
     Program         growth                    programs/
     Tool            a program's `ep.call`     tools/
     Strategy        growth                    search/
-    Scorer          growth, at its end        score/rules, score/judge_guide
+    Scorer          growth, at its end        score/rules
     Guide           growth, at each step      score/prm, score/judge_guide, score/likelihood
     CreditMethod    training                  credit/methods
     Keeper          growth                    store/database
 
-The parts of the training loop are in jobs/train/parts. Shapes: `n` nodes asked about, `T` tokens. A
-column has one entry a node of its tree, `None` where nothing is known (which is not zero).
+A recipe names ready-made ones by the tables `strategies`, `methods`, `tools`, `rules` and
+`programs` of the rooms' doors: a new one is an entry there. The parts of the training loop are in
+jobs/train/parts. Shapes: `n` nodes asked about, `T` tokens. A column has one entry a node of its
+tree, `None` where nothing is known (which is not zero). Node 0 of a tree is its task; a *trunk* is
+a child of node 0 and what grew below it.
 """
 
 from __future__ import annotations
@@ -29,8 +32,10 @@ from hornbeam.store.keys import TreeKey
 from hornbeam.tree.nodes import Column, Node, Tree
 from hornbeam.tree.task import Task
 
-# async def f(task, ep: hb.Episode) -> JSON data: the answer. All that is not deterministic goes
-# through `ep`, so that it can be run again to any of its steps. What it raises fails its episode.
+# async def f(task, ep: hb.Episode) -> JSON data: the answer. `ep` has `ask(agent, messages)`,
+# `call(tool, **arguments)`, `delegate(agent, program, task)` and `rng` (episode/program): all that is
+# not deterministic goes through it, so that the program can be replayed to any of its steps. What it
+# raises fails its episode.
 Program = Callable[[Task, Any], Awaitable[Any]]
 
 # def f(**arguments), or async: JSON data. What it raises, its caller hears as a `ToolError`.
@@ -39,6 +44,9 @@ Tool = Callable[..., Any]
 
 class Engine(Protocol):
     """Samples token ids. `chat` turns messages into its ids, `version` counts its weights.
+
+    `barrier` counts episodes that are busy elsewhere: an engine that makes batches waits on it
+    (`await barrier.quiet()`), so that which requests share a batch does not depend on timing.
 
     Optional: `continues = False` (takes messages, cannot go on inside an answer), `keeps = True`
     (keeps prefixes, dropped by `load` alone), `disconnect()` (leaves the connections of an event
@@ -97,7 +105,10 @@ class State:
 
 
 class Strategy(VersionedSettings):
-    """Where a tree grows next. Holds settings only: all that it knows is the tree and the state."""
+    """Where a tree grows next. Holds settings only: all that it knows is the tree and the state.
+
+    A setting that is added later stands in `later` with the value that stored trees were grown by.
+    """
 
     @property
     def steps(self) -> int | None:
@@ -149,7 +160,7 @@ class Scorer(Protocol):
     column: str
 
     async def score(self, tree: Tree, nodes: Sequence[int]) -> list[float | None]:
-        """[n] values; `None` where it has nothing to say. `NoVerdict` and the like are `None`."""
+        """[n] values; `None` where it has no verdict, a checker's time-out or crash included."""
         ...
 
     async def aclose(self) -> None:
@@ -169,7 +180,8 @@ class Guide(Protocol):
     """Values of steps, when they were grown, so that a strategy steers by them; it is paid.
 
     `barrier` lets it wait until all growing episodes wait for something. Optional: `reads_ids =
-    True` (runs a node's own ids, each once a tree).
+    True`, for one that runs the ids of nodes and keeps prefixes: a prefix that two episodes share
+    is then entered as a cost once (grow/guide_costs).
     """
 
     column: str
@@ -241,7 +253,7 @@ class CreditMethod(Settings, ABC):
 
 
 class PathMethod(CreditMethod):
-    """One advantage a leaf, in the shape of its groups."""
+    """One advantage a leaf. A group is all scored leaves of one task, of one or more trees."""
 
     @abstractmethod
     def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
@@ -249,7 +261,7 @@ class PathMethod(CreditMethod):
 
 
 class NodeMethod(CreditMethod):
-    """One credit a node, from values at and above it."""
+    """One credit a node, from values at and above it; asked for the trees of one task at a time."""
 
     @abstractmethod
     def credits(self, trees: Sequence[Tree], outcomes: Sequence[Column]) -> list[Column]:
@@ -285,7 +297,10 @@ class Keeper(Protocol):
     def write(
         self, key: TreeKey, tree: Tree, index: int | None, node: Node, is_open: bool = False
     ) -> None:
-        """A node; an open one still waits for its calls and comes again."""
+        """A node, in place `index` of the tree (None: not placed yet, as an open one is).
+
+        An open node still waits for its calls and comes again.
+        """
         ...
 
     def opinion(self, key: TreeKey, node: Node, column: str, value: float) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hornbeam.files.atomic import whole_file, whole_folder
-from hornbeam.grow.resumed import Before, Read
+from hornbeam.grow.guide_costs import Read
+from hornbeam.grow.resumed import Before
 from hornbeam.store.database import Store, Stored, TreeKey
 from hornbeam.store.ledger import Entry, Ledger, lost
 from hornbeam.tree.nodes import Node, Origin, Tree, ids

@@ -8,7 +8,8 @@ import pytest
 
 from hornbeam.errors import RecipeError, ScoreError
 from hornbeam.search import Fork, Mcts, State, restore, strategy
-from hornbeam.search.visits import Sums, puct, shares, uct
+from hornbeam.search.uct import puct, shares, uct
+from hornbeam.search.visits import Sums
 from hornbeam.tree.nodes import Call
 from search.by_hand import come_back, end, step, task
 

@@ -34,6 +34,8 @@ from hornbeam.episode.record import (
     ended_early,
     outcome,
     own,
+    record_answer,
+    record_call,
     within,
 )
 from hornbeam.episode.replay import ReplayLoop
@@ -48,7 +50,7 @@ from hornbeam.errors import (
     ToolError,
 )
 from hornbeam.protocols import Program
-from hornbeam.tree.nodes import Call, Node, Origin, floats, ids
+from hornbeam.tree.nodes import Node, Origin, floats, ids
 from hornbeam.tree.task import Task
 
 LIMITS = Limits()
@@ -323,24 +325,14 @@ class Driver:
     def _take_call(self, effect: Effect, got: Any) -> Any:
         if self._draft is None:
             raise diverged(effect, "an ask here, or the end")
-        failed = str(got) or "ToolError" if isinstance(got, ToolError) else ""
-        call = Call(effect.name, effect.payload, None if failed else got, failed, effect.scope)
-        self._hold(self._draft.heard(call), self._context)
-        return ToolError(failed) if failed else got
+        node, result = record_call(self._draft, effect, got)
+        self._hold(node, self._context)
+        return result
 
     def _node(self, effect: Effect, piece: Piece) -> Node:
         place = self._episode, self._step, effect.turn
         ask = self._digests.of(effect.payload)
-        return Node(
-            -1,
-            agent=effect.name,
-            scope=effect.scope,
-            tokens=piece.tokens,
-            logprobs=piece.logprobs,
-            text=piece.text,
-            finish=piece.finish,
-            origin=Origin(*place, self._seed, piece.version, ask),
-        )
+        return record_answer(effect, piece, Origin(*place, self._seed, piece.version, ask))
 
     def _hold(self, node: Node, context: array[int]) -> None:
         """Keep a node that still waits for its calls."""

@@ -1,4 +1,4 @@
-"""What a path records of a program's effects, and how a replay is held against it."""
+"""What a path records of a program's effects: writing it, and holding a replay against it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 from hornbeam.chat import Chat, Message, common
 from hornbeam.episode.failures import failure
 from hornbeam.episode.seams import Piece
-from hornbeam.errors import Divergence, EngineError, PromptTooLong
-from hornbeam.tree.nodes import Call, Node, ids
+from hornbeam.errors import Divergence, EngineError, PromptTooLong, ToolError
+from hornbeam.tree.nodes import Call, Node, Origin, ids
 
 
 @dataclass(slots=True)
@@ -113,6 +113,27 @@ def ended_early(answer_of: int, recorded: RecordedEffect, error: str) -> Diverge
         f"the program did not reproduce its own path: after {answer_of} effects {how}, the record"
         f" has {held}; let all that is not deterministic go through ep"
     )
+
+
+def record_answer(effect: Effect, piece: Piece, origin: Origin) -> Node:
+    """The node of a sampled answer, or of one chunk of it; its parent is known when it is kept."""
+    return Node(
+        -1,
+        agent=effect.name,
+        scope=effect.scope,
+        tokens=piece.tokens,
+        logprobs=piece.logprobs,
+        text=piece.text,
+        finish=piece.finish,
+        origin=origin,
+    )
+
+
+def record_call(node: Node, effect: Effect, got: Any) -> tuple[Node, Any]:
+    """The node with a tool call and its result recorded, and what the program is given of it."""
+    failed = str(got) or "ToolError" if isinstance(got, ToolError) else ""
+    call = Call(effect.name, effect.payload, None if failed else got, failed, effect.scope)
+    return node.heard(call), ToolError(failed) if failed else got
 
 
 def effects_of(path: Sequence[Node]) -> list[RecordedEffect]:

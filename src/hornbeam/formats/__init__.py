@@ -5,9 +5,9 @@ tree. What a format holds is told in docs/formats.md. Nothing of these libraries
 """
 
 from hornbeam.formats.as_text import as_text, tree_as_text
+from hornbeam.formats.imported_trees import ImportedTrees
 from hornbeam.formats.recorded_run import ImportedRun, Options, Sampled
 from hornbeam.formats.run_files import FORMATS, holds_trees, read_runs
-from hornbeam.formats.trees import ImportedTrees
 
 __all__ = [
     "FORMATS",

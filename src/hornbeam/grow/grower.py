@@ -20,7 +20,8 @@ from hornbeam.episode.driver import Driver
 from hornbeam.episode.program import Limits
 from hornbeam.errors import BudgetSpent
 from hornbeam.grow.effects import EpisodeEffects, Speaker
-from hornbeam.grow.resumed import Before, Read, costs
+from hornbeam.grow.guide_costs import Read, guide_costs
+from hornbeam.grow.resumed import Before
 from hornbeam.protocols import Fork, Guide, Keeper, Program, Scorer, State, Strategy
 from hornbeam.search.strategy import restore
 from hornbeam.store.keys import Stored, TreeKey
@@ -262,7 +263,7 @@ class _Growth:
                     said = await guide.judge(self.tree, grown)
                 finally:
                     live.enter()
-                paid = costs(str(self.key), self.tree, grown, said, read, self.fresh)
+                paid = guide_costs(str(self.key), self.tree, grown, said, read, self.fresh)
                 if most or (ids and any(value is not None for value in said.values)):
                     room.settle([paid[0]._replace(kind="scorer_calls", amount=1), *paid])
             column = self.tree.column(guide.column)

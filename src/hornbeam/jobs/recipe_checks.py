@@ -1,6 +1,6 @@
 """What can be wrong with a recipe whatever its data and weights are, told before torch is imported.
 
-What the program, its tools and its tasks come to is looked at as they are made (`wire.plan`).
+What the program, its tools and its tasks come to is looked at as they are made (`assembly.plan`).
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from hornbeam.protocols import Fork
+from hornbeam.search.uct import puct, shares, uct
 from hornbeam.search.values import ended, worth
-from hornbeam.search.visits import LOST, Sums, puct, shares, uct
+from hornbeam.search.visits import LOST, Sums
 from hornbeam.tree.nodes import Tree
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from pydantic import Field, model_validator
 from hornbeam.protocols import Fork, State, Strategy
 from hornbeam.search.masprm import Descents, advance, over
 from hornbeam.search.strategy import restore
+from hornbeam.search.uct import puct, shares, uct
 from hornbeam.search.values import ended, failed, worth
-from hornbeam.search.visits import LOST, Simulation, Sums, puct, shares, uct
+from hornbeam.search.visits import LOST, Simulation, Sums
 from hornbeam.tree.nodes import Column, Tree
 
 _ONLY = {"widen": 0.0, "expand": "all", "virtual_visit": True, "merge": False, "parallel": 1}
