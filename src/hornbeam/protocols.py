@@ -33,9 +33,9 @@ from hornbeam.tree.nodes import Column, Node, Tree
 from hornbeam.tree.task import Task
 
 # async def f(task, ep: hb.Episode) -> JSON data: the answer. `ep` has `ask(agent, messages)`,
-# `call(tool, **arguments)`, `delegate(agent, program, task)` and `rng` (episode/program): all that is
-# not deterministic goes through it, so that the program can be replayed to any of its steps. What it
-# raises fails its episode.
+# `call(tool, **arguments)`, `delegate(agent, program, task)` and `rng` (episode/program). All that
+# is not deterministic goes through it, so that the program can be replayed to any of its steps.
+# What it raises fails its episode.
 Program = Callable[[Task, Any], Awaitable[Any]]
 
 # def f(**arguments), or async: JSON data. What it raises, its caller hears as a `ToolError`.

@@ -3,7 +3,7 @@
 Resume. What was grown is in the store, what was learned in the checkpoints. A resumed run loads the
 last checkpoint, trains the steps after it again on their stored trees (the same trees, hence the
 same weights), and goes on with the step that was interrupted: its half-grown trees grow on
-(`run.resume = "keep"`), or it is grown again from its seeds ("exact").
+(`run.resume = "keep"`; `StoredGrowth` in growth.py), or it is grown again from its seeds ("exact").
 
 Cached prefixes are dropped before every phase, so that which phases ran before it is not seen in
 the last bits of what it samples.
@@ -86,7 +86,10 @@ class TrainingLoop:
             parts.checkpoints.save(0)
 
     async def _train_again(self, done: int) -> int:
-        """Train the steps that a lost policy had trained already, on the trees that it had."""
+        """Train the steps that a lost policy had trained already, on the trees that it had.
+
+        Without such steps nothing is trained; either way, evaluate what is due before the next one.
+        """
         parts, trained = self.parts, self.parts.metrics.trained
         if trained > done:
             parts.progress.say(
