@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -95,3 +96,12 @@ def is_async(value: Any) -> bool:
     """Whether calling it gives a coroutine, as far as can be seen."""
     call = getattr(value, "__call__", None)  # noqa: B004
     return inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)
+
+
+def finite(value: Any) -> float | None:
+    """A reward: true is 1, NumPy's and torch's numbers are numbers. Raises `ArgumentError`."""
+    number = value is None or (hasattr(value, "__float__") and not isinstance(value, str))
+    reward = None if value is None or not number else float(value)
+    if not number or (reward is not None and not math.isfinite(reward)):
+        raise ArgumentError(f"give a finite number or None, not {described(value)}")
+    return reward

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from hornbeam.arguments import described, function, is_async, list_of, mapping, one_of, short, wrong
+from hornbeam.arguments import finite, function, is_async, list_of, mapping, one_of, short, wrong
 from hornbeam.credit import CreditMethod, Method, credit, methods
 from hornbeam.engine.engine_checks import check_engine
 from hornbeam.errors import ArgumentError, ScoreError
@@ -58,12 +57,11 @@ class FunctionScorer:
     def _reward(self, task: Task, answer: Any) -> float | None:
         """The reward as a float: true is 1, NumPy's and torch's numbers are numbers."""
         value = self._score(task, answer)
-        number = value is None or (hasattr(value, "__float__") and not isinstance(value, str))
-        reward = None if value is None or not number else float(value)
-        if not number or (reward is not None and not math.isfinite(reward)):
+        try:
+            return finite(value)
+        except ArgumentError as error:
             where = f"grow_trees: score of task {task.id!r}, answer {short(answer)}"
-            raise ScoreError(f"{where}: give a finite number or None, not {described(value)}")
-        return reward
+            raise ScoreError(f"{where}: {error}") from error
 
     async def aclose(self) -> None:
         """Nothing is held."""

@@ -103,6 +103,14 @@ def test_every_command_tells_a_typo_before_slow_imports(recipe):
         assert {*heavy} <= {"sqlalchemy"}, case  # a search keeps trees
 
 
+def test_a_typo_of_an_own_reward_is_as_early(recipe):
+    recipe.with_name("own.py").write_text("def score(task, answer):\n    return 1\n")
+    told = {"won.py:score": "did you mean 'own.py'?", "own.py:scor": "did you mean 'score'?"}
+    lines = [typos.words(recipe, [f"reward.rule={rule}"]) for rule in told]
+    for hint, (code, said, heavy) in zip(told.values(), commands(recipe.parent, lines)):
+        assert (code, said.count("\n"), heavy) == (2, 1, []) and hint in said, said
+
+
 def test_what_a_command_is_told_beside_the_recipe_is_checked_as_early(recipe):
     lines = [
         ["train", "tinny"],

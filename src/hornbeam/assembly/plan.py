@@ -17,6 +17,7 @@ from hornbeam.programs import Demonstration, check_names, make_program
 from hornbeam.protocols import Program
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
+from hornbeam.score.reward_function import is_function, named_function
 from hornbeam.score.rules import check_task
 from hornbeam.search import Strategy, strategy
 from hornbeam.tasks.task_sources import Loaded, check_disjoint, check_source, load_tasks
@@ -51,6 +52,8 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     with keys_of(section, "[program]"):
         program, demonstration = make_program(section.name, section.rest(), base)
     check_names(section.name, section.rest(), recipe.agents, recipe.tools)
+    if is_function(recipe.reward.rule):
+        named_function(recipe.reward.rule, base)
     tools = tool_makers(recipe, base)
     how = _credit(recipe)
     with keys_of(recipe.grow, "[grow]"):

@@ -22,6 +22,7 @@ from hornbeam.models import catalogue
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
 from hornbeam.score import PARTS
+from hornbeam.score.reward_function import is_function
 from hornbeam.tasks.corpus import find_passages
 from hornbeam.tasks.task_sources import data_directory, load_tasks
 
@@ -100,8 +101,10 @@ def _models(recipe: Recipe) -> Iterator[NamedFile]:
 
 
 def _code(recipe: Recipe, base: Path) -> Iterator[NamedFile]:
-    """Programs and tools that are functions of files."""
+    """Programs, tools and rewards that are functions of files."""
     names = {"program.name": recipe.program.name}
+    if is_function(recipe.reward.rule):
+        names["reward.rule"] = recipe.reward.rule
     names |= {f"tools.{name}.use": choice.use for name, choice in recipe.tools.items()}
     for key, name in names.items():
         file, colon, _ = name.rpartition(":")

@@ -12,6 +12,7 @@ from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.protocols import Keeper
 from hornbeam.recipe.recipe import Recipe
+from hornbeam.score.reward_function import to_stderr
 from hornbeam.score.rules import RuleScorer, make_scorer
 from hornbeam.search import Independent
 from hornbeam.store.ledger import Ledger
@@ -31,9 +32,9 @@ class World:
     scorer: RuleScorer
 
     @classmethod
-    def build(cls, recipe: Recipe, plan: Plan, policies: Policies) -> World:
-        """A world in which agents speak with these policies."""
-        return cls(recipe, plan, policies, make_scorer(recipe.reward))
+    def build(cls, recipe: Recipe, plan: Plan, policies: Policies, warn: Say = to_stderr) -> World:
+        """A world in which agents speak with these policies; `warn` hears what rewards lack."""
+        return cls(recipe, plan, policies, make_scorer(recipe.reward, plan.base, warn))
 
     def grower(
         self, ledger: Ledger, keeper: Keeper | None, greedy: bool = False, trained: bool = True
@@ -69,7 +70,7 @@ class World:
         """A world with the recipe's own policies, told of their templates; `folder` as there."""
         policies = load_policies(recipe, folder, say)
         say_templates(policies, say)
-        return cls.build(recipe, plan, policies)
+        return cls.build(recipe, plan, policies, say)
 
     async def aclose(self) -> None:
         """Give back what engines and scorer hold."""

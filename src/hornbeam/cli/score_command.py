@@ -26,7 +26,7 @@ REFUSED = 5  # trees that are named
 
 Trees = Annotated[Path, typer.Argument(metavar="TREES", help="Trees, JSON lines.")]
 Rule = Annotated[
-    str | None, typer.Option("--rule", help="Reward answers by this rule, such as numeric.")
+    str | None, typer.Option("--rule", help="Reward answers by a rule: numeric, mine.py:score.")
 ]
 Model = Annotated[
     str | None, typer.Option("--model", metavar="DIR", help="Value steps by a model of `fit`.")

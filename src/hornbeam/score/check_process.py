@@ -3,7 +3,7 @@ r"""The checker's process: a script that reads requests and writes verdicts.
 One JSON object a line each way: {"rule": "symbolic", "readings": ["\\frac12"], "accepted":
 ["\\boxed{0.5}"], "seconds": 5}, {"rule": "symbolic", "texts": [...], "known": [...], "seconds": 5}
 (which of them are equal) or {"rule": "reasoning_gym", "answer": ..., "task": {...}}; back comes a
-number, a list of numbers, or null where the checker failed.
+number, a list of numbers, or null where the checker failed. A reward function: `reward_call`.
 
 It is meant to be killed when it takes too long, and an alarm of its own ends it should nobody be
 left to do so. The only import of math-verify; it has no time-out of its own here, since that one
@@ -23,7 +23,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -262,7 +262,15 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not stand among the verdicts
     _bound_memory()
-    if sys.argv[1] == "symbolic":  # loads now what the first check would wait for
+    answer: Callable[[Mapping[str, Any]], Any] = check
+    if sys.argv[1] == "function":
+        from hornbeam.score.reward_call import reward_call
+
+        try:
+            answer, ready = reward_call(*sys.argv[2:]), READY
+        except Exception as error:
+            ready = f"unfit: {str(error)[:500]!r}"
+    elif sys.argv[1] == "symbolic":  # loads now what the first check would wait for
         wrong = misread()
         ready = READY if symbolic([SIGN[1]], [SIGN[0]]) else NO_SIGN
         if wrong:
@@ -276,7 +284,7 @@ def main() -> None:
         if hasattr(signal, "alarm"):
             signal.alarm(math.ceil(request["seconds"]) + 1)
         try:
-            verdict: Any = check(request)
+            verdict: Any = answer(request)
         except Exception:  # whatever a third party's parser raises over a strange answer
             verdict = None
         print(json.dumps(verdict), file=out, flush=True)
@@ -285,6 +293,8 @@ def main() -> None:
 
 
 def _bound_memory() -> None:
+    if sys.argv[1] == "function":  # it may hold a model
+        return
     try:
         import resource
     except ImportError:  # not on Windows

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -38,12 +39,15 @@ class NoVerdict(Exception):
 class _Worker:
     """One checker process."""
 
-    def __init__(self, rule: str) -> None:
+    def __init__(self, *rule: str) -> None:
+        function = rule[0] == "function"  # a user's own: imported as here, what it prints is seen
+        own = os.pathsep.join(each for each in sys.path if each)
         self.process = subprocess.Popen(
-            [*COMMAND, rule],
+            [*COMMAND, *rule],
+            env={**os.environ, "PYTHONPATH": own} if function else None,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=None if function else subprocess.DEVNULL,
             text=True,
             encoding="utf-8",
             start_new_session=True,  # ctrl-C is for us: verdicts under way still count
@@ -91,10 +95,13 @@ def _end_all(workers: set[_Worker]) -> None:
 
 
 class Pool:
-    """`workers` checker processes for one rule, `seconds` for one check."""
+    """`workers` checker processes for one rule, `seconds` for one check.
+
+    `rule` is a name, or "function", its file and its name.
+    """
 
     def __init__(self, rule: str, workers: int = 1, seconds: float = 5.0) -> None:
-        self.rule = rule
+        self.rule: tuple[str, ...] = (rule,)
         self.workers = workers
         self.seconds = seconds
         self._all: set[_Worker] = set()
@@ -118,7 +125,7 @@ class Pool:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.workers, "hornbeam-check")
         limit = self.seconds if seconds is None else seconds
-        text = json.dumps({**request, "rule": self.rule, "seconds": limit})
+        text = json.dumps({**request, "rule": self.rule[0], "seconds": limit})
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._check, text, limit)
 
@@ -155,10 +162,12 @@ class Pool:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            worker = _Worker(self.rule)
+            worker = _Worker(*self.rule)
         self._all.add(worker)
         try:
             if (said := worker.read(START_SECONDS)).startswith("unfit"):
+                if len(self.rule) > 1:
+                    raise ScoreError(f"the reward is {said.strip()}")
                 raise ScoreError(
                     f"math-verify is {said.strip()}: install the versions of math-verify and"
                     " antlr4-python3-runtime that constraints.txt names"
@@ -172,6 +181,6 @@ class Pool:
             worker.end()
             raise ScoreError(
                 "the answer checker does not start; to see why, run"
-                f" {' '.join([*COMMAND, self.rule])}"
+                f" {' '.join([*COMMAND, *self.rule])}"
             ) from error
         return worker

@@ -13,9 +13,11 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
+from pydantic_core import PydanticKnownError
 
 from hornbeam.answers.latex import boxed
 from hornbeam.answers.numerals import Number, same_number
@@ -25,6 +27,7 @@ from hornbeam.programs.talk import Answer
 from hornbeam.score.checker_pool import NoVerdict, Pool
 from hornbeam.score.normalise import exact_match, normalise, token_f1
 from hornbeam.score.overlong import OverlongPenalty, penalty
+from hornbeam.score.reward_function import RewardFunction, Warn, is_function, to_stderr
 from hornbeam.score.spelling import (
     accepted_readings,
     core,
@@ -40,6 +43,15 @@ from hornbeam.tree.task import SCORING, Task
 
 RuleName = Literal["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym"]
 Rule = Callable[[str, str], float]
+
+
+def _named(rule: str) -> str:
+    """The rule. Raises what an unknown one of a `Literal` raises."""
+    names = [repr(name) for name in get_args(RuleName)]
+    if is_function(rule) or repr(rule) in names:
+        return rule
+    listed = f"{', '.join(names[:-1])} or {names[-1]}"
+    raise PydanticKnownError("literal_error", {"expected": listed})
 
 
 class DelegationReward(Settings):
@@ -69,16 +81,18 @@ class RewardSettings(Settings):
 
     `rule`: "exact" (the same text), "numeric" (the same last number), "symbolic" (equal by
     math-verify), "em" and "f1" (words, normalised as for SQuAD; F1 as the
-    script of HotpotQA has it for tasks of its sets), "reasoning_gym" (its own scorer).
+    script of HotpotQA has it for tasks of its sets), "reasoning_gym" (its own scorer), or
+    "mine.py:score", a function of one's own (`reward_function`).
     `format` is a regular expression searched for in all that was said on the way to the answer
     (turns joined by line ends, `.` matches those too); where it is not found `format_penalty` is
-    taken off. Third-party checkers run in `workers` processes, `seconds` at most for one answer.
+    taken off. Third-party checkers and functions run in `workers` processes, `seconds` at most for
+    one answer.
     `cut_off` says what an answer is worth that was cut off at max_tokens: what the rule makes of
     its beginning ("judged"), or 0 ("wrong"); `overlong` lets long runs pay.
     `delegation`, where given, makes the rewards that credit reads out of outcomes (`delegation`).
     """
 
-    rule: RuleName = "numeric"
+    rule: Annotated[str, AfterValidator(_named)] = "numeric"
     format: str | None = None
     format_penalty: float = Field(0.2, ge=0)
     seconds: float = Field(5.0, gt=0)
@@ -177,16 +191,21 @@ class RuleScorer:
 
     `counts` says what was met: "judged", "unanswered" (the program returned nothing: outcome 0),
     "cut_off" (where that is wrong), "unformatted" (the format check failed), "timeouts" and
-    "crashes" of the checker (no entry).
+    "crashes" of the checker, "errors" and "none" of a function (no entry).
     """
 
     column = "reward"
 
-    def __init__(self, settings: RewardSettings) -> None:
+    def __init__(
+        self, settings: RewardSettings, base: Path = Path(), warn: Warn = to_stderr
+    ) -> None:
         self.settings = settings
         self.counts: Counter[str] = Counter()
         self._format = re.compile(settings.format, re.DOTALL) if settings.format else None
         self._pool = Pool(settings.rule, settings.workers, settings.seconds)
+        self._own: RewardFunction | None = None
+        if is_function(settings.rule):
+            self._own = RewardFunction(settings.rule, base, self._pool, warn)
 
     async def score(self, tree: Tree, nodes: Sequence[int]) -> list[float | None]:
         """One reward a node; None for nodes that do not end an episode or whose episode failed.
@@ -204,8 +223,8 @@ class RuleScorer:
         node = tree.nodes[i]
         if node.error or not node.done:
             return None
-        answer = answer_text(node.answer)
-        if answer is None:
+        answer, outcome = answer_text(node.answer), None
+        if answer is None and self._own is None:
             self.counts["unanswered"] += 1
             outcome = 0.0
         elif self.settings.cut_off == "wrong" and cut_off(tree, i):
@@ -213,10 +232,17 @@ class RuleScorer:
             outcome = 0.0
         else:
             try:
-                outcome = await self._outcome(answer, Task.from_json(tree.task))
+                if self._own is not None:
+                    said_all = said(tree, i)
+                    outcome = await self._own.reward(tree.task, node.answer, tree, i, said_all)
+                else:
+                    outcome = await self._outcome(str(answer), Task.from_json(tree.task))
             except NoVerdict as reason:
                 self.counts[reason.kind] += 1
                 return None
+        if outcome is None:
+            self.counts["none"] += 1
+            return None
         self.counts["judged"] += 1
         if self._format and not self._format.search(said(tree, i)):
             self.counts["unformatted"] += 1
@@ -242,9 +268,13 @@ class RuleScorer:
         return await self._pool.check({"readings": readings(answer), "accepted": left})
 
 
-def make_scorer(settings: RewardSettings) -> RuleScorer:
-    """The scorer with these settings; its processes start when they are first needed."""
-    return RuleScorer(settings)
+def make_scorer(
+    settings: RewardSettings, base: Path = Path(), warn: Warn = to_stderr
+) -> RuleScorer:
+    """The scorer; processes start when first needed. `base`: the recipe's folder; `warn`: hears
+    of the first reward that a function failed to give.
+    """
+    return RuleScorer(settings, base, warn)
 
 
 def answer_text(answer: Any) -> str | None:
@@ -254,7 +284,7 @@ def answer_text(answer: Any) -> str | None:
     return None if answer is None else str(answer)
 
 
-def answer_key(rule: RuleName) -> Callable[[Any], Hashable]:
+def answer_key(rule: str) -> Callable[[Any], Hashable]:
     """What answers have in common that are equal for certain; None for no answer.
 
     Numbers by their value where the rule is about numbers, words as the rule normalises them, else
@@ -268,7 +298,7 @@ def answer_key(rule: RuleName) -> Callable[[Any], Hashable]:
     return key
 
 
-def _key(rule: RuleName, text: str) -> Hashable:
+def _key(rule: str, text: str) -> Hashable:
     number = number_of(rule, text)
     if number is not None:
         return f"{number.value}%" if number.percent else str(number.value)
@@ -282,7 +312,7 @@ def _key(rule: RuleName, text: str) -> Hashable:
     return ("=", " ".join(text.split())) if rule == "numeric" else text.strip()
 
 
-def number_of(rule: RuleName, text: str) -> Number | None:
+def number_of(rule: str, text: str) -> Number | None:
     """The number that a rule reads in an answer, if it is a rule that reads numbers."""
     if rule == "numeric":
         return last_number(text)
@@ -301,8 +331,10 @@ def accepted_answers(task: Task) -> list[str]:
     return accepted
 
 
-def check_task(rule: RuleName, task: Task) -> list[str]:
+def check_task(rule: str, task: Task) -> list[str]:
     """The answers that the task accepts; `ScoreError` where the rule could never hold for it."""
+    if is_function(rule):
+        return []
     if rule == "reasoning_gym":
         return _check_gym(task)
     accepted = accepted_answers(task)

@@ -16,6 +16,7 @@ from hornbeam.errors import DataError, ModelError, RecipeError, ScoreError
 from hornbeam.jobs.search.answer_pool import judge_tree
 from hornbeam.programs.talk import read_answer
 from hornbeam.recipe.recipe import Recipe
+from hornbeam.score.reward_function import is_function
 from hornbeam.score.rules import RewardSettings, RuleScorer, make_scorer, rules
 from hornbeam.settings import build, nearest
 from hornbeam.tree.nodes import Column, Tree, answered
@@ -77,12 +78,12 @@ class ByRule:
 
     def __init__(self, settings: RewardSettings, answer: str = "") -> None:
         self.column, self.answer = RuleScorer.column, answer
-        self._scorer = make_scorer(settings)
+        self._scorer, self._own = make_scorer(settings), is_function(settings.rule)
 
     @classmethod
     def of(cls, rule: str, settings: Mapping[str, Any], answer: str = "") -> ByRule:
         """By the rule of that name with settings of section reward. Raises `RecipeError`."""
-        if rule not in RULES:
+        if rule not in RULES and not is_function(rule):
             raise RecipeError(f"--rule {rule}: {nearest(rule, RULES)}")
         values = {**settings, "rule": rule}
         return cls(build("reward", {"reward": RewardSettings}, "reward", values), answer)
@@ -105,7 +106,8 @@ class ByRule:
             raise DataError(str(error)) from error
         for i, reward in zip(leaves, rewards, strict=True):
             out[i] = reward
-        reasons = {"the episode failed": failed, "no verdict in time": rewards.count(None)}
+        why = "no reward by the function" if self._own else "no verdict in time"
+        reasons = {"the episode failed": failed, why: rewards.count(None)}
         summary.without.update({reason: n for reason, n in reasons.items() if n})
         return out
 

@@ -59,7 +59,7 @@ class RunContext:
         recipe = folder.recipe
         pool = pool_of(recipe, plan.base, folder.path / "model", progress.say, load)
         held.callback(pool.close)
-        world = World.build(recipe, plan, pool.policies)
+        world = World.build(recipe, plan, pool.policies, progress.warn)
         reads = needed_columns(recipe, plan.credit)
         guides = Guides(recipe, reads, pool.policies.tokenizer if reads else None)
         listen = _tensorboard(recipe, folder, held)

@@ -36,7 +36,7 @@ class Actor:
         self.recipe = recipe = recipe.model_copy(update={"run": run})
         self.program, _ = make_program(recipe.program.name, recipe.program.rest(), base)
         self.tools = LocalWorkers(make_tools(recipe, base), recipe.limits.tool_seconds)
-        self.scorer = make_scorer(recipe.reward)
+        self.scorer = make_scorer(recipe.reward, base)
         self._guides: dict[tuple[str, ...], Guides] = {}
         self.engines, self._tokenizer = load_engines(recipe, folders)
 
