@@ -15,6 +15,8 @@ import yaml
 # Set before ray is imported: its warnings of things to come, and what it sends home.
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Ray starts workers at niceness 15: beside any busy process they would starve.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 
 from hornbeam.assembly.examples import demonstrations, examples
 from hornbeam.assembly.judges import content
