@@ -15,8 +15,6 @@ import yaml
 # Set before ray is imported: its warnings of things to come, and what it sends home.
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-# Ray starts workers at niceness 15: beside any busy process they would starve.
-os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 
 from hornbeam.assembly.examples import demonstrations, examples
 from hornbeam.assembly.judges import content
@@ -323,6 +321,15 @@ def done_by(actors, jobs, at_once):
     finally:
         actors.close()
     return came
+
+
+@here
+def test_actors_have_the_priority_of_the_process_that_starts_them(cluster):
+    class Niceness:
+        async def work(self, _):
+            return os.nice(0)
+
+    assert done_by(RayActors(Cluster(growers=1), Niceness, print), [0], 1) == [os.nice(0)]
 
 
 @here

@@ -269,6 +269,8 @@ def _join(ray: Any, cluster: Cluster, say: Callable[[str], None]) -> bool:
             raise WorkerError(f"no Ray cluster at {address!r}: {_line(error)}") from error
         return True
     count = math.ceil(cluster.growers * cluster.cpus) or 1
+    # Ray starts workers at niceness 15: beside the trainer, on the same cores, they would starve.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     for left in reversed(range(STARTS)):
         try:
             ray.init(address="local", num_cpus=count, include_dashboard=False, **common)
