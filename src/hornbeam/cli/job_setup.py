@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -106,6 +106,17 @@ def launched() -> bool:
     from hornbeam.workers.parent import LAUNCHER
 
     return LAUNCHER in os.environ
+
+
+def leave() -> NoReturn:
+    """End a rank whose work is written, at once.
+
+    Left to itself it may be aborted as it ends ("terminate called without an active exception"): a
+    thread of torch's process groups outlives what it works on.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def quiet() -> None:

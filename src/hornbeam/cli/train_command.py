@@ -14,6 +14,7 @@ from hornbeam.cli.job_setup import (
     RecipeArgument,
     Sets,
     launched,
+    leave,
     loading,
     quiet,
     stopped,
@@ -117,6 +118,8 @@ def _start(recipe: Recipe, base: Path, folder: Path, policy: str | None, ranks: 
             _train(recipe, made, folder, policy, group, progress)
         else:
             follow(recipe, group)
+    if group is not None and launched():
+        leave()
 
 
 def _recipe(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> Recipe:
