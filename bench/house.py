@@ -6,7 +6,7 @@ A column a checkout, this one where none is named. Read from the sources alone; 
 of them. A *room* is a folder at the top of the package, or a loose file there; an *arrow* leads
 from a room to another that it imports from; it goes *up* where the other stands on a higher floor
 of the checkout's tests/test_house.py (FLOORS there; a module stands where its longest prefix
-stands).
+stands). Coined words are those that this checkout bans (BANNED there).
 """
 
 from __future__ import annotations
@@ -21,32 +21,6 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parents[1]
-# Coined words that gave way to the field's terms, as they stood in names of files and classes.
-COINED = (
-    "aside",
-    "afar",
-    "apart",
-    "board",
-    "choices",
-    "clerk",
-    "crew",
-    "desk",
-    "forest",
-    "ground",
-    "inbox",
-    "members",
-    "pace",
-    "school",
-    "seat",
-    "sizes",
-    "station",
-    "told",
-    "turnstile",
-    "voice",
-    "watch",
-    "wire",
-    "wood",
-)
 Sources = Mapping[str, tuple[Path, ast.Module]]
 
 
@@ -89,14 +63,13 @@ def door(modules: Sources, room: str) -> set[str]:
     return bound | {getattr(node, "name", "") for node in body}
 
 
-def floors(checkout: Path) -> dict[str, int]:
-    """The table of floors of a checkout."""
+def table_of(checkout: Path, name: str) -> Any:
+    """A table of a checkout's tests/test_house.py, by its name."""
     tree = ast.parse((checkout / "tests" / "test_house.py").read_text("utf-8"))
     for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FLOORS":
-            table: dict[str, int] = ast.literal_eval(node.value)
-            return table
-    raise SystemExit(f"{checkout}: no FLOORS in tests/test_house.py")
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    raise SystemExit(f"{checkout}: no {name} in tests/test_house.py")
 
 
 def floor(table: Mapping[str, int], name: str) -> int:
@@ -140,7 +113,8 @@ def fields(modules: Sources, name: str) -> int:
 
 def figures(checkout: Path) -> dict[str, Any]:
     """All figures of one checkout."""
-    modules, table = sources(checkout), floors(checkout)
+    modules, table = sources(checkout), table_of(checkout, "FLOORS")
+    banned = table_of(HERE, "BANNED")
     files = [path for path, _ in modules.values()]
     lines = {name: len(path.read_text("utf-8").splitlines()) for name, (path, _) in modules.items()}
     sizes, arrows, up = collections.Counter[str](), set(), set()
@@ -161,8 +135,8 @@ def figures(checkout: Path) -> dict[str, Any]:
     busy = max(busiest, key=lambda n: busiest[n])
     loop = next(name for name in modules if name.endswith(".loop"))
     named = [*classes(modules)]
-    coined = {p.stem for p in files if words(p.stem) & {*COINED}}
-    coined |= {name for name, _ in named if words(name) & {*COINED}}
+    coined = {p.stem for p in files if words(p.stem) & banned}
+    coined |= {name for name, _ in named if words(name) & banned}
     return {
         "files": len(files),
         "lines": sum(lines.values()),

@@ -8,40 +8,10 @@ from hornbeam.assembly.failed_episodes import tool_figures
 from hornbeam.assembly.progress import train_line
 from hornbeam.tree.nodes import INJECTED, Call, Node, Origin, Tree
 
-RECIPE = """
-[run]
-steps = 1
-tasks = 2
-[model]
-name = "tiny"
-options = {width = 16, layers = 1}
-[agents.seeker]
-max_tokens = 2
-[program]
-name = "mine.py:walk"
-[tools.tmes]
-use = "mine.py:times"
-[[tasks.train]]
-source = "lookup"
-split = "train"
-count = 4
-[[tasks.eval]]
-source = "lookup"
-split = "test"
-count = 3
-[reward]
-rule = "exact"
-[grow]
-strategy = "independent"
-n = 2
-[label]
-strategy = "rollouts"
-trunks = 1
-rollouts = 1
-[[search.methods]]
-name = "single"
-n = 1
-"""
+from .test_mend import RECIPE as LITTLE
+
+WALK = 'name = "mine.py:walk"\n'
+RECIPE = LITTLE.replace(WALK, f'{WALK}[tools.tmes]\nuse = "mine.py:times"\n')
 PROGRAM = """
 from hornbeam import user
 from hornbeam.errors import ToolError

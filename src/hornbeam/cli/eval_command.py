@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hornbeam.cli.job_setup import RecipeArgument, Sets, planned
+from hornbeam.cli.job_setup import RecipeArgument, Sets, planned, recipe_from_options
 from hornbeam.errors import DataError, ProgramError
 
 
@@ -31,21 +31,14 @@ def eval_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure RECIPE on its held-out tasks, greedily: accuracy, or the mean reward."""
-    from hornbeam.cli.recipes_command import find
-    from hornbeam.jobs.recipe_checks import check
-    from hornbeam.recipe.recipe import load_recipe
-
-    path = find(recipe)
-    loaded = load_recipe(path, sets or [])
-    loaded = loaded.with_weights(model) if model else loaded
-    check(loaded)
+    loaded, base, _ = recipe_from_options(recipe, None, model, sets, "eval")
     file = tree_file(out) if out is not None else None
     from rich.console import Console
 
     from hornbeam.assembly.progress import Progress
     from hornbeam.stats import between, named
 
-    made = planned(loaded, path.parent, tasks=["eval"])
+    made = planned(loaded, base, tasks=["eval"])
     from hornbeam.assembly.failed_episodes import all_failed, failed_of
     from hornbeam.jobs.eval.evaluate import evaluate
 

@@ -208,6 +208,10 @@ class SftSettings(Settings):
     lr: float = Field(2e-5, gt=0)
     warmup_steps: int = Field(0, ge=0)
 
+    def updates(self, count: int) -> int:
+        """How many updates `count` examples take; the last batch of an epoch may be smaller."""
+        return -(-count // self.batch_size) * self.epochs
+
 
 class FitSettings(Settings):
     """How a value head is fitted: `batch_size` trees an update, shuffled anew every epoch.

@@ -38,7 +38,7 @@ class SupervisedStart:
         context, stage = self._context, self._context.recipe.sft
         metrics, progress = context.metrics, context.progress
         assert stage is not None
-        total = -(-len(given) // stage.batch_size) * stage.epochs
+        total = stage.updates(len(given))
         name, losses = f"warm start {member.name}".strip(), list[float]()
         kept = {"kind": "sft", **({"stage": member.name} if member.name else {})}
         progress.begin(name, total)

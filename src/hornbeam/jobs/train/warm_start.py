@@ -85,7 +85,7 @@ def check_rows(recipe: Recipe, plan: Plan) -> list[str]:
 
 def amount(given: Sequence[Example], how: SftStage) -> str:
     """How many rows are shown and learned from, and in how many updates."""
-    updates = -(-len(given) // how.batch_size) * how.epochs
+    updates = how.updates(len(given))
     trained = sum(len(ids) for each in given for ids, learns in each.spans if learns)
     tokens = sum(len(each.prompt) + sum(len(ids) for ids, _ in each.spans) for each in given)
     return (
