@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 
 LINE = 120  # characters; rows of tables and of JSON lines cannot be wrapped, so they may be longer
 ROWS = ("|", '{"')
-WORDS = 17_000  # of all pages but those below, raised on purpose only
+WORDS = 21_000  # of all pages but those below, raised on purpose only
 UNCOUNTED = ("log.md", "families.md")  # the log; a page that a script writes
 GENERATED = (  # tables that scripts write into pages
     re.compile(r"<!-- (\w+) -->.*?<!-- /\1 -->", re.DOTALL),

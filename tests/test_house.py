@@ -77,7 +77,7 @@ MAX_IMPORTS = 15  # modules of ours that one file imports, anywhere in it
 LONG_FILES: dict[str, str] = {}  # path: why it is one file
 LONG_FUNCTIONS: dict[str, str] = {}  # path:name: why it is one function
 MANY_IMPORTS: dict[str, str] = {}  # module: why it knows so many
-BUDGET = 47_000  # lines of src, raised on purpose only
+BUDGET = 55_000  # lines of src, raised on purpose only
 
 # Spelled in pieces so that this file keeps the rules it states.
 FORBIDDEN = {
