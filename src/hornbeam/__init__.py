@@ -1,19 +1,33 @@
-"""Hornbeam grows trees of LLM-agent runs, credits their steps, trains and searches with them."""
+"""Hornbeam grows trees of LLM-agent runs, credits their steps, trains and searches with them.
 
-from hornbeam.chat import assistant, system, user
-from hornbeam.engine.request import Sampling
-from hornbeam.engine.scripted import Scripted
-from hornbeam.episode.program import Episode, Reply, program
+Names come from where they are made when they are first asked for: the import of the package costs
+little and brings no torch. A new name goes into `_HOME`, into `__all__`, and into the imports that
+type checkers read.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
 from hornbeam.errors import HornbeamError
-from hornbeam.grow.effects import Speaker
-from hornbeam.notebook import credit_trees, grow_trees
-from hornbeam.search import Branch, Independent
-from hornbeam.store.ledger import Budget
-from hornbeam.tools.calculator import calculate
-from hornbeam.tree.jsonl import read_trees, write_trees
 from hornbeam.tree.nodes import Node, Tree
 from hornbeam.tree.task import Task
-from hornbeam.view import tree_svg, tree_text
+
+if TYPE_CHECKING:
+    from hornbeam.chat import assistant, system, user
+    from hornbeam.engine.request import Sampling
+    from hornbeam.engine.scripted import Scripted
+    from hornbeam.episode.program import Episode, Reply, program
+    from hornbeam.grow.effects import Speaker
+    from hornbeam.notebook import credit_trees, grow_trees
+    from hornbeam.search import Branch, Independent
+    from hornbeam.store.ledger import Budget
+    from hornbeam.tools.calculator import calculate
+    from hornbeam.tree.jsonl import read_trees, write_trees
+    from hornbeam.view import tree_svg, tree_text
 
 __version__: str  # that of the installed distribution, looked up when it is asked for
 
@@ -43,10 +57,66 @@ __all__ = [
     "write_trees",
 ]
 
+# Where each name that is not imported above comes from, as in the imports for type checkers.
+_HOME = {
+    "Branch": "search",
+    "Budget": "store.ledger",
+    "Episode": "episode.program",
+    "Independent": "search",
+    "Reply": "episode.program",
+    "Sampling": "engine.request",
+    "Scripted": "engine.scripted",
+    "Speaker": "grow.effects",
+    "assistant": "chat",
+    "calculate": "tools.calculator",
+    "credit_trees": "notebook",
+    "grow_trees": "notebook",
+    "program": "episode.program",
+    "read_trees": "tree.jsonl",
+    "system": "chat",
+    "tree_svg": "view",
+    "tree_text": "view",
+    "user": "chat",
+    "write_trees": "tree.jsonl",
+}
 
-def __getattr__(name: str) -> str:
+
+class _Door(ModuleType):
+    """The package: a name of the door stays that, whichever room is called the same.
+
+    The import of a room, `hornbeam.train` say, binds its name in the package; `from hornbeam.train
+    import ...` finds the room without it.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and name in _HOME):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Door
+
+
+def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib import metadata
 
         return metadata.version(__name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _picture(tree: Tree) -> str | None:
+    """What a notebook shows of a tree."""
+    from hornbeam.notebook import picture
+
+    return picture(tree)
+
+
+# Set from here, as what draws stands on what is drawn.
+Tree._repr_svg_ = _picture  # type: ignore[attr-defined]

@@ -31,13 +31,9 @@ Score = Callable[[Task, Any], float | None]
 LARGE = 1000  # nodes of a tree that a notebook shows as its one line, not as a picture
 
 
-def _picture(tree: Tree) -> str | None:
-    """The tree as a notebook shows it; of a large one its `repr` is shown."""
+def picture(tree: Tree) -> str | None:
+    """The tree as a notebook shows it; `None` for a large one, of which its `repr` is shown."""
     return tree_svg(tree) if len(tree) <= LARGE else None
-
-
-# Set from here, as what draws stands on what is drawn.
-Tree._repr_svg_ = _picture  # type: ignore[attr-defined]
 
 
 class FunctionScorer:
