@@ -163,7 +163,7 @@ def doors(note: str) -> dict[str, str]:
 
 
 def lookup(task: Task, key: str) -> str:
-    """The note that lies under `key`. Raises `ToolError` where there is none."""
+    """Read the note that lies under a key."""
     note = task.data["rooms"].get(key)
     if note is None:
         raise ToolError(f"nothing lies under {key!r}: look up a key that a note shows")

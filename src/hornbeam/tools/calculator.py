@@ -11,11 +11,9 @@ from hornbeam.workers.local_workers import inline, pure
 @pure
 @inline
 def calculate(expression: str) -> str:
-    """Work out an arithmetic expression such as "(48 / 2) * 3".
-
-    What cannot be worked out comes back as a text that begins with "error:", for the agent to
-    read; the grammar and its bounds stand in `hornbeam.answers.arithmetic`.
-    """
+    """Work out an arithmetic expression such as "(48 / 2) * 3"."""
+    # What cannot be worked out comes back as a text that begins with "error:", for the agent to
+    # read; the grammar and its bounds stand in hornbeam.answers.arithmetic.
     if not isinstance(expression, str):
         return "error: the expression must be text"
     try:

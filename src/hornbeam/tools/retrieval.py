@@ -51,7 +51,7 @@ class Retrieval:
         return [{"id": p.id, "title": p.title, "text": p.text} for p in found]
 
     def __call__(self, query: str) -> str:
-        """The best passages as text for an agent, each behind its number and title."""
+        """Search for the passages that fit a query best."""
         if not isinstance(query, str):
             return "error: the query must be text"
         found = self.search(query)
@@ -94,7 +94,7 @@ class RetrievalSettings(ToolSettings):
 
         @pure
         def search(task: Task, query: str) -> str:
-            """The best passages of the corpus that the task goes with."""
+            """Search for the passages that fit a query best."""
             if task.data.get("corpus") == self.fallback:
                 return made(query)
             if read is None:
