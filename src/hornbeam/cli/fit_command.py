@@ -14,7 +14,6 @@ from hornbeam.cli.job_setup import (
     loading,
     recipe_from_options,
     stopped,
-    threads,
 )
 from hornbeam.files.paths import check_file
 
@@ -40,6 +39,8 @@ def fit_command(
         check_file(path, "`hornbeam label` writes trees.jsonl")
         found += read_trees(path)
     loading(loaded.model.name)
+    from hornbeam.jobs.preparation import threads
+
     threads(loaded.run.threads)
     from hornbeam.jobs.fit.run_fit import fit
 

@@ -20,10 +20,6 @@ Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key, as grow.n=4.")
 ]
 Model = Annotated[str | None, typer.Option("--model", help="Weights.", show_default="the recipe's")]
-UNTRAINED = (
-    'model.name = "tiny" is untrained: its weights are random, and so are the results; name'
-    " trained ones, as --model runs/tiny/final"
-)
 
 
 def recipe_from_options(
@@ -44,23 +40,10 @@ def recipe_from_options(
 def planned(
     recipe: Recipe, base: Path, reference: str | None = None, tasks: Sequence[str] = ("train",)
 ) -> Plan:
-    """What the recipe names, made, its models pulled; only then comes what is slow to import.
+    """What the recipe names, made, as `jobs.preparation` does it; what it tells is on stderr."""
+    from hornbeam.jobs.preparation import planned as prepared
 
-    `reference` names the weights that speak, where those are not the recipe's; it is not pulled.
-    `tasks` are those that the job cannot do without.
-    """
-    from hornbeam.assembly.plan import plan
-    from hornbeam.jobs.recipe_checks import fetch
-
-    made = plan(recipe, base, tasks)
-    names = weights_of(recipe) if reference is None else [reference]
-    if reference is None:
-        fetch(recipe, lambda line: typer.echo(line, err=True))
-        if "tiny" in names:
-            typer.echo(f"warning: {UNTRAINED}", err=True)
-    loading(*names)
-    threads(recipe.run.threads)
-    return made
+    return prepared(recipe, base, to_stderr, reference, tasks)
 
 
 @contextmanager
@@ -75,37 +58,16 @@ def stopped() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def threads(count: int | None) -> None:
-    """Let torch use so many threads."""
-    if count is not None:
-        import torch
-
-        torch.set_num_threads(count)
-
-
-def weights_of(recipe: Recipe) -> list[str]:
-    """The names of the models by which policies speak here; none where a server has its own."""
-    from hornbeam.assembly.engines import AWAY
-
-    names = (
-        [] if recipe.engine.kind in AWAY else [recipe.of(name).model.name for name in recipe.names]
-    )
-    return list(dict.fromkeys(names))
+def to_stderr(line: str) -> None:
+    """One line on stderr."""
+    typer.echo(line, err=True)
 
 
 def loading(*names: str) -> None:
     """Import what is slow to import; a line on stderr says so first, and whose weights follow."""
-    if "torch" not in sys.modules:
-        what = f"{', '.join(names)} (torch, transformers)" if names else "torch, transformers"
-        typer.echo(f"loading {what}", err=True)
-    quiet()
+    from hornbeam.jobs.preparation import loading as load
 
-
-def launched() -> bool:
-    """Whether another process of ours started this one, as a rank, and has said what it runs."""
-    from hornbeam.workers.parent import LAUNCHER
-
-    return LAUNCHER in os.environ
+    load(to_stderr, *names)
 
 
 def leave() -> NoReturn:
@@ -117,12 +79,3 @@ def leave() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def quiet() -> None:
-    """Keep the bars and hints of transformers off the screen."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()

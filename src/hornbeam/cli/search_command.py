@@ -18,7 +18,6 @@ from hornbeam.cli.job_setup import (
     planned,
     recipe_from_options,
     stopped,
-    threads,
 )
 from hornbeam.files.paths import check_file
 
@@ -40,6 +39,7 @@ def search_command(
     """Search the held-out tasks of RECIPE by its methods; accuracy against cost, as a page."""
     loaded, base, folder = recipe_from_options(recipe, out, model, sets, "search")
     from hornbeam.assembly.progress import Progress
+    from hornbeam.jobs.preparation import threads
     from hornbeam.jobs.recipe_checks import check_search
     from hornbeam.jobs.search.answer_pool import read_pool, search_pool
     from hornbeam.jobs.search.readout import table, write_result

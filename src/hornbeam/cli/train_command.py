@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hornbeam.cli.dry_run import checked, print_estimate
+from hornbeam.cli.dry_run import print_estimate
 from hornbeam.cli.job_setup import (
     RecipeArgument,
     Sets,
-    launched,
     leave,
-    loading,
-    quiet,
     stopped,
-    threads,
-    weights_of,
+    to_stderr,
 )
 from hornbeam.cli.options import (
     Address,
@@ -39,8 +33,6 @@ from hornbeam.cli.options import (
 from hornbeam.errors import RecipeError, StoreError
 
 if TYPE_CHECKING:
-    from hornbeam.assembly.plan import Plan
-    from hornbeam.assembly.progress import Progress
     from hornbeam.recipe.recipe import Recipe
 
 
@@ -76,37 +68,22 @@ def train_command(
         return
     if settings:
         raise RecipeError("--all goes with --dry-run")
-    checked(loaded, path.parent, deep=False)
+    from hornbeam.jobs.train.train_job import check_recipe
+
+    check_recipe(loaded, path.parent)
     if not resume and folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} exists: choose another --out, or leave --no-resume out")
     _start(loaded, path.parent, folder, policy, ranks)
 
 
 def _start(recipe: Recipe, base: Path, folder: Path, policy: str | None, ranks: int) -> None:
-    """Train in this process, or with others: the first runs the loop, the others follow.
-
-    The first makes what needs no weights, before all that is slow to import, and checks what the
-    warm start is to show before weights are loaded.
-    """
-    from hornbeam.assembly.plan import plan
+    """Train in this process, or with others: the first runs the loop, the others follow."""
     from hornbeam.assembly.progress import Progress
-    from hornbeam.jobs.recipe_checks import check_training, fetch
-    from hornbeam.jobs.train.warm_start import check_rows
-    from hornbeam.store.checkpoints import latest
+    from hornbeam.jobs.preparation import threads
+    from hornbeam.jobs.train.train_job import launched, ready, train
 
-    check_training(recipe, policy)
-    progress, several = Progress(), int(os.environ.get("WORLD_SIZE", "1")) > 1
-    made = None if several and os.environ.get("RANK", "0") != "0" else plan(recipe, base)
-    if made is not None:
-        first = not launched()
-        if first:
-            progress.say(f"Run folder: {folder}")
-        fetch(recipe, progress.say)
-        if first:
-            loading(*weights_of(recipe))
-    quiet()
-    if made is not None and latest(folder / "checkpoints") is None:
-        check_rows(recipe, made)
+    progress = Progress()
+    made = ready(recipe, base, folder, policy, progress, to_stderr)
     from hornbeam.jobs.train.rank_processes import follow, launch, ranked
 
     if ranks > 1 and launch(sys.argv[1:], ranks):
@@ -115,7 +92,7 @@ def _start(recipe: Recipe, base: Path, folder: Path, policy: str | None, ranks: 
         threads(recipe.run.threads)
         if group is None or group.leads:
             assert made is not None
-            _train(recipe, made, folder, policy, group, progress)
+            train(recipe, made, folder, progress, policy, group)
         else:
             follow(recipe, group)
     if group is not None and launched():
@@ -132,24 +109,3 @@ def _recipe(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> 
     if recipe.workers.kind == "local" and asked:
         raise RecipeError("--growers and --address are Ray's: add --workers ray")
     return recipe
-
-
-def _train(
-    recipe: Recipe, made: Plan, folder: Path, policy: str | None, group: Any, progress: Progress
-) -> None:
-    """Run the loop in this process; with a group, over its ranks."""
-    from hornbeam.assembly.loading import load_policies, say_templates
-    from hornbeam.jobs.train.rank_processes import lead
-    from hornbeam.jobs.train.training import Run, Trainer
-
-    for source in [*made.train.sources, *(f"held out: {line}" for line in made.eval.sources)]:
-        progress.say(source)
-    run = (
-        Run(recipe, made, folder, progress, load_policies if group is None else lead(group))
-        if policy is None
-        else Trainer(recipe, made, folder, progress, policy, group)
-    )
-    say_templates(run.parts.policies, progress.say)
-    page = asyncio.run(run.go())
-    progress.say(f"Weights: {folder / 'final' / (policy or '')}")
-    progress.say(f"Report:  {page}")

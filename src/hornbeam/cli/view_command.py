@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from hornbeam.cli.job_setup import quiet
 from hornbeam.cli.options import Shared
 from hornbeam.errors import DataError, StoreError
 from hornbeam.settings import nearest
@@ -123,6 +122,8 @@ def _chats(run: Path, store: Any) -> dict[str, Any]:
     for name in recipe.names:
         folder = run / "final" / name
         if (folder / "tokenizer_config.json").is_file():
+            from hornbeam.jobs.preparation import quiet
+
             quiet()
             from transformers import AutoTokenizer
 
