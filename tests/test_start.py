@@ -8,8 +8,11 @@ import sys
 from types import ModuleType
 
 import pytest
+import typer
 
 import hornbeam
+from hornbeam.cli.commands import COMMANDS
+from hornbeam.cli.main import app
 
 HEAVY = {
     "accelerate",
@@ -54,6 +57,34 @@ def loaded(code, *words):
 
 def test_the_import_of_the_package_brings_no_heavy_party():
     assert not loaded("import hornbeam; hornbeam.Tree, dir(hornbeam)") & HEAVY
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], []])
+def test_the_command_says_what_it_is_without_heavy_parties(words):
+    code = """
+from hornbeam.cli.main import main
+try:
+    main()
+except SystemExit as stop:
+    assert stop.code in (0, 2)"""
+    brought = loaded(code, *words)
+    assert brought & HEAVY == {"typer"}
+
+
+def test_a_command_brings_its_own_file_only():
+    code = """
+from hornbeam.cli.main import app
+from typer.testing import CliRunner
+assert CliRunner().invoke(app, ["recipes", "list"]).exit_code == 0
+print(json.dumps([m for m in sys.modules if m.endswith("_command")]))"""
+    assert fresh(code) == ["hornbeam.cli.recipes_command"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_what_a_command_says_of_itself(name):
+    command = typer.main.get_command(app).commands[name]
+    assert COMMANDS[name].line == command.help.partition("\n\n")[0].replace("\n", " ")
+    assert command.name == name
 
 
 def test_names_are_those_that_type_checkers_see():
