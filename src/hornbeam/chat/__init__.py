@@ -20,6 +20,7 @@ from hornbeam.chat.byte_chat import (
 from hornbeam.chat.history import history, message_of
 from hornbeam.chat.template import TemplateChat
 from hornbeam.chat.text_pieces import PieceChat
+from hornbeam.chat.tool_calls import Spoken, ToolCall, result_of
 
 __all__ = [
     "Answers",
@@ -28,13 +29,16 @@ __all__ = [
     "Message",
     "PieceChat",
     "Said",
+    "Spoken",
     "TemplateChat",
+    "ToolCall",
     "assistant",
     "check_chat",
     "common",
     "end_of_answer",
     "history",
     "message_of",
+    "result_of",
     "system",
     "user",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from hornbeam.chat.byte_chat import Message
+from hornbeam.chat.tool_calls import quoted_as
 
 T = TypeVar("T")
 Key = tuple[int, str, str]  # the place before a message (or 0), its role, its text
@@ -26,8 +27,9 @@ class Answer(Generic[T]):
 class Answers(Generic[T]):
     """The answers of a conversation, each with what is kept of it (its ids, say).
 
-    A message quotes an answer if it says its text and was no text of the program's own (a worked
-    example) in an earlier prompt. Of several with that text it quotes the one that came behind the
+    A message quotes an answer if it says its text, reasoning and calls (arguments as they were
+    sampled, else as JSON reads them) and was no text of the program's own (a worked example) in an
+    earlier prompt. Of several with that text it quotes the one that came behind the
     very same messages; else one that came behind the same last message; else, counted from the end,
     the latest that no other message quotes.
     """
@@ -42,16 +44,17 @@ class Answers(Generic[T]):
         self._settled = 0  # how many of its first messages quote what they will always quote
         self._quoted: dict[int, T] = {}  # what those quote, of answers given at their place
 
-    def add(self, messages: Sequence[Message], text: str, kept: T) -> None:
-        """Keep an answer to these messages."""
+    def add(self, messages: Sequence[Message], text: str | Message, kept: T) -> None:
+        """Keep an answer to these messages: its text, or the message that quotes it."""
         found, places = self._find(messages), self._places
         for n in range(self._settled, len(messages)):
             if messages[n]["role"] == "assistant" and n not in found:
                 self._unquoted.add(places[n + 1])
         before = _key(0, messages[-1]) if messages else None
         answer = Answer(places[-1], before, kept)
-        self._said.setdefault(text, []).append(answer)
-        self._at[places[-1], text] = answer
+        for key in {text} if isinstance(text, str) else {*quoted_as(text)}:
+            self._said.setdefault(key, []).append(answer)
+            self._at[places[-1], key] = answer
 
     def find(self, messages: Sequence[Message]) -> dict[int, T]:
         """What is kept of the answers that these messages quote, by the message's index."""
@@ -72,13 +75,18 @@ class Answers(Generic[T]):
         while settled < size:
             message = messages[settled]
             if message["role"] == "assistant" and places[settled + 1] not in self._unquoted:
-                answer = self._at.get((places[settled], message["content"]))
+                answer = self._here(places[settled], message)
                 if answer is None:
                     break
                 self._quoted[settled] = answer.kept
             settled += 1
         self._settled = settled
         return self._quoted if settled == size else self._find_all(messages)
+
+    def _here(self, place: int, message: Message) -> Answer[T] | None:
+        """The answer of a place that the message quotes: as it was sampled, else as it reads."""
+        exact, alike = quoted_as(message)
+        return self._at.get((place, exact)) or self._at.get((place, alike))
 
     def _find_all(self, messages: Sequence[Message]) -> dict[int, T]:
         """The same where some quote an answer of another place, or none."""
@@ -87,11 +95,11 @@ class Answers(Generic[T]):
             n
             for n in range(len(messages) - 1, -1, -1)
             if messages[n]["role"] == "assistant"
-            and messages[n]["content"] in self._said
+            and any(key in self._said for key in quoted_as(messages[n]))
             and self._places[n + 1] not in self._unquoted
         ]
         for n in quotes:
-            answer = self._at.get((self._places[n], messages[n]["content"]))
+            answer = self._here(self._places[n], messages[n])
             if answer is not None:
                 found[n] = answer
         self._find_elsewhere(messages, quotes, found)
@@ -104,9 +112,10 @@ class Answers(Generic[T]):
         taken = {id(answer) for answer in found.values()}
         for near in (True, False):
             for n in quotes:
-                said = self._said[messages[n]["content"]] if n not in found else []
+                exact, alike = quoted_as(messages[n]) if n not in found else ("", "")
+                said = self._said.get(exact) or self._said.get(alike, [])
                 before = _key(0, messages[n - 1]) if n else None
-                for answer in reversed(said):
+                for answer in reversed(said if n not in found else []):
                     fits = not near or (n > 0 and answer.before == before)
                     if fits and id(answer) not in taken:
                         found[n] = answer

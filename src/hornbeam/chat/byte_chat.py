@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
 from hornbeam.arguments import wrong
+from hornbeam.chat.call_formats import read_hermes, written
+from hornbeam.chat.tool_calls import Spoken
+from hornbeam.chat.tool_schemas import schema_problem
 from hornbeam.tree.nodes import ids
 
 Message = Mapping[str, Any]
@@ -43,8 +47,33 @@ class Chat(Protocol):
     ends: frozenset[int]  # ids that end an answer
     closing: tuple[int, ...]  # what stands behind an answer that was not sampled, its end last
 
-    def render(self, messages: Sequence[Message], said: Said = {}) -> array[int]:
-        """Ids of the conversation up to where the assistant speaks."""
+    def render(
+        self, messages: Sequence[Message], said: Said = {}, tools: Sequence[Any] = ()
+    ) -> array[int]:
+        """Ids of the conversation up to where the assistant speaks.
+
+        `tools` are JSON schemas as OpenAI's API has them. Raises `ModelError` where a template
+        refuses them or the messages.
+        """
+        ...
+
+    def read(self, tokens: Sequence[int], tools: Sequence[Any] = ()) -> Spoken:
+        """What an answer's ids say, which was asked with these tools: text, reasoning, calls.
+
+        What cannot be read is a call with a `problem`; nothing is raised.
+        """
+        ...
+
+    def rewritten(
+        self, messages: Sequence[Message], said: Said = {}, tools: Sequence[Any] = ()
+    ) -> Mapping[int, str]:
+        """Which messages of `said` a prompt of `render` holds as its template writes them and not
+        as they were sampled (by their index), and why: "reasoning" where it takes it out.
+        """
+        ...
+
+    def tool_problem(self, tools: Sequence[Any]) -> str:
+        """Why these tools cannot be used with this chat, and what to do, in a line; "" if none."""
         ...
 
     def encode(self, text: str) -> array[int]:
@@ -99,18 +128,26 @@ def _line(role: str, text: str) -> array[int]:
 
 
 class ByteChat:
-    """UTF-8 bytes as ids, for scripted engines: `role: content` lines, 0 ends an answer."""
+    """UTF-8 bytes as ids, for scripted engines: `role: content` lines, 0 ends an answer.
+
+    Tools stand in a line of their own in front, calls between tags behind what is said with them.
+    """
 
     ends = frozenset({0})
     closing: tuple[int, ...] = (0,)
 
-    def render(self, messages: Sequence[Message], said: Said = {}) -> array[int]:
+    def render(
+        self, messages: Sequence[Message], said: Said = {}, tools: Sequence[Any] = ()
+    ) -> array[int]:
         """Ids of the conversation up to where the assistant speaks."""
         out = ids()
+        if tools:
+            out.extend(_line("tools", json.dumps(list(tools), ensure_ascii=False)))
         for number, message in enumerate(messages):
             tokens = said.get(number)
             if tokens is None:
-                out.extend(_line(message["role"], message["content"]))
+                text = message["content"] if len(message) == 2 else written(message)
+                out.extend(_line(message["role"], text))
                 continue
             out.extend(_bytes(f"{message['role']}: "))
             out.extend(tokens)
@@ -118,6 +155,20 @@ class ByteChat:
                 out.append(0)
         out.extend(_bytes("assistant: "))
         return out
+
+    def read(self, tokens: Sequence[int], tools: Sequence[Any] = ()) -> Spoken:
+        """Text, a thought between tags in front of it, calls between tags."""
+        return read_hermes(self.decode(tokens), tokens)
+
+    def rewritten(
+        self, messages: Sequence[Message], said: Said = {}, tools: Sequence[Any] = ()
+    ) -> Mapping[int, str]:
+        """None: what was sampled stays."""
+        return {}
+
+    def tool_problem(self, tools: Sequence[Any]) -> str:
+        """What is wrong with the tools themselves."""
+        return schema_problem(tools)
 
     def encode(self, text: str) -> array[int]:
         """The text's bytes."""

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from hornbeam.chat import template_tools
 from hornbeam.chat.byte_chat import Message, Said
 from hornbeam.chat.control_tokens import Words, any_of
-from hornbeam.chat.template_frame import alike, configured_ends, mark, marked, read_frame, unclosed
+from hornbeam.chat.template_frame import alike, configured_ends, mark, read_frame, unclosed
+from hornbeam.chat.tool_calls import Spoken
 from hornbeam.errors import ModelError
 from hornbeam.tree.nodes import ids
 
@@ -56,6 +58,7 @@ class TemplateChat:
         configured = configured_ends(tokenizer)
         self.words = Words(tokenizer, str(template), {*configured, tokenizer.eos_token_id} - {None})
         self.tools: list[Any] = []  # what the template is told of them
+        self._told: dict[str, TemplateChat] = {}  # by the tools
         self._forms = lru_cache(SHAPES)(self._find_form)
         self.frame = read_frame(self.shown, self.words, configured, self.name)
         self._turns = any_of(self.frame.turns)
@@ -64,18 +67,22 @@ class TemplateChat:
 
     # --- conversations to ids --------------------------------------------------------------------
 
-    def render(self, messages: Sequence[Message], said: Said = {}) -> array[int]:
+    def render(
+        self, messages: Sequence[Message], said: Said = {}, tools: Sequence[Any] = ()
+    ) -> array[int]:
         """Ids of the conversation up to where the assistant speaks; see the head of this file.
 
         Raises `ModelError` where the template refuses the messages or leaves out what they say.
         """
+        if tools:
+            return self.with_tools(tools).render(messages, said)
         form = self.form(messages)
         nonce = _nonce(messages)
         names: dict[str, str] = {}
         given = [self._guarded(message, names, nonce) for message in messages]
         for n in said:
-            given[n]["content"] = mark(n, nonce)
-        pieces = self._pieces(self._text(given, form.parts), sorted(said), nonce)
+            given[n] = {"role": given[n]["role"], "content": mark(n, nonce)}
+        pieces = self._pieces(self.template_text(given, form.parts), sorted(said), nonce)
         if not form.steady:
             pieces = self._opened(pieces, given, sorted(said), form, nonce)
         out = ids()
@@ -170,13 +177,16 @@ class TemplateChat:
     def _asked(self, messages: Sequence[Message], form: Form) -> str:
         """The prompt as it was; "" where the template refuses so much of the conversation alone."""
         try:
-            return self._text(messages, form.parts)
+            return self.template_text(messages, form.parts)
         except ModelError:
             return ""
 
     # --- the template ----------------------------------------------------------------------------
 
-    def _text(self, messages: Sequence[Message], parts: frozenset[str], answer: bool = True) -> str:
+    def template_text(
+        self, messages: Sequence[Message], parts: frozenset[str], answer: bool = True
+    ) -> str:
+        """What the template writes; `parts` are roles whose text is given so."""
         given = [
             {**m, "content": [{"type": "text", "text": m["content"]}]}
             if m["role"] in parts
@@ -186,7 +196,7 @@ class TemplateChat:
         try:
             return self._rendered(given, answer)
         except Exception as error:  # jinja raises what the template's author chose
-            written = [written_out(message) for message in given]
+            written = [template_tools.written_out(message) for message in given]
             if written != given:  # some add arguments to a text, most want objects
                 with suppress(Exception):
                     return self._rendered(written, answer)
@@ -207,22 +217,13 @@ class TemplateChat:
         """
         if not tools:
             return self
-        out = copy.copy(self)
-        out.tools = list(tools)
-        out._forms = lru_cache(SHAPES)(out._find_form)
-        named = self.words.names.search(json.dumps(out.tools, ensure_ascii=False))
-        if named:
-            raise ModelError(f"the definition of a tool names the control token {named[0]}")
-        text = out.shown(marked("user"), True)
-        held = [tool.get("function", tool) if isinstance(tool, dict) else {} for tool in tools]
-        lost = [name for each in held if (name := str(each.get("name", ""))) not in text]
-        if lost:
-            raise ModelError(
-                f"{self.name}: the chat template leaves out the tools ({lost[0]}), and the model"
-                " would never see them: say in a system message what there is, or take another"
-                " model"
-            )
-        return out
+        key = repr(tools)
+        if key not in self._told:
+            out = copy.copy(self)
+            out._forms = lru_cache(SHAPES)(out._find_form)
+            template_tools.tell(out, tools)
+            self._told[key] = out
+        return self._told[key]
 
     def spoken(self, messages: Sequence[Message], message: Message) -> str:
         """What an assistant's message is as text behind its prompt: what it says, and its calls as
@@ -230,34 +231,25 @@ class TemplateChat:
 
         Raises `ModelError` where the template changes it.
         """
-        said = str(message["content"])
-        if self.frame.opening.strip() and said.startswith(self.frame.opening):
-            said = said.removeprefix(self.frame.opening)  # the prompt has that already
-        if not message.get("tool_calls"):
-            return said
-        parts = self.form([*messages, message]).parts
-        text = self._text([*messages, message], parts, False)
-        asked, before = self._text(messages, parts), self._text(messages, parts, False)
-        head = asked[len(before) :].removesuffix(self.frame.opening) + self.frame.heading
-        if text.startswith(asked):
-            body = text[len(asked) :]
-        elif asked.startswith(before) and text.startswith(before + head):
-            body = text[len(before + head) :]
-        else:
-            raise ModelError(
-                f"{self.name}: the chat template puts another text before an answer with tool calls"
-                " than before a new one"
-            )
-        body, ends = body.rstrip(), [*self.frame.turns, *self.frame.closed]
-        while end := next((end for end in ends if body.endswith(end)), ""):
-            body = body.removesuffix(end)
-        if said.strip() not in body:
-            raise ModelError(f"{self.name}: the chat template rewrites what was said with a call")
-        return body
+        return template_tools.spoken(self, messages, message)
+
+    def read(self, tokens: Sequence[int], tools: Sequence[Any] = ()) -> Spoken:
+        """What an answer's ids say: text, reasoning, calls as the template writes them."""
+        return template_tools.read(self, tokens, tools)
+
+    def rewritten(
+        self, messages: Sequence[Message], said: Said = {}, tools: Sequence[Any] = ()
+    ) -> Mapping[int, str]:
+        """Which messages of `said` the prompt holds as the template writes them, and why."""
+        return {}
+
+    def tool_problem(self, tools: Sequence[Any]) -> str:
+        """Why these tools cannot be used with this template, and what to do; "" if they can."""
+        return template_tools.problem(self, tools)
 
     def shown(self, messages: Sequence[Message], answer: bool) -> str:
         """A conversation as the template shows it. `ModelError` where it leaves a text out."""
-        return self._text(messages, self.form(messages).parts, answer)
+        return self.template_text(messages, self.form(messages).parts, answer)
 
     def form(self, messages: Sequence[Message]) -> Form:
         """How a conversation like this is given. `ModelError` where a text of it would be lost."""
@@ -274,7 +266,7 @@ class TemplateChat:
         ways = [frozenset[str](), frozenset(role for role, _, _ in of)]
         for parts in ways:
             try:
-                text = self._text(messages, parts)
+                text = self.template_text(messages, parts)
             except ModelError as error:
                 refused = refused or error
                 continue
@@ -287,7 +279,7 @@ class TemplateChat:
         if not lost:
             assert refused is not None
             raise refused
-        left_out = _lost(messages[lost[0]], lost[0], self._text(messages, frozenset()))
+        left_out = _lost(messages[lost[0]], lost[0], self.template_text(messages, frozenset()))
         raise ModelError(
             f"{self.name}: the chat template leaves out {left_out}, and the model would never see"
             " it: say it in a user message, or fix the template (chat_template.jinja)"
@@ -348,19 +340,6 @@ class TemplateChat:
         from hornbeam.chat.template_report import describe
 
         return describe(self)
-
-
-def written_out(message: Message) -> dict[str, Any]:
-    """The message with the arguments of its calls as JSON text."""
-    calls = []
-    for call in message.get("tool_calls") or []:
-        held = call.get("function", call)
-        arguments = held.get("arguments")
-        text = (
-            arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        )
-        calls.append({**call, "function": {**held, "arguments": text}})
-    return {**message, **({"tool_calls": calls} if calls else {})}
 
 
 def shape(messages: Sequence[Message]) -> Shape:

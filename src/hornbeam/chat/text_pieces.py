@@ -9,14 +9,21 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from hornbeam.chat.byte_chat import Message, Said
+from hornbeam.chat.tool_calls import Spoken
+from hornbeam.errors import ModelError
 from hornbeam.tree.nodes import ids
 
 END = 0  # ends a message
 BITS, LENGTH = 7, 28  # of a character; where the number of characters stands
+NO_TOOLS = (
+    "native tool calls need the model's chat template, and a server of messages keeps its own: use"
+    " a server that takes ids, or a program whose tools are text (react)"
+)
 PIECE = re.compile(r"[\x00-\x7f]{1,4}|.", re.DOTALL)
 
 
@@ -49,8 +56,15 @@ class PieceChat:
     ends = frozenset({END})
     closing: tuple[int, ...] = (END,)
 
-    def render(self, messages: Sequence[Message], said: Said = {}) -> array[int]:
-        """Ids of the conversation up to where the assistant speaks."""
+    def render(
+        self, messages: Sequence[Message], said: Said = {}, tools: Sequence[Any] = ()
+    ) -> array[int]:
+        """Ids of the conversation up to where the assistant speaks.
+
+        Raises `ModelError` for tools: the server's template and its parser are not known here.
+        """
+        if tools:
+            raise ModelError(self.tool_problem(tools))
         out = ids()
         for number, message in enumerate(messages):
             more = {k: v for k, v in message.items() if k not in ("role", "content")}
@@ -62,6 +76,20 @@ class PieceChat:
                 out.append(END)
         out.extend(_ids("assistant: "))
         return out
+
+    def read(self, tokens: Sequence[int], tools: Sequence[Any] = ()) -> Spoken:
+        """The text alone."""
+        return Spoken(self.text(tokens))
+
+    def rewritten(
+        self, messages: Sequence[Message], said: Said = {}, tools: Sequence[Any] = ()
+    ) -> Mapping[int, str]:
+        """None that is known of."""
+        return {}
+
+    def tool_problem(self, tools: Sequence[Any]) -> str:
+        """What to do instead: the server is sent messages, and its tools are not spoken here."""
+        return NO_TOOLS if tools else ""
 
     def encode(self, text: str) -> array[int]:
         """The text's pieces."""

@@ -1,0 +1,92 @@
+"""Tools through a chat template: told of, called, read out of an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hornbeam.chat.byte_chat import Message
+from hornbeam.chat.call_formats import read_hermes
+from hornbeam.chat.template_frame import marked
+from hornbeam.chat.tool_calls import Spoken
+from hornbeam.chat.tool_schemas import schema_problem
+from hornbeam.errors import ModelError
+
+if TYPE_CHECKING:
+    from hornbeam.chat.template import TemplateChat
+
+
+def problem(chat: TemplateChat, tools: Sequence[Any]) -> str:
+    """Why these tools cannot be used with this template, and what to do; "" if they can."""
+    try:
+        chat.with_tools(tools)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+def tell(chat: TemplateChat, tools: Sequence[Any]) -> None:
+    """Give a chat tools. `ModelError` where the template leaves them out or they cannot be."""
+    wrong = schema_problem(tools)
+    if wrong:
+        raise ModelError(wrong)
+    chat.tools = list(tools)
+    named = chat.words.names.search(json.dumps(chat.tools, ensure_ascii=False))
+    if named:
+        raise ModelError(f"the definition of a tool names the control token {named[0]}")
+    text = chat.shown(marked("user"), True)
+    names = [str(tool.get("function", tool)["name"]) for tool in tools]
+    lost = [name for name in names if name not in text]
+    if lost:
+        raise ModelError(
+            f"{chat.name}: the chat template leaves out the tools ({lost[0]}), and the model would"
+            " never see them: say in a system message what there is, give a template that has"
+            " tools, or take another model"
+        )
+
+
+def read(chat: TemplateChat, tokens: Sequence[int], tools: Sequence[Any]) -> Spoken:
+    """What an answer's ids say."""
+    return read_hermes(chat.text(tokens), tokens)
+
+
+def spoken(chat: TemplateChat, messages: Sequence[Message], message: Message) -> str:
+    """What an assistant's message is as text behind its prompt; see `TemplateChat.spoken`."""
+    said, frame = str(message["content"]), chat.frame
+    if frame.opening.strip() and said.startswith(frame.opening):
+        said = said.removeprefix(frame.opening)  # the prompt has that already
+    if not message.get("tool_calls"):
+        return said
+    parts = chat.form([*messages, message]).parts
+    text = chat.template_text([*messages, message], parts, False)
+    asked, before = chat.template_text(messages, parts), chat.template_text(messages, parts, False)
+    head = asked[len(before) :].removesuffix(frame.opening) + frame.heading
+    if text.startswith(asked):
+        body = text[len(asked) :]
+    elif asked.startswith(before) and text.startswith(before + head):
+        body = text[len(before + head) :]
+    else:
+        raise ModelError(
+            f"{chat.name}: the chat template puts another text before an answer with tool calls"
+            " than before a new one"
+        )
+    body, ends = body.rstrip(), [*frame.turns, *frame.closed]
+    while end := next((end for end in ends if body.endswith(end)), ""):
+        body = body.removesuffix(end)
+    if said.strip() not in body:
+        raise ModelError(f"{chat.name}: the chat template rewrites what was said with a call")
+    return body
+
+
+def written_out(message: Message) -> dict[str, Any]:
+    """The message with the arguments of its calls as JSON text."""
+    calls = []
+    for call in message.get("tool_calls") or []:
+        held = call.get("function", call)
+        arguments = held.get("arguments")
+        text = (
+            arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        )
+        calls.append({**call, "function": {**held, "arguments": text}})
+    return {**message, **({"tool_calls": calls} if calls else {})}
