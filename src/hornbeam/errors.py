@@ -21,6 +21,8 @@ HornbeamError
 └── StoreError         a run folder: damaged, of another recipe, disk full
 """
 
+import json
+import re
 from collections.abc import Collection, Sequence
 
 
@@ -114,9 +116,30 @@ class StoreError(HornbeamError):
     """A run folder that cannot be read or written."""
 
 
-def how_to_get(*extras: str) -> str:
-    """The command that installs these extras."""
-    return f"in the clone of Hornbeam: pip install -e '.[{','.join(extras)}]'"
+def how_to_get(*extras: str, package: str = "") -> str:
+    """The command that installs these extras, or a package that every install needs.
+
+    In a clone it names the extras; an installed wheel has no clone beside it: there what they hold.
+    """
+    from importlib import metadata
+
+    try:
+        here = metadata.distribution("hornbeam")
+        came = json.loads(here.read_text("direct_url.json") or "{}")
+        cloned = came.get("dir_info", {}).get("editable", False)
+    except metadata.PackageNotFoundError:
+        cloned = True
+    if cloned:
+        what = "-c constraints.txt -e ." if package else f"-e '.[{','.join(extras)}]'"
+        return f"in the clone of Hornbeam: pip install {what}"
+    asked = [line.partition(";")[::2] for line in here.requires or []]
+    wanted = [
+        needs.strip()
+        for needs, only in asked
+        if any(f'extra == "{extra}"' in only for extra in extras)
+        or (package and re.match(rf"{re.escape(package)}\b(?!-)", needs))
+    ]
+    return f"pip install {' '.join(map(repr, wanted))}"
 
 
 WRITERS = {  # columns that a command writes on trees

@@ -205,7 +205,7 @@ def packages(asked: list[tuple[str, str]]) -> list[Finding]:
         if version:
             found.append(Finding("packages", name, "ok", version))
         else:
-            remedy = "in the clone of Hornbeam: pip install -c constraints.txt -e ."
+            remedy = how_to_get(package=name)
             found.append(Finding("packages", name, "bad", "missing", remedy))
     return found
 
