@@ -39,6 +39,7 @@ FLOORS = {
     "models": 2,
     "tree": 1,
     "files": 1,
+    "own": 1,
     "chat": 1,
     "answers": 1,
     "workers": 1,

@@ -27,7 +27,7 @@ def test_a_run_by_an_own_reward(world, hornbeam, tmp_path):
 
     file.write_text(OWN.replace(".strip()", ""), "utf-8")
     code, err, _ = hornbeam("train", world.recipe, *words)
-    assert code == 2 and "code of the reward than own_reward.py:score has now: put the file" in err
+    assert code == 2 and "code of reward.rule than own_reward.py:score has now: put the file" in err
     file.write_text(OWN, "utf-8")
     assert hornbeam("train", world.recipe, *words)[0] == 0
 

@@ -55,9 +55,9 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     if is_function(recipe.reward.rule):
         named_function(recipe.reward.rule, base)
     tools = tool_makers(recipe, base)
-    how = _credit(recipe)
+    how = _credit(recipe, base)
     with keys_of(recipe.grow, "[grow]"):
-        grow = strategy(recipe.grow.strategy, **recipe.grow.rest())
+        grow = strategy(recipe.grow.strategy, base, **recipe.grow.rest())
     for source in (*recipe.tasks.train, *recipe.tasks.eval):
         check_source(source)
     for part in tasks:
@@ -89,10 +89,10 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     )
 
 
-def _credit(recipe: Recipe) -> Method:
+def _credit(recipe: Recipe, base: Path) -> Method:
     """The credit of a recipe. `RecipeError` where it reads what the recipe has not."""
     with keys_of(recipe.credit, "[credit]"):
-        how = method(recipe.credit.method, **recipe.credit.rest())
+        how = method(recipe.credit.method, base, **recipe.credit.rest())
     if "format" in how.parts and recipe.reward.format is None:
         raise RecipeError("credit.weights.format: set reward.format, which says what good form is")
     for column in needed_columns(recipe, how):

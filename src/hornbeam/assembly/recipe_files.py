@@ -19,10 +19,10 @@ from hornbeam.credit import Method, method
 from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.files import paths
 from hornbeam.models import catalogue
+from hornbeam.recipe.own_names import own_names
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
 from hornbeam.score import PARTS
-from hornbeam.score.reward_function import is_function
 from hornbeam.tasks.corpus import find_passages
 from hornbeam.tasks.task_sources import data_directory, load_tasks
 
@@ -101,12 +101,8 @@ def _models(recipe: Recipe) -> Iterator[NamedFile]:
 
 
 def _code(recipe: Recipe, base: Path) -> Iterator[NamedFile]:
-    """Programs, tools and rewards that are functions of files."""
-    names = {"program.name": recipe.program.name}
-    if is_function(recipe.reward.rule):
-        names["reward.rule"] = recipe.reward.rule
-    names |= {f"tools.{name}.use": choice.use for name, choice in recipe.tools.items()}
-    for key, name in names.items():
+    """What is named out of files of code."""
+    for key, name in own_names(recipe).items():
         file, colon, _ = name.rpartition(":")
         if colon:
             yield NamedFile(key, name, partial(_file, file, base))
@@ -116,7 +112,10 @@ def trains_on_anchors(recipe: Recipe) -> bool:
     """Whether training uses anchors."""
     if recipe.anchor is None or not recipe.run.steps:
         return False
-    return recipe.anchor.inject or method(recipe.credit.method, **recipe.credit.rest()).anchored
+    return (
+        recipe.anchor.inject
+        or method(recipe.credit.method, recipe.base, **recipe.credit.rest()).anchored
+    )
 
 
 def needed_columns(recipe: Recipe, how: Method) -> list[str]:
@@ -130,7 +129,7 @@ def needed_columns(recipe: Recipe, how: Method) -> list[str]:
 def _guides(recipe: Recipe) -> Iterator[NamedFile]:
     """The models of guides; training reads those whose columns credit and rewards read."""
     with keys_of(recipe.credit, "[credit]"):
-        how = method(recipe.credit.method, **recipe.credit.rest())
+        how = method(recipe.credit.method, recipe.base, **recipe.credit.rest())
     read: set[str] = set()
     wanted = needed_columns(recipe, how) if recipe.run.steps else []
     while wanted:

@@ -16,9 +16,9 @@ from hornbeam.chat import Chat
 from hornbeam.errors import StoreError
 from hornbeam.files import paths
 from hornbeam.files.atomic import whole_file
+from hornbeam.recipe.own_names import held_names
 from hornbeam.recipe.recipe import Recipe, differences
 from hornbeam.recipe.toml import show
-from hornbeam.score.reward_function import is_function
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.tree.nodes import Tree, canonical
 from hornbeam.tree.task import Task
@@ -75,14 +75,14 @@ class Folder:
         ids = [[task.id, task.question] for task in tasks]
         self._hold(f"tasks/{name}", ids, f"{name} tasks than are found now: set HORNBEAM_DATA")
 
-    def hold_reward(self, base: Path) -> None:
-        """Keep the file of a reward function, held like tasks; `base` is the recipe's folder."""
-        rule = self.recipe.reward.rule
-        if is_function(rule):
-            shown = f"code of the reward than {rule} has now: put the file back"
-            self._hold(
-                "reward.rule", paths.find(rule.rpartition(":")[0], base).read_text("utf-8"), shown
-            )
+    def hold_code(self, base: Path) -> None:
+        """Keep the files of the recipe's own parts, held like tasks; `base` is the recipe's folder.
+
+        What they import themselves is not looked at.
+        """
+        for key, name in held_names(self.recipe).items():
+            shown = f"code of {key} than {name} has now: put the file back"
+            self._hold(key, paths.find(name.rpartition(":")[0], base).read_text("utf-8"), shown)
 
     def hold_set(self, path: Path, say: Callable[[str], None]) -> list[Numbered]:
         """The rows of an SFT set, held like tasks; what is not read is said. Raises as `read_set`

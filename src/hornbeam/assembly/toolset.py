@@ -9,7 +9,7 @@ from typing import Any
 
 from hornbeam.errors import RecipeError, UnknownSetting
 from hornbeam.files import paths
-from hornbeam.programs.program_file import load_module
+from hornbeam.own.own_code import load_module
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import ToolSection, keys_of
 from hornbeam.settings import nearest

@@ -152,7 +152,7 @@ class FolderGrower(StoreGrower):
         store = self.folder.store
         try:
             self.folder.hold_tasks(kind, (plan.train if kind == "training" else plan.eval).tasks)
-            self.folder.hold_reward(plan.base)
+            self.folder.hold_code(plan.base)
             world = World.load(recipe, plan, path / "model", progress.say)
             super().__init__(recipe, store, world, progress)
         except BaseException:

@@ -9,6 +9,7 @@ import typer
 
 from hornbeam.cli.commands import AllCommands
 from hornbeam.errors import HornbeamError
+from hornbeam.own.own_code import place_of
 
 app = typer.Typer(
     cls=AllCommands,
@@ -44,6 +45,12 @@ def main() -> None:
     except HornbeamError as error:
         for line in str(error).splitlines():  # one, or one for each file that is not there
             typer.echo(f"hornbeam: {line}", err=True)
+        sys.exit(2)
+    except Exception as error:  # of a file that the recipe names, or a fault of ours
+        if not (place := place_of(error)):
+            raise
+        text = f"{type(error).__name__}: {error}".split("\n", 1)[0]
+        typer.echo(f"hornbeam: {place}: {text}", err=True)
         sys.exit(2)
     except BrokenPipeError:  # `hornbeam ... | head`
         sys.stderr.close()

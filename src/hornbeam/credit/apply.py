@@ -16,21 +16,34 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
+from hornbeam.arguments import described, finite
 from hornbeam.credit.baselines import equal
 from hornbeam.credit.methods import methods
+from hornbeam.credit.own_baseline import own_baseline
 from hornbeam.credit.returns import below, counts
 from hornbeam.credit.scoped import sums
-from hornbeam.errors import DataError
+from hornbeam.errors import ArgumentError, DataError
+from hornbeam.own.own_parts import Base, find_part, subclass
 from hornbeam.protocols import Leaf, Method, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.settings import build
 from hornbeam.tree.nodes import Column, Tree
 
 
-def method(name: str, /, **settings: Any) -> Method:
-    """The credit method of that name with these settings; `RecipeError` if there is none such."""
-    return build("credit method", methods, name, settings)
+def method(name: str, base: Base = "", /, **settings: Any) -> Method:
+    """The credit method of that name with these settings; `RecipeError` if there is none such.
+
+    One's own is "file.py:name", its file in `base` (a recipe's folder) or here: a class, or a
+    function of the outcomes of a group (`OwnBaseline`).
+    """
+    if name in methods:
+        return build("credit method", methods, name, settings)
+    part = find_part("credit method", name, methods, base)
+    if isinstance(part.thing, type):
+        own: dict[str, type[Method]] = {name: subclass(part, get_args(Method))}
+        return build("credit method", own, name, settings)
+    return own_baseline(part, settings)
 
 
 def credit(trees: Sequence[Tree], how: str | Method, /, **settings: Any) -> None:
@@ -101,7 +114,7 @@ def _by_path(
         [leaf for t in group for leaf in _leaves(t, trees[t], outs[t], parts)] for group in groups
     ]
     advantage: list[Column] = [[None] * len(tree) for tree in trees]
-    for group, values in zip(leaves, how.advantages(leaves)):
+    for group, values in zip(leaves, _sized(how, leaves, how.advantages(leaves))):
         for leaf, value in zip(group, values):
             advantage[leaf.tree][leaf.node] = value
     return [
@@ -113,6 +126,45 @@ def _by_path(
         }
         for tree, out, own in zip(trees, outs, advantage)
     ]
+
+
+def _sized(how: Method, groups: Sequence[Sequence[Leaf]], found: Any) -> list[list[float]]:
+    """What a path method gave: one finite number a leaf. Raises `DataError` for all else."""
+    if len(_listed(how, found)) != len(groups):
+        raise DataError(f"{_said(how)}: {len(found)} lists for {len(groups)} groups of leaves")
+    for leaves, values in zip(groups, found):
+        if len(_listed(how, values)) != len(leaves):
+            raise DataError(
+                f"{_said(how)}: {len(values)} advantages for a group of {len(leaves)} leaves"
+            )
+    return [[_number(how, value) or 0.0 for value in values] for values in found]
+
+
+def _fit(how: Method, tree: Tree, column: Any) -> Column:
+    """What a method gave as a column of this tree. Raises `DataError` for all else."""
+    if len(_listed(how, column)) != len(tree):
+        raise DataError(
+            f"{_said(how)}, task {tree.task.get('id')!r}: a column of {len(column)} entries for"
+            f" {len(tree)} nodes"
+        )
+    return [_number(how, value) for value in column]
+
+
+def _listed(how: Method, found: Any) -> Sequence[Any]:
+    if isinstance(found, str) or not isinstance(found, Sequence):
+        raise DataError(f"{_said(how)}: a list is expected, not {described(found)}")
+    return found
+
+
+def _number(how: Method, value: Any) -> float | None:
+    try:
+        return finite(value)
+    except ArgumentError as error:
+        raise DataError(f"{_said(how)}: {error}") from error
+
+
+def _said(how: Method) -> str:
+    return f"credit {getattr(how, 'name', type(how).__name__)}"
 
 
 def _leaves(index: int, tree: Tree, out: Column, parts: Sequence[str]) -> list[Leaf]:
@@ -151,7 +203,8 @@ def _by_node(
     written: list[dict[str, Column]] = [{} for _ in trees]
     for group in groups:
         columns = how.credits([trees[t] for t in group], [outs[t] for t in group])
-        for t, own in zip(group, columns):
+        for t, given in zip(group, _listed(how, columns)):
+            own = _fit(how, trees[t], given)
             many = counts(trees[t], outs[t])
             written[t] = {
                 "advantage": own,
@@ -169,7 +222,8 @@ def _by_scope(
     written: list[dict[str, Column]] = [{} for _ in trees]
     for group in groups:
         columns = how.credits([trees[t] for t in group], [outs[t] for t in group])
-        for t, (advantage, mass) in zip(group, columns):
+        for t, (given, share) in zip(group, _listed(how, columns)):
+            advantage, mass = (_fit(how, trees[t], column) for column in (given, share))
             own = {"advantage": advantage, **sums(trees[t], outs[t], advantage)}
             written[t] = {**own, "mass": mass}
     return written

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hornbeam.own.own_code import is_own_frame
 from hornbeam.tree.nodes import Tree
 
-OWN = "hornbeam_program_"  # how names of modules begin that are made of a recipe's files
 LONGEST = 500  # characters of a failure
 
 _PLACED = re.compile(r"(\w+): .*?\(([^()/]+\.py:\d+)\)", re.DOTALL)
@@ -30,13 +30,9 @@ def failure(error: BaseException, waiting: asyncio.Task[Any] | None = None) -> s
     """
     text = f"{type(error).__name__}: {error}".split("\n", 1)[0]
     frames = [*traceback.walk_tb(error.__traceback__), *_waits(waiting)]
-    own = [(f.f_code.co_filename, n) for f, n in frames if _is_own(f)]
+    own = [(f.f_code.co_filename, n) for f, n in frames if is_own_frame(f)]
     place = f" ({Path(own[-1][0]).name}:{own[-1][1]})" if own else ""
     return text[: LONGEST - len(place)] + place
-
-
-def _is_own(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).startswith(OWN)
 
 
 def _waits(task: asyncio.Task[Any] | None) -> Iterator[tuple[FrameType, int]]:

@@ -42,7 +42,7 @@ def check(recipe: Recipe) -> None:
     for column, choice in recipe.guides.items():
         check_guide(column, choice, recipe)
     check_methods(recipe)
-    label_strategy(recipe.label)
+    label_strategy(recipe.label, recipe.base)
     if recipe.anchor is not None:
         endpoint(recipe.anchor)
 
@@ -65,7 +65,7 @@ def check_methods(recipe: Recipe) -> None:
         for _, settings in method.points():
             try:
                 with keys_of(method):
-                    strategy(method.strategy, **settings)
+                    strategy(method.strategy, recipe.base, **settings)
                 chooser(method.choose)
             except RecipeError as error:
                 raise RecipeError(f"search method {method.name!r}: {error}") from error

@@ -11,12 +11,12 @@ from typing import Any
 
 from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.files import paths
+from hornbeam.own.own_code import load_module
 from hornbeam.programs.calls import React, ToolName
 from hornbeam.programs.delegate import Delegate, delegate, delegate_demonstration
 from hornbeam.programs.errand import Errand, errand, errand_demonstration
 from hornbeam.programs.judge_program import Judge, judge, judge_demonstration
 from hornbeam.programs.lookup_agent import lookup, lookup_demonstration
-from hornbeam.programs.program_file import load_module
 from hornbeam.programs.react import react, react_demonstration
 from hornbeam.programs.single import Single, single, single_demonstration
 from hornbeam.programs.talk import Demonstration

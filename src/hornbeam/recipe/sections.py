@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import RecipeError, UnknownSetting
+from hornbeam.own.own_parts import Base, code_mark
 from hornbeam.search import Strategy, strategy
 from hornbeam.search.chunk_labels import chunk_label
 from hornbeam.search.labels import MAS_MCTS
@@ -216,7 +217,7 @@ class LabelSection(NamedSection):
         return self.most if self.most is not None else 1.0 if self.strategy == "rollouts" else 0.7
 
 
-def label_strategy(choice: LabelSection) -> Strategy:
+def label_strategy(choice: LabelSection, base: Base = "") -> Strategy:
     """The strategy of section label. Raises `RecipeError`."""
     settings = choice.rest()
     if choice.strategy == "mcts":
@@ -228,7 +229,7 @@ def label_strategy(choice: LabelSection) -> Strategy:
     unfit = choice.chunk_label and choice.strategy != "rollouts"
     try:
         with keys_of(choice, "[label]"):
-            how = strategy(choice.strategy, **settings)
+            how = strategy(choice.strategy, base, **settings)
     except UnknownSetting:
         if not unfit:
             raise
@@ -239,6 +240,11 @@ def label_strategy(choice: LabelSection) -> Strategy:
     if how.steps is not None and "reward" not in how.reads:
         raise RecipeError("label.strategy: one that goes by outcomes is expected, as mcts")
     return how
+
+
+def label_identity(choice: LabelSection, how: Strategy, base: Base = "") -> list[Any]:
+    """What tells the trees of a label search from those of others, its own code too."""
+    return [choice.strategy, how.identity(), choice.skip, *code_mark(choice.strategy, base)]
 
 
 class StageSection(Settings):

@@ -14,7 +14,7 @@ from typing import Any
 
 from hornbeam.arguments import finite
 from hornbeam.episode.failures import failure
-from hornbeam.programs.program_file import load_module
+from hornbeam.own.own_code import load_module
 from hornbeam.tree.jsonl import from_json
 from hornbeam.tree.task import Task
 

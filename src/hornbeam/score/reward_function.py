@@ -16,7 +16,7 @@ from typing import Any
 
 from hornbeam.errors import RecipeError
 from hornbeam.files import paths
-from hornbeam.programs.program_file import load_module
+from hornbeam.own.own_code import load_module
 from hornbeam.score.checker_pool import NoVerdict, Pool
 from hornbeam.settings import nearest
 from hornbeam.tree.jsonl import to_json

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hornbeam.own.own_parts import Base, build_part
 from hornbeam.protocols import Fork, State, Strategy
 from hornbeam.search.beam import Beam, Dvts
 from hornbeam.search.branch import Branch
@@ -13,7 +14,6 @@ from hornbeam.search.reset import Reset
 from hornbeam.search.rollouts import Rollouts
 from hornbeam.search.strategy import restore
 from hornbeam.search.vote import Vote
-from hornbeam.settings import build
 
 strategies: dict[str, type[Strategy]] = {
     "independent": Independent,
@@ -28,9 +28,12 @@ strategies: dict[str, type[Strategy]] = {
 }
 
 
-def strategy(name: str, /, **settings: Any) -> Strategy:
-    """The strategy of that name with these settings; `RecipeError` if there is none such."""
-    return build("strategy", strategies, name, settings)
+def strategy(name: str, base: Base = "", /, **settings: Any) -> Strategy:
+    """The strategy of that name with these settings; `RecipeError` if there is none such.
+
+    A class of one's own is "file.py:name", its file in `base` (a recipe's folder) or here.
+    """
+    return build_part("strategy", strategies, (Strategy,), name, settings, base)
 
 
 __all__ = [

@@ -17,8 +17,8 @@ from hornbeam.assembly.judges import content
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.task_records import mark_of
 from hornbeam.assembly.teacher import endpoint
-from hornbeam.episode.failures import OWN
 from hornbeam.errors import RecipeError
+from hornbeam.own.own_code import OWN
 from hornbeam.recipe.recipe import ModelSettings, Recipe
 from hornbeam.recipe.sections import AnchorSection
 

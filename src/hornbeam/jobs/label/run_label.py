@@ -27,7 +27,7 @@ from hornbeam.jobs.label.labelled_trees import (
 from hornbeam.jobs.label.rerun_trees import rerun, runs_of
 from hornbeam.jobs.search.missing import ENGINE_GIVES_NONE, all_give_logprobs
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.recipe.sections import label_strategy
+from hornbeam.recipe.sections import label_identity, label_strategy
 from hornbeam.search import Rollouts
 from hornbeam.settings import digest
 from hornbeam.store.ledger import NO_BUDGET, Ledger
@@ -47,7 +47,7 @@ class Label:
         self, recipe: Recipe, plan: Plan, path: Path, progress: Progress, trees: Sequence[Tree] = ()
     ) -> None:
         choice = recipe.label
-        self.strategy = label_strategy(choice)
+        self.strategy = label_strategy(choice, recipe.base)
         self.recipe, self.progress, self.path = recipe, progress, path
         if trees:
             if not isinstance(self.strategy, Rollouts):
@@ -58,9 +58,8 @@ class Label:
             plan = replace(plan, train=loaded)
         self.trees = trees[choice.skip :][: choice.tasks]
         self.tasks = part(plan.train.tasks, choice.skip, choice.tasks, "label")
-        how: list[Any] = [recipe.label.strategy, self.strategy.identity(), recipe.label.skip]
-        how += [runs_of(tree) for tree in trees]
-        self.stage = f"label {digest(how)}"
+        how = label_identity(choice, self.strategy, recipe.base)
+        self.stage = f"label {digest([*how, *map(runs_of, trees)])}"
         self.folder_grower = FolderGrower(recipe, plan, path, progress, "training")
 
     async def go(self) -> dict[str, Any]:

@@ -172,7 +172,9 @@ def _readers(recipe: Recipe) -> list[Reader]:
         try:
             with keys_of(method):
                 for label, settings in method.points():
-                    made.append(Reader(method, label, strategy(method.strategy, **settings)))
+                    made.append(
+                        Reader(method, label, strategy(method.strategy, recipe.base, **settings))
+                    )
             chooser(method.choose)
         except RecipeError as error:
             raise RecipeError(f"search method {method.name!r}: {error}") from error

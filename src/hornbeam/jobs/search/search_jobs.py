@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hornbeam.errors import RecipeError
+from hornbeam.own.own_parts import code_mark
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import MethodSection, keys_of
 from hornbeam.search import Chooser, Independent, Strategy, chooser, strategy
@@ -84,7 +85,7 @@ def _job(
     settings: dict[str, Any],
     marks: Mapping[str, str],
 ) -> Job:
-    how = strategy(method.strategy, **settings)
+    how = strategy(method.strategy, recipe.base, **settings)
     choose = chooser(method.choose)
     if "reward" in how.reads:
         raise RecipeError("it would steer by the gold answers, which a search may not see")
@@ -106,9 +107,9 @@ def _job(
         stage = f"{POOL} {digest(sampling)}"
     else:
         judged = [[c, recipe.guides[c].model_dump(), marks.get(c, "")] for c in reads]
-        budget = method.budget.model_dump()
+        budget, code = method.budget.model_dump(), code_mark(method.strategy, recipe.base)
         stage, before = (
-            f"{method.name} {digest([*sampling, method.strategy, each, budget, judged])}"
+            f"{method.name} {digest([*sampling, method.strategy, each, budget, judged, *code])}"
             for each in (how.identity(), how.before().identity())
         )
         return Job(method, label, how, choose, reads, stage, before if before != stage else "")

@@ -42,7 +42,7 @@ def build(
         held.callback(folder.store.close)
         folder.hold_tasks("training", plan.train.tasks)
         folder.hold_tasks("held-out", plan.eval.tasks)
-        folder.hold_reward(plan.base)
+        folder.hold_code(plan.base)
         rows = folder.hold_set(plan.shown, progress.say) if plan.shown else None
         context = RunContext.open(plan, folder, progress, load, metrics, held)
         source = source_of(context)

@@ -19,6 +19,7 @@ from hornbeam.jobs.train.estimates import memory_estimate
 from hornbeam.jobs.train.warm_start import check_rows
 from hornbeam.models import catalogue
 from hornbeam.programs import programs
+from hornbeam.recipe.own_names import own_names
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.search import Strategy
 from hornbeam.search.branch import Branch
@@ -61,12 +62,19 @@ def estimate(
         *made.train.sources,
         *(f"held out: {source}" for source in made.eval.sources),
         *shown,
+        *_own(recipe),
         *_tokens(recipe, leaves, asks, each, len(made.eval.tasks)),
         *unchecked(recipe),
         "",
         *_machines(recipe, made.strategy, gpu, gpus, episode or each),
     ]
     return "\n".join(f"# {line}".rstrip() for line in lines)
+
+
+def _own(recipe: Recipe) -> list[str]:
+    """Which parts come out of files."""
+    names = ", ".join(f"{key} = {name}" for key, name in own_names(recipe).items())
+    return [f"own code: {names}"] if names else []
 
 
 def _tokens(recipe: Recipe, leaves: int, asks: int, each: int, held_out: int) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Loads a user's Python file and says in one line what is wrong with it."""
+"""Loads a Python file that a recipe names, and says in one line what is wrong with it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ import importlib.util
 import sys
 import traceback
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 
-from hornbeam.episode.failures import OWN
 from hornbeam.errors import ProgramError
+
+OWN = "hornbeam_program_"  # how names of modules begin that are made of a recipe's files
+_LOADED: dict[str, bytes] = {}  # module -> the text that it was made of
 
 
 def load_module(path: Path) -> ModuleType:
     """The file as a module; files beside it can be imported by it while it is loaded.
 
+    A file that is as it was is not loaded again, so that parts of one file are of one module.
     Raises `ProgramError` with file, line and exception.
     """
     path = path.resolve()
     if not path.is_file():
         raise ProgramError(f"there is no program file {path}")
     digest = hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()
-    name = f"{OWN}{path.stem}_{digest}"
+    name, text = f"{OWN}{path.stem}_{digest}", path.read_bytes()
+    if name in sys.modules and _LOADED.get(name) == text:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ProgramError(f"{path} is no Python file: its name must end with .py")
@@ -36,7 +41,24 @@ def load_module(path: Path) -> ModuleType:
         raise ProgramError(f"{path}{_line(error, path)}: {_text(error)}") from error
     finally:
         sys.path.remove(str(path.parent))
+    _LOADED[name] = text
     return module
+
+
+def is_own_frame(frame: FrameType) -> bool:
+    """Whether a frame runs code of such a file."""
+    return str(frame.f_globals.get("__name__", "")).startswith(OWN)
+
+
+def place_of(error: BaseException) -> str:
+    """The last line of such a file on the way to an error ("mine.py:12"), "" where there is none.
+
+    Of several errors at once that of the first.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    frames = [(f, line) for f, line in traceback.walk_tb(error.__traceback__) if is_own_frame(f)]
+    return f"{Path(frames[-1][0].f_code.co_filename).name}:{frames[-1][1]}" if frames else ""
 
 
 def _line(error: BaseException, path: Path) -> str:

@@ -1,0 +1,24 @@
+"""What of a recipe is named out of files of Python code ("mine.py:name"), by its key."""
+
+from __future__ import annotations
+
+from hornbeam.own.own_parts import is_own
+from hornbeam.recipe.recipe import Recipe
+
+
+def held_names(recipe: Recipe) -> dict[str, str]:
+    """Own names that a run is told apart by: their files must be as they were when it goes on."""
+    names = {"program.name": recipe.program.name}
+    names |= {f"tools.{name}.use": choice.use for name, choice in recipe.tools.items()}
+    names["reward.rule"] = recipe.reward.rule
+    names["grow.strategy"] = recipe.grow.strategy
+    names["credit.method"] = recipe.credit.method
+    return {key: name for key, name in names.items() if is_own(name)}
+
+
+def own_names(recipe: Recipe) -> dict[str, str]:
+    """All own names, those of methods and labels too, whose trees say which code grew them."""
+    names = {"label.strategy": recipe.label.strategy}
+    for method in recipe.search.methods:
+        names[f"search.methods.{method.name}.strategy"] = method.strategy
+    return held_names(recipe) | {key: name for key, name in names.items() if is_own(name)}

@@ -1,0 +1,155 @@
+"""Runs by parts out of a file: as by the ready-made ones, named, held when they go on."""
+
+import pytest
+
+RECIPE = """
+[run]
+steps = 2
+tasks = 2
+eval_every = 0
+eval_start = false
+[model]
+name = "tiny"
+options = {width = 16, layers = 1}
+[agents.seeker]
+max_tokens = 3
+[program]
+name = "single"
+agent = "seeker"
+[[tasks.train]]
+source = "lookup"
+split = "train"
+count = 4
+[[tasks.eval]]
+source = "lookup"
+split = "test"
+count = 3
+[reward]
+rule = "mine.py:vowels"
+workers = 1
+[grow]
+strategy = "independent"
+n = 3
+[credit]
+method = "grpo"
+[optim]
+lr = 1e-2
+"""
+
+MINE = """
+from pydantic import Field
+
+from hornbeam.credit import PathMethod
+from hornbeam.credit.baselines import standardised
+from hornbeam.search import Fork, Strategy
+
+
+def vowels(task, text):
+    return sum(text.count(v) for v in "aeiou") + len(text) / 100
+
+
+class Wide(Strategy):
+    n: int = Field(8, ge=1)
+
+    def ask(self, tree, state):
+        return [Fork(e, 0) for e in range(self.n) if e not in state.asked]
+
+    def leaves(self):
+        return self.n
+
+
+class Own(PathMethod):
+    def advantages(self, groups):
+        return [standardised([leaf.reward for leaf in group]) for group in groups]
+
+
+class Raises(Own):
+    def advantages(self, groups):
+        return 1 / 0
+
+
+class Lost(Wide):
+    def ask(self, tree, state):
+        raise KeyError("no such place")
+"""
+
+
+SAY = """
+from hornbeam.chat import user
+
+
+async def say(task, ep):
+    return (await ep.ask("seeker", [user(task.question)])).text
+"""
+
+
+@pytest.fixture
+def train(tmp_path, hornbeam):
+    """Trains by the recipe with settings of --set; (exit code, all that was said)."""
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "mine.toml").write_text(RECIPE)
+
+    def run(out, *sets, more=()):
+        words = [word for each in sets for word in ("--set", each)]
+        where = () if out is None else ("--out", tmp_path / out)
+        code, err, said = hornbeam("train", tmp_path / "mine.toml", *words, *where, *more)
+        return code, err + said
+
+    return run
+
+
+def weights(tmp_path, out):
+    return (tmp_path / out / "final" / "model.safetensors").read_bytes()
+
+
+OWN = ["grow.strategy='mine.py:Wide'", "credit.method='mine.py:Own'"]
+
+
+def test_own_parts_train_to_the_weights_of_the_ready_made_ones(train, tmp_path):
+    assert train("ready")[0] == 0
+    code, said = train("own", *OWN)
+    assert code == 0, said
+    assert weights(tmp_path, "ready") == weights(tmp_path, "own")
+    assert train("other", *OWN, "run.seed=1")[0] == 0
+    assert weights(tmp_path, "other") != weights(tmp_path, "own")
+
+    (tmp_path / "mine.py").write_text(MINE + "# another version\n")
+    code, said = train("own", *OWN)
+    assert code == 2 and "run began with other code of reward.rule than mine.py:vowels has" in said
+    (tmp_path / "mine.py").write_text(MINE)
+    assert train("own", *OWN)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("grow.strategy", "grow.strategy='held.py:Wide'"),
+        ("credit.method", "credit.method='held.py:Own'"),
+        ("program.name", "program={name='held.py:say'}"),
+        ("tools.x.use", "tools.x.use='held.py:vowels'"),
+    ],
+)
+def test_each_file_of_own_code_is_held(train, tmp_path, key, change):
+    held = tmp_path / "held.py"
+    held.write_text(f"{MINE}\n{SAY}")
+    code, said = train("run", "run.steps=1", change)
+    assert code == 0, said
+    held.write_text(held.read_text() + "\n")
+    code, said = train("run", "run.steps=1", change)
+    assert code == 2 and f"other code of {key} than held.py:" in said, said
+
+
+def test_what_own_code_raises_is_one_line_with_its_place(train):
+    for change, line in {
+        "grow.strategy='mine.py:Lost'": "mine.py:35: KeyError: 'no such place'",
+        "credit.method='mine.py:Raises'": "mine.py:30: ZeroDivisionError: division by zero",
+    }.items():
+        code, said = train(change.partition(".")[0], change)
+        assert code == 2 and said.startswith(f"hornbeam: {line}"), said
+
+
+def test_a_dry_run_names_own_code(train):
+    code, said = train(None, *OWN, more=["--dry-run"])
+    assert code == 0, said
+    line = "# own code: reward.rule = mine.py:vowels, grow.strategy = mine.py:Wide"
+    assert line in said
