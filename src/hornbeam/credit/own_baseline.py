@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import PrivateAttr
 
 from hornbeam.errors import RecipeError
-from hornbeam.own.own_parts import Found, call_settings, parameters
+from hornbeam.own.own_parts import Named, call_settings, parameters
 from hornbeam.protocols import Leaf, PathMethod
 
 
@@ -27,7 +27,7 @@ class OwnBaseline(PathMethod):
         ]
 
 
-def own_baseline(part: Found, settings: Mapping[str, Any]) -> OwnBaseline:
+def own_baseline(part: Named, settings: Mapping[str, Any]) -> OwnBaseline:
     """The function as a credit method. Raises `RecipeError` for one that takes no outcomes."""
     takes = parameters(part)
     first = takes[0] if takes else None

@@ -38,7 +38,7 @@ GROUPS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Named:
     """What a name stands for, and where that is: "mine.py: Widest", "widest of package plus"."""
 
     thing: Any
@@ -59,7 +59,7 @@ def code_mark(name: str, base: Base = "") -> list[str]:
     return [hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()]
 
 
-def find_part(kind: str, name: str, known: Iterable[str] = (), base: Base = "") -> Found:
+def find_part(kind: str, name: str, known: Iterable[str] = (), base: Base = "") -> Named:
     """What a name that is not ready-made stands for, `base` being the recipe's own folder.
 
     `kind` is one of `GROUPS`, `known` are the ready-made names. Raises `RecipeError`, for a file
@@ -68,7 +68,7 @@ def find_part(kind: str, name: str, known: Iterable[str] = (), base: Base = "") 
     return _of_file(kind, name, Path(base)) if is_own(name) else _installed(kind, name, known)
 
 
-def _of_file(kind: str, name: str, base: Path) -> Found:
+def _of_file(kind: str, name: str, base: Path) -> Named:
     file, colon, attribute = name.rpartition(":")
     if not colon or not attribute.isidentifier():
         raise RecipeError(f"{kind} {name!r}: name what it is in its file too, as in mine.py:name")
@@ -78,7 +78,7 @@ def _of_file(kind: str, name: str, base: Path) -> Found:
     module = load_module(path)
     try:
         thing = getattr(module, attribute)
-        return Found(thing, f"{file}: {attribute}", (str(path.resolve()), attribute))
+        return Named(thing, f"{file}: {attribute}", (str(path.resolve()), attribute))
     except AttributeError:
         own = [
             n
@@ -89,7 +89,7 @@ def _of_file(kind: str, name: str, base: Path) -> Found:
         raise RecipeError(f"{kind}: {file} has no {attribute!r}: {hint}") from None
 
 
-def _installed(kind: str, name: str, known: Iterable[str]) -> Found:
+def _installed(kind: str, name: str, known: Iterable[str]) -> Named:
     offered = installed(kind)
     found = [point for point in offered if point.name == name]
     if not found:
@@ -98,7 +98,7 @@ def _installed(kind: str, name: str, known: Iterable[str]) -> Found:
     packages = sorted({package_of(point) for point in found})
     if len(packages) > 1:
         raise RecipeError(f"{kind} {name!r}: {' and '.join(packages)} both give it: uninstall one")
-    return Found(loaded(kind, found[0]), f"{name} of package {packages[0]}")
+    return Named(loaded(kind, found[0]), f"{name} of package {packages[0]}")
 
 
 def installed(kind: str) -> list[EntryPoint]:
@@ -140,7 +140,7 @@ def build_part(
     return build(kind, known, name, values)
 
 
-def subclass(part: Found, parents: tuple[type, ...]) -> Any:
+def subclass(part: Named, parents: tuple[type, ...]) -> Any:
     """The class that a part is. `RecipeError` where it derives from no parent or lacks a method."""
     thing, names = part.thing, " or ".join(parent.__name__ for parent in parents)
     if not isinstance(thing, type) or not issubclass(thing, parents):
@@ -166,13 +166,13 @@ def _packed(made: Settings) -> tuple[Any, ...]:
 def _unpacked(file: str, name: str, values: Mapping[str, Any]) -> Settings:
     where = f"{Path(file).name}: {name}"
     found: type[Settings] = subclass(
-        Found(getattr(load_module(Path(file)), name), where, (file, name)), (Settings,)
+        Named(getattr(load_module(Path(file)), name), where, (file, name)), (Settings,)
     )
     return found.model_validate(values)
 
 
 def call_settings(
-    part: Found, values: Mapping[str, Any], given: Collection[str] = ()
+    part: Named, values: Mapping[str, Any], given: Collection[str] = ()
 ) -> dict[str, Any]:
     """Settings of a function or class by its signature, each as its annotation has it.
 
@@ -196,7 +196,7 @@ def call_settings(
     }
 
 
-def parameters(part: Found) -> list[inspect.Parameter]:
+def parameters(part: Named) -> list[inspect.Parameter]:
     """What a function or class takes. `RecipeError` where it can be called with nothing known."""
     if not callable(part.thing):
         raise RecipeError(f"{part.where} is {described(part.thing)}: a function is expected")
