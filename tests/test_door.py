@@ -204,6 +204,11 @@ WRONG = {
         (lambda: hb.Budget(tokens=-1), SettingError, "tokens = -1"),
         (lambda: hb.Budget(token=1), SettingError, "did you mean 'tokens'"),
     ],
+    "mcp": [
+        (lambda: hb.mcp(None), SettingError, "mcp = None: expected"),
+        (lambda: hb.mcp("server", prefx="a"), SettingError, "did you mean 'prefix'"),
+        (lambda: hb.mcp("no-such-server"), RecipeError, "there is no command 'no-such-server'"),
+    ],
     "Tree": [
         (lambda: hb.Tree(TASK), ArgumentError, "a task as JSON data.*not a Task"),
         (lambda: hb.Tree("t"), ArgumentError, "not the text 't'"),

@@ -60,6 +60,8 @@ TORCH_AT_HEAD = ("train", "engine")
 ONE_FILE = {
     "tensorboard": {"jobs.train.tensorboard"},
     "torch.utils.tensorboard": {"jobs.train.tensorboard"},
+    "mcp": {"tools.mcp_session"},
+    "mcp_types": {"tools.mcp_session"},
     "ray": {"workers.ray_actors"},
     "vllm": {"engine.vllm.vllm_engine"},
     "trl": set(),  # bench only

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hornbeam.search import Branch, Independent
     from hornbeam.store.ledger import Budget
     from hornbeam.tools.calculator import calculate
+    from hornbeam.tools.mcp_tools import mcp
     from hornbeam.tree.jsonl import read_trees, write_trees
     from hornbeam.view import tree_svg, tree_text
 
@@ -48,6 +49,7 @@ __all__ = [
     "calculate",
     "credit_trees",
     "grow_trees",
+    "mcp",
     "program",
     "read_trees",
     "system",
@@ -71,6 +73,7 @@ _HOME = {
     "calculate": "tools.calculator",
     "credit_trees": "notebook",
     "grow_trees": "notebook",
+    "mcp": "tools.mcp_tools",
     "program": "episode.program",
     "read_trees": "tree.jsonl",
     "system": "chat",

@@ -90,15 +90,11 @@ def grow_trees(
     scorer = None if score is None else FunctionScorer(score)
 
     async def run() -> list[Tree]:
+        workers = LocalWorkers(tools)
         warn = warning_of_state(lambda entries: None, tools, warnings.warn)
-        grower = Grower(
-            program,
-            speakers,
-            strategy or Independent(),
-            scorer,
-            LocalWorkers(tools),
-            Ledger(budget, sink=warn, lasts=False),
-        )
+        ledger = Ledger(budget, sink=warn, lasts=False)
+        how = strategy or Independent()
+        grower = Grower(program, speakers, how, scorer, workers, ledger)
         starts = [
             (TreeKey("grown", 0, number), Tree(task.to_json(), seed=seed + number))
             for number, task in enumerate(tasks)
@@ -106,6 +102,7 @@ def grow_trees(
         try:
             return await grower.grow_all(starts)
         finally:
+            await workers.aclose()
             engines = {id(speaker.engine): speaker.engine for speaker in speakers.values()}
             for engine in engines.values():
                 disconnect: Any = getattr(engine, "disconnect", None)

@@ -9,7 +9,7 @@ from typing import Any
 
 from hornbeam.assembly.engines import check_segments, engine_settings
 from hornbeam.assembly.recipe_files import check_files, needed_columns
-from hornbeam.assembly.toolset import tool_makers
+from hornbeam.assembly.toolset import has_servers, made, tool_makers
 from hornbeam.credit import Method, method
 from hornbeam.errors import RecipeError
 from hornbeam.files import paths
@@ -51,7 +51,8 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     section = recipe.program
     with keys_of(section, "[program]"):
         program, demonstration = make_program(section.name, section.rest(), base)
-    check_names(section.name, section.rest(), recipe.agents, recipe.tools)
+    if not has_servers(recipe):
+        check_names(section.name, section.rest(), recipe.agents, recipe.tools)
     if is_function(recipe.reward.rule):
         named_function(recipe.reward.rule, base)
     tools = tool_makers(recipe, base)
@@ -76,10 +77,13 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     check_disjoint(train.tasks, held_out.tasks)
     for task in [*train.tasks, *held_out.tasks]:
         check_task(recipe.reward.rule, task)
+    agents_tools = made(tools)
+    if has_servers(recipe):
+        check_names(section.name, section.rest(), recipe.agents, agents_tools)
     return Plan(
         program,
         demonstration,
-        {name: make() for name, make in tools.items()},
+        agents_tools,
         grow,
         how,
         train,

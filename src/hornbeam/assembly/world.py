@@ -16,7 +16,7 @@ from hornbeam.score.reward_function import to_stderr
 from hornbeam.score.rules import RuleScorer, make_scorer
 from hornbeam.search import Independent
 from hornbeam.store.ledger import Ledger
-from hornbeam.workers.local_workers import LocalWorkers
+from hornbeam.workers.local_workers import LocalWorkers, servers_of
 
 if TYPE_CHECKING:
     from hornbeam.assembly.policies import Policies
@@ -34,6 +34,8 @@ class World:
     @classmethod
     def build(cls, recipe: Recipe, plan: Plan, policies: Policies, warn: Say = to_stderr) -> World:
         """A world in which agents speak with these policies; `warn` hears what rewards lack."""
+        for server in servers_of(plan.tools.values()):
+            server.warn = warn
         return cls(recipe, plan, policies, make_scorer(recipe.reward, plan.base, warn))
 
     def grower(
@@ -73,6 +75,8 @@ class World:
         return cls.build(recipe, plan, policies, say)
 
     async def aclose(self) -> None:
-        """Give back what engines and scorer hold."""
+        """Give back what engines, scorer and servers of tools hold."""
         await self.policies.aclose()
+        for server in servers_of(self.plan.tools.values()):
+            await server.aclose()
         await self.scorer.aclose()

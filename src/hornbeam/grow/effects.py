@@ -111,7 +111,12 @@ class EpisodeEffects:
             paid = self._entry(place, "tool_calls", 1)
             room.settle([paid], later=True)
             self._called.setdefault((place.episode, place.turn), []).append(paid)
-            return await self.tools.call(name, arguments, self.task)
+            session = id(self), place.episode
+            return await self.tools.call(name, arguments, self.task, session)
+
+    def ended(self, episode: int) -> None:
+        """An episode runs no more: what servers hold for it can go."""
+        self.tools.end((id(self), episode))
 
     def replayed(self, episode: int, path: Sequence[Node], resumed: bool = False) -> None:
         """Enter how many recorded tool calls a fork replays; they are not made and paid again.

@@ -241,7 +241,10 @@ class _Growth:
         branch = _EpisodeGrowth(self, fork)
         first = not self.fresh and fork.episode == 0  # made the calls that node 0 holds
         live.replayed(fork.episode, branch.path, resumed or first)
-        ended = await branch.driver(live).run()
+        try:
+            ended = await branch.driver(live).run()
+        finally:
+            live.ended(fork.episode)
         live.over(fork.episode)
         await self._judge(branch.grown, live)
         if ended:

@@ -57,9 +57,13 @@ class ProgramSection(NamedSection):
 
 
 class ToolSection(NamedSection):
-    """`use`: a ready-made tool (the table's own name by default), or "file.py:function"."""
+    """`use`: a ready-made tool (the table's own name by default), or "file.py:function".
+
+    `mcp`: the tools of an MCP server instead, a command or a URL.
+    """
 
     use: str = ""
+    mcp: str = ""
 
 
 class GrowSection(NamedSection):

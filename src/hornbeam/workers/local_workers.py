@@ -3,6 +3,8 @@
 A tool is a function with named arguments that returns JSON data. Its first parameter may be named
 `task`: it then gets the task, which is not part of the recorded arguments.
 
+A tool of a server (`SessionTool`) is called in the session of its episode.
+
 Whatever goes wrong is a `ToolError` of one line, which an agent can be shown. A thread cannot be
 stopped: a call that takes too long is left behind in its daemon thread, and when as many are left
 behind as there are threads, no further call is started until one of them ends.
@@ -18,9 +20,9 @@ import contextvars
 import inspect
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from hornbeam.errors import ToolError
 from hornbeam.settings import nearest
@@ -53,12 +55,46 @@ def is_pure(tool: Tool) -> bool:
     return bool(getattr(tool, _PURE, False) or getattr(getattr(tool, "func", None), _PURE, False))
 
 
+class ToolServer(Protocol):
+    """What holds the sessions of its tools. A session is named by what its episode is named by."""
+
+    warn: Callable[[str], None]  # hears once that it was lost
+
+    async def open(self, session: Hashable) -> None:
+        """See that a session is there, within a time of its own. Raises `ToolError`."""
+        ...
+
+    def end(self, session: Hashable) -> None:
+        """The episode of a session has ended."""
+        ...
+
+    async def aclose(self) -> None:
+        """End all sessions, and what serves them."""
+        ...
+
+
+class SessionTool(Protocol):
+    """A tool of a server."""
+
+    server: ToolServer
+
+    async def call_in(self, session: Hashable, arguments: Mapping[str, Any]) -> Any:
+        """The result of a call in a session that is open. Raises `ToolError`."""
+        ...
+
+
+def servers_of(tools: Iterable[Tool]) -> list[ToolServer]:
+    """The servers of tools, each once."""
+    found = [cast(SessionTool, tool).server for tool in tools if hasattr(tool, "call_in")]
+    return list({id(server): server for server in found}.values())
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     """A tool and what was found out about it once, so that a call need not."""
 
     run: Tool
-    how: str  # "async", "inline" or "thread"
+    how: str  # "async", "inline", "session" or "thread"
     signature: inspect.Signature | None  # None: written in C, tells none
     wants_task: bool
     required: frozenset[str]
@@ -79,9 +115,15 @@ class LocalWorkers:
         self._tools = {name: _look_at(tool) for name, tool in tools.items()}
         self.stateful = frozenset(name for name, tool in tools.items() if not is_pure(tool))
         self._free: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
+        self._servers = servers_of(tools.values())
 
-    async def call(self, name: str, arguments: Mapping[str, Any], task: Task) -> Any:
-        """The result as it reads back from JSON. Raises `ToolError` for whatever goes wrong."""
+    async def call(
+        self, name: str, arguments: Mapping[str, Any], task: Task, session: Hashable = None
+    ) -> Any:
+        """The result as it reads back from JSON. Raises `ToolError` for whatever goes wrong.
+
+        `session` names the episode; whoever gives one says when it has ended (`end`).
+        """
         if name not in self._tools:
             hint = nearest(name, self._tools) if self._tools else "this run has none"
             raise ToolError(f"{NO_TOOL}{name!r}: {hint}")
@@ -95,6 +137,8 @@ class LocalWorkers:
 
         if tool.how == "inline":
             result = _outcome(run)
+        elif tool.how == "session":
+            result = await self._in_session(name, cast(SessionTool, tool.run), session, arguments)
         elif tool.how == "async":
             result = await self._awaited(name, run)
         else:
@@ -110,6 +154,16 @@ class LocalWorkers:
                 return await run()
         except (Exception, SystemExit) as error:
             return self._too_long(name) if limit.expired() else _tool_error(error)
+
+    async def _in_session(
+        self, name: str, tool: SessionTool, session: Hashable, arguments: Mapping[str, Any]
+    ) -> Any:
+        """The same of a server's tool; to begin its session is not part of the call's time."""
+        try:
+            await tool.server.open(session)
+        except ToolError as error:
+            return _tool_error(error)
+        return await self._awaited(name, lambda: tool.call_in(session, arguments))
 
     async def _in_thread(self, name: str, run: Callable[[], Any]) -> Any:
         """What a tool returns in a daemon thread, or the error."""
@@ -153,8 +207,15 @@ class LocalWorkers:
     def _too_long(self, name: str) -> ToolError:
         return ToolError(f"{name} took longer than {self.seconds:g} s")
 
+    def end(self, session: Hashable) -> None:
+        """The episode that a session is named by has ended."""
+        for server in self._servers:
+            server.end(session)
+
     async def aclose(self) -> None:
-        """Nothing is held; threads left behind end with the process."""
+        """End the sessions of servers; threads left behind end with the process."""
+        for server in self._servers:
+            await server.aclose()
 
 
 def _look_at(tool: Tool) -> _Known:
@@ -162,6 +223,8 @@ def _look_at(tool: Tool) -> _Known:
     how = "inline" if getattr(tool, "hornbeam_inline", False) else "thread"
     if inspect.iscoroutinefunction(tool) or inspect.iscoroutinefunction(type(tool).__call__):
         how = "async"
+    if hasattr(tool, "call_in"):
+        how = "session"
     try:
         signature = inspect.signature(tool)
     except ValueError:

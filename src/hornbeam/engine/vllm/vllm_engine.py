@@ -33,7 +33,6 @@ from hornbeam.engine.request import (
     Weights,
     room,
 )
-from hornbeam.engine.vllm.background_loop import BackgroundLoop
 from hornbeam.engine.weight_transfer import (
     BOUNDS,
     SEEN_TOKENS,
@@ -45,6 +44,7 @@ from hornbeam.engine.weight_transfer import (
 from hornbeam.errors import EngineError, EngineLost, HornbeamError, how_to_get
 from hornbeam.settings import Settings
 from hornbeam.tree.nodes import floats, ids
+from hornbeam.workers.background_loop import BackgroundLoop
 
 WEIGHT_RECEIVER = "hornbeam.engine.vllm.weight_receiver.WeightReceiver"
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, as vLLM knows them
@@ -129,7 +129,7 @@ class VllmEngine:
         self._count = 0
         self._lora: tuple[Any, TemporaryDirectory[str]] | None = None
         self._dead = ""  # why it can answer no more
-        self._loop = BackgroundLoop()
+        self._loop = BackgroundLoop("vllm")
         self._may_ask = asyncio.Event()
         self._may_ask.set()
         try:

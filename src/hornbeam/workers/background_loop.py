@@ -11,21 +11,25 @@ T = TypeVar("T")
 
 
 class BackgroundLoop:
-    """An event loop in a thread of its own."""
+    """An event loop in a thread of its own, which has a name."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self.closed = False
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
         self._thread.start()
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of work done there."""
+        """The result of work done there; cancelled here, it is cancelled there."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """The same for who has no loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def start(self, work: Coroutine[Any, Any, object]) -> None:
+        """Have work done there and do not wait for it."""
+        asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def cancel(self) -> None:
         """Cancel all that runs there, and wait until it has ended."""
