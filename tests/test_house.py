@@ -19,6 +19,7 @@ FLOORS = {
     "__main__": 9,
     "cli": 9,
     "notebook": 8,
+    "api": 8,
     "jobs": 8,
     "assembly": 7,
     "recipe": 6,

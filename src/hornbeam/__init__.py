@@ -17,6 +17,7 @@ from hornbeam.tree.nodes import Node, Tree
 from hornbeam.tree.task import Task
 
 if TYPE_CHECKING:
+    from hornbeam.api.job_calls import recipe_of, train
     from hornbeam.chat import assistant, system, user
     from hornbeam.engine.request import Sampling
     from hornbeam.engine.scripted import Scripted
@@ -52,7 +53,9 @@ __all__ = [
     "mcp",
     "program",
     "read_trees",
+    "recipe_of",
     "system",
+    "train",
     "tree_svg",
     "tree_text",
     "user",
@@ -76,7 +79,9 @@ _HOME = {
     "mcp": "tools.mcp_tools",
     "program": "episode.program",
     "read_trees": "tree.jsonl",
+    "recipe_of": "api.job_calls",
     "system": "chat",
+    "train": "api.job_calls",
     "tree_svg": "view",
     "tree_text": "view",
     "user": "chat",

@@ -37,7 +37,9 @@ class Folder:
     def __init__(self, path: Path, recipe: Recipe, store: Store | None = None) -> None:
         self.path, self.recipe = path, recipe
         self.fresh = store is None and not (path / "run.db").exists()
-        if self.fresh and path.is_dir() and {*os.listdir(path)} - {"lock"}:  # killed at once
+        if (
+            self.fresh and path.is_dir() and {*os.listdir(path)} - {"lock", paths.GIVEN_FILES}
+        ):  # killed at once
             raise StoreError(
                 f"{path} is not empty and holds no run: choose another --out, or empty it"
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 from hornbeam.errors import DataError
 
 LISTED = 8  # names of folders in a message
+GIVEN_FILES = "given"  # folder beside a recipe: tasks that were given to it from Python
 
 
 def find(name: str | Path, base: Path = Path(), *more: Path | None, folder: bool = False) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 
 from hornbeam.errors import ProgramError
+from hornbeam.files.given_objects import GIVEN, given_module
 
 OWN = "hornbeam_program_"  # how names of modules begin that are made of a recipe's files
 _LOADED: dict[str, bytes] = {}  # module -> the text that it was made of
@@ -18,9 +19,12 @@ _LOADED: dict[str, bytes] = {}  # module -> the text that it was made of
 def load_module(path: Path) -> ModuleType:
     """The file as a module; files beside it can be imported by it while it is loaded.
 
+    In the place of a file may stand what this process was given (`given_objects`).
     A file that is as it was is not loaded again, so that parts of one file are of one module.
     Raises `ProgramError` with file, line and exception.
     """
+    if path.name == GIVEN:
+        return given_module()
     path = path.resolve()
     if not path.is_file():
         raise ProgramError(f"there is no program file {path}")
