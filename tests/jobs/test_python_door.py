@@ -2,25 +2,12 @@
 
 import json
 
+import pytest
+
 import hornbeam as hb
+from hornbeam.errors import ArgumentError, RecipeError
 from hornbeam.tasks.task_sources import TaskSettings, load_tasks
 
-OWN = """\
-import hornbeam as hb
-
-@hb.program
-async def walker(task, ep, most=4):
-    note, talk = task.question, []
-    for _ in range(most):
-        talk.append(hb.user(note))
-        reply = await ep.ask("seeker", talk)
-        talk.append(hb.assistant(reply.text))
-        key = dict(pair.split(":") for pair in note.split() if ":" in pair).get(reply.text, "")
-        note = await ep.call("look", key=key)
-        if not note or ":" not in note:
-            return note
-    return note
-"""
 SOURCE = {"source": "lookup", "options": {"depth": 3, "signs": 4, "known": 0.75}}
 
 
@@ -67,3 +54,52 @@ def test_a_run_by_train_and_by_its_recipe_ends_in_equal_weights(world, hornbeam,
     assert done.eval.count == 4 and done.eval.interval[0] <= done.eval.value
     assert len(done.trees(step=1)) == 4 and len(done.trees()) == 8
     assert done.cost["sampled_tokens"] > 0
+
+
+async def seeker(task, ep):
+    return (await ep.ask("seeker", [hb.user(task.question)])).text
+
+
+def plain(task, ep):
+    return ""
+
+
+TASK = hb.Task("t", "What is 1 + 1?", "2")
+# (what is given instead, family, what its one line says)
+WRONG = [
+    ({"program": plain}, ArgumentError, "async function.*the function plain: write async def pl"),
+    ({"program": 3}, ArgumentError, "train: program takes a program: .* not 3"),
+    ({"program": "recat"}, ArgumentError, "unknown program 'recat': did you mean 'react'"),
+    ({"program": "here.py:walk"}, RecipeError, "program.name = .*no such file in"),
+    ({"tasks": []}, ArgumentError, "tasks: the list of tasks is empty"),
+    ({"tasks": TASK}, ArgumentError, "not a Task: put it in a list"),
+    ({"tasks": [TASK, {"answer": 2}]}, ArgumentError, "task 1 of the list: no 'question'"),
+    ({"tasks": [TASK, 3]}, ArgumentError, "task 1 of the list is 3: a Task or a dict"),
+    ({"tasks": [{"question": "?", "answer": {1}}]}, ArgumentError, "written as JSON: .* set"),
+    ({"tasks": 7}, ArgumentError, "tasks takes tasks: a list of Task.*not 7"),
+    ({"tasks": "loukup"}, RecipeError, "unknown task source 'loukup': did you mean 'lookup'"),
+    ({"reward": 1.0}, ArgumentError, "reward takes a function .* or the name of a rule, not 1.0"),
+    ({"reward": "exatc"}, RecipeError, "rule = .exatc.: expected 'exact'.*did you mean 'exact'"),
+    ({"strategy": "brunch"}, ArgumentError, "strategy: unknown 'brunch': did you mean 'branch'"),
+    ({"strategy": {"strategy": "branch", "trunk": 2}}, RecipeError, "did you mean 'trunks'"),
+    ({"credit": 2}, ArgumentError, "credit takes one of grpo, .* not 2"),
+    ({"tools": {"lookup": 2}}, ArgumentError, r"tools\['lookup'\] takes a function, not 2"),
+    ({"stratgy": "branch"}, ArgumentError, "no argument 'stratgy': did you mean 'strategy'"),
+    ({"optim": {"lrr": 1e-5}}, RecipeError, r"\[optim\] has no key 'lrr': did you mean 'lr'"),
+    ({"steps": 2, "run": {"steps": 3}}, ArgumentError, "steps is given twice"),
+    ({"steps": 1.5}, RecipeError, "steps = 1.5: expected a whole number"),
+    ({"model": 3}, ArgumentError, "model takes the name or folder of a model, not 3"),
+    ({"model": "smolm2-135m"}, Exception, "did you mean 'smollm2-135m'"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(WRONG)))
+def test_wrong_arguments_are_one_line_and_leave_nothing(number, tmp_path, monkeypatch):
+    given, family, says = WRONG[number]
+    monkeypatch.chdir(tmp_path)
+    good = {"program": seeker, "tasks": [TASK], "model": "tiny", "steps": 1}
+    good["agents"] = {"seeker": {"max_tokens": 2}}
+    with pytest.raises(hb.HornbeamError, match=says) as caught:
+        hb.train(**{**good, **given}, out="run", progress=False)
+    assert isinstance(caught.value, family) and "\n" not in str(caught.value)
+    assert not [*tmp_path.iterdir()]
