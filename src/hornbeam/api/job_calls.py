@@ -22,8 +22,8 @@ from hornbeam.arguments import wrong
 from hornbeam.assembly.progress import Progress
 from hornbeam.errors import ArgumentError, RecipeError
 from hornbeam.files.atomic import whole_file
-from hornbeam.files.given_objects import GIVEN
 from hornbeam.files.paths import GIVEN_FILES
+from hornbeam.own.given_objects import GIVEN
 from hornbeam.recipe import toml
 from hornbeam.recipe.recipe import Recipe
 

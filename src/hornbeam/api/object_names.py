@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from hornbeam.errors import ProgramError
-from hornbeam.files.given_objects import give
-from hornbeam.programs.program_file import load_module
+from hornbeam.own.given_objects import give
+from hornbeam.own.own_code import load_module
 
 # Calls that a file must not make as it is loaded: whoever loads it would train again.
 JOBS = frozenset({"train", "search", "evaluate", "label", "fit", "sft", "grow_trees", "main"})
@@ -20,12 +20,11 @@ JOBS = frozenset({"train", "search", "evaluate", "label", "fit", "sft", "grow_tr
 def name_of(thing: Any, base: Path | None = None) -> str:
     """The name of a function or class in a recipe: by its file where that can be loaded.
 
-    The file's path is from `base` where it lies below it, else from the working directory.
+    The file's path is from `base` where it lies below it, else from the working directory. What a
+    script defines is given as it is: the whole script would be held with it on resume.
     """
-    return given_name(thing) if why_no_file(thing) else file_name(thing, base)
-
-
-given_name = give
+    script = getattr(thing, "__module__", "") == "__main__"
+    return give(thing) if script or why_no_file(thing) else file_name(thing, base)
 
 
 def file_name(thing: Any, base: Path | None = None) -> str:

@@ -17,8 +17,9 @@ from hornbeam.assembly.engines import needs_folder
 from hornbeam.assembly.sft_set import read_set
 from hornbeam.credit import Method, method
 from hornbeam.errors import HornbeamError, RecipeError
-from hornbeam.files import given_objects, paths
+from hornbeam.files import paths
 from hornbeam.models import catalogue
+from hornbeam.own.given_objects import is_given, missing_object
 from hornbeam.recipe.own_names import own_names
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
@@ -105,8 +106,8 @@ def _code(recipe: Recipe, base: Path) -> Iterator[NamedFile]:
     for key, name in own_names(recipe).items():
         file, colon, _ = name.rpartition(":")
         if colon:
-            wrong = partial(given_objects.missing, name) if file == given_objects.GIVEN else None
-            yield NamedFile(key, name, wrong or partial(_file, file, base))
+            look = partial(missing_object, name) if is_given(name) else partial(_file, file, base)
+            yield NamedFile(key, name, look)
 
 
 def trains_on_anchors(recipe: Recipe) -> bool:

@@ -16,6 +16,7 @@ from hornbeam.chat import Chat
 from hornbeam.errors import StoreError
 from hornbeam.files import paths
 from hornbeam.files.atomic import whole_file
+from hornbeam.own.given_objects import is_given
 from hornbeam.recipe.own_names import held_names
 from hornbeam.recipe.recipe import Recipe, differences
 from hornbeam.recipe.toml import show
@@ -83,6 +84,8 @@ class Folder:
         What they import themselves is not looked at.
         """
         for key, name in held_names(self.recipe).items():
+            if is_given(name):  # its name tells its code
+                continue
             shown = f"code of {key} than {name} has now: put the file back"
             self._hold(key, paths.find(name.rpartition(":")[0], base).read_text("utf-8"), shown)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 
 from hornbeam.errors import ProgramError
-from hornbeam.files.given_objects import GIVEN, given_module
+from hornbeam.own.given_objects import GIVEN, given_module
 
 OWN = "hornbeam_program_"  # how names of modules begin that are made of a recipe's files
 _LOADED: dict[str, bytes] = {}  # module -> the text that it was made of

@@ -24,6 +24,7 @@ from pydantic.errors import PydanticUserError
 from hornbeam.arguments import described
 from hornbeam.errors import RecipeError, UnknownSetting
 from hornbeam.files import paths
+from hornbeam.own.given_objects import is_given, missing_object
 from hornbeam.own.own_code import load_module
 from hornbeam.settings import Settings, build, expectation, nearest
 
@@ -53,7 +54,7 @@ def is_own(name: str) -> bool:
 
 def code_mark(name: str, base: Base = "") -> list[str]:
     """What tells the file of an own name from another version of it; empty for other names."""
-    if not is_own(name):
+    if not is_own(name) or is_given(name):  # the name of what was given tells its code
         return []
     path = paths.find(name.rpartition(":")[0], Path(base))
     return [hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()]
@@ -73,8 +74,8 @@ def _of_file(kind: str, name: str, base: Path) -> Named:
     if not colon or not attribute.isidentifier():
         raise RecipeError(f"{kind} {name!r}: name what it is in its file too, as in mine.py:name")
     path = paths.find(file, base)
-    if not path.is_file():
-        raise RecipeError(f"{kind} {name!r}: {paths.missing(file, base)}")
+    if wrong := _absent(name, file, base):
+        raise RecipeError(f"{kind} {name!r}: {wrong}")
     module = load_module(path)
     try:
         thing = getattr(module, attribute)
@@ -87,6 +88,13 @@ def _of_file(kind: str, name: str, base: Path) -> Named:
         ]
         hint = nearest(attribute, own) if own else "there is none"
         raise RecipeError(f"{kind}: {file} has no {attribute!r}: {hint}") from None
+
+
+def _absent(name: str, file: str, base: Path) -> str:
+    """Why what an own name is of is not here, or ""."""
+    if is_given(name):
+        return missing_object(name)
+    return "" if paths.find(file, base).is_file() else paths.missing(file, base)
 
 
 def _installed(kind: str, name: str, known: Iterable[str]) -> Named:

@@ -34,7 +34,7 @@ def is_given(name: str) -> bool:
     return name.rpartition(":")[0] == GIVEN
 
 
-def missing(name: str) -> str:
+def missing_object(name: str) -> str:
     """Why a name cannot be found here, or ""."""
     if hasattr(_MODULE, name.rpartition(":")[2]):
         return ""
