@@ -2,34 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from hornbeam.assembly.sft_set import Exact, MessageTurn, Shown
-from hornbeam.chat import Answers, Chat, Message, TemplateChat
+from hornbeam.chat import Answers, Chat, Message, TemplateChat, assistant
 from hornbeam.chat.tool_text import hinted
-from hornbeam.errors import DataError, ModelError
+from hornbeam.errors import DataError, ModelError, RecipeError
 from hornbeam.programs import Demonstration
 from hornbeam.programs.talk import Turn
+from hornbeam.settings import nearest
+from hornbeam.tools.schema import name_of, offered
 from hornbeam.train.sft import Example
 from hornbeam.tree.task import Task
 
 
 def demonstrations(
-    tasks: Sequence[Task], demonstration: Demonstration, count: int | None
-) -> list[list[Turn]]:
-    """Gold conversations of the first `count` tasks that have one. `DataError` where none has."""
-    shown: list[list[Turn]] = []
+    tasks: Sequence[Task],
+    demonstration: Demonstration,
+    count: int | None,
+    tools: Mapping[str, Callable[..., Any]] = {},
+) -> list[list[Turn | MessageTurn]]:
+    """Gold conversations of the first `count` tasks that have one. `DataError` where none has.
+
+    `tools` are the run's, which turns offer by name.
+    """
+    shown: list[list[Turn | MessageTurn]] = []
     missing: DataError | None = None
     for task in tasks:
         if count is not None and len(shown) == count:
             break
         try:
-            shown.append([Turn(*turn) for turn in demonstration(task)])
+            shown.append([_with_tools(Turn(*turn), tools) for turn in demonstration(task)])
         except DataError as error:
             missing = error
     if not shown and missing is not None:
         raise DataError(f"[sft] finds no demonstration among {len(tasks)} tasks: {missing}")
     return shown
+
+
+def _with_tools(turn: Turn, tools: Mapping[str, Callable[..., Any]]) -> Turn | MessageTurn:
+    """A turn as it is; one that offers or calls tools with their schemas, as a message."""
+    if isinstance(turn.text, str) and not turn.tools:
+        return turn
+    message = assistant(turn.text) if isinstance(turn.text, str) else turn.text
+    schemas = offered(turn.tools, tools, "a demonstration's tools")
+    known = [name_of(schema) for schema in schemas]
+    for call in message.get("tool_calls") or ():
+        if call["function"]["name"] not in known:
+            raise RecipeError(
+                f"the demonstration calls {call['function']['name']!r}, which it does not offer:"
+                f" {nearest(call['function']['name'], known) if known else 'it offers none'}"
+            )
+    return MessageTurn(turn.messages, message, turn.agent, schemas)
 
 
 def spoken(shown: Shown, agents: Collection[str], alone: bool) -> Shown:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from hornbeam.chat import Chat, Message
 from hornbeam.chat.tool_text import uses_tools
-from hornbeam.episode.program import Reply
+from hornbeam.episode.reply import Reply
 from hornbeam.errors import DataError
 from hornbeam.formats.chats import CHATS
 from hornbeam.formats.recorded_run import ImportedRun, Options
@@ -77,7 +77,14 @@ Numbered = tuple[int, Shown]  # with the number of its line
 
 
 def set_line(messages: Sequence[Message], reply: Reply, text: str | None = None) -> str:
-    """One answer as a line of a set; `text` stands for what was said, where it was changed."""
+    """One answer as a line of a set; `text` stands for what was said, where it was changed.
+
+    One that was asked with tools is a conversation with them, of which it alone is learned.
+    """
+    if reply.tools:
+        before = [{**m, "weight": 0} if m["role"] == "assistant" else m for m in messages]
+        row = {"messages": [*before, reply.message], "tools": reply.tools, "agent": reply.agent}
+        return json_line(row)
     said = reply.text if text is None else text
     return json_line({"messages": list(messages), "text": said, "agent": reply.agent})
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hornbeam.chat import Chat, Message
 from hornbeam.episode.driver import Driver
-from hornbeam.episode.program import Limits, Reply
+from hornbeam.episode.program import Limits
+from hornbeam.episode.reply import Reply
 from hornbeam.episode.seams import Piece, Place
 from hornbeam.errors import DataError, ProgramError
 from hornbeam.protocols import Program
 from hornbeam.settings import nearest
+from hornbeam.tools.schema import offered
 from hornbeam.tree.nodes import Node, Tree
 from hornbeam.tree.task import Task
 
@@ -26,11 +28,16 @@ Turn = tuple[list[Message], Reply]
 
 
 async def transcript(
-    program: Program, limits: Limits, chats: Mapping[str, Chat], tree: Tree, leaf: int
+    program: Program,
+    limits: Limits,
+    chats: Mapping[str, Chat],
+    tree: Tree,
+    leaf: int,
+    tools: Mapping[str, Callable[..., Any]] = {},
 ) -> list[Turn]:
     """(messages before, reply) of every ask on the path to a leaf where an episode ended.
 
-    `chats` are those of the agents.
+    `chats` are those of the agents, `tools` the run's, none of which is called.
     Raises `DataError` where the program does not go that path: it is another one, or changed.
     """
     indices = [0, *tree.path(leaf)]
@@ -39,7 +46,7 @@ async def transcript(
         program,
         Task.from_json(tree.task),
         [tree.nodes[i] for i in indices],
-        _Recorded(chats),
+        _Recorded(chats, tools),
         contexts=lambda k: tree.context(indices[k]),
         commit=lambda node, context: ends.append(node),
         limits=limits,
@@ -60,9 +67,11 @@ class _Listener(Driver):
 
     heard: list[tuple[list[Message], asyncio.Future[Any]]]
 
-    def issue(self, kind: str, name: str, scope: str, payload: Any) -> asyncio.Future[Any]:
+    def issue(
+        self, kind: str, name: str, scope: str, payload: Any, refused: str = ""
+    ) -> asyncio.Future[Any]:
         """As above, and an ask's messages are kept."""
-        future = super().issue(kind, name, scope, payload)
+        future = super().issue(kind, name, scope, payload, refused)
         if kind == "ask":
             self.heard.append((payload[0], future))
         return future
@@ -78,6 +87,10 @@ class _Recorded:
     """A world in which nothing is sampled and no tool runs."""
 
     chats: Mapping[str, Chat]
+    tools: Mapping[str, Callable[..., Any]]
+
+    def schemas(self, tools: Any) -> list[dict[str, Any]]:
+        return offered(tools, self.tools)
 
     def chat(self, agent: str) -> Chat:
         if agent not in self.chats:
@@ -92,7 +105,9 @@ class _Recorded:
     ) -> list[Piece]:
         raise ProgramError(f"it asks agent {agent!r} once more")
 
-    async def tool(self, name: str, arguments: Mapping[str, Any], place: Place) -> Any:
+    async def tool(
+        self, name: str, arguments: Mapping[str, Any], place: Place, refused: str = ""
+    ) -> Any:
         raise ProgramError(f"it calls tool {name!r} once more")
 
     def enter(self) -> None:

@@ -28,8 +28,10 @@ def user(text: str) -> Message:
     return {"role": "user", "content": _content(text)}
 
 
-def assistant(text: str) -> Message:
-    """An assistant message."""
+def assistant(text: Any) -> Message:
+    """An assistant message; of a reply that calls tools, the one with its calls."""
+    if isinstance(message := getattr(text, "message", None), Mapping):
+        return message
     return {"role": "assistant", "content": _content(text)}
 
 

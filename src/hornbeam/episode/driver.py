@@ -21,7 +21,7 @@ from typing import Any
 
 from hornbeam.chat import Answers
 from hornbeam.episode.failures import failure
-from hornbeam.episode.program import Episode, Limits, Reply
+from hornbeam.episode.program import Episode, Limits
 from hornbeam.episode.record import (
     Digests,
     Effect,
@@ -36,9 +36,11 @@ from hornbeam.episode.record import (
     own,
     record_answer,
     record_call,
+    reply_of,
     within,
 )
 from hornbeam.episode.replay import ReplayLoop
+from hornbeam.episode.reply import Reply
 from hornbeam.episode.seams import Live, Piece, Place
 from hornbeam.errors import (
     EngineError,
@@ -103,16 +105,23 @@ class Driver:
 
     # --- what episodes use -------------------------------------------------------------------
 
-    def issue(self, kind: str, name: str, scope: str, payload: Any) -> asyncio.Future[Any]:
+    def issue(
+        self, kind: str, name: str, scope: str, payload: Any, refused: str = ""
+    ) -> asyncio.Future[Any]:
         """Queue an effect; its future is told when all effects issued before it were."""
         if kind == "ask":
-            self._check_limits()
+            self._limits.check(self._asks, self._sampled)
             self._asks += 1
         future = self._loop.create_future()
         turn = self._asks - 1
-        self._queue.append(Effect(kind, name, scope, payload, future, self._issued, turn))
+        effect = Effect(kind, name, scope, payload, future, self._issued, turn, refused=refused)
+        self._queue.append(effect)
         self._issued += 1
         return future
+
+    def schemas(self, tools: Any) -> list[dict[str, Any]]:
+        """The JSON schemas of the run's tools that are named."""
+        return self._live.schemas(tools)
 
     def random(self, scope: str) -> random.Random:
         """The generator of this position of the path."""
@@ -122,15 +131,6 @@ class Driver:
         if scope not in here:
             here[scope] = random.Random(f"{self._seed}:{self._delivered}:{scope}")
         return here[scope]
-
-    def _check_limits(self) -> None:
-        limits = self._limits
-        if self._asks >= limits.turns:
-            raise ProgramError(f"more than {limits.turns} asks in one episode (limits.turns)")
-        if self._sampled >= limits.tokens:
-            raise ProgramError(
-                f"more than {limits.tokens} sampled tokens in one episode (limits.tokens)"
-            )
 
     # --- the run -----------------------------------------------------------------------------
 
@@ -282,12 +282,13 @@ class Driver:
         if effect.kind == "call":
             place = Place(self._episode, effect.turn, effect.scope)
             try:
-                return await self._live.tool(effect.name, effect.payload, place)
+                return await self._live.tool(effect.name, effect.payload, place, effect.refused)
             except ToolError as error:
                 return error
-        (context, used), (messages, sampling) = prepared, effect.payload
+        (context, used), (messages, settings) = prepared, effect.payload
         at = self._episode, effect.turn, effect.scope, len(used), self._steps
-        place = Place(*at, tuple(messages))
+        place = Place(*at, tuple(messages), tuple(settings.get("tools", ())))
+        sampling = {name: value for name, value in settings.items() if name != "tools"}
         try:
             got = await self._live.sample(effect.name, context, sampling, place)
             return context, used, got
@@ -365,15 +366,19 @@ class Driver:
 
     def _reply(self, effect: Effect, said: Sequence[Node | Piece]) -> Reply:
         """What the program is told of an answer, live or recorded, whose pieces these are."""
-        text, tokens = answer_of(said, self._live.chat(effect.name))
-        self._said_by(effect.name).add(effect.payload[0], text, tokens)
+        chat, (messages, settings) = self._live.chat(effect.name), effect.payload
+        text, tokens = answer_of(said, chat)
+        reply = reply_of(chat, text, tokens, said[-1].finish, effect.name, settings)
+        for form in (text, reply.message) if settings.get("tools") else (text,):
+            self._said_by(effect.name).add(messages, form, tokens)
         self._sampled += len(tokens)
-        return Reply(text, tokens, said[-1].finish, effect.name)
+        return reply
 
     def _render(self, effect: Effect) -> array[int]:
         """The prompt of an ask; answers that it quotes stand in it as they were sampled."""
-        said = self._said_by(effect.name).find(effect.payload[0])
-        return self._live.chat(effect.name).render(effect.payload[0], said)
+        messages, settings = effect.payload
+        said, tools = self._said_by(effect.name).find(messages), settings.get("tools", ())
+        return self._live.chat(effect.name).render(messages, said, tools)
 
     def _said_by(self, agent: str) -> Answers[array[int]]:
         """What was sampled on this path by policies with this agent's chat."""

@@ -11,16 +11,15 @@ import asyncio
 import inspect
 import json
 import random
-from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import Field
 
-from hornbeam.arguments import described, short
+from hornbeam.arguments import described
 from hornbeam.chat import Message
-from hornbeam.errors import ProgramError
+from hornbeam.episode.reply import Reply, recorded_arguments, refusal, told
+from hornbeam.errors import ProgramError, ToolError
 from hornbeam.protocols import Program
 from hornbeam.settings import Settings
 from hornbeam.tree.task import Task
@@ -47,29 +46,30 @@ class Limits(Settings):
     tokens: int = Field(16384, ge=1)  # sampled tokens of one episode, its whole path counted
     tool_seconds: float = Field(10.0, gt=0)  # one tool call
 
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What an agent said. `str(reply)` is its text."""
-
-    text: str
-    tokens: array[int]
-    finish: str  # "stop" or "length"
-    agent: str
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        said = short(self.text)
-        return f"<Reply of {self.agent}: {said}, {len(self.tokens)} tokens, {self.finish}>"
+    def check(self, asks: int, sampled: int) -> None:
+        """Raise `ProgramError` where one more ask would pass a limit, after so many and tokens."""
+        if asks >= self.turns:
+            raise ProgramError(f"more than {self.turns} asks in one episode (limits.turns)")
+        if sampled >= self.tokens:
+            raise ProgramError(
+                f"more than {self.tokens} sampled tokens in one episode (limits.tokens)"
+            )
 
 
 class Effects(Protocol):
     """What an episode asks of whoever drives it."""
 
-    def issue(self, kind: str, name: str, scope: str, payload: Any) -> asyncio.Future[Any]:
-        """Queue an effect; its future is told when all effects issued before it were."""
+    def issue(
+        self, kind: str, name: str, scope: str, payload: Any, refused: str = ""
+    ) -> asyncio.Future[Any]:
+        """Queue an effect; its future is told when all effects issued before it were.
+
+        A call that is `refused` fails of that, and no tool is run.
+        """
+        ...
+
+    def schemas(self, tools: Any) -> list[dict[str, Any]]:
+        """The JSON schemas of the run's tools that are named; `ProgramError` for unknown ones."""
         ...
 
     def random(self, scope: str) -> random.Random:
@@ -90,8 +90,18 @@ class Episode:
     def __repr__(self) -> str:
         return f"<Episode{f' of {self.scope}' if self.scope else ''}>"
 
-    async def ask(self, agent: str, messages: Sequence[Message], **sampling: Any) -> Reply:
+    async def ask(
+        self,
+        agent: str,
+        messages: Sequence[Message],
+        *,
+        tools: str | Sequence[Any] = (),
+        **sampling: Any,
+    ) -> Reply:
         """Let `agent` answer `messages`; keywords (max_tokens, stop ...) override its settings.
+
+        `tools` are offered to the model by its chat template: names of the run's tools, their
+        functions, schemas of one's own, or "*" for all of the run; what it calls is in the reply.
 
         Inside `delegate` the sub-agent speaks, whatever the name here. Raises `PromptTooLong`,
         `EngineError`, or `ProgramError` when a limit is passed.
@@ -100,6 +110,8 @@ class Episode:
         if isinstance(messages, (str, Mapping)):
             _check(messages, list, "ep.ask", "a list of messages, [user(...)]")
         plain = self._asked = _plain(messages, self._asked)
+        if tools and (schemas := self._effects.schemas(tools)):
+            sampling["tools"] = schemas
         payload = (plain, _json(sampling, "settings of ep.ask"))
         reply: Reply = await self._effects.issue("ask", self._agent or agent, self.scope, payload)
         return reply
@@ -109,6 +121,24 @@ class Episode:
         _check(tool, str, "ep.call", "a tool's name")
         payload = _json(arguments, f"arguments of tool {tool!r}")
         return await self._effects.issue("call", tool, self.scope, payload)
+
+    async def run(self, reply: Reply) -> list[Message]:
+        """Run the calls of a reply, all at once; the tools' messages for the model, in their order.
+
+        What goes wrong is such a message too, behind "error:": a call that cannot be read, an
+        unknown tool, arguments that do not fit its schema, what the tool raised. All are counted.
+        """
+        _check(reply, Reply, "ep.run", "a reply of ep.ask")
+
+        async def one(call: Any) -> Message:
+            arguments, refused = recorded_arguments(call), refusal(call, reply.tools)
+            issued = self._effects.issue("call", call.name, self.scope, arguments, refused)
+            try:
+                return told(call, await issued)
+            except ToolError as error:
+                return told(call, f"error: {error}")
+
+        return list(await asyncio.gather(*map(one, reply.calls)))
 
     async def delegate(self, agent: str, program: Program, task: Task) -> Any:
         """Run `program` on `task` as a sub-agent: a scope of its own, in which `agent` speaks."""
@@ -140,7 +170,10 @@ def _plain(messages: Sequence[Message], before: Sequence[Message]) -> list[Messa
 def _message(message: Message) -> Message:
     """A message as it was when it was asked, of text alone."""
     try:
-        plain = {**message, "role": str(message["role"]), "content": str(message["content"])}
+        content = message["content"]
+        if content is None and message.get("tool_calls"):  # as OpenAI's API has it
+            content = ""
+        plain = {**message, "role": str(message["role"]), "content": str(content)}
     except (KeyError, TypeError) as error:
         raise ProgramError(
             f"a message needs a role and a content, not {message!r}"[:300]

@@ -13,6 +13,7 @@ from typing import Any
 
 from hornbeam.chat import Chat, Message, common
 from hornbeam.episode.failures import failure
+from hornbeam.episode.reply import Reply
 from hornbeam.episode.seams import Piece
 from hornbeam.errors import Divergence, EngineError, PromptTooLong, ToolError
 from hornbeam.tree.nodes import Call, Node, Origin, ids
@@ -30,6 +31,7 @@ class Effect:
     number: int
     turn: int
     running: asyncio.Task[Any] | None = None
+    refused: str = ""  # why a call fails before any tool runs
 
 
 @dataclass(slots=True)
@@ -164,6 +166,22 @@ def answer_of(said: Sequence[Node | Piece], chat: Chat) -> tuple[str, array[int]
     if any(piece.text != chat.text(piece.tokens) for piece in said):
         return chat.decode(tokens), tokens
     return chat.text(tokens), tokens
+
+
+def reply_of(
+    chat: Chat,
+    text: str,
+    tokens: array[int],
+    finish: str,
+    agent: str,
+    settings: Mapping[str, Any],
+) -> Reply:
+    """What the program is told of an answer to an ask with these settings."""
+    tools = settings.get("tools", ())
+    if not tools:
+        return Reply(text, tokens, finish, agent, read=lambda: chat.read(tokens))
+    spoken = chat.read(tokens, tools)
+    return Reply(text, tokens, finish, agent, tools, lambda: spoken)
 
 
 def own(value: Any) -> Any:

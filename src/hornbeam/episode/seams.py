@@ -22,7 +22,8 @@ class Piece(NamedTuple):
 class Place(NamedTuple):
     """Where an ask or a call stands: the ask's place in its path, the ids it has already.
 
-    `messages` are what is asked, `pieces` how many chunks are wanted; None: the whole answer.
+    `messages` are what is asked with which `tools`, `pieces` how many chunks are wanted; None: the
+    whole answer.
     """
 
     episode: int
@@ -31,6 +32,7 @@ class Place(NamedTuple):
     used: int = 0
     pieces: int | None = None
     messages: tuple[Message, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 class Live(Protocol):
@@ -54,8 +56,14 @@ class Live(Protocol):
         """
         ...
 
-    async def tool(self, name: str, arguments: Mapping[str, Any], place: Place) -> Any:
-        """Run a tool. Raises `ToolError` and `BudgetSpent`."""
+    async def tool(
+        self, name: str, arguments: Mapping[str, Any], place: Place, refused: str = ""
+    ) -> Any:
+        """Run a tool; one that is `refused` is paid and fails. Raises `ToolError`, `BudgetSpent`."""
+        ...
+
+    def schemas(self, tools: Any) -> list[dict[str, Any]]:
+        """The JSON schemas of the run's tools that are named; `ProgramError` for unknown ones."""
         ...
 
     def enter(self) -> None:

@@ -16,11 +16,12 @@ from hornbeam.engine.engine_checks import check_engine
 from hornbeam.engine.request import SETTINGS, Barrier, Completion, Request, Sampling, fits
 from hornbeam.episode.seams import Piece, Place
 from hornbeam.episode.segmenters import Segmenter
-from hornbeam.errors import ProgramError, PromptTooLong
+from hornbeam.errors import ProgramError, PromptTooLong, ToolError
 from hornbeam.grow.resumed import Before
 from hornbeam.protocols import Engine
 from hornbeam.settings import nearest
 from hornbeam.store.ledger import STATEFUL, Entry, Ledger, lost
+from hornbeam.tools.schema import offered
 from hornbeam.tree.nodes import Node, floats
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
@@ -105,12 +106,20 @@ class EpisodeEffects:
         for barrier in self.barriers:
             barrier.leave()
 
-    async def tool(self, name: str, arguments: Mapping[str, Any], place: Place) -> Any:
-        """Run a tool and pay for it, whether it fails or not."""
+    def schemas(self, tools: Any) -> list[dict[str, Any]]:
+        """The JSON schemas of the run's tools that are named; `ProgramError` for unknown ones."""
+        return offered(tools, self.tools.functions)
+
+    async def tool(
+        self, name: str, arguments: Mapping[str, Any], place: Place, refused: str = ""
+    ) -> Any:
+        """Run a tool and pay for it, whether it fails or not; a refused call is not run."""
         with self.ledger.reserve(calls=1) as room:
             paid = self._entry(place, "tool_calls", 1)
             room.settle([paid], later=True)
             self._called.setdefault((place.episode, place.turn), []).append(paid)
+            if refused:
+                raise ToolError(refused)
             session = id(self), place.episode
             return await self.tools.call(name, arguments, self.task, session)
 

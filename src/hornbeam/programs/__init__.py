@@ -21,8 +21,10 @@ from hornbeam.programs.react import react, react_demonstration
 from hornbeam.programs.single import Single, single, single_demonstration
 from hornbeam.programs.talk import Demonstration
 from hornbeam.programs.team import Team, team, team_demonstration
+from hornbeam.programs.tool_agent import ToolAgent, tool_agent, tool_agent_demonstration
 from hornbeam.protocols import Program
 from hornbeam.settings import Settings, build, nearest
+from hornbeam.tools.schema import ALL
 
 __all__ = ["Demonstration", "Ready", "check_names", "make_program", "programs"]
 
@@ -59,6 +61,7 @@ programs: dict[str, Ready] = {
         agents=lambda s: [agent.name for agent in s.agents],
         tools=lambda s: _called(*(agent.tools for agent in s.agents)),
     ),
+    "tools": Ready(ToolAgent, tool_agent, tool_agent_demonstration, tools=lambda s: list(s.tools)),
     "judge": Ready(Judge, judge, judge_demonstration),
     "delegate": Ready(
         Delegate,
@@ -102,7 +105,7 @@ def check_names(
                 f" the table [agents.{agent}], or name its agent in [program]"
             )
     for tool in ready.tools(values):
-        if tool not in tools:
+        if tool not in tools and not (tool == ALL and tools):
             raise RecipeError(
                 f"program {name!r} calls tool {tool!r}, and [tools] has {_listed(tools)}: add a"
                 f" table [tools.{tool}], or name its tool in [program]"

@@ -12,11 +12,11 @@ from typing import Any
 
 from hornbeam.chat import assistant, user
 from hornbeam.episode.program import Episode
-from hornbeam.errors import DataError, ToolError
+from hornbeam.errors import ToolError
 from hornbeam.programs.calls import React, hint, observe, read_move
 from hornbeam.programs.talk import Demonstration, Turn, opening
+from hornbeam.programs.worked_calls import planned, summed
 from hornbeam.protocols import Program
-from hornbeam.tools.calculator import calculate
 from hornbeam.tree.task import Task
 
 
@@ -58,33 +58,13 @@ def react_demonstration(settings: React) -> Demonstration | None:
         return None
 
     def turns(task: Task) -> list[Turn]:
-        moves, result = _sum(task) if name else _plan(task)
+        worked = summed(task) if name else planned(task)
         messages = opening(settings.system, settings.examples, task.question)
         out: list[Turn] = []
-        for inside, found in moves:
+        for inside, found in worked.steps:
             call = f"{name or first}[{inside}]"
             out.append(Turn([*messages], call, settings.agent))
             messages += [assistant(call), user(observe(settings, found))]
-        return [*out, Turn(messages, settings.answer.replace("{}", result), settings.agent)]
+        return [*out, Turn(messages, settings.answer.replace("{}", worked.answer), settings.agent)]
 
     return turns
-
-
-def _sum(task: Task) -> tuple[list[tuple[str, str]], str]:
-    """(what goes into the tool and what it says, the answer) of the task's expression."""
-    expression = task.data.get("expression")
-    if not expression:
-        raise DataError(f"task {task.id} has no data.expression to make a demonstration from")
-    result = calculate(expression)
-    if result.startswith("error:"):
-        raise DataError(f"task {task.id}, data.expression = {expression!r}: {result}")
-    return [(expression, result)], result
-
-
-def _plan(task: Task) -> tuple[list[tuple[str, str]], str]:
-    """The same of the task's plan."""
-    if "plan" not in task.data:
-        raise DataError(f"task {task.id} has no data.plan to make a demonstration from")
-    gold = task.answer[0] if isinstance(task.answer, list) else task.answer
-    steps = [step for together in task.data["plan"] for step in together]
-    return [(step["query"], step["found"]) for step in steps], str(gold)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Annotated, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator
 
@@ -14,11 +14,15 @@ from hornbeam.tree.task import Task
 
 
 class Turn(NamedTuple):
-    """One ask of a demonstration: the messages before, what to say, and who says it."""
+    """One ask of a demonstration: the messages before, what to say, and who says it.
+
+    What calls tools is a message, not a text; `tools` are those that the ask offers (`ep.ask`).
+    """
 
     messages: list[Message]
-    text: str
+    text: str | Message
     agent: str = ""  # "": where only one policy learns, it need not be told
+    tools: Sequence[Any] = ()
 
 
 Demonstration = Callable[[Task], list[Turn]]

@@ -117,6 +117,11 @@ class LocalWorkers:
         self._free: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
         self._servers = servers_of(tools.values())
 
+    @property
+    def functions(self) -> dict[str, Tool]:
+        """The tools by name."""
+        return {name: tool.run for name, tool in self._tools.items()}
+
     async def call(
         self, name: str, arguments: Mapping[str, Any], task: Task, session: Hashable = None
     ) -> Any:

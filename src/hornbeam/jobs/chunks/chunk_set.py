@@ -18,7 +18,7 @@ from hornbeam.assembly.sft_set import set_line
 from hornbeam.assembly.transcript import transcript
 from hornbeam.assembly.tree_growth import FolderGrower, part
 from hornbeam.chat import Answers, Chat
-from hornbeam.episode.program import Reply
+from hornbeam.episode.reply import Reply
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import DataError
 from hornbeam.grow.grower import Grower
@@ -117,7 +117,10 @@ class Chunks:
         What the agent said before stands in later messages as it is trained to say it: in tags.
         """
         chats, choice = self.folder_grower.world.policies.chats, self.choice
-        turns = await transcript(self.program, self.recipe.limits, chats, tree, leaf)
+        limits, tools = self.recipe.limits, self.folder_grower.world.plan.tools
+        turns = await transcript(self.program, limits, chats, tree, leaf, tools)
+        if any(reply.tools for _, reply in turns):
+            raise DataError("answers that call tools natively cannot be cut and wrapped in tags")
         said: Answers[str] = Answers()
         out = []
         for messages, reply in turns:

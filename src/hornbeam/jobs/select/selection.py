@@ -18,6 +18,7 @@ from typing import NamedTuple
 from hornbeam.assembly.engines import needs_folder, spoken_in
 from hornbeam.assembly.loading import Say, model_folders
 from hornbeam.assembly.sft_set import set_line
+from hornbeam.assembly.toolset import make_tools
 from hornbeam.assembly.transcript import transcript
 from hornbeam.chat import Chat, history, message_of
 from hornbeam.chat.rendered import between, conversation, goes_on, has_ids, has_text
@@ -191,6 +192,7 @@ async def set_of(
     if recipe is None or all(foreign):
         return [line for tree, leaf in chosen for line in lines_of_texts(tree, leaf)]
     program, _ = make_program(recipe.program.name, recipe.program.rest(), base)
+    tools = make_tools(recipe, base)
     chats: dict[str, Chat] = {}
     with TemporaryDirectory() as scratch:
         model = Path(scratch) / "model"
@@ -203,6 +205,6 @@ async def set_of(
         if row:
             lines += lines_of_texts(tree, leaf)
             continue
-        turns = await transcript(program, recipe.limits, chats, tree, leaf)
+        turns = await transcript(program, recipe.limits, chats, tree, leaf, tools)
         lines += [set_line(messages, reply) for messages, reply in turns]
     return lines

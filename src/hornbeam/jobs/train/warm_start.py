@@ -103,7 +103,7 @@ def _rows(recipe: Recipe, plan: Plan, shown: Sequence[Numbered] | None) -> list[
         taken = shown[: stage.count]
         return [ExampleRow(f"{stage.data}, line {number}", row) for number, row in taken]
     assert plan.demonstration is not None
-    gold = demonstrations(plan.train.tasks, plan.demonstration, stage.count)
+    gold = demonstrations(plan.train.tasks, plan.demonstration, stage.count, plan.tools)
     return [ExampleRow(f"[sft], demonstration {n}", turns) for n, turns in enumerate(gold, 1)]
 
 
