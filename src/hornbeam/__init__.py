@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from hornbeam.chat import assistant, system, user
     from hornbeam.engine.request import Sampling
     from hornbeam.engine.scripted import Scripted
-    from hornbeam.episode.program import Episode, Reply, program
+    from hornbeam.episode.program import Episode, program
+    from hornbeam.episode.reply import Reply
     from hornbeam.grow.effects import Speaker
     from hornbeam.notebook import credit_trees, grow_trees
     from hornbeam.search import Branch, Independent
@@ -68,7 +69,7 @@ _HOME = {
     "Budget": "store.ledger",
     "Episode": "episode.program",
     "Independent": "search",
-    "Reply": "episode.program",
+    "Reply": "episode.reply",
     "Sampling": "engine.request",
     "Scripted": "engine.scripted",
     "Speaker": "grow.effects",

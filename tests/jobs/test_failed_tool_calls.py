@@ -88,11 +88,13 @@ def tree(*errors, version=0):
 
 def test_figures_of_calls_by_hand():
     few = tree(*[""] * 19, "t took longer than 1 s")
-    assert tool_figures([few]) == {"tool_errors": 1, "unknown_tools": 0}
+    refused = {"unreadable_calls": 0, "wrong_arguments": 0}
+    assert tool_figures([few]) == {"tool_errors": 1, "unknown_tools": 0, **refused}
     many = tool_figures([few, tree(MISSING, MISSING, "")])
     assert many == {
         "tool_errors": 3,
         "unknown_tools": 2,
+        **refused,
         "tool_failure": f"3 of 23 tool calls failed: {MISSING}",
     }
     assert tool_figures([tree(), tree(MISSING, version=INJECTED)]) == {}

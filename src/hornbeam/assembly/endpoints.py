@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hornbeam.chat import Chat, TemplateChat
+from hornbeam.chat.ready_templates import with_template
 from hornbeam.engine.remote.chat_completions import ChatSettings
 from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.files import paths
 from hornbeam.models import catalogue
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.settings import build
 
 if TYPE_CHECKING:
@@ -54,8 +56,17 @@ def identity(server: HttpSettings) -> list[Any]:
     return [server.root, server.model]
 
 
-def chat_of(name: str, folder: Path) -> Chat:
-    """The chat of a folder's tokenizer, by its name. `ModelError` where there is none."""
+def own_template(recipe: Recipe, tokenizer: Any) -> Any:
+    """The tokenizer of a recipe's model with the chat template that the recipe names, if any."""
+    name = recipe.model.chat_template
+    return with_template(tokenizer, name, recipe.base) if name else tokenizer
+
+
+def chat_of(name: str, folder: Path, recipe: Recipe | None = None) -> Chat:
+    """The chat of a folder's tokenizer, by its name, with the recipe's own template if it has one.
+
+    Raises `ModelError` where there is none.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -64,7 +75,7 @@ def chat_of(name: str, folder: Path) -> Chat:
         line = str(error).strip().partition("\n")[0]
         line = catalogue.inside(folder).removeprefix("; ") or line.rstrip(" :")
         raise ModelError(f"{folder}: no tokenizer can be read: {line}") from error
-    return TemplateChat(tokenizer, name)
+    return TemplateChat(own_template(recipe, tokenizer) if recipe else tokenizer, name)
 
 
 def engine_at(

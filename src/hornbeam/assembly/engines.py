@@ -116,10 +116,11 @@ def spoken_in(recipe: Recipe, name: str, folder: Path) -> Chat:
     """The chat in which a policy's trees are kept, whose model lies in `folder` where one does."""
     how = engine_settings(recipe.engine)
     if recipe.engine.kind in AWAY and isinstance(how, HttpSettings) and how.tokenizer:
-        return chat_of(how.tokenizer, folder_of(how.tokenizer, recipe.base))
+        own = recipe.of(name)
+        return chat_of(how.tokenizer, folder_of(how.tokenizer, recipe.base), own)
     if recipe.engine.kind == "chat":
         return PieceChat()
-    return chat_of(recipe.of(name).model.name, folder)
+    return chat_of(recipe.of(name).model.name, folder, recipe.of(name))
 
 
 def server_engine(recipe: Recipe, name: str, folder: Path) -> ServerEngine[Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from hornbeam.assembly.sft_set import Exact, MessageTurn, Shown
-from hornbeam.chat import Answers, Chat, Message, TemplateChat, assistant
+from hornbeam.assembly.sft_set import Exact, Shown
+from hornbeam.chat import Answers, Chat, Message, TemplateChat
 from hornbeam.chat.tool_text import hinted
 from hornbeam.errors import DataError, ModelError, RecipeError
 from hornbeam.programs import Demonstration
-from hornbeam.programs.talk import Turn
+from hornbeam.programs.talk import MessageTurn, Turn
 from hornbeam.settings import nearest
 from hornbeam.tools.schema import name_of, offered
 from hornbeam.train.sft import Example
@@ -33,7 +33,7 @@ def demonstrations(
         if count is not None and len(shown) == count:
             break
         try:
-            shown.append([_with_tools(Turn(*turn), tools) for turn in demonstration(task)])
+            shown.append([_with_tools(turn, tools) for turn in demonstration(task)])
         except DataError as error:
             missing = error
     if not shown and missing is not None:
@@ -41,20 +41,22 @@ def demonstrations(
     return shown
 
 
-def _with_tools(turn: Turn, tools: Mapping[str, Callable[..., Any]]) -> Turn | MessageTurn:
-    """A turn as it is; one that offers or calls tools with their schemas, as a message."""
-    if isinstance(turn.text, str) and not turn.tools:
-        return turn
-    message = assistant(turn.text) if isinstance(turn.text, str) else turn.text
+def _with_tools(
+    turn: Turn | MessageTurn, tools: Mapping[str, Callable[..., Any]]
+) -> Turn | MessageTurn:
+    """A turn with the schemas of what it offers. `RecipeError` where it calls something else."""
+    if not isinstance(turn, MessageTurn):
+        return Turn(*turn)
     schemas = offered(turn.tools, tools, "a demonstration's tools")
     known = [name_of(schema) for schema in schemas]
-    for call in message.get("tool_calls") or ():
-        if call["function"]["name"] not in known:
+    for call in turn.message.get("tool_calls") or ():
+        name = call["function"]["name"]
+        if name not in known:
             raise RecipeError(
-                f"the demonstration calls {call['function']['name']!r}, which it does not offer:"
-                f" {nearest(call['function']['name'], known) if known else 'it offers none'}"
+                f"the demonstration calls {name!r}, which it does not offer:"
+                f" {nearest(name, known) if known else 'it offers none'}"
             )
-    return MessageTurn(turn.messages, message, turn.agent, schemas)
+    return turn._replace(tools=schemas)
 
 
 def spoken(shown: Shown, agents: Collection[str], alone: bool) -> Shown:

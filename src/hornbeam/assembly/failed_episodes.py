@@ -15,6 +15,7 @@ from typing import Any
 
 from hornbeam.assembly.progress import Progress
 from hornbeam.episode.failures import causes, failed, one_cause
+from hornbeam.episode.reply import BAD_ARGUMENTS, BAD_JSON
 from hornbeam.errors import ProgramError
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.tree.nodes import INJECTED, Call, Tree
@@ -22,6 +23,11 @@ from hornbeam.workers.local_workers import NO_TOOL
 
 AGAIN = "nothing of it is kept: fix that and run the same command again"
 NAMES = {"measure": "the measure of the tasks", "anchor": "the anchors' estimate"}  # of stages
+REFUSED = {
+    "unknown_tools": NO_TOOL,
+    "unreadable_calls": BAD_JSON,
+    "wrong_arguments": BAD_ARGUMENTS,
+}  # how errors of calls begin that no tool raised
 LARGE = 0.1  # the share of failed tool calls from which lines on a run tell of them
 
 
@@ -103,7 +109,8 @@ def calls_of(trees: Iterable[Tree]) -> list[Call]:
 
 
 def tool_figures(trees: Iterable[Tree]) -> dict[str, Any]:
-    """For rows: calls that failed, and among them those of unknown tools; {} without any calls.
+    """For rows: calls that failed, and among them those of unknown tools, those that could not be
+    read (broken JSON), those whose arguments did not fit; {} without any calls.
 
     `tool_failure` says it for people where the share is large.
     """
@@ -111,7 +118,8 @@ def tool_figures(trees: Iterable[Tree]) -> dict[str, Any]:
     if not calls:
         return {}
     errors = [call.error for call in calls if call.error]
-    figures = {"tool_errors": len(errors), "unknown_tools": sum(map(_unknown, errors))}
+    figures = {"tool_errors": len(errors)}
+    figures |= {n: sum(e.startswith(begins) for e in errors) for n, begins in REFUSED.items()}
     if len(errors) < max(1, LARGE * len(calls)):
         return figures
     ((first, _),) = Counter(errors).most_common(1)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.endpoints import own_template
 from hornbeam.assembly.engines import AWAY, engine_of, server_engine
 from hornbeam.chat import Chat
 from hornbeam.engine.remote.remote_engine import served
@@ -282,10 +283,12 @@ def load_policy(
 def base_of(recipe: Recipe, folder: Path, bases: dict[Path, tuple[Any, Any]]) -> tuple[Any, Any]:
     """(model, tokenizer) of a folder; what is to carry adapters shares its weights in `bases`."""
     if recipe.lora is None:
-        return weights.load(folder)
+        model, tokenizer = weights.load(folder)
+        return model, own_template(recipe, tokenizer)
     key = folder.resolve()
     if key not in bases:
-        bases[key] = weights.load(folder)
+        model, tokenizer = weights.load(folder)
+        bases[key] = model, own_template(recipe, tokenizer)
     return weights.twin(bases[key][0]), bases[key][1]
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from hornbeam.assembly.endpoints import folder_of
 from hornbeam.assembly.engines import needs_folder
 from hornbeam.assembly.sft_set import read_set
+from hornbeam.chat.ready_templates import template_text
 from hornbeam.credit import Method, method
 from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.files import paths
@@ -86,6 +87,13 @@ def _models(recipe: Recipe) -> Iterator[NamedFile]:
     """The weights of policies, references, teachers, and tokenizers of servers."""
     seen = {"model.name": recipe.model.name}
     seen |= {f"policies.{n}.model": p.model for n, p in recipe.policies.items() if p.model}
+    templates = {"model.chat_template": recipe.model.chat_template}
+    templates |= {
+        f"policies.{n}.chat_template": p.chat_template for n, p in recipe.policies.items()
+    }
+    for key, name in templates.items():
+        if name:
+            yield NamedFile(key, name, partial(_template, name, recipe.base))
     for key, name in seen.items() if needs_folder(recipe) else ():
         if name != "tiny":
             yield NamedFile(key, name, partial(_pullable, recipe, name), "weights")
@@ -202,6 +210,20 @@ def _folder(recipe: Recipe, name: str) -> str:
     if not folder.is_dir() and not catalogue.here(name) and name not in catalogue.known():
         return paths.missing(name, recipe.base, folder=True)
     catalogue.resolve(folder)
+    return ""
+
+
+def _template(name: str, base: Path) -> str:
+    """A chat template, which Jinja can read."""
+    from jinja2 import Environment, TemplateError
+
+    text = template_text(name, base)
+    if "generation" in text:  # a tag of transformers' own
+        return ""
+    try:
+        Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
+    except TemplateError as error:
+        return f"no template can be read: {error}, line {getattr(error, 'lineno', '?')}"
     return ""
 
 

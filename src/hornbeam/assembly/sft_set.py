@@ -21,7 +21,7 @@ from hornbeam.episode.reply import Reply
 from hornbeam.errors import DataError
 from hornbeam.formats.chats import CHATS
 from hornbeam.formats.recorded_run import ImportedRun, Options
-from hornbeam.programs.talk import Turn
+from hornbeam.programs.talk import MessageTurn, Turn
 from hornbeam.tasks.records import read_records
 from hornbeam.train.sft import Example
 from hornbeam.tree.jsonl import json_line
@@ -53,23 +53,6 @@ class Exact(NamedTuple):
             spans.append((self.ids[at:end], bool(trained)))
             at = end
         return Example(spans[0][0], spans[1:])
-
-
-class MessageTurn(NamedTuple):
-    """An answer that came as a message, whose tool calls the policy's own chat template writes.
-
-    `tools` are what that template tells of.
-    """
-
-    messages: list[Message]
-    message: Message
-    agent: str = ""
-    tools: Sequence[Any] = ()
-
-    @property
-    def text(self) -> str:
-        """What it says beside its calls."""
-        return str(self.message["content"])
 
 
 Shown = Sequence[Turn | MessageTurn] | Exact

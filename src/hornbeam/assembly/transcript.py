@@ -20,7 +20,6 @@ from hornbeam.episode.seams import Piece, Place
 from hornbeam.errors import DataError, ProgramError
 from hornbeam.protocols import Program
 from hornbeam.settings import nearest
-from hornbeam.tools.schema import offered
 from hornbeam.tree.nodes import Node, Tree
 from hornbeam.tree.task import Task
 
@@ -89,8 +88,8 @@ class _Recorded:
     chats: Mapping[str, Chat]
     tools: Mapping[str, Callable[..., Any]]
 
-    def schemas(self, tools: Any) -> list[dict[str, Any]]:
-        return offered(tools, self.tools)
+    def functions(self) -> Mapping[str, Callable[..., Any]]:
+        return self.tools
 
     def chat(self, agent: str) -> Chat:
         if agent not in self.chats:

@@ -52,6 +52,7 @@ from hornbeam.errors import (
     ToolError,
 )
 from hornbeam.protocols import Program
+from hornbeam.tools.schema import offered
 from hornbeam.tree.nodes import Node, Origin, floats, ids
 from hornbeam.tree.task import Task
 
@@ -121,7 +122,7 @@ class Driver:
 
     def schemas(self, tools: Any) -> list[dict[str, Any]]:
         """The JSON schemas of the run's tools that are named."""
-        return self._live.schemas(tools)
+        return offered(tools, self._live.functions())
 
     def random(self, scope: str) -> random.Random:
         """The generator of this position of the path."""

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from hornbeam.arguments import described
 from hornbeam.chat import Message
-from hornbeam.episode.reply import Reply, recorded_arguments, refusal, told
+from hornbeam.episode.reply import Reply, recorded_arguments, refusal, result_message
 from hornbeam.errors import ProgramError, ToolError
 from hornbeam.protocols import Program
 from hornbeam.settings import Settings
@@ -134,9 +134,9 @@ class Episode:
             arguments, refused = recorded_arguments(call), refusal(call, reply.tools)
             issued = self._effects.issue("call", call.name, self.scope, arguments, refused)
             try:
-                return told(call, await issued)
+                return result_message(call, await issued)
             except ToolError as error:
-                return told(call, f"error: {error}")
+                return result_message(call, f"error: {error}")
 
         return list(await asyncio.gather(*map(one, reply.calls)))
 

@@ -84,7 +84,7 @@ def refusal(call: ToolCall, tools: Sequence[Mapping[str, Any]]) -> str:
     return f"{BAD_ARGUMENTS}{wrong}" if wrong else ""
 
 
-def told(call: ToolCall, result: Any) -> Message:
+def result_message(call: ToolCall, result: Any) -> Message:
     """The tool's message of a result, which is text or JSON."""
     text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
     return result_of(call, text)

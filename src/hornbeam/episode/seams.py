@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from hornbeam.chat import Chat, Message
@@ -59,11 +59,11 @@ class Live(Protocol):
     async def tool(
         self, name: str, arguments: Mapping[str, Any], place: Place, refused: str = ""
     ) -> Any:
-        """Run a tool; one that is `refused` is paid and fails. Raises `ToolError`, `BudgetSpent`."""
+        """Run a tool; a `refused` call is paid and fails. Raises `ToolError`, `BudgetSpent`."""
         ...
 
-    def schemas(self, tools: Any) -> list[dict[str, Any]]:
-        """The JSON schemas of the run's tools that are named; `ProgramError` for unknown ones."""
+    def functions(self) -> Mapping[str, Callable[..., Any]]:
+        """The run's tools by name."""
         ...
 
     def enter(self) -> None:

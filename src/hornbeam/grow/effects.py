@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,6 @@ from hornbeam.grow.resumed import Before
 from hornbeam.protocols import Engine
 from hornbeam.settings import nearest
 from hornbeam.store.ledger import STATEFUL, Entry, Ledger, lost
-from hornbeam.tools.schema import offered
 from hornbeam.tree.nodes import Node, floats
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
@@ -106,9 +105,9 @@ class EpisodeEffects:
         for barrier in self.barriers:
             barrier.leave()
 
-    def schemas(self, tools: Any) -> list[dict[str, Any]]:
-        """The JSON schemas of the run's tools that are named; `ProgramError` for unknown ones."""
-        return offered(tools, self.tools.functions)
+    def functions(self) -> Mapping[str, Callable[..., Any]]:
+        """The run's tools by name."""
+        return self.tools.functions
 
     async def tool(
         self, name: str, arguments: Mapping[str, Any], place: Place, refused: str = ""

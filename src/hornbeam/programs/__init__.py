@@ -24,7 +24,6 @@ from hornbeam.programs.team import Team, team, team_demonstration
 from hornbeam.programs.tool_agent import ToolAgent, tool_agent, tool_agent_demonstration
 from hornbeam.protocols import Program
 from hornbeam.settings import Settings, build, nearest
-from hornbeam.tools.schema import ALL
 
 __all__ = ["Demonstration", "Ready", "check_names", "make_program", "programs"]
 
@@ -105,7 +104,7 @@ def check_names(
                 f" the table [agents.{agent}], or name its agent in [program]"
             )
     for tool in ready.tools(values):
-        if tool not in tools and not (tool == ALL and tools):
+        if tool not in tools and not (tool == "*" and tools):
             raise RecipeError(
                 f"program {name!r} calls tool {tool!r}, and [tools] has {_listed(tools)}: add a"
                 f" table [tools.{tool}], or name its tool in [program]"

@@ -14,18 +14,31 @@ from hornbeam.tree.task import Task
 
 
 class Turn(NamedTuple):
-    """One ask of a demonstration: the messages before, what to say, and who says it.
+    """One ask of a demonstration: the messages before, what to say, and who says it."""
 
-    What calls tools is a message, not a text; `tools` are those that the ask offers (`ep.ask`).
+    messages: list[Message]
+    text: str
+    agent: str = ""  # "": where only one policy learns, it need not be told
+
+
+class MessageTurn(NamedTuple):
+    """The same with a message as what to say, whose tool calls the chat template writes.
+
+    `tools` are those that the ask offers, as `ep.ask` takes them; the template tells of them.
     """
 
     messages: list[Message]
-    text: str | Message
-    agent: str = ""  # "": where only one policy learns, it need not be told
+    message: Message
+    agent: str = ""
     tools: Sequence[Any] = ()
 
+    @property
+    def text(self) -> str:
+        """What it says beside its calls."""
+        return str(self.message["content"])
 
-Demonstration = Callable[[Task], list[Turn]]
+
+Demonstration = Callable[[Task], Sequence[Turn | MessageTurn]]
 """A task's gold conversation, ask by ask. Raises `DataError` for a task that holds none."""
 
 

@@ -224,7 +224,7 @@ def opening(settings: Team, agent: Agent, task: Task, heard: Mapping[str, str]) 
 
 async def _speak(ep: Episode, agent: Agent, messages: list[Message]) -> str:
     """The agent's reply; with tools the first without a call, or the last of its turns."""
-    limit = {} if agent.max_tokens is None else {"max_tokens": agent.max_tokens}
+    limit: dict[str, Any] = {} if agent.max_tokens is None else {"max_tokens": agent.max_tokens}
     if not agent.tools:
         return (await ep.ask(agent.name, messages, **limit)).text
     calls = React(tools=agent.tools, answer="#### {}")

@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import Field
 
-from hornbeam.chat import Message, Spoken, ToolCall, result_of, user
+from hornbeam.chat import Message, Spoken, ToolCall, assistant, result_of, user
 from hornbeam.chat.history import call_id
 from hornbeam.episode.program import Episode
-from hornbeam.programs.talk import Answer, Demonstration, Turn, opening, read_answer
+from hornbeam.programs.talk import Answer, Demonstration, MessageTurn, opening, read_answer
 from hornbeam.programs.worked_calls import worked_calls
 from hornbeam.protocols import Program
 from hornbeam.settings import Settings
@@ -60,16 +60,16 @@ def tool_agent(settings: ToolAgent) -> Program:
 
 
 def tool_agent_demonstration(settings: ToolAgent) -> Demonstration:
-    """The calls that a task's data work out (`worked_calls`), a round in one reply, then the answer.
+    """The calls that a task's data work out, a round in one reply, then the answer.
 
-    They are of the first tool that is named, or of one by its ready-made name.
+    They are of the first tool that is named, or of one by its ready-made name (`worked_calls`).
     """
 
-    def turns(task: Task) -> list[Turn]:
+    def turns(task: Task) -> list[MessageTurn]:
         worked, more = worked_calls(task), (settings.agent, settings.tools)
         name = worked.tool if ALL in settings.tools else settings.tools[0]
         messages = opening(settings.system, (), task.question)
-        out: list[Turn] = []
+        out: list[MessageTurn] = []
         count = 0
         for together in worked.rounds:
             calls, results = list[ToolCall](), list[Message]()
@@ -80,8 +80,8 @@ def tool_agent_demonstration(settings: ToolAgent) -> Demonstration:
                 results.append(result_of(calls[-1], found))
                 count += 1
             said = Spoken("", calls=tuple(calls)).message()
-            out.append(Turn([*messages], said, *more))
+            out.append(MessageTurn([*messages], said, *more))
             messages += [said, *results]
-        return [*out, Turn(messages, worked.answer, *more)]
+        return [*out, MessageTurn(messages, assistant(worked.answer), *more)]
 
     return turns

@@ -99,15 +99,18 @@ class RunSettings(Settings):
 class ModelSettings(Settings):
     """`name` is a known model, a hub repository, a folder, or "tiny" (made from nothing).
 
-    `options` are settings of the tiny model.
+    `options` are settings of the tiny model. `chat_template` stands in place of the model's own: a
+    ready-made one ("hermes", ChatML with tools), or a .jinja file beside the recipe.
     """
 
     name: str = "smollm2-135m"
     options: dict[str, int] = {}
+    chat_template: str = ""
 
     def other(self, name: str) -> ModelSettings:
-        """The settings of another model; options stay where that is a tiny one too."""
-        return ModelSettings(name=name, options=self.options if name == self.name else {})
+        """The settings with other weights; options stay where they are of a tiny model too."""
+        options = self.options if name == self.name else {}
+        return self.model_copy(update={"name": name, "options": options})
 
 
 class AgentSettings(Settings):
@@ -131,10 +134,13 @@ class AgentSettings(Settings):
 class PolicySettings(Settings):
     """One of several sets of weights; what is not said here is as the recipe has it for all.
 
+    A `chat_template` is for a model of its own, as in [model].
+
     It learns at the steps where step % `every` is `phase`; never without `train`.
     """
 
     model: str = ""
+    chat_template: str = ""
     lora: LoraSettings | None = None
     loss: dict[str, Any] = {}
     optim: dict[str, Any] = {}
@@ -297,6 +303,8 @@ class Recipe(Settings):
         own = self.policies[policy]
         agents = {n: a for n, a in self.agents.items() if self.policy_of(n) == policy}
         model = self.model.other(own.model) if own.model else self.model
+        if own.chat_template:
+            model = model.model_copy(update={"chat_template": own.chat_template})
         loss = _over(f"policies.{policy}.loss", self.loss, own.loss)
         optim = _over(f"policies.{policy}.optim", self.optim, own.optim)
         own_sections = {

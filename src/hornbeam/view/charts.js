@@ -12,6 +12,8 @@ const PANELS = [
   { title: "Groups of a step", kind: "train", keys: ["mixed_groups", "unmixed_groups"] },
   { title: "Failed runs of a step", kind: "train", keys: ["failed"] },
   { title: "Answers cut off at max_tokens", kind: "train", keys: ["cut_off"], percent: true },
+  { title: "Tool calls that failed", kind: "train",
+    keys: ["tool_errors", "unknown_tools", "unreadable_calls", "wrong_arguments"] },
   { title: "Loss", kind: "train", keys: ["loss"], smooth: true },
   { title: "KL to the reference", kind: "train", keys: ["kl"], smooth: true },
   { title: "Entropy", kind: "train", keys: ["entropy"], smooth: true },

@@ -31,6 +31,8 @@ GROUPS: dict[str, tuple[tuple[str, str, str], ...]] = {
                   ("unanswered", "unanswered", "amount"),
                   ("tool_errors", "tool errors", "amount"),
                   ("unknown_tools", "unknown tools", "amount"),
+                  ("unreadable_calls", "unreadable calls", "amount"),
+                  ("wrong_arguments", "wrong arguments", "amount"),
                   ("spent", "budget spent", "amount")),
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ from hornbeam.assembly.judges import content
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.task_records import mark_of
 from hornbeam.assembly.teacher import endpoint
+from hornbeam.chat.ready_templates import template_text
 from hornbeam.errors import RecipeError
 from hornbeam.own.own_code import OWN
 from hornbeam.recipe.recipe import ModelSettings, Recipe
@@ -33,7 +34,9 @@ def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path, served: Sequence
     for name in ("seconds", "workers"):  # of the checker: how long it may take, not what it says
         sections["reward"].pop(name)
     weights = list(served) or content(folder) or str(folder.resolve())
-    return mark_of([weights, _chat(folder), sections, *_sources(plan)])
+    template = recipe.model.chat_template
+    own = [template_text(template, recipe.base)] if template else []
+    return mark_of([weights, _chat(folder), sections, *_sources(plan), *own])
 
 
 def _chat(folder: Path) -> list[str]:

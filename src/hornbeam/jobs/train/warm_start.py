@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from hornbeam.assembly.endpoints import chat_of
+from hornbeam.assembly.endpoints import chat_of, own_template
 from hornbeam.assembly.examples import demonstrations, examples, spoken
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.sft_set import Numbered, Shown, numbered_set
@@ -119,9 +119,9 @@ def _chat(recipe: Recipe) -> Chat | None:
     """The chat of a policy's model by its tokenizer alone; None where it is not here."""
     name = recipe.model.name
     if name == "tiny":
-        return TemplateChat(tiny_model.tokenizer(), name)
+        return TemplateChat(own_template(recipe, tiny_model.tokenizer()), name)
     try:
         folder = catalogue.resolve(recipe.folder(name))
     except ModelError:
         return None
-    return chat_of(name, folder)
+    return chat_of(name, folder, recipe)

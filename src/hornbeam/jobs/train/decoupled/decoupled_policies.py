@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.endpoints import own_template
 from hornbeam.assembly.policies import Policies, member
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.remote.queued_engine import QueuedEngine, QueueWorker
@@ -33,9 +34,8 @@ class DecoupledPolicies(Policies):
         for other in recipe.names:
             if other != name:
                 part = recipe.of(other)
-                self._tokenizers[other] = AutoTokenizer.from_pretrained(
-                    folders[other], local_files_only=True
-                )
+                tokenizer = AutoTokenizer.from_pretrained(folders[other], local_files_only=True)
+                self._tokenizers[other] = own_template(part, tokenizer)
                 chat = TemplateChat(self._tokenizers[other], part.model.name)
                 self.away |= dict.fromkeys(part.agents, QueuedEngine(other, chat, worker))
 
