@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from hornbeam.chat import assistant, system, user
     from hornbeam.engine.request import Sampling
     from hornbeam.engine.scripted import Scripted
-    from hornbeam.episode.program import Episode, program
-    from hornbeam.episode.reply import Reply
+    from hornbeam.episode.program import Episode, Reply, program
     from hornbeam.grow.effects import Speaker
     from hornbeam.notebook import credit_trees, grow_trees
     from hornbeam.search import Branch, Independent
@@ -69,7 +68,7 @@ _HOME = {
     "Budget": "store.ledger",
     "Episode": "episode.program",
     "Independent": "search",
-    "Reply": "episode.reply",
+    "Reply": "episode.program",
     "Sampling": "engine.request",
     "Scripted": "engine.scripted",
     "Speaker": "grow.effects",

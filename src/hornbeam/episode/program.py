@@ -18,7 +18,8 @@ from pydantic import Field
 
 from hornbeam.arguments import described
 from hornbeam.chat import Message
-from hornbeam.episode.reply import Reply, recorded_arguments, refusal, result_message
+from hornbeam.episode.reply import Reply as Reply
+from hornbeam.episode.reply import recorded_arguments, refusal, result_message
 from hornbeam.errors import ProgramError, ToolError
 from hornbeam.protocols import Program
 from hornbeam.settings import Settings
