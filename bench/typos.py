@@ -128,6 +128,8 @@ CASES = [
     ("label", "unknown strategy", ["label.strategy=mctss"], "did you mean 'mcts'"),
     ("label", "unknown setting", ["label.simulation=4"], "did you mean 'simulations'"),
     ("chunks", "unknown key", ["chunks.sample=4"], "did you mean 'samples'"),
+    ("sinks", "unknown name", ["sinks.wand.project=a"], "did you mean 'wandb'"),
+    ("sinks", "unknown setting", ["sinks.wandb.projct=a"], "did you mean 'project'"),
     ("fit", "unknown key", ["fit.epoch=4"], "did you mean 'epochs'"),
     ("", "unknown section", ["optimiser.lr=1"], "no key 'optimiser'"),
 ]

@@ -25,6 +25,7 @@ FLOORS = {
     "recipe": 6,
     "grow": 5,
     "score": 4,
+    "sinks": 4,
     "view": 4,
     "episode": 3,
     "programs": 3,
@@ -59,8 +60,9 @@ TORCH_AT_HEAD = ("train", "engine")
 
 # Third parties that come and go are imported in one file each.
 ONE_FILE = {
-    "tensorboard": {"jobs.train.tensorboard"},
-    "torch.utils.tensorboard": {"jobs.train.tensorboard"},
+    "tensorboard": {"sinks.tensorboard_sink"},
+    "torch.utils.tensorboard": {"sinks.tensorboard_sink"},
+    "wandb": {"sinks.wandb_sink"},
     "mcp": {"tools.mcp_session"},
     "mcp_types": {"tools.mcp_session"},
     "ray": {"workers.ray_actors"},

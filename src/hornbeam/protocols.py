@@ -9,9 +9,10 @@
     Guide           growth, at each step      score/prm, score/judge_guide, score/likelihood
     CreditMethod    training                  credit/methods
     Keeper          growth                    store/database
+    Sink            training                  sinks/
 
-A recipe names ready-made ones by the tables `strategies`, `methods`, `tools`, `rules` and
-`programs` of the rooms' doors: a new one is an entry there. The parts of the training loop are in
+A recipe names ready-made ones by the tables `strategies`, `methods`, `tools`, `rules`, `programs`
+and `sinks` of the rooms' doors: a new one is an entry there. The parts of the training loop are in
 jobs/train/parts. Shapes: `n` nodes asked about, `T` tokens. A column has one entry a node of its
 tree, `None` where nothing is known (which is not zero). Node 0 of a tree is its task; a *trunk* is
 a child of node 0 and what grew below it.
@@ -23,7 +24,8 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from hornbeam.chat import Chat
 from hornbeam.engine.request import Barrier, Completion, Request
@@ -314,3 +316,71 @@ class Keeper(Protocol):
     def done(self, key: TreeKey) -> None:
         """The tree is grown and scored."""
         ...
+
+
+# --- who else hears of a run ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a sink is told of its run.
+
+    `id` stays the run's own over resumes, and all processes of a run have the same one. `recipe` is
+    the resolved one as JSON data; names and passwords in URLs are left out. `policy` is the one
+    that this process trains, where several do. `told` counts the rows that the sink was told before
+    the run was stopped.
+    """
+
+    id: str
+    title: str
+    folder: Path  # of the run
+    recipe: Mapping[str, Any]
+    policy: str = ""
+    told: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TimedCall:
+    """One call of a model or a tool while a tree grew, with its times in ns since the epoch.
+
+    `said` is a model's answer or a tool's result, `given` a tool's arguments. `read` and `sampled`
+    count tokens. `error` is why it failed.
+    """
+
+    kind: Literal["chat", "tool"]
+    name: str  # of the agent or the tool
+    episode: int
+    turn: int
+    begin: int
+    end: int
+    scope: str = ""  # of the delegation
+    read: int = 0
+    sampled: int = 0
+    finish: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    said: Any = None
+    error: str = ""
+
+
+class Sink:
+    """Hears of a run while it trains, and shows it elsewhere. Overwrite what is of interest.
+
+    A thread of its own calls one method after the other. What they raise is told once and counted,
+    and never stops the run; after an error in `start` nothing more is called. A resumed run tells
+    rows that were told before only where it was killed between a row and the note of it.
+    """
+
+    def start(self, run: RunFacts) -> None:
+        """The run begins or goes on."""
+
+    def row(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
+        """A row of metrics.jsonl: numbers and texts by name.
+
+        `kind` is "train", "eval" (whose `figures["stage"]` says when), "sft", "stage" or "anchor".
+        """
+
+    def tree(self, key: TreeKey, tree: Tree, calls: Sequence[TimedCall]) -> None:
+        """A grown and scored tree, and when its calls were made, as far as this process knows."""
+
+    def close(self) -> None:
+        """The run has ended, or stops."""

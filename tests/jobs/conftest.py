@@ -1,6 +1,7 @@
 """The tiny world that searches are tested in: warm-started, labelled and fitted once."""
 
 import asyncio
+import json
 import sys
 from types import SimpleNamespace
 
@@ -15,6 +16,25 @@ from hornbeam.recipe.recipe import load_recipe
 from hornbeam.tree.jsonl import read_trees
 
 from .doors import RECIPE, Silent
+
+LUCK = """
+from hornbeam.chat import user
+from hornbeam.tasks.lookup_world import WORDS
+
+async def luck(task, ep):
+    reply = await ep.ask("player", [user(task.question)])
+    return "yes" if reply.text in WORDS else "no"
+"""
+LUCKY = """
+run = {steps = 3, tasks = 2, eval_every = 1, checkpoint_every = 1}
+model = {name = "tiny", options = {width = 16, heads = 2, layers = 1}}
+agents = {player = {max_tokens = 1}}
+program = {name = "luck.py:luck"}
+reward = {rule = "exact"}
+grow = {strategy = "independent", n = 4}
+tasks.train = [{source = "jsonl", path = "tasks.jsonl"}]
+tasks.eval = [{source = "jsonl", path = "held.jsonl"}]
+"""
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +76,19 @@ def hornbeam(monkeypatch, capsys):
         return end.value.code or 0, said.err.strip(), said.out
 
     return run
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Makes (recipe, plan) with changes, in a folder of its own."""
+    (tmp_path / "luck.py").write_text(LUCK)
+    (tmp_path / "luck.toml").write_text(LUCKY)
+    for name, count in (("tasks", 6), ("held", 2)):
+        rows = [{"question": f"{name} {i}", "answer": "yes"} for i in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+
+    def make(*sets):
+        recipe = load_recipe(tmp_path / "luck.toml", sets)
+        return recipe, plan(recipe, tmp_path)
+
+    return make

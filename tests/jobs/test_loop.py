@@ -10,53 +10,16 @@ from itertools import pairwise
 
 import pytest
 
-from hornbeam.assembly.plan import plan
 from hornbeam.assembly.run_folder import Folder
 from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.jobs.train.build import build
 from hornbeam.jobs.train.loop import TrainingLoop
 from hornbeam.jobs.train.metrics_log import MetricsLog
 from hornbeam.jobs.train.training import Run
-from hornbeam.recipe.recipe import load_recipe
 from hornbeam.store.database import Store
 from hornbeam.view.account import amount_text
 
 from .doors import Silent
-
-PROGRAM = """
-from hornbeam.chat import user
-from hornbeam.tasks.lookup_world import WORDS
-
-async def luck(task, ep):
-    reply = await ep.ask("player", [user(task.question)])
-    return "yes" if reply.text in WORDS else "no"
-"""
-RECIPE = """
-run = {steps = 3, tasks = 2, eval_every = 1, checkpoint_every = 1}
-model = {name = "tiny", options = {width = 16, heads = 2, layers = 1}}
-agents = {player = {max_tokens = 1}}
-program = {name = "luck.py:luck"}
-reward = {rule = "exact"}
-grow = {strategy = "independent", n = 4}
-tasks.train = [{source = "jsonl", path = "tasks.jsonl"}]
-tasks.eval = [{source = "jsonl", path = "held.jsonl"}]
-"""
-
-
-@pytest.fixture
-def made(tmp_path):
-    """Makes (recipe, plan) with changes, in a folder of its own."""
-    (tmp_path / "luck.py").write_text(PROGRAM)
-    (tmp_path / "luck.toml").write_text(RECIPE)
-    for name, count in (("tasks", 6), ("held", 2)):
-        rows = [{"question": f"{name} {i}", "answer": "yes"} for i in range(count)]
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-
-    def make(*sets):
-        recipe = load_recipe(tmp_path / "luck.toml", sets)
-        return recipe, plan(recipe, tmp_path)
-
-    return make
 
 
 def parts_of(made, folder):
@@ -129,8 +92,8 @@ def test_a_part_that_fails_leaves_nothing_open_and_the_run_goes_on(made, tmp_pat
 
 
 def test_parts_that_cannot_be_made_leave_nothing_open(made, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(RecipeError, match=r"run\.tensorboard needs the extra"):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(RecipeError, match=r"sinks\.tensorboard needs the extra"):
         Run(*made("run.tensorboard=true"), tmp_path / "run", Silent())
     Store(tmp_path / "run").close()
     asyncio.run(Run(*made("run.steps=1"), tmp_path / "run", Silent()).go())

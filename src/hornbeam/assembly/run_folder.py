@@ -32,11 +32,13 @@ STAGES = ("train", "start", "warm start", "eval")  # of trees in the store
 class Folder:
     """The files of a run beside its database; whoever opens it may write.
 
-    With a `store` they are those of one process of several that share it.
+    With a `store` they are those of one process of several that share it, which trains `policy`.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, store: Store | None = None) -> None:
-        self.path, self.recipe = path, recipe
+    def __init__(
+        self, path: Path, recipe: Recipe, store: Store | None = None, policy: str = ""
+    ) -> None:
+        self.path, self.recipe, self.policy = path, recipe, policy
         self.fresh = store is None and not (path / "run.db").exists()
         if (
             self.fresh and path.is_dir() and {*os.listdir(path)} - {"lock", paths.GIVEN_FILES}

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from hornbeam.assembly.endpoints import folder_of
 from hornbeam.assembly.engines import check_trains, needs_folder
 from hornbeam.assembly.guides import TAKES, check_guide
+from hornbeam.assembly.sink_makers import check_sinks, sink_makers
 from hornbeam.assembly.teacher import endpoint
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.jobs.train.ahead import check_ahead
@@ -42,6 +43,7 @@ def check(recipe: Recipe) -> None:
     for column, choice in recipe.guides.items():
         check_guide(column, choice, recipe)
     check_methods(recipe)
+    sink_makers(recipe, recipe.base)
     label_strategy(recipe.label, recipe.base)
     if recipe.anchor is not None:
         endpoint(recipe.anchor)
@@ -74,6 +76,7 @@ def check_methods(recipe: Recipe) -> None:
 def check_training(recipe: Recipe, policy: str | None) -> None:
     """`RecipeError` where a recipe cannot be trained, or not by a process a `policy`."""
     check_trains(recipe)
+    check_sinks(recipe)
     check_ahead(recipe, decoupled=policy is not None)
     if policy is not None:
         check_decoupled(recipe, policy)

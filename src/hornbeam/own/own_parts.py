@@ -35,6 +35,7 @@ Base = str | Path  # the folder of the recipe
 GROUPS = {
     "strategy": "hornbeam.strategy",
     "credit method": "hornbeam.credit",
+    "sink": "hornbeam.sinks",
 }
 
 

@@ -27,6 +27,7 @@ from hornbeam.recipe.sections import (
     NamedSection,
     ProgramSection,
     SearchSection,
+    SinkSection,
     StageSection,
     ToolSection,
     check_stages,
@@ -53,7 +54,7 @@ FREE = {
     "budget": {"tokens", "calls", "seconds"},
     "workers": {"kind", "growers", "address", "cpus", "gpus"},
     "anchor": {"store"},  # a run keeps the anchors that it began with
-}
+}  # and all of sinks
 SEARCHED = {
     "guides",
     "search",
@@ -230,6 +231,7 @@ class Recipe(Settings):
     budget: Budget = Budget()
     engine: EngineSettings = EngineSettings()
     workers: WorkerSettings = WorkerSettings()
+    sinks: dict[str, SinkSection] = {}
     guides: dict[str, GuideSection] = {}
     search: SearchSection = SearchSection()
     label: LabelSection = LabelSection()
@@ -344,7 +346,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     shaped = "guides" if (new.get("credit") or {}).get("method") == "shaped" else ""
     for section in sorted(set(old) | set(new)):
         a, b = old.get(section), new.get(section)
-        if section in SEARCHED and section != shaped:
+        if section == "sinks" or (section in SEARCHED and section != shaped):
             continue
         if isinstance(a, dict) and isinstance(b, dict):
             free = FREE.get(section, set())

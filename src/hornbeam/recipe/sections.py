@@ -66,6 +66,12 @@ class ToolSection(NamedSection):
     mcp: str = ""
 
 
+class SinkSection(NamedSection):
+    """`use`: a ready-made sink (the table's own name by default), or "file.py:Class"."""
+
+    use: str = ""
+
+
 class GrowSection(NamedSection):
     """`strategy`: where trees grow."""
 

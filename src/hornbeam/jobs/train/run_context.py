@@ -17,8 +17,8 @@ from hornbeam.assembly.step_costs import PAID, spent
 from hornbeam.assembly.world import World
 from hornbeam.grow.grower import Grower
 from hornbeam.jobs.train.actors.actor_pool import pool_of
-from hornbeam.jobs.train.metrics_log import Listener, MetricsLog, nobody
-from hornbeam.jobs.train.tensorboard import TensorboardWriter
+from hornbeam.jobs.train.metrics_log import Listener, MetricsLog
+from hornbeam.jobs.train.run_sinks import RunSinks
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.store.ledger import Entry, Ledger, Sink, warning_of_state
 
@@ -62,7 +62,9 @@ class RunContext:
         world = World.build(recipe, plan, pool.policies, progress.warn)
         reads = needed_columns(recipe, plan.credit)
         guides = Guides(recipe, reads, pool.policies.tokenizer if reads else None)
-        listen = _tensorboard(recipe, folder, held)
+        sinks = RunSinks(folder, plan.base, progress.warn)
+        held.callback(sinks.close)
+        sinks.start(folder)
         sink = warning_of_state(folder.store.enter, plan.tools, progress.warn)
         ledger = Ledger(recipe.budget, spent(folder.store, PAID), sink=sink)
         grower = world.grower(ledger, folder.store)
@@ -75,7 +77,7 @@ class RunContext:
             progress,
             world,
             guides,
-            metrics(folder, listen),
+            metrics(folder, sinks.row),
             ledger,
             pool.growing(grower),
             pool.growing(greedy),
@@ -90,12 +92,3 @@ def _beside(ledger: Ledger, sink: Sink) -> Ledger:
         ledger.enter(())
 
     return Ledger(sink=enter, timed=False)
-
-
-def _tensorboard(recipe: Recipe, folder: Folder, held: ExitStack) -> Listener:
-    """Who hears of rows of metrics besides the run's own files."""
-    if not recipe.run.tensorboard:
-        return nobody
-    tensorboard = TensorboardWriter(folder.path / "tensorboard")
-    held.callback(tensorboard.close)
-    return tensorboard.add

@@ -47,7 +47,7 @@ def build_decoupled(
         member = Membership(recipe, path, policy, progress.say)
         held.callback(member.leave)
         (path / policy).mkdir(parents=True, exist_ok=True)
-        folder = Folder(path / policy, recipe, member.store)
+        folder = Folder(path / policy, recipe, member.store, policy)
         makers = _Makers(member, ranks)
         parts = build(
             plan, folder, progress, makers.load, makers.growth, makers.metrics, ahead=False
