@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from hornbeam.errors import RecipeError, UnknownSetting
-from hornbeam.own.own_parts import Found, call_settings, find_part
+from hornbeam.own.own_parts import Named, call_settings, find_part
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import SinkSection, keys_of
 from hornbeam.sinks import Sink, check_no_secret, sink_settings, sinks
@@ -47,7 +47,7 @@ def _maker(name: str, choice: SinkSection, base: Path) -> Callable[[], Sink]:
     return partial(part.thing, **given)
 
 
-def _part(name: str, choice: SinkSection, base: Path) -> Found:
+def _part(name: str, choice: SinkSection, base: Path) -> Named:
     try:
         return find_part("sink", choice.use or name, sinks, base)
     except RecipeError as error:
