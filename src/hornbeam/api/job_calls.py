@@ -16,7 +16,6 @@ from rich.console import Console
 
 from hornbeam.api.job_results import TrainResult
 from hornbeam.api.loop_thread import outside_loop
-from hornbeam.api.object_names import file_name, why_no_file
 from hornbeam.api.python_recipe import PythonRecipe, Sections, recipe_from
 from hornbeam.arguments import wrong
 from hornbeam.assembly.progress import Progress
@@ -24,6 +23,7 @@ from hornbeam.errors import ArgumentError, RecipeError
 from hornbeam.files.atomic import whole_file
 from hornbeam.files.paths import GIVEN_FILES
 from hornbeam.own.given_objects import GIVEN
+from hornbeam.own.object_names import file_name, why_no_file
 from hornbeam.recipe import toml
 from hornbeam.recipe.recipe import Recipe
 

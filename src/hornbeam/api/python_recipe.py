@@ -17,13 +17,13 @@ from typing import Any, TypedDict
 
 from pydantic import BaseModel
 
-from hornbeam.api.object_names import is_code, name_of
 from hornbeam.api.task_arguments import sources_of
 from hornbeam.arguments import described, function, is_async, mapping, wrong
 from hornbeam.credit import methods
 from hornbeam.errors import ArgumentError, StoreError
 from hornbeam.files.atomic import whole_file
 from hornbeam.files.paths import GIVEN_FILES
+from hornbeam.own.object_names import is_code, name_of
 from hornbeam.programs import programs
 from hornbeam.recipe import toml
 from hornbeam.recipe.recipe import Recipe

@@ -14,6 +14,7 @@ from typing import Any
 
 GIVEN = "<python>"
 _MODULE = ModuleType(GIVEN)  # the objects, by their names
+_MODULES: set[str] = set()  # names of the modules that they were defined in
 
 
 def give(thing: Any) -> str:
@@ -21,12 +22,18 @@ def give(thing: Any) -> str:
     plain = re.sub(r"\W", "", getattr(thing, "__name__", type(thing).__name__)) or "function"
     name = f"{plain}_{hashlib.blake2b(code_of(thing), digest_size=3).hexdigest()}"
     setattr(_MODULE, name, thing)
+    _MODULES.add(getattr(thing, "__module__", ""))
     return f"{GIVEN}:{name}"
 
 
 def given_module() -> ModuleType:
     """What stands in the place of a loaded file; it has what was given."""
     return _MODULE
+
+
+def gave(module: str) -> bool:
+    """Whether something that was given was defined in a module of this name."""
+    return module in _MODULES
 
 
 def is_given(name: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 
 from hornbeam.errors import ProgramError
-from hornbeam.own.given_objects import GIVEN, given_module
+from hornbeam.own.given_objects import GIVEN, gave, given_module
 
 OWN = "hornbeam_program_"  # how names of modules begin that are made of a recipe's files
 _LOADED: dict[str, bytes] = {}  # module -> the text that it was made of
@@ -50,8 +50,9 @@ def load_module(path: Path) -> ModuleType:
 
 
 def is_own_frame(frame: FrameType) -> bool:
-    """Whether a frame runs code of such a file."""
-    return str(frame.f_globals.get("__name__", "")).startswith(OWN)
+    """Whether a frame runs code of such a file, or of where something was given from."""
+    name = str(frame.f_globals.get("__name__", ""))
+    return name.startswith(OWN) or gave(name)
 
 
 def place_of(error: BaseException) -> str:

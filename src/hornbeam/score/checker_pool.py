@@ -19,9 +19,14 @@ import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hornbeam.errors import ScoreError
+from hornbeam.own.given_objects import GIVEN
+from hornbeam.own.object_names import origin
+
+if TYPE_CHECKING:
+    from hornbeam.score.thread_worker import ThreadWorker
 
 # -P: the folder of the script is no place to import from
 COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("check_process.py")))
@@ -89,7 +94,19 @@ class _Worker:
                 pipe.close()  # type: ignore[union-attr]
 
 
-def _end_all(workers: set[_Worker]) -> None:
+def _start(*rule: str) -> _Worker | ThreadWorker:
+    """A process that checks, or a thread for a function that no process can load."""
+    if rule[0] == "function" and Path(rule[1]).name == GIVEN:
+        from hornbeam.score.thread_worker import ThreadWorker
+
+        file, name = origin(rule[2])
+        if file == GIVEN:
+            return ThreadWorker(*rule[1:])
+        rule = ("function", file, name, *rule[3:])
+    return _Worker(*rule)
+
+
+def _end_all(workers: set[_Worker | ThreadWorker]) -> None:
     while workers:
         workers.pop().end()
 
@@ -104,8 +121,8 @@ class Pool:
         self.rule: tuple[str, ...] = (rule,)
         self.workers = workers
         self.seconds = seconds
-        self._all: set[_Worker] = set()
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._all: set[_Worker | ThreadWorker] = set()
+        self._idle: queue.SimpleQueue[_Worker | ThreadWorker] = queue.SimpleQueue()
         self._threads: ThreadPoolExecutor | None = None
         self._finalizer = weakref.finalize(self, _end_all, self._all)
 
@@ -131,7 +148,7 @@ class Pool:
 
     def pids(self) -> list[int]:
         """The ids of the processes that run now."""
-        return [worker.process.pid for worker in self._all]
+        return [worker.process.pid for worker in self._all if isinstance(worker, _Worker)]
 
     async def aclose(self) -> None:
         """Kill all processes; a check under way gets no verdict."""
@@ -157,12 +174,12 @@ class Pool:
             raise NoVerdict("crashes")
         return verdict
 
-    def _take(self) -> _Worker:
+    def _take(self) -> _Worker | ThreadWorker:
         """An idle process, or a new one; the threads bound how many there are."""
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            worker = _Worker(*self.rule)
+            worker = _start(*self.rule)
         self._all.add(worker)
         try:
             if (said := worker.read(START_SECONDS)).startswith("unfit"):

@@ -16,6 +16,7 @@ from typing import Any
 
 from hornbeam.errors import RecipeError
 from hornbeam.files import paths
+from hornbeam.own.given_objects import is_given, missing_object
 from hornbeam.own.own_code import load_module
 from hornbeam.score.checker_pool import NoVerdict, Pool
 from hornbeam.settings import nearest
@@ -45,8 +46,9 @@ def named_function(rule: str, base: Path) -> tuple[Path, Callable[..., Any], tup
     if not colon or not name.isidentifier():
         raise RecipeError(f"reward.rule = {rule!r}: name a function too, as in mine.py:score")
     path = paths.find(file, base)
-    if not path.is_file():
-        raise RecipeError(f"reward.rule = {rule!r}: {paths.missing(file, base)}")
+    wrong = "" if path.is_file() else paths.missing(file, base)
+    if wrong := missing_object(rule) if is_given(rule) else wrong:
+        raise RecipeError(f"reward.rule = {rule!r}: {wrong}")
     module = load_module(path)
     found = getattr(module, name, None)
     if not inspect.isfunction(found):

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from hornbeam.errors import ProgramError
-from hornbeam.own.given_objects import give
+from hornbeam.own.given_objects import GIVEN, give, given_module
 from hornbeam.own.own_code import load_module
 
 # Calls that a file must not make as it is loaded: whoever loads it would train again.
@@ -29,12 +29,18 @@ def name_of(thing: Any, base: Path | None = None) -> str:
 
 def file_name(thing: Any, base: Path | None = None) -> str:
     """The name by file of a thing that has one."""
-    path = Path(_module(thing).__file__ or "").resolve()  # type: ignore[union-attr]
+    path = _file(thing).resolve()
     for folder in (base, Path()):
         if folder is not None and path.is_relative_to(folder.resolve()):
             path = path.relative_to(folder.resolve())
             break
     return f"{path.as_posix()}:{thing.__name__}"
+
+
+def origin(given: str) -> tuple[str, str]:
+    """(file, name) by which another process loads what was given; (`GIVEN`, its name) if none."""
+    thing = getattr(given_module(), given)
+    return (GIVEN, given) if why_no_file(thing) else (str(_file(thing)), thing.__name__)
 
 
 def why_no_file(thing: Any) -> str:
@@ -51,6 +57,10 @@ def why_no_file(thing: Any) -> str:
     if module.__name__ == "__main__":
         return _works(Path(file))
     return _unloadable(module, name) if module.__package__ else ""
+
+
+def _file(thing: Any) -> Path:
+    return Path(getattr(_module(thing), "__file__", None) or "")
 
 
 def _module(thing: Any) -> ModuleType | None:
