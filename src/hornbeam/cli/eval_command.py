@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hornbeam.cli.job_setup import RecipeArgument, Sets, planned, recipe_from_options
+from hornbeam.cli.job_setup import RecipeArgument, Sets, recipe_from_options, to_stderr
 from hornbeam.errors import DataError, ProgramError
 
 
@@ -35,14 +34,13 @@ def eval_command(
     file = tree_file(out) if out is not None else None
     from rich.console import Console
 
+    from hornbeam.assembly.failed_episodes import all_failed, failed_of
     from hornbeam.assembly.progress import Progress
+    from hornbeam.jobs.eval.eval_job import evaluate_recipe
     from hornbeam.stats import between, named
 
-    made = planned(loaded, base, tasks=["eval"])
-    from hornbeam.assembly.failed_episodes import all_failed, failed_of
-    from hornbeam.jobs.eval.evaluate import evaluate
-
-    trees, result = asyncio.run(evaluate(loaded, made, progress=Progress(Console(stderr=True))))
+    seen = Progress(Console(stderr=True))
+    made, trees, result = evaluate_recipe(loaded, base, seen, to_stderr)
     if file is not None:
         from hornbeam.tree.jsonl import write_trees
 

@@ -11,9 +11,9 @@ from hornbeam.cli.job_setup import (
     Model,
     RecipeArgument,
     Sets,
-    loading,
     recipe_from_options,
     stopped,
+    to_stderr,
 )
 from hornbeam.files.paths import check_file
 
@@ -38,19 +38,7 @@ def fit_command(
     for path in trees:
         check_file(path, "`hornbeam label` writes trees.jsonl")
         found += read_trees(path)
-    loading(loaded.model.name)
-    from hornbeam.jobs.preparation import threads
+    from hornbeam.jobs.fit.fit_job import fit_recipe
 
-    threads(loaded.run.threads)
-    from hornbeam.jobs.fit.run_fit import fit
-
-    progress = Progress()
-    name = column or ("reward" if loaded.fit.objective == "outcome" else "q")
     with stopped():
-        result = fit(loaded, found, name, out, progress)
-    kept_out = f"; {result['held_out']} held out:" if result["held_out"] else ""
-    progress.say(f"Fitted on {result['trees']} trees{kept_out}")
-    for figure, value in result["after"].items():
-        was = result["before"].get(figure)
-        progress.say(f"  {figure:14} {value:8.4f}" + (f"  (before {was:.4f})" if was else ""))
-    progress.say(f"Model:   {out}")
+        fit_recipe(loaded, found, out, Progress(), to_stderr, column)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from hornbeam.cli.credit_command import assignments, write
-from hornbeam.cli.job_setup import Model, Sets, planned, recipe_from_options, stopped
+from hornbeam.cli.job_setup import Model, Sets, recipe_from_options, stopped, to_stderr
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.search.chunk_labels import apply, chunk_label, methods
 from hornbeam.tree.jsonl import from_json, json_line, read_records, read_trees
@@ -75,33 +74,12 @@ def label_command(
     )
     recorded = _recorded(trees, loaded) if trees is not None else []
     from hornbeam.assembly.progress import Progress
-    from hornbeam.jobs.label.run_label import Label
+    from hornbeam.jobs.label.label_job import label
 
     progress = Progress()
     progress.say(f"Run folder: {folder}")
-    made = planned(loaded, base, tasks=[] if recorded else ["train"])
-    job = Label(loaded, made, folder, progress, recorded)
     with stopped():
-        result = asyncio.run(job.go())
-    progress.say(_outcome(result))
-    if loaded.label.chunk_label:
-        rule = loaded.label.chunk_label
-        progress.say(f"By {rule} {result['good']} steps are good, {result['bad']} bad")
-    progress.say(
-        f"Tokens:  {result['tokens_computed']:,.0f} computed (prompts and samples); every run from"
-        f" its own prompt: {result['tokens_alone']:,.0f}, {result['times_cheaper']:.1f} times that"
-    )
-    progress.say(f"Trees:   {result['path']}")
-
-
-def _outcome(result: Mapping[str, Any]) -> str:
-    """What was searched, kept and labelled, in a line."""
-    return (
-        f"{result['searched']} tasks searched by {result['runs']} runs in {result['seconds']} s;"
-        f" {result['kept']} trees kept, {result['labels']} steps labelled"
-        + (f", {result['unknown']} steps without a Q" if result["unknown"] else "")
-        + (f"; {result['tool_failure']}" if result.get("tool_failure") else "")
-    )
+        label(loaded, base, folder, progress, to_stderr, recorded)
 
 
 def _recorded(trees: str, recipe: Any) -> list[Tree]:

@@ -15,9 +15,9 @@ from hornbeam.cli.job_setup import (
     RecipeArgument,
     Sets,
     loading,
-    planned,
     recipe_from_options,
     stopped,
+    to_stderr,
 )
 from hornbeam.files.paths import check_file
 
@@ -40,10 +40,9 @@ def search_command(
     loaded, base, folder = recipe_from_options(recipe, out, model, sets, "search")
     from hornbeam.assembly.progress import Progress
     from hornbeam.jobs.preparation import threads
-    from hornbeam.jobs.recipe_checks import check_search
     from hornbeam.jobs.search.answer_pool import read_pool, search_pool
     from hornbeam.jobs.search.readout import table, write_result
-    from hornbeam.jobs.search.run_search import Search
+    from hornbeam.jobs.search.search_job import search
 
     progress = Progress(_console(as_json))
     progress.say(f"Run folder: {folder}")
@@ -56,10 +55,8 @@ def search_command(
             result = asyncio.run(search_pool(loaded, read_pool(pool), progress, command))
         page = write_result(result, folder)
     else:
-        check_search(loaded)
-        job = Search(loaded, planned(loaded, base, tasks=["eval"]), folder, progress)
         with stopped():
-            result, page = asyncio.run(job.go(command))
+            result, page = search(loaded, base, folder, progress, to_stderr, command)
     if as_json:
         typer.echo(json.dumps(result))
         return
