@@ -22,7 +22,7 @@ def add(a: int, b: int) -> int:
 def put(key: str, value: str) -> list[str]:
     """Put a value on the shelf."""
     shelf[key] = value
-    count(f"put {key}")
+    count(f"put {key!r}")
     return sorted(shelf)
 
 
