@@ -1,4 +1,4 @@
-"""Runs whose tools are those of an MCP server: trained, stopped and gone on, on Ray, and refused."""
+"""Runs whose tools are an MCP server's: trained, stopped and gone on, on Ray, and refused."""
 
 import json
 import os
