@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_args
@@ -137,6 +138,17 @@ def led(place: str, message: str) -> str:
     if place and re.match(rf"{re.escape(last)}(\.|:| =)", message):
         return place + message.removeprefix(last)
     return f"{place}: {message}" if place else message
+
+
+@contextmanager
+def led_by(place: str) -> Iterator[None]:
+    """Puts the place of a recipe that is looked at before what is wrong there."""
+    try:
+        yield
+    except UnknownSetting as error:
+        raise UnknownSetting(led(place, str(error)), error.unknown, error.known) from error
+    except RecipeError as error:
+        raise RecipeError(led(place, str(error))) from error
 
 
 def names_at(model: type[BaseModel], place: Sequence[Any]) -> set[str]:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hornbeam.errors import ProgramError
+from hornbeam.errors import HornbeamError
 from hornbeam.programs import make_program, programs
 
 GOOD = """
@@ -56,16 +56,16 @@ def test_a_program_of_ones_own(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("mine.py", {}, "name a function too, as in file.py:team"),
-        ("mine.py:", {}, "name a function too"),
-        ("nobody.py:team", {}, "there is no program file"),
-        ("mine.py:taem", {}, "mine.py has no function 'taem': did you mean 'team'?"),
-        ("beside.py:team", {}, "beside.py has no function 'team': there is none"),
+        ("mine.py", {}, "name what it is in its file too, as in mine.py:name"),
+        ("mine.py:", {}, "name what it is in its file too"),
+        ("nobody.py:team", {}, "program 'nobody.py:team': no such file in"),
+        ("mine.py:taem", {}, "program: mine.py has no 'taem': did you mean 'team'?"),
+        ("beside.py:team", {}, "beside.py has no 'team': there is none"),
         ("mine.py:plain", {}, "plain is not async: write async def plain(task, ep)"),
         ("mine.py:number", {}, "number is not async"),
-        ("mine.py:alone", {}, "alone must take a task and an episode"),
+        ("mine.py:alone", {}, "alone must take task and ep"),
         ("mine.py:team", {"round": 1}, "no setting 'round': did you mean 'rounds'?"),
-        ("mine.py:needs", {}, "needs needs the setting 'rounds'"),
+        ("mine.py:needs", {}, "needs needs a setting 'rounds'"),
         ("syntax.py:team", {}, "syntax.py, line 3: SyntaxError: invalid syntax"),
         ("raises.py:team", {}, "raises.py, line 4: ZeroDivisionError: division by zero"),
         ("imports.py:team", {}, "imports.py, line 1: ModuleNotFoundError: No module named"),
@@ -76,7 +76,7 @@ def test_a_program_of_ones_own(folder: Path) -> None:
 def test_what_is_wrong_is_told_in_one_line(
     folder: Path, name: str, settings: dict, message: str
 ) -> None:
-    with pytest.raises(ProgramError) as result:
+    with pytest.raises(HornbeamError) as result:
         make_program(name, settings, folder)
     assert message in str(result.value)
     assert "\n" not in str(result.value)

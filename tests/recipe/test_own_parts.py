@@ -151,7 +151,7 @@ def test_settings_of_a_function_are_its_keywords(folder):
         (method, "mine.py:others", {"scal": 1}, "others has no setting 'scal': did you mean 'sca"),
         (method, "mine.py:others", {"scale": "x"}, "others: scale = 'x': expected a number"),
         (method, "mine.py:short", {"scale": 1}, "short has no setting 'scale': it takes none"),
-        (method, "mine.py:nothing", {}, "nothing must take the outcomes of a group"),
+        (method, "mine.py:nothing", {}, "nothing must take rewards: def nothing(rewards)"),
         (method, "mine.py:number", {}, "mine.py: number is 3: a function is expected"),
         (method, "grop", {}, "unknown credit method 'grop': did you mean 'grpo'?"),
     ],

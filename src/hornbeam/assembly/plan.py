@@ -46,7 +46,7 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     an error.
     """
     engine_settings(recipe.engine)
-    check_segments(recipe)
+    check_segments(recipe, base)
     check_files(recipe, base)
     section = recipe.program
     with keys_of(section, "[program]"):
@@ -60,7 +60,7 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     with keys_of(recipe.grow, "[grow]"):
         grow = strategy(recipe.grow.strategy, base, **recipe.grow.rest())
     for source in (*recipe.tasks.train, *recipe.tasks.eval):
-        check_source(source)
+        check_source(source, base)
     for part in tasks:
         if not getattr(recipe.tasks, part):
             raise RecipeError(f"tasks.{part} is empty: name a source, as in [[tasks.{part}]]")

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from hornbeam.errors import RecipeError, UnknownSetting
-from hornbeam.own.own_parts import Named, call_settings, find_part
+from hornbeam.own.own_functions import call_settings
+from hornbeam.own.own_parts import Named, find_part
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import SinkSection, keys_of
 from hornbeam.sinks import Sink, check_no_secret, sink_settings, sinks

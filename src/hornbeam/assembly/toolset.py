@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hornbeam.arguments import described
 from hornbeam.errors import RecipeError, UnknownSetting
-from hornbeam.files import paths
-from hornbeam.own.own_code import load_module
+from hornbeam.own.own_classes import subclass
+from hornbeam.own.own_functions import call_settings
+from hornbeam.own.own_parts import Named, find_part
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import ToolSection, keys_of
-from hornbeam.settings import build, nearest
-from hornbeam.tools import tool_settings, tools
+from hornbeam.settings import Settings, build, led_by
+from hornbeam.tools import ToolSettings, tool_settings, tools
 from hornbeam.tools.mcp_tools import McpServer, McpSettings
 
 Tool = Callable[..., Any]
@@ -69,20 +71,38 @@ def _table(name: str, choice: ToolSection, base: Path) -> Make:
 
 def _tool(name: str, choice: ToolSection, base: Path) -> Callable[[], Tool]:
     """What makes a ready-made tool, or gives a function out of a file."""
-    settings = choice.rest()
-    file, colon, function = choice.use.rpartition(":")
+    settings, use = choice.rest(), choice.use or name
     with keys_of(choice, f"[tools.{name}]"):
-        if not choice.use and name not in tools and settings:  # a misspelt use names no tool
-            hint = nearest(name, tools)
-            raise UnknownSetting(f"unknown tool {name!r}: {hint}", sorted(settings), [])
-        if not colon:
-            return tool_settings(choice.use or name, **settings).beside(base).make
+        if use in tools:
+            return tool_settings(use, **settings).beside(base).make
+        try:
+            part = find_part("tool", use, tools, base)
+        except RecipeError as error:
+            if choice.use or not settings:
+                raise
+            raise UnknownSetting(str(error), sorted(settings), []) from error  # a misspelt use
+        with led_by(f"tools.{name}"):
+            return _own_tool(part, settings, base)
+
+
+def _own_tool(part: Named, settings: dict[str, Any], base: Path) -> Callable[[], Tool]:
+    """What makes a tool of one's own: a class that is made with its settings, or a function."""
+    thing = part.thing
+    if isinstance(thing, type) and issubclass(thing, Settings):
+        kind: type[ToolSettings] = subclass(part, (ToolSettings,))
+        settled: ToolSettings = build("tool", {part.where: kind}, part.where, settings)
+        return settled.beside(base).make
+    if isinstance(thing, type):
+        if not any("__call__" in vars(each) for each in thing.__mro__):
+            raise RecipeError(f"{part.where} makes what cannot be called: give it a __call__")
+        return partial(thing, **call_settings(part, settings))
+    if not callable(thing):
+        raise RecipeError(f"{part.where} is {described(thing)}: a function is expected")
     if settings:
-        raise RecipeError(f"tools.{name}: a function takes no settings, {sorted(settings)} given")
-    module = load_module(paths.find(file, base))
-    found = getattr(module, function, None)
-    if not callable(found):
-        known = [n for n, v in vars(module).items() if inspect.isfunction(v)]
-        hint = nearest(function, known) if known else "there is none"
-        raise RecipeError(f"tools.{name}: {file} has no function {function!r}: {hint}")
-    return lambda: found
+        raise UnknownSetting(
+            f"{part.where} is a function and takes no settings, {min(settings)!r} is given: make"
+            " it a class with a __call__",
+            sorted(settings),
+            [],
+        )
+    return lambda: thing

@@ -50,7 +50,7 @@ class World:
             name: Speaker(
                 self.policies.engine(name),
                 agent.sampling(greedy),
-                agent.segment,
+                agent.segment and agent.segment.beside(self.plan.base),
                 trained,
                 agent.tags,
             )

@@ -25,7 +25,8 @@ from hornbeam.credit.own_baseline import own_baseline
 from hornbeam.credit.returns import below, counts
 from hornbeam.credit.scoped import sums
 from hornbeam.errors import ArgumentError, DataError
-from hornbeam.own.own_parts import Base, find_part, subclass
+from hornbeam.own.own_classes import subclass
+from hornbeam.own.own_parts import Base, find_part
 from hornbeam.protocols import Leaf, Method, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.settings import build
 from hornbeam.tree.nodes import Column, Tree

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import PrivateAttr
 
-from hornbeam.errors import RecipeError
-from hornbeam.own.own_parts import Named, call_settings, parameters
+from hornbeam.own.own_functions import OwnFunction, own_function
+from hornbeam.own.own_parts import Named
 from hornbeam.protocols import Leaf, PathMethod
 
 
@@ -17,22 +17,16 @@ class OwnBaseline(PathMethod):
 
     name: str
     settings: dict[str, Any] = {}
-    _function: Callable[..., Sequence[float]] = PrivateAttr()
+    _function: OwnFunction = PrivateAttr()
 
     def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
         """Each group by the function."""
-        return [
-            list(self._function([leaf.reward for leaf in group], **self.settings))
-            for group in groups
-        ]
+        return [self._function([leaf.reward for leaf in group]) for group in groups]
 
 
 def own_baseline(part: Named, settings: Mapping[str, Any]) -> OwnBaseline:
     """The function as a credit method. Raises `RecipeError` for one that takes no outcomes."""
-    takes = parameters(part)
-    first = takes[0] if takes else None
-    if first is None or first.kind in (first.KEYWORD_ONLY, first.VAR_KEYWORD):
-        raise RecipeError(f"{part.where} must take the outcomes of a group: def f(rewards)")
-    made = OwnBaseline(name=part.where, settings=call_settings(part, settings, {first.name}))
-    made._function = part.thing
+    function = own_function(part, settings, ["rewards"])
+    made = OwnBaseline(name=part.where, settings=dict(function.settings))
+    made._function = function
     return made

@@ -11,12 +11,25 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left
-from typing import Literal, Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from hornbeam.arguments import described
 from hornbeam.chat import Chat
-from hornbeam.settings import Settings
+from hornbeam.errors import ProgramError, RecipeError
+from hornbeam.own.own_functions import OwnFunction, own_function
+from hornbeam.own.own_parts import Base, find_part, installed, is_own
+from hornbeam.settings import Settings, nearest
+
+WAYS = ("text", "regex", "sentences", "tokens")
 
 SENTENCE = (
     r"(?m)(?<!^\d)(?<!^\d\d)(?<!\be\.g)(?<!\bi\.e)(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bvs)"
@@ -26,13 +39,24 @@ SENTENCE = (
 
 class Segmenter(Settings):
     """How to cut: at each of some texts, at matches of a regular expression, after every sentence,
-    or every n tokens.
+    every n tokens, or where a function of one's own says ("file.py:name"; `options` are its
+    settings): of a text it gives the places at which chunks end, as numbers of characters.
     """
 
-    by: Literal["text", "regex", "sentences", "tokens"] = "text"
+    by: str = "text"
     text: tuple[str, ...] = ("\n\n",)  # e.g. "</chunk>"
     regex: str = ""
     tokens: int = Field(64, ge=1)
+    options: dict[str, Any] = {}
+    _function: OwnFunction | None = PrivateAttr(None)
+
+    @field_validator("by")
+    @classmethod
+    def _known(cls, by: str) -> str:
+        ready = {point.name for point in installed("segmenter")} if by not in WAYS else set()
+        if by not in WAYS and by not in ready and not is_own(by):
+            raise ValueError(f"{by!r}: {nearest(by, {*WAYS, *ready})}")
+        return by
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
@@ -47,10 +71,34 @@ class Segmenter(Settings):
                 raise ValueError("segment.regex must not match the empty text")
         return self
 
+    @model_serializer(mode="wrap")
+    def _plain(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `options` where there are none: what is stored of a segmenter stays as it was."""
+        data: dict[str, Any] = dumped(self)
+        if not self.options:
+            data.pop("options", None)
+        return data
+
+    def beside(self, base: Base) -> Segmenter:
+        """The segmenter with its function loaded, `base` being the recipe's own folder.
+
+        Raises `RecipeError` and `ProgramError`, one line.
+        """
+        if self.by in WAYS:
+            if self.options:
+                raise RecipeError(
+                    f"segment.options are of a function of one's own, not {self.by!r}"
+                )
+            return self
+        made = self.model_copy()
+        part = find_part("segmenter", self.by, WAYS, base)
+        made._function = own_function(part, self.options, ["text"])
+        return made
+
     @property
     def whole(self) -> bool:
         """Whether the ends of chunks are seen only in what was said after them."""
-        return self.by in ("regex", "sentences")
+        return self.by not in ("text", "tokens")
 
     def stops(self) -> tuple[str, ...]:
         """Stop strings with which an engine ends at a chunk's end."""
@@ -72,10 +120,30 @@ class Segmenter(Settings):
         return sorted(cut for cut in cuts if 0 < cut < length)
 
     def ends(self, text: str) -> list[int]:
-        """Ends of chunks in a text, as numbers of characters; not for chunks of n tokens."""
+        """Ends of chunks in a text, as numbers of characters; not for chunks of n tokens.
+
+        Raises `ProgramError` where a function of one's own gives none such.
+        """
+        if self.by not in WAYS:
+            return self._own_ends(text)
         patterns = {
             "text": "|".join(map(re.escape, self.text)),
             "regex": self.regex,
             "sentences": SENTENCE,
         }
         return [match.end() for match in re.finditer(patterns[self.by], text)]
+
+    def _own_ends(self, text: str) -> list[int]:
+        """What the function says, if that are places of the text."""
+        assert self._function is not None, "the recipe's files are found before"
+        found = self._function(text)
+        if not isinstance(found, (list, tuple)):
+            what = described(found)
+            raise ProgramError(f"{self._function.part.where} gave {what}: a list of places is due")
+        for place in found:
+            if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place <= len(text):
+                raise ProgramError(
+                    f"{self._function.part.where} gave {described(place)} as a place in a text of"
+                    f" {len(text)} characters"
+                )
+        return sorted(found)

@@ -19,7 +19,7 @@ from hornbeam.models import catalogue
 from hornbeam.models.tiny_model import TinyShape
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of, label_strategy
-from hornbeam.search import chooser, strategy
+from hornbeam.search import strategy
 from hornbeam.settings import build, nearest
 
 # Kinds of devices that torch knows by itself; an extension of it brings its own.
@@ -68,7 +68,7 @@ def check_methods(recipe: Recipe) -> None:
             try:
                 with keys_of(method):
                     strategy(method.strategy, recipe.base, **settings)
-                chooser(method.choose)
+                method.choice(recipe.base)
             except RecipeError as error:
                 raise RecipeError(f"search method {method.name!r}: {error}") from error
 

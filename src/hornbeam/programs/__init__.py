@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hornbeam.errors import ProgramError, RecipeError
-from hornbeam.files import paths
-from hornbeam.own.own_code import load_module
+from hornbeam.own.own_functions import own_function
+from hornbeam.own.own_parts import Named, find_part
 from hornbeam.programs.calls import React, ToolName
 from hornbeam.programs.delegate import Delegate, delegate, delegate_demonstration
 from hornbeam.programs.errand import Errand, errand, errand_demonstration
@@ -23,7 +24,7 @@ from hornbeam.programs.talk import Demonstration
 from hornbeam.programs.team import Team, team, team_demonstration
 from hornbeam.programs.tool_agent import ToolAgent, tool_agent, tool_agent_demonstration
 from hornbeam.protocols import Program
-from hornbeam.settings import Settings, build, nearest
+from hornbeam.settings import Settings, build
 
 __all__ = ["Demonstration", "Ready", "check_names", "make_program", "programs"]
 
@@ -125,42 +126,19 @@ def make_program(
     function `demonstration` in the same file is what shows. Raises `RecipeError` for settings and
     unknown names, `ProgramError` for files.
     """
-    if ":" in name or name.endswith(".py"):
-        return _from_file(name, settings, Path(base))
+    if name not in programs:
+        return _own(find_part("program", name, programs, base), settings)
     values = build("program", {n: ready.settings for n, ready in programs.items()}, name, settings)
     ready = programs[name]
     return ready.program(values), ready.demonstration(values)
 
 
-def _from_file(
-    name: str, settings: Mapping[str, Any], base: Path
-) -> tuple[Program, Demonstration | None]:
-    file, colon, function = name.rpartition(":")
-    if not colon or not function.isidentifier():
-        raise ProgramError(f"program {name!r}: name a function too, as in file.py:team")
-    module = load_module(paths.find(file, base))
-    here = f"{file}: {function}"
-    known = [n for n, value in vars(module).items() if inspect.iscoroutinefunction(value)]
-    found: Any = getattr(module, function, None)
-    if found is None:
-        raise ProgramError(f"{file} has no function {function!r}: {_hint(function, known)}")
+def _own(part: Named, settings: Mapping[str, Any]) -> tuple[Program, Demonstration | None]:
+    """A program of one's own, and the `demonstration` that stands beside it."""
+    found = part.thing
     if not inspect.iscoroutinefunction(found):
-        raise ProgramError(f"{here} is not async: write async def {function}(task, ep)")
-    parameters = list(inspect.signature(found).parameters.values())
-    more = [p.name for p in parameters[2:]]
-    if len(parameters) < 2:
-        raise ProgramError(
-            f"{here} must take a task and an episode: async def {function}(task, ep)"
-        )
-    for key in settings:
-        if key not in more:
-            raise ProgramError(f"{here} has no setting {key!r}: {_hint(key, [*more, 'name'])}")
-    missing = [p.name for p in parameters[2:] if p.default is p.empty and p.name not in settings]
-    if missing:
-        raise ProgramError(f"{here} needs the setting {missing[0]!r}")
-    program = functools.partial(found, **settings) if settings else found
-    return program, getattr(module, "demonstration", None)
-
-
-def _hint(name: str, known: list[str]) -> str:
-    return nearest(name, known) if known else "there is none"
+        name = getattr(found, "__name__", "f")
+        raise ProgramError(f"{part.where} is not async: write async def {name}(task, ep)")
+    made = own_function(part, settings, ["task", "ep"])
+    program = functools.partial(found, **made.settings) if settings else found
+    return program, getattr(sys.modules[found.__module__], "demonstration", None)

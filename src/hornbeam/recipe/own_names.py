@@ -13,12 +13,20 @@ def held_names(recipe: Recipe) -> dict[str, str]:
     names["reward.rule"] = recipe.reward.rule
     names["grow.strategy"] = recipe.grow.strategy
     names["credit.method"] = recipe.credit.method
+    for name, agent in recipe.agents.items():
+        if agent.segment is not None:
+            names[f"agents.{name}.segment.by"] = agent.segment.by
+    for part in ("train", "eval"):
+        for number, source in enumerate(getattr(recipe.tasks, part)):
+            names[f"tasks.{part}.{number}.source"] = source.source
     return {key: name for key, name in names.items() if is_own(name)}
 
 
 def own_names(recipe: Recipe) -> dict[str, str]:
     """All own names, those of methods and labels too, whose trees say which code grew them."""
-    names = {"label.strategy": recipe.label.strategy}
+    names = {"label.strategy": recipe.label.strategy, "label.chunk_label": recipe.label.chunk_label}
+    names["chunks.segment.by"] = recipe.chunks.segment.by
     for method in recipe.search.methods:
         names[f"search.methods.{method.name}.strategy"] = method.strategy
+        names[f"search.methods.{method.name}.choose"] = method.choose
     return held_names(recipe) | {key: name for key, name in names.items() if is_own(name)}

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import RecipeError, UnknownSetting
-from hornbeam.own.own_parts import Base, code_mark
-from hornbeam.search import Strategy, strategy
+from hornbeam.own.own_parts import Base, code_mark, is_own
+from hornbeam.search import Chooser, Strategy, chooser, strategy
 from hornbeam.search.chunk_labels import chunk_label
 from hornbeam.search.labels import MAS_MCTS
 from hornbeam.settings import Settings, nearest
@@ -100,12 +100,13 @@ class MethodSection(NamedSection):
 
     `sweep` gives settings of the strategy several values in turn, one point of the method each
     (lists of one length go side by side). `guides` judge besides those that strategy and choice
-    read. `budget` is that of one question.
+    read; `chooser` are settings of a choice of one's own. `budget` is that of one question.
     """
 
     name: str
     strategy: str = "independent"
     choose: str = "first"
+    chooser: dict[str, Any] = {}
     guides: tuple[str, ...] = ()
     greedy: bool = False
     temperature: float | None = Field(None, gt=0)
@@ -123,6 +124,10 @@ class MethodSection(NamedSection):
         if "/" in self.name or not self.name.strip():
             raise ValueError("name: a name without '/' is expected")
         return self
+
+    def choice(self, base: Base = "") -> Chooser:
+        """How the answer is chosen. Raises `RecipeError`."""
+        return chooser(self.choose, base, **self.chooser)
 
     def points(self) -> list[tuple[str, dict[str, Any]]]:
         """(label, settings of the strategy) of every point."""
@@ -215,7 +220,7 @@ class LabelSection(NamedSection):
 
     @model_validator(mode="after")
     def _rule(self) -> Self:
-        if self.chunk_label:
+        if self.chunk_label and not is_own(self.chunk_label):  # `label_strategy` looks at those
             chunk_label(self.chunk_label, **self.thresholds)
         elif self.thresholds:
             raise ValueError("thresholds are those of a rule: name it as chunk_label")
@@ -235,7 +240,11 @@ def label_strategy(choice: LabelSection, base: Base = "") -> Strategy:
     if choice.strategy == "rollouts" and choice.chunk_label and settings.get("adaptive"):
         if "settles" in settings:
             raise RecipeError("label.settles: leave it out, label.chunk_label says it")
+        if is_own(choice.chunk_label):
+            raise RecipeError("label.adaptive goes by a ready-made label.chunk_label")
         settings |= {"settles": choice.chunk_label, "thresholds": choice.thresholds}
+    if is_own(choice.chunk_label):
+        chunk_label(choice.chunk_label, base, **choice.thresholds)
     unfit = choice.chunk_label and choice.strategy != "rollouts"
     try:
         with keys_of(choice, "[label]"):

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from hornbeam.own.own_parts import Base, build_part
+from hornbeam.own.own_classes import build_part
+from hornbeam.own.own_parts import Base
 from hornbeam.protocols import Fork, State, Strategy
 from hornbeam.search.beam import Beam, Dvts
 from hornbeam.search.branch import Branch

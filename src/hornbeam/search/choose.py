@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from hornbeam.arguments import described
 from hornbeam.errors import DataError, RecipeError
+from hornbeam.own.own_functions import OwnFunction, own_function
+from hornbeam.own.own_parts import Base, find_part
 from hornbeam.search.values import FLOOR, chance, failed, place, worth
 from hornbeam.search.vote import as_text
-from hornbeam.settings import nearest
 from hornbeam.tree.nodes import Tree
 
 Same = Callable[[Any], Hashable]  # answers are equal when their keys are
@@ -50,11 +52,38 @@ def choose(tree: Tree, name: str, same: Same = as_text) -> int | None:
     return chooser(name).pick(tree, candidates(tree), same)
 
 
-def chooser(name: str) -> Chooser:
-    """The chooser of that name; raises `RecipeError` if there is none such."""
-    if name not in choosers:
-        raise RecipeError(f"unknown chooser {name!r}: {nearest(name, choosers)}")
-    return choosers[name]
+def chooser(name: str, base: Base = "", /, **settings: Any) -> Chooser:
+    """The chooser of that name; raises `RecipeError` if there is none such.
+
+    One's own is "file.py:name", its file in `base` (a recipe's folder) or here: a function of a
+    tree and its candidates (and `same`, if it takes that), with settings, or a `Chooser`.
+    """
+    part = None if name in choosers else find_part("chooser", name, choosers, base)
+    ready = choosers[name] if part is None else part.thing
+    if part is None or isinstance(ready, Chooser):
+        if settings:
+            raise RecipeError(f"chooser {name!r} takes no settings, {min(settings)!r} is given")
+        return ready  # type: ignore[no-any-return]
+    return Chooser(OwnChoice(own_function(part, settings, ["tree", "leaves"], ["same"])))
+
+
+@dataclass(frozen=True, slots=True)
+class OwnChoice:
+    """A choice by a function of one's own."""
+
+    function: OwnFunction
+
+    def __call__(self, tree: Tree, leaves: Sequence[int], same: Same = as_text) -> int | None:
+        """The leaf that it takes. Raises `DataError` for what is none of these leaves."""
+        found = self.function(tree, leaves, same=same)
+        if found is None:
+            return None
+        if isinstance(found, bool) or found not in leaves:
+            raise DataError(
+                f"{self.function.part.where}, task {tree.task.get('id')!r}: one of the leaves"
+                f" {list(leaves)} or None is expected, not {described(found)}"
+            )
+        return int(found)
 
 
 # --- one leaf, one score --------------------------------------------------------------------------

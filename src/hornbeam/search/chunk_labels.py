@@ -11,9 +11,13 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
+from hornbeam.arguments import described
 from hornbeam.errors import DataError
+from hornbeam.own.own_classes import subclass
+from hornbeam.own.own_functions import OwnFunction, own_function
+from hornbeam.own.own_parts import Base, find_part
 from hornbeam.settings import Settings, build
 from hornbeam.tree.nodes import Column, Tree
 
@@ -91,18 +95,44 @@ methods: dict[str, type[ChunkLabel]] = {
 }
 
 
-def chunk_label(name: str, /, **settings: Any) -> ChunkLabel:
-    """The rule of that name with these thresholds; `RecipeError` if there is none such."""
-    return build("chunk label", methods, name, settings)
+class OwnLabel(ChunkLabel):
+    """A function of one's own: of Q of a chunk and of what it goes on from, True for a good one."""
+
+    _function: OwnFunction = PrivateAttr()
+
+    def label(self, q: float, before: float) -> int:
+        """1 or -1. Raises `DataError` where the function gives none of True, False, 1 and -1."""
+        found = self._function(q, before)
+        if found not in (True, False, 1, -1):
+            where = self._function.part.where
+            raise DataError(f"{where} gave {described(found)}: True or False is expected")
+        return 1 if found == 1 else -1
 
 
-def apply(tree: Tree, name: str, settings: Mapping[str, Any]) -> Column:
+def chunk_label(name: str, base: Base = "", /, **settings: Any) -> ChunkLabel:
+    """The rule of that name with these thresholds; `RecipeError` if there is none such.
+
+    One's own is "file.py:name", its file in `base` (a recipe's folder) or here: a class that
+    derives from `ChunkLabel`, or a function (`OwnLabel`).
+    """
+    if name in methods:
+        return build("chunk label", methods, name, settings)
+    part = find_part("chunk label", name, methods, base)
+    if isinstance(part.thing, type):
+        own: type[ChunkLabel] = subclass(part, (ChunkLabel,))
+        return build("chunk label", {name: own}, name, settings)
+    made = OwnLabel()
+    made._function = own_function(part, settings, ["q", "before"])
+    return made
+
+
+def apply(tree: Tree, name: str, settings: Mapping[str, Any], base: Base = "") -> Column:
     """Write column "label" (1, -1) from column "q", Q in [0, 1] of each node and Q_0 at node 0.
 
     `before` is Q of the parent. `None` where Q is, at node 0, and for a relative label where Q of
     the parent is unknown. Raises `DataError` without column "q" and for a Q that is no share.
     """
-    rule = chunk_label(name, **settings)
+    rule = chunk_label(name, base, **settings)
     if "q" not in tree.columns:
         raise DataError(
             'no column "q" to read labels from: write it by hornbeam label RECIPE --method rollouts'

@@ -43,9 +43,13 @@ class Family:
 
 
 def to_tasks(
-    rows: Iterable[tuple[int, Row]], prefix: str, where: str, fields: Mapping[str, str] = {}
+    rows: Iterable[tuple[int, Row]],
+    prefix: str,
+    where: str,
+    fields: Mapping[str, str] = {},
+    unit: str = "line",
 ) -> Iterator[Task]:
-    """Tasks of numbered rows; `fields` maps our field names to theirs.
+    """Tasks of numbered rows, each a `unit` of `where`; `fields` maps our field names to theirs.
 
     `id` falls back on `prefix-number`. Raises `DataError` naming `where` and the row's number.
     """
@@ -54,19 +58,19 @@ def to_tasks(
         if missing:
             turned = next((o for o in fields if fields[o] == missing[0] and o in row), "")
             raise DataError(
-                f"{where}, line {number}: no field {missing[0]!r}; it has {', '.join(row)}"
+                f"{where}, {unit} {number}: no field {missing[0]!r}; it has {', '.join(row)}"
                 + (f" (fields: {missing[0]} = {turned!r} is meant?)" if turned else "")
             )
         row = _renamed(row, fields)
         question = row.pop("question", None)
         if not isinstance(question, str) or not question.strip():
             raise DataError(
-                f"{where}, line {number}: no 'question'; name the field that holds it in `fields`"
+                f"{where}, {unit} {number}: no 'question'; name the field that holds it in `fields`"
             )
         answers = row.pop("answers", None)
         answer = row.pop("answer", answers)
         name = str(row.pop("id", f"{prefix}-{number}"))
-        yield Task(name, question, answer, row, f"{where}, line {number}")
+        yield Task(name, question, answer, row, f"{where}, {unit} {number}")
 
 
 def _renamed(row: Row, fields: Mapping[str, str]) -> Row:

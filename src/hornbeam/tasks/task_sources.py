@@ -10,6 +10,7 @@ import random
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pydantic import Field
 
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.files.paths import find
+from hornbeam.own.own_functions import OwnFunction
 from hornbeam.settings import Settings, build, nearest
 from hornbeam.tasks.families import (
     families,
@@ -29,6 +31,7 @@ from hornbeam.tasks.families import (
 from hornbeam.tasks.generated import check_options, generators
 from hornbeam.tasks.hub import HubSilent, hub_rows
 from hornbeam.tasks.judge_tasks import JudgeOptions, judge_tasks
+from hornbeam.tasks.own_tasks import own_tasks, task_function
 from hornbeam.tasks.records import read_rows
 from hornbeam.tree.task import Task
 
@@ -38,7 +41,8 @@ FALLBACK_COUNT = 600  # tasks that a generator makes where all of a data set wer
 class TaskSettings(Settings):
     """One source of tasks and which of them to take.
 
-    `source` is a known data set (`families`), a generator (`generators`), "jsonl" (a file at
+    `source` is a function of one's own ("file.py:name", with its settings in `options`;
+    `own_tasks`), a known data set (`families`), a generator (`generators`), "jsonl" (a file at
     `path`: JSON lines, or a table by its ending .csv, .tsv or .parquet), "judge" (labelled steps at
     `path`) or "hub" (the data set `name`, `config` there).
     `seed` shuffles what is read, or seeds what is made; then `skip` are left out and `count` taken
@@ -101,7 +105,7 @@ def load_tasks(
         label = _label(each)
         if each.path:
             each = each.model_copy(update={"path": str(find(each.path, base, data))})
-        found, where = _source(each).load(each, data)
+        found, where = _source(each, base).load(each, data)
         for task in found:
             if task.id in owner:
                 raise DataError(
@@ -150,9 +154,9 @@ def _label(settings: TaskSettings) -> str:
     return f"{settings.source} {settings.split}"
 
 
-def check_source(settings: TaskSettings) -> None:
+def check_source(settings: TaskSettings, base: Path = Path()) -> None:
     """Raise `RecipeError` for a source, or a setting of it, that is not known; nothing is read."""
-    _source(settings)
+    _source(settings, base)
     name = settings.source
     if name in families and settings.split not in family_splits(name):
         hint = nearest(settings.split, family_splits(name))
@@ -165,11 +169,13 @@ def check_source(settings: TaskSettings) -> None:
         check_options(generator, settings.options)
 
 
-def _source(settings: TaskSettings) -> TaskLoader:
+def _source(settings: TaskSettings, base: Path) -> TaskLoader:
     name = settings.source
-    if name not in sources:
-        raise RecipeError(f"unknown task source {name!r}: {nearest(name, sources)}")
-    source = sources[name]
+    if name in sources:
+        source = sources[name]
+    else:
+        function = task_function(name, sources, base, settings.options)
+        source = TaskLoader(partial(_own, function), frozenset({"options", "fields"}))
     takes = _COMMON | source.takes | ({"options"} if settings.fallback else set())
     strange = sorted(settings.model_fields_set - takes)
     if strange:
@@ -196,6 +202,20 @@ def _make(generator: str, settings: TaskSettings, count: int, seed: int) -> list
         options.setdefault("operations", (1, settings.max_operations))
     wanted = settings.skip + count
     return generators[generator](settings.split, wanted, seed, **options)[settings.skip :]
+
+
+def _own(
+    function: OwnFunction, settings: TaskSettings, data: Path | None
+) -> tuple[list[Task], str]:
+    """By a function of one's own: one that takes a seed draws by it, else the seed shuffles."""
+    drawn = "seed" in function.takes
+    wanted = None if settings.count is None else settings.skip + settings.count
+    every = settings.seed is not None and not drawn
+    tasks = own_tasks(
+        function, settings.split, settings.seed or 0, None if every else wanted, settings.fields
+    )
+    kept = settings.model_copy(update={"seed": None}) if drawn else settings
+    return _cut(tasks, kept, f"by {function.part.where}")
 
 
 def _family(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:

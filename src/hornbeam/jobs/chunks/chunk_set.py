@@ -77,6 +77,7 @@ class Chunks:
 
     def __init__(self, recipe: Recipe, plan: Plan, path: Path, progress: Progress) -> None:
         self.recipe, self.choice, self.program = recipe, recipe.chunks, plan.program
+        self.segment = recipe.chunks.segment.beside(plan.base)
         self.tasks = part(plan.train.tasks, self.choice.skip, self.choice.tasks, "chunks")
         self.stage = f"chunks {self.choice.samples} {self.choice.skip}"
         self.folder_grower = FolderGrower(recipe, plan, path, progress, "training")
@@ -124,7 +125,7 @@ class Chunks:
         said: Answers[str] = Answers()
         out = []
         for messages, reply in turns:
-            cuts = ends(reply, choice.segment, chats[reply.agent])
+            cuts = ends(reply, self.segment, chats[reply.agent])
             parts = pieces(reply.text, cuts, choice.least)
             text = wrapped(parts, choice.tags)
             whole = reply.finish == "stop" and reply.text.strip()

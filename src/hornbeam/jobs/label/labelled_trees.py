@@ -8,6 +8,7 @@ from typing import Any
 from hornbeam.assembly.engines import keeps_ids
 from hornbeam.assembly.failed_episodes import tool_figures
 from hornbeam.errors import ProgramError
+from hornbeam.own.own_parts import Base
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import LabelSection
 from hornbeam.search import Mcts, Rollouts, Strategy
@@ -30,7 +31,11 @@ def warn_of_ids(recipe: Recipe, warn: Callable[[str], None]) -> None:
 
 
 def label_trees(
-    trees: Sequence[Tree], choice: LabelSection, how: Strategy, warn: Callable[[str], None]
+    trees: Sequence[Tree],
+    choice: LabelSection,
+    how: Strategy,
+    warn: Callable[[str], None],
+    base: Base = "",
 ) -> list[Tree]:
     """The trees that are kept, columns "visits", "q" and "label" of all of them written.
 
@@ -42,7 +47,7 @@ def label_trees(
         made = how.columns(tree) if shares or often else {}
         tree.columns.update(made if shares else label(tree, times=made.get("visits")))
         if choice.chunk_label:
-            apply(tree, choice.chunk_label, choice.thresholds)
+            apply(tree, choice.chunk_label, choice.thresholds, base)
     values = [v for tree in trees for v in tree.columns["q"] if v is not None]
     if not values:
         errors = [tree.nodes[i].error for tree in trees for i in tree.leaves()]

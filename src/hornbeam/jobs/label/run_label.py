@@ -76,7 +76,9 @@ class Label:
             await folder_grower.grow("labels", self.stage, self.tasks, self._grower, NO_BUDGET)
             found = dict(list(folder_grower.trees(self.stage).items())[:count])
             trees = list(found.values())
-            kept = label_trees(trees, self.recipe.label, self.strategy, self.progress.warn)
+            kept = label_trees(
+                trees, self.recipe.label, self.strategy, self.progress.warn, self.recipe.base
+            )
             folder_grower.folder.write("trees.jsonl", json_lines(kept))
             costs, seconds = (
                 folder_grower.store.totals(self.stage),

@@ -29,7 +29,7 @@ from hornbeam.protocols import Guide
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import MethodSection, keys_of
 from hornbeam.score.alike import Alike
-from hornbeam.search import Independent, Strategy, chooser, strategy
+from hornbeam.search import Chooser, Independent, Strategy, strategy
 from hornbeam.store.ledger import NO_BUDGET, Entry
 from hornbeam.tree.jsonl import read_trees
 from hornbeam.tree.nodes import Tree
@@ -106,6 +106,7 @@ class Reader:
     method: MethodSection
     label: str
     strategy: Strategy
+    choose: Chooser
 
     @property
     def title(self) -> str:
@@ -123,12 +124,12 @@ async def search_pool(
     """
     left_out = LeftOut(progress.say)
     found = left_out.without(_readers(recipe), partial(_unread, recipe, trees))
-    reads = {reader.method.name: _columns(reader.method) for reader in found}
+    reads = {reader.method.name: _columns(reader) for reader in found}
     wanted = dict.fromkeys(column for columns in reads.values() for column in columns)
     guides = Guides(recipe, _missing(wanted, trees), None)
     try:
         found = left_out.without(found, partial(_unjudged, guides, trees))
-        missing = _missing(dict.fromkeys(c for r in found for c in _columns(r.method)), trees)
+        missing = _missing(dict.fromkeys(c for r in found for c in _columns(r)), trees)
         await guides.open()
         paid = await _judge(guides, missing, trees, progress)
     finally:
@@ -153,7 +154,7 @@ async def search_pool(
         point = read_point(
             label,
             [until(tree, n - 1) for tree in trees],
-            chooser(method.choose),
+            reader.choose,
             costs,
             0.0,
             prepare=lambda tree: tree,
@@ -171,11 +172,10 @@ def _readers(recipe: Recipe) -> list[Reader]:
     for method in recipe.search.methods:
         try:
             with keys_of(method):
+                choose = method.choice(recipe.base)
                 for label, settings in method.points():
-                    made.append(
-                        Reader(method, label, strategy(method.strategy, recipe.base, **settings))
-                    )
-            chooser(method.choose)
+                    how = strategy(method.strategy, recipe.base, **settings)
+                    made.append(Reader(method, label, how, choose))
         except RecipeError as error:
             raise RecipeError(f"search method {method.name!r}: {error}") from error
     return made
@@ -188,7 +188,7 @@ def _unread(recipe: Recipe, trees: Sequence[Tree], reader: Reader) -> str:
         return "it would have to grow trees"
     if how.n > held:
         return f"the pool holds {held} episodes a task"
-    for column in _missing(_columns(reader.method), trees):
+    for column in _missing(_columns(reader), trees):
         if column not in recipe.guides:
             return (
                 f"it reads column {column!r}, which neither the pool holds nor a guide writes:"
@@ -196,21 +196,21 @@ def _unread(recipe: Recipe, trees: Sequence[Tree], reader: Reader) -> str:
             )
         if not has_logprobs(recipe.guides, column, trees):
             return NO_LOGPROBS
-    return why_unreadable(chooser(reader.method.choose), trees)
+    return why_unreadable(reader.choose, trees)
 
 
 def _unjudged(guides: Guides, trees: Sequence[Tree], reader: Reader) -> str:
     """Why a guide cannot judge a pool, or ""."""
     largest = largest_id(trees)
-    for column in guides.needed(_missing(_columns(reader.method), trees)):
+    for column in guides.needed(_missing(_columns(reader), trees)):
         if (size := getattr(guides[column], "vocabulary", None)) and largest >= size:
             return f"guides.{column} reads token ids of its own model, and the pool has others"
     return ""
 
 
-def _columns(method: MethodSection) -> list[str]:
+def _columns(reader: Reader) -> list[str]:
     """The columns of guides that a method reads."""
-    return list(dict.fromkeys([*chooser(method.choose).reads, *method.guides]))
+    return list(dict.fromkeys([*reader.choose.reads, *reader.method.guides]))
 
 
 def _missing(columns: Iterable[str], trees: Sequence[Tree]) -> list[str]:

@@ -15,7 +15,7 @@ from hornbeam.errors import RecipeError
 from hornbeam.own.own_parts import code_mark
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import MethodSection, keys_of
-from hornbeam.search import Chooser, Independent, Strategy, chooser, strategy
+from hornbeam.search import Chooser, Independent, Strategy, strategy
 from hornbeam.settings import digest
 from hornbeam.store.ledger import NO_BUDGET
 
@@ -86,7 +86,7 @@ def _job(
     marks: Mapping[str, str],
 ) -> Job:
     how = strategy(method.strategy, recipe.base, **settings)
-    choose = chooser(method.choose)
+    choose = method.choice(recipe.base)
     if "reward" in how.reads:
         raise RecipeError("it would steer by the gold answers, which a search may not see")
     for column in OWN.intersection(choose.reads).difference(how.makes):
