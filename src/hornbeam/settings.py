@@ -146,9 +146,9 @@ def led_by(place: str) -> Iterator[None]:
     try:
         yield
     except UnknownSetting as error:
-        raise UnknownSetting(led(place, str(error)), error.unknown, error.known) from error
+        raise UnknownSetting(f"{place}: {error}", error.unknown, error.known) from error
     except RecipeError as error:
-        raise RecipeError(led(place, str(error))) from error
+        raise RecipeError(f"{place}: {error}") from error
 
 
 def names_at(model: type[BaseModel], place: Sequence[Any]) -> set[str]:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from hornbeam.store.database import Store
+
 RECIPE = """
 [run]
 steps = 2
@@ -46,6 +48,19 @@ from hornbeam.search import Fork, Strategy
 
 def vowels(task, text):
     return sum(text.count(v) for v in "aeiou") + len(text) / 100
+
+
+def places(split, seed, doors: int = 4):
+    for number in range(doors):
+        yield {"question": f"What is behind {split} {number + seed}?", "answer": str(number)}
+
+
+def pairs(text):
+    return list(range(2, len(text), 2))
+
+
+def longest(tree, leaves):
+    return max(leaves, key=lambda i: len(str(tree.nodes[i].answer)), default=None)
 
 
 class Wide(Strategy):
@@ -120,6 +135,21 @@ def test_own_parts_train_to_the_weights_of_the_ready_made_ones(train, tmp_path):
     assert train("own", *OWN)[0] == 0
 
 
+TASKS = "tasks.{0}=[{{source='{1}.py:places',split='{0}',options={{doors=3}}}}]"
+
+
+def test_own_tasks_are_trained_on_in_chunks_of_own_making(train, tmp_path):
+    sets = [TASKS.format(part, "mine") for part in ("train", "eval")]
+    sets += ["agents.seeker.max_tokens=6", "grow={strategy='branch',trunks=2,nodes=1,rounds=1}"]
+    code, said = train("own", *sets, "agents.seeker.segment={by='mine.py:pairs'}")
+    assert code == 0 and "mine.py:places train: 3 tasks by mine.py: places" in said, said
+    with Store(tmp_path / "own", read_only=True) as store:
+        trees = [store.read(key).tree for key in store.keys("train")]
+    assert any(node.finish == "chunk" for tree in trees for node in tree.nodes)
+    assert train("ready", *sets, "agents.seeker.segment={by='regex',regex='(?s)..'}")[0] == 0
+    assert weights(tmp_path, "own") == weights(tmp_path, "ready")
+
+
 @pytest.mark.parametrize(
     ("key", "change"),
     [
@@ -127,6 +157,8 @@ def test_own_parts_train_to_the_weights_of_the_ready_made_ones(train, tmp_path):
         ("credit.method", "credit.method='held.py:Own'"),
         ("program.name", "program={name='held.py:say'}"),
         ("tools.x.use", "tools.x.use='held.py:vowels'"),
+        ("agents.seeker.segment.by", "agents.seeker.segment={by='held.py:pairs'}"),
+        ("tasks.train.0.source", TASKS.format("train", "held")),
     ],
 )
 def test_each_file_of_own_code_is_held(train, tmp_path, key, change):
@@ -141,8 +173,8 @@ def test_each_file_of_own_code_is_held(train, tmp_path, key, change):
 
 def test_what_own_code_raises_is_one_line_with_its_place(train):
     for change, line in {
-        "grow.strategy='mine.py:Lost'": "mine.py:35: KeyError: 'no such place'",
-        "credit.method='mine.py:Raises'": "mine.py:30: ZeroDivisionError: division by zero",
+        "grow.strategy='mine.py:Lost'": "mine.py:48: KeyError: 'no such place'",
+        "credit.method='mine.py:Raises'": "mine.py:43: ZeroDivisionError: division by zero",
     }.items():
         code, said = train(change.partition(".")[0], change)
         assert code == 2 and said.startswith(f"hornbeam: {line}"), said

@@ -87,7 +87,7 @@ class Segmenter(Settings):
         if self.by in WAYS:
             if self.options:
                 raise RecipeError(
-                    f"segment.options are of a function of one's own, not {self.by!r}"
+                    f"options are of a function of one's own, not of by = {self.by!r}"
                 )
             return self
         made = self.model_copy()
