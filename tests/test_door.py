@@ -230,7 +230,7 @@ ELSEWHERE = {
     "Reply": "made by growth",
     "Task": "any JSON may stand in a file; growth checks it",
     "calculate": "tells the agent, by a text",
-    **dict.fromkeys(("recipe_of", "train"), "a job: tests/jobs/test_python_door.py"),
+    **dict.fromkeys(("recipe_of", "train", "sft", "search", "evaluate", "label", "fit"), "a job"),
 }
 
 

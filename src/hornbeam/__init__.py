@@ -17,7 +17,8 @@ from hornbeam.tree.nodes import Node, Tree
 from hornbeam.tree.task import Task
 
 if TYPE_CHECKING:
-    from hornbeam.api.job_calls import recipe_of, train
+    from hornbeam.api.job_calls import evaluate, fit, label, search, sft, train
+    from hornbeam.api.recipe_text import recipe_of
     from hornbeam.chat import assistant, system, user
     from hornbeam.engine.request import Sampling
     from hornbeam.engine.scripted import Scripted
@@ -49,11 +50,16 @@ __all__ = [
     "assistant",
     "calculate",
     "credit_trees",
+    "evaluate",
+    "fit",
     "grow_trees",
+    "label",
     "mcp",
     "program",
     "read_trees",
     "recipe_of",
+    "search",
+    "sft",
     "system",
     "train",
     "tree_svg",
@@ -75,11 +81,16 @@ _HOME = {
     "assistant": "chat",
     "calculate": "tools.calculator",
     "credit_trees": "notebook",
+    "evaluate": "api.job_calls",
+    "fit": "api.job_calls",
     "grow_trees": "notebook",
+    "label": "api.job_calls",
     "mcp": "tools.mcp_tools",
     "program": "episode.program",
     "read_trees": "tree.jsonl",
-    "recipe_of": "api.job_calls",
+    "recipe_of": "api.recipe_text",
+    "search": "api.job_calls",
+    "sft": "api.job_calls",
     "system": "chat",
     "train": "api.job_calls",
     "tree_svg": "view",

@@ -1,33 +1,29 @@
 """The jobs of recipes as functions: each is given what a recipe says, and gives what it found.
 
 Each is the very job of the command of its name: it keeps its run folder, page and ledger, and goes
-on where it was stopped when it is called again with the same `out`.
+on where it was stopped when it is called again with the same `out`. `progress` is told as the
+command tells it. They work inside a running event loop too, as notebooks have one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
-from shutil import rmtree
-from typing import Any, TypeVar, Unpack
+from typing import Any, Unpack
 
-from rich.console import Console
-
-from hornbeam.api.job_results import TrainResult
-from hornbeam.api.loop_thread import outside_loop
-from hornbeam.api.python_recipe import PythonRecipe, Sections, recipe_from
-from hornbeam.arguments import wrong
+from hornbeam.api.job_results import (
+    EvalResult,
+    FitResult,
+    LabelResult,
+    SearchResult,
+    TrainResult,
+)
+from hornbeam.api.python_recipe import Sections, recipe_from
+from hornbeam.api.run_call import folder_given, run_folder, run_job
+from hornbeam.api.task_arguments import rows_file, trees_of
 from hornbeam.assembly.progress import Progress
-from hornbeam.errors import ArgumentError, RecipeError
-from hornbeam.files.atomic import whole_file
-from hornbeam.files.paths import GIVEN_FILES
-from hornbeam.own.given_objects import GIVEN
-from hornbeam.own.object_names import file_name, why_no_file
-from hornbeam.recipe import toml
+from hornbeam.errors import ArgumentError
 from hornbeam.recipe.recipe import Recipe
-
-T = TypeVar("T")
 
 
 def train(
@@ -47,16 +43,54 @@ def train(
     """Train by a recipe made of these arguments (docs/python.md): `hornbeam train` from Python.
 
     Sections of a recipe are arguments, as dicts or settings; `strategy` is [grow], `steps` and
-    `seed` are of [run]. `out` is the run folder, "runs/NAME" by default: a call with the same goes
-    on where it was stopped. Works inside a running event loop too, as notebooks have one.
+    `seed` are of [run]. `out` is the run folder, "runs/NAME" by default.
     """
+    given: dict[str, Any] = {"program": program, "tasks": tasks, "model": model, "reward": reward}
+    given |= {"strategy": strategy, "credit": credit, "tools": tools, "eval_tasks": eval_tasks}
+    return _train("train", {**given, **sections}, out, progress)
+
+
+def sft(
+    data: Any = None,
+    *,
+    model: Any = None,
+    program: Any = None,
+    tasks: Any = None,
+    eval_tasks: Any = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+    **sections: Unpack[Sections],
+) -> TrainResult:
+    """Fit a model to conversations, or to the demonstrations of a `program` on `tasks`.
+
+    `data` is a file or a list of dicts as an SFT set has them (docs/formats.md). The settings are
+    section `sft`, as in sft={"epochs": 2}. It is the warm start of a training run without steps.
+    """
+    given: dict[str, Any] = {"program": program, "tasks": tasks, "model": model}
+    given |= {"eval_tasks": eval_tasks, "steps": 0, **sections}
+    files: dict[str, str] = {}
+    stage = recipe_from("hornbeam.sft", {"sft": given.get("sft") or {}}).data["sft"]
+    if data is not None:
+        path, files = rows_file(data, "hornbeam.sft: data")
+        stage["data"] = path
+    elif not stage.get("data") and tasks is None:
+        raise ArgumentError(
+            "hornbeam.sft takes data: a file or a list of conversations; or a program and tasks,"
+            " whose demonstrations are shown"
+        )
+    return _train("sft", {**given, "sft": stage}, out, progress, files)
+
+
+def _train(
+    call: str, given: Mapping[str, Any], out: Any, progress: bool, files: Mapping[str, str] = {}
+) -> TrainResult:
     from hornbeam.jobs.preparation import threads
     from hornbeam.jobs.train.train_job import check_recipe, ready
     from hornbeam.jobs.train.train_job import train as train_here
 
-    given = _named(program, tasks, model, reward, strategy, credit, tools, eval_tasks, sections)
-    asked = recipe_from("hornbeam.train", given)
-    folder = _folder("train", out, asked)
+    asked = recipe_from(f"hornbeam.{call}", given)
+    asked.files.update(files)
+    folder = run_folder(call, out, asked)
 
     def job(recipe: Recipe, base: Path, seen: Progress) -> TrainResult:
         check_recipe(recipe, base)
@@ -65,116 +99,135 @@ def train(
         threads(recipe.run.threads)
         return TrainResult.of(folder, train_here(recipe, made, folder, seen))
 
-    return _run(job, asked, folder, progress)
+    return run_job(job, asked, folder, progress)
 
 
-def recipe_of(
-    program: Any = None,
-    tasks: Any = None,
+def search(
+    program: Any,
+    tasks: Any,
+    *,
+    methods: Any = None,
+    model: Any = None,
+    reward: Any = None,
+    tools: Any = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+    **sections: Unpack[Sections],
+) -> SearchResult:
+    """Search tasks by several methods; accuracy against cost: `hornbeam search` from Python.
+
+    `methods` are those of section `search`, in a list, or by name: {"beam": {"strategy": "beam",
+    "guides": ["value"]}, "one": Independent(n=1)}. `tasks` are only measured on, never learned
+    from. `out` is the run folder, "runs/NAME-search" by default.
+    """
+    from hornbeam.jobs.recipe_checks import check
+    from hornbeam.jobs.search.search_job import search as search_here
+
+    given: dict[str, Any] = {"program": program, "eval_tasks": tasks, "model": model}
+    given |= {"reward": reward, "tools": tools, "methods": methods, **sections}
+    asked = recipe_from("hornbeam.search", given)
+    folder = run_folder("search", out, asked)
+
+    def job(recipe: Recipe, base: Path, seen: Progress) -> SearchResult:
+        check(recipe)
+        seen.say(f"Run folder: {folder}")
+        result, page = search_here(recipe, base, folder, seen, seen.say, "hornbeam.search(...)")
+        seen.say(f"Report:  {page}")
+        return SearchResult.of(folder, page, result)
+
+    return run_job(job, asked, folder, progress)
+
+
+def evaluate(
+    program: Any,
+    tasks: Any,
     *,
     model: Any = None,
     reward: Any = None,
-    strategy: Any = None,
-    credit: Any = None,
     tools: Any = None,
-    eval_tasks: Any = None,
-    path: str | Path | None = None,
+    progress: bool = True,
     **sections: Unpack[Sections],
-) -> str:
-    """The recipe, as TOML, that does what `train` does with these arguments; written to `path`.
+) -> EvalResult:
+    """Measure a model on tasks, greedily, one run each: `hornbeam eval` from Python.
 
-    Functions and classes stand there as "file.py:name". Raises `RecipeError` of one line for what
-    has no place in a recipe: what stands in no file, and a list of tasks without a `path`, beside
-    which it is written. A file that is there and says something else is not written over.
+    Raises `ProgramError` where all runs failed for one cause.
     """
-    given = _named(program, tasks, model, reward, strategy, credit, tools, eval_tasks, sections)
-    base = None if path is None else Path(path).resolve().parent
-    asked = recipe_from("hornbeam.recipe_of", given, base, _by_file)
-    text = toml.to_toml(asked.data)
-    if path is None:
-        if asked.files:
-            name = next(iter(asked.files))
-            raise RecipeError(
-                f"hornbeam.recipe_of: a list of tasks is a file beside the recipe ({name}): say"
-                ' where the recipe is to lie, path="mine.toml"'
-            )
-        return text
-    for name, held in {Path(path).name: text, **asked.files}.items():
-        _write(Path(path).parent / name, held)
-    return text
+    from hornbeam.jobs.eval.eval_job import evaluate_recipe
+    from hornbeam.jobs.recipe_checks import check
+
+    given: dict[str, Any] = {"program": program, "eval_tasks": tasks, "model": model}
+    asked = recipe_from(
+        "hornbeam.evaluate", {**given, "reward": reward, "tools": tools, **sections}
+    )
+
+    def job(recipe: Recipe, base: Path, seen: Progress) -> EvalResult:
+        check(recipe)
+        _, trees, row = evaluate_recipe(recipe, base, seen, seen.say)
+        return EvalResult.of(trees, row)
+
+    return run_job(job, asked, None, progress)
 
 
-def _named(*values: Any) -> dict[str, Any]:
-    """The arguments that calls share, by their names, and the sections."""
-    names = ("program", "tasks", "model", "reward", "strategy", "credit", "tools", "eval_tasks")
-    return {**dict(zip(names, values)), **values[len(names)]}
+def label(
+    program: Any,
+    tasks: Any = None,
+    *,
+    trees: Any = None,
+    strategy: Any = None,
+    model: Any = None,
+    reward: Any = None,
+    tools: Any = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+    **sections: Unpack[Sections],
+) -> LabelResult:
+    """Search tasks for the values of steps: `hornbeam label` from Python.
+
+    `strategy` is that of section `label`: "mcts" or "rollouts", or settings of one. With `trees`,
+    a list or a file of recorded ones, their own runs are labelled, by rollouts.
+    """
+    from hornbeam.jobs.label.label_job import label as label_here
+    from hornbeam.jobs.recipe_checks import check
+
+    given: dict[str, Any] = {"program": program, "tasks": tasks, "model": model, "reward": reward}
+    given |= {"tools": tools, "label_strategy": strategy, **sections}
+    asked = recipe_from("hornbeam.label", given)
+    folder = run_folder("label", out, asked)
+    recorded = trees_of(trees, "hornbeam.label: trees") if trees is not None else []
+    if recorded and asked.recipe.label.strategy != "rollouts":
+        raise ArgumentError('hornbeam.label: trees go by rollouts alone: strategy="rollouts"')
+
+    def job(recipe: Recipe, base: Path, seen: Progress) -> LabelResult:
+        check(recipe)
+        seen.say(f"Run folder: {folder}")
+        return LabelResult.of(folder, label_here(recipe, base, folder, seen, seen.say, recorded))
+
+    return run_job(job, asked, folder, progress)
 
 
-def _by_file(thing: Any, base: Path | None) -> str:
-    """A name that other processes know. `RecipeError` where there is none."""
-    if why := why_no_file(thing):
-        raise RecipeError(f"hornbeam.recipe_of: {why}")
-    return file_name(thing, base)
+def fit(
+    trees: Any,
+    *,
+    out: str | Path,
+    model: Any = None,
+    column: str | None = None,
+    progress: bool = True,
+    **sections: Unpack[Sections],
+) -> FitResult:
+    """Fit a value model on a `column` of labelled trees: `hornbeam fit` from Python.
 
+    `trees` is a list of them, a file or several; the column is "q", or "reward" where
+    fit={"objective": "outcome"}.
+    """
+    from hornbeam.jobs.fit.fit_job import fit_recipe
+    from hornbeam.jobs.recipe_checks import check
 
-def _write(path: Path, text: str) -> None:
-    """Write a file that is not there. `RecipeError` where it is, and says something else."""
-    if path.is_file() and path.read_text("utf-8") == text:
-        return
-    if path.exists():
-        raise RecipeError(f"hornbeam.recipe_of: {path} is there, and is another: name another path")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as stream:
-            stream.write(text)
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be written: {error.strerror or error}") from error
+    asked = recipe_from("hornbeam.fit", {"model": model, **sections})
+    found = trees_of(trees, "hornbeam.fit")
+    folder = folder_given("hornbeam.fit: out", out)
 
+    def job(recipe: Recipe, base: Path, seen: Progress) -> FitResult:
+        check(recipe)
+        return FitResult.of(folder, fit_recipe(recipe, found, folder, seen, seen.say, column))
 
-def _folder(job: str, out: Any, asked: PythonRecipe) -> Path:
-    """The run folder of a job."""
-    if out is not None:
-        if not isinstance(out, (str, Path)):
-            raise wrong(f"hornbeam.{job}: out", "a folder", out)
-        return Path(out)
-    name = asked.recipe.program.name.rpartition(":")[2].rpartition("_")
-    plain = name[0] if asked.recipe.program.name.startswith(GIVEN) else name[0] + name[1] + name[2]
-    return Path("runs") / f"{plain}{'' if job == 'train' else f'-{job}'}"
-
-
-def _run(
-    job: Callable[[Recipe, Path, Progress], T], asked: PythonRecipe, folder: Path, progress: bool
-) -> T:
-    """Run a job with the folder that its recipe's files lie in; Ctrl-C is told in one line."""
-    if asked.recipe.workers.kind != "local" and GIVEN in str(asked.data):
-        raise ArgumentError(
-            f"workers.kind = {asked.recipe.workers.kind!r}: other processes cannot load what stands"
-            " in no file: define program, tools and rewards in one, and import them"
-        )
-    seen = Progress(Console(quiet=not progress))
-
-    def held() -> T:
-        with _files(asked, folder):
-            return job(asked.at(folder), folder.resolve(), seen)
-
-    try:
-        return outside_loop(held)
-    except KeyboardInterrupt:
-        seen.say("Stopped. What was grown is kept: the same call goes on from here.")
-        raise
-
-
-@contextmanager
-def _files(asked: PythonRecipe, folder: Path) -> Iterator[None]:
-    """The files of a recipe in its folder; they go with a run that did not begin."""
-    if folder.is_file():
-        raise ArgumentError(f"out = {str(folder)!r} is a file: name a folder")
-    asked.write_files(folder)
-    try:
-        yield
-    except BaseException:
-        if not (folder / "run.db").exists() and asked.files:
-            rmtree(folder / GIVEN_FILES, ignore_errors=True)
-            with suppress(OSError):  # it holds something else
-                folder.rmdir()
-        raise
+    return run_job(job, asked, None, progress)

@@ -8,8 +8,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.failed_episodes import all_failed
+from hornbeam.errors import ProgramError
+from hornbeam.jobs.search.readout import table
 from hornbeam.stats import between, named
 from hornbeam.store.database import Store
+from hornbeam.tree.jsonl import read_trees
 from hornbeam.tree.nodes import Tree, canonical
 
 
@@ -80,10 +84,134 @@ class TrainResult:
         return html_table([*rows, *paths_of(self)])
 
 
-def stored_trees(folder: Path, stage: str, step: int | None = None) -> list[Tree]:
-    """The trees of a stage in a run folder, in canonical order."""
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """A search: `metrics` has a row for each point of each method, `cost` what was paid in all.
+
+    `result` is all that stands on the `page`.
+    """
+
+    folder: Path
+    page: Path
+    metrics: list[dict[str, Any]]
+    cost: dict[str, float]
+    result: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, folder: Path, page: Path, result: Mapping[str, Any]) -> SearchResult:
+        """What a search found, and left in its folder."""
+        rows = [
+            {"method": method["name"], **point}
+            for method in result["methods"]
+            for point in method["points"]
+        ]
+        with Store(folder, read_only=True) as store:
+            return cls(folder, page, rows, store.totals(), result)
+
+    def trees(self, method: str = "") -> list[Tree]:
+        """The trees that a method grew; of several that only sample all read those of "pool"."""
+        return stored_trees(self.folder, None, of=method)
+
+    def __str__(self) -> str:
+        return table(dict(self.result))
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (f"{row['method']} {row['label']}".strip(), _point(row, self.result))
+            for row in self.metrics
+        ]
+        return html_table([*rows, *paths_of(self)])
+
+
+def _point(row: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    shown = {**row, "figure": result.get("figure"), "interval": (row["low"], row["high"])}
+    name, value = named(shown)
+    return f"{name} {value}{between(shown)} for {row['total_tokens']:.0f} tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class EvalResult:
+    """An evaluation: `eval` is its figure, `metrics` the row of all, `cost` what was paid."""
+
+    eval: Accuracy
+    metrics: list[dict[str, Any]]
+    cost: dict[str, float]
+    grown: list[Tree]
+
+    @classmethod
+    def of(cls, trees: list[Tree], row: Mapping[str, Any]) -> EvalResult:
+        """What an evaluation measured. Raises `ProgramError` where all runs failed."""
+        if fell := all_failed(trees):
+            raise ProgramError(f"the evaluation: {fell}")
+        return cls(Accuracy.of(row), [dict(row)], dict(row["costs"]), trees)
+
+    def trees(self) -> list[Tree]:
+        """A tree for each task."""
+        return self.grown
+
+    def __str__(self) -> str:
+        return str(self.eval)
+
+    def _repr_html_(self) -> str:
+        return html_table([(self.eval.figure, str(self.eval))])
+
+
+@dataclass(frozen=True, slots=True)
+class LabelResult:
+    """Labelled trees: `path` is their file, `metrics` one row of how many were kept."""
+
+    folder: Path
+    path: Path
+    metrics: list[dict[str, Any]]
+    cost: dict[str, float]
+
+    @classmethod
+    def of(cls, folder: Path, row: Mapping[str, Any]) -> LabelResult:
+        """What a labelling kept."""
+        return cls(folder, Path(row["path"]), [dict(row)], dict(row["costs"]))
+
+    def trees(self) -> list[Tree]:
+        """The trees that were kept, with their columns."""
+        return list(read_trees(self.path))
+
+    def __str__(self) -> str:
+        row = self.metrics[0]
+        return f"{row['kept']} trees kept, {row['labels']} steps labelled: {self.path}"
+
+    def _repr_html_(self) -> str:
+        return html_table([("labels", str(self)), *paths_of(self)])
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """A fitted value model: the folder `model`, figures on held-out tasks `before` and `after`."""
+
+    model: Path
+    before: dict[str, float]
+    after: dict[str, float]
+    metrics: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, folder: Path, row: Mapping[str, Any]) -> FitResult:
+        """What a fit gave."""
+        return cls(folder, dict(row["before"]), dict(row["after"]), [dict(row)])
+
+    def __str__(self) -> str:
+        figures = [f"{name} {value:.4f}" for name, value in self.after.items()]
+        return f"fitted on {self.metrics[0]['trees']} trees: {', '.join(figures)}; {self.model}"
+
+    def _repr_html_(self) -> str:
+        rows = [(n, f"{v:.4f} (before {self.before[n]:.4f})") for n, v in self.after.items()]
+        return html_table([*rows, *paths_of(self)])
+
+
+def stored_trees(
+    folder: Path, stage: str | None, step: int | None = None, of: str = ""
+) -> list[Tree]:
+    """The trees of a stage (of all that begin with `of`) of a run folder, in canonical order."""
     with Store(folder, read_only=True) as store:
-        return [canonical(store.read(key).tree) for key in store.keys(stage, step)]
+        keys = [key for key in store.keys(stage, step) if key.stage.startswith(of)]
+        return [canonical(store.read(key).tree) for key in keys]
 
 
 def paths_of(result: Any) -> list[tuple[str, str]]:

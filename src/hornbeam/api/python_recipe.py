@@ -35,7 +35,8 @@ Section = Mapping[str, Any] | BaseModel | None
 PROGRAM = (
     "a program: an async function of a task and an episode, a ready-made name, or file.py:name"
 )
-OTHERS = {"strategy": "grow"}  # arguments that are not called as their section
+# Arguments that are not called as their section, and what they are a key of.
+OTHERS = {"strategy": "grow", "methods": "search", "label_strategy": "label"}
 # Keys of [run] that calls have as arguments of their own.
 RUN = ("steps", "seed", "title", "device")
 
@@ -111,6 +112,7 @@ def recipe_from(
     data: dict[str, Any] = {}
     files: dict[str, str] = {}
     known = {*Sections.__annotations__, *Recipe.model_fields, *OTHERS, "eval_tasks"} - {"grow"}
+    parts: dict[str, Any] = {}
     for key, value in given.items():
         if key not in known:
             raise ArgumentError(f"{where} has no argument {key!r}: {nearest(key, known)}")
@@ -121,12 +123,19 @@ def recipe_from(
             files |= {f"{GIVEN_FILES}/{part}.jsonl": lines} if lines else {}
         elif key not in RUN:
             naming = _Naming(f"{where}: {key}", base, name)
-            data[OTHERS.get(key, key)] = getattr(naming, key, naming.plain)(value)
-    own = {key: given[key] for key in RUN if key in given}
-    if twice := sorted(set(own) & set(data.get("run", {}))):
-        raise ArgumentError(f"{where}: {twice[0]} is given twice, as an argument and in run")
-    if own:
-        data["run"] = {**data.get("run", {}), **own}
+            made = getattr(naming, key, naming.plain)(value)
+            if key in OTHERS:
+                parts.setdefault(OTHERS[key], {}).update(made)
+            else:
+                data[key] = made
+    parts["run"] = {key: given[key] for key in RUN if key in given}
+    for section, more in parts.items():
+        if twice := sorted(set(more) & set(data.get(section) or {})):
+            raise ArgumentError(
+                f"{where}: {twice[0]} is given twice, as an argument and in {section}"
+            )
+        if more:
+            data[section] = {**(data.get(section) or {}), **more}
     return PythonRecipe(data, toml.parse(Recipe, data, where), files)
 
 
@@ -183,6 +192,29 @@ class _Naming:
     def strategy(self, value: Any) -> Any:
         """A strategy, its name, or section [grow]."""
         return self._part(value, "strategy", strategies)
+
+    def label_strategy(self, value: Any) -> Any:
+        """The strategy of section [label], or that section."""
+        return self._part(value, "strategy", strategies)
+
+    def methods(self, value: Any) -> Any:
+        """Methods of section [search], in a list or by name."""
+        wants = 'methods: a list of dicts with a name, or a dict by name: {"one": {"n": 1}}'
+        if isinstance(value, Mapping):
+            named = list(value.items())
+        elif isinstance(value, (list, tuple)) and all(isinstance(m, Mapping) for m in value):
+            named = [(each.get("name", ""), each) for each in value]
+        else:
+            raise wrong(self.where, wants, value)
+        return {"methods": [{"name": name, **self._method(how)} for name, how in named]}
+
+    def _method(self, how: Any) -> Any:
+        if isinstance(how, (str, BaseModel)) or is_code(how):
+            return self._part(how, "strategy", strategies)
+        if not isinstance(how, Mapping):
+            raise wrong(self.where, "a method: a dict of settings, or a strategy", how)
+        rest = {key: self.plain(each) for key, each in how.items() if key != "strategy"}
+        return {**self._part(how.get("strategy", "independent"), "strategy", strategies), **rest}
 
     def credit(self, value: Any) -> Any:
         """A credit method, its name, or section [credit]."""

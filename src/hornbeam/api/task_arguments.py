@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hornbeam.arguments import described, wrong
+from hornbeam.arguments import described, list_of, wrong
 from hornbeam.errors import ArgumentError
-from hornbeam.files.paths import GIVEN_FILES
+from hornbeam.files.paths import GIVEN_FILES, check_file
 from hornbeam.tasks.task_sources import TaskSettings
+from hornbeam.tree.jsonl import read_trees
+from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import Task
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".csv", ".tsv", ".parquet")
@@ -49,6 +51,37 @@ def sources_of(tasks: Any, part: str, where: str) -> tuple[Sources, str]:
     return [{"source": "jsonl", "path": path}], "".join(f"{line}\n" for line in lines)
 
 
+def rows_file(rows: Any, where: str) -> tuple[str, dict[str, str]]:
+    """(path of an SFT set as a recipe has it, the file there by name where it was a list)."""
+    if isinstance(rows, (str, Path)):
+        return str(rows), {}
+    wants = 'a file, or a list of conversations: {"messages": [...]}'
+    found = list_of(rows, Mapping, where, "conversations")  # type: ignore[type-abstract]
+    if not found:
+        raise ArgumentError(f"{where}: the list is empty: give {wants}")
+    path = f"{GIVEN_FILES}/sft.jsonl"
+    lines = [_json(dict(row), f"{where}: number {n} of the list") for n, row in enumerate(found)]
+    return path, {path: "".join(f"{line}\n" for line in lines)}
+
+
+def trees_of(trees: Any, where: str) -> list[Tree]:
+    """The trees of a list, of files, or of both. `DataError` where a file holds none."""
+    if isinstance(trees, (str, Path)):
+        trees = [trees]
+    elif isinstance(trees, Tree):
+        raise wrong(where, "a list of trees, or a file", trees).hint("put it in a list: [it]")
+    elif isinstance(trees, Mapping) or not isinstance(trees, Iterable):
+        raise wrong(where, "a list of trees, or a file", trees)
+    found: list[Tree] = []
+    for each in trees:
+        if not isinstance(each, (str, Path, Tree)):
+            raise wrong(where, "a list of trees, or a file", each)
+        found += [each] if isinstance(each, Tree) else read_trees(check_file(each))
+    if not found:
+        raise ArgumentError(f"{where}: there are no trees")
+    return found
+
+
 def _is_source(value: Any) -> bool:
     if isinstance(value, Mapping):
         return "source" in value and "question" not in value
@@ -76,6 +109,10 @@ def _line(task: Any, where: str) -> str:
         raise ArgumentError(f"{where} is {described(task)}: a Task or a dict is expected")
     if not isinstance(row.get("question"), str) or not row["question"].strip():
         raise ArgumentError(f"{where}: no 'question', which is a text")
+    return _json(row, where)
+
+
+def _json(row: dict[str, Any], where: str) -> str:
     try:
         return json.dumps(row, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -47,7 +47,10 @@ def ready(
     """
     check_training(recipe, policy)
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    made = None if several and os.environ.get("RANK", "0") != "0" else plan(recipe, base)
+    shown = not recipe.run.steps and recipe.sft is not None and recipe.sft.data != ""
+    needs = [] if shown else ["train"]  # a warm start alone, on a set, has no use for tasks
+    follows = several and os.environ.get("RANK", "0") != "0"
+    made = None if follows else plan(recipe, base, needs)
     if made is not None:
         first = not launched()
         if first:
