@@ -10,23 +10,23 @@ kept, no reward. A spent budget is no failure: it stops growth and leaves trees 
 from __future__ import annotations
 
 import asyncio
-from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from hornbeam.engine.request import Barrier
-from hornbeam.episode.driver import Driver
 from hornbeam.episode.program import Limits
 from hornbeam.errors import BudgetSpent
+from hornbeam.grow.call_times import Grown, TimedEffects
 from hornbeam.grow.effects import EpisodeEffects, Speaker
+from hornbeam.grow.episode_growth import EpisodeGrowth
 from hornbeam.grow.guide_costs import Read, guide_costs
 from hornbeam.grow.resumed import Before
 from hornbeam.protocols import Fork, Guide, Keeper, Program, Scorer, State, Strategy
 from hornbeam.search.strategy import restore
 from hornbeam.store.keys import Stored, TreeKey
 from hornbeam.store.ledger import Ledger
-from hornbeam.tree.nodes import Node, Placed, Tree, canonical, ids
+from hornbeam.tree.nodes import Tree, canonical
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
 
@@ -40,7 +40,7 @@ class Grower:
     has one of its own, whose budget ends the growth of that tree and is no error. `episodes` is how
     many episodes of one tree may be in flight: one by one, a budget goes into whole answers first.
     `before` is what had been run for trees of this phase before a stop: its cost is told apart.
-    `ended` hears of every tree that is grown.
+    `ended` hears of every tree that is grown, `grown` of it too, with the calls made meanwhile.
     """
 
     program: Program
@@ -56,6 +56,7 @@ class Grower:
     episodes: int | None = None
     before: Before | None = None
     ended: Callable[[], None] | None = None
+    grown: Grown | None = None
 
     async def grow(self, key: TreeKey, start: Tree | Stored) -> Tree:
         """Grow one tree to its end and return it in canonical order.
@@ -63,7 +64,7 @@ class Grower:
         `start` is a fresh tree, or one left half-grown. Raises `BudgetSpent` and what the engine
         or the store cannot recover from; what was grown by then is kept.
         """
-        growth = _Growth(self, key, start)
+        growth = Growth(self, key, start)
         live = growth.live()
         live.enter()
         try:
@@ -107,7 +108,7 @@ class Grower:
         return tuple({id(barrier): barrier for barrier in found}.values())
 
 
-class _Growth:
+class Growth:
     """One tree on its way."""
 
     def __init__(self, grower: Grower, key: TreeKey, start: Tree | Stored) -> None:
@@ -134,7 +135,8 @@ class _Growth:
     def live(self) -> EpisodeEffects:
         """The world outside this tree."""
         grower = self.grower
-        return EpisodeEffects(
+        kind = EpisodeEffects if grower.grown is None else TimedEffects
+        return kind(
             str(self.key),
             self.key,
             self.tree.seed,
@@ -170,7 +172,10 @@ class _Growth:
         if self.spent is not None and self.grower.ledgers is None:
             raise self.spent
         live.over()
-        return self.end()
+        grown = self.end()
+        if self.grower.grown is not None and isinstance(live, TimedEffects):
+            self.grower.grown(self.key, grown, live.made)
+        return grown
 
     def _ask(self, live: EpisodeEffects) -> None:
         """Start what the strategy wants, and stop what it wants no longer."""
@@ -238,7 +243,7 @@ class _Growth:
             if self.recorder is not None:
                 await self.ready.wait()
             self.recorder = fork.episode
-        branch = _EpisodeGrowth(self, fork)
+        branch = EpisodeGrowth(self, fork)
         first = not self.fresh and fork.episode == 0  # made the calls that node 0 holds
         live.replayed(fork.episode, branch.path, resumed or first)
         try:
@@ -315,84 +320,3 @@ class _Growth:
         if self.grower.ended is not None:
             self.grower.ended()
         return grown
-
-
-class _EpisodeGrowth:
-    """One episode on its way: where it stands in the tree, and how its nodes get there."""
-
-    def __init__(self, growth: _Growth, fork: Fork) -> None:
-        tree = growth.tree
-        self.growth, self.fork, self.at = growth, fork, fork.node
-        self.open = growth.open.pop(fork.episode, None)
-        self.indices = [0, *tree.path(fork.node)]
-        self.path = [tree.nodes[i] for i in self.indices]
-        # nodes to judge; those of an episode that was left half-grown were not judged yet
-        self.grown = [i for i in self.indices if i and tree.nodes[i].origin.episode == fork.episode]
-        self.step = 0
-        if len(self.path) > 1 and self.path[-1].origin.episode == fork.episode:
-            self.step = self.path[-1].origin.step + 1
-        if self.open is not None:
-            self.path.append(self.open)
-        self.placed: tuple[int, int, Placed] = (-1, 0, Placed(ids()))
-        self.ids: array[int] | None = None  # of the node it stands at, once it has put it there
-        self.live: EpisodeEffects | None = None
-
-    def driver(self, live: EpisodeEffects) -> Driver:
-        """The driver of this episode."""
-        self.live = live
-        return Driver(
-            self.growth.grower.program,
-            self.growth.task,
-            self.path,
-            live,
-            contexts=self.context,
-            commit=self.commit,
-            note=self.note if self.growth.grower.keeper is not None else None,
-            episode=self.fork.episode,
-            step=self.step,
-            steps=self.fork.steps,
-            is_open=self.open is not None,
-            limits=self.growth.grower.limits,
-            seed=self.growth.tree.seed,
-        )
-
-    def context(self, k: int) -> array[int]:
-        """The ids that path[k] was sampled after."""
-        tree = self.growth.tree
-        return tree.context(self.indices[k]) if k < len(self.indices) else tree.before(self.path[k])
-
-    def note(self, node: Node, context: array[int]) -> None:
-        """Keep a node that still waits for its calls."""
-        growth, keeper = self.growth, self.growth.grower.keeper
-        assert keeper is not None
-        if not node.finish:
-            keeper.write(growth.key, growth.tree, 0, node, True)
-        else:
-            keeper.write(growth.key, growth.tree, None, self.put(node, context), True)
-        assert self.live is not None
-        turn = node.origin.turn if node.finish else -1
-        self.live.kept(self.fork.episode, turn, bool(node.calls))
-
-    def commit(self, node: Node, context: array[int]) -> None:
-        """Enter a finished node into the tree."""
-        growth, keeper = self.growth, self.growth.grower.keeper
-        if node.finish == "ready":  # the task itself
-            growth.tree.nodes[0] = node
-            growth.ready.set()
-            index = 0
-        else:
-            node = self.put(node, context)
-            index = self.at = growth.tree.append(node)
-            self.ids = context + node.tokens
-            self.grown.append(index)
-        if keeper is not None:
-            keeper.write(growth.key, growth.tree, index, node)
-
-    def put(self, node: Node, context: array[int]) -> Node:
-        """The node at its place in the tree; looked for anew when a sibling has come."""
-        tree = self.growth.tree
-        siblings = len(tree.children(self.at))
-        if self.placed[:2] != (node.origin.step, siblings):
-            placed = tree.place(self.at, node.agent, context, self.ids)
-            self.placed = (node.origin.step, siblings, placed)
-        return node.placed(self.at, self.placed[2])

@@ -19,7 +19,7 @@ class MetricsLog:
     """One row a kind, stage and step. `listen` hears of each row the first time."""
 
     def __init__(self, folder: Folder, listen: Listener = nobody) -> None:
-        self.folder, self._listen = folder, listen
+        self.folder, self.listen = folder, listen
         self.rows: dict[Where, dict[str, Any]] = {_where(r): r for r in folder.store.metrics()}
 
     def add(self, row: dict[str, Any]) -> None:
@@ -28,7 +28,7 @@ class MetricsLog:
         self.folder.metric(row, again := where in self.rows)
         self.rows[where] = row
         if not again:
-            self._listen(row)
+            self.listen(row)
 
     def amend(self, step: int, more: Mapping[str, Any]) -> None:
         """Change figures of a trained step's row."""

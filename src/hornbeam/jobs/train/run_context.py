@@ -67,9 +67,10 @@ class RunContext:
         sinks.start(folder)
         sink = warning_of_state(folder.store.enter, plan.tools, progress.warn)
         ledger = Ledger(recipe.budget, spent(folder.store, PAID), sink=sink)
-        grower = world.grower(ledger, folder.store)
-        grower = replace(grower, guides=[guides[column] for column in guides.needed(reads)])
+        read = [guides[column] for column in guides.needed(reads)]
+        grower = replace(world.grower(ledger, folder.store), guides=read, grown=sinks.grown)
         greedy = world.grower(_beside(ledger, sink), folder.store, greedy=True)
+        greedy = replace(greedy, grown=sinks.grown)
         return cls(
             recipe,
             plan,
@@ -77,7 +78,7 @@ class RunContext:
             progress,
             world,
             guides,
-            metrics(folder, sinks.row),
+            metrics(folder, sinks.listener),
             ledger,
             pool.growing(grower),
             pool.growing(greedy),

@@ -7,14 +7,18 @@ by the process that grew them. Actors and the other ranks have no sinks: the dri
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hornbeam.assembly.run_folder import Folder
 from hornbeam.assembly.sink_makers import sink_makers
 from hornbeam.errors import RecipeError
-from hornbeam.sinks import RunFacts, SinkThread, without_passwords
+from hornbeam.grow.call_times import Grown
+from hornbeam.jobs.train.metrics_log import Listener, nobody
+from hornbeam.sinks import RunFacts, SinkThread, TimedCall, without_passwords
+from hornbeam.store.database import TreeKey
+from hornbeam.tree.nodes import Tree
 
 
 class RunSinks:
@@ -48,12 +52,26 @@ class RunSinks:
                 thread.skip(rows)  # of a run that began before there were notes
             thread.start(facts)
         for row in rows:
-            self.row(row)
+            self.listener(row)
 
-    def row(self, row: Mapping[str, Any]) -> None:
-        """A row of metrics was kept."""
-        for thread in self.threads if self.leads else ():
+    @property
+    def listener(self) -> Listener:
+        """What hears of rows of metrics."""
+        return self._row if self.leads and self.threads else nobody
+
+    def _row(self, row: Mapping[str, Any]) -> None:
+        for thread in self.threads:
             thread.row(row)
+
+    @property
+    def grown(self) -> Grown | None:
+        """What hears of trees that are grown, where a sink wants them."""
+        return self._tree if any(thread.wants_trees for thread in self.threads) else None
+
+    def _tree(self, key: TreeKey, tree: Tree, calls: Sequence[TimedCall]) -> None:
+        for thread in self.threads:
+            if thread.wants_trees:
+                thread.tell("tree", key, tree, calls)
 
     def close(self) -> None:
         """Close them, each within a time."""

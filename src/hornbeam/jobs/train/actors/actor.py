@@ -6,6 +6,7 @@ and a tree under way goes on with the new weights at its next ask, each node wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hornbeam.assembly.guides import Guides
@@ -15,6 +16,7 @@ from hornbeam.grow.grower import Grower
 from hornbeam.jobs.train.actors.actor_models import Folders, check_release, load_engines
 from hornbeam.jobs.train.actors.growth_settings import GrowthSettings, Present
 from hornbeam.programs import make_program
+from hornbeam.protocols import TimedCall
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.score.rules import make_scorer
 from hornbeam.store.database import Stored, TreeKey
@@ -47,8 +49,8 @@ class Actor:
 
     async def grow(
         self, key: TreeKey, start: Tree | Stored, how: GrowthSettings, present: Present
-    ) -> tuple[Tree, list[Entry]]:
-        """(the grown tree, what it cost) of one start."""
+    ) -> tuple[Tree, list[Entry], Sequence[TimedCall]]:
+        """(the grown tree, what it cost, its calls if they are wanted) of one start."""
         await self.load(present)
         policy = self.recipe.policy_of
         agents = {
@@ -57,6 +59,7 @@ class Actor:
         if how.guides not in self._guides:
             self._guides[how.guides] = Guides(self.recipe, how.guides, self._tokenizer)
         entries: list[Entry] = []
+        calls: list[TimedCall] = []
         grower = Grower(
             self.program,
             agents,
@@ -67,6 +70,7 @@ class Actor:
             how.limits,
             guides=[self._guides[how.guides][column] for column in how.guides],
             episodes=how.episodes,
+            grown=(lambda key, tree, made: calls.extend(made)) if how.timed else None,
         )
         (tree,) = await grower.grow_all([(key, start)], 1)
-        return tree, entries
+        return tree, entries, calls

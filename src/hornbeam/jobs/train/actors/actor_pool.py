@@ -12,7 +12,7 @@ Left out: policies of other processes (decoupled), half-grown trees of the actor
 from __future__ import annotations
 
 from array import array
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -155,10 +155,12 @@ class PoolGrower(Grower):
                 return None
             return (*left[number], how, dict(present))
 
-        def deliver(number: int, result: tuple[Tree, list[Entry]]) -> None:
-            grown[number], entries = result
+        def deliver(number: int, result: tuple[Tree, list[Entry], Sequence[Any]]) -> None:
+            grown[number], entries, calls = result
             self.ledger.enter(entries)
             self._keep(*left[number], grown[number])
+            if self.grown is not None:
+                self.grown(left[number][0], grown[number], calls)
 
         await self.pool.actors.each("grow", range(len(left)), at_once, give, deliver)
         if spent:

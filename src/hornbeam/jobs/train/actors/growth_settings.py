@@ -26,6 +26,7 @@ class GrowthSettings:
     limits: Limits
     guides: tuple[str, ...]
     episodes: int | None
+    timed: bool  # whether the driver wants to know when calls were made
 
     @classmethod
     def of(cls, grower: Grower) -> GrowthSettings:
@@ -33,4 +34,5 @@ class GrowthSettings:
         agents = {n: (s.sampling, s.segment, s.trained, s.tags) for n, s in grower.agents.items()}
         guides = tuple(guide.column for guide in grower.guides)
         scored = grower.scorer is not None
-        return cls(grower.strategy, agents, scored, grower.limits, guides, grower.episodes)
+        how = grower.limits, guides, grower.episodes, grower.grown is not None
+        return cls(grower.strategy, agents, scored, *how)

@@ -9,7 +9,7 @@ from typing import Any
 from hornbeam.assembly.run_folder import Folder
 from hornbeam.assembly.step_costs import PAID, paid
 from hornbeam.jobs.train.decoupled.decoupled_policies import DecoupledPolicies
-from hornbeam.jobs.train.metrics_log import Listener, MetricsLog
+from hornbeam.jobs.train.metrics_log import Listener, MetricsLog, nobody
 from hornbeam.jobs.train.parts import Learner
 from hornbeam.store.request_queue import RequestQueue
 from hornbeam.tree.nodes import Tree
@@ -54,12 +54,22 @@ class SharedMetrics(MetricsLog):
     def _join(self) -> None:
         """The rows of steps from which all policies have learned and that are not joined yet."""
         trained = {name: self.queue.trained(name, self._joined_to) for name in self.recipe.names}
-        there = self.queue.reported(self._joined_to)
+        there, others = self.queue.reported(self._joined_to), set[int]()
         while all(self._joined_to in each for each in trained.values()):
             if self._joined_to not in there:
                 rows = {name: each[self._joined_to].row for name, each in trained.items()}
                 super().add(self._joined(rows))
+            else:
+                others.add(self._joined_to)
             self._joined_to += 1
+        if others:
+            self._tell(others)
+
+    def _tell(self, steps: set[int]) -> None:
+        """Let who listens hear of rows that others have joined."""
+        for row in self.folder.store.metrics() if self.listen is not nobody else ():
+            if row["kind"] == "train" and row["step"] in steps:
+                self.listen(row)
 
     def _joined(self, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
         """One row of a step out of those of all policies."""
