@@ -62,6 +62,8 @@ TORCH_AT_HEAD = ("train", "engine")
 ONE_FILE = {
     "tensorboard": {"sinks.tensorboard_sink"},
     "torch.utils.tensorboard": {"sinks.tensorboard_sink"},
+    "opentelemetry": {"sinks.otel_sink"},
+    "trackio": {"sinks.trackio_sink"},
     "wandb": {"sinks.wandb_sink"},
     "mcp": {"tools.mcp_session"},
     "mcp_types": {"tools.mcp_session"},

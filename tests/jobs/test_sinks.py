@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 import sys
 
 import pytest
@@ -120,10 +121,18 @@ def test_what_cannot_be_is_told_before_anything_is_made(made, tmp_path, sets, li
     assert line in str(told.value) and "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("name", ["tensorboard", "wandb"])
+EXTRAS = {
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "trackio": "trackio",
+    "otel": "opentelemetry.sdk",
+}
+
+
+@pytest.mark.parametrize("name", EXTRAS)
 def test_a_missing_extra_is_told_first(made, monkeypatch, name):
     recipe, _ = made(f"sinks.{name}.use={name}")
-    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, EXTRAS[name], None)
     with pytest.raises(RecipeError, match=rf"sinks\.{name} needs the extra; .*\[{name}\]"):
         check_sinks(recipe)
 
@@ -168,6 +177,23 @@ def test_wandb_offline_goes_on_with_its_run(train, tmp_path):
     assert [row["step"] for row in rows if "eval/accuracy" in row] == [
         step for kind, _, step in kept(tmp_path) if kind == "eval"
     ]
+
+
+def test_trackio_goes_on_with_its_run(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read as it is imported
+    pytest.importorskip("trackio", minversion="0.40")
+    sets = ["sinks.trackio.project=p"]
+    said = train(2, *sets) + train(3, *sets)
+    assert "rackio" not in said
+    with sqlite3.connect(tmp_path / "trackio" / "p.db") as db:
+        found = db.execute("select run_name, step, metrics from metrics order by id").fetchall()
+        ((config,),) = db.execute("select config from configs").fetchall()
+    assert len({name for name, _, _ in found}) == 1
+    rows = [(step, json.loads(data)) for _, step, data in found]
+    assert [step for step, row in rows if "train/reward" in row] == [0, 1, 2]
+    evals = [step for kind, _, step in kept(tmp_path) if kind == "eval"]
+    assert [step for step, row in rows if "eval/accuracy" in row] == evals
+    assert json.loads(config)["run"]["steps"] == 3
 
 
 def test_wandb_online_without_a_key_is_told_first(made, monkeypatch, tmp_path):

@@ -9,13 +9,17 @@ from typing import Any
 
 from hornbeam.protocols import RunFacts, Sink, TimedCall
 from hornbeam.settings import build
+from hornbeam.sinks.otel_sink import OtelSettings
 from hornbeam.sinks.sink_settings import SinkSettings, check_no_secret, without_passwords
 from hornbeam.sinks.sink_thread import SinkThread
 from hornbeam.sinks.tensorboard_sink import TensorboardSettings
+from hornbeam.sinks.trackio_sink import TrackioSettings
 from hornbeam.sinks.wandb_sink import WandbSettings
 
 sinks: dict[str, type[SinkSettings]] = {
+    "otel": OtelSettings,
     "tensorboard": TensorboardSettings,
+    "trackio": TrackioSettings,
     "wandb": WandbSettings,
 }
 
