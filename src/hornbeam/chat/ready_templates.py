@@ -10,7 +10,10 @@ from hornbeam.files.paths import find, missing
 from hornbeam.settings import nearest
 
 # The control tokens that each of them writes.
-READY: dict[str, tuple[str, ...]] = {"hermes": ("<|im_start|>", "<|im_end|>")}
+READY: dict[str, tuple[str, ...]] = {
+    "hermes": ("<|im_start|>", "<|im_end|>"),  # ChatML: SmolLM2, Qwen and others
+    "tiny": ("<system>", "<user>", "<assistant>", "<end>"),  # the tiny model
+}
 FOLDER = Path(__file__).with_name("templates")
 
 
