@@ -13,7 +13,7 @@ from hornbeam.assembly.toolset import has_servers, made, tool_makers
 from hornbeam.credit import Method, method
 from hornbeam.errors import RecipeError
 from hornbeam.files import paths
-from hornbeam.programs import Demonstration, check_names, make_program
+from hornbeam.programs import Demonstration, check_names, make_program, native_tools
 from hornbeam.protocols import Program
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
@@ -80,6 +80,7 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     agents_tools = made(tools)
     if has_servers(recipe):
         check_names(section.name, section.rest(), recipe.agents, agents_tools)
+    native_tools(section.name, section.rest(), agents_tools)
     return Plan(
         program,
         demonstration,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hornbeam.assembly.loading import Say, load_policies, say_templates
 from hornbeam.assembly.plan import Plan
+from hornbeam.assembly.tool_templates import check_tool_templates
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.protocols import Keeper
@@ -36,6 +37,7 @@ class World:
         """A world in which agents speak with these policies; `warn` hears what rewards lack."""
         for server in servers_of(plan.tools.values()):
             server.warn = warn
+        check_tool_templates(recipe, plan, policies.chats)
         return cls(recipe, plan, policies, make_scorer(recipe.reward, plan.base, warn))
 
     def grower(

@@ -22,11 +22,16 @@ from hornbeam.programs.react import react, react_demonstration
 from hornbeam.programs.single import Single, single, single_demonstration
 from hornbeam.programs.talk import Demonstration
 from hornbeam.programs.team import Team, team, team_demonstration
-from hornbeam.programs.tool_agent import ToolAgent, tool_agent, tool_agent_demonstration
+from hornbeam.programs.tool_agent import (
+    ToolAgent,
+    tool_agent,
+    tool_agent_demonstration,
+    tool_agent_offers,
+)
 from hornbeam.protocols import Program
 from hornbeam.settings import Settings, build
 
-__all__ = ["Demonstration", "Ready", "check_names", "make_program", "programs"]
+__all__ = ["Demonstration", "Ready", "check_names", "make_program", "native_tools", "programs"]
 
 
 class _Lookup(Settings):
@@ -38,6 +43,7 @@ class Ready:
     """A ready-made program: its settings, what makes it, what makes its demonstrations.
 
     `agents` and `tools` are the names that it asks and calls; the first agent is the main one.
+    `offers` are the schemas of the run's tools that its agents get by their chat template.
     """
 
     settings: type[Settings]
@@ -45,6 +51,7 @@ class Ready:
     demonstration: Callable[[Any], Demonstration | None]
     agents: Callable[[Any], Iterable[str]] = lambda settings: [settings.agent]
     tools: Callable[[Any], Iterable[str]] = lambda settings: []
+    offers: Callable[[Any, Any], dict[str, Any]] = lambda settings, tools: {}
 
 
 def _called(*of: Mapping[str, ToolName]) -> list[str]:
@@ -61,7 +68,13 @@ programs: dict[str, Ready] = {
         agents=lambda s: [agent.name for agent in s.agents],
         tools=lambda s: _called(*(agent.tools for agent in s.agents)),
     ),
-    "tools": Ready(ToolAgent, tool_agent, tool_agent_demonstration, tools=lambda s: list(s.tools)),
+    "tools": Ready(
+        ToolAgent,
+        tool_agent,
+        tool_agent_demonstration,
+        tools=lambda s: list(s.tools),
+        offers=tool_agent_offers,
+    ),
     "judge": Ready(Judge, judge, judge_demonstration),
     "delegate": Ready(
         Delegate,
@@ -110,6 +123,19 @@ def check_names(
                 f"program {name!r} calls tool {tool!r}, and [tools] has {_listed(tools)}: add a"
                 f" table [tools.{tool}], or name its tool in [program]"
             )
+
+
+def native_tools(
+    name: str, settings: Mapping[str, Any], tools: Mapping[str, Any]
+) -> dict[str, list[dict[str, Any]]]:
+    """The schemas that a ready-made program offers natively of the run's tools, by agent.
+
+    Raises `ProgramError` for a tool that no schema holds. Of a file's program nobody knows.
+    """
+    if name not in programs:
+        return {}
+    ready = programs[name]
+    return ready.offers(build("program", {name: ready.settings}, name, settings), tools)
 
 
 def _listed(names: Collection[str]) -> str:

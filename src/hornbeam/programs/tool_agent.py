@@ -9,6 +9,7 @@ assistant  36
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -20,7 +21,7 @@ from hornbeam.programs.talk import Answer, Demonstration, MessageTurn, opening, 
 from hornbeam.programs.worked_calls import worked_calls
 from hornbeam.protocols import Program
 from hornbeam.settings import Settings
-from hornbeam.tools.schema import ALL
+from hornbeam.tools.schema import ALL, Schema, offered
 from hornbeam.tree.task import Task
 
 SYSTEM = "Solve the problem. Call the tools you need, then answer with the result alone."
@@ -57,6 +58,13 @@ def tool_agent(settings: ToolAgent) -> Program:
         return None
 
     return run
+
+
+def tool_agent_offers(
+    settings: ToolAgent, tools: Mapping[str, Callable[..., Any]]
+) -> dict[str, list[Schema]]:
+    """The schemas that its agent is offered of the run's tools, by the agent."""
+    return {settings.agent: offered(settings.tools, tools, "program 'tools'")}
 
 
 def tool_agent_demonstration(settings: ToolAgent) -> Demonstration:
