@@ -35,14 +35,14 @@ def test_an_answer_is_text_reasoning_and_calls():
 
 
 BROKEN = {
-    '<tool_call>{"name": "add", "arguments": {"a": }}</tool_call>': "broken JSON",
+    '<tool_call>{"name": "add", "arguments": {"a": }}</tool_call>': "cannot be read",
     '<tool_call>{"name": "add", "arguments": {"a": 2': "cut off",
     '<tool_call>{"arguments": {}}</tool_call>': "no name",
     '<tool_call>{"name": "add", "arguments": [1]}</tool_call>': "no JSON object",
     '<tool_call>{"name": "add", "arguments": {"a": NaN}}</tool_call>': "NaN is no JSON",
     '<tool_call>{"name": "add", "arguments": {"a": 1e999}}</tool_call>': "too large",
     '<tool_call>{"name": "add", "arguments": {"a": "\\ud800"}}</tool_call>': "surrogate",
-    "<tool_call>add(2)</tool_call>": "broken JSON",
+    "<tool_call>add(2)</tool_call>": "not the form",
 }
 
 
@@ -117,4 +117,8 @@ def test_a_definition_that_no_json_schema_can_hold_is_one_line(what):
 def test_a_template_without_tools_says_what_to_do():
     chat = chat_of(FIRST_SYSTEM)
     assert "leaves out the tools (add)" in chat.tool_problem([ADD])
+    with pytest.raises(ModelError, match=r"say in a system message what there is"):
+        chat.render([user("q")], {}, [ADD])
+    told = [{"role": "system", "content": "There is add(a)."}, user("q")]
+    assert chat.render(told, {}, [ADD]) == chat.render(told)
     assert chat.tool_problem([]) == "" == chat_of(QWEN).tool_problem([ADD])

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from hornbeam.arguments import wrong
-from hornbeam.chat.call_formats import read_hermes, written
+from hornbeam.chat.call_formats import read, written
 from hornbeam.chat.tool_calls import Spoken
 from hornbeam.chat.tool_schemas import schema_problem
 from hornbeam.tree.nodes import ids
@@ -160,7 +160,7 @@ class ByteChat:
 
     def read(self, tokens: Sequence[int], tools: Sequence[Any] = ()) -> Spoken:
         """Text, a thought between tags in front of it, calls between tags."""
-        return read_hermes(self.decode(tokens), tokens)
+        return read(self.decode(tokens), tokens, tools)
 
     def rewritten(
         self, messages: Sequence[Message], said: Said = {}, tools: Sequence[Any] = ()

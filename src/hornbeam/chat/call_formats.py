@@ -1,153 +1,123 @@
-"""How families of models write tool calls and reasoning: readers of an answer's text."""
+"""The families of tool calls, and an answer's text read by one of them."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from hornbeam.chat import json_calls, tagged_calls
+from hornbeam.chat.call_scan import CallFormat, Found, schemas_of
 from hornbeam.chat.tool_calls import Spoken, ToolCall, numbered_id
 
-BLANKS = " \t\n\r"
+HERMES = json_calls.HERMES
 
-
-class Found(NamedTuple):
-    """One call in a text: what was read, and where it begins and ends."""
-
-    name: str
-    arguments: dict[str, Any]
-    raw: str
-    problem: str
-    start: int
-    stop: int
-
-
-class JsonMember(NamedTuple):
-    """One value of a JSON object, and where it stands in the text."""
-
-    value: Any
-    start: int
-    stop: int
-
-
-def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise ValueError(f"the number {text[:20]} is too large")
-    return value
-
-
-_decoder = json.JSONDecoder(parse_constant=_constant, parse_float=_float)
-
-
-def value_at(text: str, at: int) -> JsonMember:
-    """The JSON value that begins at a place. `ValueError` where there is none that can be kept."""
-    at = _blank(text, at)
-    try:
-        value, stop = _decoder.raw_decode(text, at)
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("half a character (a lone surrogate)") from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
-    return JsonMember(value, at, stop)
-
-
-def members_at(text: str, at: int) -> tuple[dict[str, JsonMember], int]:
-    """(the members of the JSON object that begins at a place, where it ends).
-
-    Of two members with one name the last counts. `ValueError` where it is no object.
-    """
-    whole = value_at(text, at)
-    if not isinstance(whole.value, dict):
-        raise ValueError("it is no object")
-    out = dict[str, JsonMember]()
-    at = _blank(text, whole.start + 1)
-    while text[at] != "}":
-        name = value_at(text, at)
-        out[name.value] = found = value_at(text, _blank(text, name.stop) + 1)
-        at = _blank(text, found.stop)
-        at = _blank(text, at + 1) if text[at] == "," else at
-    return out, whole.stop
-
-
-def _blank(text: str, at: int) -> int:
-    while at < len(text) and text[at] in BLANKS:
-        at += 1
-    return at
-
-
-def json_call(text: str, at: int, keys: Sequence[str] = ("arguments", "parameters")) -> Found:
-    """The call in the JSON object at a place. `ValueError` where there is no object."""
-    members, stop = members_at(text, at)
-    start = _blank(text, at)
-    name = members.get("name")
-    held = next((members[key] for key in keys if key in members), None)
-    raw = text[held.start : held.stop] if held else "{}"
-    if name is None or not isinstance(name.value, str) or not name.value:
-        return Found("", {}, raw, "the call has no name", start, stop)
-    if held is not None and not isinstance(held.value, dict):
-        return Found(name.value, {}, raw, "the arguments are no JSON object", start, stop)
-    return Found(name.value, held.value if held else {}, raw, "", start, stop)
-
-
-OPENS, CLOSES = "<tool_call>", "</tool_call>"
-
-
-def hermes(text: str) -> list[Found]:
-    """Calls as JSON between tags: Hermes, Qwen2.5, Qwen3.
-
-    What stands between the tags is read as JSON, so a text in it may hold tags.
-    """
-    out, at = list[Found](), 0
-    while (start := text.find(OPENS, at)) >= 0:
-        try:
-            call = json_call(text, start + len(OPENS))
-            at = _blank(text, call.stop)
-            at += len(CLOSES) if text.startswith(CLOSES, at) else 0
-        except ValueError as error:
-            end = text.find(CLOSES, start)
-            at = len(text) if end < 0 else end + len(CLOSES)
-            raw = text[start + len(OPENS) : len(text) if end < 0 else end].strip()
-            cut = "the call is cut off, or its JSON is broken" if end < 0 else "broken JSON"
-            call = Found("", {}, raw, f"{cut}: {error}", start, at)
-        out.append(call._replace(start=start, stop=at))
-    return out
-
-
-def thought_of(text: str, opens: str = "<think>", closes: str = "</think>") -> tuple[str, str]:
-    """(reasoning, the rest) of an answer; all is the rest where it closes no thought and opens
-    none.
-    """
-    before, closed, rest = text.partition(closes)
-    begun = before.lstrip().removeprefix(opens)
-    if not closed and begun == before.lstrip():
-        return "", text
-    return begun.strip("\n"), rest.lstrip("\n")
-
-
-def read_hermes(text: str, tokens: Sequence[int]) -> Spoken:
-    """An answer with calls as `hermes` has them, and perhaps a thought in front."""
-    reasoning, rest = thought_of(text)
-    found = hermes(rest)
-    calls = tuple(
-        ToolCall(numbered_id(tokens, n), call.name, call.arguments, call.raw, call.problem)
-        for n, call in enumerate(found)
+# In the order in which they are tried on what a template writes.
+FORMATS: dict[str, CallFormat] = {
+    each.name: each
+    for each in (
+        HERMES,
+        tagged_calls.QWEN_XML,
+        tagged_calls.GLM,
+        json_calls.LLAMA3,
+        json_calls.MISTRAL_LIST,
+        json_calls.MISTRAL,
+        json_calls.DEEPSEEK_FENCED,
+        json_calls.DEEPSEEK,
+        json_calls.KIMI,
+        json_calls.HARMONY,
+        tagged_calls.GEMMA4,
+        tagged_calls.FUNCTION_GEMMA,
+        tagged_calls.INVOKE,
+        tagged_calls.LFM2,
+        json_calls.PHI4,
+        json_calls.COHERE,
+        json_calls.APERTUS,
+        json_calls.TAGGED_LIST,
+        json_calls.FUNCTION_TAG,
+        tagged_calls.OLMO,
     )
-    if not calls:
-        return Spoken(rest, reasoning)
+}
+
+# What stands around reasoning, by the tag that closes it.
+THOUGHTS = {
+    "</think>": "<think>",
+    "[/THINK]": "[THINK]",
+    "<channel|>": "<|channel>thought",
+    "<|END_THINKING|>": "<|START_THINKING|>",
+    "</seed:think>": "<seed:think>",
+}
+THINK = "<think>", "</think>"
+CHANNEL = re.compile(
+    r"(?:<\|start\|>assistant)?\s*<\|channel\|>(?P<name>\w+)[^<]*(?:<\|constrain\|>\w*)?<\|message\|>"
+    r"(?P<body>.*?)(?:<\|end\|>|<\|return\|>|(?=<\|start\|>)|\Z)",
+    re.DOTALL,
+)
+
+
+def thought_of(
+    text: str, tags: tuple[str, str] | None = THINK, begun: bool = False
+) -> tuple[str, str]:
+    """(reasoning, the rest) of an answer that begins with a thought; `begun`: in the prompt.
+
+    Exactly the text where there is no thought.
+    """
+    if tags is None:
+        return "", text
+    opens, closes = tags
+    opened = text.lstrip().startswith(opens)
+    if not opened and not begun:
+        return "", text
+    before, _, rest = text.partition(closes)
+    thought = before.lstrip().removeprefix(opens) if opened else before
+    return thought.strip("\n"), rest.lstrip("\n")
+
+
+def channels_of(text: str) -> tuple[str, str]:
+    """(reasoning, text) of an answer in channels, as GPT-OSS has them; calls are out already."""
+    found = list(CHANNEL.finditer(text))
+    if not found:
+        return "", text
+    thoughts = [m["body"] for m in found if m["name"] == "analysis"]
+    said = [m["body"] for m in found if m["name"] != "analysis"]
+    return "\n".join(thoughts), "\n".join(each for each in said if each.strip())
+
+
+def read(
+    text: str,
+    tokens: Sequence[int],
+    tools: Sequence[Any] = (),
+    how: CallFormat | None = HERMES,
+    tags: tuple[str, str] | None = THINK,
+    begun: bool = False,
+) -> Spoken:
+    """An answer's text as its family has it; its ids name its calls.
+
+    `how` is None where the family has no calls, `tags` where it has no thoughts. Without reasoning
+    and calls the text is just the answer's.
+    """
+    reasoning, rest = thought_of(text, tags, begun)
+    found = how.find(rest, schemas_of(tools)) if how else []
     kept, at = "", 0
     for call in found:
         kept, at = kept + rest[at : call.start], call.stop
-    return Spoken((kept + rest[at:]).strip(), reasoning, calls)
+    kept += rest[at:]
+    if how is not None and how.name == "harmony":
+        thought, kept = channels_of(kept)
+        reasoning = thought or reasoning
+    if found:
+        kept = kept.strip()
+    return Spoken(kept, reasoning, tuple(_call(call, tokens, n) for n, call in enumerate(found)))
+
+
+def _call(found: Found, tokens: Sequence[int], number: int) -> ToolCall:
+    own = found.id or numbered_id(tokens, number)
+    return ToolCall(own, found.name, found.arguments, found.raw, found.problem)
 
 
 def written(message: Mapping[str, Any]) -> str:
-    """A message's text with its calls behind it, as `hermes` reads them."""
+    """A message's text with its calls behind it, as Hermes has them."""
     reasoning, text = message.get("reasoning_content") or "", message["content"] or ""
     out = f"<think>\n{reasoning}\n</think>\n\n{text}" if reasoning else text
     for call in message.get("tool_calls") or ():
@@ -156,5 +126,5 @@ def written(message: Mapping[str, Any]) -> str:
         if not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
         name = json.dumps(held.get("name", ""), ensure_ascii=False)
-        out += f'\n{OPENS}\n{{"name": {name}, "arguments": {arguments}}}\n{CLOSES}'
+        out += f'\n<tool_call>\n{{"name": {name}, "arguments": {arguments}}}\n</tool_call>'
     return out.removeprefix("\n")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import re
 from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,19 +17,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from hornbeam.chat import template_tools
+from hornbeam.chat import template_calls, template_tools
 from hornbeam.chat.byte_chat import Message, Said
+from hornbeam.chat.call_frame import read_call_frame
 from hornbeam.chat.control_tokens import Words, any_of
 from hornbeam.chat.template_frame import alike, configured_ends, mark, read_frame, unclosed
-from hornbeam.chat.tool_calls import Spoken
+from hornbeam.chat.template_shape import Shape, lost_of, nonce_in, nonce_of, shape
+from hornbeam.chat.tool_calls import Spoken, written_out
 from hornbeam.errors import ModelError
 from hornbeam.tree.nodes import ids
 
+TEXTS = 256  # rendered conversations that are remembered: prompts go on from those before
 SHAPES = 1024  # conversations whose handling is remembered, told apart by their roles
-LISTED = re.compile(
-    r"['\"]type['\"]: ['\"]text['\"], ['\"]text['\"]: ['\"][^'\"]*"
-)  # parts in print
-Shape = tuple[tuple[str, bool, str], ...]  # role, whether there is text, what else: of each message
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +56,19 @@ class TemplateChat:
         configured = configured_ends(tokenizer)
         self.words = Words(tokenizer, str(template), {*configured, tokenizer.eos_token_id} - {None})
         self.tools: list[Any] = []  # what the template is told of them
+        self.untold: tuple[str, ...] = ()  # those that it leaves out
         self._told: dict[str, TemplateChat] = {}  # by the tools
-        self._forms = lru_cache(SHAPES)(self._find_form)
+        self._remember()
         self.frame = read_frame(self.shown, self.words, configured, self.name)
+        self.calls = read_call_frame(self._shown_with, self.words, self.frame, str(template))
+        ends = {self.words.control[name] for name in [self.calls.end] if name}
         self._turns = any_of(self.frame.turns)
-        self.ends, self.closing = self.frame.ends, self.frame.closing
+        self.ends, self.closing = self.frame.ends | ends, self.frame.closing
         self._behind = self.ends | set(self.closing)
+
+    def _remember(self) -> None:
+        self._forms = lru_cache(SHAPES)(self._find_form)
+        self._texts = lru_cache(TEXTS)(self._text_of)
 
     # --- conversations to ids --------------------------------------------------------------------
 
@@ -76,24 +81,35 @@ class TemplateChat:
         """
         if tools:
             return self.with_tools(tools).render(messages, said)
+        if self.untold:
+            template_tools.must_be_told(self, messages)
+        nonce = nonce_in(messages)
+        if template_calls.native(messages):
+            done = template_calls.prepare(self, messages, said, nonce)
+            return self._joined(done.pieces, [said[n] for n in done.kept], done.names)
         form = self.form(messages)
-        nonce = _nonce(messages)
         names: dict[str, str] = {}
-        given = [self._guarded(message, names, nonce) for message in messages]
+        given = [self.guarded(message, names, nonce) for message in messages]
         for n in said:
             given[n] = {"role": given[n]["role"], "content": mark(n, nonce)}
         pieces = self._pieces(self.template_text(given, form.parts), sorted(said), nonce)
         if not form.steady:
             pieces = self._opened(pieces, given, sorted(said), form, nonce)
+        return self._joined(pieces, [said[n] for n in sorted(said)], names)
+
+    def _joined(
+        self, pieces: Sequence[str], answers: Sequence[Sequence[int]], names: Mapping[str, str]
+    ) -> array[int]:
+        """Ids of the texts with the answers' between them."""
         out = ids()
         behind: Sequence[int] | None = None
-        for piece, answer in zip(pieces, [*(said[n] for n in sorted(said)), ()]):
+        for piece, answer in zip(pieces, [*answers, ()]):
             out.extend(self._piece(piece, behind, names))
             out.extend(answer)
             behind = answer
         return out
 
-    def _guarded(self, message: Message, names: dict[str, str], nonce: str) -> dict[str, Any]:
+    def guarded(self, message: Message, names: dict[str, str], nonce: str) -> dict[str, Any]:
         """The message with marks for the control tokens that its text names; they go to `names`.
 
         An assistant may write tags, but not begin or end a turn.
@@ -104,7 +120,7 @@ class TemplateChat:
             if isinstance(value, str) and pattern.search(value):
                 return pattern.sub(lambda found: put(found[0]), value)
             if isinstance(value, dict):
-                return {key: guard(each) for key, each in value.items()}
+                return {guard(key): guard(each) for key, each in value.items()}
             return [guard(each) for each in value] if isinstance(value, list) else value
 
         def put(name: str) -> str:
@@ -196,11 +212,24 @@ class TemplateChat:
         try:
             return self._rendered(given, answer)
         except Exception as error:  # jinja raises what the template's author chose
-            written = [template_tools.written_out(message) for message in given]
+            written = [written_out(message) for message in given]
             if written != given:  # some add arguments to a text, most want objects
                 with suppress(Exception):
                     return self._rendered(written, answer)
             raise ModelError(f"{self.name}: the chat template refuses: {error}") from error
+
+    def cached_text(self, messages: Sequence[Message], parts: frozenset[str]) -> str:
+        """The same, remembered."""
+        return self._texts(json.dumps(list(messages), ensure_ascii=False), parts)
+
+    def _text_of(self, messages: str, parts: frozenset[str]) -> str:
+        return self.template_text(json.loads(messages), parts)
+
+    def _shown_with(self, messages: Sequence[Message], answer: bool, tools: Sequence[Any]) -> str:
+        """A conversation as the template shows it with these tools. `ModelError` for its no."""
+        out = copy.copy(self)
+        out.tools = list(tools)
+        return out.template_text(messages, frozenset(), answer)
 
     def _rendered(self, given: list[dict[str, Any]], answer: bool) -> str:
         more = {"tools": self.tools} if self.tools else {}
@@ -213,14 +242,15 @@ class TemplateChat:
     def with_tools(self, tools: Sequence[Any]) -> TemplateChat:
         """The same chat with tools that the template tells the model of, as JSON schemas.
 
-        Raises `ModelError` where the template leaves them out, or they name a control token.
+        Raises `ModelError` where they are none, or name a control token. Where the template leaves
+        them out, `render` wants messages that name them.
         """
         if not tools:
             return self
         key = repr(tools)
         if key not in self._told:
             out = copy.copy(self)
-            out._forms = lru_cache(SHAPES)(out._find_form)
+            out._remember()
             template_tools.tell(out, tools)
             self._told[key] = out
         return self._told[key]
@@ -241,7 +271,10 @@ class TemplateChat:
         self, messages: Sequence[Message], said: Said = {}, tools: Sequence[Any] = ()
     ) -> Mapping[int, str]:
         """Which messages of `said` the prompt holds as the template writes them, and why."""
-        return {}
+        chat = self.with_tools(tools)
+        if not said or not template_calls.native(messages):
+            return {}
+        return template_calls.prepare(chat, messages, said, nonce_in(messages)).rewritten
 
     def tool_problem(self, tools: Sequence[Any]) -> str:
         """Why these tools cannot be used with this template, and what to do; "" if they can."""
@@ -270,7 +303,7 @@ class TemplateChat:
             except ModelError as error:
                 refused = refused or error
                 continue
-            missing = [n for n, message in enumerate(messages) if _lost(message, n, text)]
+            missing = [n for n, message in enumerate(messages) if lost_of(message, n, text)]
             if not missing:
                 return Form(parts, self._steady(messages, text, parts))
             if not lost:
@@ -279,7 +312,7 @@ class TemplateChat:
         if not lost:
             assert refused is not None
             raise refused
-        left_out = _lost(messages[lost[0]], lost[0], self.template_text(messages, frozenset()))
+        left_out = lost_of(messages[lost[0]], lost[0], self.template_text(messages, frozenset()))
         raise ModelError(
             f"{self.name}: the chat template leaves out {left_out}, and the model would never see"
             " it: say it in a user message, or fix the template (chat_template.jinja)"
@@ -300,7 +333,7 @@ class TemplateChat:
     def quote(self, text: str) -> array[int]:
         """The same of what others said: tags count, but nothing in it ends or begins a turn."""
         names: dict[str, str] = {}
-        message = self._guarded({"role": "assistant", "content": text}, names, _nonce_of(text))
+        message = self.guarded({"role": "assistant", "content": text}, names, nonce_of(text))
         return ids(self.words.ids(message["content"], None, names))
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -340,37 +373,3 @@ class TemplateChat:
         from hornbeam.chat.template_report import describe
 
         return describe(self)
-
-
-def shape(messages: Sequence[Message]) -> Shape:
-    """What a template's handling of a conversation depends on, apart from the texts."""
-    return tuple((m["role"], bool(m["content"].strip()), _more(m)) for m in messages)
-
-
-def _more(message: Message) -> str:
-    more = {key: value for key, value in message.items() if key not in ("role", "content")}
-    return json.dumps(more, sort_keys=True, ensure_ascii=False) if more else ""
-
-
-def _nonce(messages: Sequence[Message]) -> str:
-    """What sets our marks apart from any that a message might hold."""
-    return _nonce_of("".join(m["content"] + _more(m) for m in messages))
-
-
-def _nonce_of(held: str) -> str:
-    if "\ue000" not in held and "\ue002" not in held:
-        return ""
-    marks = [(n, f"\ue000{n}:", f"\ue002{n}:") for n in map(str, range(len(held)))]
-    return next(n for n, answer, name in marks if answer not in held and name not in held)
-
-
-def _lost(message: Message, n: int, text: str) -> str:
-    """What of a message is not in the rendered text; "" where all of it is."""
-    who = f"message {n + 1} ({message['role']})"
-    if message["content"] and mark(n) not in LISTED.sub("", text):
-        return who
-    for call in message.get("tool_calls") or []:
-        held = call.get("function", call) if isinstance(call, dict) else {}
-        if isinstance(held, dict) and str(held.get("name", "")) not in text:
-            return f"the tool calls of {who}"
-    return ""

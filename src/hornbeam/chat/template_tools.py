@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hornbeam.chat.byte_chat import Message
-from hornbeam.chat.call_formats import read_hermes
+from hornbeam.chat.call_formats import FORMATS
+from hornbeam.chat.call_formats import read as read_text
 from hornbeam.chat.template_frame import marked
 from hornbeam.chat.tool_calls import Spoken
 from hornbeam.chat.tool_schemas import schema_problem
@@ -20,14 +21,23 @@ if TYPE_CHECKING:
 def problem(chat: TemplateChat, tools: Sequence[Any]) -> str:
     """Why these tools cannot be used with this template, and what to do; "" if they can."""
     try:
-        chat.with_tools(tools)
+        told = chat.with_tools(tools)
     except ModelError as error:
         return str(error)
+    if told.untold:
+        return left_out(told)
+    if tools and chat.calls.how is None:
+        wrote = f" ({chat.calls.example[:80]!r})" if chat.calls.written else ""
+        return (
+            f"{chat.name}: the form in which the chat template has tool calls{wrote} is not known:"
+            f" name the one that the model was trained on, model.tool_format = one of"
+            f" {', '.join(FORMATS)}"
+        )
     return ""
 
 
 def tell(chat: TemplateChat, tools: Sequence[Any]) -> None:
-    """Give a chat tools. `ModelError` where the template leaves them out or they cannot be."""
+    """Give a chat tools. `ModelError` for those that cannot be."""
     wrong = schema_problem(tools)
     if wrong:
         raise ModelError(wrong)
@@ -37,18 +47,31 @@ def tell(chat: TemplateChat, tools: Sequence[Any]) -> None:
         raise ModelError(f"the definition of a tool names the control token {named[0]}")
     text = chat.shown(marked("user"), True)
     names = [str(tool.get("function", tool)["name"]) for tool in tools]
-    lost = [name for name in names if name not in text]
-    if lost:
-        raise ModelError(
-            f"{chat.name}: the chat template leaves out the tools ({lost[0]}), and the model would"
-            " never see them: say in a system message what there is, give a template that has"
-            " tools, or take another model"
-        )
+    chat.untold = tuple(name for name in names if name not in text)
+
+
+def left_out(chat: TemplateChat) -> str:
+    """What to do where the template leaves tools out; "" where it tells of all."""
+    if not chat.untold:
+        return ""
+    return (
+        f"{chat.name}: the chat template leaves out the tools ({chat.untold[0]}), and the model"
+        " would never see them: say in a system message what there is, give a template that has"
+        " tools (model.chat_template), or take another model"
+    )
+
+
+def must_be_told(chat: TemplateChat, messages: Sequence[Message]) -> None:
+    """Raise `ModelError` where tools are left out that no message of the prompt names either."""
+    texts = [str(message["content"]) for message in messages if message["role"] != "tool"]
+    if not all(any(name in text for text in texts) for name in chat.untold):
+        raise ModelError(left_out(chat))
 
 
 def read(chat: TemplateChat, tokens: Sequence[int], tools: Sequence[Any]) -> Spoken:
     """What an answer's ids say."""
-    return read_hermes(chat.text(tokens), tokens)
+    frame = chat.calls
+    return read_text(chat.text(tokens), tokens, tools, frame.how, frame.tags, frame.begun)
 
 
 def spoken(chat: TemplateChat, messages: Sequence[Message], message: Message) -> str:
@@ -71,22 +94,9 @@ def spoken(chat: TemplateChat, messages: Sequence[Message], message: Message) ->
             f"{chat.name}: the chat template puts another text before an answer with tool calls"
             " than before a new one"
         )
-    body, ends = body.rstrip(), [*frame.turns, *frame.closed]
-    while end := next((end for end in ends if body.endswith(end)), ""):
+    body, ends = body.rstrip(), [*frame.turns, *frame.closed, chat.calls.end]
+    while end := next((end for end in ends if end and body.endswith(end)), ""):
         body = body.removesuffix(end)
     if said.strip() not in body:
         raise ModelError(f"{chat.name}: the chat template rewrites what was said with a call")
     return body
-
-
-def written_out(message: Message) -> dict[str, Any]:
-    """The message with the arguments of its calls as JSON text."""
-    calls = []
-    for call in message.get("tool_calls") or []:
-        held = call.get("function", call)
-        arguments = held.get("arguments")
-        text = (
-            arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        )
-        calls.append({**call, "function": {**held, "arguments": text}})
-    return {**message, **({"tool_calls": calls} if calls else {})}

@@ -93,4 +93,17 @@ def parsed(arguments: Any) -> Any:
         return arguments
 
 
+def written_out(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The message with the arguments of its calls as JSON text."""
+    calls = []
+    for call in message.get("tool_calls") or []:
+        held = call.get("function", call)
+        arguments = held.get("arguments")
+        text = (
+            arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        )
+        calls.append({**call, "function": {**held, "arguments": text}})
+    return {**message, **({"tool_calls": calls} if calls else {})}
+
+
 _sorted = json.JSONEncoder(sort_keys=True).encode
