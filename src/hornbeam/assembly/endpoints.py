@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hornbeam.chat import Chat, TemplateChat
-from hornbeam.chat.ready_templates import with_template
+from hornbeam.chat.ready_templates import with_format, with_template
 from hornbeam.engine.remote.chat_completions import ChatSettings
 from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.errors import ModelError, RecipeError
@@ -57,8 +57,12 @@ def identity(server: HttpSettings) -> list[Any]:
 
 
 def own_template(recipe: Recipe, tokenizer: Any) -> Any:
-    """The tokenizer of a recipe's model with the chat template that the recipe names, if any."""
-    name = recipe.model.chat_template
+    """The tokenizer of a recipe's model with the chat template and the form of calls that the
+    recipe names, if any.
+    """
+    name, form = recipe.model.chat_template, recipe.model.tool_format
+    if form:
+        tokenizer = with_format(tokenizer, form)
     return with_template(tokenizer, name, recipe.base) if name else tokenizer
 
 

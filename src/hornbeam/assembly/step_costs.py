@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hornbeam.store.database import Store
-from hornbeam.store.ledger import LOST, STATEFUL, TOKENS, Entry
+from hornbeam.store.ledger import LOST, REWRITTEN, STATEFUL, TOKENS, Entry
 
 PAID = ("train", "anchor", "measure")  # stages of the trees that a training step pays for
 COSTS = (
@@ -19,7 +19,7 @@ def paid(store: Store, stages: Sequence[str], step: int) -> dict[str, float]:
     out = dict.fromkeys(COSTS, 0.0)
     for stage in stages:
         for kind, amount in store.totals(stage, step).items():
-            if kind in (*COSTS, STATEFUL):
+            if kind in (*COSTS, STATEFUL) or kind.startswith(REWRITTEN):
                 out[kind] = out.get(kind, 0.0) + amount
     return out | redone(store, stages, step)
 

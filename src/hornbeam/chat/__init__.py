@@ -20,7 +20,7 @@ from hornbeam.chat.byte_chat import (
 from hornbeam.chat.history import history, message_of
 from hornbeam.chat.template import TemplateChat
 from hornbeam.chat.text_pieces import PieceChat
-from hornbeam.chat.tool_calls import Spoken, ToolCall, result_of
+from hornbeam.chat.tool_calls import Spoken, ToolCall, has_calls, result_of
 
 __all__ = [
     "Answers",
@@ -36,6 +36,7 @@ __all__ = [
     "check_chat",
     "common",
     "end_of_answer",
+    "has_calls",
     "history",
     "message_of",
     "result_of",

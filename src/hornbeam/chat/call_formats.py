@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from hornbeam.chat import json_calls, tagged_calls
 from hornbeam.chat.call_scan import CallFormat, Found, schemas_of
@@ -39,6 +39,15 @@ FORMATS: dict[str, CallFormat] = {
         tagged_calls.OLMO,
     )
 }
+
+# Their names, for settings; "" is the one that the template shows.
+# fmt: off
+ToolFormat = Literal[
+    "", "hermes", "qwen_xml", "glm", "llama3", "mistral_list", "mistral", "deepseek_fenced",
+    "deepseek", "kimi", "harmony", "gemma4", "function_gemma", "invoke", "lfm2", "phi4", "cohere",
+    "apertus", "tagged_list", "function_tag", "olmo",
+]
+# fmt: on
 
 # What stands around reasoning, by the tag that closes it.
 THOUGHTS = {

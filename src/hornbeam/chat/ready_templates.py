@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hornbeam.chat.call_formats import FORMATS
+from hornbeam.chat.call_scan import CallFormat
 from hornbeam.errors import ModelError
 from hornbeam.files.paths import find, missing
 from hornbeam.settings import nearest
@@ -14,6 +16,7 @@ READY: dict[str, tuple[str, ...]] = {
     "hermes": ("<|im_start|>", "<|im_end|>"),  # ChatML: SmolLM2, Qwen and others
     "tiny": ("<system>", "<user>", "<assistant>", "<end>"),  # the tiny model
 }
+FORMAT = "tool_format"  # among the settings of a tokenizer
 FOLDER = Path(__file__).with_name("templates")
 
 
@@ -56,3 +59,20 @@ def with_template(tokenizer: Any, name: str, base: Path = Path()) -> Any:
         )
     tokenizer.chat_template = text
     return tokenizer
+
+
+def with_format(tokenizer: Any, name: str) -> Any:
+    """The tokenizer with a form of tool calls that its model writes; it is saved with it.
+
+    Raises `ModelError` for a form that is not known.
+    """
+    form_of(name)
+    tokenizer.init_kwargs[FORMAT] = name
+    return tokenizer
+
+
+def form_of(name: str) -> CallFormat:
+    """A form of tool calls by its name. `ModelError` where there is none."""
+    if name not in FORMATS:
+        raise ModelError(f"no tool_format {name!r}: {nearest(name, FORMATS)}")
+    return FORMATS[name]

@@ -13,7 +13,7 @@ import json
 from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -21,9 +21,10 @@ from hornbeam.chat import template_calls, template_tools
 from hornbeam.chat.byte_chat import Message, Said
 from hornbeam.chat.call_frame import read_call_frame
 from hornbeam.chat.control_tokens import Words, any_of
+from hornbeam.chat.ready_templates import FORMAT, form_of
 from hornbeam.chat.template_frame import alike, configured_ends, mark, read_frame, unclosed
 from hornbeam.chat.template_shape import Shape, lost_of, nonce_in, nonce_of, shape
-from hornbeam.chat.tool_calls import Spoken, written_out
+from hornbeam.chat.tool_calls import Spoken, has_calls, written_out
 from hornbeam.errors import ModelError
 from hornbeam.tree.nodes import ids
 
@@ -61,6 +62,9 @@ class TemplateChat:
         self._remember()
         self.frame = read_frame(self.shown, self.words, configured, self.name)
         self.calls = read_call_frame(self._shown_with, self.words, self.frame, str(template))
+        named = getattr(tokenizer, "init_kwargs", {}).get(FORMAT)
+        if named:
+            self.calls = replace(self.calls, how=form_of(str(named)))
         ends = {self.words.control[name] for name in [self.calls.end] if name}
         self._turns = any_of(self.frame.turns)
         self.ends, self.closing = self.frame.ends | ends, self.frame.closing
@@ -84,7 +88,7 @@ class TemplateChat:
         if self.untold:
             template_tools.must_be_told(self, messages)
         nonce = nonce_in(messages)
-        if template_calls.native(messages):
+        if has_calls(messages):
             done = template_calls.prepare(self, messages, said, nonce)
             return self._joined(done.pieces, [said[n] for n in done.kept], done.names)
         form = self.form(messages)
@@ -272,7 +276,7 @@ class TemplateChat:
     ) -> Mapping[int, str]:
         """Which messages of `said` the prompt holds as the template writes them, and why."""
         chat = self.with_tools(tools)
-        if not said or not template_calls.native(messages):
+        if not said or not has_calls(messages):
             return {}
         return template_calls.prepare(chat, messages, said, nonce_in(messages)).rewritten
 

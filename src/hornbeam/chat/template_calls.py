@@ -47,13 +47,6 @@ class Prepared:
     rewritten: dict[int, str] = field(default_factory=dict)  # the other ones, and why
 
 
-def native(messages: Sequence[Message]) -> bool:
-    """Whether a conversation has more than texts: calls, their results, reasoning."""
-    return any(
-        message.get("tool_calls") or message.get("reasoning_content") for message in messages
-    )
-
-
 def prepare(chat: TemplateChat, messages: Sequence[Message], said: Said, nonce: str) -> Prepared:
     """The conversation as the template writes it. `ModelError` where it refuses it."""
     names = dict[str, str]()

@@ -64,6 +64,11 @@ def numbered_id(tokens: Sequence[int], number: int) -> str:
     return hashlib.blake2b(seen, digest_size=8).hexdigest()[:ID_LENGTH]
 
 
+def has_calls(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an assistant's message of a conversation has more than its text: calls, reasoning."""
+    return any(m.get("tool_calls") or m.get("reasoning_content") for m in messages)
+
+
 def quoted_as(message: Mapping[str, Any]) -> tuple[str, str]:
     """By what a message and an answer are known to be the same: exactly, and as JSON reads.
 

@@ -14,14 +14,14 @@ import asyncio
 import contextlib
 import random
 from array import array
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from hornbeam.chat import Answers
 from hornbeam.episode.failures import failure
 from hornbeam.episode.program import Episode, Limits
+from hornbeam.episode.quotes import Quotes
 from hornbeam.episode.record import (
     Digests,
     Effect,
@@ -92,7 +92,7 @@ class Driver:
         self._queue: deque[Effect] = deque()
         self._record = effects_of(path)
         self._issued = self._asks = self._delivered = self._sampled = 0
-        self._said: dict[int, Answers[array[int]]] = defaultdict(Answers)
+        self._quotes = Quotes()
         self._digests = Digests()
         self._seed = seed  # of the last ask told; the tree's before the first
         self._random: tuple[int, dict[str, random.Random]] = (-1, {})  # effects told; by scope
@@ -288,7 +288,8 @@ class Driver:
                 return error
         (context, used), (messages, settings) = prepared, effect.payload
         at = self._episode, effect.turn, effect.scope, len(used), self._steps
-        place = Place(*at, tuple(messages), tuple(settings.get("tools", ())))
+        tools = tuple(settings.get("tools", ()))
+        place = Place(*at, tuple(messages), tools, effect.rewritten)
         sampling = {name: value for name, value in settings.items() if name != "tools"}
         try:
             got = await self._live.sample(effect.name, context, sampling, place)
@@ -371,19 +372,15 @@ class Driver:
         text, tokens = answer_of(said, chat)
         reply = reply_of(chat, text, tokens, said[-1].finish, effect.name, settings)
         for form in (text, reply.message) if settings.get("tools") else (text,):
-            self._said_by(effect.name).add(messages, form, tokens)
+            self._quotes.add(chat, messages, form, tokens)
         self._sampled += len(tokens)
         return reply
 
     def _render(self, effect: Effect) -> array[int]:
         """The prompt of an ask; answers that it quotes stand in it as they were sampled."""
-        messages, settings = effect.payload
-        said, tools = self._said_by(effect.name).find(messages), settings.get("tools", ())
-        return self._live.chat(effect.name).render(messages, said, tools)
-
-    def _said_by(self, agent: str) -> Answers[array[int]]:
-        """What was sampled on this path by policies with this agent's chat."""
-        return self._said[id(self._live.chat(agent))]
+        chat = self._live.chat(effect.name)
+        context, effect.rewritten = self._quotes.prompt(chat, *effect.payload)
+        return context
 
     def _drop(self, main: asyncio.Task[Any]) -> None:
         """Cancel what still runs, here and outside, and swallow what nobody will read."""

@@ -31,6 +31,7 @@ class Effect:
     number: int
     turn: int
     running: asyncio.Task[Any] | None = None
+    rewritten: tuple[str, ...] = ()  # why answers that its prompt quotes are not as sampled
     refused: str = ""  # why a call fails before any tool runs
 
 

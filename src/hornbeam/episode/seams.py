@@ -23,7 +23,8 @@ class Place(NamedTuple):
     """Where an ask or a call stands: the ask's place in its path, the ids it has already.
 
     `messages` are what is asked with which `tools`, `pieces` how many chunks are wanted; None: the
-    whole answer.
+    whole answer. `rewritten`: why earlier answers stand in the prompt otherwise than they were
+    sampled, one for each where that is new.
     """
 
     episode: int
@@ -33,6 +34,7 @@ class Place(NamedTuple):
     pieces: int | None = None
     messages: tuple[Message, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
+    rewritten: tuple[str, ...] = ()
 
 
 class Live(Protocol):

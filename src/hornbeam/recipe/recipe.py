@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from hornbeam.chat.call_formats import ToolFormat
 from hornbeam.engine.request import Sampling
 from hornbeam.episode.program import Limits
 from hornbeam.episode.segmenters import Segmenter
@@ -101,12 +102,14 @@ class ModelSettings(Settings):
     """`name` is a known model, a hub repository, a folder, or "tiny" (made from nothing).
 
     `options` are settings of the tiny model. `chat_template` stands in place of the model's own: a
-    ready-made one ("hermes", ChatML with tools), or a .jinja file beside the recipe.
+    ready-made one ("hermes", ChatML with tools), or a .jinja file beside the recipe. `tool_format`
+    is how the model writes tool calls, where the template does not show it.
     """
 
     name: str = "smollm2-135m"
     options: dict[str, int] = {}
     chat_template: str = ""
+    tool_format: ToolFormat = ""
 
     def other(self, name: str) -> ModelSettings:
         """The settings with other weights; options stay where they are of a tiny model too."""
@@ -135,13 +138,14 @@ class AgentSettings(Settings):
 class PolicySettings(Settings):
     """One of several sets of weights; what is not said here is as the recipe has it for all.
 
-    A `chat_template` is for a model of its own, as in [model].
+    A `chat_template` and a `tool_format` are for a model of its own, as in [model].
 
     It learns at the steps where step % `every` is `phase`; never without `train`.
     """
 
     model: str = ""
     chat_template: str = ""
+    tool_format: ToolFormat = ""
     lora: LoraSettings | None = None
     loss: dict[str, Any] = {}
     optim: dict[str, Any] = {}
@@ -305,8 +309,9 @@ class Recipe(Settings):
         own = self.policies[policy]
         agents = {n: a for n, a in self.agents.items() if self.policy_of(n) == policy}
         model = self.model.other(own.model) if own.model else self.model
-        if own.chat_template:
-            model = model.model_copy(update={"chat_template": own.chat_template})
+        for key in ("chat_template", "tool_format"):
+            if value := getattr(own, key):
+                model = model.model_copy(update={key: value})
         loss = _over(f"policies.{policy}.loss", self.loss, own.loss)
         optim = _over(f"policies.{policy}.optim", self.optim, own.optim)
         own_sections = {

@@ -6,8 +6,9 @@ crash made necessary a second time is paid, and counted, twice; a replayed one i
 
 Kinds in use: sampled_tokens, prompt_tokens_computed, prompt_tokens_cached, model_calls, tool_calls,
 tool_calls_replayed (among them stateful_calls_replayed: of tools that are not marked pure),
-scorer_calls, scorer_tokens, tokens_flat, tokens_unique, seconds (wall, entered by the ledger
-itself), seconds_grow, seconds_train. Any other name is counted too, but no budget
+rewritten_reasoning and rewritten_place (earlier answers that a chat template writes otherwise than
+they were sampled), scorer_calls, scorer_tokens, tokens_flat, tokens_unique, seconds (wall, entered
+by the ledger itself), seconds_grow, seconds_train. Any other name is counted too, but no budget
 looks at it.
 
 Left out: where entries are kept (store). Not for several threads at once.
@@ -28,6 +29,7 @@ from hornbeam.workers.local_workers import is_pure
 LOST = "lost"  # the stage of what was paid and is in no result: "lost", or "lost STAGE"
 TOKENS = ("sampled_tokens", "prompt_tokens_computed", "scorer_tokens")  # cached: not paid
 STATEFUL = "stateful_calls_replayed"
+REWRITTEN = "rewritten_"  # before the reason
 CALLS = ("model_calls", "tool_calls", "scorer_calls")  # replayed tool calls are not paid
 
 

@@ -22,6 +22,8 @@ KNOWN = {
     "tool_calls": ("tool calls run", ""),
     "tool_calls_replayed": ("tool calls replayed", "answered from the record"),
     "stateful_calls_replayed": ("of tools not marked pure", "among the tool calls replayed"),
+    "rewritten_reasoning": ("earlier answers written anew", "the chat template drops reasoning"),
+    "rewritten_place": ("earlier answers written anew", "the chat template moves them"),
     "tokens_unique": ("trainer, unique", ""),
     "tokens_flat": ("trainer, as flat rows", "what training without packing would run"),
     "seconds": ("wall clock of the run", "the others lie within it"),

@@ -36,6 +36,7 @@ def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path, served: Sequence
     weights = list(served) or content(folder) or str(folder.resolve())
     template = recipe.model.chat_template
     own = [template_text(template, recipe.base)] if template else []
+    own += [recipe.model.tool_format] if recipe.model.tool_format else []
     return mark_of([weights, _chat(folder), sections, *_sources(plan), *own])
 
 
