@@ -29,6 +29,7 @@ FLOORS = {
     "view": 4,
     "episode": 3,
     "programs": 3,
+    "gateway": 3,
     "tools": 3,
     "protocols": 2,
     "search": 2,
@@ -67,6 +68,9 @@ ONE_FILE = {
     "wandb": {"sinks.wandb_sink"},
     "mcp": {"tools.mcp_session"},
     "mcp_types": {"tools.mcp_session"},
+    "starlette": {"gateway.server"},
+    "uvicorn": {"gateway.server"},
+    "openai": {"gateway.openai_transport"},
     "ray": {"workers.ray_actors"},
     "vllm": {"engine.vllm.vllm_engine"},
     "trl": set(),  # bench only

@@ -91,6 +91,9 @@ class _Recorded:
     def functions(self) -> Mapping[str, Callable[..., Any]]:
         return self.tools
 
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.chats)
+
     def chat(self, agent: str) -> Chat:
         if agent not in self.chats:
             raise ProgramError(f"no agent {agent!r} in the recipe: {nearest(agent, self.chats)}")

@@ -81,4 +81,7 @@ class World:
         await self.policies.aclose()
         for server in servers_of(self.plan.tools.values()):
             await server.aclose()
+        close = getattr(self.plan.program, "aclose", None)
+        if close is not None:
+            await close()
         await self.scorer.aclose()

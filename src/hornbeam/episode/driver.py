@@ -15,9 +15,8 @@ import contextlib
 import random
 from array import array
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from hornbeam.episode.failures import failure
 from hornbeam.episode.program import Episode, Limits
@@ -28,12 +27,14 @@ from hornbeam.episode.record import (
     RecordedEffect,
     answer_of,
     ask_error,
+    asks_of,
     difference,
     diverged,
     effects_of,
     ended_early,
     outcome,
     own,
+    recalled,
     record_answer,
     record_call,
     reply_of,
@@ -42,6 +43,7 @@ from hornbeam.episode.record import (
 from hornbeam.episode.replay import ReplayLoop
 from hornbeam.episode.reply import Reply
 from hornbeam.episode.seams import Live, Piece, Place
+from hornbeam.episode.waits import Waits
 from hornbeam.errors import (
     EngineError,
     EngineLost,
@@ -57,6 +59,7 @@ from hornbeam.tree.nodes import Node, Origin, floats, ids
 from hornbeam.tree.task import Task
 
 LIMITS = Limits()
+T = TypeVar("T")
 
 
 class Driver:
@@ -98,7 +101,7 @@ class Driver:
         self._random: tuple[int, dict[str, random.Random]] = (-1, {})  # effects told; by scope
         self._draft: Node | None = None  # the node whose calls are still coming
         self._context = ids()  # of the draft
-        self._awaited: Effect | None = None  # which the driver waits for, not busy meanwhile
+        self._waits = Waits(self._loop, live)
         if is_open:
             self._draft, self._context = path[-1], contexts(len(path) - 1)
         elif not path[0].finish:
@@ -133,6 +136,18 @@ class Driver:
             here[scope] = random.Random(f"{self._seed}:{self._delivered}:{scope}")
         return here[scope]
 
+    def outside(self, event: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """An event of the world that is no fact: awaited on the real loop, on replay again."""
+        return self._waits.add(event)
+
+    def names(self) -> tuple[str, ...]:
+        """The agents that can be asked."""
+        return self._live.names()
+
+    def ahead(self) -> list[tuple[str, str]]:
+        """(agent, digest) of the recorded asks that were not asked yet, in order."""
+        return asks_of(self._record[self._issued :])
+
     # --- the run -----------------------------------------------------------------------------
 
     async def run(self) -> bool:
@@ -148,7 +163,9 @@ class Driver:
             self._loop.spin()
             while not main.done():
                 if not self._queue:
-                    raise ProgramError("it waits for something that is neither ep.ask nor ep.call")
+                    await self._waits.event()
+                    self._loop.spin()
+                    continue
                 if self._at_new_ask():
                     self._close()
                     if self._enough():
@@ -173,13 +190,8 @@ class Driver:
         return self._steps is not None and self._steps <= 0
 
     async def _report(self, effect: Effect) -> None:
-        if len(self._queue) > 1:  # effects of a gather run at once
-            for waiting in within(self._queue, self._draft, self._steps):
-                if waiting.running is None and self._is_live(waiting):
-                    self._live.enter()
-                    performed = self._perform(waiting, self._prepare(waiting))
-                    waiting.running = asyncio.ensure_future(performed)
-                    waiting.running.add_done_callback(partial(self._done, waiting))
+        if len(self._queue) > 1 or self._waits.outside():  # effects of a gather run at once
+            self._start()
         if not self._is_live(effect):
             value = self._recall(effect)
         elif effect.running is None:  # the driver's own entry serves
@@ -196,25 +208,18 @@ class Driver:
         else:
             effect.future.set_result(own(value))
 
-    async def _wait(self, effect: Effect, running: asyncio.Task[Any]) -> None:
-        """Wait for an effect; the driver is not busy meanwhile."""
-        if running.done():
-            return
-        self._awaited = effect
-        self._live.leave()
-        try:
-            await asyncio.wait([running])
-        finally:
-            if self._awaited is not None:  # cancelled before the effect was done
-                self._awaited = None
-                self._live.enter()
+    def _start(self) -> None:
+        """Run the effects that wait in the queue, all at once."""
+        for waiting in within(self._queue, self._draft, self._steps):
+            if waiting.running is None and self._is_live(waiting):
+                self._waits.run(waiting, self._perform(waiting, self._prepare(waiting)))
 
-    def _done(self, effect: Effect, running: asyncio.Task[Any]) -> None:
-        """An effect of a gather is done: its entry becomes the driver's if that waits for it."""
-        if self._awaited is effect:
-            self._awaited = None
-        else:
-            self._live.leave()
+    async def _wait(self, effect: Effect, running: asyncio.Task[Any]) -> None:
+        """Wait for an effect; what events outside bring meanwhile is begun."""
+        while not running.done():
+            if await self._waits.effect(effect, running):
+                self._loop.spin()
+                self._start()
 
     def _is_live(self, effect: Effect) -> bool:
         """Behind the record, or an answer that the record breaks off at a chunk."""
@@ -229,11 +234,7 @@ class Driver:
         """The recorded result of an effect; `Divergence` where the record holds another one."""
         recorded = self._record[effect.number]
         if (call := recorded.call) is not None:
-            if effect.kind != "call" or (call.tool, call.scope) != (effect.name, effect.scope):
-                raise diverged(effect, f"a call of tool {call.tool!r}")
-            if call.arguments != effect.payload:
-                raise diverged(effect, f"{call.tool} with {dict(call.arguments)}")
-            return ToolError(call.error) if call.error else call.result
+            return recalled(effect, call)
         self._check_ask(effect, recorded)
         last = recorded.nodes[-1]
         self._seed = last.origin.seed
@@ -384,6 +385,7 @@ class Driver:
 
     def _drop(self, main: asyncio.Task[Any]) -> None:
         """Cancel what still runs, here and outside, and swallow what nobody will read."""
+        self._waits.drop()
         for effect in self._queue:
             running = effect.running
             if running is not None and not running.cancel() and not running.cancelled():

@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import json
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import Field
@@ -26,6 +26,7 @@ from hornbeam.settings import Settings
 from hornbeam.tree.task import Task
 
 PLAIN = frozenset((str, int, bool, type(None)))  # read back as they are
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 
@@ -75,6 +76,18 @@ class Effects(Protocol):
 
     def random(self, scope: str) -> random.Random:
         """The generator of this position of the path."""
+        ...
+
+    def outside(self, event: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """An event of the world that is no fact: awaited on the real loop, on replay again."""
+        ...
+
+    def ahead(self) -> list[tuple[str, str]]:
+        """(agent, digest) of the recorded asks that were not asked yet, in order."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """The agents that can be asked, the main one first."""
         ...
 
 
@@ -148,6 +161,23 @@ class Episode:
         count = self._delegated[agent] = self._delegated.get(agent, 0) + 1
         scope = f"{self.scope}/{agent}.{count}" if self.scope else f"{agent}.{count}"
         return await program(task, Episode(self._effects, scope, agent))
+
+    def outside(self, event: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Wait for an event that is not recorded; for programs of agents outside alone."""
+        return self._effects.outside(event)
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """The agents that can be asked, the main one first."""
+        return self._effects.names()
+
+    def ahead(self) -> list[tuple[str, str]]:
+        """(agent, digest of `asked`) of what a replay will be asked, in order."""
+        return self._effects.ahead()
+
+    def asked(self, messages: Sequence[Message], **sampling: Any) -> tuple[Any, Any]:
+        """What is recorded of an ask."""
+        return _plain(messages, []), _json(sampling, "settings of ep.ask")
 
     @property
     def rng(self) -> random.Random:

@@ -107,6 +107,21 @@ def diverged(effect: Effect, held: str) -> Divergence:
     )
 
 
+def recalled(effect: Effect, call: Call) -> Any:
+    """The recorded result of a call; `Divergence` where the effect is another one."""
+    if effect.kind != "call" or (call.tool, call.scope) != (effect.name, effect.scope):
+        raise diverged(effect, f"a call of tool {call.tool!r}")
+    if call.arguments != effect.payload:
+        raise diverged(effect, f"{call.tool} with {dict(call.arguments)}")
+    return ToolError(call.error) if call.error else call.result
+
+
+def asks_of(record: Iterable[RecordedEffect]) -> list[tuple[str, str]]:
+    """(agent, digest) of the asks of a record."""
+    firsts = [effect.nodes[0] for effect in record if effect.nodes]
+    return [(node.agent, node.origin.ask) for node in firsts]
+
+
 def ended_early(answer_of: int, recorded: RecordedEffect, error: str) -> Divergence:
     """The error of a program that ends where its record goes on."""
     call = recorded.call

@@ -44,6 +44,10 @@ class Live(Protocol):
         """The chat of the policy that this agent speaks with; `ProgramError` for unknown ones."""
         ...
 
+    def names(self) -> tuple[str, ...]:
+        """The agents that can be asked, the main one first."""
+        ...
+
     def seed(self, place: Place) -> int:
         """The seed of the request at this place."""
         ...

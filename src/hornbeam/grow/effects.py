@@ -92,6 +92,10 @@ class EpisodeEffects:
         """The chat of this agent's engine."""
         return self._speaker(agent).engine.chat
 
+    def names(self) -> tuple[str, ...]:
+        """The agents that can be asked, the main one first."""
+        return tuple(self.agents)
+
     def seed(self, place: Place) -> int:
         """The seed of the request at this place."""
         return request_seed(self.seed_, place)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hornbeam.errors import ProgramError, RecipeError
-from hornbeam.own.own_functions import own_function
-from hornbeam.own.own_parts import Named, find_part
+from hornbeam.errors import RecipeError
+from hornbeam.programs.agent_outside import AgentCommand, outside
 from hornbeam.programs.calls import React, ToolName
 from hornbeam.programs.delegate import Delegate, delegate, delegate_demonstration
 from hornbeam.programs.errand import Errand, errand, errand_demonstration
 from hornbeam.programs.judge_program import Judge, judge, judge_demonstration
 from hornbeam.programs.lookup_agent import lookup, lookup_demonstration
+from hornbeam.programs.own_program import own_program
 from hornbeam.programs.react import react, react_demonstration
 from hornbeam.programs.single import Single, single, single_demonstration
 from hornbeam.programs.talk import Demonstration
@@ -50,6 +47,7 @@ class Ready:
     program: Callable[[Any], Program]
     demonstration: Callable[[Any], Demonstration | None]
     agents: Callable[[Any], Iterable[str]] = lambda settings: [settings.agent]
+    beside: Callable[[Any, Path], Any] = lambda settings, base: settings  # its files found
     tools: Callable[[Any], Iterable[str]] = lambda settings: []
     offers: Callable[[Any, Any], dict[str, Any]] = lambda settings, tools: {}
 
@@ -89,6 +87,13 @@ programs: dict[str, Ready] = {
         errand_demonstration,
         agents=lambda s: [s.agent, s.sub],
         tools=lambda s: ["lookup"],
+    ),
+    "agent": Ready(
+        AgentCommand,
+        outside,
+        lambda settings: None,
+        agents=lambda settings: [],
+        beside=lambda settings, base: settings.beside(base),
     ),
     "lookup": Ready(
         _Lookup,
@@ -153,18 +158,8 @@ def make_program(
     unknown names, `ProgramError` for files.
     """
     if name not in programs:
-        return _own(find_part("program", name, programs, base), settings)
+        return own_program(name, settings, programs, base)
     values = build("program", {n: ready.settings for n, ready in programs.items()}, name, settings)
     ready = programs[name]
+    values = ready.beside(values, Path(base))
     return ready.program(values), ready.demonstration(values)
-
-
-def _own(part: Named, settings: Mapping[str, Any]) -> tuple[Program, Demonstration | None]:
-    """A program of one's own, and the `demonstration` that stands beside it."""
-    found = part.thing
-    if not inspect.iscoroutinefunction(found):
-        name = getattr(found, "__name__", "f")
-        raise ProgramError(f"{part.where} is not async: write async def {name}(task, ep)")
-    made = own_function(part, settings, ["task", "ep"])
-    program = functools.partial(found, **made.settings) if settings else found
-    return program, getattr(sys.modules[found.__module__], "demonstration", None)

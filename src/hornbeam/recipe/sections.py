@@ -51,9 +51,22 @@ def keys_of(choice: NamedSection, place: str = "") -> Iterator[None]:
 
 
 class ProgramSection(NamedSection):
-    """`name`: a ready-made program, or "file.py:function" beside the recipe."""
+    """`name`: a ready-made program, or "file.py:function" beside the recipe.
+
+    Without one, `agent = "python my_agent.py {task}"` is the command of an agent outside.
+    """
 
     name: str = "single"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _outside(cls, data: Any) -> Any:
+        """A command in place of an agent's name is the program "agent"."""
+        command = data.get("agent") if isinstance(data, dict) and "name" not in data else None
+        if not isinstance(command, str) or command.isidentifier():
+            return data
+        rest = {key: value for key, value in data.items() if key != "agent"}
+        return {"name": "agent", "command": command, **rest}
 
 
 class ToolSection(NamedSection):

@@ -1,0 +1,65 @@
+"""How an agent outside is started and read."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field
+
+from hornbeam.errors import ProgramError
+from hornbeam.files import paths
+from hornbeam.own.own_parts import is_own
+from hornbeam.settings import Settings
+
+
+class AgentCommand(Settings):
+    """An agent that is a process of its own.
+
+    `command` is its command line, without a shell: `{task}` in it is the question, `{task_file}`
+    a file with the task as JSON, `python` the interpreter of the run. Or "file.py:function": a
+    function of (task, session) there, plain or async, called in a process of its own.
+    """
+
+    command: str
+    # Its answer: "last_line" of its output, all "output", or "file:NAME" in the folder it runs in.
+    answer: str = Field("last_line", pattern="^(last_line|output|file:.+)$")
+    seconds: float = Field(600.0, gt=0)  # one run of the agent
+    patience: float = Field(5.0, gt=0)  # seconds that a request which the record lacks is held
+    folder: str = "."  # where the files of the command lie; that of the recipe by default
+
+    def beside(self, base: Path) -> Self:
+        """The settings with their folder found. Raises `ProgramError` where nothing can start."""
+        found = self.model_copy(update={"folder": str((base / self.folder).absolute())})
+        program = found.words()[0]
+        if shutil.which(program) is None:
+            raise ProgramError(f"program.agent: there is no command {program!r}: give its path")
+        return found
+
+    def words(self) -> list[str]:
+        """The words of the command; files in the folder by their whole path."""
+        folder = Path(self.folder)
+        if is_own(self.command) and " " not in self.command:
+            file, _, name = self.command.rpartition(":")
+            path = paths.find(file, folder)
+            if not path.is_file():
+                raise ProgramError(f"program.agent: {paths.missing(file, folder)}")
+            module = "hornbeam.gateway.agent_function"
+            return [sys.executable, "-m", module, str(path.absolute()), name]
+        try:
+            words = shlex.split(self.command)
+        except ValueError as error:
+            raise ProgramError(f"program.agent = {self.command!r}: {error}") from error
+        if not words:
+            raise ProgramError("program.agent is empty: give a command")
+        here = [str((folder / w).absolute()) if (folder / w).is_file() else w for w in words]
+        return [sys.executable if word == "python" else word for word in here]
+
+    def files(self) -> list[Path]:
+        """The files of the command, whose contents a run is told apart by."""
+        named = [self.command.rpartition(":")[0]] if is_own(self.command) else []
+        folder = Path(self.folder)
+        return [folder / w for w in named or self.command.split() if (folder / w).is_file()]

@@ -1,0 +1,105 @@
+"""What a request over HTTP asks for, whatever its format: messages, tools, settings.
+
+Formats differ in how they say the same thing. Here a message's text is a text (parts joined, null
+and missing are empty), `developer` is `system`, and what no model is told (names, seeds, how the
+answer is to be sent) is left out, so that equal asks are equal values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hornbeam.chat import Message
+from hornbeam.errors import HornbeamError
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+class BadRequest(HornbeamError):
+    """A request that cannot be answered: what its sender is told, with a status and a code."""
+
+    def __init__(self, text: str, status: int = 400, code: str = "invalid_request") -> None:
+        super().__init__(text)
+        self.status, self.code = status, code
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One ask. `sampling` are settings of `ep.ask`; `ignored` names of settings that are not."""
+
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    stream: bool = False
+    usage: bool = False  # a stream ends with the tokens that were used
+    n: int = 1
+    logprobs: bool = False
+    ignored: tuple[str, ...] = ()
+
+
+def text_of(content: Any, where: str) -> str:
+    """The text of a content: a text, nothing, or a list of texts. Raises `BadRequest`."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        raise BadRequest(f"{where}: a content is a text or a list of parts")
+    texts = []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind not in ("text", "input_text", "output_text") or not isinstance(part["text"], str):
+            raise BadRequest(f"{where}: a part of type {kind!r} cannot be read: texts only")
+        texts.append(part["text"])
+    return "".join(texts)
+
+
+def call_of(ident: Any, name: Any, arguments: Any, where: str) -> dict[str, Any]:
+    """A tool call in a message. Raises `BadRequest` where it has no name."""
+    if not isinstance(name, str) or not name:
+        raise BadRequest(f"{where}: a tool call has no name")
+    written = arguments if isinstance(arguments, str) else "{}" if arguments is None else arguments
+    function = {"name": name, "arguments": written}
+    return {"id": str(ident or ""), "type": "function", "function": function}
+
+
+def tool_of(name: Any, description: Any, parameters: Any, where: str) -> dict[str, Any]:
+    """A tool in the form of chat completions. Raises `BadRequest`."""
+    if not isinstance(name, str) or not name:
+        raise BadRequest(f"{where}: a tool has no name")
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise BadRequest(f"{where}: the parameters of {name} are no JSON schema")
+    function = {
+        "name": name,
+        "description": str(description or ""),
+        "parameters": dict(parameters or {"type": "object", "properties": {}}),
+    }
+    return {"type": "function", "function": function}
+
+
+def number(body: Mapping[str, Any], name: str, least: float, whole: bool) -> Any:
+    """A number of the body, None where it has none. Raises `BadRequest`."""
+    value = body.get(name)
+    if value is None:
+        return None
+    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not fits or value < least:
+        kind = "a whole number" if whole else "a number"
+        raise BadRequest(f"{name} = {value!r}: {kind} of at least {least} is expected")
+    return value
+
+
+def sampling_of(body: Mapping[str, Any], most: str, stop: Any) -> dict[str, Any]:
+    """Settings of an ask: `most` names the body's limit of tokens."""
+    out: dict[str, Any] = {}
+    if (tokens := number(body, most, 1, True)) is not None:
+        out["max_tokens"] = tokens
+    if stop:
+        out["stop"] = [stop] if isinstance(stop, str) else list(stop)
+    return out

@@ -1,0 +1,173 @@
+"""OpenAI's chat completions: reading a request, writing its answer, plain or streamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hornbeam.gateway.answered import HttpAnswer
+from hornbeam.gateway.asked import (
+    Asked,
+    BadRequest,
+    call_of,
+    number,
+    sampling_of,
+    text_of,
+    tool_of,
+)
+
+# Settings that say nothing of what is sampled here, or that an agent's own table says.
+QUIET = {"model", "messages", "tools", "stream", "stream_options", "n", "stop", "max_tokens"}
+QUIET |= {"max_completion_tokens", "logprobs", "top_logprobs", "seed", "user", "metadata", "store"}
+QUIET |= {"parallel_tool_calls", "service_tier", "safety_identifier", "prompt_cache_key"}
+CHOICES = (None, "auto", "none", "required")
+
+
+def read(body: Mapping[str, Any]) -> Asked:
+    """The ask of a request's body. Raises `BadRequest`."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise BadRequest("messages: a list of messages is expected")
+    most = "max_completion_tokens" if body.get("max_completion_tokens") else "max_tokens"
+    choice = body.get("tool_choice")
+    tools = [_tool(tool, f"tools[{n}]") for n, tool in enumerate(body.get("tools") or [])]
+    ignored = [name for name, value in body.items() if name not in QUIET and value is not None]
+    if not isinstance(choice, dict) and choice not in CHOICES:
+        raise BadRequest(f"tool_choice = {choice!r}: auto, none, required or a tool is expected")
+    if choice in (None, "auto", "none"):
+        ignored = [name for name in ignored if name != "tool_choice"]
+    options = body.get("stream_options") or {}
+    return Asked(
+        model=str(body.get("model") or ""),
+        messages=tuple(_message(m, f"messages[{n}]") for n, m in enumerate(messages)),
+        tools=() if choice == "none" else tuple(tools),
+        sampling=sampling_of(body, most, body.get("stop")),
+        stream=bool(body.get("stream")),
+        usage=bool(options.get("include_usage")),
+        n=number(body, "n", 1, True) or 1,
+        logprobs=bool(body.get("logprobs")),
+        ignored=tuple(ignored),
+    )
+
+
+def _tool(tool: Any, where: str) -> dict[str, Any]:
+    held = tool.get("function") if isinstance(tool, dict) else None
+    if not isinstance(held, dict):
+        raise BadRequest(f"{where}: a tool of type function is expected")
+    return tool_of(held.get("name"), held.get("description"), held.get("parameters"), where)
+
+
+def _message(message: Any, where: str) -> dict[str, Any]:
+    if not isinstance(message, dict):
+        raise BadRequest(f"{where}: a message is an object")
+    role = message.get("role")
+    role = "system" if role == "developer" else role
+    if role == "function":
+        role = "tool"
+    if role not in ("system", "user", "assistant", "tool"):
+        raise BadRequest(f"{where}: there is no role {role!r}")
+    out: dict[str, Any] = {"role": role, "content": text_of(message.get("content"), where)}
+    if role == "assistant":
+        reasoning = message.get("reasoning_content") or message.get("reasoning")
+        if isinstance(reasoning, str) and reasoning:
+            out["reasoning_content"] = reasoning
+        if calls := message.get("tool_calls"):
+            out["tool_calls"] = [_call(call, where) for call in calls]
+    if role == "tool":
+        out["tool_call_id"] = str(message.get("tool_call_id") or "")
+    return out
+
+
+def _call(call: Any, where: str) -> dict[str, Any]:
+    held = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(held, dict):
+        raise BadRequest(f"{where}: a tool call of type function is expected")
+    return call_of(call.get("id"), held.get("name"), held.get("arguments"), where)
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def _calls(answer: HttpAnswer) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        for call in answer.calls
+    ]
+
+
+def _usage(answers: list[HttpAnswer]) -> dict[str, Any]:
+    prompt, sampled = answers[0].prompt_tokens, sum(a.sampled_tokens for a in answers)
+    cached = {"cached_tokens": answers[0].cached_tokens}
+    total = {"total_tokens": prompt + sampled, "prompt_tokens_details": cached}
+    return {"prompt_tokens": prompt, "completion_tokens": sampled, **total}
+
+
+def _head(answers: list[HttpAnswer], kind: str) -> dict[str, Any]:
+    first = answers[0]
+    return {"id": f"chatcmpl-{first.id}", "object": kind, "created": 0, "model": first.model}
+
+
+def _message_of(answer: HttpAnswer) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text}
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
+    if answer.calls:
+        message["content"] = answer.text or None
+        message["tool_calls"] = _calls(answer)
+    return message
+
+
+def _logprobs(answer: HttpAnswer) -> dict[str, Any]:
+    return {
+        "content": [
+            {"token": text, "logprob": value, "bytes": list(text.encode()), "top_logprobs": []}
+            for text, value in answer.logprobs
+        ]
+    }
+
+
+def write(asked: Asked, answers: list[HttpAnswer]) -> dict[str, Any]:
+    """The body of an answer that is sent whole."""
+    choices = []
+    for n, answer in enumerate(answers):
+        choice = {"index": n, "message": _message_of(answer), "finish_reason": answer.finish}
+        choices.append({**choice, "logprobs": _logprobs(answer) if asked.logprobs else None})
+    return {**_head(answers, "chat.completion"), "choices": choices, "usage": _usage(answers)}
+
+
+def events(asked: Asked, answers: list[HttpAnswer]) -> Iterator[str]:
+    """The events of an answer that is streamed."""
+    head = _head(answers, "chat.completion.chunk")
+
+    def event(n: int, delta: Mapping[str, Any], finish: str | None = None, more: Any = None) -> str:
+        choice = {"index": n, "delta": delta, "finish_reason": finish, "logprobs": more}
+        return _data({**head, "choices": [choice]})
+
+    for n, answer in enumerate(answers):
+        message = _message_of(answer)
+        yield event(n, {"role": "assistant", "content": ""})
+        if answer.reasoning:
+            yield event(n, {"reasoning_content": answer.reasoning})
+        if answer.text:
+            yield event(n, {"content": answer.text})
+        for k, call in enumerate(message.get("tool_calls") or ()):
+            yield event(n, {"tool_calls": [{"index": k, **call}]})
+        yield event(n, {}, answer.finish, _logprobs(answer) if asked.logprobs else None)
+    if asked.usage:
+        yield _data({**head, "choices": [], "usage": _usage(answers)})
+    yield "data: [DONE]\n\n"
+
+
+def _data(value: Mapping[str, Any]) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+
+
+def error(text: str, code: str, status: int) -> dict[str, Any]:
+    """The body of an error."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": text, "type": kind, "param": None, "code": code}}

@@ -1,0 +1,80 @@
+"""OpenAI's own client inside a program: its requests are asks of the episode, without a socket.
+
+    client = hb.openai_client(ep)          # an openai.AsyncOpenAI
+    agent = Agent(model=OpenAIChatCompletionsModel("solver", client), ...)   # or any that takes one
+
+So that an async framework on that client runs inside the replaying loop. Its retries are off, as
+they wait on the clock; its tools go through `ep.call` where they are not pure.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx2
+
+from hornbeam.episode.program import Episode
+from hornbeam.errors import EngineError, PromptTooLong, how_to_get
+from hornbeam.gateway.asked import BadRequest
+from hornbeam.gateway.endpoint_formats import FORMATS, remember
+from hornbeam.gateway.history_turns import Turns
+from hornbeam.gateway.relayed import answered, settings_of
+from hornbeam.gateway.session import AgentSession, key_of
+
+
+class EpisodeTransport(httpx2.AsyncBaseTransport):
+    """Answers requests of a client by an episode. `agent` speaks for models that are no agent."""
+
+    def __init__(self, ep: Episode, agent: str) -> None:
+        self._ep, self._agent, self._turns, self._session = (
+            ep,
+            agent,
+            Turns(),
+            AgentSession(ep.agents),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """The answer to a request; errors of the ask are answers with a status."""
+        name = request.url.path.rpartition("/v1/")[2]
+        form = FORMATS.get(name)
+        if form is None:
+            return httpx2.Response(404, json={"error": {"message": f"no endpoint {name}"}})
+        try:
+            asked = form.read(json.loads(await request.aread()), self._session)
+            messages = self._turns.restore(asked.messages)
+            agent = asked.model if asked.model in self._ep.agents else self._agent
+            reply = await self._ep.ask(agent, messages, **settings_of(asked))
+        except (BadRequest, EngineError) as error:
+            known = isinstance(error, (BadRequest, PromptTooLong))
+            status = error.status if isinstance(error, BadRequest) else 400 if known else 500
+            return httpx2.Response(status, json=form.error(str(error), "invalid_request", status))
+        answer = answered(asked, agent, key_of(agent, asked), reply)
+        self._turns.add(answer, reply)
+        remember(name, self._session, asked, answer)
+        if asked.stream:
+            text = "".join(form.events(asked, [answer]))
+            return httpx2.Response(200, headers={"content-type": "text/event-stream"}, text=text)
+        return httpx2.Response(200, json=form.write(asked, [answer]))
+
+
+def openai_client(ep: Episode, agent: str = "", **options: Any) -> Any:
+    """An `openai.AsyncOpenAI` whose requests are asks of this episode.
+
+    A model that is one of the run's agents answers, any other name is `agent` (by default the main
+    one).
+    Options are the client's own. Raises `ImportError` where the package is missing.
+    """
+    try:
+        from openai import AsyncOpenAI
+        from openai._base_client import get_platform
+    except ImportError as error:
+        raise ImportError(f"openai is not installed: {how_to_get('openai')}") from error
+    transport = EpisodeTransport(ep, agent or ep.agents[0])
+    client = AsyncOpenAI(
+        **{"api_key": "none", "base_url": "http://episode/v1", "max_retries": 0, **options},
+        http_client=httpx2.AsyncClient(transport=transport),
+    )
+    # Otherwise asked for in a thread at the first request, which cannot be replayed.
+    client._platform = get_platform()
+    return client

@@ -1,0 +1,181 @@
+"""The endpoint: a web server on loopback that finds each request's session and format.
+
+POST /s/TOKEN/v1/chat/completions     a session of the agent's main model
+POST /s/TOKEN/a/NAME/v1/...           the same session, agent NAME speaks
+POST /v1/chat/completions             the session by its API key
+GET  .../v1/models                    who can be asked
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hornbeam.errors import HornbeamError, how_to_get
+from hornbeam.gateway import chat_endpoint
+from hornbeam.gateway.asked import Asked, BadRequest
+from hornbeam.gateway.endpoint_formats import FORMATS, remember
+from hornbeam.gateway.session import AgentSession
+
+try:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.background import BackgroundTask
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.responses import JSONResponse, Response, StreamingResponse
+    from starlette.routing import Route
+except ImportError as error:
+    raise HornbeamError(how_to_get("gateway")) from error
+
+BODY = 8 * 2**20  # bytes of a request
+HOST = "127.0.0.1"
+
+
+class Gateway:
+    """Serves the sessions that it is given."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()  # of what reached no session
+        self._sessions: dict[str, AgentSession] = {}
+        self._server: uvicorn.Server | None = None
+        self._running: asyncio.Task[None] | None = None
+        self.address = ""
+
+    # --- its life --------------------------------------------------------------------------------
+
+    async def start(self, port: int = 0) -> str:
+        """Listen on loopback (a free port by default); its address. A second start is nothing."""
+        if self._running is not None:
+            return self.address
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((HOST, port))
+        self.address = f"http://{HOST}:{listening.getsockname()[1]}"
+        config = uvicorn.Config(
+            self._app(), log_level="error", lifespan="off", access_log=False, backlog=4096
+        )
+        self._server = _Quiet(config)
+        self._running = asyncio.create_task(self._server.serve([listening]))
+        while not self._server.started:
+            await asyncio.sleep(0.01)
+        return self.address
+
+    async def aclose(self) -> None:
+        """End all sessions and the server."""
+        for session in list(self._sessions.values()):
+            self.remove(session)
+        if self._server is not None and self._running is not None:
+            self._server.should_exit = True
+            self._server.force_exit = True
+            await self._running
+        self._server = self._running = None
+
+    def add(self, session: AgentSession) -> None:
+        """Serve a session from now on."""
+        self._sessions[session.token] = session
+
+    def remove(self, session: AgentSession) -> None:
+        """Serve it no longer."""
+        session.close()
+        self._sessions.pop(session.token, None)
+        self.counts.update(session.counts)
+
+    # --- requests --------------------------------------------------------------------------------
+
+    def _app(self) -> Starlette:
+        routes = []
+        for root in ("/s/{token}/v1", "/s/{token}/a/{agent}/v1", "/v1"):
+            for path in FORMATS:
+                routes.append(Route(f"{root}/{path}", self._ask, methods=["POST"], name=path))
+            routes.append(Route(f"{root}/models", self._models, methods=["GET"]))
+        return Starlette(routes=routes)
+
+    def _session(self, request: Request) -> AgentSession:
+        token = request.path_params.get("token")
+        if token is None:
+            header = request.headers.get("authorization", "")
+            token = header.removeprefix("Bearer ").strip() or request.headers.get("x-api-key", "")
+        session = self._sessions.get(token)
+        if session is None:
+            self.counts["no such session"] += 1
+            raise BadRequest("there is no such session", 401, "no_session")
+        return session
+
+    async def _models(self, request: Request) -> Response:
+        try:
+            session = self._session(request)
+        except BadRequest as error:
+            return JSONResponse(
+                chat_endpoint.error(str(error), error.code, error.status), error.status
+            )
+        kinds = {"object": "model", "created": 0, "owned_by": "hornbeam"}
+        return JSONResponse(
+            {"object": "list", "data": [{"id": name, **kinds} for name in session.agents]}
+        )
+
+    async def _ask(self, request: Request) -> Response:
+        name = request.scope["path"].rpartition("/v1/")[2]
+        form = FORMATS[name]
+        try:
+            session = self._session(request)
+            asked = form.read(await _body(request), session)
+            agent = _agent(request, session, asked)
+            retry = request.headers.get("x-stainless-retry-count", "0")
+            arrival = await session.submit(agent, asked, int(retry) if retry.isdigit() else 0)
+        except BadRequest as error:
+            # The clients of OpenAI and Anthropic try again unless they are told not to.
+            told = {"x-should-retry": "false"}
+            body = form.error(str(error), error.code, error.status)
+            return JSONResponse(body, error.status, headers=told)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        answers = list(arrival.answer.result())
+        remember(name, session, asked, answers[0])
+
+        async def sent() -> None:
+            arrival.delivered = True
+
+        after = BackgroundTask(sent)
+        if asked.stream:
+            kind = "text/event-stream"
+            events = form.events(asked, answers)
+            return StreamingResponse(events, media_type=kind, background=after)
+        return JSONResponse(form.write(asked, answers), background=after)
+
+
+def _agent(request: Request, session: AgentSession, asked: Asked) -> str:
+    """Who is asked: by the address, else by the model's name where an agent has it."""
+    named = request.path_params.get("agent")
+    if named is not None and named not in session.agents:
+        raise BadRequest(f"there is no agent {named!r}", 404, "model_not_found")
+    return named or (asked.model if asked.model in session.agents else session.agents[0])
+
+
+class _Quiet(uvicorn.Server):
+    """A server that leaves signals to the run it belongs to."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing is captured."""
+        yield
+
+
+async def _body(request: Request) -> Mapping[str, Any]:
+    """The body as JSON. Raises `BadRequest`."""
+    read = bytearray()
+    async for chunk in request.stream():
+        read.extend(chunk)
+        if len(read) > BODY:
+            raise BadRequest(f"a request of more than {BODY} bytes", 413, "too_large")
+    try:
+        body: Any = json.loads(read)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"the body is no JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise BadRequest("the body is no JSON object")
+    return body

@@ -1,0 +1,121 @@
+"""One session: the requests of one run of an agent, each answered once.
+
+The server brings requests (`submit`) and waits for their answers; the episode hears of each new one
+(`next`) and answers it. A client that asks again for what it did not hear, gets the same answer:
+an equal request joins the one before where its sender counts it as a retry, or where the answer
+never left. Another equal request is a new ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hornbeam.chat import Message
+from hornbeam.episode.record import digest
+from hornbeam.gateway.answered import HttpAnswer
+from hornbeam.gateway.asked import Asked, BadRequest
+
+WAITING = 256  # requests of one session that may wait at a time
+
+
+@dataclass(slots=True, eq=False)
+class Arrival:
+    """A request on its way. `key` is equal for equal asks."""
+
+    agent: str
+    asked: Asked
+    key: str
+    answer: asyncio.Future[Sequence[HttpAnswer]]
+    delivered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The agent's process is over: what it answered, or why it failed."""
+
+    answer: object = None
+    error: str = ""
+    reward: float | None = None
+
+
+def key_of(agent: str, asked: Asked) -> str:
+    """A digest that is equal for equal asks."""
+    return digest([agent, list(asked.messages), list(asked.tools), asked.n, asked.sampling])
+
+
+class Quiet:
+    """Nothing came for a while."""
+
+
+QUIET = Quiet()
+
+
+@dataclass(eq=False)
+class AgentSession:
+    """`token` is the secret in its address; `counts` what was seen, for metrics."""
+
+    agents: tuple[str, ...] = ()  # whom it may ask, the main one first
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    counts: Counter[str] = field(default_factory=Counter)
+    over: bool = False
+    # What each response that was sent ends a conversation of, for who sends no history.
+    responses: dict[str, tuple[Message, ...]] = field(default_factory=dict)
+    _new: asyncio.Queue[Arrival | Ended] = field(default_factory=asyncio.Queue)
+    _latest: dict[str, Arrival] = field(default_factory=dict)
+    _waiting: int = 0
+
+    async def submit(self, agent: str, asked: Asked, retry: int = 0) -> Arrival:
+        """The request with its answer. Raises `BadRequest`, also where the session is over."""
+        if self.over:
+            raise BadRequest("this session is over", 410, "session_over")
+        key = key_of(agent, asked)
+        arrival = self._latest.get(key)
+        lost = arrival is not None and arrival.answer.done() and not arrival.delivered
+        if arrival is None or not (retry > 0 or lost):
+            arrival = self._begin(agent, asked, key)
+        else:
+            self.counts["repeats"] += 1
+        self._waiting += 1
+        try:
+            await asyncio.shield(arrival.answer)
+        finally:
+            self._waiting -= 1
+        return arrival
+
+    def _begin(self, agent: str, asked: Asked, key: str) -> Arrival:
+        if self._waiting >= WAITING:
+            raise BadRequest(f"more than {WAITING} requests wait in this session", 429, "too_many")
+        arrival = Arrival(agent, asked, key, asyncio.get_running_loop().create_future())
+        # Whoever waited may have hung up.
+        arrival.answer.add_done_callback(lambda f: None if f.cancelled() else f.exception())
+        self._latest[key] = arrival
+        self._new.put_nowait(arrival)
+        self.counts["requests"] += 1
+        for name in asked.ignored:
+            self.counts[f"ignored/{name}"] += 1
+        return arrival
+
+    def end(self, ended: Ended) -> None:
+        """The agent is over; heard behind all requests that came before."""
+        self._new.put_nowait(ended)
+
+    async def next(self, seconds: float | None = None) -> Arrival | Ended | Quiet:
+        """The next request, the end, or `QUIET` where nothing comes for so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._new.get()
+        except TimeoutError:
+            return QUIET
+
+    def close(self) -> None:
+        """No more requests; who still waits is told so."""
+        self.over = True
+        for arrival in self._latest.values():
+            if not arrival.answer.done():
+                error = BadRequest("this session is over", 410, "session_over")
+                arrival.answer.set_exception(error)
+        self._latest.clear()

@@ -1,0 +1,178 @@
+"""Agents of their own processes, by the standard library alone: `python outside_agents.py HOW`."""
+
+import json
+import os
+import sys
+import threading
+import urllib.error
+import urllib.request
+
+
+def post(body, path="chat/completions", retry=0, base=None):
+    """The answer's body, or (status, body) of an error."""
+    base = base or os.environ["OPENAI_BASE_URL"]
+    headers = {
+        "Content-Type": "application/json",
+        "Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}",
+        "x-stainless-retry-count": str(retry),
+    }
+    data = json.dumps(body).encode() if isinstance(body, dict) else body
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{base}/{path}", data, headers), timeout=60
+        ) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def said(answer):
+    return answer["choices"][0]["message"]["content"]
+
+
+def talk(question, turns=3):
+    """Asks, repeats what was said and asks again."""
+    messages = [{"role": "user", "content": question}]
+    for _ in range(turns):
+        text = said(post({"model": "solver", "messages": messages}))
+        messages += [{"role": "assistant", "content": text}, {"role": "user", "content": "go on"}]
+    return text
+
+
+def stripped(question):
+    """As `talk`, with white space around what was said, parts for texts and other settings."""
+    messages = [{"role": "developer", "content": "be brief"}, {"role": "user", "content": question}]
+    for number in range(3):
+        parts = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
+        body = {"model": "gpt-5", "messages": parts, "seed": number, "temperature": 0.3}
+        text = said(post(body))
+        messages += [
+            {"role": "assistant", "content": f" {text}\n"},
+            {"role": "user", "content": "on"},
+        ]
+    return text
+
+
+def twice(question):
+    """Asks each question twice, the second time as a retry."""
+    messages = [{"role": "user", "content": question}]
+    first = said(post({"messages": messages}))
+    again = said(post({"messages": messages}, retry=1))
+    fresh = said(post({"messages": messages}))
+    return [first == again, first, fresh]
+
+
+def both(question):
+    """Two sub-agents at once, the slower one first or last as it comes."""
+    out = {}
+
+    def ask(name):
+        messages = [{"role": "user", "content": f"{name}: {question}"}]
+        for _ in range(2):
+            text = said(post({"messages": messages}))
+            messages += [
+                {"role": "assistant", "content": text},
+                {"role": "user", "content": f"{name} again"},
+            ]
+        out[name] = text
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in ("left", "right")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return out
+
+
+def changing(question):
+    """Asks something else in every process."""
+    messages = [{"role": "user", "content": f"{os.getpid()}: {question}"}]
+    said(post({"messages": messages}))
+    return said(post({"messages": [*messages, {"role": "user", "content": "and?"}]}))
+
+
+def broken(question):
+    """Bodies that nobody can answer, each told in a line; then a proper one."""
+    ask = {"messages": [{"role": "user", "content": question}]}
+    image = {"type": "image_url", "image_url": {"url": "data:,"}}
+    bad = [
+        b"no json",
+        b"[1]",
+        {"messages": []},
+        {"messages": [{"role": "user", "content": [image]}]},
+        {"messages": [{"role": "wizard", "content": "x"}]},
+        {**ask, "max_tokens": -1},
+        {**ask, "tools": [{"type": "web_search"}]},
+    ]
+    told = [post(body) for body in bad]
+    elsewhere = os.environ["OPENAI_BASE_URL"].replace(os.environ["OPENAI_API_KEY"], "other")
+    told.append(post(ask, base=elsewhere))
+    return [[code, body["error"]["message"]] for code, body in told] + [said(post(ask))]
+
+
+ADD = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Adds.",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+        },
+    },
+}
+
+
+def tools(question, spell=json.dumps):
+    """Uses a tool of its own until it is told no call; arguments go back as `spell` writes them."""
+    messages = [{"role": "user", "content": question}]
+    for _ in range(6):
+        message = post({"messages": messages, "tools": [ADD]})["choices"][0]["message"]
+        calls = message.get("tool_calls")
+        if not calls:
+            return message["content"]
+        for call in calls:
+            given = json.loads(call["function"]["arguments"])
+            call["function"]["arguments"] = spell(given)
+        messages.append({**message, "tool_calls": calls})
+        for call in calls:
+            given = json.loads(call["function"]["arguments"])
+            result = str(given["a"] + given["b"])
+            messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
+    return "no end"
+
+
+def compact(question):
+    """As `tools`, with arguments written without spaces."""
+    return tools(question, lambda given: json.dumps(given, separators=(",", ":")))
+
+
+def meddles(question):
+    """As `tools`, with an argument of its own added to each call."""
+    return tools(question, lambda given: json.dumps({"request": "add", **given}))
+
+
+def fails(question):
+    """Asks once and dies."""
+    post({"messages": [{"role": "user", "content": question}]})
+    print("a word of its own", file=sys.stderr)
+    raise SystemExit(3)
+
+
+def hangs(question):
+    """Leaves a child behind and never ends."""
+    import subprocess
+    import time
+
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    time.sleep(600)
+
+
+def rewarded(question):
+    """Says its own reward."""
+    text = said(post({"messages": [{"role": "user", "content": question}]}))
+    return {"answer": text, "reward": 0.5}
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]](sys.argv[2])))

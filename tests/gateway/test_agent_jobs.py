@@ -1,0 +1,92 @@
+"""Whole jobs on an agent outside: equal to those of the equal program, bit for bit."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+RECIPE = """
+[run]
+steps = 2
+tasks = 2
+eval_every = 2
+[model]
+name = "tiny"
+options = {width = 16, layers = 1}
+[agents.seeker]
+max_tokens = 3
+[program]
+PROGRAM
+[tools.lookup]
+[[tasks.train]]
+source = "lookup"
+split = "train"
+count = 4
+[[tasks.eval]]
+source = "lookup"
+split = "test"
+count = 3
+[reward]
+rule = "mine.py:vowels"
+workers = 1
+[grow]
+strategy = "branch"
+trunks = 3
+nodes = 1
+rounds = 1
+[credit]
+method = "grpo"
+[engine]
+max_batch = 1   # requests of processes come as they come: batches of several differ in the last bit
+[optim]
+lr = 1e-2
+"""
+NATIVE = 'name = "lookup"'
+OUTSIDE = 'agent = "python lookup_agent.py {task_file}"'
+FUNCTION = 'agent = "lookup_agent.py:function"'
+
+
+MINE = """
+def vowels(task, text):
+    return sum(text.count(v) for v in "aeiou") + len(text) / 100
+"""
+
+
+def weights(folder):
+    files = sorted(folder.rglob("*.safetensors"))
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+
+
+def write(folder, program):
+    folder.mkdir()
+    (folder / "lookup_agent.py").write_text((HERE / "lookup_agent.py").read_text("utf-8"), "utf-8")
+    recipe = folder / "recipe.toml"
+    recipe.write_text(RECIPE.replace("PROGRAM", program), "utf-8")
+    return recipe
+
+
+@pytest.fixture
+def run(tmp_path, hornbeam):
+    """Runs a command on the recipe with this program; (exit code, all that was said)."""
+
+    def go(name, program, command="train", *more):
+        recipe = tmp_path / name / "recipe.toml"
+        if not recipe.is_file():
+            write(tmp_path / name, program)
+            (tmp_path / name / "mine.py").write_text(MINE)
+        code, err, said = hornbeam(command, recipe, "--out", tmp_path / name / "out", *more)
+        return code, err + said
+
+    return go
+
+
+@pytest.mark.parametrize("program", [OUTSIDE, FUNCTION], ids=["command", "function"])
+def test_an_agent_outside_trains_to_the_weights_of_the_equal_program(run, tmp_path, program):
+    code, said = run("native", NATIVE)
+    assert code == 0, said
+    code, said = run("outside", program)
+    assert code == 0, said
+    trained = weights(tmp_path / "outside" / "out" / "final")
+    assert trained == weights(tmp_path / "native" / "out" / "final") != []
+    assert trained != weights(tmp_path / "outside" / "out" / "model")
