@@ -177,6 +177,25 @@ def test_every_episode_has_a_session_and_a_fork_a_new_one(log):
     assert {end.origin.episode: end.answer for end in ends} == own
 
 
+def test_a_fork_makes_the_calls_of_its_path_again_by_choice(log):
+    tools = hb.mcp(COMMAND, env=("SHELF_LOG",), rerun=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is lost behind a fork
+        tree = grown(tools, hb.Branch(trunks=1, nodes=2), shelves(3))
+    ends = [tree.nodes[i] for i in tree.leaves()]
+    assert len(ends) == 3 and [end.answer for end in ends] == [3, 3, 3]
+    made = sum(len(node.calls) for node in tree.nodes)
+    assert len(log()) - log().count("start") > made
+
+    async def pids(task, ep):
+        for number in range(2):
+            await ep.ask("walker", [user(f"{number}")])
+            await ep.call("pid")
+
+    with pytest.warns(UserWarning, match="gave another result than the recorded one"):
+        grown(hb.mcp(COMMAND, rerun=True), hb.Branch(trunks=1, nodes=2), pids)
+
+
 def test_a_run_has_one_session_by_choice(log):
     tools = hb.mcp(COMMAND, env=("SHELF_LOG",), session="run")
     grown(tools, hb.Independent(n=3), shelves(1))

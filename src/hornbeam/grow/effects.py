@@ -22,7 +22,7 @@ from hornbeam.grow.resumed import Before
 from hornbeam.protocols import Engine
 from hornbeam.settings import nearest
 from hornbeam.store.ledger import REWRITTEN, STATEFUL, Entry, Ledger, lost
-from hornbeam.tree.nodes import Node, floats
+from hornbeam.tree.nodes import Call, Node, floats
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
 
@@ -73,6 +73,7 @@ class EpisodeEffects:
     # Paid for, and not in the tree yet: of calls of models, and of tools in the order begun.
     _asked: dict[tuple[int, int], list[Entry]] = field(default_factory=dict)
     _called: dict[tuple[int, int], list[Entry]] = field(default_factory=dict)
+    _replayed: dict[int, list[Call]] = field(default_factory=dict)  # by episode
 
     def kept(self, episode: int, turn: int, tool: bool) -> None:
         """The tree holds an answer of this turn, or the result of its next tool."""
@@ -125,10 +126,12 @@ class EpisodeEffects:
             if refused:
                 raise ToolError(refused)
             session = id(self), place.episode
-            return await self.tools.call(name, arguments, self.task, session)
+            before = self._replayed.get(place.episode, ())
+            return await self.tools.call(name, arguments, self.task, session, before)
 
     def ended(self, episode: int) -> None:
         """An episode runs no more: what servers hold for it can go."""
+        self._replayed.pop(episode, None)
         self.tools.end((id(self), episode))
 
     def replayed(self, episode: int, path: Sequence[Node], resumed: bool = False) -> None:
@@ -136,8 +139,8 @@ class EpisodeEffects:
 
         What an episode replays only because it was stopped is in no result.
         """
-        called = [call.tool for node in path for call in node.calls]
-        stateful = sum(tool in self.tools.stateful for tool in called)
+        called = self._replayed[episode] = [call for node in path for call in node.calls]
+        stateful = sum(call.tool in self.tools.stateful for call in called)
         counts = {"tool_calls_replayed": len(called), STATEFUL: stateful}
         entries = [Entry(self.tree, episode, -1, kind, n) for kind, n in counts.items() if n]
         if resumed:

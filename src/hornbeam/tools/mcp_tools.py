@@ -16,12 +16,12 @@ import os
 import shlex
 import shutil
 import warnings
-from collections.abc import Callable, Coroutine, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from weakref import WeakSet
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from hornbeam.errors import RecipeError, ToolError
 from hornbeam.settings import Settings, nearest
@@ -34,6 +34,8 @@ from hornbeam.tools.mcp_session import (
     schema_problem,
 )
 from hornbeam.tools.schema import with_schema
+from hornbeam.tree.nodes import Call
+from hornbeam.tree.task import Task
 from hornbeam.workers.background_loop import BackgroundLoop
 from hornbeam.workers.local_workers import pure
 
@@ -48,7 +50,8 @@ class McpSettings(Settings):
 
     `only` names the tools (all by default), `prefix` stands before their names. `session`: one an
     "episode", or one for the whole "run". `pure` says that no tool of it keeps state; those that
-    the server calls read-only count as pure without. `env` names variables of the environment that
+    the server calls read-only count as pure without. `rerun`: behind a fork the path's calls are
+    made again, in its new session. `env` names variables of the environment that
     a command gets besides PATH and HOME, `key_env` the one with a URL's bearer token.
     """
 
@@ -57,6 +60,7 @@ class McpSettings(Settings):
     prefix: str = ""
     session: Literal["episode", "run"] = "episode"
     pure: bool = False
+    rerun: bool = False
     env: tuple[str, ...] = ()
     key_env: str = ""
     start_seconds: float = Field(30.0, gt=0)
@@ -72,6 +76,12 @@ class McpSettings(Settings):
             raise ValueError("name a command, or a URL")
         return where
 
+    @model_validator(mode="after")
+    def _check(self) -> McpSettings:
+        if self.rerun and self.session == "run":
+            raise ValueError('rerun = true needs session = "episode": else all would be made twice')
+        return self
+
 
 class McpTool:
     """A tool of a server, with the schema that models are told."""
@@ -80,7 +90,7 @@ class McpTool:
         self.name, self.listed, self.server = name, listed, server
         told = {"name": name, "description": listed.description, "parameters": listed.parameters}
         with_schema(self, told)
-        if listed.read_only or server.settings.pure:
+        if listed.read_only or server.settings.pure or server.settings.rerun:
             pure(self)
 
     def __repr__(self) -> str:
@@ -107,7 +117,8 @@ class McpServer:
         self._lost: set[Hashable] = set()  # episodes that lost their session
         self._closing: set[asyncio.Task[None]] = set()
         self._deaths = 0  # since the last answer
-        self._told = False
+        self._told = self._differs = False
+        self._tools: dict[str, ListedTool] = {}  # by the names that agents call
         self._check()
         _servers.add(self)
 
@@ -133,11 +144,20 @@ class McpServer:
                 )
             given = self.settings.prefix + name
             found[given] = McpTool(given, known[name], self)
+            self._tools[given] = known[name]
         return found
 
-    async def open(self, session: Hashable) -> None:
+    async def open(
+        self, session: Hashable, task: Task | None = None, before: Sequence[Call] = ()
+    ) -> None:
         """See that the session is there. Raises `ToolError`."""
-        await self._telling(self._session(self._key(session)))
+        await self._telling(self._session(self._key(session), before))
+        if self._differs:
+            self._differs = False
+            self.warn(
+                f"{self.place}: a call that was made again behind a fork gave another result than"
+                " the recorded one: the server's state there is not that of the path"
+            )
 
     async def call(self, session: Hashable, tool: ListedTool, arguments: Mapping[str, Any]) -> Any:
         """The result of a call in a session that is open. Raises `ToolError`."""
@@ -173,7 +193,7 @@ class McpServer:
         finally:
             await session.close()
 
-    async def _session(self, key: Hashable) -> McpSession:
+    async def _session(self, key: Hashable, before: Sequence[Call] = ()) -> McpSession:
         """The session of a key, begun where there is none."""
         if key in self._lost:
             raise ToolError("the session of this episode is lost: its MCP server has ended")
@@ -182,16 +202,37 @@ class McpServer:
                 f"its MCP server is not started again: it ended {DEATHS} times without an answer"
             )
         if key not in self._open:
-            self._open[key] = asyncio.create_task(self._begin(key))
+            self._open[key] = asyncio.create_task(self._begin(key, before))
         return await asyncio.shield(self._open[key])
 
-    async def _begin(self, key: Hashable) -> McpSession:
+    async def _begin(self, key: Hashable, before: Sequence[Call]) -> McpSession:
         try:
-            return await McpSession.open(self._address, self.settings.start_seconds)
+            session = await McpSession.open(self._address, self.settings.start_seconds)
+            if self.settings.rerun:
+                await self._rerun(session, before)
+            return session
         except ToolError:
             self._open.pop(key, None)
             self._deaths += 1
             raise
+
+    async def _rerun(self, session: McpSession, before: Sequence[Call]) -> None:
+        """Make the calls of a path again, so that the server is as it was behind them."""
+        again = [call for call in before if call.tool in self._tools]
+        try:
+            async with asyncio.timeout(self.settings.start_seconds):
+                for call in again:
+                    try:
+                        result = await session.call(self._tools[call.tool], call.arguments)
+                    except SessionLost:
+                        raise
+                    except ToolError:
+                        result = None
+                    self._differs |= result != call.result
+        except (TimeoutError, SessionLost) as error:
+            self._close(session)
+            late = f"it did not answer the {len(again)} calls of the path again in time"
+            raise error if isinstance(error, SessionLost) else SessionLost(late) from error
 
     async def _call(self, key: Hashable, tool: ListedTool, arguments: Mapping[str, Any]) -> Any:
         session = await self._session(key)

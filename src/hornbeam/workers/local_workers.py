@@ -20,12 +20,14 @@ import contextvars
 import inspect
 import json
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 from hornbeam.errors import ToolError
 from hornbeam.settings import nearest
+from hornbeam.tree.nodes import Call
 from hornbeam.tree.task import Task
 
 Tool = Callable[..., Any]
@@ -60,8 +62,11 @@ class ToolServer(Protocol):
 
     warn: Callable[[str], None]  # hears once that it was lost
 
-    async def open(self, session: Hashable) -> None:
-        """See that a session is there, within a time of its own. Raises `ToolError`."""
+    async def open(self, session: Hashable, task: Task, before: Sequence[Call]) -> None:
+        """See that a session is there, within a time of its own. Raises `ToolError`.
+
+        `before` are the recorded calls of the path, which are not made again but by the server.
+        """
         ...
 
     def end(self, session: Hashable) -> None:
@@ -123,11 +128,17 @@ class LocalWorkers:
         return {name: tool.run for name, tool in self._tools.items()}
 
     async def call(
-        self, name: str, arguments: Mapping[str, Any], task: Task, session: Hashable = None
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        task: Task,
+        session: Hashable = None,
+        before: Sequence[Call] = (),
     ) -> Any:
         """The result as it reads back from JSON. Raises `ToolError` for whatever goes wrong.
 
-        `session` names the episode; whoever gives one says when it has ended (`end`).
+        `session` names the episode; whoever gives one says when it has ended (`end`). `before` are
+        the calls that it replayed.
         """
         if name not in self._tools:
             hint = nearest(name, self._tools) if self._tools else "this run has none"
@@ -143,7 +154,9 @@ class LocalWorkers:
         if tool.how == "inline":
             result = _outcome(run)
         elif tool.how == "session":
-            result = await self._in_session(name, cast(SessionTool, tool.run), session, arguments)
+            opened = partial(cast(SessionTool, tool.run).server.open, session, task, before)
+            called = partial(cast(SessionTool, tool.run).call_in, session, arguments)
+            result = await self._in_session(name, opened, called)
         elif tool.how == "async":
             result = await self._awaited(name, run)
         else:
@@ -161,14 +174,14 @@ class LocalWorkers:
             return self._too_long(name) if limit.expired() else _tool_error(error)
 
     async def _in_session(
-        self, name: str, tool: SessionTool, session: Hashable, arguments: Mapping[str, Any]
+        self, name: str, open_it: Callable[[], Any], run: Callable[[], Any]
     ) -> Any:
         """The same of a server's tool; to begin its session is not part of the call's time."""
         try:
-            await tool.server.open(session)
+            await open_it()
         except ToolError as error:
             return _tool_error(error)
-        return await self._awaited(name, lambda: tool.call_in(session, arguments))
+        return await self._awaited(name, run)
 
     async def _in_thread(self, name: str, run: Callable[[], Any]) -> Any:
         """What a tool returns in a daemon thread, or the error."""
