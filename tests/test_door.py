@@ -100,7 +100,11 @@ WRONG = {
         (lambda: grow(score=lambda answer: 1.0), ArgumentError, "score.*when called with 2"),
         (lambda: grow(score=lambda t, a: "good"), ScoreError, "'t', answer '2'.*the text 'good'"),
         (lambda: grow(score=lambda t, a: math.nan), ScoreError, "finite number or None, not nan"),
-        (lambda: grow(score=lambda t, a: {"x": 1}), ScoreError, "not a dict"),
+        (
+            lambda: grow(score=lambda t, a: {"x": 1}),
+            ScoreError,
+            "needs a key .reward., this one has",
+        ),
         (
             lambda: grow(tools=[hb.calculate]),
             ArgumentError,

@@ -88,8 +88,11 @@ MAX_LOOP = 200  # lines of the training loop
 MAX_IMPORTS = 15  # modules of ours that one file imports, anywhere in it
 LONG_FILES: dict[str, str] = {}  # path: why it is one file
 LONG_FUNCTIONS: dict[str, str] = {}  # path:name: why it is one function
-MANY_IMPORTS: dict[str, str] = {"": "the door of the package"}  # module: why it knows so many
-BUDGET = 55_000  # lines of src, raised on purpose only
+MANY_IMPORTS: dict[str, str] = {  # module: why it knows so many
+    "": "the door of the package",
+    "notebook": "the door of scripts that grow trees without a recipe",
+}
+BUDGET = 57_000  # lines of src, raised on purpose only
 
 # Spelled in pieces so that this file keeps the rules it states.
 FORBIDDEN = {

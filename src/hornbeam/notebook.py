@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from hornbeam.arguments import finite, function, is_async, list_of, mapping, one_of, short, wrong
+from hornbeam.arguments import function, is_async, list_of, mapping, one_of, wrong
 from hornbeam.credit import CreditMethod, Method, credit, methods
 from hornbeam.engine.engine_checks import check_engine
-from hornbeam.errors import ArgumentError, ScoreError
+from hornbeam.errors import ArgumentError
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.protocols import Engine, Program
+from hornbeam.score.function_scorer import FunctionScorer, Score
 from hornbeam.search import Independent, Strategy, strategies
 from hornbeam.settings import nearest
 from hornbeam.store.keys import TreeKey
@@ -25,42 +26,12 @@ from hornbeam.tree.task import Task
 from hornbeam.view import tree_svg
 from hornbeam.workers.local_workers import LocalWorkers
 
-Score = Callable[[Task, Any], float | None]
-
-
 LARGE = 1000  # nodes of a tree that a notebook shows as its one line, not as a picture
 
 
 def picture(tree: Tree) -> str | None:
     """The tree as a notebook shows it; `None` for a large one, of which its `repr` is shown."""
     return tree_svg(tree) if len(tree) <= LARGE else None
-
-
-class FunctionScorer:
-    """Scores a leaf by a function of its task and its answer; column "reward"."""
-
-    column = "reward"
-
-    def __init__(self, score: Score) -> None:
-        self._score = score
-
-    async def score(self, tree: Tree, nodes: Sequence[int]) -> list[float | None]:
-        """One entry a node; `None` for episodes that failed. Raises `ScoreError` for no number."""
-        task = Task.from_json(tree.task)
-        leaves = [tree.nodes[i] for i in nodes]
-        return [None if leaf.error else self._reward(task, leaf.answer) for leaf in leaves]
-
-    def _reward(self, task: Task, answer: Any) -> float | None:
-        """The reward as a float: true is 1, NumPy's and torch's numbers are numbers."""
-        value = self._score(task, answer)
-        try:
-            return finite(value)
-        except ArgumentError as error:
-            where = f"grow_trees: score of task {task.id!r}, answer {short(answer)}"
-            raise ScoreError(f"{where}: {error}") from error
-
-    async def aclose(self) -> None:
-        """Nothing is held."""
 
 
 def grow_trees(

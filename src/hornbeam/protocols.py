@@ -157,7 +157,11 @@ class Strategy(VersionedSettings):
 
 
 class Scorer(Protocol):
-    """Judges outcomes, when an episode has ended. `column` names where its opinion stands."""
+    """Judges outcomes, when an episode has ended. `column` names where its opinion stands.
+
+    Optional: `verdicts(tree, nodes)`, asked in place of `score`: [n] values by column, more than
+    one where it has more to say.
+    """
 
     column: str
 
@@ -168,6 +172,16 @@ class Scorer(Protocol):
     async def aclose(self) -> None:
         """Give back what is held."""
         ...
+
+
+async def columns_of(
+    scorer: Scorer, tree: Tree, nodes: Sequence[int]
+) -> list[dict[str, float | None]]:
+    """What a scorer says of each node, by column: all by its `verdicts`, or its one column."""
+    verdicts: Any = getattr(scorer, "verdicts", None)
+    if verdicts is not None:
+        return list(await verdicts(tree, nodes))
+    return [{scorer.column: value} for value in await scorer.score(tree, nodes)]
 
 
 @dataclass(frozen=True, slots=True)

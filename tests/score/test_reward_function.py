@@ -164,7 +164,7 @@ def test_recorded_trees_are_scored_by_a_function(base, monkeypatch):
         finally:
             await how.aclose()
 
-    assert asyncio.run(run()) == [None, None, 0.5, None]
+    assert asyncio.run(run()) == {"reward": [None, None, 0.5, None]}
     assert summary.without == {"no reward by the function": 1}
 
 

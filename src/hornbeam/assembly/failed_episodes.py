@@ -31,10 +31,15 @@ REFUSED = {
 LARGE = 0.1  # the share of failed tool calls from which lines on a run tell of them
 
 
-def check_grown(store: Store, keys: Sequence[TreeKey], trees: Sequence[Tree], begun: bool) -> None:
-    """Of trees that training grew: those of a step are looked at, others until it has `begun`."""
+def check_grown(
+    store: Store, keys: Sequence[TreeKey], trees: Sequence[Tree], begun: bool, silent: str = ""
+) -> None:
+    """Of trees that training grew: those of a step are looked at, others until it has `begun`.
+
+    `silent` says why a scorer gave no reward.
+    """
     if keys[0].stage == "train":
-        check_scored(store, keys, trees)
+        check_scored(store, keys, trees, silent)
     elif not begun:
         check_first(store, keys, trees)
 
@@ -59,18 +64,20 @@ def all_failed(trees: Sequence[Tree]) -> str:
     return f"{whole} failed: {error}" if error else ""
 
 
-def check_scored(store: Store, keys: Sequence[TreeKey], trees: Sequence[Tree]) -> None:
+def check_scored(
+    store: Store, keys: Sequence[TreeKey], trees: Sequence[Tree], silent: str = ""
+) -> None:
     """The same for a step that nothing can be learned from: no episode of it has a reward."""
     check_first(store, keys, trees, f"step {keys[0].step + 1}")
     if not any(value is not None for tree in trees for value in tree.columns.get("reward", ())):
         forget(store, keys)
-        raise unscored(trees)
+        raise unscored(trees, silent)
 
 
-def unscored(trees: Sequence[Tree]) -> ProgramError:
-    """What is told of a step without a reward."""
+def unscored(trees: Sequence[Tree], silent: str = "") -> ProgramError:
+    """What is told of a step without a reward; `silent`: why the scorer gave none."""
     ends = sum(len(tree.leaves()) for tree in trees)
-    first = next(iter(failed(trees)), "the checker gave no verdict")
+    first = next(iter(failed(trees)), silent or "the checker gave no verdict")
     return ProgramError(f"no run of a whole step was scored ({ends} runs); the first: {first}")
 
 

@@ -17,7 +17,7 @@ from hornbeam.programs import Demonstration, check_names, make_program, native_t
 from hornbeam.protocols import Program
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
-from hornbeam.score.reward_function import is_function, named_function
+from hornbeam.score.reward_function import named_function
 from hornbeam.score.rules import check_task
 from hornbeam.search import Strategy, strategy
 from hornbeam.tasks.task_sources import Loaded, check_disjoint, check_source, load_tasks
@@ -53,8 +53,9 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
         program, demonstration = make_program(section.name, section.rest(), base)
     if not has_servers(recipe):
         check_names(section.name, section.rest(), recipe.agents, recipe.tools)
-    if is_function(recipe.reward.rule):
-        named_function(recipe.reward.rule, base)
+    for place, table in recipe.reward.own.items():
+        with keys_of(table, f"[{place}]"):
+            named_function(table.rule, base, table.rest(), f"{place}.rule")
     tools = tool_makers(recipe, base)
     how = _credit(recipe, base)
     with keys_of(recipe.grow, "[grow]"):
@@ -76,7 +77,8 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     )
     check_disjoint(train.tasks, held_out.tasks)
     for task in [*train.tasks, *held_out.tasks]:
-        check_task(recipe.reward.rule, task)
+        for judged in recipe.reward.judged.values():
+            check_task(judged.rule, task)
     agents_tools = made(tools)
     if has_servers(recipe):
         check_names(section.name, section.rest(), recipe.agents, agents_tools)

@@ -235,6 +235,7 @@ def _scored(
         progress.end()
     lines = []
     for record, tree, column in zip(records, trees, columns, strict=True):
-        held = {**tree.columns, name: [None] * len(tree) if column is None else column}
+        own = {name: [None] * len(tree), **({} if column is None else column)}
+        held = {**tree.columns, **own}
         lines.append(json_line({**record, "columns": held}))
     return lines, summary

@@ -22,7 +22,7 @@ from hornbeam.grow.effects import EpisodeEffects, Speaker
 from hornbeam.grow.episode_growth import EpisodeGrowth
 from hornbeam.grow.guide_costs import Read, guide_costs
 from hornbeam.grow.resumed import Before
-from hornbeam.protocols import Fork, Guide, Keeper, Program, Scorer, State, Strategy
+from hornbeam.protocols import Fork, Guide, Keeper, Program, Scorer, State, Strategy, columns_of
 from hornbeam.search.strategy import restore
 from hornbeam.store.keys import Stored, TreeKey
 from hornbeam.store.ledger import Ledger
@@ -284,8 +284,9 @@ class Growth:
         scorer = self.grower.scorer
         if scorer is None or self.tree.nodes[leaf].error:
             return
-        (value,) = await scorer.score(self.tree, [leaf])
-        self.tree.column(scorer.column)[leaf] = value
+        (said,) = await columns_of(scorer, self.tree, [leaf])
+        for name, value in said.items():
+            self.tree.column(name)[leaf] = value
 
     async def judge_finished(self, live: EpisodeEffects) -> None:
         """What a tree that was left half-grown lacks: opinions of its steps, outcomes of leaves."""

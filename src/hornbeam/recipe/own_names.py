@@ -10,7 +10,7 @@ def held_names(recipe: Recipe) -> dict[str, str]:
     """Own names that a run is told apart by: their files must be as they were when it goes on."""
     names = {"program.name": recipe.program.name}
     names |= {f"tools.{name}.use": choice.use for name, choice in recipe.tools.items()}
-    names["reward.rule"] = recipe.reward.rule
+    names |= {f"{place}.rule": table.rule for place, table in recipe.reward.own.items()}
     names["grow.strategy"] = recipe.grow.strategy
     names["credit.method"] = recipe.credit.method
     for name, agent in recipe.agents.items():
@@ -20,13 +20,6 @@ def held_names(recipe: Recipe) -> dict[str, str]:
         for number, source in enumerate(getattr(recipe.tasks, part)):
             names[f"tasks.{part}.{number}.source"] = source.source
     return {key: name for key, name in names.items() if is_own(name)}
-
-
-def template_names(recipe: Recipe) -> dict[str, str]:
-    """The chat templates that stand in place of the models' own, held in the same way."""
-    names = {"model.chat_template": recipe.model.chat_template}
-    names |= {f"policies.{n}.chat_template": p.chat_template for n, p in recipe.policies.items()}
-    return {key: name for key, name in names.items() if name}
 
 
 def own_names(recipe: Recipe) -> dict[str, str]:

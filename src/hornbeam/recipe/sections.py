@@ -33,7 +33,7 @@ class NamedSection(BaseModel):
 
 
 @contextmanager
-def keys_of(choice: NamedSection, place: str = "") -> Iterator[None]:
+def keys_of(choice: BaseModel, place: str = "") -> Iterator[None]:
     """Makes what a section names; a key of the section itself that is misspelt is told as such.
 
     For all that is no key of the section is taken for a setting of what it names.

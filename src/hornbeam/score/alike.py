@@ -31,7 +31,7 @@ class Alike:
 
     def __init__(self, settings: RewardSettings) -> None:
         self.settings = settings
-        self.key = answer_key(settings.rule)
+        self.key = answer_key(settings.compares)
         self._pool = Pool("symbolic", settings.workers, settings.seconds)
 
     async def same(self, answers: Sequence[Any]) -> Same:
@@ -61,7 +61,7 @@ class Alike:
 
     async def _classes(self, texts: Sequence[str]) -> list[int]:
         """For each text the place of the first one of its class."""
-        rule = self.settings.rule
+        rule = self.settings.compares
         if rule not in ("numeric", "symbolic"):
             return list(range(len(texts)))
         numbers = [number_of(rule, text) for text in texts]

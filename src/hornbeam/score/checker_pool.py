@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -86,7 +87,9 @@ class _Worker:
             raise NoVerdict("crashes") from error
 
     def end(self) -> None:
-        """Kill the process and wait for it."""
+        """Kill the process and those that it started, and wait for it."""
+        with contextlib.suppress(OSError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # the leader of its own session
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -114,7 +117,7 @@ def _end_all(workers: set[_Worker | ThreadWorker]) -> None:
 class Pool:
     """`workers` checker processes for one rule, `seconds` for one check.
 
-    `rule` is a name, or "function", its file and its name.
+    `rule` is a name, or "function", its file, its name and its settings as JSON.
     """
 
     def __init__(self, rule: str, workers: int = 1, seconds: float = 5.0) -> None:
@@ -142,9 +145,15 @@ class Pool:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.workers, "hornbeam-check")
         limit = self.seconds if seconds is None else seconds
-        text = json.dumps({**request, "rule": self.rule[0], "seconds": limit})
-        loop = asyncio.get_running_loop()
+        loop, text = asyncio.get_running_loop(), self._text(request, limit)
         return await loop.run_in_executor(self._threads, self._check, text, limit)
+
+    def ask_now(self, request: Mapping[str, Any]) -> Any:
+        """As `ask`, without a loop of events: nothing else is asked meanwhile."""
+        return self._check(self._text(request, self.seconds), self.seconds)
+
+    def _text(self, request: Mapping[str, Any], seconds: float) -> str:
+        return json.dumps({**request, "rule": self.rule[0], "seconds": seconds})
 
     def pids(self) -> list[int]:
         """The ids of the processes that run now."""

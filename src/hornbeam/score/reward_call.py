@@ -1,27 +1,35 @@
 """Calls a reward function, in the checker's process (`check_process`).
 
-{"task": ..., "answer": ...} gives {"reward": 1.0}, {"reward": null} or {"error": "ValueError: no
-such thing (mine.py:12)"}.
+{"task": ..., "answer": ...} gives {"reward": 1.0, "figures": {}}, {"reward": null, "figures": {}}
+or {"error": "ValueError: no such thing (mine.py:12)"}.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hornbeam.arguments import finite
 from hornbeam.episode.failures import failure
 from hornbeam.own.own_code import load_module
+from hornbeam.own.own_functions import call_settings
+from hornbeam.own.own_parts import Named
+from hornbeam.score.reward_function import WANTS
+from hornbeam.score.verdict import read_verdict
 from hornbeam.tree.jsonl import from_json
 from hornbeam.tree.task import Task
 
 
-def reward_call(path: str, name: str) -> Callable[[Mapping[str, Any]], Any]:
-    """What answers requests by that function. Raises `ProgramError` where it cannot be loaded."""
+def reward_call(path: str, name: str, settings: str) -> Callable[[Mapping[str, Any]], Any]:
+    """What answers requests by that function with these settings, JSON.
+
+    Raises `ProgramError` where it cannot be loaded.
+    """
     found, runner = getattr(load_module(Path(path)), name), asyncio.Runner()
+    how = call_settings(Named(found, name), json.loads(settings), WANTS)
     code = inspect.unwrap(found).__code__
 
     def call(request: Mapping[str, Any]) -> Any:
@@ -34,13 +42,14 @@ def reward_call(path: str, name: str) -> Callable[[Mapping[str, Any]], Any]:
             if "calls" in given:
                 tree, leaf = from_json(given["calls"]), request["leaf"]
                 given["calls"] = [call for i in tree.path(leaf) for call in tree.nodes[i].calls]
-            value = found(**given)
+            value = found(**given, **how)
             if inspect.iscoroutine(value):
                 value = runner.run(value)
         except (Exception, SystemExit) as error:  # whatever a user's function raises
             return {"error": failure(error)}
         try:
-            return {"reward": finite(value)}
+            verdict = read_verdict(value)
+            return {"reward": verdict.reward, "figures": verdict.figures}
         except Exception as error:  # of __float__ too
             return {"error": f"{error} ({Path(code.co_filename).name}:{code.co_firstlineno})"}
 

@@ -9,16 +9,21 @@ It takes by name what it wants of `WANTS`, and runs in processes that can be kil
 from __future__ import annotations
 
 import inspect
+import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hornbeam.errors import RecipeError
 from hornbeam.files import paths
 from hornbeam.own.given_objects import is_given, missing_object
 from hornbeam.own.own_code import load_module
+from hornbeam.own.own_functions import call_settings
+from hornbeam.own.own_parts import Named
 from hornbeam.score.checker_pool import NoVerdict, Pool
+from hornbeam.score.verdict import Judgement
 from hornbeam.settings import nearest
 from hornbeam.tree.jsonl import to_json
 from hornbeam.tree.nodes import Tree
@@ -28,6 +33,7 @@ from hornbeam.tree.nodes import Tree
 WANTS = ("task", "answer", "tree", "leaf", "calls", "text")
 
 Warn = Callable[[str], None]
+NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 
 def is_function(rule: str) -> bool:
@@ -40,34 +46,48 @@ def to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def named_function(rule: str, base: Path) -> tuple[Path, Callable[..., Any], tuple[str, ...]]:
-    """(its file, the function, what it takes). Raises `RecipeError` or `ProgramError`, one line."""
+def named_function(
+    rule: str,
+    base: Path,
+    settings: Mapping[str, Any] = NO_SETTINGS,
+    place: str = "reward.rule",
+    wants: Sequence[str] = WANTS,
+) -> tuple[Path, Callable[..., Any], tuple[str, ...]]:
+    """(its file, the function, what it takes of `wants`).
+
+    Raises `RecipeError` or `ProgramError`, one line, for settings that it does not take too;
+    `place` is the key that names it.
+    """
     file, colon, name = rule.rpartition(":")
     if not colon or not name.isidentifier():
-        raise RecipeError(f"reward.rule = {rule!r}: name a function too, as in mine.py:score")
+        raise RecipeError(f"{place} = {rule!r}: name a function too, as in mine.py:score")
     path = paths.find(file, base)
     wrong = "" if path.is_file() else paths.missing(file, base)
     if wrong := missing_object(rule) if is_given(rule) else wrong:
-        raise RecipeError(f"reward.rule = {rule!r}: {wrong}")
+        raise RecipeError(f"{place} = {rule!r}: {wrong}")
     module = load_module(path)
     found = getattr(module, name, None)
     if not inspect.isfunction(found):
         known = [n for n, value in vars(module).items() if inspect.isfunction(value)]
         hint = nearest(name, known) if known else "there is none"
-        raise RecipeError(f"reward.rule: {file} has no function {name!r}: {hint}")
-    return path.resolve(), found, _taken(f"{file}: {name}", found)
+        raise RecipeError(f"{place}: {file} has no function {name!r}: {hint}")
+    taken = _taken(f"{file}: {name}", found, wants, settings)
+    call_settings(Named(found, f"{file}: {name}"), settings, wants)
+    return path.resolve(), found, taken
 
 
-def _taken(here: str, found: Callable[..., Any]) -> tuple[str, ...]:
-    """The names of `WANTS` that a function takes; others must have a default."""
+def _taken(
+    here: str, found: Callable[..., Any], wants: Sequence[str], settings: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """The names of `wants` that a function takes; others must be set or have a default."""
     taken = []
     for each in inspect.signature(found).parameters.values():
         if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
             continue
-        if each.name in WANTS and each.kind is not each.POSITIONAL_ONLY:
+        if each.name in wants and each.kind is not each.POSITIONAL_ONLY:
             taken.append(each.name)
-        elif each.default is each.empty:
-            hint = nearest(each.name, WANTS)
+        elif each.default is each.empty and each.name not in settings:
+            hint = nearest(each.name, wants)
             raise RecipeError(f"{here} takes {each.name!r}, which a reward is not given: {hint}")
     return tuple(taken)
 
@@ -75,35 +95,55 @@ def _taken(here: str, found: Callable[..., Any]) -> tuple[str, ...]:
 class RewardFunction:
     """The function that a rule names, called in the processes of a pool.
 
-    `NoVerdict` is raised for what gave no reward: "errors" (it raised, or gave no number),
-    "timeouts", "crashes" (its process died); `warn` hears the first one, with its line.
+    `settings` are its own. `NoVerdict` is raised for what gave no reward: "errors" (it raised, or
+    returned what is none), "timeouts", "crashes" (its process died); `failure` is the first of
+    these, with its line, and `warn` hears of it.
     """
 
-    def __init__(self, rule: str, base: Path, pool: Pool, warn: Warn) -> None:
-        path, found, self.takes = named_function(rule, base)
-        self.rule, self._warn, self._told = rule, warn, False
+    def __init__(
+        self, rule: str, settings: Mapping[str, Any], base: Path, pool: Pool, warn: Warn
+    ) -> None:
+        path, found, self.takes = named_function(rule, base, settings)
+        self.rule, self.failure, self._warn = rule, "", warn
         self._place = f"{path.name}:{inspect.unwrap(found).__code__.co_firstlineno}"
-        self.pool, pool.rule = pool, ("function", str(path), rule.rpartition(":")[2])
+        name, how = rule.rpartition(":")[2], json.dumps(dict(settings), default=str)
+        self.pool, pool.rule = pool, ("function", str(path), name, how)
 
-    async def reward(
-        self, task: Mapping[str, Any], answer: Any, tree: Tree, leaf: int, text: str
-    ) -> float | None:
-        """Its reward of a leaf, None where it says so. Raises `NoVerdict` and `ScoreError`."""
-        given: dict[str, Any] = {"task": task, "answer": answer, "leaf": leaf, "text": text}
-        given = {name: given[name] if name in given else to_json(tree) for name in self.takes}
+    async def reward(self, tree: Tree, leaf: int, answer: Any, text: str) -> Judgement:
+        """Its verdict on an answer. Raises `NoVerdict` and `ScoreError`."""
         try:
-            found = await self.pool.ask({"given": given, "leaf": leaf})
+            return self._read(await self.pool.ask(self._request(tree, leaf, answer, text)))
         except NoVerdict as reason:
+            self._told(reason)
+            raise
+
+    def reward_now(self, tree: Tree, leaf: int, answer: Any, text: str) -> Judgement:
+        """As `reward`, without a loop of events."""
+        try:
+            return self._read(self.pool.ask_now(self._request(tree, leaf, answer, text)))
+        except NoVerdict as reason:
+            self._told(reason)
+            raise
+
+    def _request(self, tree: Tree, leaf: int, answer: Any, text: str) -> dict[str, Any]:
+        known: dict[str, Any] = {"task": tree.task, "answer": answer, "leaf": leaf, "text": text}
+        known |= {name: to_json(tree) for name in ("tree", "calls") if name in self.takes}
+        return {"given": {name: known[name] for name in self.takes}, "leaf": leaf}
+
+    def _read(self, found: Mapping[str, Any]) -> Judgement:
+        if "error" in found:
+            self.fail(f"reward {self.rule}: {found['error']}")
+            raise NoVerdict("errors")
+        return Judgement(found["reward"], found["figures"])
+
+    def _told(self, reason: NoVerdict) -> None:
+        if reason.kind != "errors":
             late = f"no reward in {self.pool.seconds:g} s (reward.seconds)"
             why = late if reason.kind == "timeouts" else "its process died"
-            self._tell(f"{why} ({self._place})")
-            raise
-        if "error" in found:
-            self._tell(found["error"])
-            raise NoVerdict("errors")
-        return None if found["reward"] is None else float(found["reward"])
+            self.fail(f"reward {self.rule}: {why} ({self._place})")
 
-    def _tell(self, line: str) -> None:
-        if not self._told:
-            self._told = True
-            self._warn(f"reward {self.rule}: {line}: no reward; later ones are only counted")
+    def fail(self, failure: str) -> None:
+        """Keep and tell the first failure."""
+        if not self.failure:
+            self.failure = failure
+            self._warn(f"{failure}: no reward; later ones are only counted")

@@ -10,24 +10,22 @@ checker gave no verdict in time: those are counted, never taken for wrong.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
-
-from pydantic import AfterValidator, Field, field_validator
-from pydantic_core import PydanticKnownError
+from typing import Any
 
 from hornbeam.answers.latex import boxed
 from hornbeam.answers.numerals import Number, same_number
 from hornbeam.answers.reading import last_number, whole
 from hornbeam.errors import ScoreError
-from hornbeam.programs.talk import Answer
 from hornbeam.score.checker_pool import NoVerdict, Pool
 from hornbeam.score.normalise import exact_match, normalise, token_f1
-from hornbeam.score.overlong import OverlongPenalty, penalty
+from hornbeam.score.overlong import penalty
 from hornbeam.score.reward_function import RewardFunction, Warn, is_function, to_stderr
+from hornbeam.score.reward_settings import DelegationReward, RewardPart, RewardSettings
 from hornbeam.score.spelling import (
     accepted_readings,
     core,
@@ -37,80 +35,13 @@ from hornbeam.score.spelling import (
     readings,
     spelled,
 )
-from hornbeam.settings import Settings
+from hornbeam.score.verdict import FIGURE, PART, Judgement
 from hornbeam.tree.nodes import Column, Tree, cut_off
 from hornbeam.tree.task import SCORING, Task
 
-RuleName = Literal["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym"]
+__all__ = ["PARTS", "DelegationReward", "RewardSettings", "RuleScorer", "make_scorer", "rules"]
+
 Rule = Callable[[str, str], float]
-
-
-def _named(rule: str) -> str:
-    """The rule. Raises what an unknown one of a `Literal` raises."""
-    names = [repr(name) for name in get_args(RuleName)]
-    if is_function(rule) or repr(rule) in names:
-        return rule
-    listed = f"{', '.join(names[:-1])} or {names[-1]}"
-    raise PydanticKnownError("literal_error", {"expected": listed})
-
-
-class DelegationReward(Settings):
-    """What delegations and the main agent are rewarded for, as weights (M-GRPO, arXiv 2511.13288).
-
-    A delegation: `format` for a whole reply in which `answer` finds something, `correct` for the
-    main agent's outcome, `expert` for what it found: by `rule` its answer ("reply") or the last
-    result of its tools ("result"), whichever it `reads`, against the task's `data[gold]` (by
-    default its answer); or by the guide that writes `column`. The main agent: `main_format` for an
-    answer that was not cut off, `main_correct` for the outcome.
-    """
-
-    format: float = Field(0.1, ge=0)
-    correct: float = Field(0.4, ge=0)
-    expert: float = Field(0.5, ge=0)
-    main_format: float = Field(0.1, ge=0)
-    main_correct: float = Field(0.9, ge=0)
-    answer: Answer = ""
-    rule: Literal["contains", "exact", "numeric", "em", "f1"] = "contains"
-    reads: Literal["reply", "result"] = "reply"
-    gold: str = ""
-    column: str = ""
-
-
-class RewardSettings(Settings):
-    r"""How outcomes are judged.
-
-    `rule`: "exact" (the same text), "numeric" (the same last number), "symbolic" (equal by
-    math-verify), "em" and "f1" (words, normalised as for SQuAD; F1 as the
-    script of HotpotQA has it for tasks of its sets), "reasoning_gym" (its own scorer), or
-    "mine.py:score", a function of one's own (`reward_function`).
-    `format` is a regular expression searched for in all that was said on the way to the answer
-    (turns joined by line ends, `.` matches those too); where it is not found `format_penalty` is
-    taken off. Third-party checkers and functions run in `workers` processes, `seconds` at most for
-    one answer.
-    `cut_off` says what an answer is worth that was cut off at max_tokens: what the rule makes of
-    its beginning ("judged"), or 0 ("wrong"); `overlong` lets long runs pay.
-    `delegation`, where given, makes the rewards that credit reads out of outcomes (`delegation`).
-    """
-
-    rule: Annotated[str, AfterValidator(_named)] = "numeric"
-    format: str | None = None
-    format_penalty: float = Field(0.2, ge=0)
-    seconds: float = Field(5.0, gt=0)
-    workers: int = Field(1, gt=0)
-    cut_off: Literal["judged", "wrong"] = "judged"
-    overlong: OverlongPenalty | None = None
-    delegation: DelegationReward | None = None
-
-    @field_validator("format")
-    @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"not a regular expression: {error}") from error
-        return pattern
-
 
 PARTS = ("correct", "format")  # what a reward is made of
 
@@ -186,12 +117,60 @@ rules: dict[str, Rule] = {
 # --- the scorer ----------------------------------------------------------------------------------
 
 
-class RuleScorer:
-    """Judges leaves by a rule into the column "reward".
+class RuleJudge:
+    """One rule, in a pool of its own where it runs elsewhere. `counts` as for `RuleScorer`."""
 
-    `counts` says what was met: "judged", "unanswered" (the program returned nothing: outcome 0),
-    "cut_off" (where that is wrong), "unformatted" (the format check failed), "timeouts" and
-    "crashes" of the checker, "errors" and "none" of a function (no entry).
+    def __init__(
+        self, part: RewardPart, how: RewardSettings, base: Path, warn: Warn, counts: Counter[str]
+    ) -> None:
+        self.rule, self.weight, self._counts = part.rule, part.weight, counts
+        self.pool = Pool(part.rule, how.workers, how.seconds)
+        self.own: RewardFunction | None = None
+        if is_function(part.rule):
+            self.own = RewardFunction(part.rule, part.rest(), base, self.pool, warn)
+
+    async def verdict(self, tree: Tree, i: int) -> Judgement:
+        """What it says of the answer at node i, no reward where it has no verdict."""
+        answer = answer_text(tree.nodes[i].answer)
+        if answer is None and self.own is None:
+            self._counts["unanswered"] += 1
+            return Judgement(0.0)
+        try:
+            if self.own is not None:
+                found = await self.own.reward(tree, i, tree.nodes[i].answer, said(tree, i))
+                if found.reward is None:
+                    self._counts["none"] += 1
+                return found
+            return Judgement(await self._outcome(str(answer), Task.from_json(tree.task)))
+        except NoVerdict as reason:
+            self._counts[reason.kind] += 1
+            return Judgement(None)
+
+    async def _outcome(self, answer: str, task: Task) -> float:
+        accepted = check_task(self.rule, task)
+        if self.rule == "reasoning_gym":
+            return await self.pool.check({"answer": answer, "task": task.to_json()})
+        if self.rule != "symbolic":
+            holds = rule_of(self.rule, task.data)
+            return max(holds(answer, each) for each in accepted)
+        verdicts = {each: decided(answer, each) for each in accepted}
+        if True in verdicts.values():
+            return 1.0
+        open_ = [each for each, known in verdicts.items() if known is None]
+        left = [reading for each in open_ for reading in accepted_readings(each)]
+        if not left:
+            return 0.0
+        return await self.pool.check({"readings": readings(answer), "accepted": left})
+
+
+class RuleScorer:
+    """Judges leaves by a rule, or the weighted sum of several, into the column "reward".
+
+    Each part stands in "reward.NAME" too, the figures of a function in "figure.FIGURE", of a part's
+    function in "figure.NAME.FIGURE". `counts` says what was met: "judged", "unanswered" (the
+    program returned nothing: outcome 0), "cut_off" (where that is wrong), "unformatted" (the format
+    check failed), and of each part "timeouts" and "crashes" of the checker, "errors" and "none" of
+    a function (no entry).
     """
 
     column = "reward"
@@ -202,10 +181,10 @@ class RuleScorer:
         self.settings = settings
         self.counts: Counter[str] = Counter()
         self._format = re.compile(settings.format, re.DOTALL) if settings.format else None
-        self._pool = Pool(settings.rule, settings.workers, settings.seconds)
-        self._own: RewardFunction | None = None
-        if is_function(settings.rule):
-            self._own = RewardFunction(settings.rule, base, self._pool, warn)
+        self._judges = {
+            name: RuleJudge(part, settings, base, warn, self.counts)
+            for name, part in settings.judged.items()
+        }
 
     async def score(self, tree: Tree, nodes: Sequence[int]) -> list[float | None]:
         """One reward a node; None for nodes that do not end an episode or whose episode failed.
@@ -213,35 +192,67 @@ class RuleScorer:
         Raises `ScoreError` where the task has no answer that the rule could hold for
         (`check_task` finds that out beforehand).
         """
+        return [each[self.column] for each in await self.verdicts(tree, nodes)]
+
+    async def verdicts(self, tree: Tree, nodes: Sequence[int]) -> list[dict[str, float | None]]:
+        """As `score`, all columns of each node by name."""
         return await asyncio.gather(*(self._judge(tree, i) for i in nodes))
 
     async def aclose(self) -> None:
-        """End the checker's processes."""
-        await self._pool.aclose()
+        """End the checkers' processes."""
+        for judge in self._judges.values():
+            await judge.pool.aclose()
 
-    async def _judge(self, tree: Tree, i: int) -> float | None:
+    @property
+    def failed(self) -> str:
+        """What the first function that failed did, "" where none has."""
+        return next((own.failure for own in self._functions() if own.failure), "")
+
+    @property
+    def silent(self) -> str:
+        """Why no answer has a reward; "" where no function gives rewards."""
+        owns = self._functions()
+        return self.failed or next((f"reward {own.rule}: it gave none" for own in owns), "")
+
+    def _functions(self) -> list[RewardFunction]:
+        return [judge.own for judge in self._judges.values() if judge.own is not None]
+
+    def heard(self, failure: str) -> None:
+        """Take over the failure of a scorer in another process, which told nobody here."""
+        for own in self._functions():
+            if failure.startswith(f"reward {own.rule}: "):
+                own.fail(failure)
+                return
+
+    async def _judge(self, tree: Tree, i: int) -> dict[str, float | None]:
         node = tree.nodes[i]
         if node.error or not node.done:
-            return None
-        answer, outcome = answer_text(node.answer), None
-        if answer is None and self._own is None:
-            self.counts["unanswered"] += 1
-            outcome = 0.0
-        elif self.settings.cut_off == "wrong" and cut_off(tree, i):
+            return {self.column: None}
+        answer = answer_text(node.answer)
+        judged = answer is not None or any(judge.own for judge in self._judges.values())
+        if judged and self.settings.cut_off == "wrong" and cut_off(tree, i):
             self.counts["cut_off"] += 1
-            outcome = 0.0
+            found = [Judgement(0.0)] * len(self._judges)
         else:
-            try:
-                if self._own is not None:
-                    said_all = said(tree, i)
-                    outcome = await self._own.reward(tree.task, node.answer, tree, i, said_all)
-                else:
-                    outcome = await self._outcome(str(answer), Task.from_json(tree.task))
-            except NoVerdict as reason:
-                self.counts[reason.kind] += 1
-                return None
-        if outcome is None:
-            self.counts["none"] += 1
+            found = await asyncio.gather(*(j.verdict(tree, i) for j in self._judges.values()))
+        out: dict[str, float | None] = {self.column: self._reward(tree, i, found)}
+        for name, verdict in zip(self._judges, found):
+            if name:
+                out[PART + name] = verdict.reward
+            lead = f"{FIGURE}{name}." if name else FIGURE
+            out |= {lead + figure: value for figure, value in verdict.figures.items()}
+        return out
+
+    def _reward(self, tree: Tree, i: int, found: Sequence[Judgement]) -> float | None:
+        """The sum of the parts, less what bad form and length cost; None where a part is none."""
+        weights = [judge.weight for judge in self._judges.values()]
+        pairs = [(w, v.reward) for w, v in zip(weights, found) if w]  # others are looked at only
+        rewards = [w * reward for w, reward in pairs if reward is not None]
+        if len(rewards) < len(pairs):
+            return None
+        outcome = sum(rewards[1:], rewards[0])
+        if not math.isfinite(outcome):  # weights and rewards that no float holds
+            self.counts["errors"] += 1
             return None
         self.counts["judged"] += 1
         if self._format and not self._format.search(said(tree, i)):
@@ -249,23 +260,6 @@ class RuleScorer:
             outcome -= self.settings.format_penalty
         how = self.settings.overlong
         return outcome if how is None else outcome + penalty(tree, i, how)
-
-    async def _outcome(self, answer: str, task: Task) -> float:
-        rule = self.settings.rule
-        accepted = check_task(rule, task)
-        if rule == "reasoning_gym":
-            return await self._pool.check({"answer": answer, "task": task.to_json()})
-        if rule != "symbolic":
-            holds = rule_of(rule, task.data)
-            return max(holds(answer, each) for each in accepted)
-        verdicts = {each: decided(answer, each) for each in accepted}
-        if True in verdicts.values():
-            return 1.0
-        open_ = [each for each, known in verdicts.items() if known is None]
-        left = [reading for each in open_ for reading in accepted_readings(each)]
-        if not left:
-            return 0.0
-        return await self._pool.check({"readings": readings(answer), "accepted": left})
 
 
 def make_scorer(

@@ -26,6 +26,14 @@ const PANELS = [
   { title: "Warm start: loss", kind: "sft", keys: ["loss"], smooth: true },
 ];
 
+// What stands beside the reward: its parts and figures of functions, three curves a panel.
+function besides(title, lead) {
+  const keys = [...new Set(DATA.metrics.filter((row) => row.kind === "train").flatMap(Object.keys))]
+    .filter((key) => key.startsWith(lead) && !key.endsWith(".count"));
+  return keys.flatMap((_, k) => (k % 3 ? [] : [{ title, kind: "train", keys: keys.slice(k, k + 3), smooth: true }]));
+}
+PANELS.splice(2, 0, ...besides("Parts of the reward", "reward."), ...besides("Figures of the reward", "figure."));
+
 // Rewards between 0 and 1 are no accuracy: their rows say what they are.
 const graded = DATA.metrics.find((row) => row.kind === "eval" && row.figure);
 if (graded) Object.assign(PANELS[0], { title: `Held-out ${graded.figure}`, percent: false });

@@ -20,6 +20,7 @@ from hornbeam.assembly.teacher import endpoint
 from hornbeam.chat.ready_templates import template_text
 from hornbeam.errors import RecipeError
 from hornbeam.own.own_code import OWN
+from hornbeam.own.own_parts import code_mark
 from hornbeam.recipe.recipe import ModelSettings, Recipe
 from hornbeam.recipe.sections import AnchorSection
 
@@ -33,10 +34,14 @@ def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path, served: Sequence
     sections = {name: data[name] for name in ("program", "tools", "agents", "limits", "reward")}
     for name in ("seconds", "workers"):  # of the checker: how long it may take, not what it says
         sections["reward"].pop(name)
+    if not recipe.reward.parts:  # as before there were any
+        sections["reward"].pop("parts")
     weights = list(served) or content(folder) or str(folder.resolve())
     template = recipe.model.chat_template
     own = [template_text(template, recipe.base)] if template else []
     own += [recipe.model.tool_format] if recipe.model.tool_format else []
+    for table in recipe.reward.own.values():
+        own += code_mark(table.rule, plan.base)
     return mark_of([weights, _chat(folder), sections, *_sources(plan), *own])
 
 

@@ -34,9 +34,10 @@ class ScoreSummary:
     refused: list[str] = field(default_factory=list)
     tokens: int = 0
     rendered: int = 0  # trees whose ids were made out of text
+    beside: dict[str, list[float]] = field(default_factory=dict)  # entries of columns beside it
 
     def line(self, column: str, what: str) -> str:
-        """In one line; `what` is what has an entry: "steps" or "answers"."""
+        """A line a column; `what` is what has an entry: "steps" or "answers"."""
         count, mean = len(self.entries), ""
         if count:
             mean = f", mean {math.fsum(self.entries) / count:.4g}"
@@ -46,7 +47,11 @@ class ScoreSummary:
         more += f"; ids of {self.rendered} trees by the model's chat template" * bool(self.rendered)
         left = len(self.refused)
         more += f"; {left} {'tree' if left == 1 else 'trees'} refused" if left else ""
-        return f"{column}: {count} of {of} {what} scored{mean}{why}{more}"
+        lines = [f"{column}: {count} of {of} {what} scored{mean}{why}{more}"]
+        for name, entries in sorted(self.beside.items()):
+            mean = f", mean {math.fsum(entries) / len(entries):.4g}" if entries else ""
+            lines.append(f"{name}: {len(entries)} of {of} {what}{mean}")
+        return "\n".join(lines)
 
 
 class Scoring(Protocol):
@@ -55,8 +60,11 @@ class Scoring(Protocol):
     column: str
     what: str
 
-    async def score(self, tree: Tree, summary: ScoreSummary) -> Column:
-        """One entry a node. Raises `DataError` or `ModelError` for a tree that cannot be scored."""
+    async def score(self, tree: Tree, summary: ScoreSummary) -> dict[str, Column]:
+        """Columns by name, `column` and what stands beside it.
+
+        Raises `DataError` or `ModelError` for a tree that cannot be scored.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -88,11 +96,10 @@ class ByRule:
         values = {**settings, "rule": rule}
         return cls(build("reward", {"reward": RewardSettings}, "reward", values), answer)
 
-    async def score(self, tree: Tree, summary: ScoreSummary) -> Column:
-        """As above."""
+    async def score(self, tree: Tree, summary: ScoreSummary) -> dict[str, Column]:
+        """As above, and the figures of a function."""
         nodes, leaves = list(tree.nodes), answered(tree)
         failed = len(tree.leaves()) - len(leaves)
-        out: Column = [None] * len(tree)
         for i in leaves:
             node = nodes[i]
             answer = node.answer if node.done else node.text
@@ -101,13 +108,17 @@ class ByRule:
             nodes[i] = replace(node, done=True, answer=answer)
         given = Tree(tree.task, nodes, {}, tree.seed)
         try:
-            rewards = await self._scorer.score(given, leaves)
+            said = await self._scorer.verdicts(given, leaves)
         except ScoreError as error:
             raise DataError(str(error)) from error
-        for i, reward in zip(leaves, rewards, strict=True):
-            out[i] = reward
+        names = dict.fromkeys([self.column, *(name for each in said for name in each)])
+        out: dict[str, Column] = {name: [None] * len(tree) for name in names}
+        for i, each in zip(leaves, said, strict=True):
+            for name, value in each.items():
+                out[name][i] = value
         why = "no reward by the function" if self._own else "no verdict in time"
-        reasons = {"the episode failed": failed, why: rewards.count(None)}
+        none = sum(each[self.column] is None for each in said)
+        reasons = {"the episode failed": failed, why: none}
         summary.without.update({reason: n for reason, n in reasons.items() if n})
         return out
 
@@ -139,7 +150,7 @@ class ByGuide:
         if fitted is not None:
             self.chat = TemplateChat(fitted.tokenizer, fitted.name)
 
-    async def score(self, tree: Tree, summary: ScoreSummary) -> Column:
+    async def score(self, tree: Tree, summary: ScoreSummary) -> dict[str, Column]:
         """As above."""
         given = Tree(tree.task, tree.nodes, {}, tree.seed)
         if self.chat is not None:
@@ -152,7 +163,7 @@ class ByGuide:
         for i, value in enumerate(out[1:], 1):
             if value is None:
                 summary.without[self._why(given, i)] += 1
-        return out
+        return {self.guide.column: out}
 
     def _readable(self, tree: Tree, summary: ScoreSummary) -> Tree:
         """The tree in ids of the guide's model."""
@@ -197,26 +208,31 @@ async def score_trees(
     trees: Sequence[Tree],
     places: Sequence[str],
     scored: Callable[[int], None] = lambda done: None,
-) -> tuple[list[Column | None], ScoreSummary]:
-    """(a column for every tree, None where it was refused; what was scored).
+) -> tuple[list[dict[str, Column] | None], ScoreSummary]:
+    """(columns for every tree, None where it was refused; what was scored).
 
     `places` say where each tree stands. Raises `DataError` where all of them are refused.
     """
-    summary, out = ScoreSummary(), list[Column | None]()
+    summary, out = ScoreSummary(), list[dict[str, Column] | None]()
 
-    async def one(tree: Tree, place: str) -> Column | None:
+    async def one(tree: Tree, place: str) -> dict[str, Column] | None:
         try:
-            column = await how.score(tree, summary)
+            columns = await how.score(tree, summary)
         except (DataError, ModelError) as error:
             summary.refused.append(f"{place}: {error}")
             return None
-        summary.entries += [value for value in column if value is not None]
-        return column
+        for name, column in columns.items():
+            there = [value for value in column if value is not None]
+            beside = summary.beside.setdefault(name, []) if name != how.column else summary.entries
+            beside += there
+        return columns
 
     try:
         for first in range(0, len(trees), AT_ONCE):
             part = range(first, min(first + AT_ONCE, len(trees)))
-            waiting: list[Awaitable[Column | None]] = [one(trees[k], places[k]) for k in part]
+            waiting: list[Awaitable[dict[str, Column] | None]] = [
+                one(trees[k], places[k]) for k in part
+            ]
             out += await asyncio.gather(*waiting)
             scored(len(out))
     finally:

@@ -54,7 +54,8 @@ class StoredGrowth:
         trees.update({key: tree for (key, _), tree in zip(starts, grown)})
         store.flush()
         out = [trees[key] for key in keys]
-        check_grown(store, keys, out, begun=not starts or self.context.metrics.begun)
+        begun = not starts or self.context.metrics.begun
+        check_grown(store, keys, out, begun, self.context.world.scorer.silent)
         return out
 
     def _stored(self, keys: Sequence[TreeKey]) -> dict[TreeKey, Stored]:

@@ -29,7 +29,8 @@ def nothing(trees: Sequence[Tree]) -> Mapping[str, float]:
 class CreditLearner:
     """Credits trees and steps every policy on them.
 
-    `prepare` may take the reward from leaves first, and says what it found as metrics.
+    `prepare` may take the reward from leaves first, and says what it found as metrics. `silent`
+    says why a scorer gave no reward.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class CreditLearner:
         method: Method,
         warn: Warn,
         prepare: Prepare = nothing,
+        silent: Callable[[], str] = str,
     ) -> None:
         self.policies, self.rewards, self.method = policies, rewards, method
-        self._gap, self._prepare = GapWarning(warn), prepare
+        self._gap, self._prepare, self._silent = GapWarning(warn), prepare, silent
 
     async def learn(self, trees: Sequence[Tree], step: int) -> dict[str, Any]:
         """Credit the trees and step on those that have a scored leaf; figures of the update."""
@@ -52,7 +54,7 @@ class CreditLearner:
         prepared = self._prepare(trees)
         scored = [tree for tree in trees if any(v is not None for v in tree.columns["reward"])]
         if not scored:
-            raise unscored(trees)
+            raise unscored(trees, self._silent())
         credit_step(scored, self.rewards, self.method)
         update = {**self.policies.step(scored, step), **prepared}
         self._gap.look(update, step)
@@ -71,7 +73,12 @@ class ThreadedLearner:
 
 
 def learner_of(
-    recipe: Recipe, method: Method, policies: Policies, warn: Warn, ahead: bool
+    recipe: Recipe,
+    method: Method,
+    policies: Policies,
+    warn: Warn,
+    ahead: bool,
+    silent: Callable[[], str] = str,
 ) -> Learner:
     """The learner of a recipe, in a thread of its own where trees grow `ahead` beside it.
 
@@ -83,7 +90,7 @@ def learner_of(
         return {"stale": drop_stale(trees, policies, behind), "age": staleness(trees, policies)}
 
     prepare = drop_old if behind else nothing
-    learner = CreditLearner(policies, recipe.reward, method, warn, prepare)
+    learner = CreditLearner(policies, recipe.reward, method, warn, prepare, silent)
     return ThreadedLearner(learner) if ahead else learner
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,11 @@ from hornbeam.episode.failures import failed
 from hornbeam.jobs.train.anchored_tasks import own_rewards
 from hornbeam.score import delegation_figures
 from hornbeam.score.rules import DelegationReward
+from hornbeam.score.verdict import FIGURE, PART
 from hornbeam.stats import interval
 from hornbeam.tree.nodes import INJECTED, Tree
+
+BESIDE = (PART, FIGURE)  # how columns beside the reward are named
 
 
 def grown_figures(
@@ -32,6 +36,7 @@ def grown_figures(
         "failed": errors,
         **why(trees),
         "no_verdict": sum(t.columns["reward"][i] is None for t, i in leaves) - errors,
+        **reward_figures(trees),
         "unanswered": unanswered(trees),
         "cut_off": cut_share(trees),
         "forks": forked(trees),
@@ -96,12 +101,35 @@ def measure(trees: Sequence[Tree], delegation: DelegationReward | None = None) -
         "count": len(rewards),
         "failed": errors,
         "no_verdict": sum(r is None for r in rewards) - errors,
+        **reward_figures(trees),
         "unanswered": unanswered(trees),
         "cut_off": cut_share(trees),
         **tool_figures(trees),
         **delegated(trees, delegation),
         **({} if {*rewards} <= {None, 0.0, 1.0} else {"figure": "mean reward"}),
     }
+
+
+def reward_figures(trees: Sequence[Tree]) -> dict[str, float]:
+    """Means of the parts of a reward and of the figures beside it, over the policy's own runs.
+
+    "no_verdict.NAME": runs that did not fail and to which a part gave none; "FIGURE.count": runs
+    that have the figure.
+    """
+    ends = [(t, i) for t in trees for i in t.leaves() if t.nodes[i].origin.version != INJECTED]
+    names = {name for tree in trees for name in tree.columns if name.startswith(BESIDE)}
+    out: dict[str, float] = {}
+    for name in sorted(names):
+        entries = [t.columns[name][i] if name in t.columns else None for t, i in ends]
+        there = [value for value in entries if value is not None]
+        if there:
+            out[name] = math.fsum(there) / len(there)
+        if name.startswith(FIGURE):
+            out[f"{name}.count"] = len(there)
+        else:
+            ran = [entry for entry, (t, i) in zip(entries, ends) if not t.nodes[i].error]
+            out[f"no_verdict.{name.removeprefix(PART)}"] = ran.count(None)
+    return out
 
 
 def delegated(trees: Sequence[Tree], how: DelegationReward | None) -> dict[str, float]:

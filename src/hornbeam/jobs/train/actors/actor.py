@@ -38,7 +38,7 @@ class Actor:
         self.recipe = recipe = recipe.model_copy(update={"run": run})
         self.program, _ = make_program(recipe.program.name, recipe.program.rest(), base)
         self.tools = LocalWorkers(make_tools(recipe, base), recipe.limits.tool_seconds)
-        self.scorer = make_scorer(recipe.reward, base)
+        self.scorer = make_scorer(recipe.reward, base, lambda line: None)  # the driver tells
         self._guides: dict[tuple[str, ...], Guides] = {}
         self.engines, self._tokenizer = load_engines(recipe, folders)
 
@@ -49,8 +49,8 @@ class Actor:
 
     async def grow(
         self, key: TreeKey, start: Tree | Stored, how: GrowthSettings, present: Present
-    ) -> tuple[Tree, list[Entry], Sequence[TimedCall]]:
-        """(the grown tree, what it cost, its calls if they are wanted) of one start."""
+    ) -> tuple[Tree, list[Entry], Sequence[TimedCall], str]:
+        """(the grown tree, what it cost, its calls if they are wanted, how a reward failed)."""
         await self.load(present)
         policy = self.recipe.policy_of
         agents = {
@@ -73,4 +73,4 @@ class Actor:
             grown=(lambda key, tree, made: calls.extend(made)) if how.timed else None,
         )
         (tree,) = await grower.grow_all([(key, start)], 1)
-        return tree, entries, calls
+        return tree, entries, calls, self.scorer.failed

@@ -155,8 +155,11 @@ class PoolGrower(Grower):
                 return None
             return (*left[number], how, dict(present))
 
-        def deliver(number: int, result: tuple[Tree, list[Entry], Sequence[Any]]) -> None:
-            grown[number], entries, calls = result
+        def deliver(number: int, result: tuple[Tree, list[Entry], Sequence[Any], str]) -> None:
+            grown[number], entries, calls, failure = result
+            heard: Any = getattr(self.scorer, "heard", None)
+            if failure and heard is not None:
+                heard(failure)
             self.ledger.enter(entries)
             self._keep(*left[number], grown[number])
             if self.grown is not None:
