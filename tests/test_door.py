@@ -235,6 +235,7 @@ ELSEWHERE = {
     "Task": "any JSON may stand in a file; growth checks it",
     "calculate": "tells the agent, by a text",
     **dict.fromkeys(("recipe_of", "train", "sft", "search", "evaluate", "label", "fit"), "a job"),
+    **dict.fromkeys(("Local", "OpenAI", "VLLM"), "tests/engine/test_ready_engines.py"),
 }
 
 
@@ -430,6 +431,7 @@ def test_a_notebook_shows_a_tree_as_well_formed_xml_that_stands_alone(credited):
         out.columns["reward"] = [None, None, 1.0, 0.0, None]
         hb.credit_trees([out], "grpo")
     picture = out._repr_svg_()
+    assert out._repr_html_() == f'<div style="overflow:auto">{picture}</div>'
     root = ElementTree.fromstring(picture.encode())
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     kinds = {element.tag.rpartition("}")[2] for element in root.iter()}
@@ -463,7 +465,7 @@ def test_a_large_tree_is_shown_as_its_line():
     out = tree()
     for _ in range(notebook.LARGE):
         out.append(hb.Node(0))
-    assert out._repr_svg_() is None and "steps" in repr(out)
+    assert out._repr_svg_() is None is out._repr_html_() and "steps" in repr(out)
 
 
 def test_growth_inside_a_running_loop_refuses_in_the_same_line():

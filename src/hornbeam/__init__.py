@@ -18,6 +18,7 @@ from hornbeam.tree.task import Task
 
 if TYPE_CHECKING:
     from hornbeam.api.job_calls import evaluate, fit, label, search, sft, train
+    from hornbeam.api.ready_engines import VLLM, Local, OpenAI
     from hornbeam.api.recipe_text import recipe_of
     from hornbeam.chat import assistant, system, user
     from hornbeam.engine.request import Sampling
@@ -35,12 +36,15 @@ if TYPE_CHECKING:
 __version__: str  # that of the installed distribution, looked up when it is asked for
 
 __all__ = [
+    "VLLM",
     "Branch",
     "Budget",
     "Episode",
     "HornbeamError",
     "Independent",
+    "Local",
     "Node",
+    "OpenAI",
     "Reply",
     "Sampling",
     "Scripted",
@@ -74,10 +78,13 @@ _HOME = {
     "Budget": "store.ledger",
     "Episode": "episode.program",
     "Independent": "search",
+    "Local": "api.ready_engines",
+    "OpenAI": "api.ready_engines",
     "Reply": "episode.program",
     "Sampling": "engine.request",
     "Scripted": "engine.scripted",
     "Speaker": "grow.effects",
+    "VLLM": "api.ready_engines",
     "assistant": "chat",
     "calculate": "tools.calculator",
     "credit_trees": "notebook",
@@ -137,5 +144,12 @@ def _picture(tree: Tree) -> str | None:
     return picture(tree)
 
 
+def _page(tree: Tree) -> str | None:
+    """The same as HTML, which scrolls where it is wide: what a notebook takes first."""
+    drawn = _picture(tree)
+    return None if drawn is None else f'<div style="overflow:auto">{drawn}</div>'
+
+
 # Set from here, as what draws stands on what is drawn.
 Tree._repr_svg_ = _picture  # type: ignore[attr-defined]
+Tree._repr_html_ = _page  # type: ignore[attr-defined]

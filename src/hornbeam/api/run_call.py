@@ -19,6 +19,7 @@ from hornbeam.errors import ArgumentError
 from hornbeam.files.paths import GIVEN_FILES
 from hornbeam.own.given_objects import GIVEN
 from hornbeam.own.object_names import origin
+from hornbeam.own.own_code import check_not_loading
 from hornbeam.recipe.recipe import Recipe
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ def run_job(job: Job[T], asked: PythonRecipe, folder: Path | None, progress: boo
 
     Ctrl-C is told in one line, and raised.
     """
+    check_not_loading("a job of hornbeam")
     if asked.recipe.workers.kind != "local" and GIVEN in str(asked.data):
         raise ArgumentError(
             f"workers.kind = {asked.recipe.workers.kind!r}: other processes cannot load what stands"

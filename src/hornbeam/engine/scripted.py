@@ -22,6 +22,7 @@ from random import Random
 from hornbeam.answers.brackets import stop_end
 from hornbeam.arguments import function, is_async, list_of, mapping, one_of, wrong
 from hornbeam.chat import ByteChat, Chat, check_chat, end_of_answer
+from hornbeam.engine.closing import ClosedByWith
 from hornbeam.engine.request import Barrier, Completion, Request
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tree.nodes import floats
@@ -30,7 +31,7 @@ Say = Callable[[str, Random], str]
 LogProbs = Callable[[str, Sequence[int]], Sequence[float]]
 
 
-class Scripted:
+class Scripted(ClosedByWith):
     """Says what `say` says, token by token as a model would, with the log-probs you name.
 
     `logprob` is one number for every token, or a function of prompt text and sampled ids that

@@ -14,6 +14,7 @@ from hornbeam.own.given_objects import GIVEN, gave, given_module
 
 OWN = "hornbeam_program_"  # how names of modules begin that are made of a recipe's files
 _LOADED: dict[str, bytes] = {}  # module -> the text that it was made of
+_LOADING: list[Path] = []  # files whose code runs now, as they are loaded
 
 
 def load_module(path: Path) -> ModuleType:
@@ -38,15 +39,26 @@ def load_module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent))
+    _LOADING.append(path)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise ProgramError(f"{path}{_line(error, path)}: {_text(error)}") from error
     finally:
+        _LOADING.remove(path)
         sys.path.remove(str(path.parent))
     _LOADED[name] = text
     return module
+
+
+def check_not_loading(call: str) -> None:
+    """Raise `ProgramError` where a file calls this as it is loaded: so would all who load it."""
+    if _LOADING:
+        raise ProgramError(
+            f"{call} is called as {_LOADING[-1].name} is loaded: put it under"
+            ' if __name__ == "__main__":'
+        )
 
 
 def is_own_frame(frame: FrameType) -> bool:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.chat import Chat, check_chat
+from hornbeam.engine.closing import ClosedByWith
 from hornbeam.engine.fingerprint import Fingerprint, marks
 from hornbeam.engine.local.network import Network
 from hornbeam.engine.local.prefix_tree import PrefixRun, PrefixTree
@@ -71,7 +72,7 @@ class _Group:
             self.jobs[row] = last
 
 
-class LocalEngine:
+class LocalEngine(ClosedByWith):
     """Samples from a `transformers` causal LM (plain or LoRA) in this process.
 
     With `deterministic`, requests are admitted and rounds run only while no client is busy on the

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from hornbeam.arguments import one_of
 from hornbeam.chat import Chat, check_chat
+from hornbeam.engine.closing import ClosedByWith
 from hornbeam.engine.remote.http_client import HttpClient, HttpSettings, ServerUsage
 from hornbeam.engine.remote.replies import ServerAnswer
 from hornbeam.engine.request import Barrier, Completion, Request
@@ -39,7 +40,7 @@ class Probed(Protocol):
 A = TypeVar("A", bound=Probed)
 
 
-class ServerEngine(ABC, Generic[A]):
+class ServerEngine(ClosedByWith, ABC, Generic[A]):
     """Speaks through a server. `say` is told what the probe found, and when one is waited for."""
 
     def __init__(

@@ -24,6 +24,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from hornbeam.chat import Chat
+from hornbeam.engine.closing import ClosedByWith
 from hornbeam.engine.request import (
     Barrier,
     Completion,
@@ -97,7 +98,7 @@ class VllmSettings(Settings):
 DEFAULT = VllmSettings()
 
 
-class VllmEngine:
+class VllmEngine(ClosedByWith):
     """Samples by vLLM from the model in a folder, then from what `weights` gives at each `load`.
 
     `adapter` writes the present adapters into a folder, as peft does; it stands for `weights` where
