@@ -181,7 +181,8 @@ class LittleServer:
         most = body.get("max_tokens", body.get("max_completion_tokens"))
         seed = body.get("seed", len(self.seen)) if how.seeded else len(self.seen)
         sampling = Sampling(most, body.get("temperature", 1.0), body.get("top_p", 1.0))
-        prompt = chat.render(body["messages"])
+        tools = body.get("tools", ())
+        prompt = chat.render(body["messages"], {}, tools)
         if how.window and len(prompt) + most > how.window:
             text = f"This model's maximum context length is {how.window} tokens. However, you"
             text += f" requested {len(prompt) + most} tokens ({len(prompt)} in the messages,"
@@ -189,7 +190,10 @@ class LittleServer:
             return 400, {}, {"error": {"message": text, "code": "context_length_exceeded"}}
         done = await self.engine.generate(Request(prompt, sampling, seed))
         message = {"role": "assistant", "content": done.text, "refusal": None}
-        choice = {"index": 0, "message": message, "finish_reason": done.finish, "logprobs": None}
+        if tools and (called := chat.read(done.tokens, tools)).calls:
+            message |= {**called.message(), "content": called.text or None}
+        ended = "tool_calls" if "tool_calls" in message else done.finish
+        choice = {"index": 0, "message": message, "finish_reason": ended, "logprobs": None}
         answer = {"object": "chat.completion", "model": body["model"], "choices": [choice]}
         if how.usage:
             counts = {"prompt_tokens": len(prompt), "completion_tokens": len(done.tokens)}

@@ -78,6 +78,10 @@ class Chat(Protocol):
         """Why these tools cannot be used with this chat, and what to do, in a line; "" if none."""
         ...
 
+    def written(self, messages: Sequence[Message], said: Message, tools: Sequence[Any]) -> str:
+        """A message with calls that was said behind these, as the text that `read` reads."""
+        ...
+
     def encode(self, text: str) -> array[int]:
         """Ids of what an assistant says, tags as their tokens; no template around it."""
         ...
@@ -167,6 +171,10 @@ class ByteChat:
     ) -> Mapping[int, str]:
         """None: what was sampled stays."""
         return {}
+
+    def written(self, messages: Sequence[Message], said: Message, tools: Sequence[Any]) -> str:
+        """Calls between tags behind the text."""
+        return written(said)
 
     def tool_problem(self, tools: Sequence[Any]) -> str:
         """What is wrong with the tools themselves."""

@@ -280,6 +280,13 @@ class TemplateChat:
             return {}
         return template_calls.prepare(chat, messages, said, nonce_in(messages)).rewritten
 
+    def written(self, messages: Sequence[Message], said: Message, tools: Sequence[Any]) -> str:
+        """A message with calls that was said behind these, as the template writes it.
+
+        Raises `ModelError` where it changes what was said.
+        """
+        return self.with_tools(tools).spoken(messages, said)
+
     def tool_problem(self, tools: Sequence[Any]) -> str:
         """Why these tools cannot be used with this template, and what to do; "" if they can."""
         return template_tools.problem(self, tools)

@@ -14,16 +14,13 @@ from functools import lru_cache
 from typing import Any
 
 from hornbeam.chat.byte_chat import Message, Said
+from hornbeam.chat.call_formats import read, written
 from hornbeam.chat.tool_calls import Spoken
-from hornbeam.errors import ModelError
+from hornbeam.chat.tool_schemas import schema_problem
 from hornbeam.tree.nodes import ids
 
 END = 0  # ends a message
 BITS, LENGTH = 7, 28  # of a character; where the number of characters stands
-NO_TOOLS = (
-    "native tool calls need the model's chat template, and a server of messages keeps its own: use"
-    " a server that takes ids, or a program whose tools are text (react)"
-)
 PIECE = re.compile(r"[\x00-\x7f]{1,4}|.", re.DOTALL)
 
 
@@ -59,13 +56,11 @@ class PieceChat:
     def render(
         self, messages: Sequence[Message], said: Said = {}, tools: Sequence[Any] = ()
     ) -> array[int]:
-        """Ids of the conversation up to where the assistant speaks.
-
-        Raises `ModelError` for tools: the server's template and its parser are not known here.
-        """
-        if tools:
-            raise ModelError(self.tool_problem(tools))
+        """Ids of the conversation up to where the assistant speaks."""
         out = ids()
+        if tools:
+            out.extend(_ids(f"tools: {json.dumps(list(tools), ensure_ascii=False)}"))
+            out.append(END)
         for number, message in enumerate(messages):
             more = {k: v for k, v in message.items() if k not in ("role", "content")}
             about = f" {json.dumps(more, sort_keys=True)}" if more else ""
@@ -78,8 +73,12 @@ class PieceChat:
         return out
 
     def read(self, tokens: Sequence[int], tools: Sequence[Any] = ()) -> Spoken:
-        """The text alone."""
-        return Spoken(self.text(tokens))
+        """The text, and calls between tags where it was asked with tools (`written`)."""
+        return read(self.text(tokens), tokens, tools) if tools else Spoken(self.text(tokens))
+
+    def written(self, messages: Sequence[Message], said: Message, tools: Sequence[Any]) -> str:
+        """A message that a server said with calls, as the text that `read` reads."""
+        return written(said)
 
     def rewritten(
         self, messages: Sequence[Message], said: Said = {}, tools: Sequence[Any] = ()
@@ -88,8 +87,8 @@ class PieceChat:
         return {}
 
     def tool_problem(self, tools: Sequence[Any]) -> str:
-        """What to do instead: the server is sent messages, and its tools are not spoken here."""
-        return NO_TOOLS if tools else ""
+        """What is wrong with the tools themselves: the server is sent them as they are."""
+        return schema_problem(tools)
 
     def encode(self, text: str) -> array[int]:
         """The text's pieces."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -89,7 +89,8 @@ class Sampling:
 class Request:
     """One thing to sample: a prompt and a seed of its own.
 
-    `messages` are those that the prompt was made of; none where it goes on inside an answer.
+    `messages` are those that the prompt was made of, `tools` the schemas it tells of; none where it
+    goes on inside an answer.
     """
 
     prompt: array[int]
@@ -97,6 +98,7 @@ class Request:
     seed: int = 0
     order: tuple[Any, ...] = ()  # decides the place in a batch where arrival must not
     messages: tuple[Message, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
 
     def __repr__(self) -> str:
         return f"<Request of {len(self.prompt)} tokens, {self.sampling}, seed {self.seed}>"

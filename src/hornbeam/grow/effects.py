@@ -225,8 +225,8 @@ class EpisodeEffects:
     ) -> Completion:
         """One request: room reserved, the episode not busy while it waits, then settled."""
         order = (*self.order, place.episode, place.turn, place.used)
-        messages = () if place.used else place.messages
-        request = Request(context, how, self.seed(place), order, messages)
+        asked = ((), ()) if place.used else (place.messages, place.tools)
+        request = Request(context, how, self.seed(place), order, *asked)
         most = len(context) + how.max_tokens
         before = self.before if getattr(engine, "keeps", False) else None
         if self.ledger.budget.tokens is not None:

@@ -2,18 +2,19 @@
 
 It sends the messages of a request and hears text, for search, evaluation, labels, judges and
 teachers. There are no ids and no log-probs, so nothing of it is trained, and an answer cannot be
-gone on with. Without a tokenizer what is said is kept in pieces of text (`PieceChat`).
+gone on with. Without a tokenizer what is said is kept in pieces of text (`PieceChat`). Tools go to
+the server in its own form, and what it calls is kept as the text that the chat reads calls from.
 
 Answers are cut here at stop strings: the API leaves them out of the text and does not say whether
 one ended it. What was said behind them is paid for.
 
-Left out: streams, several choices (n), tools in the server's own form, log-probs.
+Left out: streams, several choices (n), log-probs, reasoning.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -91,7 +92,8 @@ class ChatEngine(ServerEngine[ChatAbilities]):
         room = self._room(size, how.max_tokens)
         while True:
             try:
-                answer = await self.ask(able, request.messages, size, how, room, request.seed)
+                asked = able, request.messages, size, how, room, request.seed, request.tools
+                answer = await self.ask(*asked)
             except Crowded as full:
                 if not 0 < full.left < room:
                     raise
@@ -107,6 +109,7 @@ class ChatEngine(ServerEngine[ChatAbilities]):
         how: Sampling,
         room: int,
         seed: int,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> ServerAnswer:
         """What the server says; `size` is the prompt's as it is counted here.
 
@@ -114,6 +117,8 @@ class ChatEngine(ServerEngine[ChatAbilities]):
         """
         url = f"{self.settings.root}/chat/completions"
         body = self._body(able, messages, how, room, seed)
+        if tools:
+            body["tools"] = [dict(each) for each in tools]
         status, answer = await self.client.call(url, body, size + room, completion)
         if status != 200:
             words = " ".join(str(message(answer)).split())[:300]
@@ -125,7 +130,7 @@ class ChatEngine(ServerEngine[ChatAbilities]):
             if status in (400, 413, 422) and TOO_LONG.search(words):
                 raise Crowded(f"{url}: a prompt of some {size} tokens is too long: {words}", words)
             raise Refused(f"{url}: refused ({status}): {words}", status, answer)
-        done = self._said(answer)
+        done = self._said(answer, messages, tools)
         self._enter(done, size, size + room)
         return done
 
@@ -143,9 +148,14 @@ class ChatEngine(ServerEngine[ChatAbilities]):
             **self.settings.extra_body,
         }
 
-    def _said(self, answer: Answered) -> ServerAnswer:
+    def _said(
+        self, answer: Answered, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
+    ) -> ServerAnswer:
         choice, usage = answer.choice, answer.usage
         text = choice.message.content or choice.message.refusal or choice.text or ""
+        if choice.message.tool_calls:
+            said = {"role": "assistant", "content": text, "tool_calls": choice.message.tool_calls}
+            text = self.chat.written(messages, said, tools)
         return ServerAnswer(
             text=text,
             tokens=None,

@@ -124,6 +124,7 @@ class ChatMessage(ApiObject):
 
     content: Text = None
     refusal: Text = None
+    tool_calls: Annotated[list[Any], BeforeValidator(objects)] = []
 
 
 def _typed(value: Any) -> Any:
