@@ -64,11 +64,16 @@ class Browser:
         return json.loads(line)
 
     def open(self, path):
-        """Load a page and wait until it stands."""
-        self.send("Page.navigate", url=path.as_uri())
+        """Load a page, of a file or a URL, and wait until it stands."""
+        url = path if isinstance(path, str) else path.as_uri()
+        self.send("Page.navigate", url=url)
+        self.until(f"document.readyState + location.protocol == 'complete{url.split('/')[0]}'")
+
+    def until(self, script):
+        """Wait until an expression is true in the page."""
         end = time.monotonic() + 60
-        while self.run("document.readyState + location.protocol") != "completefile:":
-            assert time.monotonic() < end, "the page does not load"
+        while not self.run(script):
+            assert time.monotonic() < end, f"never: {script}"
             time.sleep(0.02)
 
     def run(self, script):

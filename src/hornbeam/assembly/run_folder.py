@@ -26,6 +26,7 @@ from hornbeam.tree.task import Task
 from hornbeam.view import ReportData, write_report
 
 NO_CHATS: Mapping[str, Chat] = MappingProxyType({})
+ReadTree = Callable[[TreeKey], Tree]
 STAGES = ("train", "start", "warm start", "eval")  # of trees in the store
 
 
@@ -164,11 +165,11 @@ def _filled(recipe: dict[str, Any]) -> dict[str, Any]:
 class StoredTrees(Mapping[int, Sequence[Tree]]):
     """Trees of a run by step, read when they are looked up; below zero, those of evaluations.
 
-    -1 is the last evaluation, -2 the one before.
+    -1 is the last evaluation, -2 the one before. `read` reads one.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, read: ReadTree | None = None) -> None:
+        self._read = read or (lambda key: canonical(store.read(key).tree))
         self._places: dict[int, list[TreeKey]] = {}
         looks: dict[tuple[int, int], list[TreeKey]] = {}
         for key in store.keys(None):
@@ -180,7 +181,7 @@ class StoredTrees(Mapping[int, Sequence[Tree]]):
             self._places[-number] = keys
 
     def __getitem__(self, step: int) -> Sequence[Tree]:
-        return [canonical(self._store.read(key).tree) for key in self._places[step]]
+        return [self._read(key) for key in self._places[step]]
 
     def __iter__(self) -> Iterator[int]:
         return iter(sorted(self._places))
@@ -191,18 +192,28 @@ class StoredTrees(Mapping[int, Sequence[Tree]]):
 
 def report(path: Path, store: Store, title: str, chats: Mapping[str, Chat] = NO_CHATS) -> Path:
     """Write `report.html` of a run folder; prompts are shown of agents whose chat is at hand."""
+    return write_report(path / "report.html", report_data(path, store, title, chats))
+
+
+def report_data(
+    path: Path,
+    store: Store,
+    title: str,
+    chats: Mapping[str, Chat] = NO_CHATS,
+    read: ReadTree | None = None,
+) -> ReportData:
+    """What the page of a run folder shows; `read` reads a tree where the store does not."""
 
     def prompts(tree: Tree, i: int) -> str:
         chat = chats.get(tree.nodes[i].agent)
         return chat.decode(tree.nodes[i].prompt) if chat else ""
 
     recipe = path / "recipe.toml"
-    data = ReportData(
+    return ReportData(
         title=title,
         recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         metrics=store.metrics(),
         costs=store.totals(),
-        trees=StoredTrees(store),
+        trees=StoredTrees(store, read),
         prompts=prompts if chats else None,
     )
-    return write_report(path / "report.html", data)

@@ -33,10 +33,21 @@ def view_command(
         typer.Option("--column", help="Of --tree: the column to show.", show_default="reward"),
     ] = None,
     store: Shared = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Serve the page here; it follows the run as it goes on.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Of --live: its port.", show_default="a free one")
+    ] = None,
 ) -> None:
     """Write the page of a run, a search or a file of trees anew, or print one of its trees."""
     if column is not None and tree is None:
         raise DataError(f"--column {column}: is of --tree KEY, which prints one tree")
+    if live:
+        _serve(run, store, port, {"--tree": tree, "--out": out, "--column": column})
+        return
+    if port is not None:
+        raise StoreError(f"--port {port}: is of --live, which serves the page")
     if run.is_file() or (run.suffix in (".jsonl", ".json") and not run.is_dir()):
         if store is not None:
             raise StoreError(f"--store {store}: is of run folders, and {run} is a file")
@@ -68,6 +79,18 @@ def view_command(
             raise StoreError(f"--tree {tree}: write stage/step/number, as train/12/0")
         key = TreeKey(stage, int(numbers[0]), int(numbers[1]))
         typer.echo(_as_text(canonical(held.read(key).tree), column))
+
+
+def _serve(run: Path, store: str | None, port: int | None, others: dict[str, Any]) -> None:
+    """Serve the page of a run that is there, or will be."""
+    for option, value in others.items():
+        if value is not None:
+            raise StoreError(f"{option} {value}: leave it out with --live, which shows all")
+    if run.is_file() or (run / "search.json").is_file():
+        raise StoreError(f"{run}: --live follows a run that trains: leave it out")
+    from hornbeam.cli.live_server import serve
+
+    serve(run, store, port or 0, typer.echo)
 
 
 def _as_text(tree: Any, column: str | None) -> str:

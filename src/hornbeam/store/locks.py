@@ -7,12 +7,16 @@ workers that outlive it do not keep it.
 from __future__ import annotations
 
 import os
-from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, lockf
+import struct
+import sys
+from fcntl import F_GETLK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_NB, LOCK_SH, fcntl, lockf
 from pathlib import Path
 
 from hornbeam.errors import StoreError
 
 _held: set[Path] = set()  # locks of this process, which the system would grant a second time
+# `struct flock`: its fields, and the places of its kind and of the process.
+_LAYOUT = ("qqihh", 3, 2) if sys.platform == "darwin" else ("hhqqi", 0, 4)
 
 
 class FolderLock:
@@ -46,6 +50,24 @@ class FolderLock:
         if self._path in _held:
             _held.discard(self._path)
             os.close(self._file)
+
+
+def holder(folder: Path) -> int:
+    """The id of a process that holds a folder, shared or not; 0 where none does. Only looks."""
+    path, (layout, kind, owner) = folder.resolve() / "lock", _LAYOUT
+    if path in _held:
+        return os.getpid()
+    asked = [0] * 5
+    asked[kind] = F_WRLCK
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        told = struct.unpack(layout, fcntl(file, F_GETLK, struct.pack(layout, *asked)))
+    finally:
+        os.close(file)
+    return 0 if told[kind] == F_UNLCK else int(told[owner])
 
 
 def _busy(folder: Path, owner: str) -> StoreError:

@@ -7,13 +7,14 @@ text for terminals. Nothing here changes a tree.
 
 from hornbeam.view.data import PageLimits, ReportData
 from hornbeam.view.picture import tree_svg
-from hornbeam.view.report import report_html, write_report, write_trees_page
+from hornbeam.view.report import live_html, report_html, write_report, write_trees_page
 from hornbeam.view.search_page import search_page, write_search
 from hornbeam.view.text import tree_text
 
 __all__ = [
     "PageLimits",
     "ReportData",
+    "live_html",
     "report_html",
     "search_page",
     "tree_svg",

@@ -35,8 +35,11 @@ function besides(title, lead) {
 PANELS.splice(2, 0, ...besides("Parts of the reward", "reward."), ...besides("Figures of the reward", "figure."));
 
 // Rewards between 0 and 1 are no accuracy: their rows say what they are.
-const graded = DATA.metrics.find((row) => row.kind === "eval" && row.figure);
-if (graded) Object.assign(PANELS[0], { title: `Held-out ${graded.figure}`, percent: false });
+let graded;
+function grade() {
+  graded = DATA.metrics.find((row) => row.kind === "eval" && row.figure);
+  if (graded) Object.assign(PANELS[0], { title: `Held-out ${graded.figure}`, percent: false });
+}
 const called = (key) => (graded && key === "accuracy" ? graded.figure : words(key));
 const level = (value) => (graded ? short(value) : percent(value));
 
@@ -254,7 +257,7 @@ function moves(kind, key) {
 }
 
 // Any number of any row can be drawn: one more panel with a choice.
-function addChosen(grid) {
+function addChosen(grid, wanted) {
   const names = new Set();
   for (const row of DATA.metrics) {
     for (const key of Object.keys(row)) {
@@ -268,7 +271,7 @@ function addChosen(grid) {
   const fresh = moving.find((name) => !shown.has(name.slice(name.indexOf("|") + 1))) ?? moving[0];
   const choice = html("select", { id: "chosen" },
     all.map((name) => html("option", { value: name }, name.split("|")[0])));
-  choice.value = fresh ?? all[0];
+  choice.value = all.includes(wanted) ? wanted : fresh ?? all[0];
   const place = html("div", { class: "grid" });
   const show = () => {
     const [title, kind, key] = choice.value.split("|");
@@ -278,23 +281,24 @@ function addChosen(grid) {
   };
   const fixed = redraw.length;
   choice.addEventListener("change", show);
-  grid.after(html("p", { class: "bar pick" },
-    html("label", { for: "chosen" }, "Any other number"), choice), place);
+  grid.after(html("div", { id: "any" }, html("p", { class: "bar pick" },
+    html("label", { for: "chosen" }, "Any other number"), choice), place));
   show();
 }
 
-function drawCurves() {
+function drawCurves(wanted) {
   const grid = document.getElementById("curves");
+  grade();
   const cards = PANELS.map((panel) => addPanel(grid, panel)).filter((card) => card);
   if (!cards.length) {
     grid.append(html("p", { class: "note" }, "No measurements were handed to this report."));
-    document.getElementById("axis").hidden = true;
   }
-  addChosen(grid);
-  document.getElementById("axis").addEventListener("change", (event) => {
-    axis = event.target.value;
-    for (const draw of redraw) draw();
-  });
+  document.getElementById("axis").hidden = !cards.length;
+  addChosen(grid, wanted);
 }
 
+document.getElementById("axis").addEventListener("change", (event) => {
+  axis = event.target.value;
+  for (const draw of redraw) draw();
+});
 drawCurves();

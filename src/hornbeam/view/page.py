@@ -20,13 +20,17 @@ from hornbeam.files.atomic import whole_file
 
 
 def page(template: str, styles: tuple[str, ...], scripts: tuple[str, ...], title: str,
-         data: Any, **places: str) -> str:  # fmt: skip
-    """A template of this folder, filled. `data` is for the scripts, `places` are HTML already."""
+         data: Any, network: str = "", **places: str) -> str:  # fmt: skip
+    """A template of this folder, filled. `data` is for the scripts, `places` are HTML already.
+
+    `network` is what its scripts may reach, in words of a content security policy.
+    """
     script = "\n".join(asset(name) for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Template(asset(template)).substitute(
         title=escape(title),
-        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
+        policy="default-src 'none'; style-src 'unsafe-inline';"
+        f" script-src 'sha256-{digest}'{network}",
         style="\n".join(asset(name) for name in styles),
         data=embed(data),
         script=script,

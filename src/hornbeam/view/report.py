@@ -25,16 +25,27 @@ def write_report(path: str | Path, data: ReportData, limits: PageLimits = LIMITS
     return write_page(path, report_html(data, limits))
 
 
-def report_html(data: ReportData, limits: PageLimits = LIMITS) -> str:
-    """The whole page."""
+def live_html(data: ReportData, version: str, limits: PageLimits = LIMITS) -> str:
+    """The page as `hornbeam view --live` serves it: it asks "state" and "page" for what is new.
+
+    `version` is the one of the state that it shows.
+    """
+    mark = f'id="live" class="live" role="status" data-version="{escape(version)}"'
+    return report_html(data, limits, f"<p {mark}>Asking how the run goes.</p>\n")
+
+
+def report_html(data: ReportData, limits: PageLimits = LIMITS, live: str = "") -> str:
+    """The whole page; `live` is the line of one that follows its run."""
     packed = page_data(data, limits)
     left_out = packed.pop("left_out")
     return page(
         "page.html",
         ("page.css",),
-        _SCRIPTS,
+        (*_SCRIPTS, "live.js") if live else _SCRIPTS,
         data.title,
         packed,
+        network="; connect-src 'self'" if live else "",
+        live=live,
         outcome=escape(data.outcome or outcome(data.metrics)),
         facts=escape(data.facts or facts(data)),
         costs=cost_table(with_wall_time(data.costs, data.metrics)),

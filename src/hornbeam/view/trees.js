@@ -109,6 +109,12 @@ function openTrees() {
   const first = DATA.steps[at].trees.findIndex(isMixed);
   shown.tree = Math.max(first, 0);
   chooseStep(first < 0 ? DATA.steps.length - 1 : at);
+  shown.opened = place();
+}
+
+// Which node of which tree is looked at.
+function place() {
+  return `${DATA.steps[shown.step]?.step} ${shown.tree} ${drawing.node} ${shown.column}`;
 }
 
 function makeTrees() {
