@@ -57,6 +57,11 @@ def view_command(
         raise StoreError(
             f"--out {out}: is of a file of trees; the page of a run lies in its folder"
         )
+    _view_run(run, tree, column, store)
+
+
+def _view_run(run: Path, tree: str | None, column: str | None, store: str | None) -> None:
+    """The page of a run or a search, or one of its trees as text."""
     from hornbeam.assembly.run_folder import report
     from hornbeam.store.database import Store, TreeKey
     from hornbeam.tree.nodes import canonical
