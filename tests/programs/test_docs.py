@@ -12,7 +12,7 @@ from hornbeam.recipe.recipe import load_recipe
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["own-program.md", "pitfalls.md"])
+@pytest.mark.parametrize("page", ["own-program.md", "pitfalls.md", "tool-calls.md"])
 def test_the_blocks_of_a_page_run(page: str, tmp_path: Path, monkeypatch) -> None:
     text = (DOCS / page).read_text()
     monkeypatch.chdir(tmp_path)
