@@ -105,8 +105,18 @@ def test_every_command_tells_a_typo_before_slow_imports(recipe):
 
 def test_a_typo_of_an_own_reward_is_as_early(recipe):
     recipe.with_name("own.py").write_text("def score(task, answer):\n    return 1\n")
-    told = {"won.py:score": "did you mean 'own.py'?", "own.py:scor": "did you mean 'score'?"}
-    lines = [typos.words(recipe, [f"reward.rule={rule}"]) for rule in told]
+    recipe.with_name("heavy.py").write_text("import torch\ndef loss(ratio):\n    return ratio\n")
+    told = {
+        "reward.rule=won.py:score": "did you mean 'own.py'?",
+        "reward.rule=own.py:scor": "did you mean 'score'?",
+        "loss.objective=heavy.py:los": "did you mean 'loss'?",
+        "loss.terms=[{use='heavy.py:los'}]": "did you mean 'loss'?",
+        "grow.strategy=own.py:scor": "did you mean 'score'?",
+        "credit.method=own.py:scor": "did you mean 'score'?",
+        "agents.seeker.segment={by='own.py:scor'}": "did you mean 'score'?",
+        "tasks.train=[{source='own.py:scor'}]": "did you mean 'score'?",
+    }
+    lines = [typos.words(recipe, [change]) for change in told]
     for hint, (code, said, heavy) in zip(told.values(), commands(recipe.parent, lines)):
         assert (code, said.count("\n"), heavy) == (2, 1, []) and hint in said, said
 

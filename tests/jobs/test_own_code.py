@@ -55,6 +55,14 @@ def places(split, seed, doors: int = 4):
         yield {"question": f"What is behind {split} {number + seed}?", "answer": str(number)}
 
 
+def clip(ratio, plus, minus):
+    return -(plus * ratio.clamp(max=1.2) + minus * ratio.clamp(min=0.8))
+
+
+def surer(entropy):
+    return -entropy
+
+
 def pairs(text):
     return list(range(2, len(text), 2))
 
@@ -118,6 +126,7 @@ def weights(tmp_path, out):
 
 
 OWN = ["grow.strategy='mine.py:Wide'", "credit.method='mine.py:Own'"]
+OWN += ["loss.objective='mine.py:clip'"]
 
 
 def test_own_parts_train_to_the_weights_of_the_ready_made_ones(train, tmp_path):
@@ -158,6 +167,8 @@ def test_own_tasks_are_trained_on_in_chunks_of_own_making(train, tmp_path):
         ("program.name", "program={name='held.py:say'}"),
         ("tools.x.use", "tools.x.use='held.py:vowels'"),
         ("agents.seeker.segment.by", "agents.seeker.segment={by='held.py:pairs'}"),
+        ("loss.objective", "loss.objective='held.py:clip'"),
+        ("loss.terms.0.use", "loss.terms=[{use='held.py:surer',weight=0.1}]"),
         ("tasks.train.0.source", TASKS.format("train", "held")),
     ],
 )
@@ -173,8 +184,8 @@ def test_each_file_of_own_code_is_held(train, tmp_path, key, change):
 
 def test_what_own_code_raises_is_one_line_with_its_place(train):
     for change, line in {
-        "grow.strategy='mine.py:Lost'": "mine.py:48: KeyError: 'no such place'",
-        "credit.method='mine.py:Raises'": "mine.py:43: ZeroDivisionError: division by zero",
+        "grow.strategy='mine.py:Lost'": "mine.py:56: KeyError: 'no such place'",
+        "credit.method='mine.py:Raises'": "mine.py:51: ZeroDivisionError: division by zero",
     }.items():
         code, said = train(change.partition(".")[0], change)
         assert code == 2 and said.startswith(f"hornbeam: {line}"), said

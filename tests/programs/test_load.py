@@ -26,14 +26,17 @@ def demonstration(task):
 """
 
 
+TEAM = "async def team(task, ep): ...\n"
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "mine.py").write_text(GOOD)
     (tmp_path / "beside.py").write_text("NAME = 'beside'")
     (tmp_path / "syntax.py").write_text("x = 1\n\nz = = 2\n")
-    (tmp_path / "raises.py").write_text("\n\ndef f():\n    1 / 0\n\nf()\n")
-    (tmp_path / "imports.py").write_text("import no_such_module_here\n")
-    (tmp_path / "leaves.py").write_text("raise SystemExit('bye')\n")
+    (tmp_path / "raises.py").write_text(f"\n\ndef f():\n    1 / 0\n\nf()\n{TEAM}")
+    (tmp_path / "imports.py").write_text(f"import no_such_module_here\n{TEAM}")
+    (tmp_path / "leaves.py").write_text(f"raise SystemExit('bye')\n{TEAM}")
     (tmp_path / "text.txt").write_text("hello")
     return tmp_path
 

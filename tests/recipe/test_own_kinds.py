@@ -209,7 +209,7 @@ def test_tasks_of_ones_own(folder):
     told(lambda: load("numbers"), "mine.py: numbers, task 1: a Task or a dict is expected, not 1")
     told(lambda: load("nameless"), "mine.py: nameless, task 1: no 'question'")
     told(lambda: load("one"), "mine.py: one gave the text 'a text': a list of tasks is expected")
-    told(lambda: load("good"), "good needs a setting 'q'")
+    told(lambda: load("good"), "good takes 'q', which it is not given: known: count, seed")
     told(lambda: load("romos"), "task source: mine.py has no 'romos': did you mean 'rooms'?")
 
 

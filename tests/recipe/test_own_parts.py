@@ -83,7 +83,7 @@ number = 3
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
-    (tmp_path / "broken.py").write_text("import no_such_module_here\n")
+    (tmp_path / "broken.py").write_text("import no_such_module_here\nclass Wide: ...\n")
     return tmp_path
 
 

@@ -20,6 +20,7 @@ from hornbeam.recipe.sections import keys_of
 from hornbeam.score.reward_function import named_function
 from hornbeam.score.rules import check_task
 from hornbeam.search import Strategy, strategy
+from hornbeam.settings import led_by
 from hornbeam.tasks.task_sources import Loaded, check_disjoint, check_source, load_tasks
 
 
@@ -47,6 +48,9 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     """
     engine_settings(recipe.engine)
     check_segments(recipe, base)
+    for name in recipe.names:
+        with led_by(f"policies.{name}.loss" if name else "loss"):
+            recipe.of(name).loss.beside(base)
     check_files(recipe, base)
     section = recipe.program
     with keys_of(section, "[program]"):

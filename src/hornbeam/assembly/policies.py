@@ -266,7 +266,7 @@ def load_policy(
     model, tokenizer = base_of(recipe, folder, bases)
     where = device(recipe)
     more: dict[str, Any] = {
-        "loss": recipe.trained_loss,
+        "loss": recipe.trained_loss.beside(recipe.base),
         "optim": recipe.optim,
         "lora": recipe.lora,
         "seed": recipe.run.seed,

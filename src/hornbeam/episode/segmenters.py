@@ -26,8 +26,8 @@ from hornbeam.arguments import described
 from hornbeam.chat import Chat
 from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.own.own_functions import OwnFunction, own_function
-from hornbeam.own.own_parts import Base, find_part, installed, is_own
-from hornbeam.settings import Settings, nearest
+from hornbeam.own.own_parts import Base, check_name, find_part
+from hornbeam.settings import Settings
 
 WAYS = ("text", "regex", "sentences", "tokens")
 
@@ -53,10 +53,7 @@ class Segmenter(Settings):
     @field_validator("by")
     @classmethod
     def _known(cls, by: str) -> str:
-        ready = {point.name for point in installed("segmenter")} if by not in WAYS else set()
-        if by not in WAYS and by not in ready and not is_own(by):
-            raise ValueError(f"{by!r}: {nearest(by, {*WAYS, *ready})}")
-        return by
+        return check_name("segmenter", by, WAYS)
 
     @model_validator(mode="after")
     def _fit(self) -> Self:

@@ -66,8 +66,24 @@ def own_function(
     names = {p.name for p in takes if p.kind is not p.POSITIONAL_ONLY}
     filled = places[: len(first)]
     given = tuple(name for name in by_name if name in names and name not in filled)
+    if by_name:
+        _check_given(part, takes, {*filled, *given, *settings}, by_name)
     own = call_settings(part, settings, {*filled, *given})
     return OwnFunction(part, own, given)
+
+
+def _check_given(
+    part: Named, takes: Sequence[inspect.Parameter], filled: Collection[str], by_name: Sequence[str]
+) -> None:
+    """Raise `RecipeError` for a parameter that nobody fills: a misspelt one, or a setting."""
+    for each in takes:
+        variable = each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        if not variable and each.default is each.empty and each.name not in filled:
+            raise RecipeError(
+                f"{part.where} takes {each.name!r}, which it is not given:"
+                f" {nearest(each.name, by_name)}; a setting of its own has a value in the recipe,"
+                " or a default"
+            )
 
 
 def call_settings(

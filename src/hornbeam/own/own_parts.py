@@ -8,8 +8,9 @@ Ready-made names come first. Packages are looked through only for a name that is
 
 from __future__ import annotations
 
+import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -63,6 +64,15 @@ def code_mark(name: str, base: Base = "") -> list[str]:
     return [hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()]
 
 
+def check_name(kind: str, name: str, known: Collection[str]) -> str:
+    """The name, if it can be one of this kind. `ValueError` where nobody gives it."""
+    if name not in known and not is_own(name):
+        names = {*known, *(point.name for point in installed(kind))}
+        if name not in names:
+            raise ValueError(f"{name!r}: {nearest(name, names)}")
+    return name
+
+
 def find_part(kind: str, name: str, known: Iterable[str] = (), base: Base = "") -> Named:
     """What a name that is not ready-made stands for, `base` being the recipe's own folder.
 
@@ -79,18 +89,43 @@ def _of_file(kind: str, name: str, base: Path) -> Named:
     path = paths.find(file, base)
     if wrong := _absent(name, file, base):
         raise RecipeError(f"{kind} {name!r}: {wrong}")
+    defined = [] if is_given(name) else _defined(path)
+    hint = nearest(attribute, defined) if defined else "there is none"
+    missing = RecipeError(f"{kind}: {file} has no {attribute!r}: {hint}")
+    if attribute not in defined and not is_given(name) and not _may_bind(path, attribute):
+        raise missing
     module = load_module(path)
+    if not hasattr(module, attribute):
+        raise missing
+    return Named(
+        getattr(module, attribute), f"{file}: {attribute}", (str(path.resolve()), attribute)
+    )
+
+
+def _defined(path: Path) -> list[str]:
+    """The functions and classes of a file, read without running it; none of one that is broken."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [each.name for each in ast.walk(_parsed(path)) if isinstance(each, kinds)]
+
+
+def _may_bind(path: Path, name: str) -> bool:
+    """Whether a file could have a name that it does not define: be it imported, assigned, broken.
+
+    So a misspelt name is told before what the file imports is loaded.
+    """
+    tree = _parsed(path)
+    if path.suffix != ".py" or not tree.body:
+        return True
+    words = {each.id for each in ast.walk(tree) if isinstance(each, ast.Name)}
+    words |= {each.asname or each.name for each in ast.walk(tree) if isinstance(each, ast.alias)}
+    return not words.isdisjoint({name, "*", "globals", "setattr", "exec"})
+
+
+def _parsed(path: Path) -> ast.Module:
     try:
-        thing = getattr(module, attribute)
-        return Named(thing, f"{file}: {attribute}", (str(path.resolve()), attribute))
-    except AttributeError:
-        own = [
-            n
-            for n, value in vars(module).items()
-            if getattr(value, "__module__", "") == module.__name__ and not n.startswith("_")
-        ]
-        hint = nearest(attribute, own) if own else "there is none"
-        raise RecipeError(f"{kind}: {file} has no {attribute!r}: {hint}") from None
+        return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # whoever loads it will say what is wrong
+        return ast.Module([], [])
 
 
 def _absent(name: str, file: str, base: Path) -> str:

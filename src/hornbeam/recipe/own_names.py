@@ -13,6 +13,11 @@ def held_names(recipe: Recipe) -> dict[str, str]:
     names |= {f"{place}.rule": table.rule for place, table in recipe.reward.own.items()}
     names["grow.strategy"] = recipe.grow.strategy
     names["credit.method"] = recipe.credit.method
+    for policy in recipe.names:
+        loss = recipe.of(policy).loss
+        place = f"policies.{policy}.loss" if policy else "loss"
+        names[f"{place}.objective"] = loss.objective
+        names |= {f"{place}.terms.{n}.use": term.use for n, term in enumerate(loss.terms)}
     for name, agent in recipe.agents.items():
         if agent.segment is not None:
             names[f"agents.{name}.segment.by"] = agent.segment.by

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hornbeam.train import losses
 from hornbeam.train.leaves import NONE, Fixed, Happened, Leaves, own
+from hornbeam.train.own_losses import own_objective, own_terms
 from hornbeam.train.pack import Pack
 from hornbeam.train.train_settings import LossSettings
 
@@ -19,7 +20,8 @@ def objective(
     fixed: Fixed,
     leaves: Leaves | None = None,
 ) -> tuple[Tensor, Happened]:
-    """(loss, what happened): clip, CISPO or SAPO + kl k3 - entropy H, weighted by aggregation.
+    """(loss, what happened): clip, CISPO or SAPO + kl k3 - entropy H, weighted by aggregation;
+    and a function's or terms of one's own (`own_losses`).
 
     What happened is told as (sum, count), the sums as tensors: to read one makes the machine wait
     for its device.
@@ -29,8 +31,10 @@ def objective(
         loss = losses.clip_loss(units, how.clip_low, how.clip_high, how.dual_clip)
     elif how.objective == "cispo":
         loss = losses.cispo_loss(units, how.clip_low, how.clip_high)
-    else:
+    elif how.objective == "sapo":
         loss = losses.sapo_loss(units, *how.sapo)
+    else:
+        loss = own_objective(how.own_objective, units)
     weight = pack.weight[pack.segment]
     metrics: Happened = {"entropy": (entropy.detach().sum(), len(entropy))}
     if how.entropy:
@@ -39,7 +43,9 @@ def objective(
         difference = _kl(how, logp, fixed, fixed.reference)
         loss = loss + how.kl * (weight * difference).sum()
         metrics["kl"] = (difference.detach().sum(), len(difference))
-    if how.objective != "sapo":  # which clips nothing
+    if how.terms:
+        loss = loss + own_terms(how, pack, logp, entropy, fixed, metrics)
+    if how.objective in ("clip", "cispo"):  # others clip nothing
         cut = losses.clipped(units, how.clip_low, how.clip_high)
         metrics["clip_fraction"] = (cut.float().sum(), len(cut))
     metrics["ratio_mean"] = (units.ratio().detach().sum(), len(units.mean))

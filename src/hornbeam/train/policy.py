@@ -176,7 +176,7 @@ class Policy:
                 constant=self.loss.constant,
                 share=self.optim.packed,
                 pairs=self.loss.pairs,
-                keep_zeros=bool(self.loss.kl or self.loss.entropy or self.loss.stops),
+                keep_zeros=self.loss.keeps_zeros,
                 needs_old=self.loss.reads_engine,
                 mask_truncated=self.loss.mask_truncated,
             )
@@ -217,7 +217,7 @@ class Policy:
             return self._log_probs(pack)[0]
 
     def _log_probs(self, pack: Pack) -> tuple[Tensor, Tensor]:
-        return self._forward(pack, entropy=self.loss.entropy > 0, temperature=self.loss.temperature)
+        return self._forward(pack, entropy=self.loss.by_entropy, temperature=self.loss.temperature)
 
     def _backward(self, batch: Batch, metrics: StepMetrics, first: bool = False) -> float:
         """The loss of a batch; its gradients, added up over the packs, lie on the parameters.

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, PrivateAttr, field_validator, model_validator
 
+from hornbeam.errors import RecipeError
+from hornbeam.own.own_functions import OwnFunction, own_function
+from hornbeam.own.own_parts import Base, check_name, find_part
 from hornbeam.settings import Settings
+
+OBJECTIVES = ("clip", "cispo", "sapo")
+OF_UNITS = ("ratio", "log_ratio", "logp", "plus", "minus")  # what an own objective may take
+OF_TOKENS = ("logp", "old", "advantage", "entropy", "reference")  # what a term may take
+TERM = "term_"  # how names of terms begin in metrics
 
 # How work is laid out, which estimates of memory count with too.
 BLOCK = 256  # queries that share one set of keys, where a pack is no mask of tiles
@@ -82,11 +90,29 @@ class GateSettings(Settings):
         return self.stop_kl is not None or self.stop_ratio is not None
 
 
+class LossTerm(Settings):
+    """What is added to the loss: `weight` times a function of one's own, "file.py:name".
+
+    `options` are the function's settings (`own_losses`).
+    """
+
+    use: str
+    weight: float = Field(1.0, allow_inf_nan=False)
+    options: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """Its name in metrics: "term_shrink" of "mine.py:shrink"."""
+        return f"{TERM}{self.use.rpartition(':')[2]}"
+
+
 class LossSettings(Settings):
     """What is minimised. Defaults: PPO's clip at the token, averaged over all sampled tokens.
 
     `ratio` is the unit whose importance ratio is clipped: each token, a turn (one node) or a whole
-    sequence (all trained tokens of a leaf's path, GSPO). `clip_low`, `clip_high` bound it to
+    sequence (all trained tokens of a leaf's path, GSPO). `objective` may be a function of one's own
+    ("file.py:name", with its settings in `options`), and `terms` are added (`own_losses`).
+    `clip_low`, `clip_high` bound it to
     [1 - low, 1 + high]; `dual_clip` also bounds the term of negative advantages, at that ratio.
     `sapo` are the temperatures of its gates for positive and negative advantages.
     `constant` is the token denominator of a leaf for `aggregation = "constant"` (Dr. GRPO). `kl` is
@@ -99,7 +125,9 @@ class LossSettings(Settings):
     """
 
     ratio: Literal["token", "turn", "sequence"] = "token"
-    objective: Literal["clip", "cispo", "sapo"] = "clip"
+    objective: str = "clip"
+    options: dict[str, Any] = {}
+    terms: tuple[LossTerm, ...] = ()
     clip_low: float = Field(0.2, ge=0, le=1)
     clip_high: float = Field(0.2, ge=0)
     dual_clip: float | None = Field(None, gt=1)
@@ -116,9 +144,24 @@ class LossSettings(Settings):
     bounds: BoundSettings = BoundSettings()
     mask_truncated: bool = False
     temperature: float = Field(1.0, gt=0)
+    _objective: OwnFunction | None = PrivateAttr(None)
+    _terms: tuple[OwnFunction, ...] = PrivateAttr(())
+
+    @field_validator("objective")
+    @classmethod
+    def _known(cls, objective: str) -> str:
+        return check_name("loss", objective, OBJECTIVES)
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
+        ready = self.objective in OBJECTIVES
+        if ready and self.options:
+            raise ValueError(
+                f"loss.options has no meaning with loss.objective = {self.objective!r}"
+            )
+        names = [term.name for term in self.terms]
+        if len(set(names)) < len(names):
+            raise ValueError("loss.terms: each needs a function of another name")
         for name in ("truncate", "importance"):
             if getattr(self, name) is not None and self.old == "engine":
                 raise ValueError(
@@ -135,11 +178,61 @@ class LossSettings(Settings):
                 "loss.clip_low and clip_high have no meaning with loss.objective = 'sapo':"
                 " its temperatures are loss.sapo"
             )
+        if not ready and (self.clip_low, self.clip_high) != (0.2, 0.2):
+            raise ValueError(
+                "loss.clip_low and clip_high have no meaning with a loss.objective of one's own:"
+                " its settings are loss.options"
+            )
         if self.kl_estimator != "k3" and not self.kl:
             raise ValueError("loss.kl_estimator has no meaning with loss.kl = 0")
         if self.objective != "sapo" and self.sapo != (1.0, 1.05):
             raise ValueError("loss.sapo has a meaning with loss.objective = 'sapo' alone")
         return self
+
+    def beside(self, base: Base) -> LossSettings:
+        """The settings with their functions loaded, `base` being the recipe's own folder.
+
+        Raises `RecipeError` and `ProgramError`, one line.
+        """
+        made = self.model_copy()
+        if self.objective not in OBJECTIVES:
+            part = find_part("loss", self.objective, OBJECTIVES, base)
+            made._objective = own_function(part, self.options, (), OF_UNITS)
+        made._terms = tuple(
+            own_function(find_part("loss", term.use, (), base), term.options, (), OF_TOKENS)
+            for term in self.terms
+        )
+        wants = {name for function in made._terms for name in function.takes}
+        if "reference" in wants and not self.kl:
+            raise RecipeError("a term of loss.terms takes reference: set loss.kl, which needs it")
+        return made
+
+    @property
+    def own_objective(self) -> OwnFunction:
+        """The function in place of a ready-made objective."""
+        assert self._objective is not None, "the recipe's files are found before"
+        return self._objective
+
+    @property
+    def own_terms(self) -> tuple[OwnFunction, ...]:
+        """The functions of the terms, in order."""
+        assert len(self._terms) == len(self.terms), "the recipe's files are found before"
+        return self._terms
+
+    @property
+    def term_names(self) -> list[str]:
+        """What metrics tell of terms."""
+        return [term.name for term in self.terms]
+
+    @property
+    def keeps_zeros(self) -> bool:
+        """Whether tokens without an advantage train too, or are looked at."""
+        return bool(self.kl or self.entropy or self.stops or self.terms)
+
+    @property
+    def by_entropy(self) -> bool:
+        """Whether the entropy of every token is in the loss."""
+        return self.entropy > 0 or any("entropy" in each.takes for each in self._terms)
 
     @property
     def weights(self) -> ImportanceSettings | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from hornbeam.train.train_settings import LossSettings
+from hornbeam.train.train_settings import TERM, LossSettings
 
 # What is told of tokens or units of a pack, and so of each rank's own.
 PLAIN = ("kl", "entropy", "clip_fraction", "ratio_mean", "engine_gap")
@@ -28,11 +28,12 @@ class StepMetrics:
     def join(self, over_ranks: Callable[[Tensor], Tensor]) -> None:
         """Add up over ranks what each rank was told of its own packs."""
         sums = self._sums()
-        given = [sums.get(name, (0.0, 0)) for name in OF_TOKENS]
+        of_tokens = [*OF_TOKENS, *sorted(name for name in sums if name.startswith(TERM))]
+        given = [sums.get(name, (0.0, 0)) for name in of_tokens]
         joined = over_ranks(torch.tensor(given, dtype=torch.float64)).tolist()
-        self.waiting = [entry for entry in self.waiting if entry[0] not in OF_TOKENS]
+        self.waiting = [entry for entry in self.waiting if entry[0] not in of_tokens]
         self.waiting += [
-            (name, sum_, round(count)) for name, (sum_, count) in zip(OF_TOKENS, joined)
+            (name, sum_, round(count)) for name, (sum_, count) in zip(of_tokens, joined)
         ]
 
     def means(self, *names: str) -> dict[str, float]:
@@ -46,6 +47,7 @@ class StepMetrics:
         names = ["loss", *PLAIN, "grad_norm", "lr", *(WEIGHTS if how.weights else ())]
         names += ["gated_leaves"] if how.gate and how.gate.leaves else []
         names += ["divergence"] if how.stops else []
+        names += how.term_names
         return self.means(*names)
 
     def _sums(self) -> dict[str, tuple[float, int]]:
