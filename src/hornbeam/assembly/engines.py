@@ -15,7 +15,7 @@ from hornbeam.engine.request import LocalSettings
 from hornbeam.errors import RecipeError
 from hornbeam.protocols import Engine
 from hornbeam.recipe.recipe import EngineSettings, Recipe
-from hornbeam.settings import Settings, build, led_by
+from hornbeam.settings import Settings, build
 
 if TYPE_CHECKING:
     from hornbeam.engine.remote.remote_engine import ServerEngine
@@ -85,16 +85,8 @@ def check_trains(recipe: Recipe) -> None:
             )
 
 
-def check_segments(recipe: Recipe, base: Path) -> None:
-    """`RecipeError` where an agent is to go on inside an answer and its engine cannot.
-
-    Or where a function of one's own that cuts answers is not there; `base` is the recipe's folder.
-    """
-    segments = {f"agents.{name}.segment": a.segment for name, a in recipe.agents.items()}
-    for key, segment in {**segments, "chunks.segment": recipe.chunks.segment}.items():
-        if segment is not None:
-            with led_by(key):
-                segment.beside(base)
+def check_segments(recipe: Recipe) -> None:
+    """`RecipeError` where an agent is to go on inside an answer and its engine cannot."""
     if recipe.engine.kind != "chat":
         return
     for name, agent in recipe.agents.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.assembly.engines import check_segments, engine_settings
-from hornbeam.assembly.recipe_files import check_files, needed_columns
+from hornbeam.assembly.recipe_files import check_code, check_files, needed_columns
 from hornbeam.assembly.toolset import has_servers, made, tool_makers
 from hornbeam.credit import Method, method
 from hornbeam.errors import RecipeError
@@ -20,7 +20,6 @@ from hornbeam.recipe.sections import keys_of
 from hornbeam.score.reward_function import named_function
 from hornbeam.score.rules import check_task
 from hornbeam.search import Strategy, strategy
-from hornbeam.settings import led_by
 from hornbeam.tasks.task_sources import Loaded, check_disjoint, check_source, load_tasks
 
 
@@ -47,11 +46,9 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     an error.
     """
     engine_settings(recipe.engine)
-    check_segments(recipe, base)
-    for name in recipe.names:
-        with led_by(f"policies.{name}.loss" if name else "loss"):
-            recipe.of(name).loss.beside(base)
+    check_segments(recipe)
     check_files(recipe, base)
+    check_code(recipe, base)
     section = recipe.program
     with keys_of(section, "[program]"):
         program, demonstration = make_program(section.name, section.rest(), base)
