@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.assembly.engines import check_segments, engine_settings
-from hornbeam.assembly.recipe_files import check_code, check_files, needed_columns
+from hornbeam.assembly.recipe_files import check_files, needed_columns
 from hornbeam.assembly.toolset import has_servers, made, tool_makers
 from hornbeam.credit import Method, method
 from hornbeam.errors import RecipeError
@@ -48,7 +48,6 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     engine_settings(recipe.engine)
     check_segments(recipe)
     check_files(recipe, base)
-    check_code(recipe, base)
     section = recipe.program
     with keys_of(section, "[program]"):
         program, demonstration = make_program(section.name, section.rest(), base)

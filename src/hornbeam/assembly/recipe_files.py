@@ -21,11 +21,10 @@ from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.files import paths
 from hornbeam.models import catalogue
 from hornbeam.own.given_objects import is_given, missing_object
-from hornbeam.recipe.own_names import own_names
+from hornbeam.recipe.own_names import check_code, own_names
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
 from hornbeam.score import PARTS
-from hornbeam.settings import led_by
 from hornbeam.tasks.corpus import find_passages
 from hornbeam.tasks.task_sources import data_directory, load_tasks
 
@@ -59,6 +58,7 @@ def check_files(recipe: Recipe, base: Path, *by: str, deep: bool = False) -> lis
             lines[each.by in ("", *by)].append(f"{each.key} = {json.dumps(each.name)}: {wrong}")
     if lines[True]:
         raise RecipeError("\n".join(lines[True]))
+    check_code(recipe, base)
     return lines[False]
 
 
@@ -117,21 +117,6 @@ def _code(recipe: Recipe, base: Path) -> Iterator[NamedFile]:
         if colon:
             look = partial(missing_object, name) if is_given(name) else partial(_file, file, base)
             yield NamedFile(key, name, look)
-
-
-def check_code(recipe: Recipe, base: Path) -> None:
-    """`RecipeError` or `ProgramError` where a function that cuts answers, or of a loss, is unfit.
-
-    Other own code is looked at as what it is of is made.
-    """
-    segments = {f"agents.{name}.segment": a.segment for name, a in recipe.agents.items()}
-    for key, segment in {**segments, "chunks.segment": recipe.chunks.segment}.items():
-        if segment is not None:
-            with led_by(key):
-                segment.beside(base)
-    for name in recipe.names:
-        with led_by(f"policies.{name}.loss" if name else "loss"):
-            recipe.of(name).loss.beside(base)
 
 
 def trains_on_anchors(recipe: Recipe) -> bool:

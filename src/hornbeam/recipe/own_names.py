@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hornbeam.own.own_parts import is_own
 from hornbeam.recipe.recipe import Recipe
+from hornbeam.settings import led_by
 
 
 def held_names(recipe: Recipe) -> dict[str, str]:
@@ -35,3 +38,18 @@ def own_names(recipe: Recipe) -> dict[str, str]:
         names[f"search.methods.{method.name}.strategy"] = method.strategy
         names[f"search.methods.{method.name}.choose"] = method.choose
     return held_names(recipe) | {key: name for key, name in names.items() if is_own(name)}
+
+
+def check_code(recipe: Recipe, base: Path) -> None:
+    """`RecipeError` or `ProgramError` where a function that cuts answers, or of a loss, is unfit.
+
+    Other own code is looked at as what it is of is made.
+    """
+    segments = {f"agents.{name}.segment": a.segment for name, a in recipe.agents.items()}
+    for key, segment in {**segments, "chunks.segment": recipe.chunks.segment}.items():
+        if segment is not None:
+            with led_by(key):
+                segment.beside(base)
+    for name in recipe.names:
+        with led_by(f"policies.{name}.loss" if name else "loss"):
+            recipe.of(name).loss.beside(base)
