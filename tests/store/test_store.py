@@ -333,14 +333,21 @@ def test_kill_loses_at_most_the_present_tick(tmp_path: Path) -> None:
             assert store.totals()["sampled_tokens"] == len(tree) - 1  # cost and node together
 
 
+def opened(path: Path) -> list[str]:
+    """What this process holds open of a file."""
+    links = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+    return [link for link in links if link.startswith(str(path))]
+
+
 def test_damage_is_one_line(tmp_path: Path) -> None:
     with Store(tmp_path / "run") as store:
         fill(store, small_tree())
     database = tmp_path / "run" / "run.db"
     whole = database.read_bytes()
     database.write_bytes(b"something else entirely, and long enough to be looked at " * 50)
-    with pytest.raises(StoreError, match=r"run: run.db is no database: bring it back"):
+    with pytest.raises(StoreError, match=r"run: run.db is no database: bring it back") as result:
         Store(tmp_path / "run")
+    assert not opened(database) and result.value.__traceback__
     database.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
     with pytest.raises(StoreError, match="damaged") as result, Store(tmp_path / "run") as store:
         store.read(KEY)

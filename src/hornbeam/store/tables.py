@@ -202,9 +202,13 @@ def open_file(path: Path, read_only: bool, patience: float = 10) -> sa.Engine:
 
     def connect() -> sqlite3.Connection:
         db = sqlite3.connect(uri, uri=True, timeout=patience)
-        if not read_only:
-            db.execute("pragma journal_mode=wal")
-            db.execute("pragma synchronous=normal")
+        try:
+            if not read_only:
+                db.execute("pragma journal_mode=wal")
+                db.execute("pragma synchronous=normal")
+        except BaseException:
+            db.close()
+            raise
         return db
 
     return sa.create_engine("sqlite://", creator=connect, poolclass=StaticPool)
