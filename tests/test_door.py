@@ -158,6 +158,7 @@ WRONG = {
         (lambda: hb.program("react"), ProgramError, "the text 'react' is no agent program"),
         (lambda: hb.program(None), ProgramError, "None is no agent program"),
     ],
+    "pure": [(lambda: hb.pure("price"), ArgumentError, "pure takes a function, the tool, not the")],
     "Scripted": [
         (lambda: hb.Scripted(None), ArgumentError, "Scripted takes .*not None"),
         (lambda: hb.Scripted(5), ArgumentError, "not 5"),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hornbeam.tools.mcp_tools import mcp
     from hornbeam.tree.jsonl import read_trees, write_trees
     from hornbeam.view import tree_svg, tree_text
+    from hornbeam.workers.local_workers import pure
 
 __version__: str  # that of the installed distribution, looked up when it is asked for
 
@@ -60,6 +61,7 @@ __all__ = [
     "label",
     "mcp",
     "program",
+    "pure",
     "read_trees",
     "recipe_of",
     "search",
@@ -94,6 +96,7 @@ _HOME = {
     "label": "api.job_calls",
     "mcp": "tools.mcp_tools",
     "program": "episode.program",
+    "pure": "workers.local_workers",
     "read_trees": "tree.jsonl",
     "recipe_of": "api.recipe_text",
     "search": "api.job_calls",

@@ -245,8 +245,8 @@ def warning_of_state(
             warn(
                 f"{found}: a branch continues after recorded calls, which are not made"
                 f" again: what tools not marked pure ({named}) changed there is not undone or made"
-                " anew for it; mark those that keep no state with @pure, or take a strategy"
-                " without forks (docs/pitfalls.md)"
+                " anew for it; mark those that keep no state with @hb.pure, or take a"
+                " strategy without forks (docs/pitfalls.md)"
             )
 
     return enter

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
+from hornbeam.arguments import wrong
 from hornbeam.errors import ToolError
 from hornbeam.settings import nearest
 from hornbeam.tree.nodes import Call
@@ -48,6 +49,8 @@ def pure(tool: F) -> F:
 
     Recorded calls are not made again behind a fork, so the state of any other tool is not there.
     """
+    if not callable(tool):
+        raise wrong("pure", "a function, the tool", tool)
     setattr(tool, _PURE, True)
     return tool
 
