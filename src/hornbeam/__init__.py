@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hornbeam.engine.request import Sampling
     from hornbeam.engine.scripted import Scripted
     from hornbeam.episode.program import Episode, Reply, program
+    from hornbeam.gateway.openai_transport import openai_client
     from hornbeam.grow.effects import Speaker
     from hornbeam.notebook import credit_trees, grow_trees
     from hornbeam.search import Branch, Independent
@@ -60,6 +61,7 @@ __all__ = [
     "grow_trees",
     "label",
     "mcp",
+    "openai_client",
     "program",
     "pure",
     "read_trees",
@@ -95,6 +97,7 @@ _HOME = {
     "grow_trees": "notebook",
     "label": "api.job_calls",
     "mcp": "tools.mcp_tools",
+    "openai_client": "gateway.openai_transport",
     "program": "episode.program",
     "pure": "workers.local_workers",
     "read_trees": "tree.jsonl",

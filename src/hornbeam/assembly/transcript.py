@@ -67,10 +67,10 @@ class _Listener(Driver):
     heard: list[tuple[list[Message], asyncio.Future[Any]]]
 
     def issue(
-        self, kind: str, name: str, scope: str, payload: Any, refused: str = ""
+        self, kind: str, name: str, scope: str, payload: Any, **how: Any
     ) -> asyncio.Future[Any]:
         """As above, and an ask's messages are kept."""
-        future = super().issue(kind, name, scope, payload, refused)
+        future = super().issue(kind, name, scope, payload, **how)
         if kind == "ask":
             self.heard.append((payload[0], future))
         return future

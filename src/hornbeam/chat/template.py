@@ -86,7 +86,7 @@ class TemplateChat:
         if tools:
             return self.with_tools(tools).render(messages, said)
         if self.untold:
-            template_tools.must_be_told(self, messages)
+            template_tools.refuse_unshown(self, messages)
         nonce = nonce_in(messages)
         if has_calls(messages):
             done = template_calls.prepare(self, messages, said, nonce)

@@ -61,7 +61,7 @@ def left_out(chat: TemplateChat) -> str:
     )
 
 
-def must_be_told(chat: TemplateChat, messages: Sequence[Message]) -> None:
+def refuse_unshown(chat: TemplateChat, messages: Sequence[Message]) -> None:
     """Raise `ModelError` where tools are left out that no message of the prompt names either."""
     texts = [str(message["content"]) for message in messages if message["role"] != "tool"]
     if not all(any(name in text for text in texts) for name in chat.untold):

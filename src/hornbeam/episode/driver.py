@@ -110,7 +110,7 @@ class Driver:
     # --- what episodes use -------------------------------------------------------------------
 
     def issue(
-        self, kind: str, name: str, scope: str, payload: Any, refused: str = ""
+        self, kind: str, name: str, scope: str, payload: Any, **how: Any
     ) -> asyncio.Future[Any]:
         """Queue an effect; its future is told when all effects issued before it were."""
         if kind == "ask":
@@ -118,8 +118,7 @@ class Driver:
             self._asks += 1
         future = self._loop.create_future()
         turn = self._asks - 1
-        effect = Effect(kind, name, scope, payload, future, self._issued, turn, refused=refused)
-        self._queue.append(effect)
+        self._queue.append(Effect(kind, name, scope, payload, future, self._issued, turn, **how))
         self._issued += 1
         return future
 
@@ -371,7 +370,7 @@ class Driver:
         """What the program is told of an answer, live or recorded, whose pieces these are."""
         chat, (messages, settings) = self._live.chat(effect.name), effect.payload
         text, tokens = answer_of(said, chat)
-        reply = reply_of(chat, text, tokens, said[-1].finish, effect.name, settings)
+        reply = reply_of(chat, text, tokens, said, effect, self._contexts, self._record)
         for form in (text, reply.message) if settings.get("tools") else (text,):
             self._quotes.add(chat, messages, form, tokens)
         self._sampled += len(tokens)
@@ -380,7 +379,8 @@ class Driver:
     def _render(self, effect: Effect) -> array[int]:
         """The prompt of an ask; answers that it quotes stand in it as they were sampled."""
         chat = self._live.chat(effect.name)
-        context, effect.rewritten = self._quotes.prompt(chat, *effect.payload)
+        context, found = self._quotes.prompt(chat, *effect.payload)
+        effect.rewritten, effect.prompt = effect.rewritten + found, len(context)
         return context
 
     def _drop(self, main: asyncio.Task[Any]) -> None:

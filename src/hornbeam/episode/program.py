@@ -62,11 +62,12 @@ class Effects(Protocol):
     """What an episode asks of whoever drives it."""
 
     def issue(
-        self, kind: str, name: str, scope: str, payload: Any, refused: str = ""
+        self, kind: str, name: str, scope: str, payload: Any, **how: Any
     ) -> asyncio.Future[Any]:
         """Queue an effect; its future is told when all effects issued before it were.
 
-        A call that is `refused` fails of that, and no tool is run.
+        A call that is `refused` fails of that, and no tool is run. `rewritten` says of an ask why
+        earlier answers come back otherwise than they were sampled.
         """
         ...
 
@@ -95,7 +96,7 @@ class Episode:
     """What a program sees of its run: ask a model, call a tool, delegate, draw at random."""
 
     def __init__(self, effects: Effects, scope: str = "", agent: str = "") -> None:
-        self._effects = effects
+        self.effects = effects
         self._agent = agent
         self._delegated: dict[str, int] = {}
         self._asked: list[Message] = []  # the messages of the last ask
@@ -121,20 +122,26 @@ class Episode:
         `EngineError`, or `ProgramError` when a limit is passed.
         """
         _check(agent, str, "ep.ask", "an agent's name")
+        payload = self.payload(messages, tools, sampling)
+        reply: Reply = await self.effects.issue("ask", self._agent or agent, self.scope, payload)
+        return reply
+
+    def payload(
+        self, messages: Sequence[Message], tools: str | Sequence[Any], sampling: Mapping[str, Any]
+    ) -> tuple[list[Message], dict[str, Any]]:
+        """What is recorded of an ask: its messages, its settings with the schemas of its tools."""
         if isinstance(messages, (str, Mapping)):
             _check(messages, list, "ep.ask", "a list of messages, [user(...)]")
         plain = self._asked = _plain(messages, self._asked)
-        if tools and (schemas := self._effects.schemas(tools)):
-            sampling["tools"] = schemas
-        payload = (plain, _json(sampling, "settings of ep.ask"))
-        reply: Reply = await self._effects.issue("ask", self._agent or agent, self.scope, payload)
-        return reply
+        schemas = self.effects.schemas(tools) if tools else []
+        settings = {**sampling, "tools": schemas} if schemas else sampling
+        return plain, _json(settings, "settings of ep.ask")
 
     async def call(self, tool: str, /, **arguments: Any) -> Any:
         """Call a tool by name; its result comes back as JSON data. Raises `ToolError`."""
         _check(tool, str, "ep.call", "a tool's name")
         payload = _json(arguments, f"arguments of tool {tool!r}")
-        return await self._effects.issue("call", tool, self.scope, payload)
+        return await self.effects.issue("call", tool, self.scope, payload)
 
     async def run(self, reply: Reply) -> list[Message]:
         """Run the calls of a reply, all at once; the tools' messages for the model, in their order.
@@ -146,7 +153,7 @@ class Episode:
 
         async def one(call: Any) -> Message:
             arguments, refused = recorded_arguments(call), refusal(call, reply.tools)
-            issued = self._effects.issue("call", call.name, self.scope, arguments, refused)
+            issued = self.effects.issue("call", call.name, self.scope, arguments, refused=refused)
             try:
                 return result_message(call, await issued)
             except ToolError as error:
@@ -160,29 +167,12 @@ class Episode:
         _check(task, Task, "ep.delegate", 'a task: Task("name", "question")')
         count = self._delegated[agent] = self._delegated.get(agent, 0) + 1
         scope = f"{self.scope}/{agent}.{count}" if self.scope else f"{agent}.{count}"
-        return await program(task, Episode(self._effects, scope, agent))
-
-    def outside(self, event: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        """Wait for an event that is not recorded; for programs of agents outside alone."""
-        return self._effects.outside(event)
-
-    @property
-    def agents(self) -> tuple[str, ...]:
-        """The agents that can be asked, the main one first."""
-        return self._effects.names()
-
-    def ahead(self) -> list[tuple[str, str]]:
-        """(agent, digest of `asked`) of what a replay will be asked, in order."""
-        return self._effects.ahead()
-
-    def asked(self, messages: Sequence[Message], **sampling: Any) -> tuple[Any, Any]:
-        """What is recorded of an ask."""
-        return _plain(messages, []), _json(sampling, "settings of ep.ask")
+        return await program(task, Episode(self.effects, scope, agent))
 
     @property
     def rng(self) -> random.Random:
         """Random numbers that replay draws again: they hang on the path so far and nothing else."""
-        return self._effects.random(self.scope)
+        return self.effects.random(self.scope)
 
 
 def _check(value: Any, kind: type, where: str, wants: str) -> None:

@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import json
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from reprlib import repr as short
 from typing import Any
 
@@ -32,6 +33,7 @@ class Effect:
     turn: int
     running: asyncio.Task[Any] | None = None
     rewritten: tuple[str, ...] = ()  # why answers that its prompt quotes are not as sampled
+    prompt: int = -1  # how many ids its prompt has, where it was rendered
     refused: str = ""  # why a call fails before any tool runs
 
 
@@ -188,16 +190,21 @@ def reply_of(
     chat: Chat,
     text: str,
     tokens: array[int],
-    finish: str,
-    agent: str,
-    settings: Mapping[str, Any],
+    said: Sequence[Node | Piece],
+    effect: Effect,
+    contexts: Callable[[int], array[int]],
+    record: Sequence[RecordedEffect],
 ) -> Reply:
-    """What the program is told of an answer to an ask with these settings."""
-    tools = settings.get("tools", ())
-    if not tools:
-        return Reply(text, tokens, finish, agent, read=lambda: chat.read(tokens))
-    spoken = chat.read(tokens, tools)
-    return Reply(text, tokens, finish, agent, tools, lambda: spoken)
+    """What the program is told of an answer, whose pieces these are."""
+    tools = effect.payload[1].get("tools", ())
+
+    def prompt() -> int:
+        return effect.prompt if effect.prompt >= 0 else len(contexts(record[effect.number].at))
+
+    read = cache(partial(chat.read, tokens, tools))
+    if tools:
+        read()
+    return Reply(text, tokens, said[-1].finish, effect.name, tools, read, prompt, said)
 
 
 def own(value: Any) -> Any:

@@ -72,6 +72,9 @@ class ReplayLoop:
         """A task of this loop."""
         return asyncio.Task(coro, loop=self._loop, **options)
 
+    def get_task_factory(self) -> None:
+        """None: frameworks ask for it."""
+
     def get_debug(self) -> bool:
         """Never."""
         return False

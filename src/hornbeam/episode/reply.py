@@ -11,9 +11,11 @@ from typing import Any
 from hornbeam.arguments import short
 from hornbeam.chat import Message, Spoken, ToolCall, result_of
 from hornbeam.chat.history import UNREAD
+from hornbeam.episode.seams import Piece
 from hornbeam.settings import nearest
 from hornbeam.tools.argument_check import wrong_arguments
 from hornbeam.tools.schema import name_of
+from hornbeam.tree.nodes import Node, floats
 from hornbeam.workers.local_workers import NO_TOOL
 
 # How the errors of calls begin that were refused before a tool ran (and `NO_TOOL`).
@@ -34,6 +36,8 @@ class Reply:
     agent: str
     tools: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
     read: Callable[[], Spoken] | None = field(default=None, compare=False)
+    asked: Callable[[], int] | None = field(default=None, compare=False)
+    pieces: Sequence[Node | Piece] = field(default=(), compare=False)  # the chunks of the answer
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
@@ -56,6 +60,19 @@ class Reply:
         if not self.tools:
             return {"role": "assistant", "content": self.text}
         return self._spoken().message()
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many ids it was sampled after."""
+        return 0 if self.asked is None else self.asked()
+
+    @property
+    def logprobs(self) -> array[float]:
+        """The log-prob of each sampled id; empty where the engine tells none."""
+        out = floats()
+        for piece in self.pieces:
+            out.extend(piece.logprobs)
+        return out
 
     def _spoken(self) -> Spoken:
         return Spoken(self.text) if self.read is None else self.read()

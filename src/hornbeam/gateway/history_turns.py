@@ -36,6 +36,8 @@ class Turns:
     """The answers that one session was sent; `counts` of turns that came back, by how."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    _changed: list[str] = field(default_factory=list)
+    _known: set[tuple[int, str]] = field(default_factory=set)
     _by_call: dict[str, Sent] = field(default_factory=dict)
     _by_text: dict[str, list[Sent]] = field(default_factory=dict)
 
@@ -62,12 +64,20 @@ class Turns:
             how = "not ours" if sent is None else _how(sent.answer, message)
             self.counts[how] += 1
             if sent is None or how not in (SAME, SPELT):
+                if sent is not None and (id(sent), how) not in self._known:
+                    self._known.add((id(sent), how))
+                    self._changed.append(how.replace(" ", "_"))
                 out.append(message)
                 continue
             out.append(sent.message)
             for call, made in zip(sent.answer.calls, sent.message.get("tool_calls") or ()):
                 own[call.id] = made["id"]
         return out
+
+    def take_changed(self) -> tuple[str, ...]:
+        """Why turns came back as others since this was asked last, of each turn once."""
+        changed, self._changed = self._changed, []
+        return tuple(changed)
 
     def _find(self, message: Message) -> Sent | None:
         calls = message.get("tool_calls") or ()

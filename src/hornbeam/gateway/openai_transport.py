@@ -19,7 +19,7 @@ from hornbeam.errors import EngineError, PromptTooLong, how_to_get
 from hornbeam.gateway.asked import BadRequest
 from hornbeam.gateway.endpoint_formats import FORMATS, remember
 from hornbeam.gateway.history_turns import Turns
-from hornbeam.gateway.relayed import answered, settings_of
+from hornbeam.gateway.relayed import answered
 from hornbeam.gateway.session import AgentSession, key_of
 
 
@@ -31,7 +31,7 @@ class EpisodeTransport(httpx2.AsyncBaseTransport):
             ep,
             agent,
             Turns(),
-            AgentSession(ep.agents),
+            AgentSession(),
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -42,9 +42,13 @@ class EpisodeTransport(httpx2.AsyncBaseTransport):
             return httpx2.Response(404, json={"error": {"message": f"no endpoint {name}"}})
         try:
             asked = form.read(json.loads(await request.aread()), self._session)
+            agent = asked.model if asked.model in self._ep.effects.names() else self._agent
             messages = self._turns.restore(asked.messages)
-            agent = asked.model if asked.model in self._ep.agents else self._agent
-            reply = await self._ep.ask(agent, messages, **settings_of(asked))
+            payload = self._ep.payload(messages, asked.tools, asked.sampling)
+            changed = self._turns.take_changed()
+            reply = await self._ep.effects.issue(
+                "ask", agent, self._ep.scope, payload, rewritten=changed
+            )
         except (BadRequest, EngineError) as error:
             known = isinstance(error, (BadRequest, PromptTooLong))
             status = error.status if isinstance(error, BadRequest) else 400 if known else 500
@@ -70,7 +74,7 @@ def openai_client(ep: Episode, agent: str = "", **options: Any) -> Any:
         from openai._base_client import get_platform
     except ImportError as error:
         raise ImportError(f"openai is not installed: {how_to_get('openai')}") from error
-    transport = EpisodeTransport(ep, agent or ep.agents[0])
+    transport = EpisodeTransport(ep, agent or ep.effects.names()[0])
     client = AsyncOpenAI(
         **{"api_key": "none", "base_url": "http://episode/v1", "max_retries": 0, **options},
         http_client=httpx2.AsyncClient(transport=transport),

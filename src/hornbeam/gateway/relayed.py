@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from hornbeam.episode.reply import Reply
 from hornbeam.gateway.answered import CallOut, HttpAnswer, name_of
 from hornbeam.gateway.asked import Asked
-
-
-def settings_of(asked: Asked) -> dict[str, Any]:
-    """The keywords of `ep.ask`."""
-    return {**asked.sampling, "tools": list(asked.tools)} if asked.tools else {**asked.sampling}
 
 
 def answered(asked: Asked, agent: str, key: str, reply: Reply) -> HttpAnswer:
@@ -38,6 +32,10 @@ def answered(asked: Asked, agent: str, key: str, reply: Reply) -> HttpAnswer:
         finish,
         "" if plain or not asked.tools else reply.reasoning,
         calls,
+        tuple((f"token_id:{t}", p) for t, p in zip(reply.tokens, reply.logprobs))
+        if asked.logprobs
+        else (),
+        prompt_tokens=reply.prompt_tokens,
         sampled_tokens=len(reply.tokens),
     )
 

@@ -1,0 +1,121 @@
+"""Requests of a session become asks of an episode, and replies their answers.
+
+What the record of a replay holds is asked in its order, whatever the order in which requests come;
+what it does not hold is held until all that it holds has been asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hornbeam.chat import Message
+from hornbeam.episode.program import Episode
+from hornbeam.episode.record import digest
+from hornbeam.errors import EngineError, ProgramError, PromptTooLong
+from hornbeam.gateway.answered import HttpAnswer
+from hornbeam.gateway.asked import BadRequest
+from hornbeam.gateway.history_turns import Turns
+from hornbeam.gateway.relayed import answered
+from hornbeam.gateway.session import AgentSession, Arrival, Ended, Quiet
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A request of which not all was asked: as many asks as it wants answers."""
+
+    arrival: Arrival
+    payload: tuple[Sequence[Message], dict[str, Any]]
+    rewritten: tuple[str, ...]
+    digest: str
+    left: int
+    answers: list[HttpAnswer] = field(default_factory=list)
+
+
+class Relay:
+    """Hands the requests of a session to an episode, and its replies back.
+
+    A request that the record lacks is held for `patience` seconds; then it is asked, and told where
+    it differs.
+    """
+
+    def __init__(self, ep: Episode, session: AgentSession, patience: float) -> None:
+        self.ep, self.session, self.patience = ep, session, patience
+        self.turns = Turns()
+        self._ahead = ep.effects.ahead()  # (agent, digest) of recorded asks that nobody asked yet
+        self._held: list[_Held] = []
+        self._asks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> Any:
+        """Until the agent ends: its answer. Raises `ProgramError` where it failed."""
+        event = self._next()
+        try:
+            while True:
+                await asyncio.wait({event, *self._asks}, return_when=asyncio.FIRST_COMPLETED)
+                for ask in [ask for ask in self._asks if ask.done()]:
+                    self._asks.remove(ask)
+                    ask.result()
+                if not event.done():
+                    continue
+                heard = event.result()
+                if isinstance(heard, Ended):
+                    if heard.error:
+                        raise ProgramError(heard.error)
+                    return heard.answer
+                if isinstance(heard, Quiet):
+                    self._ask(self._held.pop(0))  # it is no ask of the record, which is told
+                else:
+                    self._hold(heard)
+                    self._match()
+                event = self._next()
+        finally:
+            for ask in self._asks:
+                ask.cancel()
+
+    def _next(self) -> asyncio.Future[Any]:
+        return self.ep.effects.outside(self.session.next(self.patience if self._held else None))
+
+    def _hold(self, arrival: Arrival) -> None:
+        asked = arrival.asked
+        messages = self.turns.restore(asked.messages)
+        payload = self.ep.payload(messages, asked.tools, asked.sampling)
+        changed = self.turns.take_changed()
+        self._held.append(_Held(arrival, payload, changed, digest(payload), asked.n))
+
+    def _match(self) -> None:
+        """Ask what can be asked: the next of the record, all of it behind the record's end."""
+        while self._held:
+            wanted = self._ahead[0] if self._ahead else None
+            found = (h for h in self._held if wanted in (None, (h.arrival.agent, h.digest)))
+            held = next(found, None)
+            if held is None:
+                return
+            if wanted is not None:
+                self._ahead.pop(0)
+            self._ask(held)
+            if not held.left:
+                self._held.remove(held)
+
+    def _ask(self, held: _Held) -> None:
+        held.left -= 1
+        self._asks.add(asyncio.create_task(self._answer(held)))
+
+    async def _answer(self, held: _Held) -> None:
+        """Ask once, and answer the request when it has all its answers."""
+        arrival, answer = held.arrival, held.arrival.answer
+        try:
+            reply = await self.ep.effects.issue(
+                "ask", arrival.agent, self.ep.scope, held.payload, rewritten=held.rewritten
+            )
+        except EngineError as error:
+            late = isinstance(error, PromptTooLong)
+            code, status = ("context_length_exceeded", 400) if late else ("engine_error", 500)
+            if not answer.done():
+                answer.set_exception(BadRequest(str(error), status, code))
+            return
+        held.answers.append(answered(arrival.asked, arrival.agent, arrival.key, reply))
+        self.turns.add(held.answers[-1], reply)
+        if len(held.answers) == arrival.asked.n and not answer.done():
+            answer.set_result(held.answers)
