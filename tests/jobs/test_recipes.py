@@ -53,6 +53,7 @@ def test_a_recipe_runs_two_steps_and_leaves_what_it_promises(path, tmp_path, mon
     gpu = LOADED[path].run.device == "cuda"
     cpu = ["run.device=cpu", "optim.bf16=false", "agents.solver.max_tokens=8", "engine={}"]
     small = [s for s in SMALL if LOADED[path].sft or not s.startswith("sft.")]
+    small += ["model.chat_template=tiny"] * bool(LOADED[path].model.chat_template)
     recipe = load_recipe(path, [*small, *(cpu if gpu else [])])
     out = tmp_path / "run"
     page = asyncio.run(Run(recipe, plan(recipe, path.parent), out, Progress()).go())
