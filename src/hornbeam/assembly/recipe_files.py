@@ -21,7 +21,7 @@ from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.files import paths
 from hornbeam.models import catalogue
 from hornbeam.own.given_objects import is_given, missing_object
-from hornbeam.recipe.own_names import check_code, own_names
+from hornbeam.recipe.own_names import check_code, own_names, template_names
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
 from hornbeam.score import PARTS
@@ -88,13 +88,8 @@ def _models(recipe: Recipe) -> Iterator[NamedFile]:
     """The weights of policies, references, teachers, and tokenizers of servers."""
     seen = {"model.name": recipe.model.name}
     seen |= {f"policies.{n}.model": p.model for n, p in recipe.policies.items() if p.model}
-    templates = {"model.chat_template": recipe.model.chat_template}
-    templates |= {
-        f"policies.{n}.chat_template": p.chat_template for n, p in recipe.policies.items()
-    }
-    for key, name in templates.items():
-        if name:
-            yield NamedFile(key, name, partial(_template, name, recipe.base))
+    for key, name in template_names(recipe).items():
+        yield NamedFile(key, name, partial(_template, name, recipe.base))
     for key, name in seen.items() if needs_folder(recipe) else ():
         if name != "tiny":
             yield NamedFile(key, name, partial(_pullable, recipe, name), "weights")

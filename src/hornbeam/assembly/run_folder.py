@@ -13,11 +13,12 @@ from typing import Any
 
 from hornbeam.assembly.sft_set import Exact, Numbered, numbered_set
 from hornbeam.chat import Chat
+from hornbeam.chat.ready_templates import template_text
 from hornbeam.errors import StoreError
 from hornbeam.files import paths
 from hornbeam.files.atomic import whole_file
 from hornbeam.own.given_objects import is_given
-from hornbeam.recipe.own_names import held_names
+from hornbeam.recipe.own_names import held_names, template_names
 from hornbeam.recipe.recipe import Recipe, differences
 from hornbeam.recipe.toml import show
 from hornbeam.store.database import Store, TreeKey
@@ -82,15 +83,18 @@ class Folder:
         self._hold(f"tasks/{name}", ids, f"{name} tasks than are found now: set HORNBEAM_DATA")
 
     def hold_code(self, base: Path) -> None:
-        """Keep the files of the recipe's own parts, held like tasks; `base` is the recipe's folder.
+        """Keep the files of the recipe's own parts and chat templates, held like tasks.
 
-        What they import themselves is not looked at.
+        `base` is the recipe's folder. What they import themselves is not looked at.
         """
         for key, name in held_names(self.recipe).items():
             if is_given(name):  # its name tells its code
                 continue
             shown = f"code of {key} than {name} has now: put the file back"
             self._hold(key, paths.find(name.rpartition(":")[0], base).read_text("utf-8"), shown)
+        for key, name in template_names(self.recipe).items():
+            shown = f"text of {key} than {name} has now: put that back"
+            self._hold(key, template_text(name, base), shown)
 
     def hold_set(self, path: Path, say: Callable[[str], None]) -> list[Numbered]:
         """The rows of an SFT set, held like tasks; what is not read is said. Raises as `read_set`

@@ -30,6 +30,13 @@ def held_names(recipe: Recipe) -> dict[str, str]:
     return {key: name for key, name in names.items() if is_own(name)}
 
 
+def template_names(recipe: Recipe) -> dict[str, str]:
+    """The chat templates that stand in place of the models' own, held in the same way."""
+    names = {"model.chat_template": recipe.model.chat_template}
+    names |= {f"policies.{n}.chat_template": p.chat_template for n, p in recipe.policies.items()}
+    return {key: name for key, name in names.items() if name}
+
+
 def own_names(recipe: Recipe) -> dict[str, str]:
     """All own names, those of methods and labels too, whose trees say which code grew them."""
     names = {"label.strategy": recipe.label.strategy, "label.chunk_label": recipe.label.chunk_label}
