@@ -6,12 +6,21 @@ from pathlib import Path
 
 import pytest
 
+import hornbeam as hb
+from hornbeam.assembly.examples import examples
 from hornbeam.assembly.plan import plan
 from hornbeam.assembly.progress import Progress
-from hornbeam.chat.ready_templates import template_text
+from hornbeam.assembly.sft_set import read_set, set_line
+from hornbeam.assembly.transcript import transcript
+from hornbeam.chat import TemplateChat
+from hornbeam.chat.ready_templates import template_text, with_template
+from hornbeam.episode.program import Limits
 from hornbeam.errors import RecipeError, StoreError
 from hornbeam.jobs.train.training import Run
+from hornbeam.models import tiny_model
+from hornbeam.programs import make_program
 from hornbeam.recipe.recipe import load_recipe
+from hornbeam.tools import calculate
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "tools_tiny.toml"
 SMALL = ["run.tasks=2", "run.eval_every=0", "run.eval_start=false", "tasks.eval.0.count=2"]
@@ -48,3 +57,26 @@ def test_a_template_without_tools_is_told_before_anything_grows(tmp_path):
     line = str(told.value)
     assert "the chat template leaves out the tools (lookup)" in line and "\n" not in line
     assert 'model.chat_template gives it another ("hermes", "tiny", or a .jinja file)' in line
+
+
+def test_answers_with_calls_become_rows_of_an_sft_set(tmp_path):
+    chat = TemplateChat(with_template(tiny_model.tokenizer(), "tiny"), "tiny")
+    said = [
+        '<tool_call>{"name": "calculator", "arguments": {"expression": "12 * 3"}}</tool_call>',
+        "36",
+    ]
+    tools = {"calculator": calculate}
+    program, _ = make_program("tools", {})
+    agents = {"solver": hb.Speaker(hb.Scripted(said, chat))}
+    task = hb.Task("boxes", "3 boxes of 12?", "36")
+    (tree,) = hb.grow_trees(program, [task], agents, hb.Independent(n=1), tools=tools)
+    (leaf,) = tree.leaves()
+    turns = asyncio.run(transcript(program, Limits(), {"solver": chat}, tree, leaf, tools))
+    path = tmp_path / "set.jsonl"
+    path.write_text("".join(set_line(messages, reply) for messages, reply in turns), "utf-8")
+    rows = read_set(path)
+    taught = [example for row in rows for example in examples(row, chat)]
+    assert [[chat.text(ids) for ids, learns in e.spans if learns] for e in taught] == [
+        [text] for text in said
+    ]
+    assert [list(e.prompt) for e in taught] == [list(tree.context(i)) for i in (1, 2)]
