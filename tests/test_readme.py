@@ -5,6 +5,7 @@ import io
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import hornbeam
@@ -21,6 +22,22 @@ def test_the_code_prints_what_stands_below_it():
     with contextlib.redirect_stdout(result):
         exec(compile(code, "README.md", "exec"), {})
     assert result.getvalue().strip() == shown.strip()
+
+
+def test_the_code_that_trains_trains(tmp_path, monkeypatch):
+    """As it stands, but for a tiny model, one short step and a task that needs no data."""
+    code = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)[1]
+    small = {'"smollm2-135m"': '"tiny"', '"gsm8k"': '[hb.Task("sum", "3 + 4", "7")]'}
+    for shown, less in small.items():
+        assert code.count(shown) == 1
+        code = code.replace(shown, less)
+    agents = {"solver": {"max_tokens": 2}}
+    monkeypatch.setattr(hornbeam, "train", partial(hornbeam.train, steps=1, agents=agents))
+    monkeypatch.chdir(tmp_path)
+    result = io.StringIO()
+    with contextlib.redirect_stdout(result):
+        exec(compile(code, "README.md", "exec"), {})
+    assert "trained 1 steps; weights: runs/single/final" in result.getvalue()
 
 
 def test_links_lead_somewhere():

@@ -197,3 +197,27 @@ def test_names_tell_code_apart():
     name = name_of(made["score"])
     exec("def score(task, answer):\n    return 3", made)
     assert name != name_of(made["score"])
+
+
+def test_several_rewards_and_settings_of_one(own):
+    import functools
+
+    def strict(task, answer, most=3):
+        return answer <= most
+
+    found = hb.evaluate(
+        own.walker,
+        TASKS,
+        model="tiny",
+        agents=AGENTS,
+        tools=[own.size],
+        reward=[functools.partial(strict, most=999), own.score],
+        progress=False,
+    )
+    (tree, *_) = found.trees()
+    (leaf,) = tree.leaves()
+    rewards = [tree.columns[name][leaf] for name in ("reward.strict", "reward.score")]
+    assert rewards == [1.0, tree.nodes[leaf].answer / 10]
+    assert tree.columns["reward"][leaf] == pytest.approx(sum(rewards))
+    with pytest.raises(ArgumentError, match="give each reward a name of its own"):
+        hb.evaluate(own.walker, TASKS, reward=[strict, strict])

@@ -161,11 +161,7 @@ class _Naming:
 
     def program(self, value: Any) -> Any:
         """A program, or its section."""
-        settings: dict[str, Any] = {}
-        if isinstance(value, functools.partial):
-            if value.args:
-                raise ArgumentError(f"{self.where}: give settings by name: partial(f, turns=3)")
-            value, settings = value.func, self.plain(value.keywords)
+        settings, value = self._settings(value), _inner(value)
         if isinstance(value, (Mapping, BaseModel)):
             return self.plain(value)
         if isinstance(value, str):
@@ -221,10 +217,25 @@ class _Naming:
         return self._part(value, "method", methods)
 
     def reward(self, value: Any) -> Any:
-        """A rule's name, a function, or section [reward]."""
-        if isinstance(value, str) or (is_code(value) and not isinstance(value, type)):
-            return {"rule": self.plain(value)}
-        return self._section(value, "a function of a task and an answer, or the name of a rule")
+        """A rule's name, a function, several of them, or section [reward]."""
+        wants = "a function of a task and an answer, or the name of a rule"
+        if isinstance(value, (list, tuple)):
+            parts = {getattr(_inner(each), "__name__", str(each)): each for each in value}
+            if len(parts) < len(value) or not parts:
+                raise ArgumentError(f"{self.where}: give each reward a name of its own")
+            return {"parts": {name: self.reward(each) for name, each in parts.items()}}
+        inner = _inner(value)
+        if isinstance(inner, str) or (is_code(inner) and not isinstance(inner, type)):
+            return {"rule": self.plain(inner), **self._settings(value)}
+        return self._section(value, wants)
+
+    def _settings(self, value: Any) -> dict[str, Any]:
+        """The settings that a partial gives a function by name."""
+        if not isinstance(value, functools.partial):
+            return {}
+        if value.args:
+            raise ArgumentError(f"{self.where}: give settings by name: partial(f, turns=3)")
+        return {key: self.plain(each) for key, each in value.keywords.items()}
 
     def tools(self, value: Any) -> Any:
         """Tools by name: functions, names of ready-made ones, settings, or sections."""
@@ -258,6 +269,11 @@ class _Naming:
         if not isinstance(value, (Mapping, BaseModel)):
             raise ArgumentError(f"{self.where} takes {wants}, not {described(value)}")
         return self.plain(value)
+
+
+def _inner(value: Any) -> Any:
+    """What a partial is of, else the value."""
+    return value.func if isinstance(value, functools.partial) else value
 
 
 def _ready(value: Any, known: Mapping[str, type]) -> str:
