@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from hornbeam.chat import template_calls, template_tools
-from hornbeam.chat.byte_chat import Message, Said
+from hornbeam.chat.byte_chat import Message, Said, assistant
 from hornbeam.chat.call_frame import read_call_frame
 from hornbeam.chat.control_tokens import Words, any_of
 from hornbeam.chat.ready_templates import FORMAT, form_of
@@ -91,7 +91,7 @@ class TemplateChat:
         if has_calls(messages):
             done = template_calls.prepare(self, messages, said, nonce)
             return self._joined(done.pieces, [said[n] for n in done.kept], done.names)
-        form = self.form(messages)
+        form = self.form([assistant("x") if n in said else m for n, m in enumerate(messages)])
         names: dict[str, str] = {}
         given = [self.guarded(message, names, nonce) for message in messages]
         for n in said:

@@ -52,7 +52,9 @@ def prepare(chat: TemplateChat, messages: Sequence[Message], said: Said, nonce: 
     names = dict[str, str]()
     given = [chat.guarded(_given(chat, message), names, nonce) for message in messages]
     wanted = dict.fromkeys(_dropped(chat, messages, given, said, nonce), THOUGHT)
-    for first in [wanted, {}] if wanted else [{}]:
+    texts = {n: why for n, why in wanted.items() if not given[n].get("tool_calls")}
+    tried = [wanted, texts, {}]
+    for first in [each for at, each in enumerate(tried) if each not in tried[:at]]:
         rewritten = dict(first)
         while True:
             kept = [n for n in sorted(said) if n not in rewritten]
@@ -107,7 +109,12 @@ def _dropped(
 ) -> list[int]:
     """The answers whose reasoning the template takes out where they stand."""
     key = chat.calls.reasoning
-    thoughts = [n for n in said if messages[n].get("reasoning_content")]
+    thoughts = [
+        n
+        for n in said
+        if messages[n].get("reasoning_content")
+        and (chat.calls.written or not messages[n].get("tool_calls"))
+    ]
     if not thoughts or not key:
         return []
     marked = _stood_in(chat, given, sorted(said), nonce)
@@ -167,7 +174,11 @@ def _pieces(
                 asked = _cut(chat, asked, marked[start], start, nonce)[1]
         except ModelError as error:
             raise Moved(n) from error
-        pieces.append(_opened(chat, before, asked, marked, start, n))
+        held = marked[0 if start is None else start + 1 : n]
+        if _holds(before, asked, held):
+            pieces.append(asked)
+        else:
+            pieces.append(_moved_on(chat, before, marked[: n + 1], parts, nonce))
     return [*pieces, left]
 
 
@@ -186,23 +197,31 @@ def _cut(chat: TemplateChat, text: str, message: Message, n: int, nonce: str) ->
     raise Moved(n)
 
 
-def _opened(
-    chat: TemplateChat,
-    before: str,
-    asked: str,
-    marked: Sequence[Message],
-    start: int | None,
-    n: int,
-) -> str:
-    """What the prompt of answer n had before it, if the history has the same messages there."""
+def _holds(before: str, asked: str, messages: Sequence[Message]) -> bool:
+    """Whether two texts before an answer begin with the same messages."""
     shared, place = alike(before, asked), 0
-    for message in marked[0 if start is None else start + 1 : n]:
+    for message in messages:
         text = str(message["content"]).strip()
         found = asked.find(text, place)
         place = found + len(text) if found >= 0 else place
-    if asked and place <= shared:
-        return asked
-    frame = chat.frame
-    if not marked[n].get("tool_calls") and before.endswith(frame.heading):
-        return before[: len(before) - len(frame.heading)] + frame.opening
-    raise Moved(n)
+    return bool(asked) and place <= shared
+
+
+def _moved_on(
+    chat: TemplateChat, before: str, upto: Sequence[Message], parts: frozenset[str], nonce: str
+) -> str:
+    """What a template that has moved a text (the tools, say) writes before its last answer.
+
+    The answer's own beginning is cut off: what it wrote there behind the prompt, at that time.
+    """
+    n = len(upto) - 1
+    try:
+        asked = chat.cached_text(upto[:-1], parts)
+        written = _cut(chat, chat.template_text(upto, parts, False), upto[-1], n, nonce)[0]
+    except ModelError as error:
+        raise Moved(n) from error
+    head = alike(written, asked)
+    begun = written[head:]
+    if not before.endswith(begun):
+        raise Moved(n)
+    return before.removesuffix(begun) + asked[head:]

@@ -63,7 +63,8 @@ def left_out(chat: TemplateChat) -> str:
 
 def refuse_unshown(chat: TemplateChat, messages: Sequence[Message]) -> None:
     """Raise `ModelError` where tools are left out that no message of the prompt names either."""
-    texts = [str(message["content"]) for message in messages if message["role"] != "tool"]
+    told = [message for message in messages if message["role"] != "tool"]
+    texts = [f"{message['content']}{message.get('tools', '')}" for message in told]
     if not all(any(name in text for text in texts) for name in chat.untold):
         raise ModelError(left_out(chat))
 
