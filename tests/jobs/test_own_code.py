@@ -1,5 +1,8 @@
 """Runs by parts out of a file: as by the ready-made ones, named, held when they go on."""
 
+import json
+from functools import partial
+
 import pytest
 
 from hornbeam.store.database import Store
@@ -43,7 +46,8 @@ from pydantic import Field
 
 from hornbeam.credit import PathMethod
 from hornbeam.credit.baselines import standardised
-from hornbeam.search import Fork, Strategy
+from hornbeam.search import Fork, Strategy, Vote
+from hornbeam.search.choose import majority
 
 
 def vowels(task, text):
@@ -53,6 +57,10 @@ def vowels(task, text):
 def places(split, seed, doors: int = 4):
     for number in range(doors):
         yield {"question": f"What is behind {split} {number + seed}?", "answer": str(number)}
+
+
+def worth(tree, node, scale: float = 1.0):
+    return scale * tree.nodes[node].text.count("e")
 
 
 def clip(ratio, plus, minus):
@@ -69,6 +77,14 @@ def pairs(text):
 
 def longest(tree, leaves):
     return max(leaves, key=lambda i: len(str(tree.nodes[i].answer)), default=None)
+
+
+def most(tree, leaves, same):
+    return majority(tree, leaves, same)
+
+
+class Ballot(Vote):
+    pass
 
 
 class Wide(Strategy):
@@ -107,18 +123,23 @@ async def say(task, ep):
 
 
 @pytest.fixture
-def train(tmp_path, hornbeam):
-    """Trains by the recipe with settings of --set; (exit code, all that was said)."""
+def job(tmp_path, hornbeam):
+    """Runs a command on the recipe with settings of --set; (exit code, all that was said)."""
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "mine.toml").write_text(RECIPE)
 
-    def run(out, *sets, more=()):
+    def run(command, out, *sets, more=()):
         words = [word for each in sets for word in ("--set", each)]
         where = () if out is None else ("--out", tmp_path / out)
-        code, err, said = hornbeam("train", tmp_path / "mine.toml", *words, *where, *more)
+        code, err, said = hornbeam(command, tmp_path / "mine.toml", *words, *where, *more)
         return code, err + said
 
     return run
+
+
+@pytest.fixture
+def train(job):
+    return partial(job, "train")
 
 
 def weights(tmp_path, out):
@@ -142,6 +163,57 @@ def test_own_parts_train_to_the_weights_of_the_ready_made_ones(train, tmp_path):
     assert code == 2 and "run began with other code of reward.rule than mine.py:vowels has" in said
     (tmp_path / "mine.py").write_text(MINE)
     assert train("own", *OWN)[0] == 0
+
+
+SHAPED = ["credit={method='shaped',column='good'}", "guides.good={kind='mine.py:worth'}"]
+
+
+def test_an_own_guide_shapes_credit_and_is_held(train, tmp_path):
+    code, said = train("run", *SHAPED)
+    assert code == 0, said
+    with Store(tmp_path / "run", read_only=True) as store:
+        trees = [store.read(key).tree for key in store.keys("train")]
+    for tree in trees:
+        told = [float(node.text.count("e")) for node in tree.nodes[1:]]
+        assert tree.columns["good"][1:] == told
+    code, said = train("run", *SHAPED, "guides.good.scale=2.0")
+    assert code == 2 and "this run began with another recipe (guides.good differ)" in said
+    (tmp_path / "mine.py").write_text(MINE + "\n")
+    code, said = train("run", *SHAPED, "reward.rule=exact")
+    assert code == 2 and "reward.rule differ" in said
+    code, said = train("other", *SHAPED, "reward.rule=exact", "run.steps=1")
+    assert code == 0, said
+    (tmp_path / "mine.py").write_text(MINE)
+    code, said = train("other", *SHAPED, "reward.rule=exact", "run.steps=1")
+    assert code == 2 and "other code of guides.good.kind than mine.py:worth has now" in said
+
+
+METHOD = "{{name='{0}',strategy='{1}',choose='{2}',n=3}}"
+
+
+def test_a_search_by_own_parts_is_as_one_by_ready_made_ones(job, tmp_path):
+    (tmp_path / "held.py").write_text(MINE)
+    ready = METHOD.format("a", "vote", "majority")[:-1] + ",parallel=1}"
+    mine = METHOD.format("b", "held.py:Ballot", "held.py:most")[:-1] + ",parallel=1}"
+    last = METHOD.format("c", "held.py:Ballot", "held.py:longest")
+    sets = [f"search.methods=[{ready},{mine},{last}]"]
+    code, said = job("search", "run", *sets)
+    assert code == 0, said
+
+    def points():
+        result = json.loads((tmp_path / "run" / "search.json").read_text())
+        return {m["name"]: m["points"][0] for m in result["methods"]}
+
+    first, second = points()["a"], points()["b"]
+    assert first["questions"] == 3 and first["right"] == second["right"]
+    assert (first["total_tokens"], first["hit_k"]) == (second["total_tokens"], second["hit_k"])
+    with Store(tmp_path / "run", read_only=True) as store:
+        before = set(store.keys(None))
+    (tmp_path / "held.py").write_text(MINE + "\n")
+    code, said = job("search", "run", *sets)
+    assert code == 0, said
+    with Store(tmp_path / "run", read_only=True) as store:
+        assert {key.stage.split()[0] for key in set(store.keys(None)) - before} == {"b", "c"}
 
 
 TASKS = "tasks.{0}=[{{source='{1}.py:places',split='{0}',options={{doors=3}}}}]"
@@ -184,8 +256,8 @@ def test_each_file_of_own_code_is_held(train, tmp_path, key, change):
 
 def test_what_own_code_raises_is_one_line_with_its_place(train):
     for change, line in {
-        "grow.strategy='mine.py:Lost'": "mine.py:56: KeyError: 'no such place'",
-        "credit.method='mine.py:Raises'": "mine.py:51: ZeroDivisionError: division by zero",
+        "grow.strategy='mine.py:Lost'": "mine.py:69: KeyError: 'no such place'",
+        "credit.method='mine.py:Raises'": "mine.py:64: ZeroDivisionError: division by zero",
     }.items():
         code, said = train(change.partition(".")[0], change)
         assert code == 2 and said.startswith(f"hornbeam: {line}"), said

@@ -8,14 +8,16 @@ from typing import Any
 from hornbeam.assembly.endpoints import folder_of
 from hornbeam.assembly.judges import JudgeModel, check_judge, content, judge_settings
 from hornbeam.errors import ModelError, RecipeError
+from hornbeam.own.own_parts import Base, Named, code_mark, find_part
 from hornbeam.protocols import Guide
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import GuideSection
 from hornbeam.score.ensemble import EnsembleGuide
 from hornbeam.score.judge_guide import JudgeGuide, VerdictSettings, open_judges
 from hornbeam.score.likelihood import LikelihoodGuide
+from hornbeam.score.own_guide import OwnGuide, checked
 from hornbeam.score.prm import ValueGuide
-from hornbeam.settings import digest, nearest
+from hornbeam.settings import digest, led_by, nearest
 
 TAKES = {
     "prm": {"model"},
@@ -70,13 +72,16 @@ class Guides:
 
     def _make(self, column: str) -> Guide:
         choice = self._sections[column]
+        if choice.kind not in TAKES:
+            self.marks[column] = digest(code_mark(choice.kind, self._base))
+            return OwnGuide(column, own_part(choice, self._base), choice.rest())
         if choice.kind == "likelihood":
             return LikelihoodGuide(column, **choice.rest())
         if choice.kind in ("sum", "product"):
             parts = choice.rest()["parts"]
             data = [[self._sections[p].model_dump(), self.marks.get(p, "")] for p in parts]
             self.marks[column] = digest(data)
-            return EnsembleGuide(parts, column, choice.kind)
+            return EnsembleGuide(parts, column, "sum" if choice.kind == "sum" else "product")
         if choice.kind == "judge":
             return self._judge(column)
         return ValueGuide(self._model(column), column, "steps" if choice.kind == "prm" else "ends")
@@ -122,10 +127,19 @@ def with_parts(choices: Mapping[str, GuideSection], columns: Iterable[str]) -> l
     return list(out)
 
 
+def own_part(choice: GuideSection, base: Base) -> Named:
+    """What a guide's kind stands for that is not ready-made."""
+    return find_part("guide", choice.kind, TAKES, base)
+
+
 def check_guide(column: str, choice: GuideSection, recipe: Recipe) -> None:
     """Raise `RecipeError` where a guide's table does not fit its kind."""
-    given, takes = choice.rest(), TAKES[choice.kind]
+    given, takes = choice.rest(), TAKES.get(choice.kind, set())
     where = f"guides.{column}"
+    if choice.kind not in TAKES:
+        with led_by(where):
+            checked(own_part(choice, recipe.base), given, column)
+        takes = set(given)
     for key in given:
         if key not in takes:
             raise RecipeError(f"{where}: no setting {key!r}: {nearest(key, {'kind', *takes})}")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -82,12 +82,13 @@ class Folder:
         ids = [[task.id, task.question] for task in tasks]
         self._hold(f"tasks/{name}", ids, f"{name} tasks than are found now: set HORNBEAM_DATA")
 
-    def hold_code(self, base: Path) -> None:
+    def hold_code(self, base: Path, guides: Collection[str] = ()) -> None:
         """Keep the files of the recipe's own parts and chat templates, held like tasks.
 
-        `base` is the recipe's folder. What they import themselves is not looked at.
+        `base` is the recipe's folder; of guides those of these columns are held. What the files
+        import themselves is not looked at.
         """
-        for key, name in held_names(self.recipe).items():
+        for key, name in held_names(self.recipe, guides).items():
             if is_given(name):  # its name tells its code
                 continue
             shown = f"code of {key} than {name} has now: put the file back"

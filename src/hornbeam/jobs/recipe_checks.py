@@ -97,7 +97,7 @@ def check_guides(recipe: Recipe, columns: Iterable[str]) -> None:
     for column in dict.fromkeys(columns):
         choice = recipe.guides[column]
         settings = choice.rest()
-        if "model" in TAKES[choice.kind] and "://" not in settings["model"]:
+        if "model" in TAKES.get(choice.kind, ()) and "://" not in settings["model"]:
             folder_of(settings["model"], recipe.base)
         check_guides(recipe, settings.get("parts", ()))
 

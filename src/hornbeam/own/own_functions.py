@@ -123,7 +123,8 @@ def parameters(part: Named) -> list[inspect.Parameter]:
 
 def _hints(thing: Any) -> dict[str, Any]:
     """Annotations by name; those that stand for nothing known are left out."""
-    function = vars(thing).get("__init__", thing) if isinstance(thing, type) else thing
+    own = [vars(each) for each in getattr(thing, "__mro__", ()) if "__init__" in vars(each)]
+    function = own[0]["__init__"] if own else thing
     try:
         return typing.get_type_hints(function)
     except Exception:  # whatever an annotation raises

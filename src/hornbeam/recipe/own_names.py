@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from hornbeam.own.own_parts import is_own
@@ -9,8 +10,11 @@ from hornbeam.recipe.recipe import Recipe
 from hornbeam.settings import led_by
 
 
-def held_names(recipe: Recipe) -> dict[str, str]:
-    """Own names that a run is told apart by: their files must be as they were when it goes on."""
+def held_names(recipe: Recipe, guides: Collection[str] = ()) -> dict[str, str]:
+    """Own names that a run is told apart by: their files must be as they were when it goes on.
+
+    `guides` are those whose columns it reads.
+    """
     names = {"program.name": recipe.program.name}
     names |= {f"tools.{name}.use": choice.use for name, choice in recipe.tools.items()}
     names |= {f"{place}.rule": table.rule for place, table in recipe.reward.own.items()}
@@ -27,6 +31,7 @@ def held_names(recipe: Recipe) -> dict[str, str]:
     for part in ("train", "eval"):
         for number, source in enumerate(getattr(recipe.tasks, part)):
             names[f"tasks.{part}.{number}.source"] = source.source
+    names |= {f"guides.{column}.kind": recipe.guides[column].kind for column in guides}
     return {key: name for key, name in names.items() if is_own(name)}
 
 
@@ -44,7 +49,9 @@ def own_names(recipe: Recipe) -> dict[str, str]:
     for method in recipe.search.methods:
         names[f"search.methods.{method.name}.strategy"] = method.strategy
         names[f"search.methods.{method.name}.choose"] = method.choose
-    return held_names(recipe) | {key: name for key, name in names.items() if is_own(name)}
+    return held_names(recipe, recipe.guides) | {
+        key: name for key, name in names.items() if is_own(name)
+    }
 
 
 def check_code(recipe: Recipe, base: Path) -> None:

@@ -17,6 +17,7 @@ from hornbeam.engine.request import Sampling
 from hornbeam.episode.program import Limits
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.files import paths
+from hornbeam.own.own_parts import is_own
 from hornbeam.recipe import toml
 from hornbeam.recipe.sections import (
     AnchorSection,
@@ -348,7 +349,8 @@ def load_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Keys at which two dumped recipes differ and may not ("loss.kl")."""
     out = []
-    shaped = "guides" if (new.get("credit") or {}).get("method") == "shaped" else ""
+    credit = (new.get("credit") or {}).get("method", "")
+    shaped = "guides" if credit == "shaped" or is_own(credit) else ""
     for section in sorted(set(old) | set(new)):
         a, b = old.get(section), new.get(section)
         if section == "sinks" or (section in SEARCHED and section != shaped):

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import RecipeError, UnknownSetting
-from hornbeam.own.own_parts import Base, code_mark, is_own
+from hornbeam.own.own_parts import Base, check_name, code_mark, is_own
 from hornbeam.search import Chooser, Strategy, chooser, strategy
 from hornbeam.search.chunk_labels import chunk_label
 from hornbeam.search.labels import MAS_MCTS
@@ -97,15 +97,23 @@ class CreditSection(NamedSection):
     method: str = "grpo"
 
 
+GUIDES = ("prm", "orm", "judge", "likelihood", "sum", "product")
+
+
 class GuideSection(NamedSection):
     """A guide, whose opinions stand in the column that the table is named after.
 
     `kind`: "prm" (a fitted value model reads every step), "orm" (it reads where an episode ended),
     "judge" (a model says in words whether a step is right), "likelihood" (of the policy itself),
-    "sum" or "product" (of other guides).
+    "sum" or "product" (of other guides); or one of one's own, "file.py:name" (score/own_guide).
     """
 
-    kind: Literal["prm", "orm", "judge", "likelihood", "sum", "product"] = "prm"
+    kind: str = "prm"
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        return check_name("guide", kind, GUIDES)
 
 
 class MethodSection(NamedSection):

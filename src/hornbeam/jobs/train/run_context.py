@@ -62,6 +62,7 @@ class RunContext:
         world = World.build(recipe, plan, pool.policies, progress.warn)
         reads = needed_columns(recipe, plan.credit)
         guides = Guides(recipe, reads, pool.policies.tokenizer if reads else None)
+        folder.hold_code(plan.base, guides.needed(reads))
         sinks = RunSinks(folder, plan.base, progress.warn)
         held.callback(sinks.close)
         sinks.start(folder)
