@@ -6,9 +6,10 @@ import json
 import pytest
 
 from hornbeam.assembly.failed_episodes import tool_figures
-from hornbeam.chat import ByteChat, assistant, user
+from hornbeam.chat import ByteChat, TemplateChat, assistant, user
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import ToolError
+from hornbeam.models import tiny_model
 from hornbeam.search import Branch, Independent
 from hornbeam.tools import calculate
 from hornbeam.tools.schema import schema_of
@@ -152,6 +153,13 @@ def test_offers_that_cannot_be_fail_the_episode_in_one_line() -> None:
     assert done.nodes[-1].error.startswith("ProgramError: ep.ask: tools: there is no tool 'nope'")
     done = grown(agent(tools=[lambda x: x]), ["x"])
     assert "is no tool of this run" in done.nodes[-1].error
+
+
+def test_a_template_that_leaves_tools_out_fails_the_ask_in_one_line() -> None:
+    chat = TemplateChat(tiny_model.tokenizer(), "tiny")
+    how = grower(agent(), Independent(n=1), Scripted("x", chat), TOOLS)
+    node = grow(how).nodes[-1]
+    assert node.error.startswith("EngineError: tiny: the chat template leaves out the tools (add)")
 
 
 def test_a_tree_of_native_calls_branches_and_replays_and_a_changed_offer_diverges() -> None:

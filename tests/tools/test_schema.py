@@ -159,6 +159,15 @@ def test_what_is_offered_comes_by_name_as_a_function_or_as_a_schema() -> None:
     assert offered("*", known) == both == offered([calculate, "search"], known)
     own = {"name": "go", "parameters": {"type": "object", "properties": {}}}
     assert offered([own], {}) == [{"type": "function", "function": own}]
+    one, other = (
+        (lambda a: a),
+        (
+            lambda b: b  # on a line of its own
+        ),
+    )
+    assert offered([other], {"one": one, "other": other}) == [schema_of("other", other)]
+    with pytest.raises(ProgramError, match="is no tool of this run"):
+        offered([other], {"one": one})
     for wrong, line in [
         (["calculate"], "there is no tool 'calculate' in this run: did you mean 'calculator'"),
         ([many], "many is no tool of this run"),

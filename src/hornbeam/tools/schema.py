@@ -84,10 +84,10 @@ def _name_in(tool: Any, known: Mapping[str, Callable[..., Any]], where: str) -> 
     return same[0]
 
 
-def _place(tool: Any) -> tuple[str, str] | int:
+def _place(tool: Any) -> tuple[str, int, str] | int:
     """What tells functions apart; one of a file that was loaded twice is the same."""
     code = getattr(tool, "__code__", None)
-    return id(tool) if code is None else (code.co_filename, tool.__qualname__)
+    return id(tool) if code is None else (code.co_filename, code.co_firstlineno, tool.__qualname__)
 
 
 def _named(tool: Any) -> str:
