@@ -33,6 +33,18 @@ def test_a_bar_stands_in_one_line_of_a_terminal(width):
     assert all(cell_len(line) <= width and line.startswith("training") for line in lines)
 
 
+def test_an_evaluation_among_steps_is_told_by_the_bar_of_training():
+    text = StringIO()
+    progress = Progress(Console(file=text, width=80, force_terminal=True))
+    progress.begin("training", 20, 3)
+    ended = progress.aside("evaluation", 40)
+    ended()
+    progress._progress.refresh()
+    progress.end()
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.getvalue())
+    assert "3/20 evaluation 1/40" in " ".join(drawn.split())
+
+
 def test_a_file_holds_plain_lines():
     text = StringIO()
     progress = Progress(Console(file=text, width=80))
@@ -157,6 +169,16 @@ def test_a_file_holds_a_line_of_a_long_stage_now_and_then():
     now[0] += 29.0
     progress.step(2, "")
     assert text.getvalue().splitlines()[3:] == ["its own line"]
+
+
+def test_a_file_holds_a_line_of_an_evaluation_among_steps_now_and_then():
+    text, now = StringIO(), count(0, 20)
+    progress = Progress(Console(file=text, width=80), clock=lambda: next(now))
+    progress.begin("training", 20)
+    ended = progress.aside("evaluation", 4)
+    for _ in range(4):
+        ended()
+    assert text.getvalue().splitlines() == ["evaluation: 1/4", "evaluation: 3/4"]
 
 
 def test_trees_grown_into_a_folder_are_told_one_by_one(world, tmp_path):

@@ -401,3 +401,30 @@ def test_the_manifest_has_the_shape_of_a_ray_cluster():
     (workers,) = spec["workerGroupSpecs"]
     assert workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
     assert workers["groupName"] and len(images) == 1
+
+
+HEARS = """
+import json
+
+class Lines:
+    def __init__(self, path):
+        self.path = path
+
+    def tree(self, key, tree, calls):
+        with open(self.path, "a") as stream:
+            tools = sum(call.kind == "tool" for call in calls)
+            stream.write(json.dumps([str(key), len(calls), tools]) + "\\n")
+"""
+
+
+@here
+def test_the_driver_tells_sinks_of_the_trees_of_actors(cluster, made, tmp_path):
+    (tmp_path / "mine.py").write_text(HEARS)
+    path = tmp_path / "heard"
+    sets = ["sinks.mine.use=mine.py:Lines", f'sinks.mine.path="{path}"', "run.steps=1"]
+    said, trees, costs, _ = go(made(*sets, *RAY), tmp_path / "run")
+    assert "sink mine" not in said
+    told = {key: (calls, tools) for key, calls, tools in map(json.loads, path.open())}
+    assert {*told} == {*trees}
+    assert sum(tools for _, tools in told.values()) == costs["tool_calls"]
+    assert sum(calls - tools for calls, tools in told.values()) == costs["model_calls"]

@@ -84,6 +84,24 @@ class Progress:
         numbers = count(1)
         return lambda: self.step(next(numbers), "")
 
+    def aside(self, what: str, total: int) -> Callable[[], None]:
+        """A stage beside the present one, as `count`: the bar stays, and tells it."""
+        numbers = count(0)
+
+        def ended() -> None:
+            self._tell(what, next(numbers), total)
+
+        ended()
+        return ended
+
+    def _tell(self, what: str, done: int, total: int) -> None:
+        """So many parts are done of a stage without a bar of its own."""
+        if self._progress is not None and self._bar is not None:
+            self._progress.update(self._bar, note=escape(f"{what} {done}/{total}"[: self._room]))
+        elif self._clock() - self._told >= EVERY and 0 < done < total:
+            self._told = self._clock()
+            self.say(f"{what}: {done}/{total}")
+
     def step(self, done: int, text: str, line: str = "") -> None:
         """So many parts are done; where there is no bar `line` is told, or now and then."""
         if self._progress is not None and self._bar is not None:

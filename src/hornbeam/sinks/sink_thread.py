@@ -29,6 +29,7 @@ class SinkThread:
         self.name, self.sink, self._path, self._warn = name, sink, note, warn
         self.note = _read(note)
         self.fresh = not note.exists()
+        self._heard = dict(self.note["steps"])  # with those that wait for their turn
         self.calls, self.failed, self.off = 2, 0, False  # start and close
         self._queue: Queue[tuple[str, tuple[Any, ...]] | None] = Queue(ROOM)
         self._started, self._told = threading.Event(), False
@@ -49,7 +50,8 @@ class SinkThread:
     def row(self, row: Mapping[str, Any]) -> None:
         """Tell a row of metrics that was not told before."""
         kind, step = _place(row["kind"], row.get("step", 0), row)
-        if step > self.note["steps"].get(kind, -1):
+        if step > self._heard.get(kind, -1):
+            self._heard[kind] = step
             figures = {k: v for k, v in row.items() if k not in ("kind", "step")}
             self.tell("row", row["kind"], row.get("step", 0), figures)
 
@@ -103,7 +105,9 @@ class SinkThread:
     def skip(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Tell these rows no more."""
         for row in rows:
-            self._note(*_place(row["kind"], row.get("step", 0), row))
+            kind, step = _place(row["kind"], row.get("step", 0), row)
+            self._heard[kind] = step
+            self._note(kind, step)
 
     def _note(self, kind: str, step: int) -> None:
         self.note["rows"] += 1

@@ -55,10 +55,11 @@ class Evaluator:
         context.folder.report(context.policies.chats)
 
     async def _grow(self, stage: str, keys: Sequence[TreeKey], tasks: Sequence[Task]) -> list[Tree]:
-        """The trees of an evaluation, with a bar; among steps the bar of training stays."""
+        """The trees of an evaluation, with a bar; among steps the bar of training tells it."""
         grower, progress = self.context.greedy, self.context.progress
         if stage == "train":
-            return await self.growth.grow(grower, keys, tasks)
+            ended = progress.aside("evaluation", len(tasks))
+            return await self.growth.grow(replace(grower, ended=ended), keys, tasks)
         ended = progress.count("evaluation", len(tasks))
         grown = await self.growth.grow(replace(grower, ended=ended), keys, tasks)
         progress.end()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hornbeam.assembly.run_folder import Folder
 from hornbeam.assembly.sink_makers import sink_makers
-from hornbeam.errors import RecipeError
+from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.grow.call_times import Grown
 from hornbeam.jobs.train.metrics_log import Listener, nobody
 from hornbeam.sinks import RunFacts, SinkThread, TimedCall, without_passwords
@@ -28,6 +29,7 @@ class RunSinks:
         recipe = folder.recipe
         self.leads = folder.policy in ("", recipe.names[0])
         self.threads: list[SinkThread] = []
+        self._folder: Folder | None = None
         for name, make in sink_makers(recipe, base).items():
             try:
                 sink = make()
@@ -41,7 +43,7 @@ class RunSinks:
         """Start them, and tell what was not told before a stop."""
         if not self.threads:
             return
-        rows = folder.store.metrics()
+        self._folder, rows = folder, folder.store.metrics()
         facts = _facts(folder)
         for thread in self.threads:
             if (
@@ -74,7 +76,11 @@ class RunSinks:
                 thread.tell("tree", key, tree, calls)
 
     def close(self) -> None:
-        """Close them, each within a time."""
+        """Tell what only others have written, as a trainer its warm start, and close them."""
+        if self._folder is not None and self._folder.policy:
+            with suppress(HornbeamError):
+                for row in self._folder.store.metrics():
+                    self.listener(row)
         for thread in self.threads:
             thread.close()
 
