@@ -37,7 +37,7 @@ def test_an_evaluation_among_steps_is_told_by_the_bar_of_training():
     text = StringIO()
     progress = Progress(Console(file=text, width=80, force_terminal=True))
     progress.begin("training", 20, 3)
-    ended = progress.aside("evaluation", 40)
+    ended = progress.nested("evaluation", 40)
     ended()
     progress._progress.refresh()
     progress.end()
@@ -175,7 +175,7 @@ def test_a_file_holds_a_line_of_an_evaluation_among_steps_now_and_then():
     text, now = StringIO(), count(0, 20)
     progress = Progress(Console(file=text, width=80), clock=lambda: next(now))
     progress.begin("training", 20)
-    ended = progress.aside("evaluation", 4)
+    ended = progress.nested("evaluation", 4)
     for _ in range(4):
         ended()
     assert text.getvalue().splitlines() == ["evaluation: 1/4", "evaluation: 3/4"]

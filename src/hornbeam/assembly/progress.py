@@ -84,7 +84,7 @@ class Progress:
         numbers = count(1)
         return lambda: self.step(next(numbers), "")
 
-    def aside(self, what: str, total: int) -> Callable[[], None]:
+    def nested(self, what: str, total: int) -> Callable[[], None]:
         """A stage beside the present one, as `count`: the bar stays, and tells it."""
         numbers = count(0)
 

@@ -58,7 +58,7 @@ class Evaluator:
         """The trees of an evaluation, with a bar; among steps the bar of training tells it."""
         grower, progress = self.context.greedy, self.context.progress
         if stage == "train":
-            ended = progress.aside("evaluation", len(tasks))
+            ended = progress.nested("evaluation", len(tasks))
             return await self.growth.grow(replace(grower, ended=ended), keys, tasks)
         ended = progress.count("evaluation", len(tasks))
         grown = await self.growth.grow(replace(grower, ended=ended), keys, tasks)
