@@ -77,6 +77,18 @@ def test_a_demonstration_is_one_conversation_in_the_templates_own_form(chat) -> 
     assert taught.prompt == list(prompt)
 
 
+def test_a_demonstration_that_cannot_be_called_so_is_one_line() -> None:
+    def find(text: str) -> str:
+        return text
+
+    _, show = make_program("tools", {"tools": ["find"]})
+    with pytest.raises(RecipeError, match="calls 'find' as it cannot be called: there is no arg"):
+        demonstrations([TASK], show, None, {"find": find})
+    _, show = make_program("tools", {})
+    with pytest.raises(RecipeError, match="calls 'calculator', which it does not offer: known: "):
+        demonstrations([TASK], show, None, {"find": find})
+
+
 def test_plans_and_walks_are_shown_too(grow) -> None:
     step = {"question": "?", "query": "who", "found": "Ann", "answer": "Ann"}
     plan_task = Task("p", "Who?", ["Ann"], {"plan": [[step, {**step, "query": "what"}], [step]]})

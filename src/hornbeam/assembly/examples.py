@@ -7,11 +7,13 @@ from typing import Any
 
 from hornbeam.assembly.sft_set import Exact, Shown
 from hornbeam.chat import Answers, Chat, Message, TemplateChat
+from hornbeam.chat.tool_calls import parsed
 from hornbeam.chat.tool_text import hinted
 from hornbeam.errors import DataError, ModelError, RecipeError
 from hornbeam.programs import Demonstration
 from hornbeam.programs.talk import MessageTurn, Turn
 from hornbeam.settings import nearest
+from hornbeam.tools.argument_check import wrong_arguments
 from hornbeam.tools.schema import name_of, offered
 from hornbeam.train.sft import Example
 from hornbeam.tree.task import Task
@@ -44,18 +46,20 @@ def demonstrations(
 def _with_tools(
     turn: Turn | MessageTurn, tools: Mapping[str, Callable[..., Any]]
 ) -> Turn | MessageTurn:
-    """A turn with the schemas of what it offers. `RecipeError` where it calls something else."""
+    """A turn with the schemas of what it offers. `RecipeError` where its calls do not fit these."""
     if not isinstance(turn, MessageTurn):
         return Turn(*turn)
     schemas = offered(turn.tools, tools, "a demonstration's tools")
-    known = [name_of(schema) for schema in schemas]
+    known = {name_of(schema): schema for schema in schemas}
     for call in turn.message.get("tool_calls") or ():
-        name = call["function"]["name"]
+        name, arguments = call["function"]["name"], parsed(call["function"]["arguments"])
         if name not in known:
             raise RecipeError(
                 f"the demonstration calls {name!r}, which it does not offer:"
                 f" {nearest(name, known) if known else 'it offers none'}"
             )
+        if wrong := wrong_arguments(known[name], arguments):
+            raise RecipeError(f"the demonstration calls {name!r} as it cannot be called: {wrong}")
     return turn._replace(tools=schemas)
 
 
