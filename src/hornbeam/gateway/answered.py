@@ -20,7 +20,7 @@ class CallOut:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """One answer. `id` hangs on the ask and what was said alone: a replay says the same ids."""
+    """One answer. `id` depends on the ask and what was said alone: a replay gives the same."""
 
     id: str
     model: str
