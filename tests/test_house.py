@@ -72,6 +72,7 @@ ONE_FILE = {
     "uvicorn": {"gateway.server"},
     "openai": {"gateway.openai_transport"},
     "ray": {"workers.ray_actors"},
+    "verifiers": {"tasks.verifiers_environment"},
     "vllm": {"engine.vllm.vllm_engine"},
     "trl": set(),  # bench only
     "treequest": set(),  # bench only

@@ -9,7 +9,7 @@ from typing import Any
 
 from hornbeam.assembly.engines import check_segments, engine_settings
 from hornbeam.assembly.recipe_files import check_files, needed_columns
-from hornbeam.assembly.toolset import has_servers, made, tool_makers
+from hornbeam.assembly.toolset import has_servers, made, sources_of, tool_makers
 from hornbeam.credit import Method, method
 from hornbeam.errors import RecipeError
 from hornbeam.files import paths
@@ -60,7 +60,8 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     how = _credit(recipe, base)
     with keys_of(recipe.grow, "[grow]"):
         grow = strategy(recipe.grow.strategy, base, **recipe.grow.rest())
-    for source in (*recipe.tasks.train, *recipe.tasks.eval):
+    given = [sources_of(recipe, sources) for sources in (recipe.tasks.train, recipe.tasks.eval)]
+    for source in (*given[0], *given[1]):
         check_source(source, base)
     for part in tasks:
         if not getattr(recipe.tasks, part):
@@ -72,8 +73,7 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
             " section out, set sft.data, or give your file a function demonstration(task)"
         )
     train, held_out = (
-        load_tasks(sources, base=base) if sources else Loaded([], [])
-        for sources in (recipe.tasks.train, recipe.tasks.eval)
+        load_tasks(sources, base=base) if sources else Loaded([], []) for sources in given
     )
     check_disjoint(train.tasks, held_out.tasks)
     for task in [*train.tasks, *held_out.tasks]:

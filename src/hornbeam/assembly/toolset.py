@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ from hornbeam.errors import RecipeError, UnknownSetting
 from hornbeam.own.own_classes import subclass
 from hornbeam.own.own_functions import call_settings
 from hornbeam.own.own_parts import Named, find_part
+from hornbeam.programs.verifiers_program import VerifiersProgram
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import ToolSection, keys_of
 from hornbeam.settings import Settings, build, led_by
+from hornbeam.tasks.task_sources import TaskSettings
 from hornbeam.tools import ToolSettings, tool_settings, tools
 from hornbeam.tools.mcp_tools import McpServer, McpSettings
+from hornbeam.tools.verifiers_tools import environment_tools
 
 Tool = Callable[..., Any]
 
@@ -31,7 +34,11 @@ def make_tools(recipe: Recipe, base: Path) -> dict[str, Tool]:
 
 def tool_makers(recipe: Recipe, base: Path) -> dict[str, Make]:
     """What makes the tools of each table: all settings are checked before one builds its index."""
-    return {name: _table(name, choice, base) for name, choice in recipe.tools.items()}
+    makers = {name: _table(name, choice, base) for name, choice in recipe.tools.items()}
+    if recipe.program.name == "verifiers":
+        how = VerifiersProgram(**recipe.program.rest())
+        makers["verifiers"] = partial(environment_tools, how.environment, how.taskset, base)
+    return makers
 
 
 def made(makers: Mapping[str, Make]) -> dict[str, Tool]:
@@ -106,3 +113,18 @@ def _own_tool(part: Named, settings: dict[str, Any], base: Path) -> Callable[[],
             [],
         )
     return lambda: thing
+
+
+def sources_of(recipe: Recipe, sources: Sequence[TaskSettings]) -> list[TaskSettings]:
+    """Sources of tasks; "verifiers" is the program's environment, its settings under their own."""
+    if recipe.program.name != "verifiers":
+        return list(sources)
+    how = VerifiersProgram(**recipe.program.rest())
+    return [
+        each.model_copy(
+            update={"name": how.environment, "options": {**how.taskset, **each.options}}
+        )
+        if each.source == "verifiers" and each.name is None
+        else each
+        for each in sources
+    ]

@@ -25,6 +25,11 @@ from hornbeam.programs.tool_agent import (
     tool_agent_demonstration,
     tool_agent_offers,
 )
+from hornbeam.programs.verifiers_program import (
+    VerifiersProgram,
+    verifiers_offers,
+    verifiers_program,
+)
 from hornbeam.protocols import Program
 from hornbeam.settings import Settings, build
 
@@ -94,6 +99,12 @@ programs: dict[str, Ready] = {
         lambda settings: None,
         agents=lambda settings: [],
         beside=lambda settings, base: settings.beside(base),
+    ),
+    "verifiers": Ready(
+        VerifiersProgram,
+        verifiers_program,
+        lambda settings: None,
+        offers=verifiers_offers,
     ),
     "lookup": Ready(
         _Lookup,

@@ -53,7 +53,8 @@ def keys_of(choice: BaseModel, place: str = "") -> Iterator[None]:
 class ProgramSection(NamedSection):
     """`name`: a ready-made program, or "file.py:function" beside the recipe.
 
-    Without one, `agent = "python my_agent.py {task}"` is the command of an agent outside.
+    Without one, `agent = "python my_agent.py {task}"` is the command of an agent outside, and
+    `verifiers = "NAME"` an environment of the library `verifiers`.
     """
 
     name: str = "single"
@@ -61,7 +62,10 @@ class ProgramSection(NamedSection):
     @model_validator(mode="before")
     @classmethod
     def _outside(cls, data: Any) -> Any:
-        """A command in place of an agent's name is the program "agent"."""
+        """A command in place of an agent's name is the program "agent"; so for an environment."""
+        if isinstance(data, dict) and "name" not in data and "verifiers" in data:
+            rest = {key: value for key, value in data.items() if key != "verifiers"}
+            return {"name": "verifiers", "environment": data["verifiers"], **rest}
         command = data.get("agent") if isinstance(data, dict) and "name" not in data else None
         if not isinstance(command, str) or command.isidentifier():
             return data

@@ -5,6 +5,7 @@ Which of them gave the tasks is said in one line a source, to be printed and sto
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import zlib
@@ -33,6 +34,7 @@ from hornbeam.tasks.hub import HubSilent, hub_rows
 from hornbeam.tasks.judge_tasks import JudgeOptions, judge_tasks
 from hornbeam.tasks.own_tasks import own_tasks, task_function
 from hornbeam.tasks.records import read_rows
+from hornbeam.tasks.verifiers_environment import environment
 from hornbeam.tree.task import Task
 
 FALLBACK_COUNT = 600  # tasks that a generator makes where all of a data set were asked for
@@ -149,6 +151,8 @@ def _label(settings: TaskSettings) -> str:
         return f"{settings.path} {settings.split}"
     if settings.source == "hub":
         return f"{settings.name} {settings.split}"
+    if settings.source == "verifiers":
+        return f"verifiers {settings.name}"
     if settings.source == "reasoning_gym":
         return f"reasoning_gym {settings.options.get('dataset', '')} {settings.split}"
     return f"{settings.source} {settings.split}"
@@ -173,8 +177,10 @@ def _source(settings: TaskSettings, base: Path) -> TaskLoader:
     name = settings.source
     if name in sources:
         source = sources[name]
+    elif name == "verifiers":
+        source = TaskLoader(partial(_verifiers, base), frozenset({"name", "options"}))
     else:
-        function = task_function(name, sources, base, settings.options)
+        function = task_function(name, [*sources, "verifiers"], base, settings.options)
         source = TaskLoader(partial(_own, function), frozenset({"options", "fields"}))
     takes = _COMMON | source.takes | ({"options"} if settings.fallback else set())
     strange = sorted(settings.model_fields_set - takes)
@@ -279,6 +285,15 @@ def _jsonl(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
     prefix = path.name.split(".")[0]
     tasks = list(to_tasks(read_rows(path), prefix, str(path), settings.fields))
     return _cut(tasks, settings, "from the file")
+
+
+def _verifiers(base: Path, settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:
+    """The tasks of a `verifiers` environment, those of the program unless `name` says another."""
+    if not settings.name:
+        raise RecipeError("task source 'verifiers' needs `name`, or a [program] verifiers = ...")
+    played = environment(settings.name, json.dumps(settings.options, sort_keys=True), base)
+    most = None if settings.count is None else settings.skip + settings.count
+    return _cut(played.tasks(most if settings.seed is None else None), settings, "made by it")
 
 
 def _judge(settings: TaskSettings, data: Path | None) -> tuple[list[Task], str]:

@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 ALL = "*"  # every tool of the run
 OWN = ("task", "world")  # a first parameter of this name is not the model's to give
-_SCHEMA = "hornbeam_schema"
+_SCHEMA, _HIDDEN = "hornbeam_schema", "hornbeam_hidden"
 _SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns?|Yields?|Raises|Examples?|Notes?):\s*$")
 _ARGUMENT = re.compile(r"^\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
 
@@ -35,6 +35,12 @@ _ARGUMENT = re.compile(r"^\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
 def with_schema(tool: F, schema: Mapping[str, Any]) -> F:
     """Give a tool a schema, which stands in place of the one of its signature."""
     setattr(tool, _SCHEMA, check_schema(schema, f"the schema of {_named(tool)}"))
+    return tool
+
+
+def hidden(tool: F) -> F:
+    """Mark a tool that programs call and "*" does not offer to models."""
+    setattr(tool, _HIDDEN, True)
     return tool
 
 
@@ -55,7 +61,7 @@ def offered(
         if isinstance(tool, Mapping):
             found.append(check_schema(tool, where))
         elif tool == ALL:
-            found += [schema_of(name, each) for name, each in known.items()]
+            found += [schema_of(n, each) for n, each in known.items() if not hasattr(each, _HIDDEN)]
         else:
             name = _name_in(tool, known, where)
             found.append(schema_of(name, known[name]))
