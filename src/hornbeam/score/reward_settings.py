@@ -15,7 +15,7 @@ from hornbeam.score.overlong import OverlongPenalty
 from hornbeam.score.reward_function import is_function
 from hornbeam.settings import Settings
 
-RuleName = Literal["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym"]
+RuleName = Literal["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym", "verifiers"]
 Expert = Literal["contains", "exact", "numeric", "em", "f1"]
 PARTS = "parts"  # the rule of a reward that has parts
 
@@ -100,7 +100,8 @@ class RewardSettings(_Ruled):
 
     `rule`: "exact" (the same text), "numeric" (the same last number), "symbolic" (equal by
     math-verify), "em" and "f1" (words, normalised as for SQuAD; F1 as the
-    script of HotpotQA has it for tasks of its sets), "reasoning_gym" (its own scorer), or
+    script of HotpotQA has it for tasks of its sets), "reasoning_gym" (its own scorer), "verifiers"
+    (what the rewards of an environment gave while it ran), or
     "mine.py:score", a function of one's own (`reward_function`), its settings beside it.
     `parts` are several rewards by name, each with a rule; the reward is their weighted sum.
     `format` is a regular expression searched for in all that was said on the way to the answer

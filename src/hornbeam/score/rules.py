@@ -24,6 +24,7 @@ from hornbeam.errors import ScoreError
 from hornbeam.score.checker_pool import NoVerdict, Pool
 from hornbeam.score.normalise import exact_match, normalise, token_f1
 from hornbeam.score.overlong import penalty
+from hornbeam.score.recorded_reward import RECORDED, recorded_reward
 from hornbeam.score.reward_function import RewardFunction, Warn, is_function, to_stderr
 from hornbeam.score.reward_settings import DelegationReward, RewardPart, RewardSettings
 from hornbeam.score.spelling import (
@@ -132,10 +133,12 @@ class RuleJudge:
     async def verdict(self, tree: Tree, i: int) -> Judgement:
         """What it says of the answer at node i, no reward where it has no verdict."""
         answer = answer_text(tree.nodes[i].answer)
-        if answer is None and self.own is None:
+        if answer is None and self.own is None and self.rule not in RECORDED:
             self._counts["unanswered"] += 1
             return Judgement(0.0)
         try:
+            if self.rule in RECORDED:
+                return recorded_reward(self.rule, tree, i)
             if self.own is not None:
                 found = await self.own.reward(tree, i, tree.nodes[i].answer, said(tree, i))
                 if found.reward is None:
@@ -328,6 +331,10 @@ def accepted_answers(task: Task) -> list[str]:
 def check_task(rule: str, task: Task) -> list[str]:
     """The answers that the task accepts; `ScoreError` where the rule could never hold for it."""
     if is_function(rule):
+        return []
+    if rule in RECORDED:
+        if rule not in task.data:
+            raise ScoreError(f"{_place(task)} is not of source {rule!r}, whose rule wants those")
         return []
     if rule == "reasoning_gym":
         return _check_gym(task)

@@ -53,9 +53,10 @@ class VerifiersEnvironment:
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(map(str, first["loc"]))
+                known = ", ".join(key for key in config.model_fields if key != "id")
                 raise RecipeError(
                     f"verifiers = {name!r}: taskset.{place} = {short(first['input'])}:"
-                    f" {first['msg']}; it has {', '.join(config.model_fields)}"
+                    f" {first['msg']}; it has {known}"
                 ) from error
         self._vf = vf
         self._check(self._task_type)
