@@ -279,3 +279,22 @@ def chat_of_family(name: str) -> TemplateChat:
     source = (at / f"{family.file}.jinja").read_text("utf-8")
     special = {*TAGS.findall(source), family.eos, family.ends} - {family.eos}
     return TemplateChat(words(source, family.eos, sorted(special)), name)
+
+
+def sampled(
+    name: str, chat: TemplateChat, reasoning: str, text: str, calls: Calls = ()
+) -> list[int]:
+    """The ids of an answer as the family's model samples it, its end with them."""
+    family = FAMILIES[name]
+    if family.form == "harmony":
+        said = f"<|channel|>analysis<|message|>{reasoning}<|end|>" if reasoning else ""
+        said += "<|start|>assistant" if said else ""
+        said += family.write(calls) if calls else f"<|channel|>final<|message|>{text}"
+    else:
+        tags, begun = chat.calls.tags, chat.calls.begun
+        said = ""
+        if tags and (reasoning or begun):
+            said = f"{'' if begun else tags[0]}\n{reasoning}\n{tags[1]}\n\n"
+        said += "" if calls and family.form == "llama3" else text  # a call is all that it says
+        said += family.write(calls) if calls else ""
+    return [*chat.encode(said), chat.words.control[family.ends if calls else family.eos]]

