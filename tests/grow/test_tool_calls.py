@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from grow.worlds import KEY, grow, grower, tree
 from hornbeam.assembly.failed_episodes import tool_figures
 from hornbeam.chat import ByteChat, TemplateChat, assistant, user
 from hornbeam.engine.scripted import Scripted
@@ -14,8 +15,6 @@ from hornbeam.search import Branch, Independent
 from hornbeam.tools import calculate
 from hornbeam.tools.schema import schema_of
 from hornbeam.workers.local_workers import inline, pure
-
-from .worlds import KEY, grow, grower, tree
 
 CHAT = ByteChat()
 

@@ -112,8 +112,19 @@ class Length:
         """Nothing is held."""
 
 
+CALLS = (
+    '<tool_call>{"name": "slow", "arguments": {"word": "oak"}}</tool_call>'
+    '<tool_call>{"name": "echo", "arguments":  {"word": "elm"}}</tool_call>',
+    '<tool_call>{"name": "slow", "arguments": {"word": }}</tool_call>',
+    '<tool_call>{"name": "nope", "arguments": {}}</tool_call>',
+    '<tool_call>{"name": "echo", "arguments": {"words": "elm"}}</tool_call>',
+)
+
+
 def say(prompt, rng):
-    """A word or two."""
+    """A word or two; where tools are offered often calls, good and bad ones."""
+    if prompt.startswith("tools: ") and rng.random() < 0.7:
+        return f"Well. {rng.choice(CALLS)}"
     return " ".join(rng.choice(["left", "right", "stay"]) for _ in range(rng.randint(1, 3)))
 
 
@@ -203,6 +214,17 @@ async def nested(task, ep):
     return " ".join(str(part) for part in parts)
 
 
+async def native(task, ep):
+    """Native calls of tools, as many as it likes."""
+    messages = [user(task.question)]
+    for _ in range(4):
+        reply = await ep.ask("walker", messages, tools="*")
+        messages += [reply.message, *await ep.run(reply)]
+        if not reply.calls:
+            break
+    return reply.content
+
+
 async def fails(task, ep):
     """Raises in the middle of a gather, for some answers."""
 
@@ -215,7 +237,7 @@ async def fails(task, ep):
     return await asyncio.gather(*(one(i) for i in range(3)))
 
 
-PROGRAMS = [chain, gathered, first_wins, leaves_early, nested, fails]
+PROGRAMS = [chain, gathered, first_wins, leaves_early, nested, native, fails]
 
 
 def grower(program, strategy=None, engine=None, tools=TOOLS, **more):
