@@ -233,6 +233,7 @@ ELSEWHERE = {
     "HornbeamError": "the family",
     "Node": "what it refers to is checked by its tree",
     "Reply": "made by growth",
+    "Result": "tests/grow/test_step_rewards.py",
     "Task": "any JSON may stand in a file; growth checks it",
     "calculate": "tells the agent, by a text",
     **dict.fromkeys(("recipe_of", "train", "sft", "search", "evaluate", "label", "fit"), "a job"),

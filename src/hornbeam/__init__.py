@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hornbeam.store.ledger import Budget
     from hornbeam.tools.calculator import calculate
     from hornbeam.tools.mcp_tools import mcp
+    from hornbeam.tree.facts import Result
     from hornbeam.tree.jsonl import read_trees, write_trees
     from hornbeam.view import tree_svg, tree_text
     from hornbeam.workers.local_workers import pure
@@ -48,6 +49,7 @@ __all__ = [
     "Node",
     "OpenAI",
     "Reply",
+    "Result",
     "Sampling",
     "Scripted",
     "Speaker",
@@ -85,6 +87,7 @@ _HOME = {
     "Local": "api.ready_engines",
     "OpenAI": "api.ready_engines",
     "Reply": "episode.program",
+    "Result": "tree.facts",
     "Sampling": "engine.request",
     "Scripted": "engine.scripted",
     "Speaker": "grow.effects",

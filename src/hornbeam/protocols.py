@@ -29,9 +29,10 @@ from typing import Any, Literal, Protocol
 
 from hornbeam.chat import Chat
 from hornbeam.engine.request import Barrier, Completion, Request
-from hornbeam.settings import Settings, VersionedSettings
+from hornbeam.settings import VersionedSettings
 from hornbeam.store.keys import TreeKey
 from hornbeam.tree.nodes import Column, Node, Tree
+from hornbeam.tree.return_settings import ReturnSettings
 from hornbeam.tree.task import Task
 
 # async def f(task, ep: hb.Episode) -> JSON data: the answer. `ep` has `ask(agent, messages)`,
@@ -174,16 +175,6 @@ class Scorer(Protocol):
         ...
 
 
-async def columns_of(
-    scorer: Scorer, tree: Tree, nodes: Sequence[int]
-) -> list[dict[str, float | None]]:
-    """What a scorer says of each node, by column: all by its `verdicts`, or its one column."""
-    verdicts: Any = getattr(scorer, "verdicts", None)
-    if verdicts is not None:
-        return list(await verdicts(tree, nodes))
-    return [{scorer.column: value} for value in await scorer.score(tree, nodes)]
-
-
 @dataclass(frozen=True, slots=True)
 class Opinions:
     """What a guide says: [n] values, and how many tokens it ran for that."""
@@ -243,7 +234,7 @@ class Leaf:
     parts: tuple[float | None, ...] = ()
 
 
-class CreditMethod(Settings, ABC):
+class CreditMethod(ReturnSettings, ABC):
     """Trees of one task with outcomes -> advantages. Write one of the three kinds below.
 
     Pure arithmetic: columns in, columns out; no torch, no input or output.

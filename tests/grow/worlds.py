@@ -12,11 +12,13 @@ from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.search import Fork, Independent
 from hornbeam.store.database import TreeKey
+from hornbeam.tree.facts import Result
 from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers, inline
 
 KEY = TreeKey("train", 0, 0)
+ONE_EPISODE = Independent(n=1)
 
 
 class Counted(Barrier):
@@ -140,7 +142,12 @@ async def slow(word):
     return word
 
 
-TOOLS = {"echo": echo, "slow": slow}
+async def pays(word):
+    """Half a point for a word."""
+    return Result(word, 0.5)
+
+
+TOOLS = {"echo": echo, "slow": slow, "pays": pays}
 
 
 async def chain(task, ep):
@@ -237,7 +244,32 @@ async def fails(task, ep):
     return await asyncio.gather(*(one(i) for i in range(3)))
 
 
-PROGRAMS = [chain, gathered, first_wins, leaves_early, nested, native, fails]
+async def rewarded(task, ep):
+    """Rewards before the first ask, between calls, of a gather, of a sub-agent, at the end."""
+
+    async def helper(task, ep):
+        reply = await ep.ask("anyone", [user(task.question)])
+        ep.reward(len(reply.text), "helper")
+        return reply.text
+
+    async def one(ep, i):
+        reply = await ep.ask("walker", [user(f"{task.question} {i}")])
+        ep.reward(i / 4)
+        await ep.call("slow", word=reply.text)
+        ep.reward(-0.25, "slow")
+        return reply.text
+
+    ep.reward(1.0)
+    await ep.call("slow", word="early")
+    ep.reward(2.0, "early")
+    said = await asyncio.gather(*(one(ep, i) for i in range(2)), ep.call("pays", word="w"))
+    ep.reward(ep.rng.random(), "drawn")
+    said.append(await ep.delegate("walker", helper, Task("s", "sub")))
+    ep.reward(len(said))
+    return said
+
+
+PROGRAMS = [chain, gathered, first_wins, leaves_early, nested, native, fails, rewarded]
 
 
 def grower(program, strategy=None, engine=None, tools=TOOLS, **more):

@@ -31,13 +31,15 @@ def test_the_recipe_of_the_guide_can_be_made(tmp_path: Path) -> None:
     text = (DOCS / "own-program.md").read_text()
     (code,) = re.findall(r"```python\n(# team\.py\n.*?)```", text, re.DOTALL)
     (tmp_path / "team.py").write_text(code)
-    toml, parts = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    toml, parts, steps = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "team.toml").write_text(toml)
     made = plan(load_recipe(tmp_path / "team.toml"), tmp_path)
     assert inspect.signature(made.program).parameters["rounds"].default == 3
     assert set(made.tools) == {"calculator"}
     assert len(made.train.tasks) == 200
     (tmp_path / "team.py").write_text(code + "\ndef brief(answer, most: int): return 1.0\n")
-    (tmp_path / "team.toml").write_text(toml.partition("[reward]")[0] + parts)
+    (tmp_path / "team.toml").write_text(toml.partition("[reward]")[0] + parts + steps)
     recipe = load_recipe(tmp_path / "team.toml")
-    assert plan(recipe, tmp_path) and recipe.reward.parts["brief"].rest() == {"most": 400}
+    assert plan(recipe, tmp_path).credit.discount == 0.95 and recipe.reward.parts[
+        "brief"
+    ].rest() == {"most": 400}

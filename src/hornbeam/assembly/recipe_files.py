@@ -16,7 +16,7 @@ from hornbeam.assembly.endpoints import folder_of
 from hornbeam.assembly.engines import needs_folder
 from hornbeam.assembly.sft_set import read_set
 from hornbeam.chat.ready_templates import template_text
-from hornbeam.credit import Method, method
+from hornbeam.credit import Method, is_step, method
 from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.files import paths
 from hornbeam.models import catalogue
@@ -128,7 +128,7 @@ def needed_columns(recipe: Recipe, how: Method) -> list[str]:
     """Columns of guides that credit and rewards read while a run trains, each once."""
     delegation = recipe.reward.delegation
     made = ("reward", *PARTS, *(f"reward.{name}" for name in recipe.reward.parts))
-    parts = [part for part in how.parts if part not in made]
+    parts = [part for part in how.parts if part not in made and not is_step(part)]
     names = [how.reads, delegation.column if delegation else "", *parts]
     return list(dict.fromkeys(name for name in names if name))
 

@@ -5,6 +5,7 @@ A method is a named pair of them; `credit` writes what it says into columns. No 
 
 from hornbeam.credit.apply import Mixed, by_task, credit, method, mixed, outcome
 from hornbeam.credit.methods import methods
+from hornbeam.credit.step_rewards import is_step
 from hornbeam.protocols import CreditMethod, Leaf, Method, NodeMethod, PathMethod, ScopeMethod
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ScopeMethod",
     "by_task",
     "credit",
+    "is_step",
     "method",
     "methods",
     "mixed",

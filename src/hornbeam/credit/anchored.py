@@ -43,6 +43,9 @@ def prior(trees: Sequence[Tree]) -> float:
     return values[0]
 
 
+BEHIND = "its prior is of outcomes alone"  # no anchor knows of rewards of steps
+
+
 class PVPO(PathMethod):
     """A_i = R_i - V_prior, no std. PVPO, arXiv 2508.21104: V_prior is V_sta, an anchor."""
 
@@ -50,6 +53,11 @@ class PVPO(PathMethod):
     def anchored(self) -> bool:
         """Always."""
         return True
+
+    @property
+    def outcome_only(self) -> str:
+        """What it compares with holds no rewards of steps."""
+        return f"pvpo does not count them, {BEHIND}"
 
     def check(self, trees: Sequence[Tree]) -> None:
         """Raise `DataError` where the task has no one prior."""
@@ -73,6 +81,11 @@ class Anchor(PathMethod):
     def anchored(self) -> bool:
         """Where the prior has a weight."""
         return self.n0 > 0
+
+    @property
+    def outcome_only(self) -> str:
+        """What it compares with holds no rewards of steps."""
+        return f"anchor does not count them, {BEHIND}" if self.anchored else ""
 
     def check(self, trees: Sequence[Tree]) -> None:
         """Raise `DataError` where the task has no one prior and it has a weight."""

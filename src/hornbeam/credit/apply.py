@@ -6,8 +6,8 @@ and min(A, 0) over the leaves below, unweighted), `leaves` (how many leaves belo
 advantage). Scope methods alone write `mass`; where it stands, a delegation's nodes are trained with
 the advantage at its end.
 
-Read: column `reward` at leaves, by scope methods at the ends of delegations too. A leaf without
-reward (a failed episode) counts nowhere.
+Read: column `reward` at leaves, by scope methods at the ends of delegations too, and rewards of
+steps (step_rewards). A leaf without reward (a failed episode) counts nowhere.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from hornbeam.credit.methods import methods
 from hornbeam.credit.own_baseline import own_baseline
 from hornbeam.credit.returns import below, counts
 from hornbeam.credit.scoped import sums
+from hornbeam.credit.step_rewards import earned, is_step, path_returns
 from hornbeam.errors import ArgumentError, DataError
 from hornbeam.own.own_classes import subclass
 from hornbeam.own.own_parts import Base, find_part
-from hornbeam.protocols import Leaf, Method, NodeMethod, PathMethod, ScopeMethod
+from hornbeam.protocols import CreditMethod, Leaf, Method, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.settings import build
 from hornbeam.tree.nodes import Column, Tree
 
@@ -55,7 +56,7 @@ def credit(trees: Sequence[Tree], how: str | Method, /, **settings: Any) -> None
     the task of a tree that was never scored (`outcome`).
     """
     chosen = method(how, **settings) if isinstance(how, str) else how
-    outs = [outcome(tree) for tree in trees]
+    outs = [path_returns(tree, outcome(tree), chosen) for tree in trees]
     groups = list(by_task(trees).values())
     for group in groups:
         chosen.check([trees[t] for t in group])
@@ -110,9 +111,8 @@ def _by_path(
     trees: Sequence[Tree], outs: Sequence[Column], groups: list[list[int]], how: PathMethod
 ) -> list[dict[str, Column]]:
     """The columns of a path method: one advantage a leaf, summed upwards."""
-    parts = how.parts
     leaves = [
-        [leaf for t in group for leaf in _leaves(t, trees[t], outs[t], parts)] for group in groups
+        [leaf for t in group for leaf in _leaves(t, trees[t], outs[t], how)] for group in groups
     ]
     advantage: list[Column] = [[None] * len(tree) for tree in trees]
     for group, values in zip(leaves, _sized(how, leaves, how.advantages(leaves))):
@@ -168,9 +168,9 @@ def _said(how: Method) -> str:
     return f"credit {getattr(how, 'name', type(how).__name__)}"
 
 
-def _leaves(index: int, tree: Tree, out: Column, parts: Sequence[str]) -> list[Leaf]:
+def _leaves(index: int, tree: Tree, out: Column, how: PathMethod) -> list[Leaf]:
     """The scored leaves of one tree; the trunk of every node in one pass, parents first."""
-    columns = [_part(tree, name, out) for name in parts]
+    columns = [part_of(tree, name, out, how) for name in how.parts]
     trunk = list(range(len(tree)))
     for i, node in enumerate(tree.nodes):
         if node.parent > 0:
@@ -183,8 +183,10 @@ def _leaves(index: int, tree: Tree, out: Column, parts: Sequence[str]) -> list[L
     ]
 
 
-def _part(tree: Tree, name: str, out: Column) -> Column:
-    """A column that is read at scored leaves."""
+def part_of(tree: Tree, name: str, out: Column, how: CreditMethod) -> Column:
+    """A column that is read at scored leaves; one of rewards of steps as sums over the path."""
+    if is_step(name):
+        return [*earned(tree, tree.columns.get(name), how.discount)]
     where = f"task {tree.task.get('id')!r}"
     if name not in tree.columns:
         known = ", ".join(sorted(tree.columns))
@@ -230,6 +232,16 @@ def _by_scope(
     return written
 
 
+def _told_apart_by(tree: Tree, name: str, how: CreditMethod | None) -> Column:
+    """What a column says of leaves, for a method as it reads it."""
+    column = tree.columns.get(name) or [None] * len(tree)
+    if how is None:
+        return column
+    if is_step(name):
+        return [*earned(tree, tree.columns.get(name), how.discount)]
+    return path_returns(tree, column, how) if name == "reward" and not how.parts else column
+
+
 @dataclass(frozen=True, slots=True)
 class Mixed:
     """How many groups can teach: outcomes differ (`mixed`), agree, or are missing altogether."""
@@ -239,21 +251,20 @@ class Mixed:
     unscored: int
 
 
-def mixed(trees: Sequence[Tree], parts: Sequence[str] = ()) -> Mixed:
+def mixed(trees: Sequence[Tree], how: CreditMethod | None = None) -> Mixed:
     """Counts of groups by whether their scored leaves differ; raises nothing on unscored trees.
 
-    With `parts` they differ where they do in one of these columns (those that a method reads).
+    They differ in the outcome, or in what the method `how` reads: its parts, returns of paths.
     """
     kinds = []
     for group in by_task(trees).values():
         own = [trees[t] for t in group]
         rewards: list[list[float]] = []
-        for name in parts or ("reward",):
+        for name in (how.parts if how else ()) or ("reward",):
             rewards.append([])
             for tree in own:
-                column, reward = (
-                    tree.columns.get(c) or [None] * len(tree) for c in (name, "reward")
-                )
+                reward = tree.columns.get("reward") or [None] * len(tree)
+                column = _told_apart_by(tree, name, how)
                 there = [leaf for leaf in tree.leaves() if reward[leaf] is not None]
                 rewards[-1] += [value for i in there if (value := column[i]) is not None]
         same = all(map(equal, rewards))

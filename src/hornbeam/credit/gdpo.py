@@ -33,8 +33,14 @@ class GDPO(PathMethod):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The columns of its rewards."""
+        """The columns of its rewards; of those of steps the sums over the path."""
         return tuple(self.weights)
+
+    @property
+    def outcome_only(self) -> str:
+        """Rewards of steps are a reward of their own here, named among the weights."""
+        why = "gdpo counts them apart: name 'step_reward' among credit.weights"
+        return "" if any(name.startswith("step_reward") for name in self.weights) else why
 
     def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
         """Column by column within groups, added up, then scaled over the batch."""

@@ -32,6 +32,7 @@ from hornbeam.credit.gdpo import GDPO
 from hornbeam.credit.passk import PassK
 from hornbeam.credit.returns import child_mean, counts, leaf_mean, mean
 from hornbeam.credit.scoped import aligned, rollouts
+from hornbeam.credit.step_rewards import to_go
 from hornbeam.errors import DataError
 from hornbeam.protocols import Leaf, NodeMethod, PathMethod, ScopeMethod
 from hornbeam.tree.nodes import Column, Tree
@@ -144,7 +145,7 @@ class TreeRL(NodeMethod):
         for tree, outcome in zip(trees, outcomes):
             values, many = leaf_mean(tree, outcome), counts(tree, outcome)
             values[0] = root
-            column = _against_parent(tree, values)
+            column = _against_parent(tree, values, self)
             for i, local in enumerate(column):
                 if local is not None:
                     column[i] = (_minus(values[i], root) + local) / math.sqrt(many[i])
@@ -166,7 +167,7 @@ class ValueBackup(NodeMethod):
         root = mean([v[c] for tree, v in zip(trees, columns) for c in tree.children(0)])
         for values in columns:
             values[0] = root
-        return [_against_parent(tree, values) for tree, values in zip(trees, columns)]
+        return [_against_parent(tree, values, self) for tree, values in zip(trees, columns)]
 
 
 class Shaped(NodeMethod):
@@ -244,6 +245,11 @@ class MGRPO(ScopeMethod):
     std: Std = "sample"
     seed: int = 0
 
+    @property
+    def outcome_only(self) -> str:
+        """Delegations have rewards of their own."""
+        return "m_grpo does not count them, its rewards are those of [reward.delegation]"
+
     def credits(
         self, trees: Sequence[Tree], outcomes: Sequence[Column]
     ) -> list[tuple[Column, Column]]:
@@ -296,12 +302,15 @@ def _minus(a: float | None, b: float | None) -> float:
     return 0.0 if equal([a, b]) else a - b
 
 
-def _against_parent(tree: Tree, values: Column) -> Column:
-    """V(n) - V(parent of n); `None` at the task and where nothing is known."""
+def _against_parent(tree: Tree, values: Column, how: NodeMethod) -> Column:
+    """V(n) - V(parent of n), both as rewards to go from n on; `None` where nothing is known."""
     column: Column = [None] * len(tree)
+    before, scale = to_go(tree, how)
     for i in range(1, len(tree)):
-        if values[i] is not None:
-            column[i] = _minus(values[i], values[tree.nodes[i].parent])
+        here, above = values[i], values[tree.nodes[i].parent]
+        if here is not None:
+            assert above is not None, "a node with a value has a parent with one"
+            column[i] = _minus((here - before[i]) / scale[i], (above - before[i]) / scale[i])
     return column
 
 

@@ -18,7 +18,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from hornbeam.episode.draws import Draws
 from hornbeam.episode.failures import failure
+from hornbeam.episode.given_rewards import RewardRecord
 from hornbeam.episode.program import Episode, Limits
 from hornbeam.episode.quotes import Quotes
 from hornbeam.episode.record import (
@@ -55,7 +57,7 @@ from hornbeam.errors import (
 )
 from hornbeam.protocols import Program
 from hornbeam.tools.schema import offered
-from hornbeam.tree.nodes import Node, Origin, floats, ids
+from hornbeam.tree.nodes import Node, Origin, StepReward, floats, ids
 from hornbeam.tree.task import Task
 
 LIMITS = Limits()
@@ -98,10 +100,11 @@ class Driver:
         self._quotes = Quotes()
         self._digests = Digests()
         self._seed = seed  # of the last ask told; the tree's before the first
-        self._random: tuple[int, dict[str, random.Random]] = (-1, {})  # effects told; by scope
+        self._draws = Draws()
         self._draft: Node | None = None  # the node whose calls are still coming
         self._context = ids()  # of the draft
         self._waits = Waits(self._loop, live)
+        self._rewards = RewardRecord(path, is_open or not path[-1].finish, limits.rewards)
         if is_open:
             self._draft, self._context = path[-1], contexts(len(path) - 1)
         elif not path[0].finish:
@@ -128,12 +131,11 @@ class Driver:
 
     def random(self, scope: str) -> random.Random:
         """The generator of this position of the path."""
-        if self._random[0] != self._delivered:
-            self._random = (self._delivered, {})
-        here = self._random[1]
-        if scope not in here:
-            here[scope] = random.Random(f"{self._seed}:{self._delivered}:{scope}")
-        return here[scope]
+        return self._draws.at(self._seed, self._delivered, scope)
+
+    def reward(self, given: StepReward) -> None:
+        """Enter a reward of the last step, unless the record has it."""
+        self._draft = self._rewards.enter(self._draft, self._delivered, given)
 
     def outside(self, event: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """An event of the world that is no fact: awaited on the real loop, on replay again."""
@@ -159,20 +161,20 @@ class Driver:
         coroutine: Any = self._program(self._task, Episode(self))
         main = self._loop.create_task(coroutine)
         try:
-            self._loop.spin()
+            self._spin()
             while not main.done():
                 if not self._queue:
                     await self._waits.event()
-                    self._loop.spin()
+                    self._spin()
                     continue
-                if self._at_new_ask():
+                if self._queue[0].kind == "ask" and self._queue[0].number >= len(self._record):
                     self._close()
                     if self._enough():
                         return False
                 await self._report(self._queue[0])
                 if self._enough() and self._draft is None:
                     return False  # in the middle of an answer
-                self._loop.spin()
+                self._spin()
             if self._delivered < len(self._record):
                 raise ended_early(self._delivered, self._record[self._delivered], outcome(main)[1])
             self._finish(*outcome(main))
@@ -182,8 +184,9 @@ class Driver:
             self._drop(main)
         return True
 
-    def _at_new_ask(self) -> bool:
-        return self._queue[0].kind == "ask" and self._queue[0].number >= len(self._record)
+    def _spin(self) -> None:
+        self._loop.spin()
+        self._rewards.check(self._delivered)
 
     def _enough(self) -> bool:
         return self._steps is not None and self._steps <= 0
@@ -217,7 +220,7 @@ class Driver:
         """Wait for an effect; what events outside bring meanwhile is begun."""
         while not running.done():
             if await self._waits.effect(effect, running):
-                self._loop.spin()
+                self._spin()
                 self._start()
 
     def _is_live(self, effect: Effect) -> bool:

@@ -18,11 +18,13 @@ from pydantic import Field
 
 from hornbeam.arguments import described
 from hornbeam.chat import Message
+from hornbeam.episode.given_rewards import step_reward
 from hornbeam.episode.reply import Reply as Reply
 from hornbeam.episode.reply import recorded_arguments, refusal, result_message
 from hornbeam.errors import ProgramError, ToolError
 from hornbeam.protocols import Program
 from hornbeam.settings import Settings
+from hornbeam.tree.facts import StepReward
 from hornbeam.tree.task import Task
 
 PLAIN = frozenset((str, int, bool, type(None)))  # read back as they are
@@ -47,6 +49,7 @@ class Limits(Settings):
     turns: int = Field(32, ge=1)  # asks of one episode, its whole path counted
     tokens: int = Field(16384, ge=1)  # sampled tokens of one episode, its whole path counted
     tool_seconds: float = Field(10.0, gt=0)  # one tool call
+    rewards: int = Field(1000, ge=1)  # that one episode gives its steps, its whole path counted
 
     def check(self, asks: int, sampled: int) -> None:
         """Raise `ProgramError` where one more ask would pass a limit, after so many and tokens."""
@@ -77,6 +80,10 @@ class Effects(Protocol):
 
     def random(self, scope: str) -> random.Random:
         """The generator of this position of the path."""
+        ...
+
+    def reward(self, given: StepReward) -> None:
+        """Record a reward of the last step."""
         ...
 
     def outside(self, event: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
@@ -160,6 +167,13 @@ class Episode:
                 return result_message(call, f"error: {error}")
 
         return list(await asyncio.gather(*map(one, reply.calls)))
+
+    def reward(self, value: float, name: str = "") -> None:
+        """Reward the last step, that of the last ask that was told; not awaited.
+
+        `value` is a finite number; a `name` gives it a column too. Raises `ProgramError`.
+        """
+        self.effects.reward(step_reward(value, name, self.scope))
 
     async def delegate(self, agent: str, program: Program, task: Task) -> Any:
         """Run `program` on `task` as a sub-agent: a scope of its own, in which `agent` speaks."""

@@ -17,6 +17,7 @@ from hornbeam.episode.failures import failure
 from hornbeam.episode.reply import Reply
 from hornbeam.episode.seams import Piece
 from hornbeam.errors import Divergence, EngineError, PromptTooLong, ToolError
+from hornbeam.tree.facts import Result
 from hornbeam.tree.nodes import Call, Node, Origin, ids
 
 
@@ -152,7 +153,9 @@ def record_answer(effect: Effect, piece: Piece, origin: Origin) -> Node:
 def record_call(node: Node, effect: Effect, got: Any) -> tuple[Node, Any]:
     """The node with a tool call and its result recorded, and what the program is given of it."""
     failed = str(got) or "ToolError" if isinstance(got, ToolError) else ""
-    call = Call(effect.name, effect.payload, None if failed else got, failed, effect.scope)
+    got, reward = (got.value, got.reward) if isinstance(got, Result) else (got, None)
+    came = None if failed else got
+    call = Call(effect.name, effect.payload, came, failed, effect.scope, reward)
     return node.heard(call), ToolError(failed) if failed else got
 
 

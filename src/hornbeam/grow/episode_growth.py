@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from hornbeam.credit.step_rewards import step_columns
 from hornbeam.episode.driver import Driver
 from hornbeam.grow.effects import EpisodeEffects
-from hornbeam.protocols import Fork
-from hornbeam.tree.nodes import Node, Placed, ids
+from hornbeam.protocols import Fork, Scorer
+from hornbeam.tree.nodes import Node, Placed, Tree, canonical, ids
 
 if TYPE_CHECKING:
     from hornbeam.grow.grower import Growth
+
+
+async def columns_of(
+    scorer: Scorer, tree: Tree, nodes: Sequence[int]
+) -> list[dict[str, float | None]]:
+    """What a scorer says of each node, by column: all by its `verdicts`, or its one column."""
+    verdicts: Any = getattr(scorer, "verdicts", None)
+    if verdicts is not None:
+        return list(await verdicts(tree, nodes))
+    return [{scorer.column: value} for value in await scorer.score(tree, nodes)]
+
+
+def finished(tree: Tree) -> Tree:
+    """A grown tree in canonical order, the rewards of its steps in columns."""
+    grown = canonical(tree)
+    grown.columns.update(step_columns(grown))
+    return grown
 
 
 class EpisodeGrowth:

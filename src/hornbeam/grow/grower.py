@@ -19,14 +19,14 @@ from hornbeam.episode.program import Limits
 from hornbeam.errors import BudgetSpent
 from hornbeam.grow.call_times import Grown, TimedEffects
 from hornbeam.grow.effects import EpisodeEffects, Speaker
-from hornbeam.grow.episode_growth import EpisodeGrowth
+from hornbeam.grow.episode_growth import EpisodeGrowth, columns_of, finished
 from hornbeam.grow.guide_costs import Read, guide_costs
 from hornbeam.grow.resumed import Before
-from hornbeam.protocols import Fork, Guide, Keeper, Program, Scorer, State, Strategy, columns_of
+from hornbeam.protocols import Fork, Guide, Keeper, Program, Scorer, State, Strategy
 from hornbeam.search.strategy import restore
 from hornbeam.store.keys import Stored, TreeKey
 from hornbeam.store.ledger import Ledger
-from hornbeam.tree.nodes import Tree, canonical
+from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
 
@@ -309,7 +309,7 @@ class Growth:
 
     def end(self) -> Tree:
         """The tree in canonical order, kept."""
-        keeper, grown = self.grower.keeper, canonical(self.tree)
+        keeper, grown = self.grower.keeper, finished(self.tree)
         if self.grower.scorer is not None:
             grown.column(self.grower.scorer.column)
         if keeper is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from hornbeam.credit.scoped import walk
@@ -22,13 +22,18 @@ from hornbeam.score.normalise import normalise
 from hornbeam.score.rules import DelegationReward, answer_text, rule_of
 from hornbeam.tree.nodes import Column, Tree
 
+Expert = Callable[[Tree, int, str], float | None]
 
-def scope_rewards(tree: Tree, how: DelegationReward) -> dict[str, Column]:
+
+def scope_rewards(
+    tree: Tree, how: DelegationReward, expert: Expert | None = None
+) -> dict[str, Column]:
     """Columns `reward` (see the head) and `outcome` (what the scorer said), for a scored tree.
 
     A tree that has `outcome` already is read there, so that twice is once. Delegations without a
-    scored leaf below, or of which the guide has no opinion, get no reward. Raises `DataError` where
-    the task or the tree lacks what the settings name.
+    scored leaf below, or of which the guide has no opinion, get no reward. `expert` stands for a
+    rule that is a function (`delegation_expert`). Raises `DataError` where the task or the tree
+    lacks what the settings name.
     """
     outcome = [*tree.columns.get("outcome", tree.columns["reward"])]
     reward: Column = [None] * len(tree)
@@ -43,7 +48,7 @@ def scope_rewards(tree: Tree, how: DelegationReward) -> dict[str, Column]:
             if scope not in ("", node.scope):
                 below.setdefault(end, []).append(correct)
     for end, correct_main in below.items():
-        reward[end] = _reward(tree, end, fmean(correct_main), how)
+        reward[end] = _reward(tree, end, fmean(correct_main), how, expert)
     return {"outcome": outcome, "reward": reward}
 
 
@@ -87,12 +92,20 @@ def _replied(tree: Tree, end: int, how: DelegationReward) -> str | None:
     return read_answer(how.answer, reply(tree, end)) if whole else None
 
 
-def _reward(tree: Tree, end: int, correct_main: float, how: DelegationReward) -> float | None:
+def _reward(
+    tree: Tree, end: int, correct_main: float, how: DelegationReward, expert: Expert | None
+) -> float | None:
     """R_S; None where it is not known."""
     answer = _replied(tree, end, how)
     if answer is None:
         return 0.0
-    found = _opinion(tree, end, how) if how.column else _found(tree, end, answer, how)
+    text = answer if how.reads == "reply" else last_result(tree, end)
+    if how.column:
+        found = _opinion(tree, end, how)
+    elif expert is not None and how.expert:
+        found = expert(tree, end, text)
+    else:
+        found = _found(tree, text, how)
     return None if found is None else how.format + how.correct * correct_main + how.expert * found
 
 
@@ -106,7 +119,7 @@ def _opinion(tree: Tree, end: int, how: DelegationReward) -> float | None:
     return None if value is None else (value + 1) / 2
 
 
-def _found(tree: Tree, end: int, answer: str, how: DelegationReward) -> float:
+def _found(tree: Tree, text: str, how: DelegationReward) -> float:
     """The best that the rule says of the answer, or of the last result, against what is wanted."""
     if not how.expert:
         return 0.0
@@ -118,7 +131,6 @@ def _found(tree: Tree, end: int, answer: str, how: DelegationReward) -> float:
             f"task {tree.task.get('id')!r}: no {f'data.{how.gold}' if how.gold else 'answer'} to"
             " hold a delegation's answer against; set reward.delegation.gold, or expert = 0"
         )
-    text = answer if how.reads == "reply" else last_result(tree, end)
     rule = contains if how.rule == "contains" else rule_of(how.rule, data)
     return max(rule(text, each) for each in accepted)
 

@@ -21,6 +21,7 @@ from hornbeam.errors import DataError
 from hornbeam.files.atomic import whole_file
 from hornbeam.files.paths import check_file
 from hornbeam.settings import nearest
+from hornbeam.tree.facts import StepReward
 from hornbeam.tree.nodes import Call, Column, Node, Origin, Tree, floats, ids
 
 VERSION = 1
@@ -28,7 +29,7 @@ VERSION = 1
 FIELDS = (  # of a node, in the order in which they are written
     *("parent", "agent", "scope", "prefix", "keep", "prompt", "tokens", "logprobs", "text"),
     *("calls", "version", "finish", "episode", "step", "turn", "seed", "ask", "messages"),
-    *("done", "answer", "error"),
+    *("done", "answer", "error", "rewards"),
 )
 
 
@@ -47,20 +48,26 @@ def _fact(name: str) -> Fact:
 
 FACTS = [_fact(name) for name in FIELDS[1:]]
 _ORIGIN = frozenset(Origin.__slots__)
-_CALL = Call("", {})
+_CALL, _REWARD = Call("", {}), StepReward(0.0)
 _NUMBERS = "parent", "prefix", "keep", "version", "episode", "step", "turn", "seed"
 _TEXTS = "agent", "scope", "text", "finish", "ask", "error"
-_LISTS = "prompt", "tokens", "logprobs", "calls", "messages"
+_LISTS = "prompt", "tokens", "logprobs", "calls", "messages", "rewards"
 _KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(_NUMBERS, (int, "an integer")),
     **dict.fromkeys(_TEXTS, (str, "a string")),
     **dict.fromkeys(_LISTS, (list, "a list")),
     "done": (bool, "true or false"),
 }
-_CALL_KINDS: dict[str, tuple[type, str]] = {
+_CALL_KINDS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("tool", "error", "scope"), (str, "a string")),
     "arguments": (dict, "an object"),
     "result": (object, ""),
+    "reward": (int | float, "a number"),
+}
+_REWARD_KINDS: dict[str, tuple[Any, str]] = {
+    "value": (int | float, "a number"),
+    **dict.fromkeys(("name", "scope"), (str, "a string")),
+    "calls": (int, "an integer"),
 }
 
 
@@ -85,14 +92,18 @@ def node_to_json(node: Node) -> dict[str, Any]:
         if name == "logprobs":  # nine digits give a float32 back exactly
             value = [float(f"{x:.9g}") for x in value]
         elif name == "calls":
-            value = [_call_to_json(call) for call in value]
+            value = [_stated(call, _CALL) for call in value]
+        elif name == "rewards":
+            value = [_stated(reward, _REWARD) for reward in value]
         out[name] = list(value) if isinstance(value, (array, tuple)) else value
     return out
 
 
-def _call_to_json(call: Call) -> dict[str, Any]:
-    values = ((name, getattr(call, name)) for name in Call.__slots__)
-    return {k: v for k, v in values if k == "tool" or v != getattr(_CALL, k)}
+def _stated(fact: Call | StepReward, default: Call | StepReward) -> dict[str, Any]:
+    """A call or a reward without what stands at its default; the first field always stands."""
+    first, *_ = fact.__slots__
+    values = ((name, getattr(fact, name)) for name in fact.__slots__)
+    return {k: v for k, v in values if k == first or v != getattr(default, k)}
 
 
 def from_json(data: Any) -> Tree:
@@ -137,6 +148,8 @@ def node_from_json(row: Any) -> Node:
             given[name] = _logprobs(value)
         elif name == "calls":
             given[name] = tuple(_call(call) for call in value)
+        elif name == "rewards":
+            given[name] = tuple(_reward(reward) for reward in value)
         elif name == "messages":
             given[name] = tuple(_message(message) for message in value)
     came = {name: given.pop(name) for name in _ORIGIN & given.keys()}
@@ -146,9 +159,10 @@ def node_from_json(row: Any) -> Node:
     return node
 
 
-def _is(value: Any, kind: type) -> bool:
-    """`isinstance`, but true and false are no integers."""
-    return isinstance(value, kind) and (kind is not int or not isinstance(value, bool))
+def _is(value: Any, kind: Any) -> bool:
+    """`isinstance`, but true and false are no numbers."""
+    numbers = kind in (int, int | float)
+    return isinstance(value, kind) and not (numbers and isinstance(value, bool))
 
 
 def _ids(name: str, values: list[Any]) -> array[int]:
@@ -174,13 +188,26 @@ def _logprobs(values: list[Any]) -> array[float]:
 def _call(call: Any) -> Call:
     if not isinstance(call, dict) or not isinstance(call.get("tool"), str):
         raise DataError("a call is an object with the name of a 'tool'")
-    for name, value in call.items():
-        if name not in _CALL_KINDS:
-            raise DataError(f"unknown field {name!r} of a call: {nearest(name, _CALL_KINDS)}")
-        kind, wanted = _CALL_KINDS[name]
-        if not isinstance(value, kind):
-            raise DataError(f"{name!r} of a call must be {wanted}, not {short(value)}")
+    _check_fields("a call", call, _CALL_KINDS)
     return Call(**{"arguments": {}, **call})
+
+
+def _reward(reward: Any) -> StepReward:
+    if not isinstance(reward, dict) or "value" not in reward:
+        raise DataError("a reward of a step is an object with a 'value'")
+    _check_fields("a reward", reward, _REWARD_KINDS)
+    return StepReward(**reward)
+
+
+def _check_fields(what: str, given: dict[str, Any], kinds: dict[str, tuple[Any, str]]) -> None:
+    for name, value in given.items():
+        if name not in kinds:
+            raise DataError(f"unknown field {name!r} of {what}: {nearest(name, kinds)}")
+        kind, wanted = kinds[name]
+        number = kind == int | float
+        fits = abs(value) <= sys.float_info.max if number and _is(value, kind) else not number
+        if not _is(value, kind) or not fits:
+            raise DataError(f"{name!r} of {what} must be {wanted}, not {short(value)}")
 
 
 def _message(message: Any) -> dict[str, Any]:

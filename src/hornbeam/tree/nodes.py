@@ -23,6 +23,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from hornbeam.arguments import short, wrong
 from hornbeam.errors import DataError
+from hornbeam.tree.facts import Call as Call
+from hornbeam.tree.facts import StepReward as StepReward
 
 T = TypeVar("T")
 Column = list[float | None]
@@ -40,21 +42,6 @@ def ids(values: Iterable[int] = ()) -> array[int]:
 def floats(values: Iterable[float] = ()) -> array[float]:
     """Log-probs as a compact array (float32)."""
     return values if isinstance(values, array) else array("f", values)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One tool call that followed a node: what was asked of which tool, and what came back."""
-
-    tool: str
-    arguments: Mapping[str, Any]
-    result: Any = None
-    error: str = ""
-    scope: str = ""
-
-    def __repr__(self) -> str:
-        came = f"failed: {short(self.error)}" if self.error else short(self.result)
-        return f"<Call {self.tool}({short(dict(self.arguments))}): {came}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +84,7 @@ class Node:
     done: bool = False  # the episode ended here
     answer: Any = None
     error: str = ""  # why the episode failed, if it did
+    rewards: tuple[StepReward, ...] = ()  # that the program gave, in order
 
     def __repr__(self) -> str:
         parts = [f"{self.agent or 'node'} of {self.parent}"]
@@ -135,6 +123,7 @@ class Node:
             self.done,
             self.answer,
             self.error,
+            self.rewards,
         )
 
 

@@ -29,10 +29,11 @@ const PANELS = [
 // What stands beside the reward: its parts and figures of functions, three curves a panel.
 function besides(title, lead) {
   const keys = [...new Set(DATA.metrics.filter((row) => row.kind === "train").flatMap(Object.keys))]
-    .filter((key) => key.startsWith(lead) && !key.endsWith(".count"));
+    .filter((key) => key.startsWith(lead) && !key.endsWith(".count") && key !== "step_rewards");
   return keys.flatMap((_, k) => (k % 3 ? [] : [{ title, kind: "train", keys: keys.slice(k, k + 3), smooth: true }]));
 }
-PANELS.splice(2, 0, ...besides("Parts of the reward", "reward."), ...besides("Figures of the reward", "figure."));
+PANELS.splice(2, 0, ...besides("Parts of the reward", "reward."),
+  ...besides("Figures of the reward", "figure."), ...besides("Rewards of steps, a run", "step_reward"));
 
 // Rewards between 0 and 1 are no accuracy: their rows say what they are.
 let graded;

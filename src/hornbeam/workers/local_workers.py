@@ -28,7 +28,7 @@ from typing import Any, Protocol, TypeVar, cast
 from hornbeam.arguments import wrong
 from hornbeam.errors import ToolError
 from hornbeam.settings import nearest
-from hornbeam.tree.nodes import Call
+from hornbeam.tree.facts import Call, Result
 from hornbeam.tree.task import Task
 
 Tool = Callable[..., Any]
@@ -138,7 +138,9 @@ class LocalWorkers:
         session: Hashable = None,
         before: Sequence[Call] = (),
     ) -> Any:
-        """The result as it reads back from JSON. Raises `ToolError` for whatever goes wrong.
+        """The result as it reads back from JSON, with a reward where the tool gave a `Result`.
+
+        Raises `ToolError` for whatever goes wrong.
 
         `session` names the episode; whoever gives one says when it has ended (`end`). `before` are
         the calls that it replayed.
@@ -166,6 +168,8 @@ class LocalWorkers:
             result = await self._in_thread(name, run)
         if isinstance(result, ToolError):
             raise result
+        if isinstance(result, Result):
+            return Result(_json(name, result.value), result.reward)
         return _json(name, result)
 
     async def _awaited(self, name: str, run: Callable[[], Any]) -> Any:

@@ -18,6 +18,7 @@ from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.task_records import mark_of
 from hornbeam.assembly.teacher import endpoint
 from hornbeam.chat.ready_templates import template_text
+from hornbeam.episode.program import Limits
 from hornbeam.errors import RecipeError
 from hornbeam.own.own_code import OWN
 from hornbeam.own.own_parts import code_mark
@@ -34,6 +35,8 @@ def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path, served: Sequence
     sections = {name: data[name] for name in ("program", "tools", "agents", "limits", "reward")}
     for name in ("seconds", "workers"):  # of the checker: how long it may take, not what it says
         sections["reward"].pop(name)
+    if sections["limits"]["rewards"] == Limits().rewards:  # as before there was this limit
+        sections["limits"].pop("rewards")
     if not recipe.reward.parts:  # as before there were any
         sections["reward"].pop("parts")
     weights = list(served) or content(folder) or str(folder.resolve())

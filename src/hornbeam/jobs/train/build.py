@@ -63,7 +63,7 @@ def build(
             rollouts=rollouts,
             learner=learner_of(
                 recipe,
-                plan.credit,
+                plan,
                 context.policies,
                 progress.warn,
                 beside,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hornbeam.assembly.failed_episodes import unscored
+from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.policies import Policies
 from hornbeam.credit import Method, credit
 from hornbeam.jobs.train.ahead import drop_stale, staleness
@@ -14,6 +16,8 @@ from hornbeam.jobs.train.parts import Learner
 from hornbeam.jobs.train.tree_metrics import GapWarning
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.score import reward_parts, scope_rewards
+from hornbeam.score.delegation import Expert
+from hornbeam.score.delegation_expert import expert_of
 from hornbeam.score.rules import RewardSettings
 from hornbeam.tree.nodes import Tree
 
@@ -30,7 +34,7 @@ class CreditLearner:
     """Credits trees and steps every policy on them.
 
     `prepare` may take the reward from leaves first, and says what it found as metrics. `silent`
-    says why a scorer gave no reward.
+    says why a scorer gave no reward, `base` is the recipe's folder.
     """
 
     def __init__(
@@ -41,9 +45,11 @@ class CreditLearner:
         warn: Warn,
         prepare: Prepare = nothing,
         silent: Callable[[], str] = str,
+        base: Path = Path(),
     ) -> None:
         self.policies, self.rewards, self.method = policies, rewards, method
         self._gap, self._prepare, self._silent = GapWarning(warn), prepare, silent
+        self._expert = expert_of(rewards, base, warn)
 
     async def learn(self, trees: Sequence[Tree], step: int) -> dict[str, Any]:
         """Credit the trees and step on those that have a scored leaf; figures of the update."""
@@ -55,8 +61,10 @@ class CreditLearner:
         scored = [tree for tree in trees if any(v is not None for v in tree.columns["reward"])]
         if not scored:
             raise unscored(trees, self._silent())
-        credit_step(scored, self.rewards, self.method)
+        credit_step(scored, self.rewards, self.method, self._expert)
         update = {**self.policies.step(scored, step), **prepared}
+        if self._expert is not None:
+            update["no_verdict.delegation"], self._expert.none = self._expert.none, 0
         self._gap.look(update, step)
         return update
 
@@ -74,7 +82,7 @@ class ThreadedLearner:
 
 def learner_of(
     recipe: Recipe,
-    method: Method,
+    plan: Plan,
     policies: Policies,
     warn: Warn,
     ahead: bool,
@@ -90,15 +98,17 @@ def learner_of(
         return {"stale": drop_stale(trees, policies, behind), "age": staleness(trees, policies)}
 
     prepare = drop_old if behind else nothing
-    learner = CreditLearner(policies, recipe.reward, method, warn, prepare, silent)
+    learner = CreditLearner(policies, recipe.reward, plan.credit, warn, prepare, silent, plan.base)
     return ThreadedLearner(learner) if ahead else learner
 
 
-def credit_step(trees: Sequence[Tree], rewards: RewardSettings, how: Method) -> None:
+def credit_step(
+    trees: Sequence[Tree], rewards: RewardSettings, how: Method, expert: Expert | None = None
+) -> None:
     """Make out of outcomes the rewards that credit reads, and credit the trees of a step."""
     for tree in trees:
         if rewards.delegation is not None:
-            tree.columns.update(scope_rewards(tree, rewards.delegation))
+            tree.columns.update(scope_rewards(tree, rewards.delegation, expert))
         if how.parts:
             tree.columns.update(reward_parts(tree, rewards))
     credit(trees, how)

@@ -48,7 +48,7 @@ class StepRecorder:
     def _figures(self, step: int, trees: Sequence[Tree]) -> dict[str, Any]:
         """Seconds of the run so far and figures of the trees; a warning where none teaches."""
         figures = grown_figures(
-            trees, self.context.recipe.reward.delegation, self.context.plan.credit.parts
+            trees, self.context.recipe.reward.delegation, self.context.plan.credit
         )
         if not figures["mixed_groups"] and not self.context.plan.credit.anchored:
             self.context.progress.warn(f"step {step + 1}: {unmixed_warning(figures)}")

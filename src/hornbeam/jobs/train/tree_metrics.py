@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hornbeam.assembly.failed_episodes import tool_figures, why
-from hornbeam.credit import mixed
+from hornbeam.credit import CreditMethod, mixed
+from hornbeam.credit.step_rewards import STEP, earned, is_step
 from hornbeam.episode.failures import failed
 from hornbeam.jobs.train.anchored_tasks import own_rewards
 from hornbeam.score import delegation_figures
@@ -20,13 +21,13 @@ BESIDE = (PART, FIGURE)  # how columns beside the reward are named
 
 
 def grown_figures(
-    trees: Sequence[Tree], delegation: DelegationReward | None, parts: Sequence[str] = ()
+    trees: Sequence[Tree], delegation: DelegationReward | None, how: CreditMethod | None = None
 ) -> dict[str, Any]:
     """Results of a step's trees: mean reward of the policy's own runs, and counts of leaves.
 
-    `parts` are the columns whose differences make a group a mixed one, where not the reward's.
+    `how` is the credit that says what makes a group a mixed one, where not the reward alone.
     """
-    groups = mixed(trees, parts)
+    groups = mixed(trees, how)
     leaves = [(tree, i) for tree in trees for i in tree.leaves()]
     rewards = [reward for tree in trees for reward in own_rewards(tree)]
     errors = len(failed(trees))
@@ -114,7 +115,7 @@ def reward_figures(trees: Sequence[Tree]) -> dict[str, float]:
     """Means of the parts of a reward and of the figures beside it, over the policy's own runs.
 
     "no_verdict.NAME": runs that did not fail and to which a part gave none; "FIGURE.count": runs
-    that have the figure.
+    that have the figure. Rewards of steps are added up over each run.
     """
     ends = [(t, i) for t in trees for i in t.leaves() if t.nodes[i].origin.version != INJECTED]
     names = {name for tree in trees for name in tree.columns if name.startswith(BESIDE)}
@@ -129,6 +130,21 @@ def reward_figures(trees: Sequence[Tree]) -> dict[str, float]:
         else:
             ran = [entry for entry, (t, i) in zip(entries, ends) if not t.nodes[i].error]
             out[f"no_verdict.{name.removeprefix(PART)}"] = ran.count(None)
+    return out | _step_figures(ends)
+
+
+def _step_figures(ends: Sequence[tuple[Tree, int]]) -> dict[str, float]:
+    """Means over runs of what their steps were given; "step_rewards": how many rewards."""
+    trees = list({id(tree): tree for tree, _ in ends}.values())
+    names = sorted({name for tree in trees for name in tree.columns if is_step(name)})
+    sums = {(id(t), name): earned(t, t.columns.get(name), 1.0) for t in trees for name in names}
+    out: dict[str, float] = {
+        name: math.fsum(sums[id(tree), name][i] for tree, i in ends) / len(ends) for name in names
+    }
+    if names:
+        nodes = [node for tree in trees for node in tree.nodes]
+        by_tools = sum(call.reward is not None for node in nodes for call in node.calls)
+        out[f"{STEP}s"] = by_tools + sum(len(node.rewards) for node in nodes)
     return out
 
 
