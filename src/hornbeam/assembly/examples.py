@@ -107,13 +107,14 @@ def asked_and_said(
     for turn in turns:
         if not isinstance(turn, MessageTurn):
             messages, context = _rendered(chat, turn.messages, said)
-            text, calls = turn.text, False
+            text, closing, calls = turn.text, chat.closing, False
         elif isinstance(chat, TemplateChat):
             messages, context, text = _prompt_and_answer(turn, chat, said)
             calls = bool(turn.message.get("tool_calls"))
+            closing = chat.closing_of(turn.message)
         else:
             raise DataError("a conversation needs a chat template, and this chat has none")
-        answer = _ended(text, chat)
+        answer = _ended(text, chat, closing)
         yield context, answer
         if not calls:
             said.add(messages, turn.text, answer)
@@ -125,6 +126,8 @@ def _prompt_and_answer(
     """(the messages of a prompt, its ids, the text of the answer) by the template."""
     try:
         with_tools = chat.with_tools(turn.tools)
+        if lost := with_tools.left_out():
+            raise ModelError(lost)
         messages, context = _rendered(with_tools, turn.messages, said)
         return messages, context, with_tools.spoken(messages, turn.message)
     except ModelError as error:
@@ -144,7 +147,7 @@ def _rendered(
         return system, list(chat.render(system, said.find(system)))
 
 
-def _ended(text: str, chat: Chat) -> list[int]:
+def _ended(text: str, chat: Chat, closing: Sequence[int]) -> list[int]:
     """What an agent says and what stands behind it; an end that the text itself has is that one.
 
     Raises `DataError` where the text ends or begins other turns.
@@ -156,5 +159,5 @@ def _ended(text: str, chat: Chat) -> list[int]:
         raise DataError(
             f"a demonstration writes a control token with which turns end or begin: {text!r}"[:300]
         )
-    held = [token for token in chat.closing if token not in answer[-len(chat.closing) :]]
+    held = [token for token in closing if token not in answer[-len(closing) :]]
     return [*answer, *held]

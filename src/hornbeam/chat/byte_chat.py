@@ -74,8 +74,11 @@ class Chat(Protocol):
         """
         ...
 
-    def tool_problem(self, tools: Sequence[Any]) -> str:
-        """Why these tools cannot be used with this chat, and what to do, in a line; "" if none."""
+    def tool_problem(self, tools: Sequence[Any], messages: Sequence[Message] = ()) -> str:
+        """Why these tools cannot be used with this chat, and what to do, in a line; "" if none.
+
+        `messages` may tell of tools that a template leaves out.
+        """
         ...
 
     def written(self, messages: Sequence[Message], said: Message, tools: Sequence[Any]) -> str:
@@ -176,7 +179,7 @@ class ByteChat:
         """Calls between tags behind the text."""
         return written(said)
 
-    def tool_problem(self, tools: Sequence[Any]) -> str:
+    def tool_problem(self, tools: Sequence[Any], messages: Sequence[Message] = ()) -> str:
         """What is wrong with the tools themselves."""
         return schema_problem(tools)
 

@@ -259,6 +259,10 @@ class TemplateChat:
             self._told[key] = out
         return self._told[key]
 
+    def left_out(self) -> str:
+        """What to do about tools that it was given and leaves out; "" where it tells of all."""
+        return template_tools.left_out(self)
+
     def spoken(self, messages: Sequence[Message], message: Message) -> str:
         """What an assistant's message is as text behind its prompt: what it says, and its calls as
         the template writes them.
@@ -266,6 +270,13 @@ class TemplateChat:
         Raises `ModelError` where the template changes it.
         """
         return template_tools.spoken(self, messages, message)
+
+    def closing_of(self, message: Message) -> tuple[int, ...]:
+        """What stands behind an answer that says a message: `closing`, or what ends calls."""
+        end = self.words.control.get(self.calls.end)
+        if end is None or end in self.closing or not message.get("tool_calls"):
+            return self.closing
+        return (end,)
 
     def read(self, tokens: Sequence[int], tools: Sequence[Any] = ()) -> Spoken:
         """What an answer's ids say: text, reasoning, calls as the template writes them."""
@@ -287,9 +298,9 @@ class TemplateChat:
         """
         return self.with_tools(tools).spoken(messages, said)
 
-    def tool_problem(self, tools: Sequence[Any]) -> str:
+    def tool_problem(self, tools: Sequence[Any], messages: Sequence[Message] = ()) -> str:
         """Why these tools cannot be used with this template, and what to do; "" if they can."""
-        return template_tools.problem(self, tools)
+        return template_tools.problem(self, tools, messages)
 
     def shown(self, messages: Sequence[Message], answer: bool) -> str:
         """A conversation as the template shows it. `ModelError` where it leaves a text out."""

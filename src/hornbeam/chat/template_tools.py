@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,12 @@ if TYPE_CHECKING:
     from hornbeam.chat.template import TemplateChat
 
 
-def problem(chat: TemplateChat, tools: Sequence[Any]) -> str:
+def problem(chat: TemplateChat, tools: Sequence[Any], messages: Sequence[Message]) -> str:
     """Why these tools cannot be used with this template, and what to do; "" if they can."""
     try:
-        told = chat.with_tools(tools)
+        refuse_unshown(chat.with_tools(tools), messages)
     except ModelError as error:
         return str(error)
-    if told.untold:
-        return left_out(told)
     if tools and chat.calls.how is None:
         wrote = f" ({chat.calls.example[:80]!r})" if chat.calls.written else ""
         return (
@@ -63,9 +62,9 @@ def left_out(chat: TemplateChat) -> str:
 
 def refuse_unshown(chat: TemplateChat, messages: Sequence[Message]) -> None:
     """Raise `ModelError` where tools are left out that no message of the prompt names either."""
-    told = [message for message in messages if message["role"] != "tool"]
-    texts = [f"{message['content']}{message.get('tools', '')}" for message in told]
-    if not all(any(name in text for text in texts) for name in chat.untold):
+    told = [message for message in messages if message["role"] not in ("tool", "assistant")]
+    text = "\n".join(f"{message['content']}\n{message.get('tools', '')}" for message in told)
+    if not all(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in chat.untold):
         raise ModelError(left_out(chat))
 
 

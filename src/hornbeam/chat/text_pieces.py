@@ -86,7 +86,7 @@ class PieceChat:
         """None that is known of."""
         return {}
 
-    def tool_problem(self, tools: Sequence[Any]) -> str:
+    def tool_problem(self, tools: Sequence[Any], messages: Sequence[Message] = ()) -> str:
         """What is wrong with the tools themselves: the server is sent them as they are."""
         return schema_problem(tools)
 
