@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hornbeam.own.own_parts import GROUPS
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "AGENTS.md", "Makefile", "pyproject.toml")] + [
     path
@@ -51,8 +53,9 @@ def lost(text: str) -> set[str]:
 
 
 def dotted(text: str) -> set[str]:
-    """Dotted names of ours, less those of files such as hornbeam.svg."""
-    return set(DOTTED.findall(text)) - {f"hornbeam.{suffix}" for suffix in SUFFIXES}
+    """Dotted names of ours, less those of files such as hornbeam.svg, and of entry points."""
+    others = {f"hornbeam.{suffix}" for suffix in SUFFIXES} | {*GROUPS.values()}
+    return set(DOTTED.findall(text)) - others
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

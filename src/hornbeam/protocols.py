@@ -12,10 +12,10 @@
     Sink            training                  sinks/
 
 A recipe names ready-made ones by the tables `strategies`, `methods`, `tools`, `rules`, `programs`
-and `sinks` of the rooms' doors: a new one is an entry there. The parts of the training loop are in
-jobs/train/parts. Shapes: `n` nodes asked about, `T` tokens. A column has one entry a node of its
-tree, `None` where nothing is known (which is not zero). Node 0 of a tree is its task; a *trunk* is
-a child of node 0 and what grew below it.
+and `sinks` of the rooms' doors, one's own as "file.py:name" (docs/own-parts.md). The parts of the
+training loop are in jobs/train/parts. Shapes: `n` nodes asked about, `T` tokens. A column has one
+entry a node of its tree, `None` where nothing is known (which is not zero). Node 0 of a tree is its
+task; a *trunk* is a child of node 0 and what grew below it.
 """
 
 from __future__ import annotations

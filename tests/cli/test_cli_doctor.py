@@ -85,3 +85,14 @@ def test_models_are_listed_and_a_wrong_name_is_one_line(run):
     refused = run("models", "pull", "nonsense")
     assert refused.exit_code == 2 and "known: smollm2-135m" in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_names_that_packages_add_are_listed_and_not_imported(run, tmp_path, monkeypatch):
+    info = tmp_path / "hb_broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hb-broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[hornbeam.strategy]\nwidest = no_such_module:Wide\n")
+    assert "strategy widest" not in by_name(run("doctor", "--json"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = by_name(run("doctor", "--json"))["strategy widest"]
+    assert (found["group"], found["found"]) == ("added", "no_such_module:Wide of hb-broken")

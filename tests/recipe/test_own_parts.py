@@ -1,12 +1,19 @@
 """Names out of files and out of packages: found, checked, told in one line, sent elsewhere."""
 
+import asyncio
+import os
 import pickle
 import sys
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from hornbeam.credit import credit, method
 from hornbeam.errors import DataError, HornbeamError, ProgramError, RecipeError
+from hornbeam.score.reward_function import READY
+from hornbeam.score.reward_settings import PARTS, Expert, RewardSettings, RuleName
+from hornbeam.score.rules import make_scorer
 from hornbeam.search import State, strategy
 from hornbeam.tree.nodes import Node, Origin, Tree
 
@@ -74,6 +81,10 @@ def raises(rewards):
 
 def nothing():
     return []
+
+
+def longer(answer, than: int = 2):
+    return len(answer) > than
 
 
 number = 3
@@ -222,6 +233,8 @@ POINTS = """
 widest = HERE:Wide
 independent = HERE:Wide
 gone = HERE:Gone
+[hornbeam.reward]
+longer = HERE:longer
 [hornbeam.credit]
 own = HERE:Own
 others = HERE:others
@@ -240,6 +253,27 @@ def test_a_package_adds_names(site):
     credit([ready], "rloo")
     assert mine.columns == ready.columns
     assert pickle.loads(pickle.dumps(strategy("widest", n=2))) == strategy("widest", n=2)
+
+
+def test_a_reward_of_a_package_runs_in_the_pool(site, monkeypatch):
+    package(site, "hb-plus", POINTS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+    assert {*get_args(RuleName), *get_args(Expert), PARTS} == READY
+
+    async def scores(**how):
+        scorer = make_scorer(RewardSettings(rule="longer", workers=1, **how), site)
+        try:
+            grown = tree(None, None)
+            grown.nodes[1:] = [
+                replace(node, answer=answer) for node, answer in zip(grown.nodes[1:], ["ab", "abc"])
+            ]
+            return await scorer.score(grown, [1, 2])
+        finally:
+            await scorer.aclose()
+
+    assert asyncio.run(scores()) == [0.0, 1.0] and asyncio.run(scores(than=1)) == [1.0, 1.0]
+    with pytest.raises(RecipeError, match="no setting 'thn': did you mean 'than'"):
+        asyncio.run(scores(thn=1))
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,44 @@ def test_actors_grow_what_one_process_grows_though_one_is_killed(cluster, made, 
     assert same(final, ended)
 
 
+MINE = """
+from hornbeam.search import Branch
+from hornbeam.tasks.lookup_world import lookup
+
+
+class Wide(Branch):
+    pass
+
+
+def pairs(text, size: int = 2):
+    return list(range(size, len(text), size))
+
+
+def worth(tree, node):
+    return tree.nodes[node].text.count("e") / 4
+"""
+OWN = (
+    "grow.strategy=mine.py:Wide",
+    "agents.seeker.segment={by='mine.py:pairs',options={size=1}}",
+    "credit={method='shaped',column='own'}",
+    "guides.own={kind='mine.py:worth'}",
+    "run.steps=1",
+    "sft={count=8, epochs=1}",  # it says more than one word
+)
+
+
+@here
+def test_actors_grow_by_own_code_as_one_process_does(cluster, made, tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    _, trees, costs, final = go(made(*OWN), tmp_path / "alone")
+    chunks = {n.get("finish") for t in trees.values() for n in t["nodes"]}
+    assert "chunk" in chunks and all(
+        "own" in t["columns"] for k, t in trees.items() if "train" in k
+    )
+    _, grown, paid, ended = go(made(*OWN, *RAY), tmp_path / "crew")
+    assert grown == trees and paid == costs and same(final, ended)
+
+
 @here
 def test_actors_grow_ahead_of_training(cluster, made, tmp_path):
     weighed = ("loss.old=trainer", "loss.truncate=2.0", "engine.max_batch=8")

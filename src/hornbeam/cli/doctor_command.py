@@ -24,6 +24,7 @@ from rich.table import Table
 
 from hornbeam.errors import HornbeamError, RecipeError, how_to_get
 from hornbeam.models import catalogue
+from hornbeam.own.own_parts import GROUPS, installed, package_of
 
 State = Literal["ok", "note", "bad"]
 MAIN_MODEL = "smollm2-135m"
@@ -111,7 +112,8 @@ def examine() -> list[Finding]:
     with ThreadPoolExecutor(1) as pool:  # the hub may take seconds to answer
         hub = pool.submit(_hub)
         asked = requirements()
-        found = [*_python(), *_machine(), *packages(asked), *checker(), *extras(asked), *_data()]
+        found = [*_python(), *_machine(), *packages(asked), *checker(), *extras(asked), *added()]
+        found += _data()
         return found + hub.result()
 
 
@@ -254,6 +256,15 @@ def extras(asked: list[tuple[str, str]]) -> list[Finding]:
         else:
             found.append(Finding("extras", extra, "ok", ", ".join(names)))
     return found
+
+
+def added() -> list[Finding]:
+    """One finding a name that a package adds to the ready-made ones; it is not imported."""
+    return [
+        Finding("added", f"{kind} {point.name}", "ok", f"{point.value} of {package_of(point)}")
+        for kind in GROUPS
+        for point in installed(kind)
+    ]
 
 
 def _data() -> list[Finding]:

@@ -30,7 +30,6 @@ GROUPS = {
     "credit method": "hornbeam.credit",
     "sink": "hornbeam.sinks",
     "guide": "hornbeam.guide",
-    "scorer": "hornbeam.scorer",
     "reward": "hornbeam.reward",
     "chooser": "hornbeam.chooser",
     "segmenter": "hornbeam.segmenter",

@@ -7,6 +7,7 @@ or {"error": "ValueError: no such thing (mine.py:12)"}.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.episode.failures import failure
+from hornbeam.own.given_objects import GIVEN
 from hornbeam.own.own_code import load_module
 from hornbeam.own.own_functions import call_settings
 from hornbeam.own.own_parts import Named
@@ -23,12 +25,15 @@ from hornbeam.tree.jsonl import from_json
 from hornbeam.tree.task import Task
 
 
-def reward_call(path: str, name: str, settings: str) -> Callable[[Mapping[str, Any]], Any]:
+def reward_call(place: str, name: str, settings: str) -> Callable[[Mapping[str, Any]], Any]:
     """What answers requests by that function with these settings, JSON.
 
-    Raises `ProgramError` where it cannot be loaded.
+    `place` is its file, or the module of a package. Raises `ProgramError` for a file that cannot be
+    loaded.
     """
-    found, runner = getattr(load_module(Path(path)), name), asyncio.Runner()
+    of_file = Path(place).is_absolute() or Path(place).name == GIVEN
+    module = load_module(Path(place)) if of_file else importlib.import_module(place)
+    found, runner = getattr(module, name), asyncio.Runner()
     how = call_settings(Named(found, name), json.loads(settings), WANTS)
     code = inspect.unwrap(found).__code__
 

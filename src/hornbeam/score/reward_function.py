@@ -12,16 +12,18 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from hornbeam.arguments import described
 from hornbeam.errors import RecipeError
 from hornbeam.files import paths
 from hornbeam.own.given_objects import is_given, missing_object
 from hornbeam.own.own_code import load_module
 from hornbeam.own.own_functions import call_settings
-from hornbeam.own.own_parts import Named
+from hornbeam.own.own_parts import Named, find_part, installed, is_own
 from hornbeam.score.checker_pool import NoVerdict, Pool
 from hornbeam.score.verdict import Judgement
 from hornbeam.settings import nearest
@@ -32,13 +34,23 @@ from hornbeam.tree.nodes import Tree
 # leaf, all that was said on the way.
 WANTS = ("task", "answer", "tree", "leaf", "calls", "text")
 
+# Rules that ship; packages are looked through for none of these.
+READY = frozenset(
+    ("exact", "numeric", "symbolic", "em", "f1", "reasoning_gym", "contains", "parts", "verifiers")
+)
+
 Warn = Callable[[str], None]
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 
 def is_function(rule: str) -> bool:
-    """Whether a rule is a function of a file."""
-    return ":" in rule or rule.endswith(".py")
+    """Whether a rule is a function of a file, or of a package that adds one of that name."""
+    return is_own(rule) or (rule not in READY and _given_by_package(rule))
+
+
+@cache
+def _given_by_package(rule: str) -> bool:
+    return any(point.name == rule for point in installed("reward"))
 
 
 def to_stderr(line: str) -> None:
@@ -58,6 +70,8 @@ def named_function(
     Raises `RecipeError` or `ProgramError`, one line, for settings that it does not take too;
     `place` is the key that names it.
     """
+    if not is_own(rule):
+        return _of_package(rule, settings, place, wants)
     file, colon, name = rule.rpartition(":")
     if not colon or not name.isidentifier():
         raise RecipeError(f"{place} = {rule!r}: name a function too, as in mine.py:score")
@@ -74,6 +88,17 @@ def named_function(
     taken = _taken(f"{file}: {name}", found, wants, settings)
     call_settings(Named(found, f"{file}: {name}"), settings, wants)
     return path.resolve(), found, taken
+
+
+def _of_package(
+    rule: str, settings: Mapping[str, Any], place: str, wants: Sequence[str]
+) -> tuple[Path, Callable[..., Any], tuple[str, ...]]:
+    part = find_part("reward", rule)
+    if not inspect.isfunction(part.thing):
+        raise RecipeError(f"{place}: {part.where} is {described(part.thing)}: a function is due")
+    taken = _taken(part.where, part.thing, wants, settings)
+    call_settings(part, settings, wants)
+    return Path(inspect.getfile(part.thing)), part.thing, taken
 
 
 def _taken(
@@ -107,7 +132,8 @@ class RewardFunction:
         self.rule, self.failure, self._warn = rule, "", warn
         self._place = f"{path.name}:{inspect.unwrap(found).__code__.co_firstlineno}"
         name, how = rule.rpartition(":")[2], json.dumps(dict(settings), default=str)
-        self.pool, pool.rule = pool, ("function", str(path), name, how)
+        place = (str(path), name) if is_own(rule) else (found.__module__, found.__name__)
+        self.pool, pool.rule = pool, ("function", *place, how)
 
     async def reward(self, tree: Tree, leaf: int, answer: Any, text: str) -> Judgement:
         """Its verdict on an answer. Raises `NoVerdict` and `ScoreError`."""

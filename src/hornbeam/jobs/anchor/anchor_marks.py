@@ -45,6 +45,8 @@ def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path, served: Sequence
     own += [recipe.model.tool_format] if recipe.model.tool_format else []
     for table in recipe.reward.own.values():
         own += code_mark(table.rule, plan.base)
+    for agent in recipe.agents.values():
+        own += code_mark(agent.segment.by, plan.base) if agent.segment else []
     return mark_of([weights, _chat(folder), sections, *_sources(plan), *own])
 
 
