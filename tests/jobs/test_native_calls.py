@@ -15,12 +15,14 @@ from hornbeam.assembly.transcript import transcript
 from hornbeam.chat import TemplateChat
 from hornbeam.chat.ready_templates import template_text, with_template
 from hornbeam.episode.program import Limits
-from hornbeam.errors import RecipeError, StoreError
+from hornbeam.errors import ModelError, RecipeError, StoreError
+from hornbeam.jobs.fit.run_fit import fit
 from hornbeam.jobs.train.training import Run
 from hornbeam.models import tiny_model
 from hornbeam.programs import make_program
 from hornbeam.recipe.recipe import load_recipe
 from hornbeam.tools import calculate
+from hornbeam.train.value import ValueModel
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "tools_tiny.toml"
 SMALL = ["run.tasks=2", "run.eval_every=0", "run.eval_start=false", "tasks.eval.0.count=2"]
@@ -80,3 +82,27 @@ def test_answers_with_calls_become_rows_of_an_sft_set(tmp_path):
         [text] for text in said
     ]
     assert [list(e.prompt) for e in taught] == [list(tree.context(i)) for i in (1, 2)]
+
+
+def test_a_value_model_is_fitted_on_the_ids_of_the_recipes_template(tmp_path):
+    folder = tiny_model.make(tmp_path / "tiny")
+    sets = [f"model.name={json.dumps(str(folder))}", "fit.objective=outcome", "fit.epochs=1"]
+    recipe = load_recipe(RECIPE, sets)
+    chat = TemplateChat(with_template(tiny_model.tokenizer(), "tiny"), "tiny")
+    program, _ = make_program("tools", {})
+    agents = {"solver": hb.Speaker(hb.Scripted(lambda prompt, rng: rng.choice(["36", "3"]), chat))}
+    tasks = [hb.Task(str(n), f"{n} boxes of 12?", "36") for n in range(12)]
+    trees = hb.grow_trees(
+        program,
+        tasks,
+        agents,
+        hb.Independent(n=2),
+        tools={"calculator": calculate},
+        score=lambda task, answer: float(answer == task.answer),
+    )
+    fit(recipe, trees, "reward", tmp_path / "prm", Progress())
+    ValueModel.load(tmp_path / "prm").check(chat.fingerprint())
+    bare = load_recipe(RECIPE, [*sets, 'model.chat_template=""'])
+    fit(bare, trees, "reward", tmp_path / "other", Progress())
+    with pytest.raises(ModelError, match="fitted on another tokenizer"):
+        ValueModel.load(tmp_path / "other").check(chat.fingerprint())

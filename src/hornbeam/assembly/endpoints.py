@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hornbeam.chat import Chat, TemplateChat
-from hornbeam.chat.ready_templates import with_format, with_template
+from hornbeam.chat.ready_templates import template_text, with_format, with_template
 from hornbeam.engine.remote.chat_completions import ChatSettings
 from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.errors import ModelError, RecipeError
@@ -64,6 +64,12 @@ def own_template(recipe: Recipe, tokenizer: Any) -> Any:
     if form:
         tokenizer = with_format(tokenizer, form)
     return with_template(tokenizer, name, recipe.base) if name else tokenizer
+
+
+def template_marks(recipe: Recipe) -> list[str]:
+    """What tells chats of a recipe's own template from those of the model's; [] without one."""
+    name, form = recipe.model.chat_template, recipe.model.tool_format
+    return [*([template_text(name, recipe.base)] if name else []), *([form] if form else [])]
 
 
 def chat_of(name: str, folder: Path, recipe: Recipe | None = None) -> Chat:

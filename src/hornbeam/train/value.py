@@ -14,6 +14,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -114,6 +115,11 @@ class ValueModel:
     def vocabulary(self) -> int:
         """How many token ids the model knows."""
         return int(self.body.config.get_text_config().vocab_size)
+
+    def read_as(self, tokenizer: Any) -> None:
+        """Read the ids of this tokenizer: its own with another chat template."""
+        self.tokenizer = tokenizer
+        self.card = replace(self.card, fingerprint=value_files.fingerprint(tokenizer))
 
     def check(self, fingerprint: str) -> None:
         """Raise `ModelError` unless the ids to be read are those of this model's tokenizer."""

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hornbeam.assembly.endpoints import folder_of, identity
+from hornbeam.assembly.endpoints import folder_of, identity, template_marks
 from hornbeam.assembly.engines import AWAY
 from hornbeam.assembly.judges import content
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.task_records import mark_of
 from hornbeam.assembly.teacher import endpoint
-from hornbeam.chat.ready_templates import template_text
 from hornbeam.episode.program import Limits
 from hornbeam.errors import RecipeError
 from hornbeam.own.own_code import OWN
@@ -40,9 +39,7 @@ def mark_of_reference(recipe: Recipe, plan: Plan, folder: Path, served: Sequence
     if not recipe.reward.parts:  # as before there were any
         sections["reward"].pop("parts")
     weights = list(served) or content(folder) or str(folder.resolve())
-    template = recipe.model.chat_template
-    own = [template_text(template, recipe.base)] if template else []
-    own += [recipe.model.tool_format] if recipe.model.tool_format else []
+    own = template_marks(recipe)
     for table in recipe.reward.own.values():
         own += code_mark(table.rule, plan.base)
     for agent in recipe.agents.values():

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.endpoints import chat_of, own_template, template_marks
 from hornbeam.assembly.judges import content
 from hornbeam.assembly.policies import device
 from hornbeam.assembly.progress import Progress
 from hornbeam.assembly.task_records import mark_of
-from hornbeam.chat import TemplateChat
 from hornbeam.chat.rendered import has_ids, has_text, with_ids
 from hornbeam.errors import DataError, ModelError, StoreError, how_to_write
 from hornbeam.jobs.search.missing import largest_id
@@ -43,7 +43,7 @@ def fit(
     mark = _mark(recipe, folder, trees, column)
     if filled:
         return _made(out, mark, progress)
-    given = _with_ids(trees, folder, recipe.model.name, progress)
+    given = _with_ids(trees, folder, recipe, progress)
     usable = [tree for tree in given if _usable(tree, column, recipe)]
     if not usable:
         raise DataError(f"no tree holds a target in column {column!r}{how_to_write(column)}")
@@ -58,6 +58,8 @@ def fit(
         seed=recipe.run.seed,
         device=device(recipe),
     )
+    if template_marks(recipe):
+        model.read_as(own_template(recipe, model.tokenizer))
     if (largest := largest_id(usable)) >= model.vocabulary:
         raise DataError(
             f"the trees hold ids of another tokenizer ({largest}, and {model.name} knows"
@@ -78,7 +80,9 @@ def fit(
     return figures
 
 
-def _with_ids(trees: Sequence[Tree], folder: Path, name: str, progress: Progress) -> list[Tree]:
+def _with_ids(
+    trees: Sequence[Tree], folder: Path, recipe: Recipe, progress: Progress
+) -> list[Tree]:
     """The trees, those of text alone in the ids of the model's own chat template.
 
     Raises `DataError` where the template refuses one.
@@ -86,10 +90,8 @@ def _with_ids(trees: Sequence[Tree], folder: Path, name: str, progress: Progress
     texts = [not has_ids(tree) and has_text(tree) for tree in trees]
     if not any(texts):
         return list(trees)
-    from transformers import AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    chat, out = TemplateChat(tokenizer, name), []
+    name, out = recipe.model.name, []
+    chat = chat_of(name, folder, recipe)
     progress.say(f"{sum(texts)} of {len(trees)} trees are text: read in the ids of {name}")
     for tree, text in zip(trees, texts):
         try:
@@ -110,7 +112,8 @@ def _mark(recipe: Recipe, folder: Path, trees: Sequence[Tree], column: str) -> s
     """What tells fits apart: the weights, the recipe's parts that one reads, the column, trees."""
     data = recipe.model_dump(mode="json", include={"fit", "optim", "lora"})
     base = content(folder) or str(folder.resolve())
-    return mark_of([data, base, recipe.run.seed, column, [mark_of(to_json(t)) for t in trees]])
+    marks = [mark_of(to_json(tree)) for tree in trees]
+    return mark_of([data, base, recipe.run.seed, column, marks, *template_marks(recipe)])
 
 
 def _made(out: Path, mark: str, progress: Progress) -> dict[str, Any]:
