@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import signal
 import sqlite3
+import subprocess
 import sys
 
 import pytest
@@ -18,6 +20,8 @@ from .doors import Silent
 
 SINK = """
 import json
+import os
+import signal
 
 def other():
     pass
@@ -33,6 +37,10 @@ class Lines:
         self.write(kind=kind, step=step, stage=figures.get("stage", ""))
         if self.fail == kind:
             raise OSError(28, "No space left on device")
+
+    def tree(self, key, tree, calls):
+        if self.fail == "kill" and (key.stage, key.step) == ("train", 2):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def write(self, **data):
         with open(self.path, "a") as stream:
@@ -80,6 +88,17 @@ def test_a_sink_of_ones_own_hears_every_row_once_over_resumes(train, tmp_path):
     assert [each["start"] for each in starts] == [0, starts[1]["start"]] and starts[1]["start"] == 5
     assert starts[0]["id"] == starts[1]["id"] and len(starts[0]["id"]) == 8
     assert starts[0]["title"] == "run"
+
+
+def test_a_killed_run_tells_no_step_twice(train, tmp_path):
+    killed = lines_of(tmp_path, fail="kill")
+    sets = [word for change in ("run.steps=3", *killed) for word in ("--set", change)]
+    command = [sys.executable, "-m", "hornbeam.cli.main", "train", "luck.toml", "--out", "run"]
+    done = subprocess.run([*command, *sets], cwd=tmp_path, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert ("train", "", 1) in heard(tmp_path) and ("train", "", 2) not in heard(tmp_path)
+    train(3, *lines_of(tmp_path))
+    assert heard(tmp_path) == kept(tmp_path) and ("train", "", 2) in heard(tmp_path)
 
 
 def test_a_sink_that_comes_later_hears_what_was_before(train, tmp_path):
