@@ -231,6 +231,7 @@ def test_the_command_line_and_its_password_are_not_sent(train, tmp_path, monkeyp
     pytest.importorskip("wandb")
     monkeypatch.setattr(sys, "argv", ["hornbeam", "--store", "postgresql://me:hush@host/db"])
     train(1, "sinks.wandb.mode=offline")
+    wandb_file.written()
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert files and not [path for path in files if b"hush" in path.read_bytes()]
 

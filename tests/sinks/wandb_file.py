@@ -38,8 +38,16 @@ def history(path):
     return rows
 
 
+def written():
+    """Wait until what has finished is written: `finish` does not (wandb 0.31.0)."""
+    import wandb
+
+    wandb.teardown()
+
+
 def offline(folder):
     """(id, rows) of every offline run in a run folder, in the order written."""
+    written()
     found = sorted(
         Path(folder).glob("wandb/offline-run-*/*.wandb"), key=lambda p: p.stat().st_mtime
     )
