@@ -84,6 +84,8 @@ class TemplateChat:
         Raises `ModelError` where the template refuses the messages or leaves out what they say.
         """
         if tools:
+            if repr(tools) not in self._told:
+                template_tools.refuse_unsound(tools)
             return self.with_tools(tools).render(messages, said)
         if self.untold:
             template_tools.refuse_unshown(self, messages)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 def problem(chat: TemplateChat, tools: Sequence[Any], messages: Sequence[Message]) -> str:
     """Why these tools cannot be used with this template, and what to do; "" if they can."""
     try:
+        refuse_unsound(tools)
         refuse_unshown(chat.with_tools(tools), messages)
     except ModelError as error:
         return str(error)
@@ -35,17 +36,21 @@ def problem(chat: TemplateChat, tools: Sequence[Any], messages: Sequence[Message
     return ""
 
 
+def refuse_unsound(tools: Sequence[Any]) -> None:
+    """Raise `ModelError` for definitions that are no JSON schemas; recorded ones may be others."""
+    if wrong := schema_problem(tools):
+        raise ModelError(wrong)
+
+
 def tell(chat: TemplateChat, tools: Sequence[Any]) -> None:
     """Give a chat tools. `ModelError` for those that cannot be."""
-    wrong = schema_problem(tools)
-    if wrong:
-        raise ModelError(wrong)
     chat.tools = list(tools)
     named = chat.words.names.search(json.dumps(chat.tools, ensure_ascii=False))
     if named:
         raise ModelError(f"the definition of a tool names the control token {named[0]}")
     text = chat.shown(marked("user"), True)
-    names = [str(tool.get("function", tool)["name"]) for tool in tools]
+    held = [tool.get("function", tool) if isinstance(tool, dict) else {} for tool in tools]
+    names = [str(each.get("name", "")) for each in held]
     chat.untold = tuple(name for name in names if name not in text)
 
 
