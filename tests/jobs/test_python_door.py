@@ -47,6 +47,11 @@ def test_a_run_by_train_and_by_its_recipe_ends_in_equal_weights(world, hornbeam,
     code, err, _ = hornbeam("train", tmp_path / "mine" / "same.toml", "--out", tmp_path / "recipe")
     assert code == 0, err
     assert left(tmp_path / "python") == left(tmp_path / "recipe")
+    before = left(tmp_path / "python")
+    code, err, _ = hornbeam(  # the recipe of the run goes on by itself, and finds all done
+        "train", tmp_path / "python" / "recipe.toml", "--out", tmp_path / "python"
+    )
+    assert code == 0 and left(tmp_path / "python") == before, err
     weights = (world.policy / "model.safetensors").read_bytes()
     assert left(tmp_path / "python")[0] != weights  # it learned
     assert done.model == tmp_path / "python" / "final" and done.page.is_file()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -9,9 +10,13 @@ import threading
 import pytest
 
 import hornbeam as hb
+from hornbeam.api.loop_thread import outside_loop
+from hornbeam.api.python_recipe import RUN, Sections
 from hornbeam.credit.methods import GRPO
 from hornbeam.errors import ArgumentError, ProgramError, RecipeError, StoreError
+from hornbeam.jobs.event_loop import run_loop
 from hornbeam.own.object_names import name_of
+from hornbeam.recipe.recipe import Recipe
 from hornbeam.search.branch import Branch
 
 TASKS = [{"question": f"{n} + 1", "answer": str(n + 1)} for n in range(4)]
@@ -179,6 +184,76 @@ def test_a_script_trains_what_it_defines_and_its_reward_runs_in_a_process(tmp_pa
         hb.evaluate(f"{tmp_path}/mine.py:walker", TASKS, model="tiny", agents=AGENTS)
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0 and "in a thread" in done.stdout, done.stderr
+
+
+def test_an_interrupt_in_a_running_loop_stops_the_job_in_its_thread():
+    """A job that waits for what never comes, and another thread that sends Ctrl-C."""
+    waits, stopped, main = threading.Event(), threading.Event(), threading.main_thread().ident
+
+    async def never():
+        waits.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    async def cell():
+        return outside_loop(lambda: run_loop(never()))
+
+    def press():
+        waits.wait()
+        signal.pthread_kill(main, signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    loop = asyncio.new_event_loop()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(cell())
+    loop.close()
+    assert stopped.is_set()
+
+
+STOPPED = (
+    OWN
+    + """
+import os, signal, sys
+from hornbeam.assembly.progress import Progress
+
+if __name__ == "__main__":
+    say = Progress.say
+
+    def stopping(self, text, style=""):
+        say(self, text, style)
+        if text.startswith("step 2/"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    if sys.argv[2] == "stop":
+        Progress.say = stopping
+    tasks = [{"question": f"{n} + 1", "answer": n + 1} for n in range(4)]
+    hb.train(walker, tasks, reward=score, tools=[size], model="tiny", steps=4, out=sys.argv[1],
+             agents={"solver": {"max_tokens": 3}}, run={"tasks": 2, "resume": "exact"})
+"""
+)
+
+
+def test_ctrl_c_and_the_same_call_end_where_a_run_without_it_does(tmp_path):
+    (tmp_path / "mine.py").write_text(STOPPED)
+    env = {**os.environ, "PYTHONPATH": str(hb.__path__[0].rpartition("/")[0])}
+
+    def call(*words):
+        command = [sys.executable, "mine.py", *words]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    stopped = call("one", "stop")
+    assert stopped.returncode in (130, -signal.SIGINT) and "step 3/" not in stopped.stdout
+    assert "Stopped. What was grown is kept: the same call goes on" in stopped.stdout
+    assert call("one", "go").returncode == 0 and call("two", "go").returncode == 0
+    final = [(tmp_path / name / "final" / "model.safetensors") for name in ("one", "two")]
+    assert final[0].read_bytes() == final[1].read_bytes()
+
+
+def test_sections_that_calls_take_are_those_of_recipes():
+    named = {"program", "tasks", "model", "tools", "reward", "grow", "credit"}
+    assert set(Recipe.model_fields) - named == set(Sections.__annotations__) - set(RUN)
 
 
 def test_names_tell_code_apart():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from hornbeam.jobs.event_loop import interrupt
 
 T = TypeVar("T")
 
@@ -17,26 +19,19 @@ def outside_loop(job: Callable[[], T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return job()
+    begun, threads_of_job = threading.Event(), list[int]()
+
+    def run() -> T:
+        threads_of_job.append(threading.get_ident())
+        begun.set()
+        return job()
+
     with ThreadPoolExecutor(1, "hornbeam-job") as threads:
-        held: list[int] = []
-        work = threads.submit(_noted, job, held)
+        work = threads.submit(run)
         try:
             return work.result()
         except KeyboardInterrupt:
-            _interrupt(held)
+            begun.wait()
+            if not work.done():
+                interrupt(threads_of_job[0])
             raise
-
-
-def _noted(job: Callable[[], T], held: list[int]) -> T:
-    """The job in this thread, whose id is noted."""
-    import threading
-
-    held.append(threading.get_ident())
-    return job()
-
-
-def _interrupt(held: list[int]) -> None:
-    """Raise KeyboardInterrupt in a thread, as Python does it in the main one."""
-    if held:
-        thread = ctypes.c_ulong(held[0])
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(KeyboardInterrupt))

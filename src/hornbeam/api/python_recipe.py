@@ -58,6 +58,7 @@ class Sections(TypedDict, total=False):
     engine: Section
     workers: Section
     guides: Mapping[str, Section]
+    sinks: Mapping[str, Section]
     search: Section
     label: Section
     chunks: Section

@@ -108,7 +108,8 @@ def _line(task: Any, where: str) -> str:
     else:
         raise ArgumentError(f"{where} is {described(task)}: a Task or a dict is expected")
     if not isinstance(row.get("question"), str) or not row["question"].strip():
-        raise ArgumentError(f"{where}: no 'question', which is a text")
+        keys = ", ".join(map(str, row))
+        raise ArgumentError(f"{where}: no 'question', which is a text (it has {keys or 'nothing'})")
     return _json(row, where)
 
 

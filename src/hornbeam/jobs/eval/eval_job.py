@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.progress import Progress
+from hornbeam.jobs.event_loop import run_loop
 from hornbeam.jobs.preparation import Say, planned
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.tree.nodes import Tree
@@ -23,5 +23,5 @@ def evaluate_recipe(
     made = planned(recipe, base, say, tasks=["eval"])
     from hornbeam.jobs.eval.evaluate import evaluate  # torch is there by now
 
-    trees, result = asyncio.run(evaluate(recipe, made, progress=progress))
+    trees, result = run_loop(evaluate(recipe, made, progress=progress))
     return made, trees, result

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hornbeam.assembly.progress import Progress
+from hornbeam.jobs.event_loop import run_loop
 from hornbeam.jobs.label.run_label import Label
 from hornbeam.jobs.preparation import Say, planned
 from hornbeam.recipe.recipe import Recipe
@@ -27,7 +27,7 @@ def label(
     `say` hears of what is loaded. Raises as its parts do.
     """
     made = planned(recipe, base, say, tasks=[] if recorded else ["train"])
-    result = asyncio.run(Label(recipe, made, folder, progress, recorded).go())
+    result = run_loop(Label(recipe, made, folder, progress, recorded).go())
     progress.say(_outcome(result))
     if rule := recipe.label.chunk_label:
         progress.say(f"By {rule} {result['good']} steps are good, {result['bad']} bad")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 from hornbeam.assembly.progress import Progress
+from hornbeam.jobs.event_loop import run_loop
 from hornbeam.jobs.preparation import Say, planned
 from hornbeam.jobs.recipe_checks import check_search
 from hornbeam.jobs.search.run_search import Search
@@ -22,4 +22,4 @@ def search(
     """
     check_search(recipe)
     job = Search(recipe, planned(recipe, base, say, tasks=["eval"]), folder, progress)
-    return asyncio.run(job.go(command))
+    return run_loop(job.go(command))

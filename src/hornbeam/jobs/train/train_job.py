@@ -6,7 +6,6 @@ held against the chat templates before weights are loaded.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from hornbeam.assembly.loading import load_policies, say_templates
 from hornbeam.assembly.plan import Plan, plan
 from hornbeam.assembly.progress import Progress
 from hornbeam.assembly.recipe_files import check_files
+from hornbeam.jobs.event_loop import run_loop
 from hornbeam.jobs.preparation import Say, loading, quiet, weights_of
 from hornbeam.jobs.recipe_checks import check, check_training, fetch
 from hornbeam.jobs.train.warm_start import check_rows
@@ -87,7 +87,7 @@ def train(
         else Trainer(recipe, made, folder, progress, policy, group)
     )
     say_templates(run.parts.policies, progress.say)
-    page: Path = asyncio.run(run.go())
+    page: Path = run_loop(run.go())
     progress.say(f"Weights: {folder / 'final' / (policy or '')}")
     progress.say(f"Report:  {page}")
     return page
