@@ -183,7 +183,9 @@ def _source(settings: TaskSettings, base: Path) -> TaskLoader:
         function = task_function(name, [*sources, "verifiers"], base, settings.options)
         source = TaskLoader(partial(_own, function), frozenset({"options", "fields"}))
     takes = _COMMON | source.takes | ({"options"} if settings.fallback else set())
-    strange = sorted(settings.model_fields_set - takes)
+    plain = type(settings).model_fields  # a recipe that is kept whole has all at their defaults
+    given = {k for k in settings.model_fields_set if getattr(settings, k) != plain[k].default}
+    strange = sorted(given - takes)
     if strange:
         raise RecipeError(f"task source {name!r} has no use for {strange[0]!r}; leave it out")
     if settings.fallback is not None and settings.fallback not in generators:
