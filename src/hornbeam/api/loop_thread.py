@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar
 
 from hornbeam.jobs.event_loop import interrupt
 
 T = TypeVar("T")
+BEGIN = 10.0  # seconds after which a thread that has not begun never will
 
 
 def outside_loop(job: Callable[[], T]) -> T:
@@ -19,19 +20,21 @@ def outside_loop(job: Callable[[], T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return job()
-    begun, threads_of_job = threading.Event(), list[int]()
+    begun, outcome = threading.Event(), Future[T]()
 
-    def run() -> T:
-        threads_of_job.append(threading.get_ident())
+    def run() -> None:
         begun.set()
-        return job()
-
-    with ThreadPoolExecutor(1, "hornbeam-job") as threads:
-        work = threads.submit(run)
         try:
-            return work.result()
-        except KeyboardInterrupt:
-            begun.wait()
-            if not work.done():
-                interrupt(threads_of_job[0])
-            raise
+            outcome.set_result(job())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=run, name="hornbeam-job", daemon=True)
+    try:
+        thread.start()  # Ctrl-C may come in here too
+        return outcome.result()
+    except KeyboardInterrupt:
+        if begun.wait(BEGIN) and not outcome.done() and thread.ident is not None:
+            interrupt(thread.ident)
+            thread.join()
+        raise
