@@ -17,6 +17,7 @@ import pytest
 import hornbeam as hb
 from hornbeam.chat import user
 from hornbeam.errors import RecipeError, ToolError
+from hornbeam.programs import make_program
 from hornbeam.tools.schema import schema_of
 from hornbeam.workers.local_workers import LocalWorkers, is_pure
 
@@ -143,6 +144,34 @@ def test_what_a_server_lacks_is_one_line():
         hb.mcp(silent, start_seconds=0.2)
 
 
+BAD = """
+import asyncio, json, sys
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+from mcp_types import ListToolsResult, Tool
+
+async def tools(context, params):
+    return ListToolsResult(tools=[Tool(name="odd", input_schema=json.loads(sys.argv[1]))])
+
+async def main():
+    server = Server("bad", on_list_tools=tools)
+    async with stdio_server() as (read, write):
+        await server.run(read, write, server.create_initialization_options())
+
+asyncio.run(main())
+"""
+
+
+def test_a_schema_that_is_none_is_one_line(tmp_path):
+    (tmp_path / "bad.py").write_text(BAD)
+    server = f"{sys.executable} {tmp_path / 'bad.py'}"
+    schema = '{"type": "object", "properties": {"a": {"type": "nonsense"}}}'
+    with pytest.raises(RecipeError, match=r"schema of tool 'odd' .*properties\.a\.type") as wrong:
+        hb.mcp(f"{server} '{schema}'")
+    assert "\n" not in str(wrong.value)
+    assert list(hb.mcp(f"{server} '{schema.replace('nonsense', 'null')}'")) == ["odd"]
+
+
 def shelves(count):
     """A program that puts a thing on the shelf at each of its steps."""
 
@@ -200,6 +229,18 @@ def test_a_run_has_one_session_by_choice(log):
     tools = hb.mcp(COMMAND, env=("SHELF_LOG",), session="run")
     grown(tools, hb.Independent(n=3), shelves(1))
     assert log().count("start") == 2 and len(log()) == 2 + 3
+
+
+def test_a_model_calls_them_natively_by_their_schemas():
+    said = ['<tool_call>{"name": "add", "arguments": {"a": 40, "b": "two"}}</tool_call>']
+    said += ['<tool_call>{"name": "add", "arguments": {"a": 40, "b": 2}}</tool_call>', "It is 42."]
+    program, _ = make_program("tools", {"agent": "walker", "tools": ["add"]})
+    tools, who = hb.mcp(COMMAND), {"walker": hb.Scripted(said)}
+    (tree,) = hb.grow_trees(program, [TASK], who, hb.Independent(n=1), tools=tools)
+    (leaf,) = tree.leaves()
+    refused, made = [call for i in tree.path(leaf) for call in tree.nodes[i].calls]
+    assert refused.error.startswith("the arguments do not fit: b must be integer")
+    assert made.result == 42 and tree.nodes[leaf].answer == "It is 42."
 
 
 def test_a_death_fails_its_call_and_the_next_session_is_a_new_one(log):
