@@ -15,7 +15,7 @@ from hornbeam.errors import StoreError
 from hornbeam.tree.nodes import Node, Tree
 from hornbeam.view import PageLimits, ReportData, report_html, write_report
 from hornbeam.view.colour import DARK, LIGHT
-from hornbeam.view.page import embed
+from hornbeam.view.page import asset, embed
 from hornbeam.view.report import duration, outcome
 
 from .run_data import report_data
@@ -58,6 +58,14 @@ def page(text):
     return Page(text)
 
 
+def test_every_line_of_a_panel_has_a_look():
+    panels = re.findall(r"keys: \[([^\]]*)\]", asset("charts.js"))
+    most = max(len(keys.split(",")) for keys in panels)
+    style = asset("page.css")
+    assert most >= 4 and all(f".s{n} {{ stroke" in style for n in range(most))
+    assert all(f".dot.s{n} {{ fill" in style for n in range(most))
+
+
 def test_texts_of_a_run_become_neither_markup_nor_script(page):
     names = [tag for tag, _ in page.tags]
     assert names.count("script") == 2
@@ -95,9 +103,9 @@ def test_nothing_is_fetched(text):
 
 
 def test_scripts_never_turn_strings_into_markup():
-    for asset in ASSETS:
+    for each in ASSETS:
         assert not re.search(
-            r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", asset.read_text()
+            r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", each.read_text()
         )
 
 
