@@ -64,6 +64,9 @@ trunks = 2
 nodes = 1
 [credit]
 method = "value_backup"
+[engine]
+max_batch = 1
+cache_tokens = 0
 [[tasks.train]]
 source = "jsonl"
 path = "tasks.jsonl"
@@ -117,11 +120,10 @@ def test_a_run_counts_and_credits_rewards_of_steps(recipe, hornbeam):
 
 def test_a_run_goes_on_with_the_same_rewards(recipe, hornbeam):
     whole, parts = recipe.with_name("whole"), recipe.with_name("parts")
-    alone = ["--set", "engine.max_batch=1", "--set", "engine.cache_tokens=0"]
-    assert hornbeam("train", recipe, *alone, "--out", whole)[0] == 0
+    assert hornbeam("train", recipe, "--out", whole)[0] == 0
     for calls in (5, 12, 19):  # of models and tools: trees are left half-grown
-        hornbeam("train", recipe, *alone, "--out", parts, "--set", f"budget.calls={calls}")
-    assert hornbeam("train", recipe, *alone, "--out", parts)[0] == 0
+        hornbeam("train", recipe, "--out", parts, "--set", f"budget.calls={calls}")
+    assert hornbeam("train", recipe, "--out", parts)[0] == 0
     assert [t.nodes for t in trees_of(parts)] == [t.nodes for t in trees_of(whole)]
 
 
