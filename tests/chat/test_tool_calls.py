@@ -126,6 +126,8 @@ def test_a_template_without_tools_says_what_to_do():
     assert chat.render(told, {}, [ADD]) == chat.render(told)
     assert "leaves out" not in chat.tool_problem([ADD], told)
     assert "leaves out" in chat.tool_problem([ADD], [user("an address")])
+    assert "tool calls are read as hermes" in chat_of(QWEN).about()
+    assert "tool calls" not in chat.about()
     assert chat.tool_problem([]) == "" == chat_of(QWEN).tool_problem([ADD])
 
 

@@ -45,6 +45,8 @@ def describe(chat: TemplateChat) -> str:
         out.append("text is given as parts")
     if _drops_thoughts(chat):
         out.append("it drops the thoughts of earlier turns, which stand here as they were said")
+    if chat.calls.how is not None:
+        out.append(f"tool calls are read as {chat.calls.how.name}")
     if refused:
         out.append(f"refused, as it leaves them out or says no: {', '.join(refused)}")
     return f"Chat template of {chat.name}: {'; '.join(out)}"
