@@ -90,3 +90,26 @@ def test_an_agent_outside_trains_to_the_weights_of_the_equal_program(run, tmp_pa
     trained = weights(tmp_path / "outside" / "out" / "final")
     assert trained == weights(tmp_path / "native" / "out" / "final") != []
     assert trained != weights(tmp_path / "outside" / "out" / "model")
+
+
+def test_the_files_of_an_agent_are_held(run, tmp_path):
+    assert run("agent", OUTSIDE, "train", "--set", "run.steps=1")[0] == 0
+    file = tmp_path / "agent" / "lookup_agent.py"
+    file.write_text(file.read_text() + "\n")
+    code, said = run("agent", OUTSIDE, "train", "--set", "run.steps=1")
+    assert code == 2 and "other code of the agent than lookup_agent.py has now" in said
+
+
+@pytest.mark.parametrize(
+    ("program", "line"),
+    [
+        ('agent = "no-such-command {task}"', "there is no command 'no-such-command'"),
+        ('agent = "none.py:run"', "none.py"),
+        ('agent = "python \'x"', "No closing quotation"),
+        ('agent = "python lookup_agent.py"\nanswers = "x"', "did you mean 'answer'"),
+    ],
+)
+def test_what_cannot_start_is_told_before_anything_is_loaded(run, tmp_path, program, line):
+    code, said = run("bad", program)
+    assert code == 2 and line in said and "Traceback" not in said
+    assert not (tmp_path / "bad" / "out").exists()

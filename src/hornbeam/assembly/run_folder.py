@@ -18,7 +18,7 @@ from hornbeam.errors import StoreError
 from hornbeam.files import paths
 from hornbeam.files.atomic import whole_file
 from hornbeam.own.given_objects import is_given
-from hornbeam.recipe.own_names import held_names, template_names
+from hornbeam.recipe.own_names import command_files, held_names, template_names
 from hornbeam.recipe.recipe import Recipe, differences
 from hornbeam.recipe.toml import show
 from hornbeam.store.database import Store, TreeKey
@@ -93,6 +93,9 @@ class Folder:
                 continue
             shown = f"code of {key} than {name} has now: put the file back"
             self._hold(key, paths.find(name.rpartition(":")[0], base).read_text("utf-8"), shown)
+        for file in command_files(self.recipe, base):
+            shown = f"code of the agent than {file} has now: put the file back"
+            self._hold(f"agent/{file}", (base / file).read_text("utf-8", "replace"), shown)
         for key, name in template_names(self.recipe).items():
             shown = f"text of {key} than {name} has now: put that back"
             self._hold(key, template_text(name, base), shown)

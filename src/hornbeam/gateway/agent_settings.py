@@ -46,7 +46,9 @@ class AgentCommand(Settings):
             file, _, name = self.command.rpartition(":")
             path = paths.find(file, folder)
             if not path.is_file():
-                raise ProgramError(f"program.agent: {paths.missing(file, folder)}")
+                raise ProgramError(
+                    f"program.agent = {self.command!r}: {paths.missing(file, folder)}"
+                )
             module = "hornbeam.gateway.agent_function"
             return [sys.executable, "-m", module, str(path.absolute()), name]
         try:
@@ -58,8 +60,10 @@ class AgentCommand(Settings):
         here = [str((folder / w).absolute()) if (folder / w).is_file() else w for w in words]
         return [sys.executable if word == "python" else word for word in here]
 
-    def files(self) -> list[Path]:
-        """The files of the command, whose contents a run is told apart by."""
-        named = [self.command.rpartition(":")[0]] if is_own(self.command) else []
-        folder = Path(self.folder)
-        return [folder / w for w in named or self.command.split() if (folder / w).is_file()]
+    def files(self) -> list[str]:
+        """The files of the command in its folder, whose contents a run is told apart by."""
+        own = is_own(self.command) and " " not in self.command
+        named = [self.command.rpartition(":")[0]] if own else self.command.split()
+        here = Path(self.folder).resolve()
+        found = [(here / word).resolve() for word in named if (here / word).is_file()]
+        return [path.relative_to(here).as_posix() for path in found if path.is_relative_to(here)]

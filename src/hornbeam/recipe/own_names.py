@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from hornbeam.gateway.agent_settings import AgentCommand
 from hornbeam.own.own_parts import is_own
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.settings import led_by
@@ -33,6 +34,19 @@ def held_names(recipe: Recipe, guides: Collection[str] = ()) -> dict[str, str]:
             names[f"tasks.{part}.{number}.source"] = source.source
     names |= {f"guides.{column}.kind": recipe.guides[column].kind for column in guides}
     return {key: name for key, name in names.items() if is_own(name)}
+
+
+def command_files(recipe: Recipe, base: Path) -> list[str]:
+    """The files of an agent's command, held in the same way."""
+    command = recipe.program.rest().get("command", "")
+    if recipe.program.name != "agent" or not isinstance(command, str):
+        return []
+    return AgentCommand(command=command, **_folder(recipe)).beside(base).files()
+
+
+def _folder(recipe: Recipe) -> dict[str, str]:
+    folder = recipe.program.rest().get("folder")
+    return {"folder": folder} if isinstance(folder, str) else {}
 
 
 def template_names(recipe: Recipe) -> dict[str, str]:
