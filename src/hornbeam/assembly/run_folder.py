@@ -19,7 +19,7 @@ from hornbeam.files import paths
 from hornbeam.files.atomic import whole_file
 from hornbeam.own.given_objects import is_given
 from hornbeam.recipe.own_names import command_files, held_names, template_names
-from hornbeam.recipe.recipe import Recipe, differences
+from hornbeam.recipe.recipe import Recipe, differences, filled
 from hornbeam.recipe.toml import show
 from hornbeam.store.database import Store, TreeKey
 from hornbeam.tree.nodes import Tree, canonical
@@ -63,7 +63,7 @@ class Folder:
         now = recipe.model_dump(mode="json")
         before = self.store.get("recipe")
         if before is not None and (self.store.keys() or self.store.metrics()):
-            changed = differences(_filled(before), now)
+            changed = differences(filled(before), now)
             if changed:
                 raise StoreError(
                     f"{self.path}: this run began with another recipe ({', '.join(changed[:3])}"
@@ -160,14 +160,6 @@ class Folder:
     def report(self, chats: Mapping[str, Chat] = NO_CHATS) -> Path:
         """Write the report page from what the database holds."""
         return report(self.path, self.store, self.recipe.run.title or self.path.name, chats)
-
-
-def _filled(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A stored recipe with the keys that it knew nothing of, at their defaults."""
-    try:
-        return Recipe.model_validate(recipe).model_dump(mode="json")
-    except ValueError:  # it has a key that is no more: what differs will be told
-        return recipe
 
 
 class StoredTrees(Mapping[int, Sequence[Tree]]):

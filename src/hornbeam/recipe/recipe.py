@@ -346,6 +346,14 @@ def load_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def filled(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A stored recipe with the keys that it knew nothing of, at their defaults."""
+    try:
+        return Recipe.model_validate(recipe).model_dump(mode="json")
+    except ValueError:  # it has a key that is no more: what differs will be told
+        return recipe
+
+
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Keys at which two dumped recipes differ and may not ("loss.kl")."""
     out = []

@@ -11,7 +11,7 @@ from pathlib import Path
 from hornbeam.assembly.loading import Say
 from hornbeam.engine.remote.queued_engine import QueueWorker
 from hornbeam.errors import StoreError
-from hornbeam.recipe.recipe import Recipe, differences
+from hornbeam.recipe.recipe import Recipe, differences, filled
 from hornbeam.store.leases import Lease, leases, surely_dead
 from hornbeam.store.request_queue import RequestQueue
 from hornbeam.store.shared_database import SharedStore
@@ -74,7 +74,7 @@ def _agree(store: SharedStore, recipe: Recipe, policy: str) -> None:
     before, now = store.get("recipe"), recipe.model_dump(mode="json")
     if not others or before is None:
         return
-    changed = differences(before, now)
+    changed = differences(filled(before), now)
     changed += [f"run.{key}" for key in SAME if before["run"].get(key) != now["run"][key]]
     if changed:
         raise StoreError(
