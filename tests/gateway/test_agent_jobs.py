@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hornbeam.store.database import Store
+
 HERE = Path(__file__).parent
 RECIPE = """
 [run]
@@ -113,3 +115,16 @@ def test_what_cannot_start_is_told_before_anything_is_loaded(run, tmp_path, prog
     code, said = run("bad", program)
     assert code == 2 and line in said and "Traceback" not in said
     assert not (tmp_path / "bad" / "out").exists()
+
+
+def test_the_reward_of_an_agent_counts(run, tmp_path):
+    sets = ("--set", "run.steps=1", "--set", "reward.rule='none'")
+    code, said = run("own", 'agent = "lookup_agent.py:function"', "train", *sets)
+    assert code == 0, said
+    store = Store(tmp_path / "own" / "out")
+    trees = [store.read(key).tree for key in store.keys("train")]
+    store.close()
+    for tree in trees:
+        told = [float(tree.nodes[i].answer == tree.task["answer"]) for i in tree.leaves()]
+        assert [tree.columns["step_reward.agent"][i] for i in tree.leaves()] == told
+        assert [tree.columns["reward"][i] for i in tree.leaves()] == [0.0] * len(told)

@@ -31,7 +31,10 @@ class AgentProgram:
         relay = Relay(ep, session, how.patience)
         try:
             await ep.effects.outside(self._begin(process, task, session))
-            return await relay.run()
+            ended = await relay.run()
+            if ended.reward is not None:
+                ep.reward(ended.reward, "agent")
+            return ended.answer
         finally:
             process.close()
             session.counts.update({f"turns/{way}": n for way, n in relay.turns.counts.items()})

@@ -48,8 +48,8 @@ class Relay:
         self._held: list[_Held] = []
         self._asks: set[asyncio.Task[None]] = set()
 
-    async def run(self) -> Any:
-        """Until the agent ends: its answer. Raises `ProgramError` where it failed."""
+    async def run(self) -> Ended:
+        """Until the agent ends: what it answered. Raises `ProgramError` where it failed."""
         event = self._next()
         try:
             while True:
@@ -63,7 +63,7 @@ class Relay:
                 if isinstance(heard, Ended):
                     if heard.error:
                         raise ProgramError(heard.error)
-                    return heard.answer
+                    return heard
                 if isinstance(heard, Quiet):
                     self._ask(self._held.pop(0))  # it is no ask of the record, which is told
                 else:
