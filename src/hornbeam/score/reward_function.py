@@ -36,7 +36,8 @@ WANTS = ("task", "answer", "tree", "leaf", "calls", "text")
 
 # Rules that ship; packages are looked through for none of these.
 READY = frozenset(
-    "exact numeric symbolic em f1 reasoning_gym contains parts verifiers none".split()
+    ["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym", "contains", "parts"]
+    + ["verifiers", "none"]
 )
 
 Warn = Callable[[str], None]
