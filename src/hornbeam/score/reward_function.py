@@ -36,9 +36,8 @@ WANTS = ("task", "answer", "tree", "leaf", "calls", "text")
 
 # Rules that ship; packages are looked through for none of these.
 READY = frozenset(
-    ["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym", "contains", "parts"]
-    + ["verifiers", "none"]
-)
+    ("exact", "numeric", "symbolic", "em", "f1", "reasoning_gym", "contains", "parts")
+).union(("verifiers", "none"))
 
 Warn = Callable[[str], None]
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
