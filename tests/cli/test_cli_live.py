@@ -158,14 +158,16 @@ def test_a_port_that_is_taken_is_one_line(tmp_path):
 
 
 def test_ctrl_c_ends_it_at_once(tmp_path):
-    command = [sys.executable, "-m", "hornbeam.cli.main", "view", str(tmp_path), "--live"]
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # nohup's not
+    program = f"{heard}; from hornbeam.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "view", str(tmp_path), "--live"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         line = process.stdout.readline().decode()
         port = int(line.split(":")[3].split("/")[0])
         link = http.client.HTTPConnection("127.0.0.1", port)
         link.connect()  # a browser that keeps its connection holds nothing up
         os.kill(process.pid, signal.SIGINT)
-        _, said = process.communicate()
+        _, said = process.communicate(timeout=60)
         link.close()
     assert line.startswith("Live: http://127.0.0.1:") and process.returncode == 0
     assert said == b""
