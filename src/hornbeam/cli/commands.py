@@ -43,6 +43,11 @@ COMMANDS = {
         "Say of every step whether it is right, scored as PRMBench does; null is left out, as"
         " there.",
     ),
+    "replay": CommandEntry(
+        "replay_command",
+        "replay_command",
+        "Run the program of RECIPE and fork it at every step: does it repeat its own path?",
+    ),
     "search": CommandEntry(
         "search_command",
         "search_command",

@@ -1,0 +1,42 @@
+"""`hornbeam replay`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from hornbeam.cli.job_setup import RecipeArgument, Sets, recipe_from_options, to_stderr
+
+
+def replay_command(
+    recipe: RecipeArgument,
+    count: Annotated[int, typer.Option("--tasks", min=1, help="Training tasks that are run.")] = 2,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Weights to run.", show_default="the recipe's"),
+    ] = None,
+    sets: Sets = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run the program of RECIPE and fork it at every step: does it repeat its own path?"""
+    loaded, base, _ = recipe_from_options(recipe, None, model, sets, "replay")
+    from rich.console import Console
+
+    from hornbeam.assembly.progress import Progress
+    from hornbeam.jobs.replay.replay_check import check_replay
+
+    seen = Progress(Console(stderr=True))
+    found = check_replay(loaded, base, count, seen, to_stderr)
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+    else:
+        failed = f", {found.failed} of them failed" if found.failed else ""
+        typer.echo(f"{found.tasks} runs{failed}; {found.forks} forks, {found.diverged} diverged")
+        if found.first is not None:
+            task, step, error = found.first
+            typer.echo(f"The first: task {task}, fork behind step {step}: {error}")
+    if found.diverged or found.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""`hornbeam replay`: whether a program, or an agent outside, reproduces its own path."""

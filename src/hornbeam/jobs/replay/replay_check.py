@@ -1,0 +1,94 @@
+"""Runs a program once a task, then again from each step: what it does not repeat is said."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hornbeam.assembly.loading import load_policies
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.task_order import tree_seed
+from hornbeam.assembly.world import World
+from hornbeam.jobs.event_loop import run_loop
+from hornbeam.jobs.preparation import Say, planned
+from hornbeam.protocols import Fork, State, Strategy
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.store.database import TreeKey
+from hornbeam.store.ledger import Ledger
+from hornbeam.tree.nodes import Tree
+
+
+class EveryStep(Strategy):
+    """One episode, then one more from each node on its path but the last."""
+
+    def ask(self, tree: Tree, state: State) -> list[Fork]:
+        """The first episode, and the forks when it has ended."""
+        if 0 not in state.asked:
+            return [Fork(0, 0)]
+        if 0 not in state.results:
+            return []
+        path = [0, *tree.path(state.results[0])][:-1]
+        forks = [Fork(number, node) for number, node in enumerate(path, 1)]
+        return [fork for fork in forks if fork.episode not in state.asked]
+
+    def leaves(self) -> int:
+        """The most there can be is not known before the first one ended."""
+        return 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayFigures:
+    """What the runs came to. `first`: task, step and error of the first fork that diverged."""
+
+    tasks: int
+    failed: int  # first runs that failed: nothing was forked there that could be trusted
+    forks: int
+    diverged: int
+    first: tuple[str, int, str] | None
+
+
+def replay_figures(trees: Sequence[Tree]) -> ReplayFigures:
+    """The figures of trees that `EveryStep` grew."""
+    failed = forks = diverged = 0
+    first = None
+    for tree in trees:
+        for leaf in tree.leaves():
+            node = tree.nodes[leaf]
+            if node.origin.episode == 0:
+                failed += bool(node.error)
+                continue
+            forks += 1
+            if node.error.startswith("Divergence"):
+                diverged += 1
+                first = first or (str(tree.task["id"]), node.origin.episode - 1, node.error)
+    return ReplayFigures(len(trees), failed, forks, diverged, first)
+
+
+def check_replay(
+    recipe: Recipe, base: Path, count: int, progress: Progress, say: Say
+) -> ReplayFigures:
+    """Runs and forks of the program on the first `count` training tasks. Raises as its parts do."""
+    made = planned(recipe, base, say, tasks=["train"])
+
+    async def grow() -> list[Tree]:
+        with tempfile.TemporaryDirectory() as scratch:
+            policies = load_policies(recipe, Path(scratch), lambda text: None)
+            world = World.build(recipe, made, policies)
+            try:
+                await policies.load()
+                keys = [TreeKey("replay", 0, n) for n in range(len(made.train.tasks[:count]))]
+                starts = [
+                    (key, Tree(task.to_json(), seed=tree_seed(recipe.run.seed, key)))
+                    for key, task in zip(keys, made.train.tasks)
+                ]
+                grower = world.grower(Ledger(recipe.budget), None, trained=False)
+                ended = progress.count("replay", len(starts))
+                grower = replace(grower, strategy=EveryStep(), scorer=None, ended=ended)
+                return await grower.grow_all(starts)
+            finally:
+                progress.end()
+                await world.aclose()
+
+    return replay_figures(run_loop(grow()))
