@@ -76,9 +76,7 @@ class CallFormat:
         try:
             name, arguments, raw, problem, stop = self.body(text, opened.end(), name, schemas)
         except ValueError as error:
-            return self._broken(
-                text, start, name, f"the call cannot be read: {error}", opened.end()
-            )
+            return self._broken(text, start, name, f"no JSON: {error}", opened.end())
         end = self.closes.match(text, stop)
         if end is None and self.closed:
             return self._broken(text, start, name, "the call is cut off", opened.end())

@@ -40,7 +40,7 @@ class EveryStep(Strategy):
 
 @dataclass(frozen=True, slots=True)
 class ReplayFigures:
-    """What the runs came to. `first`: task, step and error of the first fork that diverged."""
+    """The result of the runs. `first`: task, step and error of the first fork that diverged."""
 
     tasks: int
     failed: int  # first runs that failed: nothing was forked there that could be trusted
