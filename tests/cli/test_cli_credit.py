@@ -124,7 +124,7 @@ UNSCORED = '{"task": {"id": 1}, "nodes": [{"parent": -1}, {"parent": 0}]}\n'
         (["grpo", "--set", "std=other"], ONE, "std = 'other'"),
         (["grpo", "--set", "std=3"], ONE, "std = 3"),
         (["grpo", "--set", "name=3"], ONE, "no setting 'name'"),
-        (["rloo", "--set", "std=sample"], ONE, "no setting 'std': it takes none"),
+        (["rloo", "--set", "std=sample"], ONE, "no setting 'std': known: discount, returns"),
         (["grpo", "--set", "std"], ONE, "--set 'std': write it as key=value"),
         (["grpo"], ONE + "{\n", "trees.jsonl, line 2: not JSON"),
         (["grpo"], ONE + "\n" + BAD_LINE, "trees.jsonl, line 3: node 1 has parent 5"),

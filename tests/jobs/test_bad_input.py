@@ -145,7 +145,7 @@ def test_a_run_goes_on_under_a_version_that_knows_more_keys(hornbeam):
 
 def test_a_program_file_that_does_not_import(hornbeam):
     agent = hornbeam.folder / "agent.py"
-    agent.write_text("import hornbeam\nimport no_such_module\n")
+    agent.write_text("import no_such_module\nasync def walk(task, ep): ...\n")
     refused(hornbeam("program.name=agent.py:walk"), "agent.py", "no_such_module")
     agent.write_text("async def walk(task, ep:\n")
     refused(hornbeam("program.name=agent.py:walk"), "agent.py", "line 1")

@@ -292,7 +292,7 @@ def test_an_actor_speaks_with_the_adapters_it_is_sent(made, tmp_path):
     async def grow():
         there = Actor(recipe, what.base, {"": (folders[""], content(folders[""]))})
         key, start = starts(both, 1)[0]
-        tree, entries = await there.grow(
+        tree, entries, *_ = await there.grow(
             key, start, GrowthSettings.of(grower), {"": (1, 3, coming())}
         )
         await member.engine.load(3)
