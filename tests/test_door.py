@@ -235,6 +235,7 @@ ELSEWHERE = {
     "Reply": "made by growth",
     "Result": "tests/grow/test_step_rewards.py",
     "Task": "any JSON may stand in a file; growth checks it",
+    "ToolError": "what programs catch",
     "calculate": "tells the agent, by a text",
     **dict.fromkeys(("recipe_of", "train", "sft", "search", "evaluate", "label", "fit"), "a job"),
     **dict.fromkeys(("Local", "OpenAI", "VLLM"), "tests/engine/test_ready_engines.py"),

@@ -12,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from hornbeam.errors import HornbeamError
+from hornbeam.errors import HornbeamError, ToolError
 from hornbeam.tree.nodes import Node, Tree
 from hornbeam.tree.task import Task
 
@@ -54,6 +54,7 @@ __all__ = [
     "Scripted",
     "Speaker",
     "Task",
+    "ToolError",
     "Tree",
     "assistant",
     "calculate",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import hornbeam as hb
 from hornbeam.store.database import Store
 
 HERE = Path(__file__).parent
@@ -128,3 +129,26 @@ def test_the_reward_of_an_agent_counts(run, tmp_path):
         told = [float(tree.nodes[i].answer == tree.task["answer"]) for i in tree.leaves()]
         assert [tree.columns["step_reward.agent"][i] for i in tree.leaves()] == told
         assert [tree.columns["reward"][i] for i in tree.leaves()] == [0.0] * len(told)
+
+
+def test_a_missing_file_of_an_agent_is_one_cause_without_its_passing_folder(run):
+    code, said = run("gone", 'agent = "python no_such_agent.py {task}"')
+    assert code == 2 and "first evaluation: all 3 episodes failed" in said
+    assert "can't open file 'no_such_agent.py'" in said.replace("\n", " ")
+    assert "hornbeam-agent-" not in said
+
+
+def test_an_agent_of_a_call_lies_in_the_working_directory_and_is_held(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "lookup_agent.py"
+    file.write_text((HERE / "lookup_agent.py").read_text("utf-8"), "utf-8")
+    agent = {"agent": "python lookup_agent.py {task_file}"}
+    tasks = {"source": "lookup", "count": 2}
+    given = {"model": {"name": "tiny", "options": {"width": 16, "layers": 1}}, "reward": "exact"}
+    given |= {"agents": {"seeker": {"max_tokens": 3}}, "tools": {"lookup": None}}
+    given |= {"run": {"tasks": 1}, "strategy": hb.Independent(n=2), "out": "out"}
+    run = hb.train(agent, tasks, **given, steps=1, progress=False)
+    assert [row["failed"] for row in run.metrics if row["kind"] == "train"] == [0]
+    file.write_text(file.read_text() + "\n")
+    with pytest.raises(hb.HornbeamError, match=r"code of the agent than lookup_agent\.py"):
+        hb.train(agent, tasks, **given, steps=1, progress=False)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import hornbeam as hb
+from hornbeam.errors import ArgumentError
 from hornbeam.store.database import Store
 
 pytest.importorskip("mcp", reason="needs the extra mcp")
@@ -161,3 +163,18 @@ def test_nothing_of_a_run_goes_on_behind_it(recipe, hornbeam):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_call_runs_a_servers_command_in_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shelf.py").write_text(FILE.read_text("utf-8"), "utf-8")
+    (tmp_path / "mine.py").write_text(PROGRAM)
+    given = {"model": {"name": "tiny", "options": {"width": 16, "layers": 1}}, "reward": "exact"}
+    given |= {"agents": {"seeker": {"max_tokens": 2}}, "strategy": hb.Independent(n=2)}
+    given |= {"run": {"tasks": 1, "eval_start": False}, "steps": 1, "out": "out"}
+    tasks = {"source": "lookup", "count": 4}
+    server = {"mcp": f"{sys.executable} shelf.py"}
+    run = hb.train("mine.py:walk", tasks, tools={"shelf": server}, **given, progress=False)
+    assert [row["tool_errors"] for row in run.metrics if row["kind"] == "train"] == [0]
+    with pytest.raises(ArgumentError, match=r"tools={'NAME': {'mcp': '.*shelf.py'}}"):
+        hb.train("mine.py:walk", tasks, tools=hb.mcp(server["mcp"]), **given, progress=False)

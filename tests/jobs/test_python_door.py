@@ -1,6 +1,7 @@
 """Jobs called from Python: the very jobs of their recipes, equal to the bit."""
 
 import json
+from importlib import import_module
 
 import pytest
 
@@ -72,6 +73,7 @@ def plain(task, ep):
 TASK = hb.Task("t", "What is 1 + 1?", "2")
 # (what is given instead, family, what its one line says)
 WRONG = [
+    ({"lr": 1e-3}, ArgumentError, r"no argument 'lr': it is a key of optim: optim=\{'lr': ...\}"),
     ({"program": plain}, ArgumentError, "async function.*the function plain: write async def pl"),
     ({"program": 3}, ArgumentError, "train: program takes a program: .* not 3"),
     ({"program": "recat"}, ArgumentError, "unknown program 'recat': did you mean 'react'"),
@@ -108,3 +110,24 @@ def test_wrong_arguments_are_one_line_and_leave_nothing(number, tmp_path, monkey
         hb.train(**{**good, **given}, out="run", progress=False)
     assert isinstance(caught.value, family) and "\n" not in str(caught.value)
     assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_pure_only_in_this_process_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "shop_tools.py").write_text("def price(item: str):\n    return 3\n")
+    shop = import_module("shop_tools")
+    given = {"program": seeker, "tasks": "tasks.jsonl"}
+    assert "shop_tools.py:price" in hb.recipe_of(**given, tools=[shop.price])
+    with pytest.raises(ArgumentError, match=r"marked pure here.*\(shop_tools.py:price\): write"):
+        hb.recipe_of(**given, tools={"price": hb.pure(shop.price)})
+
+
+def test_no_error_of_a_call_has_that_of_the_missing_loop_before_it(tmp_path):
+    sources = {"source": "jsonl", "path": "none.jsonl"}
+    with pytest.raises(RecipeError) as caught:
+        hb.train("single", sources, model="tiny", out=tmp_path / "run", progress=False)
+    before = caught.value
+    while before is not None:
+        assert not isinstance(before, RuntimeError)
+        before = before.__context__

@@ -14,11 +14,18 @@ T = TypeVar("T")
 BEGIN = 10.0  # seconds after which a thread that has not begun never will
 
 
-def outside_loop(job: Callable[[], T]) -> T:
-    """What the job gives, which may run event loops of its own. Ctrl-C stops it in either case."""
+def _running() -> bool:
+    """Whether an event loop runs in this thread; apart, so that errors of jobs have no context."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
+        return False
+    return True
+
+
+def outside_loop(job: Callable[[], T]) -> T:
+    """What the job gives, which may run event loops of its own. Ctrl-C stops it in either case."""
+    if not _running():
         return job()
     begun, outcome = threading.Event(), Future[T]()
 

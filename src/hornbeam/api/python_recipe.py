@@ -18,6 +18,7 @@ from typing import Any, TypedDict
 from pydantic import BaseModel
 
 from hornbeam.api.task_arguments import sources_of
+from hornbeam.api.tool_arguments import tool_of
 from hornbeam.arguments import described, function, is_async, mapping, wrong
 from hornbeam.credit import methods
 from hornbeam.errors import ArgumentError, StoreError
@@ -29,7 +30,6 @@ from hornbeam.recipe import toml
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.search import strategies
 from hornbeam.settings import nearest
-from hornbeam.tools import calculate
 
 Section = Mapping[str, Any] | BaseModel | None
 PROGRAM = (
@@ -79,7 +79,7 @@ class PythonRecipe:
 
     def at(self, base: Path) -> Recipe:
         """The recipe as if it had been read from a file of this folder."""
-        self.recipe._base = base.resolve()
+        self.recipe._base, self.recipe._commands = base.resolve(), Path.cwd()
         return self.recipe
 
     def write_files(self, folder: Path) -> None:
@@ -116,7 +116,8 @@ def recipe_from(
     parts: dict[str, Any] = {}
     for key, value in given.items():
         if key not in known:
-            raise ArgumentError(f"{where} has no argument {key!r}: {nearest(key, known)}")
+            hint = _section_with(key) or nearest(key, known)
+            raise ArgumentError(f"{where} has no argument {key!r}: {hint}")
         if key in ("tasks", "eval_tasks"):
             part = "train" if key == "tasks" else "eval"
             entries, lines = sources_of(value, part, f"{where}: {key}")
@@ -243,16 +244,10 @@ class _Naming:
         if isinstance(value, (list, tuple)):
             value = {getattr(each, "__name__", str(each)): each for each in value}
         tools = mapping(value, self.where, "functions by tool's name")
-        return {name: self._tool(name, tool) for name, tool in tools.items()}
-
-    def _tool(self, name: str, tool: Any) -> Any:
-        if tool is calculate:
-            return {"use": "calculator"}
-        if isinstance(tool, str) or is_code(tool):
-            return {"use": self.plain(tool)}
-        if tool is None or isinstance(tool, (Mapping, BaseModel)):
-            return self.plain(tool or {})
-        raise wrong(f"{self.where}[{name!r}]", "a function", tool)
+        return {
+            name: tool_of(tool, f"{self.where}[{name!r}]", self.plain, self.base)
+            for name, tool in tools.items()
+        }
 
     def _part(self, value: Any, key: str, known: Mapping[str, type[BaseModel]]) -> Any:
         """A ready-made thing, or one's own, with its settings beside its name."""
@@ -270,6 +265,15 @@ class _Naming:
         if not isinstance(value, (Mapping, BaseModel)):
             raise ArgumentError(f"{self.where} takes {wants}, not {described(value)}")
         return self.plain(value)
+
+
+def _section_with(key: str) -> str:
+    """A hint that a key stands in a section, or ""."""
+    for name, field in Recipe.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and key in kind.model_fields:
+            return f"it is a key of {name}: {name}={{{key!r}: ...}}"
+    return ""
 
 
 def _inner(value: Any) -> Any:

@@ -93,9 +93,9 @@ class Folder:
                 continue
             shown = f"code of {key} than {name} has now: put the file back"
             self._hold(key, paths.find(name.rpartition(":")[0], base).read_text("utf-8"), shown)
-        for file in command_files(self.recipe, base):
+        for file, path in command_files(self.recipe, base).items():
             shown = f"code of the agent than {file} has now: put the file back"
-            self._hold(f"agent/{file}", (base / file).read_text("utf-8", "replace"), shown)
+            self._hold(f"agent/{file}", path.read_text("utf-8", "replace"), shown)
         for key, name in template_names(self.recipe).items():
             shown = f"text of {key} than {name} has now: put that back"
             self._hold(key, template_text(name, base), shown)

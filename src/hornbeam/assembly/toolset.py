@@ -34,7 +34,8 @@ def make_tools(recipe: Recipe, base: Path) -> dict[str, Tool]:
 
 def tool_makers(recipe: Recipe, base: Path) -> dict[str, Make]:
     """What makes the tools of each table: all settings are checked before one builds its index."""
-    makers = {name: _table(name, choice, base) for name, choice in recipe.tools.items()}
+    commands = recipe.commands or base
+    makers = {name: _table(name, each, base, commands) for name, each in recipe.tools.items()}
     if recipe.program.name == "verifiers":
         how = VerifiersProgram(**recipe.program.rest())
         makers["verifiers"] = partial(environment_tools, how.environment, how.taskset, base)
@@ -61,8 +62,8 @@ def has_servers(recipe: Recipe) -> bool:
     return any(choice.mcp for choice in recipe.tools.values())
 
 
-def _table(name: str, choice: ToolSection, base: Path) -> Make:
-    """What makes the tools of one table."""
+def _table(name: str, choice: ToolSection, base: Path, commands: Path) -> Make:
+    """What makes the tools of one table; a server's command runs in `commands`."""
     if not choice.mcp:
         make = _tool(name, choice, base)
         return lambda: {name: make()}
@@ -72,7 +73,7 @@ def _table(name: str, choice: ToolSection, base: Path) -> Make:
     with keys_of(choice, f"[{place}]"):
         values = {"mcp": choice.mcp, **choice.rest()}
         settings = build("tool", {name: McpSettings}, name, values)
-    server = McpServer(place, settings, base)
+    server = McpServer(place, settings, commands)
     return lambda: dict(server.tools())
 
 

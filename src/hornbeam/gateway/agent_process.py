@@ -85,7 +85,10 @@ class AgentProcess:
             with contextlib.suppress(asyncio.CancelledError):
                 await reading
         if code:
-            tail = " ".join(err.decode("utf-8", "replace").split())[-TAIL:]
+            text = err.decode("utf-8", "replace")
+            # Its folder has another name in each run: equal failures say the same.
+            text = text.replace(f"{self.folder}/", "")
+            tail = " ".join(text.split())[-TAIL:]
             session.end(Ended(error=f"the agent ended with exit code {code}: {tail}"))
             return
         session.end(self._answer(out.decode("utf-8", "replace")))

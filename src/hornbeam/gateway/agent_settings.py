@@ -40,7 +40,7 @@ class AgentCommand(Settings):
         return found
 
     def words(self) -> list[str]:
-        """The words of the command; files in the folder by their whole path."""
+        """The words of the command; files in its folder, else the working one, by whole path."""
         folder = Path(self.folder)
         if is_own(self.command) and " " not in self.command:
             file, _, name = self.command.rpartition(":")
@@ -57,13 +57,20 @@ class AgentCommand(Settings):
             raise ProgramError(f"program.agent = {self.command!r}: {error}") from error
         if not words:
             raise ProgramError("program.agent is empty: give a command")
-        here = [str((folder / w).absolute()) if (folder / w).is_file() else w for w in words]
+        found = [paths.find(word, folder) for word in words]
+        here = [str(p.absolute()) if p.is_file() else w for p, w in zip(found, words, strict=True)]
         return [sys.executable if word == "python" else word for word in here]
 
-    def files(self) -> list[str]:
-        """The files of the command in its folder, whose contents a run is told apart by."""
+    def files(self) -> dict[str, Path]:
+        """The files of the command by name, whose contents a run is told apart by.
+
+        Those in its folder or in the working directory, not those elsewhere, as an interpreter is.
+        """
         own = is_own(self.command) and " " not in self.command
         named = [self.command.rpartition(":")[0]] if own else self.command.split()
-        here = Path(self.folder).resolve()
-        found = [(here / word).resolve() for word in named if (here / word).is_file()]
-        return [path.relative_to(here).as_posix() for path in found if path.is_relative_to(here)]
+        files: dict[str, Path] = {}
+        for place in (Path().resolve(), Path(self.folder).resolve()):
+            found = [path.resolve() for word in named if (path := place / word).is_file()]
+            inside = [path for path in found if path.is_relative_to(place)]
+            files |= {path.relative_to(place).as_posix(): path for path in inside}
+        return files

@@ -36,11 +36,11 @@ def held_names(recipe: Recipe, guides: Collection[str] = ()) -> dict[str, str]:
     return {key: name for key, name in names.items() if is_own(name)}
 
 
-def command_files(recipe: Recipe, base: Path) -> list[str]:
-    """The files of an agent's command, held in the same way."""
+def command_files(recipe: Recipe, base: Path) -> dict[str, Path]:
+    """The files of an agent's command by name, held in the same way."""
     command = recipe.program.rest().get("command", "")
     if recipe.program.name != "agent" or not isinstance(command, str):
-        return []
+        return {}
     return AgentCommand(command=command, **_folder(recipe)).beside(base).files()
 
 

@@ -243,6 +243,7 @@ class Recipe(Settings):
     chunks: ChunkSection = ChunkSection()
     fit: FitSettings = FitSettings()
     _base: Path = PrivateAttr(Path())
+    _commands: Path | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
@@ -275,6 +276,11 @@ class Recipe(Settings):
     def base(self) -> Path:
         """The folder that it was read from, where its files are looked for first."""
         return self._base
+
+    @property
+    def commands(self) -> Path | None:
+        """Where its commands run: None is its own folder; of a call the working directory."""
+        return self._commands
 
     def folder(self, name: str) -> Path:
         """Where a model lies that it names, or the name itself where it is no folder."""
