@@ -186,7 +186,7 @@ def _adapter(where: str, parameter: inspect.Parameter, tool: Any) -> TypeAdapter
         adapter = TypeAdapter(kind)
         adapter.json_schema()
     except (PydanticUserError, NameError, SyntaxError, TypeError) as error:
-        line = str(error).split("\n", 1)[0]
+        line = str(error).split("\n", 1)[0].partition(". Set `")[0]  # pydantic's own setting
         raise ProgramError(f"{where}: no JSON schema holds {short(kind)}: {line}"[:300]) from error
     if parameter.default is not parameter.empty:
         try:
