@@ -41,7 +41,6 @@ def outside_loop(job: Callable[[], T]) -> T:
         thread.start()  # Ctrl-C may come in here too
         return outcome.result()
     except KeyboardInterrupt:
-        if begun.wait(BEGIN) and not outcome.done() and thread.ident is not None:
-            interrupt(thread.ident)
-            thread.join()
+        if begun.wait(BEGIN) and not outcome.done():
+            interrupt(thread)
         raise

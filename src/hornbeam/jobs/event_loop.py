@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+GRACE = 2.0  # seconds that a job has to come back to its loop
 _LOOPS: dict[int, asyncio.AbstractEventLoop] = {}  # that run now, by their threads
 
 
@@ -23,12 +25,22 @@ def run_loop(coroutine: Coroutine[Any, Any, T]) -> T:
             del _LOOPS[thread]
 
 
-def interrupt(thread: int) -> None:
-    """Raise KeyboardInterrupt in a thread, as Python does it in the main one.
+def interrupt(thread: threading.Thread) -> None:
+    """Raise KeyboardInterrupt in a thread, as Python does it in the main one, and wait for its end.
 
-    A loop that waits for something is woken: the exception is raised where code runs.
+    Its loop raises it when it is there; a job that computes for longer is interrupted where it is.
     """
-    error = ctypes.py_object(KeyboardInterrupt)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error)
-    if (loop := _LOOPS.get(thread)) is not None:
-        loop.call_soon_threadsafe(lambda: None)
+    assert thread.ident is not None
+    loop = _LOOPS.get(thread.ident)
+    if loop is not None:
+        with contextlib.suppress(RuntimeError):  # it is closed by now
+            loop.call_soon_threadsafe(_raise)
+        thread.join(GRACE)
+    if thread.is_alive():
+        error = ctypes.py_object(KeyboardInterrupt)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), error)
+    thread.join()
+
+
+def _raise() -> None:
+    raise KeyboardInterrupt
