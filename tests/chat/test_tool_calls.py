@@ -38,7 +38,7 @@ def test_an_answer_is_text_reasoning_and_calls():
 
 
 BROKEN = {
-    '<tool_call>{"name": "add", "arguments": {"a": }}</tool_call>': "cannot be read",
+    '<tool_call>{"name": "add", "arguments": {"a": }}</tool_call>': "no JSON: ",
     '<tool_call>{"name": "add", "arguments": {"a": 2': "cut off",
     '<tool_call>{"arguments": {}}</tool_call>': "no name",
     '<tool_call>{"name": "add", "arguments": [1]}</tool_call>': "no JSON object",

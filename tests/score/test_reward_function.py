@@ -149,7 +149,7 @@ def test_names_of_rules_are_still_checked():
     assert (
         parse(Recipe, {"reward": {"rule": "a/mine.py:score"}}, "r").reward.rule == "a/mine.py:score"
     )
-    with pytest.raises(HornbeamError, match=r"'verifiers' .did you mean 'exact'"):
+    with pytest.raises(HornbeamError, match=r"'none' .did you mean 'exact'"):
         parse(Recipe, {"reward": {"rule": "exakt"}}, "r")
 
 
