@@ -189,6 +189,7 @@ def test_a_script_trains_what_it_defines_and_its_reward_runs_in_a_process(tmp_pa
 def test_an_interrupt_in_a_running_loop_stops_the_job_in_its_thread():
     """A job that waits for what never comes, and another thread that sends Ctrl-C."""
     waits, stopped, main = threading.Event(), threading.Event(), threading.main_thread().ident
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background: ignored
 
     async def never():
         waits.set()
@@ -206,8 +207,11 @@ def test_an_interrupt_in_a_running_loop_stops_the_job_in_its_thread():
 
     threading.Thread(target=press).start()
     loop = asyncio.new_event_loop()
-    with pytest.raises(KeyboardInterrupt):
-        loop.run_until_complete(cell())
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(cell())
+    finally:
+        signal.signal(signal.SIGINT, before)
     loop.close()
     assert stopped.is_set()
 
@@ -219,6 +223,7 @@ import os, signal, sys
 from hornbeam.assembly.progress import Progress
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     say = Progress.say
 
     def stopping(self, text, style=""):
