@@ -9,6 +9,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
+import sys
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -27,3 +29,19 @@ def postgres():
     server = Server()
     yield server
     server.close()
+
+
+@pytest.fixture
+def hornbeam(monkeypatch, capsys):
+    """Runs a command; (exit code, stderr, stdout)."""
+    from hornbeam.cli.main import main
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["hornbeam", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return end.value.code or 0, said.err.strip(), said.out
+
+    return run

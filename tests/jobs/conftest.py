@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-import sys
 from types import SimpleNamespace
 
 import pytest
 
 from hornbeam.assembly.plan import plan
-from hornbeam.cli.main import main
 from hornbeam.jobs.fit.run_fit import fit
 from hornbeam.jobs.label.run_label import Label
 from hornbeam.jobs.train.training import Run
@@ -61,21 +59,6 @@ def world(tmp_path_factory):
         trees=trees,
         fitted=fitted,
     )
-
-
-@pytest.fixture
-def hornbeam(monkeypatch, capsys):
-    """Runs a command; (exit code, stderr, stdout)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["hornbeam", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        return end.value.code or 0, said.err.strip(), said.out
-
-    return run
 
 
 @pytest.fixture

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,6 @@ class HttpAnswer:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     sampled_tokens: int = 0
-    more: Mapping[str, Any] | None = None
 
 
 def name_of(ask: str, tokens: array[int], number: int = 0) -> str:

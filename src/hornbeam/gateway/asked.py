@@ -7,7 +7,7 @@ answer is to be sent) is left out, so that equal asks are equal values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from hornbeam.chat import Message
 from hornbeam.errors import HornbeamError
 
 ROLES = ("system", "user", "assistant", "tool")
+CHOICES = (None, "auto", "none", "required")  # of tools, beside one by name
 
 
 class BadRequest(HornbeamError):
@@ -103,3 +104,17 @@ def sampling_of(body: Mapping[str, Any], most: str, stop: Any) -> dict[str, Any]
     if stop:
         out["stop"] = [stop] if isinstance(stop, str) else list(stop)
     return out
+
+
+def choice_of(body: Mapping[str, Any], quiet: Collection[str]) -> tuple[bool, list[str]]:
+    """(whether tools may be called, the body's settings that are ignored) in OpenAI's formats.
+
+    `quiet` are settings that are read, or say nothing of what is sampled. Raises `BadRequest`.
+    """
+    choice = body.get("tool_choice")
+    if not isinstance(choice, dict) and choice not in CHOICES:
+        raise BadRequest(f"tool_choice = {choice!r}: auto, none, required or a tool is expected")
+    ignored = [name for name, value in body.items() if name not in quiet and value is not None]
+    if choice in (None, "auto", "none"):
+        ignored = [name for name in ignored if name != "tool_choice"]
+    return choice != "none", ignored

@@ -8,9 +8,11 @@ from typing import Any
 
 from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import (
+    ROLES,
     Asked,
     BadRequest,
     call_of,
+    choice_of,
     number,
     sampling_of,
     text_of,
@@ -21,7 +23,6 @@ from hornbeam.gateway.asked import (
 QUIET = {"model", "messages", "tools", "stream", "stream_options", "n", "stop", "max_tokens"}
 QUIET |= {"max_completion_tokens", "logprobs", "top_logprobs", "seed", "user", "metadata", "store"}
 QUIET |= {"parallel_tool_calls", "service_tier", "safety_identifier", "prompt_cache_key"}
-CHOICES = (None, "auto", "none", "required")
 
 
 def read(body: Mapping[str, Any]) -> Asked:
@@ -30,18 +31,13 @@ def read(body: Mapping[str, Any]) -> Asked:
     if not isinstance(messages, list) or not messages:
         raise BadRequest("messages: a list of messages is expected")
     most = "max_completion_tokens" if body.get("max_completion_tokens") else "max_tokens"
-    choice = body.get("tool_choice")
     tools = [_tool(tool, f"tools[{n}]") for n, tool in enumerate(body.get("tools") or [])]
-    ignored = [name for name, value in body.items() if name not in QUIET and value is not None]
-    if not isinstance(choice, dict) and choice not in CHOICES:
-        raise BadRequest(f"tool_choice = {choice!r}: auto, none, required or a tool is expected")
-    if choice in (None, "auto", "none"):
-        ignored = [name for name in ignored if name != "tool_choice"]
+    may_call, ignored = choice_of(body, QUIET)
     options = body.get("stream_options") or {}
     return Asked(
         model=str(body.get("model") or ""),
         messages=tuple(_message(m, f"messages[{n}]") for n, m in enumerate(messages)),
-        tools=() if choice == "none" else tuple(tools),
+        tools=tuple(tools) if may_call else (),
         sampling=sampling_of(body, most, body.get("stop")),
         stream=bool(body.get("stream")),
         usage=bool(options.get("include_usage")),
@@ -65,7 +61,7 @@ def _message(message: Any, where: str) -> dict[str, Any]:
     role = "system" if role == "developer" else role
     if role == "function":
         role = "tool"
-    if role not in ("system", "user", "assistant", "tool"):
+    if role not in ROLES:
         raise BadRequest(f"{where}: there is no role {role!r}")
     out: dict[str, Any] = {"role": role, "content": text_of(message.get("content"), where)}
     if role == "assistant":

@@ -33,7 +33,7 @@ FORMATS = {
         lambda body, session: responses_endpoint.read(body, session.responses),
         responses_endpoint.write,
         responses_endpoint.events,
-        responses_endpoint.error,
+        chat_endpoint.error,
     ),
     "messages": EndpointFormat(
         lambda body, session: messages_endpoint.read(body),

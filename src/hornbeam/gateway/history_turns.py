@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hornbeam.chat import Message
+from hornbeam.chat.tool_calls import parsed
 from hornbeam.episode.reply import Reply
 from hornbeam.gateway.answered import HttpAnswer
 
@@ -108,14 +109,9 @@ def _how(answer: HttpAnswer, message: Message) -> str:
     return SPELT if spelt else SAME
 
 
-def _equal(sent: str, given: Any) -> bool:
+def _equal(sent: Any, given: Any) -> bool:
     """Whether arguments are equal as JSON."""
-    try:
-        return _sorted(json.loads(sent)) == _sorted(
-            json.loads(given) if isinstance(given, str) else given
-        )
-    except ValueError:
-        return bool(sent == given)
+    return _sorted(parsed(sent)) == _sorted(parsed(given))
 
 
 _sorted = json.JSONEncoder(sort_keys=True).encode

@@ -12,12 +12,19 @@ from typing import Any
 
 from hornbeam.chat import Message
 from hornbeam.gateway.answered import HttpAnswer
-from hornbeam.gateway.asked import Asked, BadRequest, call_of, sampling_of, text_of, tool_of
+from hornbeam.gateway.asked import (
+    Asked,
+    BadRequest,
+    call_of,
+    choice_of,
+    sampling_of,
+    text_of,
+    tool_of,
+)
 
 QUIET = {"model", "input", "instructions", "tools", "stream", "max_output_tokens", "store", "user"}
 QUIET |= {"previous_response_id", "include", "metadata", "parallel_tool_calls", "reasoning"}
 QUIET |= {"text", "truncation", "prompt_cache_key", "safety_identifier", "service_tier"}
-CHOICES = (None, "auto", "none", "required")
 Kept = Mapping[str, tuple[Message, ...]]  # response id -> the conversation with it
 
 
@@ -39,17 +46,12 @@ def read(body: Mapping[str, Any], kept: Kept) -> Asked:
         _take(item, messages, f"input[{n}]")
     if not messages:
         raise BadRequest("input: there is nothing to answer")
-    choice = body.get("tool_choice")
     tools = [_tool(tool, f"tools[{n}]") for n, tool in enumerate(body.get("tools") or [])]
-    ignored = [name for name, value in body.items() if name not in QUIET and value is not None]
-    if not isinstance(choice, dict) and choice not in CHOICES:
-        raise BadRequest(f"tool_choice = {choice!r}: auto, none, required or a tool is expected")
-    if choice in (None, "auto", "none"):
-        ignored = [name for name in ignored if name != "tool_choice"]
+    may_call, ignored = choice_of(body, QUIET)
     return Asked(
         model=str(body.get("model") or ""),
         messages=tuple(messages),
-        tools=() if choice == "none" else tuple(tools),
+        tools=tuple(tools) if may_call else (),
         sampling=sampling_of(body, "max_output_tokens", None),
         stream=bool(body.get("stream")),
         ignored=tuple(ignored),
@@ -216,9 +218,3 @@ def events(asked: Asked, answers: list[HttpAnswer]) -> Iterator[str]:
         yield event("response.output_item.done", output_index=n, item=item)
     kind = "response.completed" if whole["status"] == "completed" else "response.incomplete"
     yield event(kind, response=whole)
-
-
-def error(text: str, code: str, status: int) -> dict[str, Any]:
-    """The body of an error."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    return {"error": {"message": text, "type": kind, "param": None, "code": code}}
