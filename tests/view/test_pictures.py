@@ -236,3 +236,8 @@ def test_spread_takes_every_place_once_ends_first(count):
     order = list(spread(count))
     assert sorted(order) == list(range(count))
     assert order[:2] == [count - 1, 0][: min(count, 2)]
+
+
+def test_answers_that_come_back_as_others_are_no_calls():
+    costs = {"model_calls": 3, "rewritten_other_calls": 2, "rewritten_reasoning": 1}
+    assert totals(costs) == {"calls": 3}

@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping
 from html import escape
 
+from hornbeam.store.ledger import REWRITTEN
+
 UNITS = ("tokens", "calls", "seconds", "other")
 
 # kind -> (name on the page, why it is not in the total; "" where it is)
@@ -34,6 +36,8 @@ KNOWN = {
 
 def unit(kind: str) -> str:
     """Which unit a kind is counted in, read off its name."""
+    if kind.startswith(REWRITTEN):  # "rewritten_other_calls": answers, not calls
+        return "other"
     if "token" in kind:
         return "tokens"
     if "call" in kind:
