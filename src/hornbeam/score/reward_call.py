@@ -19,7 +19,8 @@ from hornbeam.own.given_objects import GIVEN
 from hornbeam.own.own_code import load_module
 from hornbeam.own.own_functions import call_settings
 from hornbeam.own.own_parts import Named
-from hornbeam.score.reward_function import WANTS
+from hornbeam.score.reward_class import ScoringObject
+from hornbeam.score.reward_function import WANTS, line_of
 from hornbeam.score.verdict import read_verdict
 from hornbeam.tree.jsonl import from_json
 from hornbeam.tree.task import Task
@@ -34,8 +35,11 @@ def reward_call(place: str, name: str, settings: str) -> Callable[[Mapping[str, 
     of_file = Path(place).is_absolute() or Path(place).name == GIVEN
     module = load_module(Path(place)) if of_file else importlib.import_module(place)
     found, runner = getattr(module, name), asyncio.Runner()
-    how = call_settings(Named(found, name), json.loads(settings), WANTS)
-    code = inspect.unwrap(found).__code__
+    a_class = inspect.isclass(found)
+    how = call_settings(Named(found, name), json.loads(settings), () if a_class else WANTS)
+    where = f"{Path(inspect.getfile(found)).name}:{line_of(found)}"
+    if a_class:
+        found, how = ScoringObject(found, how), {}
 
     def call(request: Mapping[str, Any]) -> Any:
         given = dict(request["given"])
@@ -56,6 +60,6 @@ def reward_call(place: str, name: str, settings: str) -> Callable[[Mapping[str, 
             verdict = read_verdict(value)
             return {"reward": verdict.reward, "figures": verdict.figures}
         except Exception as error:  # of __float__ too
-            return {"error": f"{error} ({Path(code.co_filename).name}:{code.co_firstlineno})"}
+            return {"error": f"{error} ({where})"}
 
     return call

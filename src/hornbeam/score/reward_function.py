@@ -2,6 +2,8 @@
 
     def score(task, answer): ...        # a number, or None for no reward; or async def
 
+Or a class, for one that keeps something (`reward_class`).
+
 It takes by name what it wants of `WANTS`, and runs in processes that can be killed
 (`reward_call`), async ones too: a loop that never awaits ends like one that never returns.
 """
@@ -25,14 +27,15 @@ from hornbeam.own.own_code import load_module
 from hornbeam.own.own_functions import call_settings
 from hornbeam.own.own_parts import Named, find_part, installed, is_own
 from hornbeam.score.checker_pool import NoVerdict, Pool
+from hornbeam.score.reward_class import NODES, scoring_method, scoring_parameters
 from hornbeam.score.verdict import Judgement
 from hornbeam.settings import nearest
 from hornbeam.tree.jsonl import to_json
 from hornbeam.tree.nodes import Tree
 
 # Task, its program's answer, the grown tree, the leaf's number in it, all calls on the way to the
-# leaf, all that was said on the way.
-WANTS = ("task", "answer", "tree", "leaf", "calls", "text")
+# leaf, all that was said on the way; [the leaf], whose values it returns.
+WANTS = ("task", "answer", "tree", "leaf", "calls", "text", NODES)
 
 # Rules that ship; packages are looked through for none of these.
 READY = frozenset(
@@ -65,7 +68,7 @@ def named_function(
     place: str = "reward.rule",
     wants: Sequence[str] = WANTS,
 ) -> tuple[Path, Callable[..., Any], tuple[str, ...]]:
-    """(its file, the function, what it takes of `wants`).
+    """(its file, the function or class, what it takes of `wants`).
 
     Raises `RecipeError` or `ProgramError`, one line, for settings that it does not take too;
     `place` is the key that names it.
@@ -81,40 +84,47 @@ def named_function(
         raise RecipeError(f"{place} = {rule!r}: {wrong}")
     module = load_module(path)
     found = getattr(module, name, None)
-    if not inspect.isfunction(found):
+    if scoring_method(found) is None:
+        if inspect.isclass(found):
+            raise RecipeError(f"{place}: class {name} of {file} has no method score")
         known = [n for n, value in vars(module).items() if inspect.isfunction(value)]
         hint = nearest(name, known) if known else "there is none"
         raise RecipeError(f"{place}: {file} has no function {name!r}: {hint}")
-    taken = _taken(f"{file}: {name}", found, wants, settings)
-    call_settings(Named(found, f"{file}: {name}"), settings, wants)
-    return path.resolve(), found, taken
+    return path.resolve(), found, _taken(Named(found, f"{file}: {name}"), wants, settings)
 
 
 def _of_package(
     rule: str, settings: Mapping[str, Any], place: str, wants: Sequence[str]
 ) -> tuple[Path, Callable[..., Any], tuple[str, ...]]:
     part = find_part("reward", rule)
-    if not inspect.isfunction(part.thing):
+    if scoring_method(part.thing) is None:
         raise RecipeError(f"{place}: {part.where} is {described(part.thing)}: a function is due")
-    taken = _taken(part.where, part.thing, wants, settings)
-    call_settings(part, settings, wants)
-    return Path(inspect.getfile(part.thing)), part.thing, taken
+    return Path(inspect.getfile(part.thing)), part.thing, _taken(part, wants, settings)
 
 
-def _taken(
-    here: str, found: Callable[..., Any], wants: Sequence[str], settings: Mapping[str, Any]
-) -> tuple[str, ...]:
-    """The names of `wants` that a function takes; others must be set or have a default."""
-    taken = []
-    for each in inspect.signature(found).parameters.values():
+def _taken(part: Named, wants: Sequence[str], settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of `wants` that a function takes; others must be set or have a default.
+
+    The settings of a class are what it is made with.
+    """
+    a_class, taken = inspect.isclass(part.thing), []
+    for each in scoring_parameters(part.thing):
         if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
             continue
         if each.name in wants and each.kind is not each.POSITIONAL_ONLY:
             taken.append(each.name)
-        elif each.default is each.empty and each.name not in settings:
-            hint = nearest(each.name, wants)
+        elif each.default is each.empty and (a_class or each.name not in settings):
+            hint, of = nearest(each.name, wants), ": score" if a_class else ""
+            here = f"{part.where}{of}"
             raise RecipeError(f"{here} takes {each.name!r}, which a reward is not given: {hint}")
+    call_settings(part, settings, () if a_class else wants)
     return tuple(taken)
+
+
+def line_of(found: Any) -> int:
+    """The line at which a function, or the method of a class, begins."""
+    code: Any = inspect.unwrap(scoring_method(found) or found)
+    return int(code.__code__.co_firstlineno)
 
 
 class RewardFunction:
@@ -130,7 +140,7 @@ class RewardFunction:
     ) -> None:
         path, found, self.takes = named_function(rule, base, settings)
         self.rule, self.failure, self._warn = rule, "", warn
-        self._place = f"{path.name}:{inspect.unwrap(found).__code__.co_firstlineno}"
+        self._place = f"{path.name}:{line_of(found)}"
         name, how = rule.rpartition(":")[2], json.dumps(dict(settings), default=str)
         place = (str(path), name) if is_own(rule) else (found.__module__, found.__name__)
         self.pool, pool.rule = pool, ("function", *place, how)
@@ -153,6 +163,7 @@ class RewardFunction:
 
     def _request(self, tree: Tree, leaf: int, answer: Any, text: str) -> dict[str, Any]:
         known: dict[str, Any] = {"task": tree.task, "answer": answer, "leaf": leaf, "text": text}
+        known[NODES] = [leaf]
         known |= {name: to_json(tree) for name in ("tree", "calls") if name in self.takes}
         return {"given": {name: known[name] for name in self.takes}, "leaf": leaf}
 
