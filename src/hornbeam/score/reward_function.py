@@ -83,7 +83,7 @@ def named_function(
     if wrong := missing_object(rule) if is_given(rule) else wrong:
         raise RecipeError(f"{place} = {rule!r}: {wrong}")
     module = load_module(path)
-    found = getattr(module, name, None)
+    found: Any = getattr(module, name, None)
     if scoring_method(found) is None:
         if inspect.isclass(found):
             raise RecipeError(f"{place}: class {name} of {file} has no method score")
