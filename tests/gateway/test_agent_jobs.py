@@ -1,6 +1,7 @@
 """Whole jobs on an agent outside: equal to those of the equal program, bit for bit."""
 
 import hashlib
+import venv
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,7 @@ def test_the_files_of_an_agent_are_held(run, tmp_path):
         ('agent = "no-such-command {task}"', "there is no command 'no-such-command'"),
         ('agent = "none.py:run"', "none.py"),
         ('agent = "python \'x"', "No closing quotation"),
+        ('agent = "python lookup_agent.py"\npython = "no/python"', "no interpreter 'no/python'"),
         ('agent = "python lookup_agent.py"\nanswers = "x"', "did you mean 'answer'"),
     ],
 )
@@ -129,6 +131,41 @@ def test_the_reward_of_an_agent_counts(run, tmp_path):
         told = [float(tree.nodes[i].answer == tree.task["answer"]) for i in tree.leaves()]
         assert [tree.columns["step_reward.agent"][i] for i in tree.leaves()] == told
         assert [tree.columns["reward"][i] for i in tree.leaves()] == [0.0] * len(told)
+
+
+PLAIN = """
+import json, os, sys, urllib.request
+
+assert sys.prefix == {prefix!r}, sys.prefix
+try:
+    import pydantic
+    raise SystemExit("it sees what lies beside the package")
+except ImportError:
+    pass
+
+
+def run(task, session):
+    body = json.dumps({{"messages": [{{"role": "user", "content": "?"}}]}}).encode()
+    url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+    with urllib.request.urlopen(urllib.request.Request(url, body)) as answer:
+        return json.load(answer)["choices"][0]["message"]["content"]
+
+
+if __name__ == "__main__" and len(sys.argv) == 2:
+    print(run(None, None))
+"""
+
+
+@pytest.mark.parametrize("program", ["plain.py:run", "python plain.py {task}"])
+def test_an_agent_runs_by_the_interpreter_that_has_its_framework(run, tmp_path, program):
+    """One that lacks this package and all that it needs."""
+    other = tmp_path / "other"
+    venv.create(other)
+    write(tmp_path / "plain", f'agent = "{program}"\npython = "{other}/bin/python"')
+    (tmp_path / "plain" / "plain.py").write_text(PLAIN.format(prefix=str(other)))
+    (tmp_path / "plain" / "mine.py").write_text(MINE)
+    code, said = run("plain", "", "train", "--set", "run.steps=1")
+    assert code == 0 and "failed" not in said, said
 
 
 def test_a_missing_file_of_an_agent_is_one_cause_without_its_passing_folder(run):

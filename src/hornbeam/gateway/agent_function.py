@@ -1,4 +1,4 @@
-"""`python -m hornbeam.gateway.agent_function FILE NAME`: an agent that is a function of a file.
+"""An agent that is a function of a file, in the process that `function_starter` began.
 
 It is called with the task and its session, plain or async; what it returns is the answer.
 """
@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +49,3 @@ def main(file: str, name: str) -> None:
 
 async def _awaited(answer: object) -> object:
     return await answer if inspect.isawaitable(answer) else answer
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:3])

@@ -15,16 +15,19 @@ from hornbeam.files import paths
 from hornbeam.own.own_parts import is_own
 from hornbeam.settings import Settings
 
+STARTER = str(Path(__file__).with_name("function_starter.py"))
+
 
 class AgentCommand(Settings):
     """An agent that is a process of its own.
 
     `command` is its command line, without a shell: `{task}` in it is the question, `{task_file}`
-    a file with the task as JSON, `python` the interpreter of the run. Or "file.py:function": a
-    function of (task, session) there, plain or async, called in a process of its own.
+    a file with the task as JSON, `python` the interpreter. Or "file.py:function": a function of
+    (task, session) there, plain or async, called in a process of its own.
     """
 
     command: str
+    python: str = ""  # the interpreter that has the agent's framework; by default that of the run
     # Its answer: "last_line" of its output, all "output", or "file:NAME" in the folder it runs in.
     answer: str = Field("last_line", pattern="^(last_line|output|file:.+)$")
     seconds: float = Field(600.0, gt=0)  # one run of the agent
@@ -34,10 +37,20 @@ class AgentCommand(Settings):
     def beside(self, base: Path) -> Self:
         """The settings with their folder found. Raises `ProgramError` where nothing can start."""
         found = self.model_copy(update={"folder": str((base / self.folder).absolute())})
+        if self.python and shutil.which(found.interpreter()) is None:
+            raise ProgramError(f"program.python: there is no interpreter {self.python!r}")
         program = found.words()[0]
         if shutil.which(program) is None:
             raise ProgramError(f"program.agent: there is no command {program!r}: give its path")
         return found
+
+    def interpreter(self) -> str:
+        """The interpreter of a function, and of the word `python`."""
+        if not self.python:
+            return sys.executable
+        path = paths.find(self.python, Path(self.folder))
+        # A link in an environment is its interpreter, so it is not followed.
+        return str(path.absolute()) if path.is_file() else self.python
 
     def words(self) -> list[str]:
         """The words of the command; files in its folder, else the working one, by whole path."""
@@ -49,8 +62,7 @@ class AgentCommand(Settings):
                 raise ProgramError(
                     f"program.agent = {self.command!r}: {paths.missing(file, folder)}"
                 )
-            module = "hornbeam.gateway.agent_function"
-            return [sys.executable, "-m", module, str(path.absolute()), name]
+            return [self.interpreter(), "-P", STARTER, str(path.absolute()), name]
         try:
             words = shlex.split(self.command)
         except ValueError as error:
@@ -59,7 +71,7 @@ class AgentCommand(Settings):
             raise ProgramError("program.agent is empty: give a command")
         found = [paths.find(word, folder) for word in words]
         here = [str(p.absolute()) if p.is_file() else w for p, w in zip(found, words, strict=True)]
-        return [sys.executable if word == "python" else word for word in here]
+        return [self.interpreter() if word == "python" else word for word in here]
 
     def files(self) -> dict[str, Path]:
         """The files of the command by name, whose contents a run is told apart by.
