@@ -87,7 +87,19 @@ def build(kind: str, known: Mapping[str, type[S]], name: str, values: Mapping[st
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise _wrong(f"{kind} {name!r}", model, error) from error
+        raise _elsewhere(kind, known, _wrong(f"{kind} {name!r}", model, error)) from error
+
+
+def _elsewhere(kind: str, known: Mapping[str, type[S]], error: RecipeError) -> RecipeError:
+    """Names who has a setting that this one has not."""
+    if not isinstance(error, UnknownSetting) or "did you mean" in str(error):
+        return error
+    key = error.unknown[0]
+    others = sorted(name for name, model in known.items() if key in model.model_fields)
+    if not others:
+        return error
+    text = f"{error}; {kind} {' and '.join(map(repr, others))} {'have' if others[1:] else 'has'} it"
+    return UnknownSetting(text, error.unknown, error.known)
 
 
 def _wrong(what: str, model: type[BaseModel], error: ValidationError) -> RecipeError:

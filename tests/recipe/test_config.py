@@ -221,3 +221,7 @@ values = st.recursive(
 @given(st.dictionaries(keys, values, max_size=5))
 def test_toml_comes_back(data: dict[str, object]) -> None:
     assert tomllib.loads(to_toml(data)) == data
+
+
+def test_a_table_of_tables_has_no_header():
+    assert to_toml({"a": {"b": {"c": 1}}, "d": {}}) == "[a.b]\nc = 1\n\n[d]\n"

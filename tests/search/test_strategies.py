@@ -210,6 +210,7 @@ def test_strategies_by_name() -> None:
         ("brnch", {}, "unknown strategy 'brnch': did you mean 'branch'?"),
         ("branch", {"trunk": 2}, "strategy 'branch' has no setting 'trunk': did you mean 'trunks'"),
         ("branch", {"name": 2}, "strategy 'branch' has no setting 'name'"),
+        ("independent", {"nodes": 2}, "known: n; strategy 'branch' has it"),
         ("branch", {"trunks": 0}, "strategy 'branch': trunks = 0: "),
         ("branch", {"pick": "any"}, "strategy 'branch': pick = 'any': "),
         ("independent", {"n": 1.5}, "strategy 'independent': n = 1.5: "),

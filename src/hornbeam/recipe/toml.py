@@ -197,12 +197,19 @@ def _table(data: Mapping[str, Any], path: list[str]) -> Iterator[str]:
     for key, value in given.items():
         inner = [*path, _name(key)]
         if isinstance(value, Mapping):
-            yield f"\n[{'.'.join(inner)}]"
+            if not _only_tables(value):
+                yield f"\n[{'.'.join(inner)}]"
             yield from _table(value, inner)
         elif _is_tables(value):
             for entry in value:
                 yield f"\n[[{'.'.join(inner)}]]"
                 yield from _table(entry, inner)
+
+
+def _only_tables(table: Mapping[str, Any]) -> bool:
+    """Whether a table needs no header of its own: each of its values has one."""
+    given = [value for value in table.values() if value is not None]
+    return bool(given) and all(isinstance(v, Mapping) or _is_tables(v) for v in given)
 
 
 def _is_tables(value: Any) -> bool:
