@@ -152,6 +152,13 @@ def meddles(question):
     return tools(question, lambda given: json.dumps({"request": "add", **given}))
 
 
+def strange(question):
+    """Asks with settings that nobody does, and such as no API has."""
+    odd = {f"x{n}": n for n in range(50)}
+    body = {"messages": [{"role": "user", "content": question}], "logit_bias": {"5": 1}, **odd}
+    return said(post(body))
+
+
 def fails(question):
     """Asks once and dies."""
     post({"messages": [{"role": "user", "content": question}]})

@@ -27,7 +27,7 @@ def say(prompt, rng):
     return rng.choice(["one", "two", "three", "four"])
 
 
-def grow(how, strategy, start=None, counts=None, engine=None, **settings):
+def grow(how, strategy, start=None, counts=None, engine=None, ledger=None, **settings):
     """The tree that an agent of `outside_agents` grows, or an equal program."""
 
     async def run():
@@ -36,8 +36,9 @@ def grow(how, strategy, start=None, counts=None, engine=None, **settings):
             command = f"python {AGENTS} {how} {{task}}"
             program = AgentProgram(AgentCommand(command=command, **settings))
         agents = {"solver": Speaker(engine or Scripted(say))}
+        paid = {} if ledger is None else {"ledger": ledger}
         fresh = Tree(Task("t", "What?").to_json(), seed=5)
-        grown = await Grower(program, agents, strategy).grow(KEY, start or fresh)
+        grown = await Grower(program, agents, strategy, **paid).grow(KEY, start or fresh)
         if isinstance(how, str):
             await program.aclose()
         if counts is not None:

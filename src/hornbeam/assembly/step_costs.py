@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hornbeam.store.database import Store
-from hornbeam.store.ledger import LOST, REWRITTEN, STATEFUL, TOKENS, Entry
+from hornbeam.store.ledger import (
+    IGNORED,
+    LOST,
+    REWRITTEN,
+    STATEFUL,
+    TOKENS,
+    TURN_TOKENS,
+    TURNS,
+    Entry,
+)
 
 PAID = ("train", "anchor", "measure")  # stages of the trees that a training step pays for
 COSTS = (
@@ -19,9 +28,28 @@ def paid(store: Store, stages: Sequence[str], step: int) -> dict[str, float]:
     out = dict.fromkeys(COSTS, 0.0)
     for stage in stages:
         for kind, amount in store.totals(stage, step).items():
-            if kind in (*COSTS, STATEFUL) or kind.startswith(REWRITTEN):
+            if kind in (*COSTS, STATEFUL):
                 out[kind] = out.get(kind, 0.0) + amount
-    return out | redone(store, stages, step)
+    return out | earlier_turns(store, stages, step) | redone(store, stages, step)
+
+
+def earlier_turns(store: Store, stages: Sequence[str], step: int) -> dict[str, float]:
+    """What became of earlier answers in the prompts of a step; {} where nothing was counted."""
+    out: dict[str, float] = {}
+    for stage in stages:
+        for kind, amount in store.totals(stage, step).items():
+            if kind.startswith((REWRITTEN, IGNORED, *TURNS)):
+                out[kind] = out.get(kind, 0.0) + amount
+    return out | kept_share(out)
+
+
+def kept_share(costs: Mapping[str, float]) -> dict[str, float]:
+    """`kept_share`: of the tokens of earlier answers in prompts, those that are as sampled.
+
+    {} where none came back.
+    """
+    turns = sum(amount for kind, amount in costs.items() if kind.startswith(TURN_TOKENS))
+    return {"kept_share": costs.get(f"{TURN_TOKENS}kept", 0.0) / turns} if turns else {}
 
 
 def spent(store: Store, stages: Sequence[str]) -> dict[str, float]:

@@ -292,7 +292,7 @@ class Driver:
         (context, used), (messages, settings) = prepared, effect.payload
         at = self._episode, effect.turn, effect.scope, len(used), self._steps
         tools = tuple(settings.get("tools", ()))
-        place = Place(*at, tuple(messages), tools, effect.rewritten)
+        place = Place(*at, tuple(messages), tools, effect.counted)
         sampling = {name: value for name, value in settings.items() if name != "tools"}
         try:
             got = await self._live.sample(effect.name, context, sampling, place)
@@ -382,8 +382,8 @@ class Driver:
     def _render(self, effect: Effect) -> array[int]:
         """The prompt of an ask; answers that it quotes stand in it as they were sampled."""
         chat = self._live.chat(effect.name)
-        context, found = self._quotes.prompt(chat, *effect.payload)
-        effect.rewritten, effect.prompt = effect.rewritten + found, len(context)
+        context, effect.counted = self._quotes.prompt(chat, effect.payload, effect.earlier)
+        effect.prompt = len(context)
         return context
 
     def _drop(self, main: asyncio.Task[Any]) -> None:

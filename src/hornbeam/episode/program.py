@@ -69,8 +69,8 @@ class Effects(Protocol):
     ) -> asyncio.Future[Any]:
         """Queue an effect; its future is told when all effects issued before it were.
 
-        A call that is `refused` fails of that, and no tool is run. `rewritten` says of an ask why
-        earlier answers come back otherwise than they were sampled.
+        A call that is `refused` fails of that, and no tool is run. `earlier` (`EarlierTurns`) says
+        how earlier answers come back in an ask from outside.
         """
         ...
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hornbeam.chat import Answers, Chat, Message, has_calls
+from hornbeam.episode.earlier_turns import EarlierTurns, turn_counts
+from hornbeam.store.ledger import REWRITTEN
 
 
 class Quotes:
@@ -24,14 +26,25 @@ class Quotes:
         self._said[id(chat)].add(messages, form, tokens)
 
     def prompt(
-        self, chat: Chat, messages: Sequence[Message], settings: Mapping[str, Any]
-    ) -> tuple[array[int], tuple[str, ...]]:
-        """(the ids of a prompt, why answers that it quotes are not as sampled: of each once).
+        self,
+        chat: Chat,
+        ask: tuple[Sequence[Message], Mapping[str, Any]],
+        earlier: EarlierTurns | None = None,
+    ) -> tuple[array[int], Mapping[str, int]]:
+        """(the ids of the prompt of (messages, settings), what is counted of earlier answers).
 
-        Raises `ModelError` where the chat template refuses it.
+        Answers that are not as sampled are counted once, tokens in each prompt. Raises
+        `ModelError` where the chat template refuses it.
         """
+        messages, settings = ask
         said, tools = self._said[id(chat)].find(messages), settings.get("tools", ())
-        found = chat.rewritten(messages, said, tools) if has_calls(messages) else {}
+        calls = has_calls(messages)
+        found = chat.rewritten(messages, said, tools) if calls else {}
         new = {n: why for n, why in found.items() if id(said[n]) not in self._anew}
         self._anew.update(id(said[n]) for n in new)
-        return chat.render(messages, said, tools), tuple(new.values())
+        prompt = chat.render(messages, said, tools)
+        if earlier is None and not calls:
+            return prompt, {}
+        counts = turn_counts(chat, messages, said, found, earlier)
+        counts.update(f"{REWRITTEN}{why}" for why in new.values())
+        return prompt, counts

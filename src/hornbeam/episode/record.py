@@ -13,6 +13,7 @@ from reprlib import repr as short
 from typing import Any
 
 from hornbeam.chat import Chat, Message, common
+from hornbeam.episode.earlier_turns import EarlierTurns
 from hornbeam.episode.failures import failure
 from hornbeam.episode.reply import Reply
 from hornbeam.episode.seams import Piece
@@ -33,7 +34,8 @@ class Effect:
     number: int
     turn: int
     running: asyncio.Task[Any] | None = None
-    rewritten: tuple[str, ...] = ()  # why answers that its prompt quotes are not as sampled
+    earlier: EarlierTurns | None = None  # of a request from outside
+    counted: Mapping[str, int] = field(default_factory=dict)  # of its prompt, for the ledger
     prompt: int = -1  # how many ids its prompt has, where it was rendered
     refused: str = ""  # why a call fails before any tool runs
 

@@ -23,8 +23,7 @@ class Place(NamedTuple):
     """Where an ask or a call stands: the ask's place in its path, the ids it has already.
 
     `messages` are what is asked with which `tools`, `pieces` how many chunks are wanted; None: the
-    whole answer. `rewritten`: why earlier answers stand in the prompt otherwise than they were
-    sampled, one for each where that is new.
+    whole answer. `counted`: kinds of the ledger that are entered where the ask is sampled.
     """
 
     episode: int
@@ -34,7 +33,7 @@ class Place(NamedTuple):
     pieces: int | None = None
     messages: tuple[Message, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
-    rewritten: tuple[str, ...] = ()
+    counted: Mapping[str, int] = {}
 
 
 class Live(Protocol):

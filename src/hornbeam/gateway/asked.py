@@ -15,6 +15,12 @@ from hornbeam.chat import Message
 from hornbeam.errors import HornbeamError
 
 ROLES = ("system", "user", "assistant", "tool")
+# Settings of the three APIs that may be asked for and are not done: counted by name.
+SETTINGS = {"audio", "background", "context_management", "conversation", "frequency_penalty"}
+SETTINGS |= {"function_call", "functions", "logit_bias", "modalities", "output_config", "text"}
+SETTINGS |= {"prediction", "presence_penalty", "prompt", "reasoning_effort", "response_format"}
+SETTINGS |= {"temperature", "thinking", "tool_choice", "top_k", "top_p", "verbosity"}
+SETTINGS |= {"web_search_options"}
 CHOICES = (None, "auto", "none", "required")  # of tools, beside one by name
 
 
@@ -114,7 +120,12 @@ def choice_of(body: Mapping[str, Any], quiet: Collection[str]) -> tuple[bool, li
     choice = body.get("tool_choice")
     if not isinstance(choice, dict) and choice not in CHOICES:
         raise BadRequest(f"tool_choice = {choice!r}: auto, none, required or a tool is expected")
-    ignored = [name for name, value in body.items() if name not in quiet and value is not None]
-    if choice in (None, "auto", "none"):
-        ignored = [name for name in ignored if name != "tool_choice"]
-    return choice != "none", ignored
+    return choice != "none", ignored_of(body, quiet, choice in (None, "auto", "none"))
+
+
+def ignored_of(body: Mapping[str, Any], quiet: Collection[str], any_tool: bool) -> list[str]:
+    """The settings of a body that are not done, each once; names that no API has are "other"."""
+    held = {name for name, value in body.items() if name not in quiet and value is not None}
+    if any_tool:
+        held.discard("tool_choice")
+    return sorted({name if name in SETTINGS else "other" for name in held})

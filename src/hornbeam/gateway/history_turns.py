@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hornbeam.chat import Message
 from hornbeam.chat.tool_calls import parsed
+from hornbeam.episode.earlier_turns import EarlierTurns
 from hornbeam.episode.reply import Reply
 from hornbeam.gateway.answered import HttpAnswer
+from hornbeam.gateway.asked import Asked
 
 ASSISTANT = {"role": "assistant"}
 SAME, SPELT = "same", "spelt otherwise"
@@ -26,10 +27,11 @@ SAME, SPELT = "same", "spelt otherwise"
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An answer as it was sent, and the message that it is in the conversation."""
+    """An answer as it was sent, the message that it is in the conversation, its sampled tokens."""
 
     answer: HttpAnswer
     message: Message
+    tokens: int
 
 
 @dataclass(slots=True)
@@ -37,23 +39,27 @@ class Turns:
     """The answers that one session was sent; `counts` of turns that came back, by how."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    _changed: list[str] = field(default_factory=list)
     _known: set[tuple[int, str]] = field(default_factory=set)
     _by_call: dict[str, Sent] = field(default_factory=dict)
     _by_text: dict[str, list[Sent]] = field(default_factory=dict)
 
     def add(self, answer: HttpAnswer, reply: Reply) -> None:
         """A reply was sent as this answer."""
-        sent = Sent(answer, reply.message if answer.calls else {**ASSISTANT, "content": reply.text})
+        message = reply.message if answer.calls else {**ASSISTANT, "content": reply.text}
+        sent = Sent(answer, message, len(reply.tokens))
         for call in answer.calls:
             self._by_call[call.id] = sent
         self._by_text.setdefault(answer.text.strip(), []).append(sent)
 
-    def restore(self, messages: Sequence[Message]) -> list[Message]:
-        """The messages, with answers that came back unchanged as they were sampled."""
+    def restore(self, asked: Asked, client: str = "") -> tuple[list[Message], EarlierTurns]:
+        """The messages, with answers that came back unchanged as they were sampled, and the rest.
+
+        Why an answer came back as another is told once, its tokens each time.
+        """
         out: list[Message] = []
+        changed, altered = list[str](), dict[int, tuple[str, int]]()
         own: dict[str, str] = {}  # id that was sent -> id in the conversation
-        for message in messages:
+        for n, message in enumerate(asked.messages):
             if message["role"] == "tool":
                 ident = str(message.get("tool_call_id", ""))
                 out.append({**message, "tool_call_id": own.get(ident, ident)})
@@ -65,20 +71,17 @@ class Turns:
             how = "not ours" if sent is None else _how(sent.answer, message)
             self.counts[how] += 1
             if sent is None or how not in (SAME, SPELT):
-                if sent is not None and (id(sent), how) not in self._known:
-                    self._known.add((id(sent), how))
-                    self._changed.append(how.replace(" ", "_"))
+                if sent is not None:
+                    altered[n] = how.replace(" ", "_"), sent.tokens
+                    if (id(sent), how) not in self._known:
+                        self._known.add((id(sent), how))
+                        changed.append(altered[n][0])
                 out.append(message)
                 continue
             out.append(sent.message)
             for call, made in zip(sent.answer.calls, sent.message.get("tool_calls") or ()):
                 own[call.id] = made["id"]
-        return out
-
-    def take_changed(self) -> tuple[str, ...]:
-        """Why turns came back as others since this was asked last, of each turn once."""
-        changed, self._changed = self._changed, []
-        return tuple(changed)
+        return out, EarlierTurns(tuple(changed), altered, client, asked.ignored)
 
     def _find(self, message: Message) -> Sent | None:
         calls = message.get("tool_calls") or ()

@@ -8,7 +8,15 @@ from typing import Any
 
 from hornbeam.chat import Message
 from hornbeam.gateway.answered import HttpAnswer
-from hornbeam.gateway.asked import Asked, BadRequest, call_of, sampling_of, text_of, tool_of
+from hornbeam.gateway.asked import (
+    Asked,
+    BadRequest,
+    call_of,
+    ignored_of,
+    sampling_of,
+    text_of,
+    tool_of,
+)
 
 QUIET = {"model", "messages", "system", "tools", "stream", "max_tokens", "stop_sequences"}
 QUIET |= {"metadata", "service_tier", "anthropic_version", "betas"}
@@ -27,9 +35,7 @@ def read(body: Mapping[str, Any]) -> Asked:
         _take(message, messages, f"messages[{n}]")
     choice = (body.get("tool_choice") or {}).get("type", "auto")
     tools = [_tool(tool, f"tools[{n}]") for n, tool in enumerate(body.get("tools") or [])]
-    ignored = [name for name, value in body.items() if name not in QUIET and value is not None]
-    if choice in ("auto", "none"):
-        ignored = [name for name in ignored if name != "tool_choice"]
+    ignored = ignored_of(body, QUIET, choice in ("auto", "none"))
     return Asked(
         model=str(body.get("model") or ""),
         messages=tuple(messages),

@@ -20,7 +20,7 @@ from hornbeam.gateway.asked import BadRequest
 from hornbeam.gateway.endpoint_formats import FORMATS, remember
 from hornbeam.gateway.history_turns import Turns
 from hornbeam.gateway.relayed import answered
-from hornbeam.gateway.session import AgentSession, key_of
+from hornbeam.gateway.session import AgentSession, client_of, key_of
 
 
 class EpisodeTransport(httpx2.AsyncBaseTransport):
@@ -43,11 +43,11 @@ class EpisodeTransport(httpx2.AsyncBaseTransport):
         try:
             asked = form.read(json.loads(await request.aread()), self._session)
             agent = asked.model if asked.model in self._ep.effects.names() else self._agent
-            messages = self._turns.restore(asked.messages)
+            client = client_of(request.headers)
+            messages, earlier = self._turns.restore(asked, client)
             payload = self._ep.payload(messages, asked.tools, asked.sampling)
-            changed = self._turns.take_changed()
             reply = await self._ep.effects.issue(
-                "ask", agent, self._ep.scope, payload, rewritten=changed
+                "ask", agent, self._ep.scope, payload, earlier=earlier
             )
         except (BadRequest, EngineError) as error:
             known = isinstance(error, (BadRequest, PromptTooLong))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hornbeam.chat import Message
+from hornbeam.episode.earlier_turns import EarlierTurns
 from hornbeam.episode.program import Episode
 from hornbeam.episode.record import digest
 from hornbeam.errors import EngineError, ProgramError, PromptTooLong
@@ -28,7 +29,7 @@ class _Held:
 
     arrival: Arrival
     payload: tuple[Sequence[Message], dict[str, Any]]
-    rewritten: tuple[str, ...]
+    earlier: EarlierTurns
     digest: str
     left: int
     answers: list[HttpAnswer] = field(default_factory=list)
@@ -79,10 +80,9 @@ class Relay:
 
     def _hold(self, arrival: Arrival) -> None:
         asked = arrival.asked
-        messages = self.turns.restore(asked.messages)
+        messages, earlier = self.turns.restore(asked, self.session.client)
         payload = self.ep.payload(messages, asked.tools, asked.sampling)
-        changed = self.turns.take_changed()
-        self._held.append(_Held(arrival, payload, changed, digest(payload), asked.n))
+        self._held.append(_Held(arrival, payload, earlier, digest(payload), asked.n))
 
     def _match(self) -> None:
         """Ask what can be asked: the next of the record, all of it behind the record's end."""
@@ -104,10 +104,11 @@ class Relay:
 
     async def _answer(self, held: _Held) -> None:
         """Ask once, and answer the request when it has all its answers."""
-        arrival, answer = held.arrival, held.arrival.answer
+        arrival, answer, earlier = held.arrival, held.arrival.answer, held.earlier
+        held.earlier = earlier._replace(rewritten=())  # told once
         try:
             reply = await self.ep.effects.issue(
-                "ask", arrival.agent, self.ep.scope, held.payload, rewritten=held.rewritten
+                "ask", arrival.agent, self.ep.scope, held.payload, earlier=earlier
             )
         except EngineError as error:
             late = isinstance(error, PromptTooLong)

@@ -20,7 +20,7 @@ from hornbeam.errors import HornbeamError, how_to_get
 from hornbeam.gateway import chat_endpoint
 from hornbeam.gateway.asked import Asked, BadRequest
 from hornbeam.gateway.endpoint_formats import FORMATS, remember
-from hornbeam.gateway.session import AgentSession
+from hornbeam.gateway.session import AgentSession, client_of
 
 try:
     import uvicorn
@@ -32,6 +32,7 @@ try:
 except ImportError as error:
     raise HornbeamError(how_to_get("gateway")) from error
 
+CLIENTS = 16  # names of clients that are told apart
 BODY = 8 * 2**20  # bytes of a request
 HOST = "127.0.0.1"
 
@@ -42,6 +43,7 @@ class Gateway:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()  # of what reached no session
         self._sessions: dict[str, AgentSession] = {}
+        self._clients: set[str] = set()
         self._server: uvicorn.Server | None = None
         self._running: asyncio.Task[None] | None = None
         self.address = ""
@@ -106,6 +108,13 @@ class Gateway:
             raise BadRequest("there is no such session", 401, "no_session")
         return session
 
+    def _client(self, request: Request) -> str:
+        """Who asks; behind so many names "other", as anybody can say anything."""
+        name = client_of(request.headers)
+        if len(self._clients) < CLIENTS:
+            self._clients.add(name)
+        return name if name in self._clients else "other"
+
     async def _models(self, request: Request) -> Response:
         try:
             session = self._session(request)
@@ -125,6 +134,7 @@ class Gateway:
             session = self._session(request)
             asked = form.read(await _body(request), session)
             agent = _agent(request, session, asked)
+            session.client = session.client or self._client(request)
             retry = request.headers.get("x-stainless-retry-count", "0")
             arrival = await session.submit(agent, asked, int(retry) if retry.isdigit() else 0)
         except BadRequest as error:

@@ -9,9 +9,10 @@ never left. Another equal request is a new ask.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hornbeam.chat import Message
@@ -47,6 +48,15 @@ def key_of(agent: str, asked: Asked) -> str:
     return digest([agent, list(asked.messages), list(asked.tools), asked.n, asked.sampling])
 
 
+def client_of(headers: Mapping[str, str]) -> str:
+    """Who sends a request, by the first word of its `user-agent`: "agents", "pydantic_ai".
+
+    OpenAI's and Anthropic's own clients are "openai" and "anthropic", with or without a loop.
+    """
+    product = headers.get("user-agent", "").partition("/")[0].lower().removeprefix("async")
+    return re.sub(r"[^a-z0-9]+", "_", product).strip("_")[:40]
+
+
 class Quiet:
     """Nothing came for a while."""
 
@@ -59,6 +69,7 @@ class AgentSession:
     """`token` is the secret in its address; `counts` what was seen, for metrics."""
 
     agents: tuple[str, ...] = ()  # whom it may ask, the main one first
+    client: str = ""  # who asks, by its own name
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     counts: Counter[str] = field(default_factory=Counter)
     over: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import struct
 from array import array
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,7 +20,7 @@ from hornbeam.errors import ProgramError, PromptTooLong, ToolError
 from hornbeam.grow.resumed import Before
 from hornbeam.protocols import Engine
 from hornbeam.settings import nearest
-from hornbeam.store.ledger import REWRITTEN, STATEFUL, Entry, Ledger, lost
+from hornbeam.store.ledger import STATEFUL, Entry, Ledger, lost
 from hornbeam.tree.nodes import Call, Node, floats
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
@@ -245,8 +244,8 @@ class EpisodeEffects:
                 Entry(*where, "prompt_tokens_computed", done.computed - again),
                 Entry(*where, "prompt_tokens_cached", done.cached + again),
             ]
-            whys = Counter(() if place.used else place.rewritten)
-            paid += [Entry(*where, f"{REWRITTEN}{why}", count) for why, count in whys.items()]
+            counted = {} if place.used else place.counted
+            paid += [Entry(*where, kind, count) for kind, count in counted.items() if count]
             room.settle(paid, later=True)
             if self.ledger.lasts:
                 self._asked.setdefault((place.episode, place.turn), []).extend(paid)

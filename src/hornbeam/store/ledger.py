@@ -7,9 +7,10 @@ crash made necessary a second time is paid, and counted, twice; a replayed one i
 Kinds in use: sampled_tokens, prompt_tokens_computed, prompt_tokens_cached, model_calls, tool_calls,
 tool_calls_replayed (among them stateful_calls_replayed: of tools that are not marked pure),
 rewritten_reasoning and rewritten_place (earlier answers that a chat template writes otherwise than
-they were sampled), scorer_calls, scorer_tokens, tokens_flat, tokens_unique, seconds (wall, entered
-by the ledger itself), seconds_grow, seconds_train. Any other name is counted too, but no budget
-looks at it.
+they were sampled), turn_tokens_kept and turn_tokens_WHY (their tokens in prompts, as sampled or
+not), client_tokens_NAME and client_kept_NAME (the same by who asks), ignored_SETTING (of requests),
+scorer_calls, scorer_tokens, tokens_flat, tokens_unique, seconds (wall, entered by the ledger
+itself), seconds_grow, seconds_train. Any other name is counted too, but no budget looks at it.
 
 Left out: where entries are kept (store). Not for several threads at once.
 """
@@ -30,6 +31,10 @@ LOST = "lost"  # the stage of what was paid and is in no result: "lost", or "los
 TOKENS = ("sampled_tokens", "prompt_tokens_computed", "scorer_tokens")  # cached: not paid
 STATEFUL = "stateful_calls_replayed"
 REWRITTEN = "rewritten_"  # before the reason
+TURN_TOKENS = "turn_tokens_"  # before "kept", or the reason
+CLIENT_TOKENS, CLIENT_KEPT = "client_tokens_", "client_kept_"  # before a client's name
+IGNORED = "ignored_"  # before a setting of requests
+TURNS = (TURN_TOKENS, CLIENT_TOKENS, CLIENT_KEPT)
 CALLS = ("model_calls", "tool_calls", "scorer_calls")  # replayed tool calls are not paid
 
 

@@ -12,9 +12,27 @@ import math
 from collections.abc import Mapping
 from html import escape
 
-from hornbeam.store.ledger import REWRITTEN
+from hornbeam.store.ledger import CLIENT_KEPT, CLIENT_TOKENS, IGNORED, REWRITTEN, TURN_TOKENS
 
-UNITS = ("tokens", "calls", "seconds", "other")
+# `TURNS_UNIT` is told apart: what stands in prompts is among their tokens.
+TURNS_UNIT, CLIENTS_UNIT = "tokens of earlier answers in prompts", "the same by who asks"
+PAID = ("tokens", "calls", "seconds")
+UNITS = ("tokens", TURNS_UNIT, CLIENTS_UNIT, "calls", "seconds", "other")
+
+# Why sampled tokens of an earlier answer stand in a prompt otherwise.
+WHY = {
+    "kept": "as they were sampled",
+    "reasoning": "the chat template drops reasoning",
+    "place": "the chat template moves the answer",
+    "reasoning_dropped": "came back without their reasoning",
+    "other_reasoning": "came back with other reasoning",
+    "text_dropped": "came back without their text",
+    "other_text": "came back with another text",
+    "other_arguments": "came back with other arguments",
+    "other_calls": "came back with other calls",
+    "calls_as_text": "came back with their calls as text",
+    "not_ours": "turns that were not sampled here",
+}
 
 # kind -> (name on the page, why it is not in the total; "" where it is)
 KNOWN = {
@@ -36,8 +54,12 @@ KNOWN = {
 
 def unit(kind: str) -> str:
     """Which unit a kind is counted in, read off its name."""
-    if kind.startswith(REWRITTEN):  # "rewritten_other_calls": answers, not calls
+    if kind.startswith((REWRITTEN, IGNORED)):  # "rewritten_other_calls": answers, not calls
         return "other"
+    if kind.startswith(TURN_TOKENS):
+        return TURNS_UNIT
+    if kind.startswith((CLIENT_TOKENS, CLIENT_KEPT)):
+        return CLIENTS_UNIT
     if "token" in kind:
         return "tokens"
     if "call" in kind:
@@ -62,7 +84,7 @@ def totals(costs: Mapping[str, float]) -> dict[str, float]:
     """What was paid for in each unit that adds up."""
     out: dict[str, float] = {}
     for kind, amount in costs.items():
-        if unit(kind) != "other" and not why_free(kind, costs) and math.isfinite(amount):
+        if unit(kind) in PAID and not why_free(kind, costs) and math.isfinite(amount):
             out[unit(kind)] = out.get(unit(kind), 0.0) + amount
     return out
 
@@ -72,11 +94,16 @@ def cost_table(costs: Mapping[str, float]) -> str:
     if not costs:
         return "<p class=note>No costs were handed to this report.</p>"
     total = totals(costs)
+    total[TURNS_UNIT] = sum(n for kind, n in costs.items() if unit(kind) == TURNS_UNIT)
     bodies = []
     for one in UNITS:
         kinds = [kind for kind in costs if unit(kind) == one]
         rows = [_row(kind, costs, total.get(one, 0.0)) for kind in kinds]
-        if len(kinds) > 1 and one in total:
+        if one == CLIENTS_UNIT:
+            rows = _clients(costs)
+        elif one == TURNS_UNIT:
+            rows.sort(key=lambda row: WHY["kept"] not in row)
+        elif len(kinds) > 1 and one in total:
             amount = f"<td>{amount_text(total[one])}</td><td></td>"
             name = "seconds of steps, summed" if one == "seconds" else f"all {one} paid for"
             rows.append(f"<tr class=total><th scope=row>{name}</th>{amount}</tr>")
@@ -89,12 +116,26 @@ def cost_table(costs: Mapping[str, float]) -> str:
 
 def _row(kind: str, costs: Mapping[str, float], total: float) -> str:
     free, amount = why_free(kind, costs), costs[kind]
-    name = escape(KNOWN.get(kind, (kind.replace("_", " "), ""))[0])
+    why = kind.removeprefix(TURN_TOKENS) if kind.startswith(TURN_TOKENS) else ""
+    plain = WHY.get(why, "") or kind.replace("_", " ")
+    name = escape(KNOWN.get(kind, (plain, ""))[0])
     if free:
         name += f" <small>{free}</small>"
-    paid = unit(kind) != "other" and not free and total and math.isfinite(amount)
+    paid = unit(kind) in (*PAID, TURNS_UNIT) and not free and total and math.isfinite(amount)
     share = f"{100 * amount / total:.0f} %" if paid else "–"
     return f"<tr><th scope=row>{name}</th><td>{amount_text(amount)}</td><td>{share}</td></tr>"
+
+
+def _clients(costs: Mapping[str, float]) -> list[str]:
+    """A row for each client: the tokens of earlier answers that it sent, the share that is kept."""
+    rows = []
+    for kind, amount in costs.items():
+        if kind.startswith(CLIENT_TOKENS):
+            client = kind.removeprefix(CLIENT_TOKENS)
+            kept = 100 * costs.get(CLIENT_KEPT + client, 0.0) / amount if amount else 0.0
+            cells = f"<td>{amount_text(amount)}</td><td>{kept:.0f} % kept</td>"
+            rows.append(f"<tr><th scope=row>{escape(client)}</th>{cells}</tr>")
+    return rows
 
 
 def amount_text(amount: float) -> str:

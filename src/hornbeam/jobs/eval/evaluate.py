@@ -11,6 +11,7 @@ from hornbeam.assembly.failed_episodes import warn_of_unknown_tools, why
 from hornbeam.assembly.loading import load_policies
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.step_costs import kept_share
 from hornbeam.assembly.task_order import tree_seed
 from hornbeam.assembly.world import World
 from hornbeam.jobs.train.tree_metrics import measure
@@ -50,4 +51,6 @@ async def evaluate(
             if progress is not None:
                 progress.end()
             await world.aclose()
-    return trees, {**measure(trees), **why(trees), "costs": ledger.take(), **policies.served}
+    costs = ledger.take()
+    figures = {**measure(trees), **why(trees), **kept_share(costs)}
+    return trees, {**figures, "costs": costs, **policies.served}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hornbeam.assembly.loading import load_policies
@@ -16,7 +16,7 @@ from hornbeam.jobs.preparation import Say, planned
 from hornbeam.protocols import Fork, State, Strategy
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.store.database import TreeKey
-from hornbeam.store.ledger import Ledger
+from hornbeam.store.ledger import IGNORED, TURN_TOKENS, TURNS, Ledger
 from hornbeam.tree.nodes import Tree
 
 
@@ -40,13 +40,33 @@ class EveryStep(Strategy):
 
 @dataclass(frozen=True, slots=True)
 class ReplayFigures:
-    """The result of the runs. `first`: task, step and error of the first fork that diverged."""
+    """The result of the runs. `first`: task, step and error of the first fork that diverged.
+
+    `turns`: kinds of the ledger that tell what became of earlier answers in prompts.
+    """
 
     tasks: int
     failed: int  # first runs that failed: nothing was forked there that could be trusted
     forks: int
     diverged: int
     first: tuple[str, int, str] | None
+    turns: dict[str, float] = field(default_factory=dict)
+
+    def kept(self) -> str:
+        """The share of the tokens of earlier answers that stood in prompts as sampled, and why the
+        others did not; "" where none came back.
+        """
+        whys = {
+            kind.removeprefix(TURN_TOKENS).replace("_", " "): amount
+            for kind, amount in self.turns.items()
+            if kind.startswith(TURN_TOKENS)
+        }
+        if not (total := sum(whys.values())):
+            return ""
+        shares = {why: f"{100 * amount / total:.1f} %" for why, amount in whys.items()}
+        others = ", ".join(f"{why} {share}" for why, share in shares.items() if why != "kept")
+        line = f"Tokens of earlier answers kept as sampled: {shares.get('kept', '0.0 %')}"
+        return f"{line} ({others})" if others else line
 
 
 def replay_figures(trees: Sequence[Tree]) -> ReplayFigures:
@@ -72,10 +92,10 @@ def check_replay(
     """Runs and forks of the program on the first `count` training tasks. Raises as its parts do."""
     made = planned(recipe, base, say, tasks=["train"])
 
-    async def grow() -> list[Tree]:
+    async def grow() -> ReplayFigures:
         with tempfile.TemporaryDirectory() as scratch:
             policies = load_policies(recipe, Path(scratch), lambda text: None)
-            world = World.build(recipe, made, policies)
+            world, ledger = World.build(recipe, made, policies), Ledger(recipe.budget)
             try:
                 await policies.load()
                 keys = [TreeKey("replay", 0, n) for n in range(len(made.train.tasks[:count]))]
@@ -83,12 +103,14 @@ def check_replay(
                     (key, Tree(task.to_json(), seed=tree_seed(recipe.run.seed, key)))
                     for key, task in zip(keys, made.train.tasks)
                 ]
-                grower = world.grower(Ledger(recipe.budget), None, trained=False)
+                grower = world.grower(ledger, None, trained=False)
                 ended = progress.count("replay", len(starts))
                 grower = replace(grower, strategy=EveryStep(), scorer=None, ended=ended)
-                return await grower.grow_all(starts)
+                trees = await grower.grow_all(starts)
+                turns = {k: n for k, n in ledger.take().items() if k.startswith((IGNORED, *TURNS))}
+                return replace(replay_figures(trees), turns=turns)
             finally:
                 progress.end()
                 await world.aclose()
 
-    return replay_figures(run_loop(grow()))
+    return run_loop(grow())

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hornbeam import stats
 from hornbeam.assembly.failed_episodes import tool_figures
+from hornbeam.assembly.step_costs import kept_share
 from hornbeam.jobs.search.missing import why_unreadable
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.search.choose import Chooser, Same, candidates, choosers
 from hornbeam.search.vote import ALIKE
-from hornbeam.store.ledger import CALLS, TOKENS, Entry
+from hornbeam.store.ledger import CALLS, TOKENS, TURN_TOKENS, Entry
 from hornbeam.tree.nodes import Tree
 from hornbeam.view.page import write_page
 from hornbeam.view.search_page import write_search
@@ -34,6 +36,7 @@ class Costs:
     scorer: float = 0.0
     calls: float = 0.0
     by_episode: tuple[tuple[int, float], ...] = ()  # (episode, total tokens), ascending
+    turns: Mapping[str, float] = field(default_factory=dict)  # of earlier answers in prompts
 
     @property
     def total(self) -> float:
@@ -56,6 +59,7 @@ class Costs:
             sums.get("scorer_tokens", 0.0),
             sum(sums.get(kind, 0.0) for kind in CALLS),
             tuple(sorted(episodes.items())),
+            {kind: amount for kind, amount in sums.items() if kind.startswith(TURN_TOKENS)},
         )
 
 
@@ -144,6 +148,7 @@ def read_point(
         "calls": _mean([reading.costs.calls for reading in readings]),
         "seconds": seconds,
         **_free(readings),
+        **_kept(readings),
         "anytime": anytime(readings, choose, prepare),
         "failed": sum(bool(tree.nodes[i].error) for tree, i in leaves),
         "unanswered": sum(not reading.ranked for reading in readings),
@@ -165,6 +170,14 @@ def ranked(tree: Tree, choose: Chooser, same: Same, k: int) -> list[int]:
         answer = same(tree.nodes[leaf].answer)
         left = [i for i in left if same(tree.nodes[i].answer) != answer]
     return out
+
+
+def _kept(readings: Sequence[QuestionResult]) -> dict[str, float]:
+    """The share of the tokens of earlier answers in prompts that are as sampled, if there are."""
+    turns: Counter[str] = Counter()
+    for reading in readings:
+        turns.update(reading.costs.turns)
+    return kept_share(turns)
 
 
 def _free(readings: Sequence[QuestionResult]) -> Json:

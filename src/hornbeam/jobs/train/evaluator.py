@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hornbeam.assembly.failed_episodes import failed_of, why
-from hornbeam.assembly.step_costs import redone
+from hornbeam.assembly.step_costs import earlier_turns, redone
 from hornbeam.jobs.train.parts import TreeGrowth
 from hornbeam.jobs.train.run_context import RunContext
 from hornbeam.jobs.train.tree_metrics import measure
@@ -49,7 +49,8 @@ class Evaluator:
         await context.policies.load()
         row = {"kind": "eval", "stage": stage, "step": step}
         row |= measure(grown, context.recipe.reward.delegation) | why(grown)
-        row |= redone(context.folder.store, (trees,), step)
+        store, stages = context.folder.store, (trees,)
+        row |= earlier_turns(store, stages, step) | redone(store, stages, step)
         context.metrics.add({**row, "seconds": context.ledger.wall_seconds()})
         self._say(row, WHEN.get(stage, f"after {step} steps"))
         context.folder.report(context.policies.chats)
