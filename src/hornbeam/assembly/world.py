@@ -37,6 +37,8 @@ class World:
         """A world in which agents speak with these policies; `warn` hears what rewards lack."""
         for server in servers_of(plan.tools.values()):
             server.warn = warn
+        if tell := getattr(plan.program, "tell", None):
+            tell(warn)
         check_tool_templates(recipe, plan, policies.chats)
         return cls(recipe, plan, policies, make_scorer(recipe.reward, plan.base, warn))
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from hornbeam.errors import ProgramError
 from hornbeam.gateway.agent_settings import AgentCommand
+from hornbeam.gateway.fork_host import Forked, ForkHost
 from hornbeam.gateway.session import AgentSession, Ended
 from hornbeam.tree.task import Task
 
@@ -24,10 +25,10 @@ TAIL = 300  # characters of standard error in a failure
 class AgentProcess:
     """One run of an agent."""
 
-    def __init__(self, how: AgentCommand) -> None:
-        self.how = how
+    def __init__(self, how: AgentCommand, host: ForkHost) -> None:
+        self.how, self.host = how, host
         self.folder: Path | None = None
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | Forked | None = None
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self, task: Task, session: AgentSession, address: str) -> None:
@@ -47,22 +48,28 @@ class AgentProcess:
             "HORNBEAM_TASK": str(told),
         }
         words = [_filled(word, task, told) for word in self.how.words()]
+        env = {"PYTHONHASHSEED": "0", **os.environ, **own}
         try:
-            self.process = await asyncio.create_subprocess_exec(
-                *words,
-                cwd=folder,
-                env={**os.environ, **own},
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )
+            async with asyncio.timeout(self.how.seconds):
+                self.process = await self.host.start(words, folder, env, task.id)
+            if self.process is None:
+                self.process = await asyncio.create_subprocess_exec(
+                    *words,
+                    cwd=folder,
+                    env=env,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    start_new_session=True,
+                )
+        except TimeoutError:
+            raise ProgramError(f"the agent took more than {self.how.seconds:g} s") from None
         except OSError as error:
             raise ProgramError(f"agent {self.how.command!r} does not start: {error}") from error
         self._watch = asyncio.create_task(self._run(self.process, task, session))
 
     async def _run(
-        self, process: asyncio.subprocess.Process, task: Task, session: AgentSession
+        self, process: asyncio.subprocess.Process | Forked, task: Task, session: AgentSession
     ) -> None:
         assert process.stdin is not None and process.stdout is not None
         assert process.stderr is not None
@@ -79,6 +86,9 @@ class AgentProcess:
         except TimeoutError:
             self.kill()
             session.end(Ended(error=f"the agent took more than {self.how.seconds:g} s"))
+            return
+        except ProgramError as error:
+            session.end(Ended(error=str(error)))
             return
         finally:
             reading.cancel()
@@ -118,6 +128,8 @@ class AgentProcess:
         self.kill()
         if self._watch is not None and not self._watch.done():
             self._watch.cancel()
+        if isinstance(self.process, Forked):
+            self.process.close()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -7,11 +7,13 @@ requests come, and what the record does not hold is asked live, once all that it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hornbeam.episode.program import Episode
 from hornbeam.gateway.agent_process import AgentProcess
 from hornbeam.gateway.agent_settings import AgentCommand
+from hornbeam.gateway.fork_host import ForkHost
 from hornbeam.gateway.relay import Relay
 from hornbeam.gateway.server import Gateway
 from hornbeam.gateway.session import AgentSession
@@ -22,12 +24,12 @@ class AgentProgram:
     """The program: starts the agent for a task and returns what it answered."""
 
     def __init__(self, settings: AgentCommand) -> None:
-        self.settings, self.gateway = settings, Gateway()
+        self.settings, self.gateway, self.host = settings, Gateway(), ForkHost(settings)
 
     async def __call__(self, task: Task, ep: Episode) -> Any:
         """One run of the agent."""
         how, session = self.settings, AgentSession(ep.effects.names())
-        process = AgentProcess(how)
+        process = AgentProcess(how, self.host)
         relay = Relay(ep, session, how.patience)
         try:
             await ep.effects.outside(self._begin(process, task, session))
@@ -45,6 +47,11 @@ class AgentProgram:
         self.gateway.add(session)
         await process.start(task, session, address)
 
+    def tell(self, warn: Callable[[str], None]) -> None:
+        """Let `warn` hear how agents are started where that is not as it was asked for."""
+        self.host.warn = warn
+
     async def aclose(self) -> None:
-        """End the server."""
+        """End the server, and the process that agents are forked from."""
+        await self.host.aclose()
         await self.gateway.aclose()

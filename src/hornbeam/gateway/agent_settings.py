@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -28,6 +28,8 @@ class AgentCommand(Settings):
 
     command: str
     python: str = ""  # the interpreter that has the agent's framework; by default that of the run
+    # "fork": of one process that has imported what the file begins with, where it is Python.
+    start: Literal["fork", "process"] = "fork"
     # Its answer: "last_line" of its output, all "output", or "file:NAME" in the folder it runs in.
     answer: str = Field("last_line", pattern="^(last_line|output|file:.+)$")
     seconds: float = Field(600.0, gt=0)  # one run of the agent

@@ -1,0 +1,283 @@
+"""`PYTHON agent_host.py SOCKET KIND FILE`: one process that agents are forked from.
+
+It makes the imports that stand at the head of the agent's file, and of files beside it, once; the
+file itself runs in each child, which begins as a fresh process does: with its own environment,
+folder, arguments, input and output. KIND is "script", or "function" of a file.
+
+Requests come over the socket, four bytes of length before each, with the child's three open files:
+{"number": N, "words": [...], "folder": "...", "env": {...}, "seed": N}. Answers are lines: once
+{"threads": [...], "failed": {...}}, then {"number": N, "pid": N} and {"number": N, "code": N}. When
+the socket closes, all children end.
+
+Standard library alone: it runs by the interpreter that has the agent's framework.
+"""
+
+from __future__ import annotations
+
+import ast
+import atexit
+import contextlib
+import ctypes
+import gc
+import importlib.machinery
+import importlib.util
+import json
+import os
+import random
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+END_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
+SCRIPTS: dict[Path, tuple[int, Any]] = {}  # path -> when it was changed, its code
+
+
+# --- what is imported once ------------------------------------------------------------------------
+
+
+def head(path: Path) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Imports at the head of a file, up to the first statement that may mean something to them."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return  # each run says so
+    for statement in body:
+        if isinstance(statement, (ast.Import, ast.ImportFrom)):
+            yield statement
+        elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
+            return
+
+
+def modules(statement: ast.Import | ast.ImportFrom) -> list[str]:
+    """The modules that a statement names; none where it is relative, or no import of a module."""
+    if isinstance(statement, ast.Import):
+        return [name.name for name in statement.names]
+    return [statement.module] if statement.module and not statement.level else []
+
+
+def beside(module: str, folder: Path) -> list[Path]:
+    """The files of a module that lies in a folder, its packages first; none where it does not."""
+    files, place = [], folder
+    for part in module.split("."):
+        own = [p for p in (place / part / "__init__.py", place / f"{part}.py") if p.is_file()]
+        files += own[:1]
+        place = place / part
+    return files
+
+
+def import_head(path: Path, folder: Path, failed: dict[str, str], seen: set[Path]) -> None:
+    """Make the imports of a file's head; those of files beside it are followed, not made.
+
+    `failed` gets what could not be imported here, and why: each run tries again.
+    """
+    seen.add(path)
+    for statement in head(path):
+        names = modules(statement)
+        own = [file for name in names for file in beside(name, folder)]
+        for file in own:
+            if file not in seen:
+                import_head(file, folder, failed, seen)
+        if own or not names or "__future__" in names:
+            continue
+        code = compile(ast.Module([statement], []), str(path), "exec")
+        try:
+            exec(code, {"__name__": "__imports__"})
+        except BaseException as error:
+            failed[names[0]] = f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
+
+
+def running_threads() -> list[str]:
+    """Threads beside the main one, which no child would have."""
+    named = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
+    with_native = len(os.listdir("/proc/self/task")) - 1
+    return named or ["a thread of a library"] * with_native
+
+
+# --- the children ---------------------------------------------------------------------------------
+
+
+def code_of(path: Path) -> Any:
+    """The code of a script, compiled when it has changed."""
+    changed = path.stat().st_mtime_ns
+    if SCRIPTS.get(path, (0, None))[0] != changed:
+        SCRIPTS[path] = changed, compile(path.read_bytes(), str(path), "exec")
+    return SCRIPTS[path][1]
+
+
+def run_script(words: list[str]) -> None:
+    """Run a script as `python SCRIPT ...` does."""
+    path = Path(words[0])
+    main = types.ModuleType("__main__")
+    main.__dict__.update(__file__=str(path), __cached__=None, __builtins__=__builtins__)
+    main.__loader__ = importlib.machinery.SourceFileLoader("__main__", str(path))
+    sys.modules["__main__"] = main
+    exec(code_of(path), main.__dict__)
+
+
+def run_function(words: list[str]) -> None:
+    """Call the function of a file with its task and its session."""
+    from hornbeam.gateway.agent_function import main
+
+    main(words[0], words[1])
+
+
+def become(request: dict[str, Any], kind: str, files: list[int]) -> None:
+    """What a fresh process of the agent would be, and run it."""
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    for file in files:
+        os.close(file)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    # The generators of libraries are the host's own in every child; these begin with the task.
+    random.seed(request["seed"])
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed(request["seed"])
+    words = request["words"]
+    sys.argv = list(words) if kind == "script" else ["", *words]
+    (run_script if kind == "script" else run_function)(words)
+
+
+def child(request: dict[str, Any], kind: str, files: list[int], host: int) -> NoReturn:
+    """Run the agent, then end as an interpreter does: threads awaited, output written."""
+    code = 0
+    try:
+        ctypes.CDLL(None).prctl(END_WITH_PARENT, signal.SIGKILL)
+        if os.getppid() != host:
+            os._exit(1)
+        become(request, kind, files)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        code = 1
+        traceback.print_exc()
+    try:
+        getattr(threading, "_shutdown")()  # noqa: B009  (what the interpreter does at its end)
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code & 0xFF)
+
+
+# --- the host -------------------------------------------------------------------------------------
+
+
+def received(link: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """The next request with its open files; None where nobody sends any more."""
+    length, files, _, _ = socket.recv_fds(link, 4, 3)
+    if len(length) < 4:
+        return None
+    body = bytearray()
+    while len(body) < int.from_bytes(length, "big"):
+        part = link.recv(65536)
+        if not part:
+            return None
+        body.extend(part)
+    return json.loads(body), list(files)
+
+
+def ended(pid: int) -> int:
+    """The exit code of a child that has ended; what it left in its group ends, too."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its number is its own until it is awaited
+    end_group(pid)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def end_group(pid: int) -> None:
+    """End a child and all of its group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def serve(link: socket.socket, kind: str) -> None:
+    """Fork a child for every request, until the socket closes."""
+
+    def tell(**what: int) -> None:
+        link.sendall(json.dumps(what).encode() + b"\n")
+
+    me, poll = os.getpid(), select.poll()
+    children: dict[int, tuple[int, int]] = {}  # open file -> process, number of its request
+    poll.register(link, select.POLLIN)
+    try:
+        while True:
+            for file, _ in poll.poll():
+                if file in children:
+                    pid, number = children.pop(file)
+                    poll.unregister(file)
+                    os.close(file)
+                    tell(number=number, code=ended(pid))
+                    continue
+                got = received(link)
+                if got is None:
+                    return
+                request, files = got
+                if kind == "script":
+                    with contextlib.suppress(Exception):  # the child says it
+                        code_of(Path(request["words"][0]))
+                pid = os.fork()
+                if not pid:
+                    link.close()
+                    for other in children:
+                        os.close(other)
+                    os.setpgid(0, 0)
+                    child(request, kind, files, me)
+                for each in files:
+                    os.close(each)
+                with contextlib.suppress(PermissionError, ProcessLookupError):  # it was faster
+                    os.setpgid(pid, pid)
+                watched = os.pidfd_open(pid)
+                children[watched] = pid, request["number"]
+                poll.register(watched, select.POLLIN)
+                tell(number=request["number"], pid=pid)
+    except (BrokenPipeError, ConnectionResetError):
+        return
+    finally:
+        if os.getpid() == me:
+            for pid, _ in children.values():
+                end_group(pid)
+
+
+def package() -> None:
+    """Make this package importable where the interpreter has none."""
+    path = Path(__file__).with_name("function_starter.py")
+    spec = importlib.util.spec_from_file_location("function_starter", path)
+    assert spec is not None and spec.loader is not None
+    starter = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(starter)
+    starter.find_package()
+    importlib.import_module("hornbeam.gateway.agent_function")
+
+
+def main(number: str, kind: str, file: str) -> None:
+    """Import what the agent's file begins with, and serve."""
+    if not hasattr(os, "pidfd_open"):
+        sys.exit("agents are forked on Linux, by Python 3.9 or newer")
+    link, path, failed = socket.socket(fileno=int(number)), Path(file), dict[str, str]()
+    if kind == "script":
+        sys.path[0] = str(path.parent)
+    else:
+        del sys.path[0]
+        package()
+    import_head(path, path.parent, failed, set())
+    threads = running_threads()
+    link.sendall(json.dumps({"threads": threads, "failed": failed}).encode() + b"\n")
+    if threads:
+        return
+    gc.collect()
+    gc.freeze()  # its pages stay shared with the children
+    serve(link, kind)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4])
