@@ -69,7 +69,7 @@ ONE_FILE = {
     "mcp": {"tools.mcp_session"},
     "mcp_types": {"tools.mcp_session"},
     "starlette": {"gateway.server"},
-    "uvicorn": {"gateway.server"},
+    "uvicorn": {"gateway.server", "gateway.connections"},
     "openai": {"gateway.openai_transport"},
     "ray": {"workers.ray_actors"},
     "verifiers": {"tasks.verifiers_environment"},

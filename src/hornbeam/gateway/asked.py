@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from reprlib import repr as short
 from typing import Any
 
 from hornbeam.chat import Message
+from hornbeam.chat.tool_calls import parsed
 from hornbeam.errors import HornbeamError
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -21,15 +23,28 @@ SETTINGS |= {"function_call", "functions", "logit_bias", "modalities", "output_c
 SETTINGS |= {"prediction", "presence_penalty", "prompt", "reasoning_effort", "response_format"}
 SETTINGS |= {"temperature", "thinking", "tool_choice", "top_k", "top_p", "verbosity"}
 SETTINGS |= {"web_search_options"}
+LINE = 500  # characters of what a sender is told
+NAME = 200  # characters of a model's name, which is told again in each answer
+ANSWERS = 128  # that one request may want, as at OpenAI
+TOOLS = 512  # that one request may offer
+CALLS = 512  # that one message may have
+DEPTH = 100  # of lists and objects in each other
+STOPS = 64  # texts that end an answer
+LONG = 2**31 - 1  # tokens: no context is as long
 CHOICES = (None, "auto", "none", "required")  # of tools, beside one by name
 
 
 class BadRequest(HornbeamError):
-    """A request that cannot be answered: what its sender is told, with a status and a code."""
+    """A request that cannot be answered: what its sender is told, with a status and a code.
 
-    def __init__(self, text: str, status: int = 400, code: str = "invalid_request") -> None:
-        super().__init__(text)
-        self.status, self.code = status, code
+    With `close` its connection is ended too: the rest of the request would go on coming.
+    """
+
+    def __init__(
+        self, text: str, status: int = 400, code: str = "invalid_request", close: bool = False
+    ) -> None:
+        super().__init__(text[:LINE])
+        self.status, self.code, self.close = status, code, close
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,20 @@ class Asked:
     ignored: tuple[str, ...] = ()
 
 
+def deep(written: str | bytes, value: Any) -> bool:
+    """Whether lists and objects of a JSON value lie in each other more than `DEPTH` levels deep."""
+    text = written if isinstance(written, bytes) else written.encode("utf-8", "replace")
+    if text.count(b"[") + text.count(b"{") <= DEPTH:
+        return False
+    layer = [value]
+    for _ in range(DEPTH):
+        inner = [held.values() if isinstance(held, dict) else held for held in layer]
+        layer = [each for held in inner for each in held if isinstance(each, (dict, list))]
+        if not layer:
+            return False
+    return True
+
+
 def text_of(content: Any, where: str) -> str:
     """The text of a content: a text, nothing, or a list of texts. Raises `BadRequest`."""
     if content is None:
@@ -61,8 +90,10 @@ def text_of(content: Any, where: str) -> str:
             texts.append(part)
             continue
         kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind not in ("text", "input_text", "output_text") or not isinstance(part["text"], str):
-            raise BadRequest(f"{where}: a part of type {kind!r} cannot be read: texts only")
+        if kind not in ("text", "input_text", "output_text"):
+            raise BadRequest(f"{where}: a part of type {short(kind)} cannot be read: texts only")
+        if not isinstance(part.get("text"), str):
+            raise BadRequest(f"{where}: a part of type {kind!r} has no text")
         texts.append(part["text"])
     return "".join(texts)
 
@@ -72,6 +103,8 @@ def call_of(ident: Any, name: Any, arguments: Any, where: str) -> dict[str, Any]
     if not isinstance(name, str) or not name:
         raise BadRequest(f"{where}: a tool call has no name")
     written = arguments if isinstance(arguments, str) else "{}" if arguments is None else arguments
+    if isinstance(written, str) and deep(written, parsed(written)):
+        raise BadRequest(f"{where}: arguments are nested more than {DEPTH} levels deep")
     function = {"name": name, "arguments": written}
     return {"id": str(ident or ""), "type": "function", "function": function}
 
@@ -81,13 +114,43 @@ def tool_of(name: Any, description: Any, parameters: Any, where: str) -> dict[st
     if not isinstance(name, str) or not name:
         raise BadRequest(f"{where}: a tool has no name")
     if parameters is not None and not isinstance(parameters, Mapping):
-        raise BadRequest(f"{where}: the parameters of {name} are no JSON schema")
+        raise BadRequest(f"{where}: the parameters of {short(name)} are no JSON schema")
     function = {
         "name": name,
         "description": str(description or ""),
         "parameters": dict(parameters or {"type": "object", "properties": {}}),
     }
     return {"type": "function", "function": function}
+
+
+def objects(body: Mapping[str, Any], name: str, most: int) -> list[Any]:
+    """A list of the body, empty where it has none. Raises `BadRequest`, of too many too."""
+    value = body.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise BadRequest(f"{name}: a list is expected")
+    if len(value) > most:
+        raise BadRequest(f"{name}: a request has at most {most}, not {len(value)}")
+    return value
+
+
+def settings(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object of the body, empty where it has none. Raises `BadRequest`."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise BadRequest(f"{name} = {short(value)}: an object is expected")
+    return value or {}
+
+
+def model_of(body: Mapping[str, Any]) -> str:
+    """The name of the model. Raises `BadRequest`."""
+    name = body.get("model")
+    if name is not None and not isinstance(name, str):
+        raise BadRequest(f"model = {short(name)}: a name is expected")
+    if name and len(name) > NAME:
+        raise BadRequest(f"model: a name of {len(name)} characters, {NAME} are the most")
+    return name or ""
 
 
 def number(body: Mapping[str, Any], name: str, least: float, whole: bool) -> Any:
@@ -98,17 +161,30 @@ def number(body: Mapping[str, Any], name: str, least: float, whole: bool) -> Any
     fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     if not fits or value < least:
         kind = "a whole number" if whole else "a number"
-        raise BadRequest(f"{name} = {value!r}: {kind} of at least {least} is expected")
+        raise BadRequest(f"{name} = {short(value)}: {kind} of at least {least} is expected")
     return value
+
+
+def answers_of(body: Mapping[str, Any]) -> int:
+    """How many answers are wanted. Raises `BadRequest`."""
+    wanted: int = number(body, "n", 1, True) or 1
+    if wanted > ANSWERS:
+        raise BadRequest(f"n = {short(wanted)}: a request has at most {ANSWERS} answers")
+    return wanted
 
 
 def sampling_of(body: Mapping[str, Any], most: str, stop: Any) -> dict[str, Any]:
     """Settings of an ask: `most` names the body's limit of tokens."""
     out: dict[str, Any] = {}
     if (tokens := number(body, most, 1, True)) is not None:
-        out["max_tokens"] = tokens
+        out["max_tokens"] = min(tokens, LONG)
     if stop:
-        out["stop"] = [stop] if isinstance(stop, str) else list(stop)
+        stops = [stop] if isinstance(stop, str) else stop
+        if not isinstance(stops, list) or not all(isinstance(s, str) and s for s in stops):
+            raise BadRequest("stop: texts are expected, none of them empty")
+        if len(stops) > STOPS:
+            raise BadRequest(f"stop: a request has at most {STOPS} texts, not {len(stops)}")
+        out["stop"] = stops
     return out
 
 
@@ -119,7 +195,9 @@ def choice_of(body: Mapping[str, Any], quiet: Collection[str]) -> tuple[bool, li
     """
     choice = body.get("tool_choice")
     if not isinstance(choice, dict) and choice not in CHOICES:
-        raise BadRequest(f"tool_choice = {choice!r}: auto, none, required or a tool is expected")
+        raise BadRequest(
+            f"tool_choice = {short(choice)}: auto, none, required or a tool is expected"
+        )
     return choice != "none", ignored_of(body, quiet, choice in (None, "auto", "none"))
 
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from reprlib import repr as short
 from typing import Any
 
 from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import (
+    CALLS,
     ROLES,
+    TOOLS,
     Asked,
     BadRequest,
+    answers_of,
     call_of,
     choice_of,
-    number,
+    model_of,
+    objects,
     sampling_of,
+    settings,
     text_of,
     tool_of,
 )
@@ -31,17 +37,17 @@ def read(body: Mapping[str, Any]) -> Asked:
     if not isinstance(messages, list) or not messages:
         raise BadRequest("messages: a list of messages is expected")
     most = "max_completion_tokens" if body.get("max_completion_tokens") else "max_tokens"
-    tools = [_tool(tool, f"tools[{n}]") for n, tool in enumerate(body.get("tools") or [])]
+    tools = [_tool(tool, f"tools[{n}]") for n, tool in enumerate(objects(body, "tools", TOOLS))]
     may_call, ignored = choice_of(body, QUIET)
-    options = body.get("stream_options") or {}
+    options = settings(body, "stream_options")
     return Asked(
-        model=str(body.get("model") or ""),
+        model=model_of(body),
         messages=tuple(_message(m, f"messages[{n}]") for n, m in enumerate(messages)),
         tools=tuple(tools) if may_call else (),
         sampling=sampling_of(body, most, body.get("stop")),
         stream=bool(body.get("stream")),
         usage=bool(options.get("include_usage")),
-        n=number(body, "n", 1, True) or 1,
+        n=answers_of(body),
         logprobs=bool(body.get("logprobs")),
         ignored=tuple(ignored),
     )
@@ -62,13 +68,13 @@ def _message(message: Any, where: str) -> dict[str, Any]:
     if role == "function":
         role = "tool"
     if role not in ROLES:
-        raise BadRequest(f"{where}: there is no role {role!r}")
+        raise BadRequest(f"{where}: there is no role {short(role)}")
     out: dict[str, Any] = {"role": role, "content": text_of(message.get("content"), where)}
     if role == "assistant":
         reasoning = message.get("reasoning_content") or message.get("reasoning")
         if isinstance(reasoning, str) and reasoning:
             out["reasoning_content"] = reasoning
-        if calls := message.get("tool_calls"):
+        if calls := objects(message, "tool_calls", CALLS):
             out["tool_calls"] = [_call(call, where) for call in calls]
     if role == "tool":
         out["tool_call_id"] = str(message.get("tool_call_id") or "")

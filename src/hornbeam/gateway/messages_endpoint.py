@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from reprlib import repr as short
 from typing import Any
 
 from hornbeam.chat import Message
 from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import (
+    TOOLS,
     Asked,
     BadRequest,
     call_of,
     ignored_of,
+    model_of,
+    objects,
     sampling_of,
+    settings,
     text_of,
     tool_of,
 )
@@ -33,11 +38,11 @@ def read(body: Mapping[str, Any]) -> Asked:
         messages.append({"role": "system", "content": text_of(system, "system")})
     for n, message in enumerate(given):
         _take(message, messages, f"messages[{n}]")
-    choice = (body.get("tool_choice") or {}).get("type", "auto")
-    tools = [_tool(tool, f"tools[{n}]") for n, tool in enumerate(body.get("tools") or [])]
+    choice = settings(body, "tool_choice").get("type", "auto")
+    tools = [_tool(tool, f"tools[{n}]") for n, tool in enumerate(objects(body, "tools", TOOLS))]
     ignored = ignored_of(body, QUIET, choice in ("auto", "none"))
     return Asked(
-        model=str(body.get("model") or ""),
+        model=model_of(body),
         messages=tuple(messages),
         tools=() if choice == "none" else tuple(tools),
         sampling=sampling_of(body, "max_tokens", body.get("stop_sequences")),
@@ -49,7 +54,7 @@ def read(body: Mapping[str, Any]) -> Asked:
 def _tool(tool: Any, where: str) -> dict[str, Any]:
     if not isinstance(tool, dict) or tool.get("type", "custom") != "custom":
         kind = tool.get("type") if isinstance(tool, dict) else tool
-        raise BadRequest(f"{where}: a tool of type {kind!r} is not served here")
+        raise BadRequest(f"{where}: a tool of type {short(kind)} is not served here")
     return tool_of(tool.get("name"), tool.get("description"), tool.get("input_schema"), where)
 
 
@@ -57,7 +62,7 @@ def _take(message: Any, messages: list[Message], where: str) -> None:
     """Add a message: results of calls are messages of their own, before what the user says."""
     if not isinstance(message, dict) or message.get("role") not in ("user", "assistant", "system"):
         role = message.get("role") if isinstance(message, dict) else message
-        raise BadRequest(f"{where}: there is no role {role!r}")
+        raise BadRequest(f"{where}: there is no role {short(role)}")
     content = message.get("content")
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
@@ -79,7 +84,7 @@ def _take(message: Any, messages: list[Message], where: str) -> None:
             ident = str(block.get("tool_use_id") or "")
             messages.append({"role": "tool", "content": text, "tool_call_id": ident})
         else:
-            raise BadRequest(f"{where}: a block of type {kind!r} cannot be read: texts only")
+            raise BadRequest(f"{where}: a block of type {short(kind)} cannot be read: texts only")
     out: dict[str, Any] = {"role": message["role"], "content": "".join(texts)}
     if thoughts:
         out["reasoning_content"] = "".join(thoughts)

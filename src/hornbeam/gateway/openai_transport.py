@@ -9,7 +9,6 @@ they wait on the clock; its tools go through `ep.call` where they are not pure.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import httpx2
@@ -17,6 +16,7 @@ import httpx2
 from hornbeam.episode.program import Episode
 from hornbeam.errors import EngineError, PromptTooLong, how_to_get
 from hornbeam.gateway.asked import BadRequest
+from hornbeam.gateway.bodies import parsed_body
 from hornbeam.gateway.endpoint_formats import FORMATS, remember
 from hornbeam.gateway.history_turns import Turns
 from hornbeam.gateway.relayed import answered
@@ -41,7 +41,7 @@ class EpisodeTransport(httpx2.AsyncBaseTransport):
         if form is None:
             return httpx2.Response(404, json={"error": {"message": f"no endpoint {name}"}})
         try:
-            asked = form.read(json.loads(await request.aread()), self._session)
+            asked = form.read(parsed_body(await request.aread()), self._session)
             agent = asked.model if asked.model in self._ep.effects.names() else self._agent
             client = client_of(request.headers)
             messages, earlier = self._turns.restore(asked, client)

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from reprlib import repr as short
 from typing import Any
 
 from hornbeam.chat import Message
 from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import (
+    CALLS,
+    TOOLS,
     Asked,
     BadRequest,
     call_of,
     choice_of,
+    model_of,
+    objects,
     sampling_of,
     text_of,
     tool_of,
@@ -32,9 +37,10 @@ def read(body: Mapping[str, Any], kept: Kept) -> Asked:
     """The ask of a request's body. Raises `BadRequest`."""
     messages: list[Message] = []
     if (previous := body.get("previous_response_id")) is not None:
-        if previous not in kept:
-            raise BadRequest(f"there is no response {previous!r} in this session", 404, "not_found")
-        messages += [m for m in kept[previous] if m["role"] != "system"]
+        if not isinstance(previous, str) or previous not in kept:
+            text = f"there is no response {short(previous)} in this session"
+            raise BadRequest(text, 404, "not_found")
+        messages += [{**m} for m in kept[previous] if m["role"] != "system"]  # a turn may go on
     if instructions := body.get("instructions"):
         messages.insert(0, {"role": "system", "content": str(instructions)})
     given = body.get("input")
@@ -46,10 +52,10 @@ def read(body: Mapping[str, Any], kept: Kept) -> Asked:
         _take(item, messages, f"input[{n}]")
     if not messages:
         raise BadRequest("input: there is nothing to answer")
-    tools = [_tool(tool, f"tools[{n}]") for n, tool in enumerate(body.get("tools") or [])]
+    tools = [_tool(tool, f"tools[{n}]") for n, tool in enumerate(objects(body, "tools", TOOLS))]
     may_call, ignored = choice_of(body, QUIET)
     return Asked(
-        model=str(body.get("model") or ""),
+        model=model_of(body),
         messages=tuple(messages),
         tools=tuple(tools) if may_call else (),
         sampling=sampling_of(body, "max_output_tokens", None),
@@ -61,7 +67,9 @@ def read(body: Mapping[str, Any], kept: Kept) -> Asked:
 def _tool(tool: Any, where: str) -> dict[str, Any]:
     if not isinstance(tool, dict) or tool.get("type") != "function":
         kind = tool.get("type") if isinstance(tool, dict) else tool
-        raise BadRequest(f"{where}: a tool of type {kind!r} is not served here: functions only")
+        raise BadRequest(
+            f"{where}: a tool of type {short(kind)} is not served here: functions only"
+        )
     return tool_of(tool.get("name"), tool.get("description"), tool.get("parameters"), where)
 
 
@@ -73,7 +81,7 @@ def _take(item: Any, messages: list[Message], where: str) -> None:
     if kind == "message":
         role = {"developer": "system"}.get(str(item.get("role")), item.get("role"))
         if role not in ("system", "user", "assistant"):
-            raise BadRequest(f"{where}: there is no role {item.get('role')!r}")
+            raise BadRequest(f"{where}: there is no role {short(item.get('role'))}")
         text = text_of(item.get("content"), where)
         if role == "assistant":
             turn = _turn(messages, "content")
@@ -83,19 +91,21 @@ def _take(item: Any, messages: list[Message], where: str) -> None:
     elif kind == "function_call":
         turn = _turn(messages)
         call = call_of(item.get("call_id"), item.get("name"), item.get("arguments"), where)
-        turn["tool_calls"] = [*turn.get("tool_calls", ()), call]
+        turn["tool_calls"] = calls = [*turn.get("tool_calls", ()), call]
+        if len(calls) > CALLS:
+            raise BadRequest(f"{where}: a turn has at most {CALLS} calls")
     elif kind == "function_call_output":
         text = text_of(item.get("output"), where)
         ident = str(item.get("call_id") or "")
         messages.append({"role": "tool", "content": text, "tool_call_id": ident})
     elif kind == "reasoning":
-        parts = [*(item.get("summary") or ()), *(item.get("content") or ())]
+        parts = [*objects(item, "summary", CALLS), *objects(item, "content", CALLS)]
         said = "".join(str(p.get("text", "")) for p in parts if isinstance(p, dict))
         if said:
             turn = {"role": "assistant", "content": "", "reasoning_content": said}
             messages.append(turn)
     else:
-        raise BadRequest(f"{where}: an item of type {kind!r} cannot be read")
+        raise BadRequest(f"{where}: an item of type {short(kind)} cannot be read")
 
 
 def _turn(messages: list[Message], new: str = "") -> dict[str, Any]:

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from reprlib import repr as short
 from typing import Any
 
 from hornbeam.errors import HornbeamError, how_to_get
 from hornbeam.gateway import chat_endpoint
 from hornbeam.gateway.asked import Asked, BadRequest
-from hornbeam.gateway.endpoint_formats import FORMATS, remember
+from hornbeam.gateway.bodies import read_body
+from hornbeam.gateway.endpoint_formats import FORMATS, EndpointFormat, remember
 from hornbeam.gateway.session import AgentSession, client_of
 
 try:
@@ -29,12 +30,14 @@ try:
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
+
+    from hornbeam.gateway.connections import IDLE, Connections
 except ImportError as error:
     raise HornbeamError(how_to_get("gateway")) from error
 
 CLIENTS = 16  # names of clients that are told apart
-BODY = 8 * 2**20  # bytes of a request
 HOST = "127.0.0.1"
+BACKLOG = 4096  # connections that wait to be taken
 
 
 class Gateway:
@@ -57,9 +60,17 @@ class Gateway:
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((HOST, port))
+        listening.listen(BACKLOG)
         self.address = f"http://{HOST}:{listening.getsockname()[1]}"
+        kind: Any = Connections(self.counts).protocol  # uvicorn makes one for each connection
         config = uvicorn.Config(
-            self._app(), log_level="error", lifespan="off", access_log=False, backlog=4096
+            self._app(),
+            http=kind,
+            log_level="error",
+            lifespan="off",
+            access_log=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=IDLE,
         )
         self._server = _Quiet(config)
         self._running = asyncio.create_task(self._server.serve([listening]))
@@ -95,17 +106,26 @@ class Gateway:
             for path in FORMATS:
                 routes.append(Route(f"{root}/{path}", self._ask, methods=["POST"], name=path))
             routes.append(Route(f"{root}/models", self._models, methods=["GET"]))
-        return Starlette(routes=routes)
+        return Starlette(routes=routes, exception_handlers={404: self._nowhere, 405: self._nowhere})
+
+    async def _nowhere(self, request: Request, error: Exception) -> Response:
+        """What has no route is told so."""
+        self.counts["refused/no_endpoint"] += 1
+        text = f"there is no endpoint {request.method} {short(request.scope['path'])} here"
+        return _refused(FORMATS["chat/completions"], BadRequest(text, 404, "no_endpoint"))
 
     def _session(self, request: Request) -> AgentSession:
-        token = request.path_params.get("token")
-        if token is None:
-            header = request.headers.get("authorization", "")
-            token = header.removeprefix("Bearer ").strip() or request.headers.get("x-api-key", "")
+        header = request.headers.get("authorization", "")
+        key = header.removeprefix("Bearer ").strip() or request.headers.get("x-api-key", "")
+        token = request.path_params.get("token", key)
         session = self._sessions.get(token)
         if session is None:
-            self.counts["no such session"] += 1
+            self.counts["refused/no_session"] += 1
             raise BadRequest("there is no such session", 401, "no_session")
+        if key != token and key in self._sessions:
+            session.counts["refused/other_key"] += 1
+            text = "the address is one session's, the API key another's"
+            raise BadRequest(text, 403, "other_key")
         return session
 
     def _client(self, request: Request) -> str:
@@ -132,17 +152,17 @@ class Gateway:
         form = FORMATS[name]
         try:
             session = self._session(request)
-            asked = form.read(await _body(request), session)
-            agent = _agent(request, session, asked)
-            session.client = session.client or self._client(request)
-            retry = request.headers.get("x-stainless-retry-count", "0")
-            arrival = await session.submit(agent, asked, int(retry) if retry.isdigit() else 0)
+            with session.request() as take:
+                asked = form.read(await read_body(request.stream(), take), session)
+                agent = _agent(request, session, asked)
+                session.client = session.client or self._client(request)
+                retry = request.headers.get("x-stainless-retry-count", "0")[:9]
+                number = int(retry) if retry.isdecimal() else 0
+                arrival = await session.submit(agent, asked, number)
         except BadRequest as error:
-            # The clients of OpenAI and Anthropic try again unless they are told not to.
-            told = {"x-should-retry": "false"}
-            body = form.error(str(error), error.code, error.status)
-            return JSONResponse(body, error.status, headers=told)
+            return _refused(form, error)
         except ClientDisconnect:
+            self.counts["refused/hung_up"] += 1
             return Response(status_code=400)
         answers = list(arrival.answer.result())
         remember(name, session, asked, answers[0])
@@ -158,11 +178,19 @@ class Gateway:
         return JSONResponse(form.write(asked, answers), background=after)
 
 
+def _refused(form: EndpointFormat, error: BadRequest) -> Response:
+    """What the sender is told. Clients of OpenAI and Anthropic try again unless told not to."""
+    told = {} if error.status == 429 else {"x-should-retry": "false"}
+    if error.close:
+        told["connection"] = "close"
+    return JSONResponse(form.error(str(error), error.code, error.status), error.status, told)
+
+
 def _agent(request: Request, session: AgentSession, asked: Asked) -> str:
     """Who is asked: by the address, else by the model's name where an agent has it."""
     named = request.path_params.get("agent")
     if named is not None and named not in session.agents:
-        raise BadRequest(f"there is no agent {named!r}", 404, "model_not_found")
+        raise BadRequest(f"there is no agent {short(named)}", 404, "model_not_found")
     return named or (asked.model if asked.model in session.agents else session.agents[0])
 
 
@@ -173,19 +201,3 @@ class _Quiet(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Nothing is captured."""
         yield
-
-
-async def _body(request: Request) -> Mapping[str, Any]:
-    """The body as JSON. Raises `BadRequest`."""
-    read = bytearray()
-    async for chunk in request.stream():
-        read.extend(chunk)
-        if len(read) > BODY:
-            raise BadRequest(f"a request of more than {BODY} bytes", 413, "too_large")
-    try:
-        body: Any = json.loads(read)
-    except (ValueError, RecursionError) as error:
-        raise BadRequest(f"the body is no JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise BadRequest("the body is no JSON object")
-    return body

@@ -12,7 +12,8 @@ import asyncio
 import re
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hornbeam.chat import Message
@@ -20,7 +21,9 @@ from hornbeam.episode.record import digest
 from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import Asked, BadRequest
 
-WAITING = 256  # requests of one session that may wait at a time
+WAITING = 256  # requests of one session that may be there at a time
+HELD = 64 * 2**20  # bytes of their bodies
+REFUSED = 1000  # of its requests; then the session ends, as nothing good comes of it
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +80,36 @@ class AgentSession:
     responses: dict[str, tuple[Message, ...]] = field(default_factory=dict)
     _new: asyncio.Queue[Arrival | Ended] = field(default_factory=asyncio.Queue)
     _latest: dict[str, Arrival] = field(default_factory=dict)
-    _waiting: int = 0
+    _refusals: int = 0
+    _waiting: int = 0  # requests that are there
+    _held: int = 0  # bytes of their bodies
+
+    @contextmanager
+    def request(self) -> Iterator[Callable[[int], None]]:
+        """A request is there, from its head to its answer; it says how many bytes it brings.
+
+        Raises `BadRequest` where too many are. What is refused meanwhile is counted.
+        """
+        size = 0
+
+        def take(more: int) -> None:
+            nonlocal size
+            if self._held + more > HELD:
+                text = f"the requests of this session have more than {HELD} bytes"
+                raise BadRequest(text, 429, "too_many", close=True)
+            self._held, size = self._held + more, size + more
+
+        self._waiting += 1
+        try:
+            if self._waiting > WAITING:
+                text = f"more than {WAITING} requests of this session at a time"
+                raise BadRequest(text, 429, "too_many")
+            yield take
+        except BadRequest as error:
+            self._refused(error)
+            raise
+        finally:
+            self._waiting, self._held = self._waiting - 1, self._held - size
 
     async def submit(self, agent: str, asked: Asked, retry: int = 0) -> Arrival:
         """The request with its answer. Raises `BadRequest`, also where the session is over."""
@@ -90,16 +122,10 @@ class AgentSession:
             arrival = self._begin(agent, asked, key)
         else:
             self.counts["repeats"] += 1
-        self._waiting += 1
-        try:
-            await asyncio.shield(arrival.answer)
-        finally:
-            self._waiting -= 1
+        await asyncio.shield(arrival.answer)
         return arrival
 
     def _begin(self, agent: str, asked: Asked, key: str) -> Arrival:
-        if self._waiting >= WAITING:
-            raise BadRequest(f"more than {WAITING} requests wait in this session", 429, "too_many")
         arrival = Arrival(agent, asked, key, asyncio.get_running_loop().create_future())
         # Whoever waited may have hung up.
         arrival.answer.add_done_callback(lambda f: None if f.cancelled() else f.exception())
@@ -109,6 +135,14 @@ class AgentSession:
         for name in asked.ignored:
             self.counts[f"ignored/{name}"] += 1
         return arrival
+
+    def _refused(self, error: BadRequest) -> None:
+        """Count what its sender was told; a loop of such requests ends."""
+        self.counts[f"refused/{error.code}"] += 1
+        self._refusals += 1
+        if self._refusals == REFUSED:
+            text = f"{REFUSED} requests of the agent were refused, the last one: {error}"
+            self.end(Ended(error=text))
 
     def end(self, ended: Ended) -> None:
         """The agent is over; heard behind all requests that came before."""
