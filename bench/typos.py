@@ -67,6 +67,8 @@ model = "runs/prm"
 name = "best of n"
 choose = "best"
 n = 4
+[serve.voted]
+choose = "majority"
 [label]
 strategy = "mcts"
 [chunks]
@@ -125,6 +127,8 @@ CASES = [
     ("search", "unknown choice", ["search.methods.0.choose=bst"], "did you mean 'best'"),
     ("search", "unknown strategy", ["search.methods.0.strategy=bem"], "did you mean 'beam'"),
     ("search", "unknown setting", ["search.methods.0.m=4"], "has no setting 'm'"),
+    ("serve", "unknown choice", ["serve.voted.choose=majorty"], "did you mean 'majority'"),
+    ("serve", "name of an agent", ["serve.seeker.n=2"], "an agent has that name"),
     ("label", "unknown strategy", ["label.strategy=mctss"], "did you mean 'mcts'"),
     ("label", "unknown setting", ["label.simulation=4"], "did you mean 'simulations'"),
     ("chunks", "unknown key", ["chunks.sample=4"], "did you mean 'samples'"),

@@ -18,7 +18,7 @@ from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.progress import Progress
 from hornbeam.assembly.run_folder import Folder
 from hornbeam.assembly.step_costs import redone_tokens
-from hornbeam.assembly.task_order import tree_seed
+from hornbeam.assembly.task_order import question_seeds, tree_seed
 from hornbeam.assembly.world import World
 from hornbeam.errors import RecipeError
 from hornbeam.grow.grower import Grower
@@ -81,10 +81,7 @@ class StoreGrower:
         ledgers: dict[TreeKey, Ledger] = {}
 
         def ledger(key: TreeKey) -> Ledger:
-            spent: dict[str, float] = {}
-            for entry in before.get(str(key), ()):
-                spent[entry.kind] = spent.get(entry.kind, 0) + entry.amount
-            ledgers[key] = Ledger(budget, spent, sink=self._enter, redoes=False, timed=False)
+            ledgers[key] = self.ledger(budget, before.get(str(key), ()))
             return ledgers[key]
 
         grower = replace(make(), ledgers=ledger)
@@ -113,6 +110,13 @@ class StoreGrower:
             self.progress.step(done, "", f"{what}: {done}/{of}")
         self.store.set(f"growing/{stage}", None)
         self.progress.end()
+
+    def ledger(self, budget: Budget, before: Sequence[Entry] = ()) -> Ledger:
+        """The ledger of one tree, for which this was paid before."""
+        spent: dict[str, float] = {}
+        for entry in before:
+            spent[entry.kind] = spent.get(entry.kind, 0) + entry.amount
+        return Ledger(budget, spent, sink=self._enter, redoes=False, timed=False)
 
     def add_seconds(self, name: str, seconds: float) -> None:
         """Wall seconds of some work, over all processes that did it."""
@@ -151,6 +155,11 @@ class FolderGrower(StoreGrower):
         self.folder, self.plan = Folder(path, recipe), plan
         store = self.folder.store
         try:
+            # Searches of a folder that was begun before go on by the places of their questions.
+            begun = bool(store.keys()) and store.get("seeds") != "question"
+            self._by_question = kind == "held-out" and not begun
+            if self._by_question:
+                store.set("seeds", "question")
             self.folder.hold_tasks(kind, (plan.train if kind == "training" else plan.eval).tasks)
             self.folder.hold_code(plan.base)
             world = World.load(recipe, plan, path / "model", progress.say)
@@ -162,7 +171,11 @@ class FolderGrower(StoreGrower):
     def fresh(self, stage: str, tasks: Sequence[Task]) -> list[tuple[TreeKey, Tree]]:
         """A tree for each task under its key, nothing grown."""
         keys = [TreeKey(stage, 0, number) for number in range(len(tasks))]
-        seeds = [tree_seed(self.recipe.run.seed, key._replace(stage="search")) for key in keys]
+        seed = self.recipe.run.seed
+        if self._by_question:
+            seeds = question_seeds(seed, tasks)
+        else:
+            seeds = [tree_seed(seed, key._replace(stage="search")) for key in keys]
         return [(k, Tree(t.to_json(), seed=s)) for k, t, s in zip(keys, tasks, seeds)]
 
     async def grow(
@@ -175,8 +188,8 @@ class FolderGrower(StoreGrower):
     ) -> None:
         """Trees of the tasks under a stage, those that are not grown yet.
 
-        A tree's seed depends on the run's seed and the place of its task alone, so all methods draw
-        the same where they ask the same.
+        A tree's seed depends on the run's seed and its task alone (a search's on the question, a
+        label's on its place), so all methods draw the same where they ask the same.
         """
         stored = {key: self.store.read(key) for key in self.store.keys(stage)}
         starts: list[tuple[TreeKey, Tree | Stored]] = []

@@ -43,6 +43,7 @@ def check(recipe: Recipe) -> None:
     for column, choice in recipe.guides.items():
         check_guide(column, choice, recipe)
     check_methods(recipe)
+    check_serve(recipe)
     sink_makers(recipe, recipe.base)
     label_strategy(recipe.label, recipe.base)
     if recipe.anchor is not None:
@@ -71,6 +72,14 @@ def check_methods(recipe: Recipe) -> None:
                 method.choice(recipe.base)
             except RecipeError as error:
                 raise RecipeError(f"search method {method.name!r}: {error}") from error
+
+
+def check_serve(recipe: Recipe) -> None:
+    """`RecipeError` naming the section of a served search that cannot be."""
+    from hornbeam.jobs.service.served_names import served_search
+
+    for name in recipe.serve:
+        served_search(recipe, name)
 
 
 def check_training(recipe: Recipe, policy: str | None) -> None:

@@ -29,9 +29,11 @@ from hornbeam.recipe.sections import (
     NamedSection,
     ProgramSection,
     SearchSection,
+    ServeSection,
     SinkSection,
     StageSection,
     ToolSection,
+    check_served,
     check_stages,
 )
 from hornbeam.score.rules import RewardSettings
@@ -60,6 +62,7 @@ FREE = {
 SEARCHED = {
     "guides",
     "search",
+    "serve",
     "label",
     "fit",
     "chunks",
@@ -239,6 +242,7 @@ class Recipe(Settings):
     sinks: dict[str, SinkSection] = {}
     guides: dict[str, GuideSection] = {}
     search: SearchSection = SearchSection()
+    serve: dict[str, ServeSection] = {}
     label: LabelSection = LabelSection()
     chunks: ChunkSection = ChunkSection()
     fit: FitSettings = FitSettings()
@@ -256,6 +260,7 @@ class Recipe(Settings):
             )
         for name, agent in self.agents.items():
             self._check_policy(name, agent.policy)
+        check_served(self.serve, self.agents)
         for name in self.names:
             part = self.of(name)
             if not part.agents:

@@ -5,7 +5,7 @@ What stands beside the name is checked by whoever makes the thing, before anythi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, Literal, Self
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import RecipeError, UnknownSetting
 from hornbeam.own.own_parts import Base, check_name, code_mark, is_own
+from hornbeam.programs.talk import Answer
 from hornbeam.search import Chooser, Strategy, chooser, strategy
 from hornbeam.search.chunk_labels import chunk_label
 from hornbeam.search.labels import MAS_MCTS
@@ -120,23 +121,35 @@ class GuideSection(NamedSection):
         return check_name("guide", kind, GUIDES)
 
 
-class MethodSection(NamedSection):
-    """One way to search: where trees grow, and how the answer is chosen from what was grown.
+class SearchSettings(NamedSection):
+    """Where trees grow, with that strategy's settings, and how the answer is chosen from them.
 
-    `sweep` gives settings of the strategy several values in turn, one point of the method each
-    (lists of one length go side by side). `guides` judge besides those that strategy and choice
-    read; `chooser` are settings of a choice of one's own. `budget` is that of one question.
+    `guides` judge besides those that strategy and choice read; `chooser` are settings of a choice
+    of one's own. `budget` is that of one question.
     """
 
-    name: str
     strategy: str = "independent"
     choose: str = "first"
     chooser: dict[str, Any] = {}
     guides: tuple[str, ...] = ()
     greedy: bool = False
     temperature: float | None = Field(None, gt=0)
-    sweep: dict[str, tuple[Any, ...]] = {}
     budget: Budget = Budget()
+
+    def choice(self, base: Base = "") -> Chooser:
+        """How the answer is chosen. Raises `RecipeError`."""
+        return chooser(self.choose, base, **self.chooser)
+
+
+class MethodSection(SearchSettings):
+    """One way to search, by name.
+
+    `sweep` gives settings of the strategy several values in turn, one point of the method each
+    (lists of one length go side by side).
+    """
+
+    name: str
+    sweep: dict[str, tuple[Any, ...]] = {}
 
     @model_validator(mode="after")
     def _even(self) -> Self:
@@ -150,16 +163,49 @@ class MethodSection(NamedSection):
             raise ValueError("name: a name without '/' is expected")
         return self
 
-    def choice(self, base: Base = "") -> Chooser:
-        """How the answer is chosen. Raises `RecipeError`."""
-        return chooser(self.choose, base, **self.chooser)
-
     def points(self) -> list[tuple[str, dict[str, Any]]]:
         """(label, settings of the strategy) of every point."""
         if not self.sweep:
             return [("", self.rest())]
         rows = [dict(zip(self.sweep, values)) for values in zip(*self.sweep.values())]
         return [(", ".join(f"{k}={v}" for k, v in row.items()), self.rest() | row) for row in rows]
+
+
+class ServeSection(SearchSettings):
+    """A search that the gateway answers with as model `hornbeam/NAME`, NAME being the table's.
+
+    With `program` the recipe's program answers the question; without, agent `agent` (the first by
+    default) answers the messages as they are, and `answer` says what of its text is compared: all
+    of it, "number", or a regex's group. By default a program that the recipe names is run.
+    """
+
+    program: bool | None = None
+    agent: str = ""
+    answer: Answer = ""
+
+    @model_validator(mode="after")
+    def _one_point(self) -> Self:
+        for key in {"sweep", "name"} & set(self.rest()):
+            raise ValueError(f"{key}: a served search is one point, by its table's name")
+        return self
+
+    def method(self, name: str) -> MethodSection:
+        """It as a method of a search."""
+        own = {"program", "agent", "answer"}
+        return MethodSection.model_validate({**self.model_dump(exclude=own), "name": name})
+
+
+def check_served(sections: Mapping[str, ServeSection], agents: Collection[str]) -> None:
+    """`ValueError` where a served search has a name that a model cannot have, or an agent has."""
+    for name, section in sections.items():
+        if name in agents:
+            raise ValueError(f"serve.{name}: an agent has that name, and clients ask by it")
+        if not name or "/" in name or name.split() != [name]:
+            raise ValueError(f"serve.{name!r}: a name without '/' and white space is expected")
+        if section.agent and section.agent not in agents:
+            raise ValueError(
+                f"serve.{name}: agent = {section.agent!r}: {nearest(section.agent, agents)}"
+            )
 
 
 class SearchSection(Settings):

@@ -202,20 +202,29 @@ def anytime(
     most = max((len(r.costs.by_episode) for r in readings), default=0)
     if most < 2:
         return []
+    stopped = [stops(reading, choose, prepare, points) for reading in readings]
     out = []
-    for number in range(1, points + 1):
-        spent, right = 0.0, 0.0
-        for reading in readings:
-            episodes = reading.costs.by_episode
-            stop = max(1, round(len(episodes) * number / points))
-            spent += sum(tokens for _, tokens in episodes[:stop])
-            last = episodes[stop - 1][0] if episodes else 0
-            tree = until(reading.tree, last)
-            if tree is not reading.tree:
-                tree = prepare(tree)
-            chosen = choose.pick(tree, candidates(tree), reading.same)
-            right += 0.0 if chosen is None else reading.worth(chosen)
+    for at in range(points):
+        spent = sum(found[at][0] for found in stopped)
+        leaves = zip(readings, (found[at][1] for found in stopped))
+        right = sum(0.0 if leaf is None else r.worth(leaf) for r, leaf in leaves)
         out.append((spent / len(readings), right / len(readings)))
+    return out
+
+
+def stops(
+    reading: QuestionResult, choose: Chooser, prepare: Prepare, points: int
+) -> list[tuple[float, int | None]]:
+    """(tokens spent, leaf chosen) had a search been stopped after each share of its episodes."""
+    episodes, out = reading.costs.by_episode, []
+    for number in range(1, points + 1):
+        stop = max(1, round(len(episodes) * number / points))
+        last = episodes[stop - 1][0] if episodes else 0
+        tree = until(reading.tree, last)
+        if tree is not reading.tree:
+            tree = prepare(tree)
+        chosen = choose.pick(tree, candidates(tree), reading.same)
+        out.append((sum(tokens for _, tokens in episodes[:stop]), chosen))
     return out
 
 

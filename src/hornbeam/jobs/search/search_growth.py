@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hornbeam.assembly.guides import Guides
-from hornbeam.assembly.tree_growth import FolderGrower
+from hornbeam.assembly.tree_growth import FolderGrower, StoreGrower
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.jobs.search.answer_pool import judge_tree
@@ -40,15 +40,10 @@ class SearchGrowth:
 
     def grower(self, method: MethodSection, how: Strategy, columns: Sequence[str]) -> Grower:
         """A grower of this strategy under these guides; under a budget, an answer at a time."""
-        grower = self.folder_grower.world.grower(
-            Ledger(), self.folder_grower.store, greedy=method.greedy, trained=False
-        )
-        agents = {name: _at(speaker, method) for name, speaker in grower.agents.items()}
         guides: list[Guide] = [self.guides[column] for column in columns]
         if isinstance(how, Vote):
             guides.append(AlikeGuide(self.alike))
-        one_by_one = None if method.budget == NO_BUDGET else 1
-        return replace(grower, agents=agents, strategy=how, guides=guides, episodes=one_by_one)
+        return search_grower(self.folder_grower, method, how, guides)
 
     async def grow(self, job: Job) -> None:
         """The trees of a job that has its own, those that are not grown yet."""
@@ -107,6 +102,16 @@ class SearchGrowth:
         """Under which kind a pool enters what a guide cost; another model is another guide."""
         choice, mark = self.recipe.guides[column].model_dump(), self.guides.marks.get(column, "")
         return f"scorer_tokens {column} {digest([choice, mark])}"
+
+
+def search_grower(
+    grower: StoreGrower, method: MethodSection, how: Strategy, guides: Sequence[Guide]
+) -> Grower:
+    """What grows the trees of a method by this strategy; under a budget, an answer at a time."""
+    made = grower.world.grower(Ledger(), grower.store, greedy=method.greedy, trained=False)
+    agents = {name: _at(speaker, method) for name, speaker in made.agents.items()}
+    one_by_one = None if method.budget == NO_BUDGET else 1
+    return replace(made, agents=agents, strategy=how, guides=guides, episodes=one_by_one)
 
 
 def _at(speaker: Speaker, method: MethodSection) -> Speaker:

@@ -64,7 +64,7 @@ def jobs(recipe: Recipe, marks: Mapping[str, str] = NO_MARKS) -> list[Job]:
         for label, settings in method.points():
             try:
                 with keys_of(method):
-                    out.append(_job(recipe, method, label, settings, marks))
+                    out.append(make_job(recipe, method, label, settings, marks))
             except RecipeError as error:
                 raise RecipeError(f"search method {method.name!r}: {error}") from error
     return sized(out)
@@ -78,13 +78,18 @@ def sized(made: Sequence[Job]) -> list[Job]:
     return [replace(j, stage=f"{j.pool} {most[j.pool]}") if j.pooled else j for j in made]
 
 
-def _job(
+def make_job(
     recipe: Recipe,
     method: MethodSection,
     label: str,
     settings: dict[str, Any],
     marks: Mapping[str, str],
+    pools: bool = True,
 ) -> Job:
+    """One point of a method, checked; one that only samples has a part of a pool if it `pools`.
+
+    Raises `RecipeError`, which does not name the method.
+    """
     how = strategy(method.strategy, recipe.base, **settings)
     choose = method.choice(recipe.base)
     if "reward" in how.reads:
@@ -103,7 +108,7 @@ def _job(
                 f" [guides.{column}] that says which model does"
             )
     sampling: list[Any] = [method.greedy, method.temperature]
-    if isinstance(how, Independent) and method.budget == NO_BUDGET:
+    if pools and isinstance(how, Independent) and method.budget == NO_BUDGET:
         stage = f"{POOL} {digest(sampling)}"
     else:
         judged = [[c, recipe.guides[c].model_dump(), marks.get(c, "")] for c in reads]

@@ -51,7 +51,7 @@ class SearchPoints:
             job.choose,
             [Costs.of(costs[str(key)]) for key in found],
             seconds / len(trees),
-            prepare=partial(_with_columns, how),
+            prepare=partial(with_columns, how),
             sames=self.sames[job.stage],
             k=self.k,
             spent=sum(bool(how.ask(tree, restore(tree, how.steps))) for tree in trees),
@@ -66,7 +66,7 @@ class SearchPoints:
         return self.fresh[stage]
 
 
-def _with_columns(how: Strategy, tree: Tree) -> Tree:
+def with_columns(how: Strategy, tree: Tree) -> Tree:
     """The tree with the columns that its strategy makes of it."""
     tree.columns.update(how.columns(tree))
     return tree

@@ -1,0 +1,1 @@
+"""Search as a service: a conversation is answered with the outcome of a search."""
