@@ -1,15 +1,20 @@
 """The turns of a history that are an agent's own answers, as they were sampled.
 
 Frameworks send earlier answers back altered: arguments written anew, white space taken off,
-reasoning left out. A turn is found by the ids of its calls, which were made here, else by its text.
-One that says the same (arguments equal as JSON, text up to outer white space, the same reasoning)
-becomes the answer itself, so that its ids stand in the prompt. Any other is kept as it was given:
-a text of the framework's, encoded as such, and never trained.
+reasoning left out. A turn is found by the ids of its calls, which were made here, be they in its
+text, else by its text. One that says the same (arguments equal as JSON, text up to outer white
+space, the same reasoning, be it in a place of its own or in the text) becomes the answer itself, so
+that its ids stand in the prompt. Any other is kept as it was given: a text of the framework's,
+encoded as such, and never trained.
+
+Turns are kept whole or not at all. What an altered turn begins with is shared by its ids, as far as
+they are those that were sampled (`tree.Node.keep`); ids of half an answer are nothing more.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +28,8 @@ from hornbeam.gateway.asked import Asked
 
 ASSISTANT = {"role": "assistant"}
 SAME, SPELT = "same", "spelt otherwise"
+CALL_ID = re.compile(r"call_[0-9a-f]{24}")  # as they are made here
+THOUGHT, THOUGHT_ENDS = "<think>", "</think>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ class Turns:
         sent = Sent(answer, message, len(reply.tokens))
         for call in answer.calls:
             self._by_call[call.id] = sent
-        self._by_text.setdefault(answer.text.strip(), []).append(sent)
+        self._by_text.setdefault(_heard(answer.text)[1], []).append(sent)
 
     def restore(self, asked: Asked, client: str = "") -> tuple[list[Message], EarlierTurns]:
         """The messages, with answers that came back unchanged as they were sampled, and the rest.
@@ -90,26 +97,49 @@ class Turns:
                 return sent
         if calls:
             return None
-        found = self._by_text.get(message["content"].strip(), [])
-        return next((sent for sent in reversed(found) if not sent.answer.calls), None)
+        text = _heard(message["content"])[1]
+        found = self._by_text.get(text, [])
+        if sent := next((sent for sent in reversed(found) if not sent.answer.calls), None):
+            return sent
+        named = (self._by_call.get(ident) for ident in CALL_ID.findall(text))
+        if sent := next((sent for sent in named if sent is not None), None):
+            return sent
+        begins = (
+            t for t in self._by_text if t and text.startswith(t) and text[len(t) :][:1].isspace()
+        )
+        return self._by_text[longest][-1] if (longest := max(begins, key=len, default="")) else None
 
 
 def _how(answer: HttpAnswer, message: Message) -> str:
     """How a turn came back: the same, spelt otherwise, or what of it is another."""
     calls = message.get("tool_calls") or ()
+    if answer.calls and not calls and CALL_ID.search(message["content"]):
+        return "calls as text"
     if [call.id for call in answer.calls] != [call["id"] for call in calls]:
         return "other calls"
     spelt = answer.text != message["content"]
-    if answer.text.strip() != message["content"].strip():
-        return "other text" if message["content"].strip() else "text dropped"
-    if answer.reasoning.strip() != str(message.get("reasoning_content", "")).strip():
-        return "other reasoning" if message.get("reasoning_content") else "reasoning dropped"
+    thought, said = _heard(answer.text, answer.reasoning)
+    given_thought, text = _heard(message["content"], str(message.get("reasoning_content") or ""))
+    if text != said:
+        added = said and text.startswith(said)
+        return "text added" if added else "other text" if text else "text dropped"
+    if thought != given_thought:
+        return "other reasoning" if given_thought else "reasoning dropped"
     for call, given in zip(answer.calls, calls):
         written = given["function"]["arguments"]
         if given["function"]["name"] != call.name or not _equal(call.arguments, written):
             return "other arguments"
         spelt = spelt or written != call.arguments
     return SPELT if spelt else SAME
+
+
+def _heard(text: str, reasoning: str = "") -> tuple[str, str]:
+    """(reasoning, text) of what was said, wherever the reasoning stands; no outer white space."""
+    thought, closed, rest = text.partition(THOUGHT_ENDS)
+    if closed and (not reasoning or not thought.strip()):
+        thought = thought.lstrip().removeprefix(THOUGHT)
+        return (reasoning or thought).strip(), rest.strip()
+    return reasoning.strip(), text.strip()
 
 
 def _equal(sent: Any, given: Any) -> bool:

@@ -30,6 +30,7 @@ WHY = {
     "other_text": "came back with another text",
     "other_arguments": "came back with other arguments",
     "other_calls": "came back with other calls",
+    "text_added": "came back with more text",
     "calls_as_text": "came back with their calls as text",
     "not_ours": "turns that were not sampled here",
 }
