@@ -31,6 +31,7 @@ FLOORS = {
     "programs": 3,
     "gateway": 3,
     "tools": 3,
+    "worlds": 3,
     "protocols": 2,
     "search": 2,
     "credit": 2,
@@ -347,7 +348,9 @@ BANNED = {
     "wire",
     "wood",
 }
-TWICE: dict[str, str] = {}  # a class name that means two classes: why
+TWICE = {  # a class name that means two classes: why
+    "World": "what tools act on, asked for by them (protocols); all that a run's growers share",
+}
 
 
 def words(name):

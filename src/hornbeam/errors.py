@@ -8,7 +8,9 @@ HornbeamError
 ├── DataError          a file of tasks, trees or passages (names the file and the line)
 ├── ModelError         a model or tokenizer: missing, no chat template, the two disagree
 ├── ProgramError       an agent program: does not import, returns the wrong thing, passes a limit
-│   └── Divergence     a replayed program did not reproduce its own path
+│   ├── Divergence     a replayed program did not reproduce its own path
+│   ├── WorldError     a world of tools: cannot be opened, copied or forked (its episode fails)
+│   └── StateError     a tool keeps state that no fork can have: growth stops
 ├── EngineError        an engine could not answer
 │   ├── EngineLost     it can answer nobody any more: growth stops, and goes on later
 │   └── PromptTooLong  the prompt and one token do not fit the context window
@@ -71,6 +73,14 @@ class ProgramError(HornbeamError):
 
 class Divergence(ProgramError):
     """A replayed program asked something other than what its record holds."""
+
+
+class WorldError(ProgramError):
+    """A world that cannot be opened, copied, forked or brought back to a step."""
+
+
+class StateError(ProgramError):
+    """A tool that keeps state outside of a world, where forks of a run cannot have their own."""
 
 
 class EngineError(HornbeamError):

@@ -25,6 +25,7 @@ from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import Task
 from hornbeam.view import tree_svg
 from hornbeam.workers.local_workers import LocalWorkers
+from hornbeam.worlds import Snapshots, world_of
 
 LARGE = 1000  # nodes of a tree that a notebook shows as its one line, not as a picture
 
@@ -42,6 +43,7 @@ def grow_trees(
     *,
     score: Score | None = None,
     tools: Mapping[str, Callable[..., Any]] = {},
+    world: Any = None,
     budget: Budget = NO_BUDGET,
     seed: int = 0,
 ) -> list[Tree]:
@@ -50,7 +52,8 @@ def grow_trees(
     Equal seeds give equal samples: in a loop every call takes a `seed` of its own.
 
     `agents` says which engine speaks under which name, `strategy` where trees grow (8 independent
-    episodes by default). Works inside a running event loop too, as notebooks have one. Raises
+    episodes by default), `world` what tools with such a parameter act on: "python", a kind of
+    hornbeam.worlds, what makes one. Works in a running event loop, as notebooks have one. Raises
     `BudgetSpent`, `ArgumentError` for what it does not take; failures of single episodes stand at
     their leaves, and a warning tells when all have failed or none has a reward.
     """
@@ -59,13 +62,15 @@ def grow_trees(
     one_of(budget, Budget, "grow_trees: budget", "a budget: Budget(tokens=...), say")
     one_of(seed, int, "grow_trees: seed", "a whole number")
     scorer = None if score is None else FunctionScorer(score)
+    kind = world_of(world, tools, "grow_trees: world")
+    worlds = None if kind is None else Snapshots(kind)
 
     async def run() -> list[Tree]:
         workers = LocalWorkers(tools)
         warn = warning_of_state(lambda entries: None, tools, warnings.warn)
         ledger = Ledger(budget, sink=warn, lasts=False)
         how = strategy or Independent()
-        grower = Grower(program, speakers, how, scorer, workers, ledger)
+        grower = Grower(program, speakers, how, scorer, workers, ledger, worlds=worlds)
         starts = [
             (TreeKey("grown", 0, number), Tree(task.to_json(), seed=seed + number))
             for number, task in enumerate(tasks)

@@ -4,6 +4,7 @@
     Engine          growth, judges, guides    engine/{scripted, local, remote, vllm}
     Program         growth                    programs/
     Tool            a program's `ep.call`     tools/
+    World           tools                     worlds/
     Strategy        growth                    search/
     Scorer          growth, at its end        score/rules
     Guide           growth, at each step      score/prm, score/judge_guide, score/likelihood
@@ -24,13 +25,14 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from hornbeam.chat import Chat
 from hornbeam.engine.request import Barrier, Completion, Request
 from hornbeam.settings import VersionedSettings
 from hornbeam.store.keys import TreeKey
+from hornbeam.store.run_facts import RunFacts as RunFacts
+from hornbeam.store.run_facts import TimedCall as TimedCall
 from hornbeam.tree.nodes import Column, Node, Tree
 from hornbeam.tree.return_settings import ReturnSettings
 from hornbeam.tree.task import Task
@@ -43,6 +45,22 @@ Program = Callable[[Task, Any], Awaitable[Any]]
 
 # def f(**arguments), or async: JSON data. What it raises, its caller hears as a `ToolError`.
 Tool = Callable[..., Any]
+
+
+class World(Protocol):
+    """What the tools of one episode act on: given to each that has a parameter `world`.
+
+    Optional: `snapshot()` and `restore(snapshot)` in place of `fork`, one with neither is copied as
+    Python data; `size`, in bytes. Of one that nobody can copy, calls are made again (worlds/).
+    """
+
+    def fork(self) -> World:
+        """Another world in the same state; what is done to one of them, the other does not see."""
+        ...
+
+    def close(self) -> None:
+        """The episode has ended: give back what is held."""
+        ...
 
 
 class Engine(Protocol):
@@ -144,6 +162,13 @@ class Strategy(VersionedSettings):
     @abstractmethod
     def leaves(self) -> int:
         """How many episodes a grown tree has, or the most it can have."""
+
+    def may_fork(self, tree: Tree, state: State, node: int) -> bool:
+        """Whether it may still ask for a fork at this node; once false, it stays so.
+
+        Asked when the node has come, and after each `ask`: what its tools act on is kept as long.
+        """
+        return True
 
     def drops(self, tree: Tree, state: State) -> Collection[int]:
         """Episodes that are out and can no longer change the result; growth stops them."""
@@ -324,47 +349,6 @@ class Keeper(Protocol):
 
 
 # --- who else hears of a run ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """What a sink is told of its run.
-
-    `id` stays the run's own over resumes, and all processes of a run have the same one. `recipe` is
-    the resolved one as JSON data; names and passwords in URLs are left out. `policy` is the one
-    that this process trains, where several do. `told` counts the rows that the sink was told before
-    the run was stopped.
-    """
-
-    id: str
-    title: str
-    folder: Path  # of the run
-    recipe: Mapping[str, Any]
-    policy: str = ""
-    told: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TimedCall:
-    """One call of a model or a tool while a tree grew, with its times in ns since the epoch.
-
-    `said` is a model's answer or a tool's result, `given` a tool's arguments. `read` and `sampled`
-    count tokens. `error` is why it failed.
-    """
-
-    kind: Literal["chat", "tool"]
-    name: str  # of the agent or the tool
-    episode: int
-    turn: int
-    begin: int
-    end: int
-    scope: str = ""  # of the delegation
-    read: int = 0
-    sampled: int = 0
-    finish: str = ""
-    given: Mapping[str, Any] = field(default_factory=dict)
-    said: Any = None
-    error: str = ""
 
 
 class Sink:

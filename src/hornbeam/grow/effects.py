@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hornbeam.answers.brackets import goes_on
-from hornbeam.arguments import one_of
 from hornbeam.chat import Chat
-from hornbeam.engine.engine_checks import check_engine
 from hornbeam.engine.request import SETTINGS, Barrier, Completion, Request, Sampling, fits
 from hornbeam.episode.seams import Piece, Place
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import ProgramError, PromptTooLong, ToolError
+from hornbeam.grow.episode_worlds import EpisodeWorlds
 from hornbeam.grow.resumed import Before
+from hornbeam.grow.speakers import Speaker as Speaker
 from hornbeam.protocols import Engine
 from hornbeam.settings import nearest
 from hornbeam.store.ledger import STATEFUL, Entry, Ledger, lost
@@ -25,29 +25,7 @@ from hornbeam.tree.nodes import Call, Node, floats
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
 
-SAMPLING = Sampling()
 REPLAYED = -2  # the turn under which replayed calls wait for their episode's first node
-
-
-@dataclass(frozen=True, slots=True)
-class Speaker:
-    """Who speaks for an agent: an engine, how it samples, and where its answers are cut."""
-
-    engine: Engine
-    sampling: Sampling = SAMPLING
-    segment: Segmenter | None = None
-    trained: bool = False  # what it says is trained on, so asks may not change its temperature
-    tags: bool = True  # whether its replies show special tokens, the end of the answer apart
-
-    def __repr__(self) -> str:
-        more = [self.sampling, *([self.segment] if self.segment else [])]
-        return f"<Speaker by {self.engine!r}: {', '.join(map(str, more))}>"
-
-    def __post_init__(self) -> None:
-        check_engine(self.engine, "Speaker")
-        one_of(self.sampling, Sampling, "Speaker: sampling", "Sampling(max_tokens=..., ...)")
-        if self.segment is not None:
-            one_of(self.segment, Segmenter, "Speaker: segment", "a Segmenter")
 
 
 def request_seed(tree: int, place: Place) -> int:
@@ -69,6 +47,7 @@ class EpisodeEffects:
     ledger: Ledger
     barriers: tuple[Barrier, ...]
     before: Before | None = None  # what was run before a stop
+    worlds: EpisodeWorlds | None = None  # what its tools act on
     # Paid for, and not in the tree yet: of calls of models, and of tools in the order begun.
     _asked: dict[tuple[int, int], list[Entry]] = field(default_factory=dict)
     _called: dict[tuple[int, int], list[Entry]] = field(default_factory=dict)
@@ -124,6 +103,8 @@ class EpisodeEffects:
             self._called.setdefault((place.episode, place.turn), []).append(paid)
             if refused:
                 raise ToolError(refused)
+            if self.worlds is not None and self.worlds.acts(name):
+                return await self.worlds.call(name, arguments, place)
             session = id(self), place.episode
             before = self._replayed.get(place.episode, ())
             return await self.tools.call(name, arguments, self.task, session, before)
@@ -131,6 +112,8 @@ class EpisodeEffects:
     def ended(self, episode: int) -> None:
         """An episode runs no more: what servers hold for it can go."""
         self._replayed.pop(episode, None)
+        if self.worlds is not None:
+            self.worlds.end(episode)
         self.tools.end((id(self), episode))
 
     def replayed(self, episode: int, path: Sequence[Node], resumed: bool = False) -> None:

@@ -13,7 +13,7 @@ from hornbeam.protocols import Fork, Scorer
 from hornbeam.tree.nodes import Node, Placed, Tree, canonical, ids
 
 if TYPE_CHECKING:
-    from hornbeam.grow.grower import Growth
+    from hornbeam.grow.growing_tree import Growth
 
 
 async def columns_of(
@@ -103,6 +103,9 @@ class EpisodeGrowth:
             self.grown.append(index)
         if keeper is not None:
             keeper.write(growth.key, growth.tree, index, node)
+        assert self.live is not None
+        if self.live.worlds is not None:
+            self.live.worlds.committed(self.fork.episode, index, node)
 
     def put(self, node: Node, context: array[int]) -> Node:
         """The node at its place in the tree; looked for anew when a sibling has come."""

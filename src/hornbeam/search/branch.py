@@ -58,6 +58,12 @@ class Branch(Strategy):
             return []
         return [fork for fork in self._round(tree, turn) if fork.episode not in state.asked]
 
+    def may_fork(self, tree: Tree, state: State, node: int) -> bool:
+        """At what was grown before the last round, until that has begun."""
+        last = self.trunks * ((self.rounds - 1) * self.nodes + 1)
+        asked = len(state.asked) < self.leaves()
+        return not node or (asked and self.rounds > 0 and tree.nodes[node].origin.episode < last)
+
     def leaves(self) -> int:
         """How many episodes a grown tree has: M(LN + 1)."""
         return self.trunks * (self.rounds * self.nodes + 1)

@@ -19,6 +19,10 @@ class Independent(Strategy):
             return []
         return [Fork(episode, 0) for episode in range(self.n) if episode not in state.asked]
 
+    def may_fork(self, tree: Tree, state: State, node: int) -> bool:
+        """At the task alone."""
+        return not node
+
     def leaves(self) -> int:
         """How many episodes a grown tree has: n."""
         return self.n

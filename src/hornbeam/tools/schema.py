@@ -3,7 +3,7 @@
 A schema is {"type": "function", "function": {"name", "description", "parameters"}}. Of a function
 it is made of the signature (types by annotation, pydantic's `Annotated[int, Field(ge=1)]` too) and
 of a Google-style docstring: what it says first, and "Args:". A tool that was given a schema keeps
-it (`with_schema`). A first parameter `task` is the run's own and no model's.
+it (`with_schema`). A first parameter `task` is the run's own and no model's, so is a `world`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from pydantic import PydanticUserError, TypeAdapter
 from hornbeam.arguments import described, short
 from hornbeam.errors import ProgramError
 from hornbeam.settings import nearest
+from hornbeam.workers.local_workers import WORLD
 
 Schema = dict[str, Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
 ALL = "*"  # every tool of the run
-OWN = ("task", "world")  # a first parameter of this name is not the model's to give
+OWN = "task"  # a first parameter of this name is not the model's to give, nor is any `WORLD`
 _SCHEMA, _HIDDEN = "hornbeam_schema", "hornbeam_hidden"
 _SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns?|Yields?|Raises|Examples?|Notes?):\s*$")
 _ARGUMENT = re.compile(r"^\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
@@ -143,7 +144,8 @@ def _made(name: str, tool: Callable[..., Any]) -> Schema:
     required, more = [], {}
     adapters = {}
     for number, parameter in enumerate(parameters):
-        if (number == 0 and parameter.name in OWN) or parameter.name in bound:
+        own = (number == 0 and parameter.name == OWN) or parameter.name == WORLD
+        if own or parameter.name in bound:
             continue
         here = f"{where}, parameter {parameter.name!r}"
         if parameter.kind is parameter.VAR_KEYWORD:

@@ -1,7 +1,8 @@
 """Runs tool calls in this process: quick ones at once, others in threads, async ones as they are.
 
 A tool is a function with named arguments that returns JSON data. Its first parameter may be named
-`task`: it then gets the task, which is not part of the recorded arguments.
+`task`: it then gets the task, which is not part of the recorded arguments. One of its parameters
+may be named `world`: it then gets the world of its episode, likewise.
 
 A tool of a server (`SessionTool`) is called in the session of its episode.
 
@@ -35,6 +36,7 @@ Tool = Callable[..., Any]
 F = TypeVar("F", bound=Callable[..., Any])
 LONGEST = 300  # characters of an error
 NO_TOOL = "there is no tool "  # how the error of an unknown tool begins
+WORLD = "world"  # the parameter that gets the world of the episode
 _PURE = "hornbeam_pure"
 
 
@@ -47,7 +49,8 @@ def inline(tool: F) -> F:
 def pure(tool: F) -> F:
     """Mark a tool that keeps no state: its result depends on its arguments, or the task, alone.
 
-    Recorded calls are not made again behind a fork, so the state of any other tool is not there.
+    Recorded calls are not made again behind a fork, so the state of any other tool is not there,
+    unless it is in a world. A tool whose results vary by themselves (a clock) keeps no state.
     """
     if not callable(tool):
         raise wrong("pure", "a function, the tool", tool)
@@ -55,9 +58,18 @@ def pure(tool: F) -> F:
     return tool
 
 
+def wants_world(tool: Tool) -> bool:
+    """Whether a tool acts on the world of its episode: whether it has a parameter `world`."""
+    return not hasattr(tool, "call_in") and _look_at(tool).wants_world
+
+
 def is_pure(tool: Tool) -> bool:
     """Whether a tool, or the one inside a `functools.partial`, is marked pure."""
     return bool(getattr(tool, _PURE, False) or getattr(getattr(tool, "func", None), _PURE, False))
+
+
+class TookTooLong(ToolError):
+    """A call that passed its time, and may still run."""
 
 
 class ToolServer(Protocol):
@@ -105,6 +117,7 @@ class _Known:
     how: str  # "async", "inline", "session" or "thread"
     signature: inspect.Signature | None  # None: written in C, tells none
     wants_task: bool
+    wants_world: bool
     required: frozenset[str]
     accepted: frozenset[str]
 
@@ -113,7 +126,7 @@ class LocalWorkers:
     """Tools by name, at most `seconds` a call, at most `threads` of them at once.
 
     `abandoned` counts calls that passed their time and still run; `stateful` names the tools that
-    are not marked pure.
+    are not marked pure and keep what they change in no world, `worldly` those that act on one.
     """
 
     def __init__(self, tools: Mapping[str, Tool], seconds: float = 10.0, threads: int = 16) -> None:
@@ -121,7 +134,9 @@ class LocalWorkers:
         self.threads = threads
         self.abandoned = 0
         self._tools = {name: _look_at(tool) for name, tool in tools.items()}
-        self.stateful = frozenset(name for name, tool in tools.items() if not is_pure(tool))
+        self.worldly = frozenset(name for name, tool in self._tools.items() if tool.wants_world)
+        stateful = (name for name, tool in tools.items() if not is_pure(tool))
+        self.stateful = frozenset(stateful) - self.worldly
         self._free: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
         self._servers = servers_of(tools.values())
 
@@ -137,13 +152,14 @@ class LocalWorkers:
         task: Task,
         session: Hashable = None,
         before: Sequence[Call] = (),
+        world: Any = None,
     ) -> Any:
         """The result as it reads back from JSON, with a reward where the tool gave a `Result`.
 
         Raises `ToolError` for whatever goes wrong.
 
         `session` names the episode; whoever gives one says when it has ended (`end`). `before` are
-        the calls that it replayed.
+        the calls that it replayed. `world` is what the tool acts on, if it does.
         """
         if name not in self._tools:
             hint = nearest(name, self._tools) if self._tools else "this run has none"
@@ -152,9 +168,10 @@ class LocalWorkers:
         given = (task,) if tool.wants_task else ()
         if not tool.required <= arguments.keys() <= tool.accepted:
             _check(name, tool, given, arguments)
+        own = {WORLD: world} if tool.wants_world else {}
 
         def run() -> Any:
-            return tool.run(*given, **arguments)
+            return tool.run(*given, **arguments, **own)
 
         if tool.how == "inline":
             result = _outcome(run)
@@ -230,7 +247,7 @@ class LocalWorkers:
         return self._free[1]
 
     def _too_long(self, name: str) -> ToolError:
-        return ToolError(f"{name} took longer than {self.seconds:g} s")
+        return TookTooLong(f"{name} took longer than {self.seconds:g} s")
 
     def end(self, session: Hashable) -> None:
         """The episode that a session is named by has ended."""
@@ -253,24 +270,30 @@ def _look_at(tool: Tool) -> _Known:
     try:
         signature = inspect.signature(tool)
     except ValueError:
-        return _Known(tool, how, None, False, frozenset(), frozenset())
+        return _Known(tool, how, None, False, False, frozenset(), frozenset())
     parameters = list(signature.parameters.values())
     wants_task = bool(parameters) and parameters[0].name == "task"
-    plain = [
+    named = [
         p for p in parameters[wants_task:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     ]
+    plain = [p for p in named if p.name != WORLD]
     required = frozenset(p.name for p in plain if p.default is p.empty)
-    return _Known(tool, how, signature, wants_task, required, frozenset(p.name for p in plain))
+    accepted = frozenset(p.name for p in plain)
+    return _Known(tool, how, signature, wants_task, plain != named, required, accepted)
 
 
 def _check(name: str, tool: _Known, given: tuple[Any, ...], arguments: Mapping[str, Any]) -> None:
     """Raise `ToolError` where the arguments do not fit; for all but plainly fitting ones."""
     if tool.signature is None:
         return
+    own = {WORLD: None} if tool.wants_world else {}
     try:
-        tool.signature.bind(*given, **arguments)
+        if own.keys() & arguments.keys():
+            raise TypeError("got an unexpected keyword argument 'world'")
+        tool.signature.bind(*given, **arguments, **own)
     except TypeError as error:
-        takes = ", ".join(list(tool.signature.parameters)[len(given) :])
+        named = list(tool.signature.parameters)[len(given) :]
+        takes = ", ".join(name for name in named if name not in own)
         raise ToolError(f"{name} takes ({takes}): {error}") from error
 
 

@@ -1,0 +1,57 @@
+"""Worlds of plain Python state: copied by pickle, or where that cannot, by `copy.deepcopy`."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+from hornbeam.arguments import described
+from hornbeam.errors import WorldError
+from hornbeam.tree.task import Task
+from hornbeam.worlds.object_size import object_size
+from hornbeam.worlds.world_kind import START, Snapshot, WorldKind
+
+
+def copied(state: Any) -> Snapshot:
+    """A copy of Python state. Raises `WorldError` for what cannot be copied."""
+    try:
+        pickled = pickle.dumps(state, pickle.HIGHEST_PROTOCOL)
+        return Snapshot(pickled, len(pickled))
+    except Exception:  # pickle raises what it likes; a lambda or a local class is no harm
+        pass
+    try:
+        return Snapshot([copy.deepcopy(state)], object_size(state))
+    except Exception as error:
+        line = f"{type(error).__name__}: {error}".split("\n", 1)[0]
+        raise WorldError(
+            f"the world, {described(state)}, cannot be copied ({line}): give its class fork(), or"
+            ' set world.fork = "rerun"'
+        ) from error
+
+
+def restored(data: Any) -> Any:
+    """Python state as `copied` had it."""
+    return pickle.loads(data) if isinstance(data, bytes) else copy.deepcopy(data[0])
+
+
+class PythonWorld(WorldKind):
+    """A dict, empty or as `task.data["world"]` has it."""
+
+    def open(self, task: Task) -> Any:
+        """The dict."""
+        return restored(copied(dict(task.data.get(START) or {})).data)
+
+    def snapshot(self, world: Any) -> Snapshot:
+        """A copy. Raises `WorldError`."""
+        found = copied(world)
+        self.check_size(found.size)
+        return found
+
+    def restore(self, data: Any, task: Task) -> Any:
+        """Another copy."""
+        return restored(data)
+
+    def quick(self, world: Any) -> bool:
+        """Always."""
+        return True
