@@ -8,10 +8,10 @@ import urllib.error
 import urllib.request
 
 
-def post(body, path="chat/completions", retry=0, base=None):
-    """The answer's body, or (status, body) of an error."""
+def post(body, path="chat/completions", retry=0, base=None, headers=False):
+    """The answer's body, or (status, body) of an error, its headers too where they are wanted."""
     base = base or os.environ["OPENAI_BASE_URL"]
-    headers = {
+    sent = {
         "Content-Type": "application/json",
         "Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}",
         "x-stainless-retry-count": str(retry),
@@ -19,11 +19,12 @@ def post(body, path="chat/completions", retry=0, base=None):
     data = json.dumps(body).encode() if isinstance(body, dict) else body
     try:
         with urllib.request.urlopen(
-            urllib.request.Request(f"{base}/{path}", data, headers), timeout=60
+            urllib.request.Request(f"{base}/{path}", data, sent), timeout=60
         ) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+        told = error.code, json.load(error)
+        return (*told, error.headers) if headers else told
 
 
 def said(answer):
@@ -60,6 +61,13 @@ def twice(question):
     again = said(post({"messages": messages}, retry=1))
     fresh = said(post({"messages": messages}))
     return [first == again, first, fresh]
+
+
+def again(question):
+    """Asks once more where the server failed, as clients do."""
+    body = {"messages": [{"role": "user", "content": question}]}
+    code, _, headers = post(body, headers=True)
+    return [code, headers["x-should-retry"], said(post(body, retry=1))]
 
 
 def both(question):

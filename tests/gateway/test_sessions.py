@@ -11,6 +11,7 @@ from gateway import outside_agents
 from grow.worlds import KEY, OneMore
 from hornbeam.chat import assistant, system, user
 from hornbeam.engine.scripted import Scripted
+from hornbeam.errors import EngineError
 from hornbeam.gateway.agent_program import AgentCommand, AgentProgram
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
@@ -150,6 +151,31 @@ def test_a_retry_hears_the_same_and_an_equal_ask_is_new():
     tree = grow("twice", ONE, counts=counts)
     same, *_ = json.loads(tree.nodes[-1].answer)
     assert same and len(tree) == 3 and counts["repeats"] == 1
+
+
+async def again(task, ep):
+    with pytest.raises(EngineError):
+        await ep.ask("solver", [user(task.question)])
+    return json.dumps([500, None, (await ep.ask("solver", [user(task.question)])).text])
+
+
+def test_a_retry_behind_an_error_of_the_engine_is_a_new_ask():
+    def engine():
+        failures = iter([True])
+
+        def busy(prompt, rng):
+            if next(failures, False):
+                raise EngineError("busy")
+            return say(prompt, rng)
+
+        return Scripted(busy)
+
+    whole = grow("again", ONE, engine=engine())
+    assert [node.finish for node in whole.nodes[1:]] == ["error", "stop"]
+    assert facts(whole) == facts(grow(again, ONE, engine=engine()))
+    for node in range(2):
+        new = grow("again", OneMore(node, 9), copy(whole), engine=engine() if not node else None)
+        assert new.nodes[-1].done and not new.nodes[-1].error
 
 
 def test_what_is_spelt_otherwise_keeps_its_ids_and_is_counted():

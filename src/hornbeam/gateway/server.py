@@ -179,8 +179,13 @@ class Gateway:
 
 
 def _refused(form: EndpointFormat, error: BadRequest) -> Response:
-    """What the sender is told. Clients of OpenAI and Anthropic try again unless told not to."""
+    """What the sender is told. Clients of OpenAI and Anthropic try again unless told not to.
+
+    Where the engine failed they may, and at once: a replay waits as they do.
+    """
     told = {} if error.status == 429 else {"x-should-retry": "false"}
+    if error.status >= 500:
+        told = {"retry-after-ms": "50"}
     if error.close:
         told["connection"] = "close"
     return JSONResponse(form.error(str(error), error.code, error.status), error.status, told)

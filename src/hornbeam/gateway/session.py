@@ -3,7 +3,7 @@
 The server brings requests (`submit`) and waits for their answers; the episode hears of each new one
 (`next`) and answers it. A client that asks again for what it did not hear, gets the same answer:
 an equal request joins the one before where its sender counts it as a retry, or where the answer
-never left. Another equal request is a new ask.
+never left. Another equal request is a new ask, and so is one behind an error of the engine.
 """
 
 from __future__ import annotations
@@ -35,6 +35,16 @@ class Arrival:
     key: str
     answer: asyncio.Future[Sequence[HttpAnswer]]
     delivered: bool = False
+
+    def failed(self) -> bool:
+        """Whether the engine failed of it: who asks again wants another answer."""
+        done = self.answer.done() and not self.answer.cancelled()
+        error = self.answer.exception() if done else None
+        return isinstance(error, BadRequest) and error.status >= 500
+
+    def lost(self) -> bool:
+        """Whether its answer is there and was never sent."""
+        return self.answer.done() and not self.delivered and not self.failed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +127,7 @@ class AgentSession:
             raise BadRequest("this session is over", 410, "session_over")
         key = key_of(agent, asked)
         arrival = self._latest.get(key)
-        lost = arrival is not None and arrival.answer.done() and not arrival.delivered
-        if arrival is None or not (retry > 0 or lost):
+        if arrival is None or not (arrival.lost() or (retry > 0 and not arrival.failed())):
             arrival = self._begin(agent, asked, key)
         else:
             self.counts["repeats"] += 1

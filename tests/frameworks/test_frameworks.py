@@ -1,0 +1,66 @@
+"""Real frameworks through the gateway, run by `.ci/agents` alone: it has their environments.
+
+Each agent of agents.toml meets each variation: it runs once, is replayed to every step and forked
+there. It must hold that
+- no fork diverges: the agent asked the same where it heard the same;
+- the tree equals the one that an equal native program grows (grown.py says what is equal);
+- answers that come back keep the ids that were sampled.
+What does not is a row of `expected` in agents.toml with its reason, and fails where it holds again:
+"fails" (the agent's run ends in an error of its own), "lost" (ids are not kept).
+
+A framework is added by a file in agents/ with functions of (task, session) (two_tools.py helps to
+write them), a table in agents.toml, and its packages in pins/ENVIRONMENT.txt. A model that is to
+write otherwise than in native calls is a function in variations.WRITERS. `.ci/agents -k NAME` runs
+one; without arguments all, and writes the table of docs/frameworks.md.
+"""
+
+import json
+import os
+
+import pytest
+
+from frameworks import grown
+from frameworks.hosts import AGENTS, ENVIRONMENTS, Hosts, interpreter
+from frameworks.variations import VARIATIONS
+
+pytestmark = pytest.mark.skipif(not ENVIRONMENTS, reason="run by .ci/agents")
+QUESTION = "[{0}] What is 6*7? // [{0}] And what is 5*8+2?"
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    """The processes that hold the frameworks."""
+    hosts = Hosts()
+    yield hosts
+    hosts.close()
+
+
+def wrote(agent, variation, tree, counts, found):
+    """A line for the table of docs/frameworks.md."""
+    if out := os.environ.get("HORNBEAM_AGENTS_ROWS"):
+        stand, total = grown.kept(tree)
+        row = {"agent": str(agent), "variation": variation, "kept": stand, "of": total}
+        turns = {name: n for name, n in counts.items() if name.startswith("turns/")}
+        row |= {"leaves": len(tree.leaves()), "turns": turns, "found": found}
+        with open(out, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+@pytest.mark.parametrize("variation", VARIATIONS)
+@pytest.mark.parametrize("agent", AGENTS, ids=str)
+def test_an_agent_forks_at_every_step(hosts, agent, variation):
+    if not interpreter(agent.environment).is_file():
+        pytest.skip(f"no environment {agent.environment}")
+    program = grown.RecordedProgram(hosts.settings(agent, seconds=100, patience=2))
+    tree = grown.grow(program, variation, QUESTION.format(variation), agent.writer)
+    counts = program.gateway.counts
+    errors = {tree.nodes[i].error for i in tree.leaves()} - {""}
+    assert not [error for error in errors if error.startswith("Divergence")]
+    stand, total = grown.kept(tree)
+    found = ({"fails"} if errors else set()) | ({"lost"} if stand < total else set())
+    wrote(agent, variation, tree, counts, sorted(found))
+    assert found == set(agent.expected(variation)), (errors, counts, stand, total)
+    known = grown.behaviour(tree, program.asked)
+    assert not known.conflicts
+    same = grown.grow(grown.native(known), variation, QUESTION.format(variation), agent.writer)
+    assert grown.facts(tree) == grown.facts(same)
