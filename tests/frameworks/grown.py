@@ -6,7 +6,6 @@ it goes by is the framework's behaviour as a function of what it heard, read off
 runs; two runs that heard the same and asked otherwise are no function, and fail.
 """
 
-import asyncio
 import json
 from dataclasses import dataclass, field
 
@@ -35,6 +34,11 @@ class RecordedProgram(AgentProgram):
         super().__init__(settings)
         self.asked = {}
         self._episode = 0
+
+    def forget(self):
+        """Begin anew with the next tree."""
+        self.asked.clear()
+        self.gateway.counts.clear()
 
     def __call__(self, task, ep):
         self._episode = ep.effects._episode
@@ -153,19 +157,11 @@ def _value(arguments):
     return json.dumps(parsed(arguments), sort_keys=True)
 
 
-def grow(program, name, question, writer="hermes"):
+async def grow(program, name, question, writer):
     """The tree of a run and a fork at every step of it."""
-
-    async def run():
-        agents = {"solver": Speaker(ScriptedModel(CHAT, writer), Sampling(max_tokens=MOST))}
-        start = Tree(Task(name, question).to_json(), seed=seed_for(name))
-        try:
-            return await Grower(program, agents, EveryStep()).grow(KEY, start)
-        finally:
-            if isinstance(program, AgentProgram):
-                await program.aclose()
-
-    return asyncio.run(run())
+    agents = {"solver": Speaker(ScriptedModel(CHAT, writer), Sampling(max_tokens=MOST))}
+    start = Tree(Task(name, question).to_json(), seed=seed_for(name))
+    return await Grower(program, agents, EveryStep()).grow(KEY, start)
 
 
 def facts(tree):

@@ -5,7 +5,7 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from hosts import AGENTS, HERE
+from agents_table import AGENTS, HERE
 
 BEGIN, END = "<!-- written by .ci/agents -->\n", "<!-- up to here -->\n"
 

@@ -14,25 +14,37 @@ write otherwise than in native calls is a function in variations.WRITERS. `.ci/a
 one; without arguments all, and writes the table of docs/frameworks.md.
 """
 
+import asyncio
 import json
 import os
 
 import pytest
 
 from frameworks import grown
-from frameworks.hosts import AGENTS, ENVIRONMENTS, Hosts, interpreter
+from frameworks.agents_table import AGENTS, ENVIRONMENTS
 from frameworks.variations import VARIATIONS
 
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the net, and starts a thread
 pytestmark = pytest.mark.skipif(not ENVIRONMENTS, reason="run by .ci/agents")
 QUESTION = "[{0}] What is 6*7? // [{0}] And what is 5*8+2?"
 
 
 @pytest.fixture(scope="module")
-def hosts():
-    """The processes that hold the frameworks."""
-    hosts = Hosts()
-    yield hosts
-    hosts.close()
+def runner():
+    """One event loop for all, as servers and hosts live on."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def program(request, runner):
+    """An agent's program: its framework is imported once for all variations."""
+    agent = request.param
+    if not agent.interpreter().is_file():
+        pytest.skip(f"no environment {agent.environment}")
+    program = grown.RecordedProgram(agent.settings(seconds=100, patience=2))
+    yield agent, program
+    runner.run(program.aclose())
 
 
 def wrote(agent, variation, tree, counts, found):
@@ -47,12 +59,12 @@ def wrote(agent, variation, tree, counts, found):
 
 
 @pytest.mark.parametrize("variation", VARIATIONS)
-@pytest.mark.parametrize("agent", AGENTS, ids=str)
-def test_an_agent_forks_at_every_step(hosts, agent, variation):
-    if not interpreter(agent.environment).is_file():
-        pytest.skip(f"no environment {agent.environment}")
-    program = grown.RecordedProgram(hosts.settings(agent, seconds=100, patience=2))
-    tree = grown.grow(program, variation, QUESTION.format(variation), agent.writer)
+@pytest.mark.parametrize("program", AGENTS, ids=str, indirect=True, scope="module")
+def test_an_agent_forks_at_every_step(program, runner, variation):
+    agent, program = program
+    question = QUESTION.format(variation)
+    program.forget()
+    tree = runner.run(grown.grow(program, variation, question, agent.writer))
     counts = program.gateway.counts
     errors = {tree.nodes[i].error for i in tree.leaves()} - {""}
     assert not [error for error in errors if error.startswith("Divergence")]
@@ -62,5 +74,5 @@ def test_an_agent_forks_at_every_step(hosts, agent, variation):
     assert found == set(agent.expected(variation)), (errors, counts, stand, total)
     known = grown.behaviour(tree, program.asked)
     assert not known.conflicts
-    same = grown.grow(grown.native(known), variation, QUESTION.format(variation), agent.writer)
+    same = runner.run(grown.grow(grown.native(known), variation, question, agent.writer))
     assert grown.facts(tree) == grown.facts(same)
