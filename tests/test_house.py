@@ -69,7 +69,7 @@ ONE_FILE = {
     "wandb": {"sinks.wandb_sink"},
     "mcp": {"tools.mcp_session"},
     "mcp_types": {"tools.mcp_session"},
-    "starlette": {"gateway.server"},
+    "starlette": {"gateway.server", "gateway.search_answers"},
     "uvicorn": {"gateway.server", "gateway.connections"},
     "openai": {"gateway.openai_transport"},
     "ray": {"workers.ray_actors"},

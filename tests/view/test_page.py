@@ -16,7 +16,7 @@ from hornbeam.tree.nodes import Node, Tree
 from hornbeam.view import PageLimits, ReportData, report_html, write_report
 from hornbeam.view.colour import DARK, LIGHT
 from hornbeam.view.page import asset, embed
-from hornbeam.view.report import duration, outcome
+from hornbeam.view.report import duration, outcome, trees_html
 
 from .run_data import report_data
 
@@ -141,6 +141,12 @@ def test_outcome_in_one_sentence(rows, said):
 def test_an_empty_run_still_gives_a_page():
     page = Page(report_html(ReportData("nothing yet")))
     assert page.data() == {"metrics": [], "one": "step", "steps": [], "texts": []}
+
+
+def test_trees_without_rewards_have_a_page():
+    tree = Tree({"id": "t"})
+    tree.append(Node(0, "a", text="said", finish="stop", done=True))
+    assert "No leaf has a reward." in trees_html("given", [tree])
 
 
 def test_not_a_number_stays_out_of_the_curves():

@@ -60,6 +60,7 @@ class Sections(TypedDict, total=False):
     guides: Mapping[str, Section]
     sinks: Mapping[str, Section]
     search: Section
+    serve: Mapping[str, Section]
     label: Section
     chunks: Section
     fit: Section

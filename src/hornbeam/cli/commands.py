@@ -53,6 +53,11 @@ COMMANDS = {
         "search_command",
         "Search the held-out tasks of RECIPE by its methods; accuracy against cost, as a page.",
     ),
+    "solve": CommandEntry(
+        "solve_command",
+        "solve_command",
+        "Answer a question by a search: with the program of a recipe, an agent, or a bare model.",
+    ),
     "label": CommandEntry(
         "label_command",
         "label_command",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class HttpAnswer:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     sampled_tokens: int = 0
+    more: Mapping[str, Any] = field(default_factory=dict)  # fields of ours beside the format's
 
 
 def name_of(ask: str, tokens: array[int], number: int = 0) -> str:

@@ -139,16 +139,18 @@ def write(asked: Asked, answers: list[HttpAnswer]) -> dict[str, Any]:
     for n, answer in enumerate(answers):
         choice = {"index": n, "message": _message_of(answer), "finish_reason": answer.finish}
         choices.append({**choice, "logprobs": _logprobs(answer) if asked.logprobs else None})
-    return {**_head(answers, "chat.completion"), "choices": choices, "usage": _usage(answers)}
+    whole = {**_head(answers, "chat.completion"), "choices": choices, "usage": _usage(answers)}
+    return {**whole, **answers[0].more}
 
 
 def events(asked: Asked, answers: list[HttpAnswer]) -> Iterator[str]:
     """The events of an answer that is streamed."""
     head = _head(answers, "chat.completion.chunk")
 
-    def event(n: int, delta: Mapping[str, Any], finish: str | None = None, more: Any = None) -> str:
-        choice = {"index": n, "delta": delta, "finish_reason": finish, "logprobs": more}
-        return _data({**head, "choices": [choice]})
+    def event(n: int, delta: Mapping[str, Any], finish: str | None = None, logs: Any = None) -> str:
+        choice = {"index": n, "delta": delta, "finish_reason": finish, "logprobs": logs}
+        more = {} if finish is None else answers[n].more
+        return _data({**head, "choices": [choice], **more})
 
     for n, answer in enumerate(answers):
         message = _message_of(answer)

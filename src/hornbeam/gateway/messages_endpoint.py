@@ -126,6 +126,7 @@ def write(asked: Asked, answers: list[HttpAnswer]) -> dict[str, Any]:
             "cache_creation_input_tokens": 0,
             "output_tokens": answer.sampled_tokens,
         },
+        **answer.more,
     }
 
 

@@ -181,6 +181,7 @@ def write(asked: Asked, answers: list[HttpAnswer]) -> dict[str, Any]:
         "temperature": None,
         "top_p": None,
         "usage": usage,
+        **answer.more,
     }
 
 

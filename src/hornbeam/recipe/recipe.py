@@ -351,9 +351,13 @@ def _over(where: str, common: S, own: Mapping[str, Any]) -> S:
 
 def load_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:
     """The recipe of a TOML file with `--set` assignments; `RecipeError` names file and key."""
-    data = toml.read_toml(path)
-    recipe = toml.parse(Recipe, toml.override(data, sets), path.name)
-    recipe._base = path.parent.resolve()
+    return recipe_from_data(toml.override(toml.read_toml(path), sets), path.name, path.parent)
+
+
+def recipe_from_data(data: Mapping[str, Any], where: str, base: Path) -> Recipe:
+    """The recipe of a TOML file's data, as if read from `base`; `where` stands in errors."""
+    recipe = toml.parse(Recipe, data, where)
+    recipe._base = base.resolve()
     return recipe
 
 

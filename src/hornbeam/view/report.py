@@ -56,20 +56,26 @@ def report_html(data: ReportData, limits: PageLimits = LIMITS, live: str = "") -
 
 def write_trees_page(path: str | Path, title: str, trees: Sequence[Tree]) -> Path:
     """Write a page of trees that belong to no run; returns its path."""
+    return write_page(path, trees_html(title, trees))
+
+
+def trees_html(title: str, trees: Sequence[Tree]) -> str:
+    """The page of trees that belong to no run."""
     whole = PageLimits().trees_a_step
     parts = {n // whole + 1: trees[n : n + whole] for n in range(0, len(trees), whole)}
     found = [(tree.columns.get("reward"), i) for tree in trees for i in tree.leaves()]
     rewards = [r for column, i in found if column is not None and (r := column[i]) is not None]
-    mean = f"Mean reward {sum(rewards) / len(rewards):.3g} of {len(rewards):,} leaves."
+    mean = sum(rewards) / max(1, len(rewards))
+    said = f"Mean reward {mean:.3g} of {len(rewards):,} leaves."
     data = ReportData(
         title=title,
         trees=parts,
         one="part",
-        outcome=mean if rewards else "No leaf has a reward.",
+        outcome=said if rewards else "No leaf has a reward.",
         prompts=put_in,
         facts=f"{len(trees):,} tree{'' if len(trees) == 1 else 's'} · {len(found):,} leaves",
     )
-    return write_report(path, data)
+    return report_html(data)
 
 
 def put_in(tree: Tree, i: int) -> str:

@@ -30,6 +30,7 @@ class Outcome:
     """
 
     name: str
+    program: bool  # whether the recipe's program ran, and not a bare model
     tree: str  # its id
     answer: Any
     text: str
@@ -84,6 +85,7 @@ def outcome_of(
     text, finish = _said(search, tree, chosen)
     return Outcome(
         name=search.name,
+        program=search.program,
         tree=ident,
         answer=None if chosen is None else tree.nodes[chosen].answer,
         text=text,

@@ -17,6 +17,7 @@ from hornbeam.jobs.search.missing import (
 )
 from hornbeam.jobs.search.search_growth import search_grower
 from hornbeam.jobs.service.served_names import PREFIX, ServedSearch, served_search
+from hornbeam.jobs.service.served_tasks import stage_of
 from hornbeam.programs.conversation import conversation
 from hornbeam.protocols import Guide
 from hornbeam.recipe.recipe import Recipe
@@ -49,6 +50,11 @@ class ReadySearches:
             found = served_search(self.recipe, name, guides.marks)
             self._ready[name] = ReadySearch(found, self._grower(found, guides))
         return self._ready[name]
+
+    def of_stage(self, stage: str) -> ReadySearch | None:
+        """The search whose trees stand there, if it was found before."""
+        ready = self._ready.values()
+        return next((each for each in ready if stage_of(each.search) == stage), None)
 
     async def _opened(self, name: str, columns: tuple[str, ...]) -> Guides:
         """The guides that write these columns, made once."""

@@ -19,6 +19,7 @@ from hornbeam.assembly.tree_growth import StoreGrower
 from hornbeam.chat import Message
 from hornbeam.errors import HornbeamError
 from hornbeam.grow.resumed import Before
+from hornbeam.jobs.search.search_points import with_columns
 from hornbeam.jobs.service.outcome import Outcome, outcome_of
 from hornbeam.jobs.service.ready_searches import ReadySearch, ReadySearches
 from hornbeam.jobs.service.served_names import names
@@ -31,7 +32,7 @@ from hornbeam.jobs.service.served_tasks import (
     task_of,
 )
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.store.database import TreeKey
+from hornbeam.store.database import TreeKey, canonical
 from hornbeam.store.ledger import Entry
 from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import Task
@@ -82,9 +83,21 @@ class SearchService:
         """The names to show."""
         return names(self.recipe)
 
-    def room(self) -> int:
-        """How many more searches may be asked for now."""
-        return self.recipe.run.at_once + self.waiting - len(self._under_way)
+    def check_room(self, searches: int) -> None:
+        """Raise `TooMany` where so many more cannot be taken now."""
+        most = self.recipe.run.at_once + self.waiting
+        if len(self._under_way) + searches > most:
+            self.counts["searches/refused"] += searches
+            raise TooMany(
+                f"{len(self._under_way)} searches are under way, of at most {most}: ask again later"
+            )
+
+    async def check(
+        self, name: str, messages: Sequence[Message], sampling: Mapping[str, Any] = {}
+    ) -> None:
+        """Raise what `answer` would, as far as that is known beforehand."""
+        ready = await self.searches.find(name)
+        task_of(ready.search, self.recipe.program.name, messages, sampling)
 
     async def answer(
         self, name: str, messages: Sequence[Message], sampling: Mapping[str, Any] = {}
@@ -116,9 +129,7 @@ class SearchService:
                 under_way.growth.cancel()
 
     def _begin(self, ready: ReadySearch, key: TreeKey, task: Task) -> _UnderWay:
-        if self.room() <= 0:
-            self.counts["searches/refused"] += 1
-            raise TooMany(f"{len(self._under_way)} searches are under way: ask again later")
+        self.check_room(1)
         self.counts["searches"] += 1
         growth = asyncio.create_task(self._search(ready, key, task))
         growth.add_done_callback(lambda _: self._under_way.pop(key))
@@ -155,7 +166,10 @@ class SearchService:
         return [entry for entry in entries if entry.tree == str(key)]
 
     def tree(self, ident: str) -> Tree | None:
-        """The tree of an id, as far as it is grown; None where there is none."""
+        """The tree of an id, as far as it is grown; None where there is none.
+
+        With what its strategy makes of it, where that was asked for by this process.
+        """
         try:
             step, number = places_of(int(ident, 16))
         except ValueError:
@@ -163,4 +177,7 @@ class SearchService:
         store = self.grower.store
         keys = [key for key in store.keys(None, step) if key.number == number]
         found = next((key for key in keys if key.stage.startswith(STAGE)), None)
-        return None if found is None else store.read(found).tree
+        if found is None:
+            return None
+        tree, ready = canonical(store.read(found).tree), self.searches.of_stage(found.stage)
+        return tree if ready is None else with_columns(ready.search.job.strategy, tree)

@@ -15,9 +15,11 @@ from hornbeam.recipe.sections import ServeSection, keys_of
 PREFIX = "hornbeam/"
 MOST = 256  # episodes that a ready-made name may ask for; sections say their own number
 
+_N = "[1-9][0-9]{0,8}"
 _READY = re.compile(
-    r"greedy|(majority|likeliest|best-of|mcts)-([1-9][0-9]{0,8})|beam-([1-9][0-9]{0,8})x([1-9][0-9]{0,8})"
+    rf"greedy|(majority|likeliest|best-of|mcts)(?:-({_N}))?|beam(?:-({_N})x({_N}))?"
 )
+DEFAULT = {"majority": 8, "likeliest": 8, "best-of": 8, "mcts": 16, "beam": 4}
 READY = "greedy, majority-N, likeliest-N, best-of-N, beam-BxW, mcts-N"
 SHOWN = ("greedy", "majority-8", "likeliest-8", "best-of-8", "beam-4x4", "mcts-16")
 
@@ -72,6 +74,12 @@ def served_search(recipe: Recipe, name: str, marks: Mapping[str, str] = NO_MARKS
     )
 
 
+def is_search(recipe: Recipe, name: str) -> bool:
+    """Whether a name without "hornbeam/" is a search's, and no agent's."""
+    own = name in recipe.serve or any(method.name == name for method in recipe.search.methods)
+    return name not in recipe.agents and (own or _READY.fullmatch(name) is not None)
+
+
 def names(recipe: Recipe) -> list[str]:
     """The names to show: sections, methods of one point, and of the ready-made ones an example."""
     found = dict.fromkeys([*recipe.serve, *_methods(recipe)])
@@ -107,13 +115,15 @@ def _ready(name: str, guides: Collection[str]) -> ServeSection | None:
     if found is None:
         return None
     kind, number, beams, width = found.groups()
-    most = int(number or 1) if beams is None else int(beams) * int(width)
+    kind = kind or name.partition("-")[0]
+    few = DEFAULT.get(kind, 1)
+    most = int(beams or few) * int(width or few) if kind == "beam" else int(number or few)
     if most > MOST:
         raise RecipeError(
             f"{PREFIX}{name}: more than {MOST} at once: say so many in a section [serve.NAME]"
         )
     settings: dict[str, Any]
-    if kind is None and beams is None:
+    if kind == "greedy":
         settings = {"greedy": True, "n": 1}
     elif kind in ("majority", "likeliest"):
         choose = {"majority": "majority", "likeliest": "mean_likelihood"}[kind]
@@ -124,5 +134,6 @@ def _ready(name: str, guides: Collection[str]) -> ServeSection | None:
     elif kind == "mcts":
         settings = {"strategy": "mcts", "choose": "q", "simulations": most}
     else:
-        settings = {"strategy": "beam", "choose": "kept", "beams": int(beams), "width": int(width)}
+        sizes = {"beams": int(beams or few), "width": int(width or few)}
+        settings = {"strategy": "beam", "choose": "kept", **sizes}
     return ServeSection.model_validate(settings)

@@ -49,11 +49,15 @@ def seed_of(run: int, task: Task) -> int:
     return question_seed(run, task.question if alone else json.dumps(messages, sort_keys=True))
 
 
+def stage_of(search: ServedSearch) -> str:
+    """Where the trees of a search stand."""
+    bare = "" if search.program else f" {digest([search.agent, search.answer])}"
+    return f"{STAGE}{search.job.stage}{bare}"
+
+
 def key_of(search: ServedSearch, task: Task) -> TreeKey:
     """Where the tree of a task stands: equal tasks of one search have one."""
-    stage = f"{STAGE}{search.job.stage}"
-    if not search.program:
-        stage += f" {digest([search.agent, search.answer])}"
+    stage = stage_of(search)
     said = json.dumps([stage, task.to_json()], sort_keys=True)
     whole = hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return TreeKey(stage, *places_of(int.from_bytes(whole, "big") >> 2))
