@@ -53,7 +53,6 @@ from hornbeam.errors import (
     ModelError,
     ProgramError,
     PromptTooLong,
-    ToolError,
 )
 from hornbeam.protocols import Program
 from hornbeam.tools.schema import offered
@@ -285,10 +284,7 @@ class Driver:
             raise prepared
         if effect.kind == "call":
             place = Place(self._episode, effect.turn, effect.scope)
-            try:
-                return await self._live.tool(effect.name, effect.payload, place, effect.refused)
-            except ToolError as error:
-                return error
+            return await self._waits.call(effect, place)
         (context, used), (messages, settings) = prepared, effect.payload
         at = self._episode, effect.turn, effect.scope, len(used), self._steps
         tools = tuple(settings.get("tools", ()))

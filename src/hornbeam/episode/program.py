@@ -70,7 +70,8 @@ class Effects(Protocol):
         """Queue an effect; its future is told when all effects issued before it were.
 
         A call that is `refused` fails of that, and no tool is run. `earlier` (`EarlierTurns`) says
-        how earlier answers come back in an ask from outside.
+        how earlier answers come back in an ask from outside. A call with `run` is no tool's: that
+        is awaited, and what it gives recorded.
         """
         ...
 

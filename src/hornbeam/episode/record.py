@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from reprlib import repr as short
@@ -38,6 +38,7 @@ class Effect:
     counted: Mapping[str, int] = field(default_factory=dict)  # of its prompt, for the ledger
     prompt: int = -1  # how many ids its prompt has, where it was rendered
     refused: str = ""  # why a call fails before any tool runs
+    run: Callable[[], Awaitable[Any]] | None = None  # what a call does that is of no tool
 
 
 @dataclass(slots=True)

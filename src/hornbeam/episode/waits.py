@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from hornbeam.episode.record import Effect
 from hornbeam.episode.replay import ReplayLoop
-from hornbeam.episode.seams import Live
-from hornbeam.errors import ProgramError
+from hornbeam.episode.seams import Live, Place
+from hornbeam.errors import ProgramError, ToolError
 
 T = TypeVar("T")
 
@@ -54,6 +54,19 @@ class Waits:
             self._awaited = None
         else:
             self._live.leave()
+
+    async def call(self, effect: Effect, place: Place) -> Any:
+        """What a call comes to, which may be the error of its tool."""
+        try:
+            if effect.run is None:
+                return await self._live.tool(effect.name, effect.payload, place, effect.refused)
+            self._live.leave()
+            try:
+                return await effect.run()
+            finally:
+                self._live.enter()
+        except ToolError as error:
+            return error
 
     async def effect(self, effect: Effect, running: asyncio.Task[Any]) -> bool:
         """Wait for an effect, or an event; whether there was one, which the program has now."""

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class AgentProcess:
             "HORNBEAM_MODEL": session.agents[0],
             "HORNBEAM_TASK": str(told),
         }
-        words = [_filled(word, task, told) for word in self.how.words()]
+        words = [filled(word, task, {"task_file": told}) for word in self.how.words()]
         env = {"PYTHONHASHSEED": "0", **os.environ, **own}
         try:
             async with asyncio.timeout(self.how.seconds):
@@ -64,7 +65,7 @@ class AgentProcess:
                 )
         except TimeoutError:
             raise ProgramError(f"the agent took more than {self.how.seconds:g} s") from None
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a null byte in the question, say
             raise ProgramError(f"agent {self.how.command!r} does not start: {error}") from error
         self._watch = asyncio.create_task(self._run(self.process, task, session))
 
@@ -77,7 +78,7 @@ class AgentProcess:
         with contextlib.suppress(OSError):
             process.stdin.write(task.question.encode())
             process.stdin.close()
-        reading = asyncio.gather(_read(process.stdout, out), _read(process.stderr, err))
+        reading = asyncio.gather(read_last(process.stdout, out), read_last(process.stderr, err))
         try:
             async with asyncio.timeout(self.how.seconds):
                 code = await process.wait()
@@ -134,8 +135,11 @@ class AgentProcess:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _filled(word: str, task: Task, told: Path) -> str:
-    return word.replace("{task_file}", str(told)).replace("{task}", task.question)
+def filled(word: str, task: Task, files: Mapping[str, Path]) -> str:
+    """A word of a command with the names of files, and the question, in place of their marks."""
+    for name, path in files.items():
+        word = word.replace(f"{{{name}}}", str(path))
+    return word.replace("{task}", task.question)
 
 
 def _result(text: str) -> Ended:
@@ -150,7 +154,7 @@ def _result(text: str) -> Ended:
     return Ended(answer=text or None)
 
 
-async def _read(stream: asyncio.StreamReader, into: bytearray) -> None:
+async def read_last(stream: asyncio.StreamReader, into: bytearray) -> None:
     """Read to the end and keep the last bytes."""
     while chunk := await stream.read(KEPT):
         into.extend(chunk)

@@ -8,16 +8,20 @@ requests come, and what the record does not hold is asked live, once all that it
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hornbeam.episode.program import Episode
 from hornbeam.gateway.agent_process import AgentProcess
 from hornbeam.gateway.agent_settings import AgentCommand
+from hornbeam.gateway.agent_test import Verdict, tested
 from hornbeam.gateway.fork_host import ForkHost
 from hornbeam.gateway.relay import Relay
 from hornbeam.gateway.server import Gateway
 from hornbeam.gateway.session import AgentSession
 from hornbeam.tree.task import Task
+
+TEST = "agent_test"  # as what its test is recorded
 
 
 class AgentProgram:
@@ -36,6 +40,10 @@ class AgentProgram:
             ended = await relay.run()
             if ended.reward is not None:
                 ep.reward(ended.reward, "agent")
+            if how.test:
+                test = partial(self._test, process, task, ended.answer)
+                payload = {"command": how.test}
+                await ep.effects.issue("call", TEST, ep.scope, payload, run=test)
             return ended.answer
         finally:
             process.close()
@@ -46,6 +54,10 @@ class AgentProgram:
         address = await self.gateway.start()
         self.gateway.add(session)
         await process.start(task, session, address)
+
+    async def _test(self, process: AgentProcess, task: Task, answer: Any) -> Verdict:
+        assert process.folder is not None
+        return await tested(self.settings, process.folder, task, answer)
 
     def tell(self, warn: Callable[[str], None]) -> None:
         """Let `warn` hear how agents are started where that is not as it was asked for."""

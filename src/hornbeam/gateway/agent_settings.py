@@ -33,6 +33,9 @@ class AgentCommand(Settings):
     # Its answer: "last_line" of its output, all "output", or "file:NAME" in the folder it runs in.
     answer: str = Field("last_line", pattern="^(last_line|output|file:.+)$")
     seconds: float = Field(600.0, gt=0)  # one run of the agent
+    # A command in its folder, behind its end: `reward.rule = "test"` (agent_test).
+    test: str = ""
+    test_seconds: float = Field(60.0, gt=0)
     patience: float = Field(5.0, gt=0)  # seconds that a request which the record lacks is held
     folder: str = "."  # where the files of the command lie; that of the recipe by default
 
@@ -41,9 +44,11 @@ class AgentCommand(Settings):
         found = self.model_copy(update={"folder": str((base / self.folder).absolute())})
         if self.python and shutil.which(found.interpreter()) is None:
             raise ProgramError(f"program.python: there is no interpreter {self.python!r}")
-        program = found.words()[0]
-        if shutil.which(program) is None:
-            raise ProgramError(f"program.agent: there is no command {program!r}: give its path")
+        for key, words in (("agent", found.words()), ("test", found.test_words())):
+            if words and shutil.which(words[0]) is None:
+                raise ProgramError(
+                    f"program.{key}: there is no command {words[0]!r}: give its path"
+                )
         return found
 
     def interpreter(self) -> str:
@@ -65,13 +70,20 @@ class AgentCommand(Settings):
                     f"program.agent = {self.command!r}: {paths.missing(file, folder)}"
                 )
             return [self.interpreter(), "-P", STARTER, str(path.absolute()), name]
+        return self._split(self.command, "program.agent")
+
+    def test_words(self) -> list[str]:
+        """The words of the test, found as those of the command; [] without one."""
+        return self._split(self.test, "program.test") if self.test else []
+
+    def _split(self, command: str, place: str) -> list[str]:
         try:
-            words = shlex.split(self.command)
+            words = shlex.split(command)
         except ValueError as error:
-            raise ProgramError(f"program.agent = {self.command!r}: {error}") from error
+            raise ProgramError(f"{place} = {command!r}: {error}") from error
         if not words:
-            raise ProgramError("program.agent is empty: give a command")
-        found = [paths.find(word, folder) for word in words]
+            raise ProgramError(f"{place} is empty: give a command")
+        found = [paths.find(word, Path(self.folder)) for word in words]
         here = [str(p.absolute()) if p.is_file() else w for p, w in zip(found, words, strict=True)]
         return [self.interpreter() if word == "python" else word for word in here]
 
@@ -82,6 +94,7 @@ class AgentCommand(Settings):
         """
         own = is_own(self.command) and " " not in self.command
         named = [self.command.rpartition(":")[0]] if own else self.command.split()
+        named += self.test.split()
         files: dict[str, Path] = {}
         for place in (Path().resolve(), Path(self.folder).resolve()):
             found = [path.resolve() for word in named if (path := place / word).is_file()]

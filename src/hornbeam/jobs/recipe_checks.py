@@ -42,12 +42,26 @@ def check(recipe: Recipe) -> None:
             raise RecipeError("model.options are settings of the model 'tiny' only")
     for column, choice in recipe.guides.items():
         check_guide(column, choice, recipe)
+    check_test(recipe)
     check_methods(recipe)
     check_serve(recipe)
     sink_makers(recipe, recipe.base)
     label_strategy(recipe.label, recipe.base)
     if recipe.anchor is not None:
         endpoint(recipe.anchor)
+
+
+def check_test(recipe: Recipe) -> None:
+    """`RecipeError` where the test of an agent is run for nothing, or a rule reads none."""
+    section, rules = recipe.program, [part.rule for part in recipe.reward.judged.values()]
+    has = section.name == "agent" and bool(section.rest().get("test"))
+    if "test" in rules and not has:
+        raise RecipeError(
+            'reward.rule = "test" reads what program.test says, the test of an agent outside: set'
+            ' it, or take a function of a file ("mine.py:score") for any other program'
+        )
+    if has and "test" not in rules:
+        raise RecipeError('program.test is read by reward.rule = "test" alone: set that')
 
 
 def fetch(recipe: Recipe, say: catalogue.Say) -> None:

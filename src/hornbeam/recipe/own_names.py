@@ -41,12 +41,9 @@ def command_files(recipe: Recipe, base: Path) -> dict[str, Path]:
     command = recipe.program.rest().get("command", "")
     if recipe.program.name != "agent" or not isinstance(command, str):
         return {}
-    return AgentCommand(command=command, **_folder(recipe)).beside(base).files()
-
-
-def _folder(recipe: Recipe) -> dict[str, str]:
-    folder = recipe.program.rest().get("folder")
-    return {"folder": folder} if isinstance(folder, str) else {}
+    given = recipe.program.rest()
+    more = {key: given[key] for key in ("folder", "test") if isinstance(given.get(key), str)}
+    return AgentCommand(command=command, **more).beside(base).files()
 
 
 def template_names(recipe: Recipe) -> dict[str, str]:

@@ -9,7 +9,8 @@ from hornbeam.score.checker_pool import NoVerdict
 from hornbeam.score.verdict import Judgement, read_verdict
 from hornbeam.tree.nodes import Tree
 
-RECORDED = {"verifiers": "verifiers_score"}  # the tool whose result a rule reads
+# The call whose result a rule reads.
+RECORDED = {"verifiers": "verifiers_score", "test": "agent_test"}
 
 
 def recorded_reward(rule: str, tree: Tree, leaf: int) -> Judgement:
@@ -20,6 +21,8 @@ def recorded_reward(rule: str, tree: Tree, leaf: int) -> Judgement:
             if call.tool == RECORDED[rule]:
                 found = call.result
     try:
+        if found["reward"] is None and found.get("why"):
+            raise NoVerdict("errors")
         return read_verdict({"reward": found["reward"], **found["figures"]})
     except (ArgumentError, KeyError, TypeError) as error:
         raise NoVerdict("errors") from error

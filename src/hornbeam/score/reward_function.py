@@ -40,7 +40,7 @@ WANTS = ("task", "answer", "tree", "leaf", "calls", "text", NODES)
 # Rules that ship; packages are looked through for none of these.
 READY = frozenset(
     ("exact", "numeric", "symbolic", "em", "f1", "reasoning_gym", "contains", "parts")
-).union(("verifiers", "none"))
+).union(("verifiers", "test", "none"))
 
 Warn = Callable[[str], None]
 NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})

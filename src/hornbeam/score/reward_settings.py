@@ -15,7 +15,9 @@ from hornbeam.score.overlong import OverlongPenalty
 from hornbeam.score.reward_function import is_function
 from hornbeam.settings import Settings
 
-RuleName = Literal["exact", "numeric", "symbolic", "em", "f1", "reasoning_gym", "verifiers", "none"]
+RuleName = Literal[
+    "exact", "numeric", "symbolic", "em", "f1", "reasoning_gym", "verifiers", "test", "none"
+]
 Expert = Literal["contains", "exact", "numeric", "em", "f1"]
 PARTS = "parts"  # the rule of a reward that has parts
 
@@ -102,7 +104,8 @@ class RewardSettings(_Ruled):
     math-verify), "em" and "f1" (words, normalised as for SQuAD; F1 as the
     script of HotpotQA has it for tasks of its sets), "reasoning_gym" (its own scorer), "none" (0:
     what the run itself gives, by `ep.reward`, tools or an agent outside, counts alone), "verifiers"
-    (what the rewards of an environment gave while it ran), or
+    (what the rewards of an environment gave while it ran), "test" (what `program.test` says of an
+    agent outside), or
     "mine.py:score", a function of one's own (`reward_function`), its settings beside it.
     `parts` are several rewards by name, each with a rule; the reward is their weighted sum.
     `format` is a regular expression searched for in all that was said on the way to the answer

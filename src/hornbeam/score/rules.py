@@ -335,7 +335,7 @@ def check_task(rule: str, task: Task) -> list[str]:
     if is_function(rule) or rule == "none":
         return []
     if rule in RECORDED:
-        if rule not in task.data:
+        if rule == "verifiers" and rule not in task.data:
             raise ScoreError(f"{_place(task)} is not of source {rule!r}, whose rule wants those")
         return []
     if rule == "reasoning_gym":
