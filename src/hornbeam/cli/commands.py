@@ -58,6 +58,11 @@ COMMANDS = {
         "solve_command",
         "Answer a question by a search: with the program of a recipe, an agent, or a bare model.",
     ),
+    "gateway": CommandEntry(
+        "gateway_command",
+        "gateway_command",
+        "Serve the agents of RECIPE to agents that you start; their sessions become trees.",
+    ),
     "label": CommandEntry(
         "label_command",
         "label_command",

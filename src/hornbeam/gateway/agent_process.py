@@ -38,16 +38,7 @@ class AgentProcess:
         told = folder / "task.json"
         told.write_text(json.dumps(task.to_json(), ensure_ascii=False), "utf-8")
         root = f"{address}/s/{session.token}"
-        own = {
-            "OPENAI_BASE_URL": f"{root}/v1",
-            "OPENAI_API_BASE": f"{root}/v1",
-            "OPENAI_API_KEY": session.token,
-            "ANTHROPIC_BASE_URL": root,
-            "ANTHROPIC_API_KEY": session.token,
-            "HORNBEAM_SESSION": root,
-            "HORNBEAM_MODEL": session.agents[0],
-            "HORNBEAM_TASK": str(told),
-        }
+        own = {**session.environment(root), "HORNBEAM_TASK": str(told)}
         words = [filled(word, task, {"task_file": told}) for word in self.how.words()]
         env = {"PYTHONHASHSEED": "0", **os.environ, **own}
         try:

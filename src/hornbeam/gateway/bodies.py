@@ -17,8 +17,8 @@ SECONDS = 30.0  # until a body has come
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
 
-async def read_body(chunks: AsyncIterator[bytes], take: Callable[[int], None]) -> Mapping[str, Any]:
-    """The body that comes in chunks; `take` hears of their bytes, and may refuse them.
+async def read_bytes(chunks: AsyncIterator[bytes], take: Callable[[int], None]) -> bytes:
+    """The bytes of a body that comes in chunks; `take` hears of their bytes, and may refuse them.
 
     Raises `BadRequest`.
     """
@@ -39,7 +39,7 @@ async def read_body(chunks: AsyncIterator[bytes], take: Callable[[int], None]) -
     if size > BODY:
         text = f"a request of more than {BODY} bytes"
         raise BadRequest(text, 413, "too_large", close=size > DRAINED)
-    return parsed_body(bytes(read))
+    return bytes(read)
 
 
 def parsed_body(text: bytes) -> Mapping[str, Any]:

@@ -34,11 +34,15 @@ THOUGHT, THOUGHT_ENDS = "<think>", "</think>"
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An answer as it was sent, the message that it is in the conversation, its sampled tokens."""
+    """An answer as it was sent, the message that it is in the conversation, its sampled tokens.
+
+    `number`: how many answers had been sent before it.
+    """
 
     answer: HttpAnswer
     message: Message
     tokens: int
+    number: int
 
 
 @dataclass(slots=True)
@@ -49,20 +53,29 @@ class Turns:
     _known: set[tuple[int, str]] = field(default_factory=set)
     _by_call: dict[str, Sent] = field(default_factory=dict)
     _by_text: dict[str, list[Sent]] = field(default_factory=dict)
+    _sent: int = 0
+
+    def __len__(self) -> int:
+        return self._sent
 
     def add(self, answer: HttpAnswer, reply: Reply) -> None:
         """A reply was sent as this answer."""
         message = reply.message if answer.calls else {**ASSISTANT, "content": reply.text}
-        sent = Sent(answer, message, len(reply.tokens))
+        sent = Sent(answer, message, len(reply.tokens), self._sent)
+        self._sent += 1
         for call in answer.calls:
             self._by_call[call.id] = sent
         self._by_text.setdefault(_heard(answer.text)[1], []).append(sent)
 
-    def restore(self, asked: Asked, client: str = "") -> tuple[list[Message], EarlierTurns]:
+    def restore(
+        self, asked: Asked, client: str = "", told: int | None = None
+    ) -> tuple[list[Message], EarlierTurns]:
         """The messages, with answers that came back unchanged as they were sampled, and the rest.
 
-        Why an answer came back as another is told once, its tokens each time.
+        Why an answer came back as another is told once, its tokens each time. With `told`, as it
+        was when so many answers had been sent.
         """
+        told = self._sent if told is None else told
         out: list[Message] = []
         changed, altered = list[str](), dict[int, tuple[str, int]]()
         own: dict[str, str] = {}  # id that was sent -> id in the conversation
@@ -74,7 +87,7 @@ class Turns:
             if message["role"] != "assistant":
                 out.append(message)
                 continue
-            sent = self._find(message)
+            sent = self._find(message, told)
             how = "not ours" if sent is None else _how(sent.answer, message)
             self.counts[how] += 1
             if sent is None or how not in (SAME, SPELT):
@@ -90,24 +103,28 @@ class Turns:
                 own[call.id] = made["id"]
         return out, EarlierTurns(tuple(changed), altered, client, asked.ignored)
 
-    def _find(self, message: Message) -> Sent | None:
+    def _find(self, message: Message, told: int) -> Sent | None:
         calls = message.get("tool_calls") or ()
         for call in calls:
-            if (sent := self._by_call.get(call["id"])) is not None:
+            sent = self._by_call.get(call["id"])
+            if sent is not None and sent.number < told:
                 return sent
         if calls:
             return None
         text = _heard(message["content"])[1]
-        found = self._by_text.get(text, [])
+        found = [sent for sent in self._by_text.get(text, []) if sent.number < told]
         if sent := next((sent for sent in reversed(found) if not sent.answer.calls), None):
             return sent
         named = (self._by_call.get(ident) for ident in CALL_ID.findall(text))
-        if sent := next((sent for sent in named if sent is not None), None):
+        if sent := next((s for s in named if s is not None and s.number < told), None):
             return sent
-        begins = (
+        begins = [
             t for t in self._by_text if t and text.startswith(t) and text[len(t) :][:1].isspace()
-        )
-        return self._by_text[longest][-1] if (longest := max(begins, key=len, default="")) else None
+        ]
+        for longest in sorted(begins, key=len, reverse=True):
+            if known := [sent for sent in self._by_text[longest] if sent.number < told]:
+                return known[-1]
+        return None
 
 
 def _how(answer: HttpAnswer, message: Message) -> str:

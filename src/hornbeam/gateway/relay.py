@@ -7,7 +7,7 @@ what it does not hold is held until all that it holds has been asked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,12 +39,20 @@ class Relay:
     """Hands the requests of a session to an episode, and its replies back.
 
     A request that the record lacks is held for `patience` seconds; then it is asked, and told where
-    it differs.
+    it differs. `kept` hears of each new request and how many answers had been told before it, for
+    who asks them again after a stop.
     """
 
-    def __init__(self, ep: Episode, session: AgentSession, patience: float) -> None:
-        self.ep, self.session, self.patience = ep, session, patience
-        self.turns = Turns()
+    def __init__(
+        self,
+        ep: Episode,
+        session: AgentSession,
+        patience: float,
+        kept: Callable[[Arrival, int], None] | None = None,
+        turns: Turns | None = None,
+    ) -> None:
+        self.ep, self.session, self.patience, self.kept = ep, session, patience, kept
+        self.turns = Turns() if turns is None else turns
         self._ahead = ep.effects.ahead()  # (agent, digest) of recorded asks that nobody asked yet
         self._held: list[_Held] = []
         self._asks: set[asyncio.Task[None]] = set()
@@ -79,8 +87,12 @@ class Relay:
         return self.ep.effects.outside(self.session.next(self.patience if self._held else None))
 
     def _hold(self, arrival: Arrival) -> None:
-        asked = arrival.asked
-        messages, earlier = self.turns.restore(asked, self.session.client)
+        asked, told = arrival.asked, arrival.told
+        if told is None:
+            told = len(self.turns)
+            if self.kept is not None:
+                self.kept(arrival, told)
+        messages, earlier = self.turns.restore(asked, self.session.client, told)
         payload = self.ep.payload(messages, asked.tools, asked.sampling)
         self._held.append(_Held(arrival, payload, earlier, digest(payload), asked.n))
 

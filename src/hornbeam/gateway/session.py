@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from hornbeam.chat import Message
 from hornbeam.episode.record import digest
@@ -23,18 +25,24 @@ from hornbeam.gateway.asked import Asked, BadRequest
 
 WAITING = 256  # requests of one session that may be there at a time
 HELD = 64 * 2**20  # bytes of their bodies
+HOST = "127.0.0.1"
+LOOPBACK = (HOST, "localhost", "::1")  # addresses that only this machine reaches
 REFUSED = 1000  # of its requests; then the session ends, as nothing good comes of it
 
 
 @dataclass(slots=True, eq=False)
 class Arrival:
-    """A request on its way. `key` is equal for equal asks."""
+    """A request on its way. `key` is equal for equal asks.
+
+    `told`: of one that is asked again after a stop, how many answers had been told before it.
+    """
 
     agent: str
     asked: Asked
     key: str
     answer: asyncio.Future[Sequence[HttpAnswer]]
     delivered: bool = False
+    told: int | None = None
 
     def failed(self) -> bool:
         """Whether the engine failed of it: who asks again wants another answer."""
@@ -85,7 +93,7 @@ class AgentSession:
     client: str = ""  # who asks, by its own name
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     counts: Counter[str] = field(default_factory=Counter)
-    over: bool = False
+    over: BadRequest | None = None  # what who asks is told since it is over
     # What each response that was sent ends a conversation of, for who sends no history.
     responses: dict[str, tuple[Message, ...]] = field(default_factory=dict)
     _new: asyncio.Queue[Arrival | Ended] = field(default_factory=asyncio.Queue)
@@ -93,6 +101,24 @@ class AgentSession:
     _refusals: int = 0
     _waiting: int = 0  # requests that are there
     _held: int = 0  # bytes of their bodies
+    _heard: float = field(default_factory=time.monotonic)
+
+    @property
+    def idle(self) -> float:
+        """Seconds since it was heard of, 0 while a request is there."""
+        return 0.0 if self._waiting else time.monotonic() - self._heard
+
+    def environment(self, root: str) -> dict[str, str]:
+        """What an agent finds in its environment; `root` is the address of its session."""
+        return {
+            "OPENAI_BASE_URL": f"{root}/v1",
+            "OPENAI_API_BASE": f"{root}/v1",
+            "OPENAI_API_KEY": self.token,
+            "ANTHROPIC_BASE_URL": root,
+            "ANTHROPIC_API_KEY": self.token,
+            "HORNBEAM_SESSION": root,
+            "HORNBEAM_MODEL": self.agents[0],
+        }
 
     @contextmanager
     def request(self) -> Iterator[Callable[[int], None]]:
@@ -120,11 +146,12 @@ class AgentSession:
             raise
         finally:
             self._waiting, self._held = self._waiting - 1, self._held - size
+            self._heard = time.monotonic()
 
     async def submit(self, agent: str, asked: Asked, retry: int = 0) -> Arrival:
         """The request with its answer. Raises `BadRequest`, also where the session is over."""
-        if self.over:
-            raise BadRequest("this session is over", 410, "session_over")
+        if self.over is not None:
+            raise BadRequest(str(self.over), self.over.status, self.over.code)
         key = key_of(agent, asked)
         arrival = self._latest.get(key)
         if arrival is None or not (arrival.lost() or (retry > 0 and not arrival.failed())):
@@ -134,8 +161,13 @@ class AgentSession:
         await asyncio.shield(arrival.answer)
         return arrival
 
-    def _begin(self, agent: str, asked: Asked, key: str) -> Arrival:
-        arrival = Arrival(agent, asked, key, asyncio.get_running_loop().create_future())
+    def again(self, agent: str, asked: Asked, told: int) -> Arrival:
+        """A request of before a stop, whose answer is in the record."""
+        return self._begin(agent, asked, key_of(agent, asked), told)
+
+    def _begin(self, agent: str, asked: Asked, key: str, told: int | None = None) -> Arrival:
+        answer = asyncio.get_running_loop().create_future()
+        arrival = Arrival(agent, asked, key, answer, told=told)
         # Whoever waited may have hung up.
         arrival.answer.add_done_callback(lambda f: None if f.cancelled() else f.exception())
         self._latest[key] = arrival
@@ -165,11 +197,33 @@ class AgentSession:
         except TimeoutError:
             return QUIET
 
-    def close(self) -> None:
-        """No more requests; who still waits is told so."""
-        self.over = True
+    def close(self, why: BadRequest | None = None) -> None:
+        """No more requests; who still waits is told so, or why."""
+        if self.over is None:
+            self.over = why or BadRequest("this session is over", 410, "session_over")
         for arrival in self._latest.values():
             if not arrival.answer.done():
-                error = BadRequest("this session is over", 410, "session_over")
-                arrival.answer.set_exception(error)
+                arrival.answer.set_exception(self.over)
         self._latest.clear()
+
+
+class SessionDoor(Protocol):
+    """Opens sessions for whoever starts agents himself, and answers who has none."""
+
+    agents: tuple[str, ...]  # who can be asked, the main one first
+
+    async def open(self, given: Mapping[str, Any]) -> tuple[AgentSession, dict[str, Any]]:
+        """A session that was opened, and what is told of it. Raises `BadRequest`."""
+        ...
+
+    async def end(self, token: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What is told of a session that was ended so. Raises `BadRequest`."""
+        ...
+
+    def gone(self, token: str) -> BadRequest | None:
+        """Why a session that was here is served no longer; None where there was none."""
+        ...
+
+    async def alone(self, agent: str, asked: Asked) -> Sequence[HttpAnswer]:
+        """Answers to a request of no session. Raises `BadRequest`."""
+        ...

@@ -30,6 +30,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from hornbeam.errors import DataError, StoreError
+from hornbeam.store.kept_values import KeptValues
 from hornbeam.store.keys import Stored, TreeKey
 from hornbeam.store.ledger import LOST, Entry
 from hornbeam.store.locks import FolderLock
@@ -58,7 +59,7 @@ FORMAT = 2
 __all__ = ["LOST", "Store", "Stored", "TreeKey", "canonical", "export"]
 
 
-class Store:
+class Store(KeptValues):
     """A run's database, open until `close`. `place` is a run folder or a database URL.
 
     A folder is made where it is missing and held by one writer at a time; `read_only` looks on
@@ -231,9 +232,16 @@ class Store:
 
     def keys(self, stage: str | None = None, step: int | None = None) -> list[TreeKey]:
         """Keys of all trees (of a stage, of one of its steps), in order."""
+        return self._keys(at(TREES, stage, step))
+
+    def unfinished(self, stage: str | None = None) -> list[TreeKey]:
+        """Keys of the trees (of a stage) that are not grown to their end, in order."""
+        return self._keys(at(TREES, stage) & ~TREES.c.done)
+
+    def _keys(self, which: sa.ColumnElement[bool]) -> list[TreeKey]:
         self.flush()
         columns = (TREES.c.stage, TREES.c.step, TREES.c.number)
-        found = sa.select(*columns).where(at(TREES, stage, step)).order_by(*columns)
+        found = sa.select(*columns).where(which).order_by(*columns)
         with self._begin() as db:
             return [TreeKey(*row) for row in db.execute(found)]
 
@@ -254,7 +262,7 @@ class Store:
             db.execute(self._upsert["costs"].from_select(list(LEDGER.c.keys()), rows))
             db.execute(sa.delete(LEDGER).where(at(LEDGER, stage, step, number)))
 
-    # --- metrics, ledger, meta ---------------------------------------------------------------
+    # --- metrics, ledger ---------------------------------------------------------------------
 
     def metric(self, row: Mapping[str, Any]) -> None:
         """Keep a row of metrics; one of the same "kind", "stage" and "step" is replaced."""
@@ -308,19 +316,6 @@ class Store:
         sums = sa.select(LEDGER.c.kind, sa.func.sum(LEDGER.c.amount)).where(where)
         with self._begin() as db:
             return {row[0]: row[1] for row in db.execute(sums.group_by(LEDGER.c.kind))}
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The JSON value kept under a name."""
-        self.flush()
-        with self._begin() as db:
-            found = db.execute(sa.select(META.c.value).where(META.c.name == name)).scalar()
-        return default if found is None else json.loads(found)
-
-    def set(self, name: str, value: Any) -> None:
-        """Keep a JSON value under a name."""
-        row = {"name": name, "value": self._json(value, f"value of {name!r}")}
-        self._ops.append((self._upsert["meta"], row))
-        self._touch()
 
     # --- writing -----------------------------------------------------------------------------
 

@@ -1,0 +1,70 @@
+"""The requests of sessions that are open, kept so that an answer is found again after a stop.
+
+A tree holds what was sampled and a digest of what was asked. A client that asks again for what it
+did not hear says what it said before, and frameworks refer to answers by ids that hang on the
+request; so the requests are kept beside the tree until the session ends, of each what is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from hornbeam.chat import Message
+from hornbeam.chat.answer_places import common
+from hornbeam.gateway.asked import Asked
+from hornbeam.gateway.session import Arrival
+from hornbeam.store.database import Store
+
+
+class KeptAsk(NamedTuple):
+    """A request, whom it asked, and how many answers had been told before it."""
+
+    agent: str
+    asked: Asked
+    told: int
+
+
+class KeptAsks:
+    """Those of one session, by its number."""
+
+    def __init__(self, store: Store, number: int) -> None:
+        self._store, self._place = store, f"opened/{number}/"
+        self._messages: list[Message] = []
+        self._tools: tuple[Any, ...] = ()
+        self._count = 0
+
+    def begin(self, main: str) -> None:
+        """The session is open; `main` is its main agent."""
+        self._store.set(f"{self._place}main", main)
+
+    def add(self, arrival: Arrival, told: int) -> None:
+        """Keep a request."""
+        asked = arrival.asked
+        same = common(self._messages, asked.messages)
+        row: dict[str, Any] = {"agent": arrival.agent, "told": told, "same": same}
+        row |= {"messages": asked.messages[same:], "model": asked.model, "n": asked.n}
+        row |= {"sampling": dict(asked.sampling), "logprobs": asked.logprobs}
+        if asked.tools != self._tools:
+            row["tools"] = asked.tools
+        self._store.set(f"{self._place}{self._count:06}", row)
+        self._messages, self._tools = list(asked.messages), asked.tools
+        self._count += 1
+
+    def read(self) -> tuple[str, list[KeptAsk]]:
+        """(main agent, requests in the order in which they came), after a stop."""
+        *rows, main = self._store.values(self._place) or [""]
+        return main, list(self._read(rows))
+
+    def _read(self, rows: list[dict[str, Any]]) -> Iterator[KeptAsk]:
+        for row in rows:
+            messages = (*self._messages[: row["same"]], *row["messages"])
+            tools = tuple(row["tools"]) if "tools" in row else self._tools
+            how = {name: row[name] for name in ("model", "sampling", "n", "logprobs")}
+            self._messages, self._tools = list(messages), tools
+            self._count += 1
+            yield KeptAsk(row["agent"], Asked(messages=messages, tools=tools, **how), row["told"])
+
+    def drop(self) -> None:
+        """The session has ended."""
+        self._store.unset(self._place)

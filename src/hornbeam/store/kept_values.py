@@ -1,0 +1,59 @@
+"""JSON values that a store keeps under names, beside its trees."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from typing import Any
+
+import sqlalchemy as sa
+
+from hornbeam.store.tables import META
+
+
+class KeptValues(ABC):
+    """What a store keeps under names. Raises `StoreError`."""
+
+    _ops: list[tuple[Any, dict[str, Any]]]
+    _upsert: dict[str, Any]
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Write all that is buffered."""
+
+    @abstractmethod
+    def _begin(self) -> AbstractContextManager[sa.Connection]: ...
+
+    @abstractmethod
+    def _touch(self) -> None: ...
+
+    @abstractmethod
+    def _json(self, data: Any, what: str) -> str: ...
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The JSON value kept under a name."""
+        self.flush()
+        with self._begin() as db:
+            found = db.execute(sa.select(META.c.value).where(META.c.name == name)).scalar()
+        return default if found is None else json.loads(found)
+
+    def values(self, prefix: str) -> list[Any]:
+        """The JSON values kept under names that begin so, in order of their names."""
+        self.flush()
+        names = META.c.name.startswith(prefix, autoescape=True)
+        with self._begin() as db:
+            found = db.execute(sa.select(META.c.value).where(names).order_by(META.c.name))
+            return [json.loads(value) for (value,) in found]
+
+    def set(self, name: str, value: Any) -> None:
+        """Keep a JSON value under a name."""
+        row = {"name": name, "value": self._json(value, f"value of {name!r}")}
+        self._ops.append((self._upsert["meta"], row))
+        self._touch()
+
+    def unset(self, prefix: str) -> None:
+        """Keep no more what stands under names that begin so."""
+        names = META.c.name.startswith(prefix, autoescape=True)
+        self._ops.append((sa.delete(META).where(names), {}))
+        self._touch()
