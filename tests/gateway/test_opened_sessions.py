@@ -89,7 +89,9 @@ def test_who_has_no_key_opens_nothing(tmp_path):
             assert said(own) and not door.counts["requests without a session"]
             end = f"{address}/sessions/{told['token']}/end"
             assert line(await post(end, {}, Authorization=f"Bearer {told['token']}"))[0] == 401
-            assert said(await post(f"{address}/v1/chat/completions", body, **{"x-api-key": "secret"}))
+            assert said(
+                await post(f"{address}/v1/chat/completions", body, **{"x-api-key": "secret"})
+            )
 
     run(job)
 
@@ -178,7 +180,7 @@ def test_a_session_that_nobody_ends_is_ended_and_counted(tmp_path):
         async with served(tmp_path, idle=0.05) as (address, door):
             _, told = await post(f"{address}/sessions")
             (opened,) = door._open.values()
-            watching = asyncio.create_task(door.watch())
+            watching = asyncio.create_task(door.end_idle())
             await asyncio.wait([opened.growing])
             watching.cancel()
             over = await post(f"{told['base_url']}/chat/completions", {"messages": [user("hi")]})

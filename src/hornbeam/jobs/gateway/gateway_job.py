@@ -74,7 +74,7 @@ async def _serve(
         watching: asyncio.Task[None] | None = None
         try:
             await door.resume()
-            watching = asyncio.create_task(door.watch())
+            watching = asyncio.create_task(door.end_idle())
             ready(await gateway.start(how.port, how.host))
             await stopped.wait()
         finally:

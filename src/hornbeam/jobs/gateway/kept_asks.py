@@ -7,14 +7,18 @@ request; so the requests are kept beside the tree until the session ends, of eac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from hornbeam.chat import Message
 from hornbeam.chat.answer_places import common
+from hornbeam.episode.record import asks_of, effects_of
 from hornbeam.gateway.asked import Asked
-from hornbeam.gateway.session import Arrival
-from hornbeam.store.database import Store
+from hornbeam.gateway.endpoint_formats import remember
+from hornbeam.gateway.history_turns import Turns
+from hornbeam.gateway.session import AgentSession, Arrival
+from hornbeam.store.database import Store, Stored
 
 
 class KeptAsk(NamedTuple):
@@ -68,3 +72,31 @@ class KeptAsks:
     def drop(self) -> None:
         """The session has ended."""
         self._store.unset(self._place)
+
+
+async def ask_again(
+    kept: Sequence[KeptAsk],
+    stored: Stored,
+    session: AgentSession,
+    turns: Turns,
+    growing: asyncio.Task[Any],
+) -> None:
+    """Ask what a stopped session was asked, each as it was then: the record answers all of it.
+
+    Returns when it has. What the record lacks nobody was told: who asked it asks again.
+    """
+    recorded = len(asks_of(effects_of([*stored.tree.nodes, *stored.open])))
+    arrivals: list[Arrival] = []
+    for ask in kept:
+        if recorded <= 0:
+            break
+        while len(turns) < ask.told and not growing.done():
+            await asyncio.sleep(0)  # nothing but the record is read meanwhile
+        arrivals.append(session.again(ask.agent, ask.asked, ask.told))
+        recorded -= ask.asked.n
+    whole = arrivals if recorded >= 0 else arrivals[:-1]
+    if whole:
+        await asyncio.wait([arrival.answer for arrival in whole])
+    for arrival in whole:
+        if not arrival.answer.cancelled() and arrival.answer.exception() is None:
+            remember("responses", session, arrival.asked, arrival.answer.result()[0])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import math
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,28 +17,31 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hornbeam.assembly.task_order import tree_seed
-from hornbeam.episode.record import asks_of, effects_of
-from hornbeam.errors import BudgetSpent, HornbeamError, ScoreError
+from hornbeam.errors import BudgetSpent, HornbeamError
 from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import Asked, BadRequest
-from hornbeam.gateway.endpoint_formats import remember
 from hornbeam.gateway.opened_program import OpenedProgram
 from hornbeam.gateway.server import Gateway
 from hornbeam.gateway.session import AgentSession, Ended
 from hornbeam.grow.grower import Grower
-from hornbeam.jobs.gateway.kept_asks import KeptAsks
-from hornbeam.score.reward_settings import RewardSettings
-from hornbeam.score.rules import RuleScorer, check_task, make_scorer
+from hornbeam.jobs.gateway.kept_asks import KeptAsks, ask_again
+from hornbeam.jobs.gateway.session_bodies import (
+    END,
+    OPEN,
+    SessionScorers,
+    ended_of,
+    known,
+    names_of,
+    summary_of,
+    task_of,
+)
+from hornbeam.protocols import Scorer
 from hornbeam.search import Independent
-from hornbeam.settings import nearest
 from hornbeam.store.database import Store, Stored, TreeKey
 from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import Task
 
 SESSION, REQUEST = "session", "request"  # stages of trees
-TASK = ("id", "question", "answer", "data")
-OPEN = ("task", "agent", *TASK)
-END = ("answer", "reward", "error")
 
 
 STOPPED = "the gateway was stopped before it was answered"
@@ -67,7 +69,7 @@ class OpenedSessions:
         self.agents, self.counts = agents, Counter[str]()
         self._grower = replace(grower, strategy=Independent(n=1))
         self._store, self._seed, self._idle = store, seed, idle
-        self._none = make_scorer(RewardSettings(rule="none"))
+        self._scorers = SessionScorers(grower.scorer)
         self._open: dict[int, Opened] = {}
         self._growing: set[asyncio.Task[Tree]] = set()
         kept = store.get("gateway/secret")
@@ -103,25 +105,22 @@ class OpenedSessions:
 
     async def open(self, given: Mapping[str, Any]) -> tuple[AgentSession, dict[str, Any]]:
         """A session that was opened, and what is told of it. Raises `BadRequest`."""
-        _known(given, OPEN, "a session")
-        main = given.get("agent") or self.agents[0]
-        if main not in self.agents:
-            raise BadRequest(f"agent = {main!r}: {nearest(str(main), self.agents)}")
-        names = (main, *[name for name in self.agents if name != main])
-        task = _task(given, f"session-{self._next[SESSION]}")
-        scorer = self._scorer(task)
+        known(given, OPEN, "a session")
+        names = names_of(given, self.agents)
+        task = task_of(given, f"session-{self._next[SESSION]}")
+        scorer = self._scorers.of(task)
         key, tree = self._new(SESSION, task)
         asks = KeptAsks(self._store, key.number)
-        asks.begin(main)
+        asks.begin(names[0])
         opened = self._opened(key, names, asks)
         self._begin(opened, tree, scorer)
         self.counts["sessions"] += 1
-        return opened.session, {"tree": str(key), "model": main, "idle_seconds": self._idle}
+        return opened.session, {"tree": str(key), "model": names[0], "idle_seconds": self._idle}
 
     async def end(self, token: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """What is told of a session that was ended so, said twice too. Raises `BadRequest`."""
-        _known(given, END, "the end of a session")
-        ended = _ended(given)
+        known(given, END, "the end of a session")
+        ended = ended_of(given)
         number = self._number(token)
         if number is None:
             raise BadRequest("there is no such session", 404, "no_session")
@@ -129,12 +128,12 @@ class OpenedSessions:
         if opened is None or opened.growing is None:
             key = TreeKey(SESSION, 0, number)
             stored = self._store.read(key)
-            told = _told(stored.tree) if stored.done else {}
+            told = summary_of(stored.tree) if stored.done else {}
             if told and (told["answer"], told["error"]) == (ended.answer, ended.error):
                 return {"tree": str(key), **told}
             raise self._over(number)
         opened.session.end(ended)
-        return {"tree": str(opened.key), **_told(await asyncio.shield(opened.growing))}
+        return {"tree": str(opened.key), **summary_of(await asyncio.shield(opened.growing))}
 
     def gone(self, token: str) -> BadRequest | None:
         """Why a session that was here is served no longer; None where there was none."""
@@ -147,7 +146,7 @@ class OpenedSessions:
         task = Task(f"request-{self._next[REQUEST]}", users[-1] if users else "")
         key, tree = self._new(REQUEST, task)
         opened = self._opened(key, (agent,))
-        growing = self._begin(opened, tree, self._none)
+        growing = self._begin(opened, tree, self._scorers.none)
         self.counts["requests without a session"] += 1
         try:
             answers = list((await opened.session.submit(agent, asked)).answer.result())
@@ -160,19 +159,6 @@ class OpenedSessions:
 
     # --- their life ------------------------------------------------------------------------------
 
-    def _scorer(self, task: Task) -> RuleScorer:
-        """Who judges: the recipe's rule, where the task has an answer. Raises `BadRequest`."""
-        scorer = self._grower.scorer
-        assert isinstance(scorer, RuleScorer)
-        if task.answer is None:
-            return self._none
-        try:
-            for judged in scorer.settings.judged.values():
-                check_task(judged.rule, task)
-        except ScoreError as error:
-            raise BadRequest(str(error)) from error
-        return scorer
-
     def _opened(self, key: TreeKey, names: tuple[str, ...], asks: KeptAsks | None = None) -> Opened:
         """A session under a key; one that is opened by a request alone keeps no requests."""
         token = self._token(key.number) if asks else secrets.token_urlsafe(16)
@@ -180,9 +166,7 @@ class OpenedSessions:
         program = OpenedProgram(session, asks.add if asks else None)
         return Opened(key, session, program, asks)
 
-    def _begin(
-        self, opened: Opened, start: Tree | Stored, scorer: RuleScorer
-    ) -> asyncio.Task[Tree]:
+    def _begin(self, opened: Opened, start: Tree | Stored, scorer: Scorer) -> asyncio.Task[Tree]:
         assert self.gateway is not None
         opened.growing = asyncio.create_task(self._grown(opened, start, scorer))
         self._growing.add(opened.growing)
@@ -197,7 +181,7 @@ class OpenedSessions:
         if not growing.cancelled():
             growing.exception()  # told to who asks
 
-    async def _grown(self, opened: Opened, start: Tree | Stored, scorer: RuleScorer) -> Tree:
+    async def _grown(self, opened: Opened, start: Tree | Stored, scorer: Scorer) -> Tree:
         """Grow a session's tree to its end; what stops it is told to who asks."""
         why: BadRequest | None = None
         grower = replace(self._grower, program=opened.program, scorer=scorer)
@@ -238,7 +222,7 @@ class OpenedSessions:
         for key in self._store.unfinished(REQUEST):
             opened = self._opened(key, self.agents)
             opened.session.end(Ended(error=STOPPED))
-            await self._begin(opened, self._store.read(key), self._none)
+            await self._begin(opened, self._store.read(key), self._scorers.none)
         keys = self._store.unfinished(SESSION)
         for key in keys:
             await self._resume(key, self._store.read(key))
@@ -250,25 +234,11 @@ class OpenedSessions:
         main, kept = asks.read()
         names = tuple(dict.fromkeys([name for name in (main, *self.agents) if name]))
         opened = self._opened(key, names, asks)
-        recorded = len(asks_of(effects_of([*stored.tree.nodes, *stored.open])))
-        growing = self._begin(opened, stored, self._scorer(Task.from_json(stored.tree.task)))
-        session, turns = opened.session, opened.program.turns
-        arrivals = []
-        for ask in kept:
-            if recorded <= 0:
-                break  # nobody was told of it: its sender asks again
-            while len(turns) < ask.told and not growing.done():
-                await asyncio.sleep(0)  # nothing but the record is read meanwhile
-            arrivals.append(session.again(ask.agent, ask.asked, ask.told))
-            recorded -= ask.asked.n
-        whole = arrivals if recorded >= 0 else arrivals[:-1]
-        if whole:
-            await asyncio.wait([arrival.answer for arrival in whole])
-        for arrival in whole:
-            if not arrival.answer.cancelled() and arrival.answer.exception() is None:
-                remember("responses", session, arrival.asked, arrival.answer.result()[0])
+        scorer = self._scorers.of(Task.from_json(stored.tree.task))
+        growing = self._begin(opened, stored, scorer)
+        await ask_again(kept, stored, opened.session, opened.program.turns, growing)
 
-    async def watch(self) -> None:
+    async def end_idle(self) -> None:
         """End the sessions that nobody ends, until cancelled."""
         while True:
             await asyncio.sleep(min(self._idle / 4, 10.0))
@@ -283,56 +253,4 @@ class OpenedSessions:
         for growing in (tasks := list(self._growing)):
             growing.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._none.aclose()
-
-
-def _known(given: Mapping[str, Any], names: Sequence[str], what: str) -> None:
-    for name in given:
-        if name not in names:
-            raise BadRequest(f"{name!r} is nothing that {what} has: {nearest(name, names)}")
-
-
-def _task(given: Mapping[str, Any], ident: str) -> Task:
-    """The task of a session: under "task", or beside it. Raises `BadRequest`."""
-    told = given.get("task")
-    told = {"question": told} if isinstance(told, str) else told
-    if told is None:
-        told = {name: given[name] for name in TASK if name in given}
-    if not isinstance(told, Mapping):
-        raise BadRequest("task: a text, or an object with a question, is expected")
-    _known(told, TASK, "a task")
-    question, data = told.get("question", ""), told.get("data", {})
-    if not isinstance(question, str):
-        raise BadRequest("task.question: a text is expected")
-    if not isinstance(data, Mapping):
-        raise BadRequest("task.data: an object is expected")
-    return Task(str(told.get("id", ident)), question, told.get("answer"), data)
-
-
-def _ended(given: Mapping[str, Any]) -> Ended:
-    """How a session ended. Raises `BadRequest`."""
-    reward, error = given.get("reward"), given.get("error") or ""
-    if reward is not None:
-        number = isinstance(reward, (int, float)) and not isinstance(reward, bool)
-        if not number or not math.isfinite(reward):
-            raise BadRequest(f"reward = {reward!r}: a number is expected")
-    if not isinstance(error, str):
-        raise BadRequest("error: a text is expected")
-    return Ended(given.get("answer"), error, None if reward is None else float(reward))
-
-
-def _told(tree: Tree) -> dict[str, Any]:
-    """What is told of a grown session."""
-    (leaf,) = tree.leaves()
-    node = tree.nodes[leaf]
-    steps = [tree.nodes[i] for i in tree.path(leaf) if tree.nodes[i].tokens]
-    rewards = {
-        name: column[leaf] for name, column in tree.columns.items() if column[leaf] is not None
-    }
-    return {
-        "answer": node.answer,
-        "error": node.error,
-        "steps": len(steps),
-        "sampled_tokens": sum(len(step.tokens) for step in steps),
-        "rewards": rewards,
-    }
+        await self._scorers.aclose()
