@@ -162,7 +162,7 @@ class OpenedSessions:
     def _opened(self, key: TreeKey, names: tuple[str, ...], asks: KeptAsks | None = None) -> Opened:
         """A session under a key; one that is opened by a request alone keeps no requests."""
         token = self._token(key.number) if asks else secrets.token_urlsafe(16)
-        session = AgentSession(names, token)
+        session = AgentSession(names, token=token)
         program = OpenedProgram(session, asks.add if asks else None)
         return Opened(key, session, program, asks)
 
