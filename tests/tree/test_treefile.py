@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hornbeam.errors import DataError
 from hornbeam.store.keys import TreeKey
 from hornbeam.store.tables import node_row
-from hornbeam.tree.jsonl import from_json, json_line, read_trees, to_json, write_trees
+from hornbeam.tree.jsonl import FINISHES, from_json, json_line, read_trees, to_json, write_trees
 from hornbeam.tree.nodes import Call, Node, Origin, Tree, floats, ids
 from little_trees import trees
 
@@ -23,7 +23,11 @@ WRITTEN = Path(__file__).parent / "golden" / "trees.jsonl"
 small = st.integers(0, 3)
 words = st.sampled_from(["", "solver", "ü \n", "\ud800", "a" * 9])
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | words,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(words, inner, max_size=2),
     max_leaves=4,
 )
@@ -61,7 +65,7 @@ def full_trees(draw: st.DrawFn) -> Tree:
             origin=Origin(
                 draw(small), draw(small), draw(small), draw(small), draw(small), draw(words)
             ),
-            finish=draw(words),
+            finish=draw(st.sampled_from(sorted(FINISHES))),
             done=draw(st.booleans()),
             answer=draw(values),
             error=draw(words),
@@ -140,7 +144,7 @@ WRONG = [
     ({"task": {"id": 1}, "nodes": []}, "'nodes' must be a list"),
     ({**nodes(), "version": 2}, "version 2: this Hornbeam reads version 1"),
     ({**nodes(), "reward": []}, "unknown key 'reward': opinions of nodes belong in 'columns'"),
-    ({**nodes(), "seed": "1"}, "'seed' must be an integer, not '1'"),
+    ({**nodes(), "seed": "1"}, "'seed' must be an integer from 0, not '1'"),
     ({"task": {"id": 1}, "nodes": [{"parent": 0}]}, "node 0 has parent 0: parents come first"),
     (nodes(parent=1), "node 1 has parent 1: parents come first"),
     (nodes(parent=-1), "node 1 has parent -1: parents come first"),
@@ -161,7 +165,17 @@ WRONG = [
     (nodes(prompt=[-3]), "node 1: 'prompt' must hold token ids, not -3"),
     (nodes(tokens=[1, 2], logprobs=[-0.5]), "node 1: 2 tokens but 1 log-probs"),
     (nodes(tokens=[1], logprobs=["x"]), "node 1: 'logprobs' must hold numbers"),
-    (nodes(tokens=[1], logprobs=[float("nan")]), "node 1: 'logprobs' must hold finite"),
+    (nodes(tokens=[1], logprobs=[float("nan")]), "not JSON: NaN is no JSON: write null"),
+    (nodes(tokens=[1], logprobs=[0.5]), "node 1: 'logprobs' must hold log-probs, 0 at most, not"),
+    (nodes(tokens=[1], logprobs=[False]), "node 1: 'logprobs' must hold log-probs, 0 at most"),
+    (nodes(tokens=[True]), "node 1: 'tokens' must hold token ids, not true or false"),
+    (nodes(step=-1), "node 1: 'step' must be 0 or more, not -1"),
+    (nodes(version=-2), "node 1: 'version' must be -1 or more, not -2"),
+    (nodes(finish="stopp"), "node 1: unknown 'finish' 'stopp': did you mean 'stop'?"),
+    ({**nodes(), "seed": -1}, "'seed' must be an integer from 0, not -1"),
+    ({**nodes(), "task": {"id": 1, "data": [1]}}, "task.data must be an object, not [1]"),
+    ({**nodes(), "task": {"id": 1, "question": 3}}, "task.question must be a text, not 3"),
+    ({**nodes(), "task": {"id": float("nan")}}, "not JSON: NaN is no JSON"),
     (nodes(calls=[{}]), "node 1: a call is an object with the name of a 'tool'"),
     (nodes(calls=[{"tool": "t", "args": {}}]), "unknown field 'args' of a call"),
     (nodes(calls=[{"tool": "t", "arguments": 3}]), "'arguments' of a call must be an object"),
@@ -169,7 +183,7 @@ WRONG = [
     (columns(reward=1), "column 'reward' must have 1 entries, one a node, not int"),
     (columns(reward=["1"]), "column 'reward', node 0: '1' is neither a number nor null"),
     (columns(reward=[True]), "column 'reward', node 0: True is neither"),
-    (columns(reward=[float("inf")]), "column 'reward', node 0: inf is neither"),
+    (columns(reward=[float("inf")]), "not JSON: Infinity is no JSON: write null"),
     (columns(reward=[10**400]), "column 'reward', node 0: 1000"),
     ({**nodes(), "columns": []}, "'columns' must be an object of lists"),
 ]
@@ -178,7 +192,7 @@ WRONG = [
 @pytest.mark.parametrize("data, message", WRONG, ids=[message for _, message in WRONG])
 def test_wrong_trees_are_told_with_file_and_line(data: object, message: str, tmp_path) -> None:
     file = tmp_path / "trees.jsonl"
-    file.write_text(json_line(to_json(Tree({"id": "good"}))) + json_line(data))
+    file.write_text(json_line(to_json(Tree({"id": "good"}))) + json.dumps(data) + "\n")
     with pytest.raises(DataError) as caught:
         list(read_trees(file))
     text = str(caught.value)
@@ -207,3 +221,14 @@ def test_files_that_are_no_json_lines(content: bytes, message: str, tmp_path) ->
 def test_a_missing_file_is_told(tmp_path) -> None:
     with pytest.raises(DataError, match=r"none\.jsonl: no such file in "):
         list(read_trees(tmp_path / "none.jsonl"))
+
+
+def test_numbers_that_are_no_json_are_written_as_texts() -> None:
+    call = Call("t", {"x": [float("nan")]}, result=float("-inf"))
+    tree = Tree({"id": 1, "data": {"most": float("inf")}}, [Node(-1), Node(0, calls=(call,))])
+    again = from_json(json.loads(json_line(to_json(tree)), parse_constant=pytest.fail))
+    assert again.nodes[1].calls[0] == Call("t", {"x": ["NaN"]}, result="-Infinity")
+    assert again.task["data"] == {"most": "Infinity"}
+    tree.columns["reward"] = [None, float("nan")]
+    with pytest.raises(DataError, match="the tree of task 1 holds what is no JSON"):
+        write_trees([tree], io.StringIO())

@@ -8,7 +8,6 @@ them. An .eval file is a ZIP archive of the same, by Zstandard since 2026; conte
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 import zlib
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.errors import DataError
+from hornbeam.files.json_text import parse_foreign
 from hornbeam.formats.messages import Conversation, needs_said
 from hornbeam.formats.recorded_run import Format, ImportedRun, Options, Records, held, number_of
 
@@ -53,11 +53,11 @@ def archived(path: Path) -> Iterator[tuple[str, Any]]:
             names = archive.namelist()
             if "header.json" not in names:
                 raise DataError(f"{path}: the log is not whole: the run was still going on")
-            head = json.loads(_member(archive, "header.json"))
+            head = parse_foreign(_member(archive, "header.json"))
             for name in sorted((n for n in names if n.startswith("samples/")), key=_natural):
                 where = f"{path}, {name}"
                 try:
-                    sample = json.loads(_member(archive, name))
+                    sample = parse_foreign(_member(archive, name))
                 except ValueError as error:
                     yield where, DataError(f"not JSON: {error}")
                     continue

@@ -9,11 +9,11 @@ lines of one attempt make one record; the last reward told is the run's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hornbeam.errors import DataError
+from hornbeam.files.json_text import parse_foreign
 from hornbeam.formats.model_calls import RecordedCall, as_sampled, conversations
 from hornbeam.formats.recorded_run import (
     Format,
@@ -112,7 +112,7 @@ def _logprobs(entries: Any) -> list[Any] | None:
     """Log-probs of what was sampled, as chat completions or completions tell them."""
     if isinstance(entries, str):
         try:
-            entries = json.loads(entries)
+            entries = parse_foreign(entries)
         except ValueError:
             return None
     if isinstance(entries, Mapping):
@@ -190,7 +190,7 @@ def _message(given: Any) -> Any:
         out["content"] = _listed(content)
     elif isinstance(content, str) and content.startswith('[{"'):
         try:
-            parts = json.loads(content)
+            parts = parse_foreign(content)
         except ValueError:
             parts = None
         if isinstance(parts, list) and all(isinstance(p, dict) and "type" in p for p in parts):
@@ -238,7 +238,7 @@ def _reward(span: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str,
     for name in LEGACY:
         output = attributes.get(name)
         try:
-            output = json.loads(output) if isinstance(output, str) else output
+            output = parse_foreign(output) if isinstance(output, str) else output
         except ValueError:
             continue
         if not found and isinstance(output, Mapping) and output.get("type") == "reward":
@@ -253,7 +253,7 @@ def _unflat(attributes: Mapping[str, Any], prefix: str) -> Any:
     if prefix in attributes:
         whole = attributes[prefix]
         try:
-            return json.loads(whole) if isinstance(whole, str) else whole
+            return parse_foreign(whole) if isinstance(whole, str) else whole
         except ValueError:
             return None
     out: dict[str, Any] = {}

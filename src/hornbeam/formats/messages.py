@@ -14,6 +14,7 @@ from typing import Any
 from hornbeam.chat import Message
 from hornbeam.chat.history import call_id
 from hornbeam.errors import DataError
+from hornbeam.files.json_text import parse_json
 
 ROLES = {
     "system": "system",
@@ -44,7 +45,8 @@ class Conversation:
         where = f"message {len(self.messages) + 1}"
         if not isinstance(given, Mapping):
             raise DataError(f"{where} is no object: {given!r:.60}")
-        role = ROLES.get(given.get("role"))  # type: ignore[arg-type]
+        said = given.get("role")
+        role = ROLES.get(said) if isinstance(said, str) else None
         if role is None:
             raise DataError(f"{where} has role {given.get('role')!r}: one of {', '.join(ROLES)}")
         message: dict[str, Any] = {"role": role, "content": self._text(given, where)}
@@ -150,7 +152,7 @@ def _calls(given: Mapping[str, Any], where: str) -> list[tuple[str, str, Any]]:
 
 def _json(text: str, what: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise DataError(f"{what} is text that is no JSON: {text!r:.60}") from error
 
@@ -162,7 +164,7 @@ def arguments_of(held: Mapping[str, Any]) -> Any:
         return {}
     if isinstance(arguments, str):
         try:
-            read = json.loads(arguments)
+            read = parse_json(arguments)
         except ValueError:
             return arguments
         return read if isinstance(read, dict) else arguments

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hornbeam.errors import DataError
+from hornbeam.files.json_text import parse_foreign
 from hornbeam.formats.chats import CHATS
 from hornbeam.formats.inspect_logs import INSPECT, archived, is_log, samples
 from hornbeam.formats.lightning import LIGHTNING
@@ -95,8 +96,8 @@ def _records(path: Path) -> Records:
     text = _text(path)
     if path.name.removesuffix(".gz").endswith(".json"):
         try:
-            whole = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            whole = parse_foreign(text)
+        except ValueError as error:
             raise DataError(f"{path}: not JSON: {error}") from error
         if is_log(whole):
             yield from samples(whole, str(path))
@@ -109,8 +110,8 @@ def _records(path: Path) -> Records:
         if not line.strip():
             continue
         try:
-            yield f"{path}, line {number}", json.loads(line)
-        except (ValueError, RecursionError) as error:
+            yield f"{path}, line {number}", parse_foreign(line)
+        except ValueError as error:
             yield f"{path}, line {number}", DataError(f"not JSON: {error}")
 
 
@@ -123,5 +124,5 @@ def _text(path: Path) -> str:
         raise DataError(f"{path}: no such file") from error
     except IsADirectoryError as error:
         raise DataError(f"{path}: a folder: name its files, as {path}/*.json") from error
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error

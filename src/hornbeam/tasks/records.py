@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
 from hornbeam.errors import DataError
+from hornbeam.files.json_text import parse_json
 from hornbeam.files.paths import check_file
 
 T = TypeVar("T")
+HALF = re.compile(r"\\u[dD][89a-fA-F]")  # perhaps half a surrogate pair
 
 
 def sample(items: Sequence[T], count: int | None, seed: int = 0) -> list[T]:
@@ -36,7 +40,12 @@ def read_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = parse_json(line)
+            if HALF.search(line):
+                json.dumps(record, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            wrong = "a text with half a surrogate pair, which UTF-8 has no form for"
+            raise DataError(f"{path}, line {number}: {wrong}") from error
         except ValueError as error:
             raise DataError(f"{path}, line {number}: not JSON ({error})") from error
         if not isinstance(record, dict):
@@ -96,6 +105,6 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         with opened(path, "rt", encoding="utf-8") as file:
             yield from enumerate(file, 1)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: cannot be read: {reason}") from error

@@ -174,6 +174,8 @@ def _from_prm800k(row: Record) -> LabelledSolution:
     if isinstance(question, str):
         return _from_ratings(row)
     try:
+        if not isinstance(question["problem"], str):
+            raise TypeError("'problem' is no text")
         solution = LabelledSolution(
             question["problem"], [], answer=question.get("ground_truth_answer")
         )

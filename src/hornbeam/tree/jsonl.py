@@ -11,6 +11,7 @@ import math
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from reprlib import repr as short
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple, TextIO
 from hornbeam.arguments import one_of, wrong
 from hornbeam.errors import DataError
 from hornbeam.files.atomic import whole_file
+from hornbeam.files.json_text import parse_json, spelled
 from hornbeam.files.paths import check_file
 from hornbeam.settings import nearest
 from hornbeam.tree.facts import StepReward
@@ -49,6 +51,10 @@ def _fact(name: str) -> Fact:
 FACTS = [_fact(name) for name in FIELDS[1:]]
 _ORIGIN = frozenset(Origin.__slots__)
 _CALL, _REWARD = Call("", {}), StepReward(0.0)
+# How an ask ended; "" where that is not known.
+FINISHES = frozenset(("", "stop", "length", "chunk", "error", "too long", "end", "ready"))
+ROUNDED = 1e-3  # a log-prob above 0 by no more is one that was rounded
+_LEAST = {"version": -1, "episode": 0, "step": 0, "turn": 0, "seed": 0}
 _NUMBERS = "parent", "prefix", "keep", "version", "episode", "step", "turn", "seed"
 _TEXTS = "agent", "scope", "text", "finish", "ask", "error"
 _LISTS = "prompt", "tokens", "logprobs", "calls", "messages", "rewards"
@@ -115,14 +121,17 @@ def from_json(data: Any) -> Tree:
     task, rows = data.get("task"), data.get("nodes")
     if not isinstance(task, dict) or "id" not in task:
         raise DataError("'task' must be an object with an 'id'")
+    for name, kind, wanted in (("question", str, "a text"), ("data", dict, "an object")):
+        if not isinstance(task.get(name, kind()), kind):
+            raise DataError(f"task.{name} must be {wanted}, not {short(task[name])}")
     if not isinstance(rows, list) or not rows:
         raise DataError("'nodes' must be a list that begins with the task's own node")
     extra = sorted(set(data) - {"version", "task", "nodes", "columns", "seed"})
     if extra:
         raise DataError(f"unknown key {extra[0]!r}: opinions of nodes belong in 'columns'")
     seed = data.get("seed", 0)
-    if not _is(seed, int):
-        raise DataError(f"'seed' must be an integer, not {seed!r}")
+    if not _is(seed, int) or seed < 0:
+        raise DataError(f"'seed' must be an integer from 0, not {short(seed)}")
     nodes = [_node(i, row) for i, row in enumerate(rows)]
     columns = data.get("columns", {})
     if not isinstance(columns, dict):
@@ -142,6 +151,10 @@ def node_from_json(row: Any) -> Node:
         kind, wanted = _KINDS.get(name, (object, ""))
         if not _is(value, kind) and not (value is None and name in ("prefix", "keep")):
             raise DataError(f"{name!r} must be {wanted}, not {short(value)}")
+        if name in _LEAST and value < _LEAST[name]:
+            raise DataError(f"{name!r} must be {_LEAST[name]} or more, not {short(value)}")
+        if name == "finish" and value not in FINISHES:
+            raise DataError(f"unknown 'finish' {short(value)}: {nearest(value, FINISHES)}")
         if name in ("prompt", "tokens"):
             given[name] = _ids(name, value)
         elif name == "logprobs":
@@ -172,6 +185,8 @@ def _ids(name: str, values: list[Any]) -> array[int]:
         raise DataError(f"{name!r} must hold token ids: {error}") from error
     if out and min(out) < 0:
         raise DataError(f"{name!r} must hold token ids, not {min(out)}")
+    if any(type(value) is bool for value in values):
+        raise DataError(f"{name!r} must hold token ids, not true or false")
     return out
 
 
@@ -182,6 +197,9 @@ def _logprobs(values: list[Any]) -> array[float]:
         raise DataError(f"'logprobs' must hold numbers: {error}") from error
     if not all(map(math.isfinite, out)):
         raise DataError("'logprobs' must hold finite numbers")
+    if any(type(value) is bool for value in values) or (out and max(out) > ROUNDED):
+        wrong = next(v for v in values if type(v) is bool or v > ROUNDED)
+        raise DataError(f"'logprobs' must hold log-probs, 0 at most, not {short(wrong)}")
     return out
 
 
@@ -269,11 +287,8 @@ def read_records(source: str | Path | TextIO) -> Iterator[tuple[str, Any]]:
                 continue
             where, count = f"{name}, line {number}", count + 1
             try:
-                data = json.loads(line)
-            except (
-                ValueError,
-                RecursionError,
-            ) as error:  # ValueError: also a number of 5,000 digits
+                data = parse_json(line)
+            except ValueError as error:  # also a number of 5,000 digits
                 raise DataError(f"{where}: not JSON: {error}") from error
             yield where, data
     except UnicodeDecodeError as error:
@@ -305,9 +320,26 @@ def write_trees(trees: Iterable[Tree], target: str | Path | TextIO) -> int:
 
 def json_line(data: Any) -> str:
     """JSON data as one line, its line feed included."""
-    line = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    try:
+        line = _compact(data, ensure_ascii=False)
+    except ValueError:  # a number that no JSON holds, or what nothing holds: told where it is
+        data = _in_words(data)
+        line = _compact(data, ensure_ascii=False)
     try:
         line.encode()
     except UnicodeEncodeError:  # half a surrogate pair has no UTF-8, but it has an escape
-        line = json.dumps(data, separators=(",", ":"))
+        line = _compact(data)
     return line + "\n"
+
+
+_compact = partial(json.dumps, allow_nan=False, separators=(",", ":"))
+
+
+def _in_words(data: Any) -> Any:
+    """Data with NaN and infinities as texts, but for a tree's numbers, which have to be finite."""
+    if not isinstance(data, dict) or not isinstance(data.get("nodes"), list):
+        return spelled(data)
+    nodes = [
+        {k: v if k == "logprobs" else spelled(v) for k, v in node.items()} for node in data["nodes"]
+    ]
+    return {k: v if k == "columns" else spelled(v) for k, v in data.items()} | {"nodes": nodes}
