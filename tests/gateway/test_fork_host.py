@@ -239,12 +239,36 @@ def test_children_end_when_nobody_hears_the_host(tmp_path):
         socket.send_fds(ours, [len(body).to_bytes(4, "big") + body], [empty, write, write])
         os.close(write)
         pid = json.loads(lines.readline())["pid"]
-        assert os.read(read, 100) == b"ready\n"
+        said = os.fdopen(read)
+        assert said.readline() == "ready\n"
         child = os.pidfd_open(pid)
         lines.close()
         ours.close()
         assert select.select([child], [], [], 60)[0] == [child]
-        assert os.read(read, 100) == b""  # its own child held it open, and ended too
+        assert said.read() == ""  # its own child held it open, and ended too
         assert host.wait(60) == 0
-        for file in (read, empty, child):
-            os.close(file)
+        said.close()
+        os.close(empty)
+        os.close(child)
+
+
+def test_a_start_that_is_given_up_leaves_nothing(tmp_path):
+    """The run ends while the agent's imports are made, and while it is forked."""
+    file = tmp_path / "agent.py"
+    file.write_text("import time, beside\n")
+    (tmp_path / "beside.py").write_text("")
+    how = AgentCommand(command="python agent.py", folder=str(tmp_path))
+    env = {**os.environ, "OPENAI_API_KEY": "token"}
+
+    async def given_up(turns):
+        host = fork_host.ForkHost(how)
+        starting = asyncio.create_task(host.start(how.words(), tmp_path, env, "t"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await host.aclose()
+        return host._process, host._children
+
+    for turns in (0, 1, 3, 10):
+        assert asyncio.run(given_up(turns)) == (None, {})

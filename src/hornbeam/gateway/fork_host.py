@@ -97,6 +97,7 @@ class ForkHost:
         self._link: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
+        self._asked: set[asyncio.Future[Forked | None]] = set()  # starts that are not over
         self._children: dict[int, Forked] = {}  # by the number of their request
         self._requests = 0
 
@@ -122,6 +123,8 @@ class ForkHost:
         if kind is None:
             return None
         starting = asyncio.ensure_future(self._start(kind, words, folder, env, task))
+        self._asked.add(starting)
+        starting.add_done_callback(self._asked.discard)
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -157,12 +160,16 @@ class ForkHost:
             # One request is on its way at a time, so that there is room for it.
             socket.send_fds(link, [len(body).to_bytes(4, "big")], files)
             await asyncio.get_running_loop().sock_sendall(link, body)
+            why = await child.started
         except OSError as error:
-            child.lost(f"an agent could not be forked: {error}")
+            why = f"an agent could not be forked: {error}"
+        except BaseException:
+            child.close()
+            raise
         finally:
             for file in files:
                 os.close(file)
-        if why := await child.started:
+        if why:
             child.close()
             raise ProgramError(why)
         return child
@@ -173,16 +180,21 @@ class ForkHost:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         number = theirs.fileno()
-        self._process = await asyncio.create_subprocess_exec(
-            *(python, HOST, str(number), kind, file),
-            pass_fds=[number],
-            env=_of_no_session(env),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        theirs.close()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *(python, HOST, str(number), kind, file),
+                pass_fds=[number],
+                env=_of_no_session(env),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         ready: asyncio.Future[str | dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._listening = asyncio.create_task(self._listen(ours, self._process, ready))
         told = await ready
@@ -238,6 +250,10 @@ class ForkHost:
 
     async def aclose(self) -> None:
         """End the host and its children."""
+        asked = list(self._asked)
+        for starting in asked:
+            starting.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
         if self._process is not None and self._listening is not None:
             if self._process.returncode is None:
                 self._process.kill()
