@@ -2,9 +2,12 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from urllib.parse import urlsplit
 
@@ -178,6 +181,71 @@ def asks_without_end():
     return n
 
 
+def talks_without_end():
+    """Writes 300 MB beside its answer."""
+    for _ in range(150):
+        sys.stdout.write("x" * 2**20 + "\n")
+        sys.stderr.write("y" * 2**20)
+    print()
+    return hello()
+
+
+def says_nothing_more():
+    """Closes its output and goes on until it is ended."""
+    os.close(1)
+    os.close(2)
+    hello()
+    time.sleep(600)
+
+
+def leaves_children():
+    """Ends, and leaves a child in its group, one in a session of its own and one that forked."""
+    sleeper = [sys.executable, "-c", "import time; time.sleep(601)"]
+    children = [subprocess.Popen(sleeper), subprocess.Popen(sleeper, start_new_session=True)]
+    forked = os.fork()
+    if not forked:
+        os.setsid()
+        time.sleep(601)
+    return [*(child.pid for child in children), forked]
+
+
+def never_ends():
+    """Asks, has a child in a session of its own, says so in its folder, and waits."""
+    hello()
+    sleeper = [sys.executable, "-c", "import time; time.sleep(602)"]
+    child = subprocess.Popen(sleeper, start_new_session=True)
+    with open("here", "w") as file:
+        file.write(str(child.pid))
+    time.sleep(602)
+
+
+def dies():
+    """Ended from outside in the middle, as by the system where memory is short."""
+    hello()
+    print("its last words", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def odd_reward():
+    """A reward that is a number as JSON has it, and no float."""
+    print(f'{{"answer": 1, "reward": 1{"0" * 400}}}')
+    sys.exit()
+
+
+def pipe_as_answer():
+    """Where its answer is looked for, there is a pipe that nobody writes."""
+    os.mkfifo("answer.txt")
+    return hello()
+
+
+def large_answer():
+    """An answer that is a file of a gigabyte."""
+    with open("answer.txt", "w") as file:
+        file.write("the answer\n")
+        file.truncate(2**30)
+    return hello()
+
+
 def honest():
     """Somebody else's agent, in the same run."""
     messages = [{"role": "user", "content": "hello"}]
@@ -190,6 +258,8 @@ def honest():
         with urllib.request.urlopen(request) as answer:
             text = said(json.load(answer))
         messages += [{"role": "assistant", "content": text}, {"role": "user", "content": "on"}]
+    with open("answer.txt", "w") as file:
+        json.dump(text, file)
     return text
 
 

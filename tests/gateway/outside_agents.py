@@ -179,7 +179,8 @@ def hangs(question):
     import subprocess
     import time
 
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    sleeps = "import time; time.sleep(600)"
+    subprocess.Popen([sys.executable, "-c", sleeps, os.environ["MARK"]])
     time.sleep(600)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -38,9 +39,17 @@ def run(how, context=None, **settings):
 
     (bad, good), counts = asyncio.run(grow())
     assert good.nodes[-1].error == "" and len(good) == 4
-    assert json.loads(good.nodes[-1].answer) in WORDS
+    assert read(good.nodes[-1].answer) in WORDS
     leaf = bad.nodes[-1]
-    return json.loads(leaf.answer) if leaf.answer else leaf.answer, leaf.error, counts
+    return read(leaf.answer), leaf.error, counts
+
+
+def read(answer):
+    """An answer as JSON, where it is."""
+    try:
+        return json.loads(answer)
+    except (TypeError, ValueError):
+        return answer
 
 
 def test_bodies_that_are_wrong_are_a_short_line_each():
@@ -123,3 +132,51 @@ def test_requests_without_end_end_the_episode(how):
         assert counts["refused/invalid_request"] >= 1000
     else:
         assert "more than 32 asks in one episode" in error
+
+
+def test_what_an_agent_writes_is_bounded():
+    told, error, _ = run("talks_without_end")
+    assert told in WORDS and error == ""
+
+
+def test_an_agent_that_closes_its_output_and_goes_on_is_ended():
+    _, error, _ = run("says_nothing_more", seconds=2.0)
+    assert "the agent took more than 2 s" in error
+
+
+def alive(number):
+    try:
+        state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"  # ended; whoever it belongs to has not heard of it
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="found by what Linux tells of processes")
+@pytest.mark.parametrize("start", ["fork", "process"])
+def test_what_an_agent_leaves_behind_is_ended_with_it(start):
+    left, error, _ = run("leaves_children", start=start)
+    assert error == "" and len(left) == 3
+    assert [number for number in left if alive(number)] == []
+
+
+@pytest.mark.parametrize("start", ["fork", "process"])
+def test_an_agent_that_is_killed_is_a_failed_leaf(start):
+    _, error, counts = run("dies", start=start)
+    assert error.endswith("the agent was ended by SIGKILL: its last words")
+    assert counts["requests"] == 4
+
+
+def test_a_reward_that_is_no_number_is_told():
+    _, error, _ = run("odd_reward")
+    assert "the agent's reward is no number: 1000" in error
+
+
+def test_an_answer_that_is_no_file_is_told():
+    _, error, _ = run("pipe_as_answer", answer="file:answer.txt")
+    assert error.endswith("the agent left no answer: answer.txt is no plain file")
+
+
+def test_a_large_answer_is_cut():
+    told, error, _ = run("large_answer", answer="file:answer.txt")
+    assert error == "" and told.startswith("the answer")

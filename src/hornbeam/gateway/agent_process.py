@@ -6,41 +6,47 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
-import tempfile
+import stat
 from collections.abc import Mapping
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from hornbeam.errors import ProgramError
+from hornbeam.gateway.agent_group import AgentGroup
 from hornbeam.gateway.agent_settings import AgentCommand
+from hornbeam.gateway.agent_watchdog import end_marked
 from hornbeam.gateway.fork_host import Forked, ForkHost
 from hornbeam.gateway.session import AgentSession, Ended
 from hornbeam.tree.task import Task
 
 KEPT = 65_536  # bytes of its output that are kept, the last ones
+GRACE = 5.0  # seconds that its output may be held open after its end
 TAIL = 300  # characters of standard error in a failure
 
 
 class AgentProcess:
     """One run of an agent."""
 
-    def __init__(self, how: AgentCommand, host: ForkHost) -> None:
-        self.how, self.host = how, host
+    def __init__(self, how: AgentCommand, host: ForkHost, group: AgentGroup) -> None:
+        self.how, self.host, self.group = how, host, group
         self.folder: Path | None = None
+        self.mark = ""  # of its environment
+        self._over = False  # ended, with all that it started
         self.process: asyncio.subprocess.Process | Forked | None = None
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self, task: Task, session: AgentSession, address: str) -> None:
         """Start it; `session` hears when it ends. Raises `ProgramError` where it does not start."""
-        self.folder = folder = Path(tempfile.mkdtemp(prefix="hornbeam-agent-"))
+        self.folder = folder = self.group.folder()
         told = folder / "task.json"
         told.write_text(json.dumps(task.to_json(), ensure_ascii=False), "utf-8")
         root = f"{address}/s/{session.token}"
         own = {**session.environment(root), "HORNBEAM_TASK": str(told)}
         words = [filled(word, task, {"task_file": told}) for word in self.how.words()]
-        env = {"PYTHONHASHSEED": "0", **os.environ, **own}
+        env = {"PYTHONHASHSEED": "0", **os.environ, **own, **self.group.environment}
+        self.mark = f"HORNBEAM_SESSION={root}"
         try:
             async with asyncio.timeout(self.how.seconds):
                 self.process = await self.host.start(words, folder, env, task.id)
@@ -63,6 +69,19 @@ class AgentProcess:
     async def _run(
         self, process: asyncio.subprocess.Process | Forked, task: Task, session: AgentSession
     ) -> None:
+        """Until it ends; `session` hears of it whatever happens."""
+        try:
+            async with asyncio.timeout(self.how.seconds):
+                ended = await self._ended(process, task)
+        except TimeoutError:
+            ended = Ended(error=f"the agent took more than {self.how.seconds:g} s")
+        except (ProgramError, OSError, ValueError) as error:
+            ended = Ended(error=str(error))
+        await asyncio.to_thread(self.kill)
+        session.end(ended)
+
+    async def _ended(self, process: asyncio.subprocess.Process | Forked, task: Task) -> Ended:
+        """What it answered, or how it ended."""
         assert process.stdin is not None and process.stdout is not None
         assert process.stderr is not None
         out, err = bytearray(), bytearray()
@@ -71,29 +90,24 @@ class AgentProcess:
             process.stdin.close()
         reading = asyncio.gather(read_last(process.stdout, out), read_last(process.stderr, err))
         try:
-            async with asyncio.timeout(self.how.seconds):
-                code = await process.wait()
-                self.kill()  # what it left behind, which would hold its output open
-                await reading
-        except TimeoutError:
-            self.kill()
-            session.end(Ended(error=f"the agent took more than {self.how.seconds:g} s"))
-            return
-        except ProgramError as error:
-            session.end(Ended(error=str(error)))
-            return
+            await _gone(process)
+            await asyncio.to_thread(self.kill)  # what it left behind, which holds its output open
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE):
+                    await process.wait()
+                    await asyncio.shield(reading)
+            code = process.returncode
         finally:
             reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reading
-        if code:
-            text = err.decode("utf-8", "replace")
-            # Its folder has another name in each run: equal failures say the same.
-            text = text.replace(f"{self.folder}/", "")
-            tail = " ".join(text.split())[-TAIL:]
-            session.end(Ended(error=f"the agent ended with exit code {code}: {tail}"))
-            return
-        session.end(self._answer(out.decode("utf-8", "replace")))
+        if code is None:
+            return Ended(error="the agent ended, and nobody knows how")
+        if not code:
+            return self._answer(out.decode("utf-8", "replace"))
+        # Its folder has another name in each run: equal failures say the same.
+        text = err.decode("utf-8", "replace").replace(f"{self.folder}/", "")
+        return Ended(error=f"{_told(code)}: {' '.join(text.split())[-TAIL:]}".removesuffix(": "))
 
     def _answer(self, out: str) -> Ended:
         """What the agent answered: its last line, all of it, or a file that it wrote."""
@@ -101,19 +115,24 @@ class AgentProcess:
             assert self.folder is not None
             path = self.folder / self.how.answer.removeprefix("file:")
             try:
-                return _result(path.read_text("utf-8", "replace")[:KEPT].strip())
+                return _result(_begin_of(path).strip())
             except OSError as error:
-                return Ended(error=f"the agent left no answer: {error}")
+                text = str(error).replace(f"{self.folder}/", "")
+                return Ended(error=f"the agent left no answer: {text}")
         if self.how.answer == "output":
             return Ended(answer=out.strip() or None)
         lines = [line for line in out.splitlines() if line.strip()]
         return _result(lines[-1].strip()) if lines else Ended()
 
     def kill(self) -> None:
-        """End the process and all that it started in its session."""
+        """End the process and all that it started, once: its number may be another's later."""
+        if self._over or not self.mark:
+            return
+        self._over = True
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
+        end_marked(self.mark, self.group.mark, str(self.folder))
 
     def close(self) -> None:
         """The same, and its folder goes."""
@@ -123,7 +142,46 @@ class AgentProcess:
         if isinstance(self.process, Forked):
             self.process.close()
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.group.drop(self.folder)
+
+
+async def _gone(process: asyncio.subprocess.Process | Forked) -> None:
+    """Until it has ended.
+
+    `wait` of asyncio waits, in some versions, for the end of its output as well, which a process
+    that it left behind may hold open.
+    """
+    if isinstance(process, Forked) or not hasattr(os, "pidfd_open"):
+        await process.wait()
+        return
+    try:
+        watched = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(watched, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(watched)
+        os.close(watched)
+
+
+def _told(code: int) -> str:
+    """How a process ended, by its exit code: less than 0 is a signal, whoever sent it."""
+    if code > 0:
+        return f"the agent ended with exit code {code}"
+    known = {one.value for one in signal.Signals}
+    return f"the agent was ended by {signal.Signals(-code).name if -code in known else -code}"
+
+
+def _begin_of(path: Path) -> str:
+    """The first `KEPT` bytes of a plain file. Raises `OSError`."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would not open
+    with open(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(f"{path.name} is no plain file")
+        return file.read(KEPT).decode("utf-8", "replace")
 
 
 def filled(word: str, task: Task, files: Mapping[str, Path]) -> str:
@@ -141,7 +199,10 @@ def _result(text: str) -> Ended:
             reward = said.get("reward")
             if isinstance(reward, bool) or not isinstance(reward, (int, float)):
                 return Ended(answer=said["answer"])
-            return Ended(answer=said["answer"], reward=float(reward))
+            try:
+                return Ended(answer=said["answer"], reward=float(reward))
+            except OverflowError:
+                return Ended(error=f"the agent's reward is no number: {short(reward)}")
     return Ended(answer=text or None)
 
 

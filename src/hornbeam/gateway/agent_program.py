@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from hornbeam.episode.program import Episode
+from hornbeam.gateway.agent_group import AgentGroup
 from hornbeam.gateway.agent_process import AgentProcess
 from hornbeam.gateway.agent_settings import AgentCommand
 from hornbeam.gateway.agent_test import Verdict, tested
@@ -28,12 +29,13 @@ class AgentProgram:
     """The program: starts the agent for a task and returns what it answered."""
 
     def __init__(self, settings: AgentCommand) -> None:
-        self.settings, self.gateway, self.host = settings, Gateway(), ForkHost(settings)
+        self.settings, self.gateway = settings, Gateway()
+        self.host, self.group = ForkHost(settings), AgentGroup()
 
     async def __call__(self, task: Task, ep: Episode) -> Any:
         """One run of the agent."""
         how, session = self.settings, AgentSession(ep.effects.names())
-        process = AgentProcess(how, self.host)
+        process = AgentProcess(how, self.host, self.group)
         relay = Relay(ep, session, how.patience)
         try:
             await ep.effects.outside(self._begin(process, task, session))
@@ -52,6 +54,7 @@ class AgentProgram:
 
     async def _begin(self, process: AgentProcess, task: Task, session: AgentSession) -> None:
         address = await self.gateway.start()
+        await self.group.start()
         self.gateway.add(session)
         await process.start(task, session, address)
 
@@ -64,6 +67,7 @@ class AgentProgram:
         self.host.warn = warn
 
     async def aclose(self) -> None:
-        """End the server, and the process that agents are forked from."""
+        """End the server, the process that agents are forked from, and all that agents left."""
         await self.host.aclose()
+        await self.group.aclose()
         await self.gateway.aclose()

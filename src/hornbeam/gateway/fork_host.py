@@ -59,6 +59,12 @@ class Forked:
             files.append(theirs)
         return files
 
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, None as long as it is not known."""
+        ended = self.ended.result() if self.ended.done() else None
+        return ended if isinstance(ended, int) else None
+
     async def wait(self) -> int:
         """Its exit code. Raises `ProgramError` where the host ended before it."""
         ended = await asyncio.shield(self.ended)

@@ -1,0 +1,88 @@
+"""`python agent_watchdog.py MARK FOLDER`: ends the agents of a run when the run is no more.
+
+It waits until its standard input closes, which the system does for a run that is killed, too. Then
+it ends every process that began with MARK, a NAME=VALUE, in its environment, and removes FOLDER, in
+which the agents ran. The same search finds what one agent left behind in sessions of its own. On
+Linux alone: elsewhere nothing is found. What began with an environment of its own is not found.
+
+Standard library alone: it starts in some hundredths of a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+SECONDS = 1.0  # between two looks at who the parent is
+ROUNDS = 20  # of ending what is found, as it may start others meanwhile
+
+
+def marked(mark: str, run: str = "", folder: str = "") -> Iterator[int]:
+    """Processes of this user with NAME=VALUE `mark` in the environment that they began with.
+
+    Also those with `run` in it that work in `folder`: a fork has its parent's environment there.
+    """
+    me, wanted, shared = os.getpid(), _entry(mark), _entry(run)
+    try:
+        numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return
+    for number in numbers:
+        with contextlib.suppress(OSError):
+            if number == me or os.stat(f"/proc/{number}").st_uid != os.getuid():
+                continue
+            with open(f"/proc/{number}/environ", "rb") as file:
+                began = b"\0" + file.read() + b"\0"
+            if wanted in began or (
+                folder and shared in began and _inside(os.readlink(f"/proc/{number}/cwd"), folder)
+            ):
+                yield number
+
+
+def _entry(text: str) -> bytes:
+    return b"\0" + os.fsencode(text) + b"\0"
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + os.sep)
+
+
+def end_marked(mark: str, run: str = "", folder: str = "") -> int:
+    """End those processes, and what they start meanwhile; how many there were."""
+    ended: set[int] = set()
+    for _ in range(ROUNDS):
+        numbers = list(marked(mark, run, folder))
+        for number in numbers:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(number, signal.SIGKILL)
+        ended.update(numbers)
+        if not numbers:
+            break
+        time.sleep(0.01)
+    return len(ended)
+
+
+def wait(parent: int) -> None:
+    """Until standard input closes, or the parent is another process."""
+    while os.getppid() == parent:
+        if select.select([0], [], [], SECONDS)[0] and not os.read(0, 4096):
+            return
+
+
+def main(mark: str, folder: str) -> None:
+    """Wait, then end all and clean up."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # these go to a whole group: the run decides
+    wait(os.getppid())
+    end_marked(mark)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])
