@@ -8,14 +8,11 @@ import urllib.error
 import urllib.request
 
 
-def post(body, path="chat/completions", retry=0, base=None, headers=False):
+def post(body, path="chat/completions", retry=0, base=None, headers=False, key=None):
     """The answer's body, or (status, body) of an error, its headers too where they are wanted."""
     base = base or os.environ["OPENAI_BASE_URL"]
-    sent = {
-        "Content-Type": "application/json",
-        "Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}",
-        "x-stainless-retry-count": str(retry),
-    }
+    key = key or {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
+    sent = {"Content-Type": "application/json", "x-stainless-retry-count": str(retry), **key}
     data = json.dumps(body).encode() if isinstance(body, dict) else body
     try:
         with urllib.request.urlopen(
@@ -165,6 +162,41 @@ def strange(question):
     odd = {f"x{n}": n for n in range(50)}
     body = {"messages": [{"role": "user", "content": question}], "logit_bias": {"5": 1}, **odd}
     return said(post(body))
+
+
+def usage(question):
+    """The tokens of each request of a conversation, and of one that begins anew."""
+    messages, out = [{"role": "user", "content": question}], []
+    for _ in range(3):
+        answer = post({"messages": messages})
+        told = answer["usage"]
+        cached = told["prompt_tokens_details"]["cached_tokens"]
+        out.append([told["prompt_tokens"], told["completion_tokens"], cached])
+        messages += [answer["choices"][0]["message"], {"role": "user", "content": "go on"}]
+    other = post({"messages": [{"role": "user", "content": "Else"}]})
+    return [*out, other["usage"]["prompt_tokens_details"]["cached_tokens"]]
+
+
+def by_header(question):
+    """Its session is told by a header, at an address that has no session."""
+    root = os.environ["HORNBEAM_SESSION"].partition("/s/")[0]
+    ask = {"messages": [{"role": "user", "content": question}]}
+    token = os.environ["OPENAI_API_KEY"]
+    keys = [{"x-hornbeam-session": token}, {"x-api-key": token}, {"Authorization": token}]
+    return [said(post(ask, base=f"{root}/v1", key=key)) for key in keys]
+
+
+def formats(question):
+    """Asks for forms of an answer that no engine here can hold to, and for such as says nothing."""
+    ask = {"messages": [{"role": "user", "content": question}], "tools": [ADD]}
+    named = {"type": "function", "function": {"name": "add"}}
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    post({**ask, "tool_choice": "required", "response_format": {"type": "json_object"}})
+    post({**ask, "tool_choice": named, "response_format": schema, "top_logprobs": 3})
+    post({**ask, "tool_choice": "auto", "response_format": {"type": "text"}, "audio": None})
+    given = {"input": question, "text": {"format": schema["json_schema"] | {"type": "json_schema"}}}
+    post(given, "responses")
+    return said(post({**ask, "presence_penalty": 0, "logit_bias": {}, "temperature": 0}))
 
 
 def fails(question):

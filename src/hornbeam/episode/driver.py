@@ -380,6 +380,7 @@ class Driver:
         chat = self._live.chat(effect.name)
         context, effect.counted = self._quotes.prompt(chat, effect.payload, effect.earlier)
         effect.prompt = len(context)
+        effect.context = context if effect.earlier is not None else None
         return context
 
     def _drop(self, main: asyncio.Task[Any]) -> None:

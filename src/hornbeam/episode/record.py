@@ -7,7 +7,7 @@ import hashlib
 import json
 from array import array
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from reprlib import repr as short
 from typing import Any
@@ -37,6 +37,7 @@ class Effect:
     earlier: EarlierTurns | None = None  # of a request from outside
     counted: Mapping[str, int] = field(default_factory=dict)  # of its prompt, for the ledger
     prompt: int = -1  # how many ids its prompt has, where it was rendered
+    context: array[int] | None = None  # the prompt, of an ask from outside
     refused: str = ""  # why a call fails before any tool runs
     run: Callable[[], Awaitable[Any]] | None = None  # what a call does that is of no tool
 
@@ -207,10 +208,15 @@ def reply_of(
     def prompt() -> int:
         return effect.prompt if effect.prompt >= 0 else len(contexts(record[effect.number].at))
 
+    def context() -> array[int]:
+        known = effect.context
+        return contexts(record[effect.number].at) if known is None else known
+
     read = cache(partial(chat.read, tokens, tools))
     if tools:
         read()
-    return Reply(text, tokens, said[-1].finish, effect.name, tools, read, prompt, said)
+    reply = Reply(text, tokens, said[-1].finish, effect.name, tools, read, prompt, said)
+    return reply if effect.earlier is None else replace(reply, context=context)
 
 
 def own(value: Any) -> Any:

@@ -38,6 +38,7 @@ class Reply:
     read: Callable[[], Spoken] | None = field(default=None, compare=False)
     asked: Callable[[], int] | None = field(default=None, compare=False)
     pieces: Sequence[Node | Piece] = field(default=(), compare=False)  # the chunks of the answer
+    context: Callable[[], array[int]] | None = field(default=None, compare=False)  # asked outside
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:

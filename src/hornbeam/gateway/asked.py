@@ -21,8 +21,9 @@ ROLES = ("system", "user", "assistant", "tool")
 SETTINGS = {"audio", "background", "context_management", "conversation", "frequency_penalty"}
 SETTINGS |= {"function_call", "functions", "logit_bias", "modalities", "output_config", "text"}
 SETTINGS |= {"prediction", "presence_penalty", "prompt", "reasoning_effort", "response_format"}
-SETTINGS |= {"temperature", "thinking", "tool_choice", "top_k", "top_p", "verbosity"}
-SETTINGS |= {"web_search_options"}
+SETTINGS |= {"temperature", "thinking", "tool_choice", "top_k", "top_logprobs", "top_p"}
+SETTINGS |= {"verbosity", "web_search_options"}
+SAMPLED = {"temperature", "top_p"}  # of which 0 says something, too
 LINE = 500  # characters of what a sender is told
 NAME = 200  # characters of a model's name, which is told again in each answer
 ANSWERS = 128  # that one request may want, as at OpenAI
@@ -203,7 +204,13 @@ def choice_of(body: Mapping[str, Any], quiet: Collection[str]) -> tuple[bool, li
 
 def ignored_of(body: Mapping[str, Any], quiet: Collection[str], any_tool: bool) -> list[str]:
     """The settings of a body that are not done, each once; names that no API has are "other"."""
-    held = {name for name, value in body.items() if name not in quiet and value is not None}
+    said = {
+        name for name, value in body.items() if value or (name in SAMPLED and value is not None)
+    }
+    held = said - {*quiet, "response_format", "text"}
+    form = settings(body, "response_format") or settings(settings(body, "text"), "format")
+    if form.get("type", "text") != "text":
+        held.add("response_format")
     if any_tool:
         held.discard("tool_choice")
     return sorted({name if name in SETTINGS else "other" for name in held})

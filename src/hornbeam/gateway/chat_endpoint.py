@@ -27,7 +27,7 @@ from hornbeam.gateway.asked import (
 
 # Settings that say nothing of what is sampled here, or that an agent's own table says.
 QUIET = {"model", "messages", "tools", "stream", "stream_options", "n", "stop", "max_tokens"}
-QUIET |= {"max_completion_tokens", "logprobs", "top_logprobs", "seed", "user", "metadata", "store"}
+QUIET |= {"max_completion_tokens", "logprobs", "seed", "user", "metadata", "store"}
 QUIET |= {"parallel_tool_calls", "service_tier", "safety_identifier", "prompt_cache_key"}
 
 
@@ -129,7 +129,8 @@ def _logprobs(answer: HttpAnswer) -> dict[str, Any]:
         "content": [
             {"token": text, "logprob": value, "bytes": list(text.encode()), "top_logprobs": []}
             for text, value in answer.logprobs
-        ]
+        ],
+        "refusal": None,
     }
 
 

@@ -9,17 +9,18 @@ they wait on the clock; its tools go through `ep.call` where they are not pure.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx2
 
 from hornbeam.episode.program import Episode
-from hornbeam.errors import EngineError, PromptTooLong, how_to_get
+from hornbeam.errors import EngineError, how_to_get
 from hornbeam.gateway.asked import BadRequest
 from hornbeam.gateway.bodies import parsed_body
 from hornbeam.gateway.endpoint_formats import FORMATS, remember
 from hornbeam.gateway.history_turns import Turns
-from hornbeam.gateway.relayed import answered
+from hornbeam.gateway.relayed import SeenPrompts, answered, refused
 from hornbeam.gateway.session import AgentSession, client_of, key_of
 
 
@@ -33,6 +34,7 @@ class EpisodeTransport(httpx2.AsyncBaseTransport):
             Turns(),
             AgentSession(),
         )
+        self._seen = SeenPrompts()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The answer to a request; errors of the ask are answers with a status."""
@@ -46,20 +48,23 @@ class EpisodeTransport(httpx2.AsyncBaseTransport):
             client = client_of(request.headers)
             messages, earlier = self._turns.restore(asked, client)
             payload = self._ep.payload(messages, asked.tools, asked.sampling)
-            reply = await self._ep.effects.issue(
-                "ask", agent, self._ep.scope, payload, earlier=earlier
-            )
+            told = [earlier, *[earlier._replace(rewritten=())] * (asked.n - 1)]
+            issue, scope = self._ep.effects.issue, self._ep.scope
+            asks = [issue("ask", agent, scope, payload, earlier=each) for each in told]
+            replies = await asyncio.gather(*asks)
         except (BadRequest, EngineError) as error:
-            known = isinstance(error, (BadRequest, PromptTooLong))
-            status = error.status if isinstance(error, BadRequest) else 400 if known else 500
-            return httpx2.Response(status, json=form.error(str(error), "invalid_request", status))
-        answer = answered(asked, agent, key_of(agent, asked), reply)
-        self._turns.add(answer, reply)
-        remember(name, self._session, asked, answer)
+            no = refused(error)
+            return httpx2.Response(no.status, json=form.error(str(no), no.code, no.status))
+        answers = []
+        for reply in replies:
+            seen = self._seen.cached(reply)
+            answers.append(answered(asked, agent, key_of(agent, asked), reply, seen))
+            self._turns.add(answers[-1], reply)
+        remember(name, self._session, asked, answers[0])
         if asked.stream:
-            text = "".join(form.events(asked, [answer]))
+            text = "".join(form.events(asked, answers))
             return httpx2.Response(200, headers={"content-type": "text/event-stream"}, text=text)
-        return httpx2.Response(200, json=form.write(asked, [answer]))
+        return httpx2.Response(200, json=form.write(asked, answers))
 
 
 def openai_client(ep: Episode, agent: str = "", **options: Any) -> Any:

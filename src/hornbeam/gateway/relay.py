@@ -15,11 +15,10 @@ from hornbeam.chat import Message
 from hornbeam.episode.earlier_turns import EarlierTurns
 from hornbeam.episode.program import Episode
 from hornbeam.episode.record import digest
-from hornbeam.errors import EngineError, ProgramError, PromptTooLong
+from hornbeam.errors import EngineError, ProgramError
 from hornbeam.gateway.answered import HttpAnswer
-from hornbeam.gateway.asked import BadRequest
 from hornbeam.gateway.history_turns import Turns
-from hornbeam.gateway.relayed import answered
+from hornbeam.gateway.relayed import SeenPrompts, answered, refused
 from hornbeam.gateway.session import AgentSession, Arrival, Ended, Quiet
 
 
@@ -53,6 +52,7 @@ class Relay:
     ) -> None:
         self.ep, self.session, self.patience, self.kept = ep, session, patience, kept
         self.turns = Turns() if turns is None else turns
+        self.seen = SeenPrompts()
         self._ahead = ep.effects.ahead()  # (agent, digest) of recorded asks that nobody asked yet
         self._held: list[_Held] = []
         self._asks: set[asyncio.Task[None]] = set()
@@ -123,12 +123,11 @@ class Relay:
                 "ask", arrival.agent, self.ep.scope, held.payload, earlier=earlier
             )
         except EngineError as error:
-            late = isinstance(error, PromptTooLong)
-            code, status = ("context_length_exceeded", 400) if late else ("engine_error", 500)
             if not answer.done():
-                answer.set_exception(BadRequest(str(error), status, code))
+                answer.set_exception(refused(error))
             return
-        held.answers.append(answered(arrival.asked, arrival.agent, arrival.key, reply))
+        seen = self.seen.cached(reply)
+        held.answers.append(answered(arrival.asked, arrival.agent, arrival.key, reply, seen))
         self.turns.add(held.answers[-1], reply)
         if len(held.answers) == arrival.asked.n and not answer.done():
             answer.set_result(held.answers)

