@@ -2,108 +2,25 @@
 
 import asyncio
 import itertools
-import json
 
 import pytest
 
 from hornbeam.assembly.plan import plan
-from hornbeam.assembly.tree_growth import FolderGrower
 from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.jobs.recipe_checks import check
 from hornbeam.jobs.search.run_search import Search
-from hornbeam.jobs.service.search_service import SearchService, TooMany
+from hornbeam.jobs.service.search_service import TooMany
 from hornbeam.jobs.service.served_names import served_search
 from hornbeam.recipe.recipe import load_recipe
 from hornbeam.tree.nodes import canonical
 
 from .doors import Silent
-
-RECIPE = """
-[run]
-steps = 0
-at_once = 4
-[model]
-name = "MODEL"
-[agents.solver]
-max_tokens = 9
-[agents.solver.segment]
-by = "tokens"
-tokens = 3
-[program]
-name = "single"
-[[tasks.eval]]
-source = "jsonl"
-path = "questions.jsonl"
-[reward]
-rule = "exact"
-[engine]
-max_batch = 1
-[guides.value]
-kind = "prm"
-model = "PRM"
-[serve.beam]
-strategy = "beam"
-choose = "kept"
-beams = 2
-width = 2
-[serve.cold]
-choose = "majority"
-n = 3
-temperature = 0.5
-[[search.methods]]
-name = "majority-4"
-choose = "majority"
-n = 4
-[[search.methods]]
-name = "best-of-4"
-choose = "best"
-n = 4
-[[search.methods]]
-name = "beam"
-strategy = "beam"
-choose = "kept"
-beams = 2
-width = 2
-[[search.methods]]
-name = "mcts-5"
-strategy = "mcts"
-choose = "q"
-simulations = 5
-[[search.methods]]
-name = "greedy"
-greedy = true
-n = 1
-[[search.methods]]
-name = "cold"
-choose = "majority"
-n = 3
-temperature = 0.5
-"""
-NAMES = ["majority-4", "best-of-4", "beam", "mcts-5", "greedy", "cold"]
-
-
-def user(text):
-    return [{"role": "user", "content": text}]
+from .served_recipe import NAMES, RECIPE, closed, service, user, written
 
 
 @pytest.fixture
 def recipe(world, tmp_path):
-    questions = [f"door {word}?" for word in ("one", "two", "three", "one")]
-    rows = [{"question": question, "answer": "left"} for question in questions]
-    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    text = RECIPE.replace("MODEL", str(world.policy)).replace("PRM", str(world.prm))
-    (tmp_path / "recipe.toml").write_text(text)
-    return load_recipe(tmp_path / "recipe.toml")
-
-
-def service(recipe, path):
-    made = plan(recipe, recipe.base, [])
-    return SearchService(recipe, FolderGrower(recipe, made, path, Silent(), "served"))
-
-
-async def closed(made):
-    await made.aclose()
-    await made.grower.aclose()
+    return written(world, tmp_path)
 
 
 def test_its_answers_and_trees_are_those_of_hornbeam_search(recipe, tmp_path):

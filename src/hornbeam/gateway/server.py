@@ -6,8 +6,10 @@ POST /v1/chat/completions             the session by its API key; of no session,
 GET  .../v1/models                    who can be asked
 POST /sessions                        open one, for whoever starts agents himself (with a door)
 POST /sessions/TOKEN/end              end it, with its answer and reward
+POST /v1/completions                  prompts that searches answer (where there are any)
+GET  /trees/ID                        the page of a search's tree
 
-Who answers a model's name is in `models`: any name there is answered by its function, whoever asks.
+Models of no session that are searches are answered by those, in all formats.
 With a `key` it opens and ends sessions, and asks without one; without, only this machine does.
 """
 
@@ -18,7 +20,7 @@ import contextlib
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from reprlib import repr as short
 from typing import Any
 
@@ -27,6 +29,7 @@ from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import Asked, BadRequest
 from hornbeam.gateway.bodies import parsed_body, read_bytes
 from hornbeam.gateway.endpoint_formats import FORMATS, EndpointFormat, remember
+from hornbeam.gateway.searches import Searches
 from hornbeam.gateway.session import HOST, LOOPBACK, AgentSession, SessionDoor, client_of
 
 try:
@@ -34,15 +37,15 @@ try:
     from starlette.applications import Starlette
     from starlette.background import BackgroundTask
     from starlette.requests import ClientDisconnect, Request
-    from starlette.responses import JSONResponse, Response, StreamingResponse
+    from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
 
     from hornbeam.gateway.connections import IDLE, Connections
+    from hornbeam.gateway.search_answers import chat_answer, completions_answer
 except ImportError as error:
     raise HornbeamError(how_to_get("gateway")) from error
 
 CLIENTS = 16  # names of clients that are told apart
-ModelAnswer = Callable[[Asked], Awaitable[Sequence[HttpAnswer]]]  # raises `BadRequest`
 BACKLOG = 4096  # connections that wait to be taken
 
 
@@ -51,7 +54,7 @@ class Gateway:
 
     def __init__(self, key: str = "", door: SessionDoor | None = None) -> None:
         self.counts: Counter[str] = Counter()  # of what reached no session
-        self.models: dict[str, ModelAnswer] = {}  # who answers a model's name, beside the agents
+        self.searches: Searches | None = None  # by models' names; set before the start
         self.key, self.door = key, door
         self._alone = AgentSession()  # bounds the requests of no session
         self._sessions: dict[str, AgentSession] = {}
@@ -121,6 +124,9 @@ class Gateway:
         if self.door is not None:
             routes.append(Route("/sessions", self._open, methods=["POST"]))
             routes.append(Route("/sessions/{token}/end", self._end, methods=["POST"]))
+        if self.searches is not None:
+            routes.append(Route("/v1/completions", self._complete, methods=["POST"]))
+            routes.append(Route("/trees/{ident}", self._tree, methods=["GET"]))
         return Starlette(routes=routes, exception_handlers={404: self._nowhere, 405: self._nowhere})
 
     async def _nowhere(self, request: Request, error: Exception) -> Response:
@@ -180,9 +186,11 @@ class Gateway:
 
     async def _models(self, request: Request) -> Response:
         try:
-            names = [*self._agents(self._session(request)), *self.models]
+            session = self._session(request)
         except BadRequest as error:
             return _refused(error)
+        searches = None if session is not None else self.searches
+        names = [*self._agents(session), *(searches.names() if searches is not None else ())]
         kinds = {"object": "model", "created": 0, "owned_by": "hornbeam"}
         return JSONResponse({"object": "list", "data": [{"id": name, **kinds} for name in names]})
 
@@ -194,7 +202,11 @@ class Gateway:
             holder = session or self._alone
             with holder.request() as take:
                 asked = form.read(parsed_body(await read_bytes(request.stream(), take)), holder)
-                answers, sent = await self._answers(request, name, session, asked)
+                search = self._search(session, asked)
+                if search is None:
+                    answers, sent = await self._answers(request, name, session, asked)
+            if search is not None:
+                return await chat_answer(request, name, asked, search)
         except BadRequest as error:
             return _refused(error, form)
         except ClientDisconnect:
@@ -206,12 +218,34 @@ class Gateway:
             return StreamingResponse(events, media_type=kind, background=sent)
         return JSONResponse(form.write(asked, answers), background=sent)
 
+    def _search(self, session: AgentSession | None, asked: Asked) -> Searches | None:
+        """Who searches for an answer to this request; None where agents answer."""
+        if session is not None or self.searches is None or not self.searches.knows(asked.model):
+            return None
+        return self.searches
+
+    async def _complete(self, request: Request) -> Response:
+        assert self.searches is not None
+        try:
+            return await completions_answer(request, await self._given(request), self.searches)
+        except BadRequest as error:
+            return _refused(error)
+        except ClientDisconnect:
+            self.counts["refused/hung_up"] += 1
+            return Response(status_code=400)
+
+    async def _tree(self, request: Request) -> Response:
+        assert self.searches is not None
+        try:
+            self._check_key(request)
+            return HTMLResponse(self.searches.page(request.path_params["ident"]))
+        except BadRequest as error:
+            return _refused(error)
+
     async def _answers(
         self, request: Request, name: str, session: AgentSession | None, asked: Asked
     ) -> tuple[list[HttpAnswer], BackgroundTask | None]:
         """The answers to a request, and what is to be done when they were sent."""
-        if (answer := self.models.get(asked.model)) is not None:
-            return list(await answer(asked)), None
         agent = _agent(request, self._agents(session), asked)
         if session is None:
             assert self.door is not None

@@ -19,6 +19,7 @@ from hornbeam.jobs.event_loop import run_loop
 from hornbeam.jobs.gateway.gateway_options import GatewayOptions
 from hornbeam.jobs.gateway.opened_sessions import OpenedSessions
 from hornbeam.jobs.preparation import Say, planned
+from hornbeam.jobs.service.served_answers import ServedAnswers
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import ProgramSection
 from hornbeam.store.ledger import Ledger
@@ -38,6 +39,7 @@ def serve_gateway(
     ready: Ready,
 ) -> None:
     """Serve until the process is told to stop (Ctrl-C, SIGTERM). Raises as its parts do."""
+    written = recipe
     if "program" not in recipe.model_fields_set:  # nobody runs it here
         only = ProgramSection.model_validate({"name": "single", "agent": next(iter(recipe.agents))})
         recipe = recipe.model_copy(update={"program": only})
@@ -48,7 +50,8 @@ def serve_gateway(
         try:
             world = World.load(recipe, plan, folder / "model", progress.say)
             try:
-                await _serve(recipe, world, run, how, ready)
+                searches = ServedAnswers.of(written, run.store, world, progress)
+                await _serve(recipe, world, run, how, searches, ready)
             finally:
                 await world.aclose()
             _write_trees(run)
@@ -59,20 +62,25 @@ def serve_gateway(
 
 
 async def _serve(
-    recipe: Recipe, world: World, run: Folder, how: GatewayOptions, ready: Ready
+    recipe: Recipe,
+    world: World,
+    run: Folder,
+    how: GatewayOptions,
+    searches: ServedAnswers,
+    ready: Ready,
 ) -> None:
     store = run.store
-    await world.policies.load()
     ledger = Ledger(recipe.budget, store.totals(), sink=store.enter)
     grower = world.grower(ledger, store, trained=False)
     door = OpenedSessions(grower, store, tuple(recipe.agents), recipe.run.seed, how.idle)
     gateway = door.gateway = Gateway(how.token, door)
-    # Who answers other models' names is entered in `gateway.models` here.
+    gateway.searches, service = searches, searches.service
     with ExitStack() as stack, _stop() as stopped:
         for barrier in grower.barriers():
             stack.enter_context(barrier.session())
         watching: asyncio.Task[None] | None = None
         try:
+            await service.open()
             await door.resume()
             watching = asyncio.create_task(door.end_idle())
             ready(await gateway.start(how.port, how.host))
@@ -80,9 +88,10 @@ async def _serve(
         finally:
             if watching is not None:
                 watching.cancel()
+            await service.aclose()
             await door.aclose()
             await gateway.aclose()
-            _count(run, door.counts + gateway.counts)
+            _count(run, door.counts + gateway.counts + service.counts)
 
 
 def _count(run: Folder, counts: Counter[str]) -> None:

@@ -65,10 +65,13 @@ class SearchService:
         self._room = asyncio.Semaphore(recipe.run.at_once)
         self._under_way: dict[TreeKey, _UnderWay] = {}
 
-    async def open(self) -> None:
-        """Make what the sections name. Raises `RecipeError`, `ModelError` and as guides do."""
+    async def open(self, *searches: str) -> None:
+        """Make these searches ready, by default those of the sections.
+
+        Raises `RecipeError`, `ModelError` and as guides do.
+        """
         await self.grower.world.policies.load()
-        for name in self.recipe.serve:
+        for name in searches or self.recipe.serve:
             await self.searches.find(name)
 
     async def aclose(self) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from hornbeam.assembly.progress import Progress
+from hornbeam.assembly.tree_growth import StoreGrower
+from hornbeam.assembly.world import World
 from hornbeam.errors import EngineError, HornbeamError, ModelError, PromptTooLong, RecipeError
 from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import Asked, BadRequest
 from hornbeam.jobs.service.outcome import Outcome
 from hornbeam.jobs.service.search_service import SearchService, TooMany
 from hornbeam.jobs.service.served_names import PREFIX, NoSuchSearch, is_search
+from hornbeam.recipe.recipe import Recipe
+from hornbeam.store.database import Store
 from hornbeam.view.report import trees_html
 
 
@@ -18,6 +23,11 @@ class ServedAnswers:
 
     def __init__(self, service: SearchService) -> None:
         self.service = service
+
+    @classmethod
+    def of(cls, recipe: Recipe, store: Store, world: World, progress: Progress) -> ServedAnswers:
+        """Searches of a recipe into a store, on the engines of a world."""
+        return cls(SearchService(recipe, StoreGrower(recipe, store, world, progress)))
 
     def names(self) -> list[str]:
         """The names to show."""

@@ -44,7 +44,7 @@ def solve(
         grower = FolderGrower(recipe, plan, path, progress, "served")
         service = SearchService(recipe, grower)
         try:
-            await service.searches.find(search)
+            await service.open(search)
             found = await service.answer(search, [user(question)])
             tree = service.tree(found.tree)
             assert tree is not None
