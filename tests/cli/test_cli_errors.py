@@ -73,11 +73,11 @@ def test_a_lead_in_that_comes_twice_is_seen(line: str) -> None:
         ("train elsewhere/tiny", "no recipe 'elsewhere/tiny': did you mean 'tiny'?"),
         (
             "train tiny --set run.stratgy=1",
-            "tiny.toml: [run] has no key 'stratgy': did you mean 'strategy' of [grow] or [label]?",
+            "tiny.toml: [run] has no key 'stratgy': did you mean 'strategy' of [grow] or [label] or [serve]?",
         ),
         (
             "train tiny --set stratgy=1",
-            "tiny.toml: no key 'stratgy': did you mean 'strategy' of [grow] or [label]?",
+            "tiny.toml: no key 'stratgy': did you mean 'strategy' of [grow] or [label] or [serve]?",
         ),
         (
             "train tiny --set grow.stratgy=branch --set grow.trunks=2",
