@@ -29,7 +29,8 @@ def gateway_command(
         typer.Option(
             "--token",
             envvar="HORNBEAM_GATEWAY_TOKEN",
-            help="Key of who opens sessions, or asks without one.",
+            help="Key of who opens sessions, or asks without one; else HORNBEAM_GATEWAY_TOKEN.",
+            show_envvar=False,
             show_default="none: this machine only",
         ),
     ] = "",
@@ -42,7 +43,7 @@ def gateway_command(
     model: Model = None,
     sets: Sets = None,
 ) -> None:
-    """Serve the agents of RECIPE to agents that you start: sessions are kept as trees."""
+    """Serve the agents of RECIPE to agents that you start; their sessions become trees."""
     from hornbeam.jobs.gateway.gateway_options import GatewayOptions
 
     how = GatewayOptions(port, host, token, idle)
