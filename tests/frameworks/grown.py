@@ -121,36 +121,45 @@ def native(known):
 
 
 def _own(asked, replies):
-    """The messages, with replies in place of turns that say the same, and their ids of calls."""
-    out, left, ids = [], list(replies), {}
-    for message in asked.messages:
-        if message["role"] == "tool":
+    """The messages, with replies in place of turns that say the same, and their ids of calls.
+
+    From the last back, as what a framework leaves out are the first.
+    """
+    left, place, ids = list(replies), {}, {}
+    for n, message in reversed(list(enumerate(asked.messages))):
+        if message["role"] != "assistant":
+            continue
+        found = [k for k, reply in enumerate(left) if _says(reply, message)]
+        if found:
+            place[n] = reply = left[found[-1]]
+            del left[found[-1] :]
+            calls = message.get("tool_calls", ())
+            ids |= {sent["id"]: own.id for sent, own in zip(calls, reply.calls)}
+    out = []
+    for n, message in enumerate(asked.messages):
+        if n in place:
+            calls = message.get("tool_calls")
+            said = place[n].message if calls else {"content": place[n].text}
+            out.append({"role": "assistant", **said})
+        elif message["role"] == "tool":
             ident = message["tool_call_id"]
             out.append({**message, "tool_call_id": ids.get(ident, ident)})
-            continue
-        reply = None
-        if message["role"] == "assistant":
-            reply = next((r for r in left if _says(r, message)), None)
-        if reply is None:
+        else:
             out.append(message)
-            continue
-        left = left[left.index(reply) + 1 :]
-        calls = message.get("tool_calls", ())
-        out.append(reply.message if calls else {"role": "assistant", "content": reply.text})
-        ids |= {sent["id"]: own.id for sent, own in zip(calls, reply.calls)}
     return out
 
 
 def _says(reply, message):
     """Whether a turn says what a reply said: reasoning, text up to outer white space, calls."""
     calls = message.get("tool_calls", ())
-    text, thought = message["content"].strip(), message.get("reasoning_content", "").strip()
+    thought, text = message.get("reasoning_content", ""), message["content"]
+    if not thought and "</think>" in text:  # reasoning that was moved into the text
+        thought, _, text = text.removeprefix("<think>").partition("</think>")
+    said = (reply.content.strip(), reply.reasoning.strip()) == (text.strip(), thought.strip())
     if not calls:
-        said = (reply.content.strip(), reply.reasoning.strip())
-        return text == reply.text.strip() or (not reply.calls and (text, thought) == said)
+        return message["content"].strip() == reply.text.strip() or (said and not reply.calls)
     given = [(c["function"]["name"], _value(c["function"]["arguments"])) for c in calls]
-    sampled = [(c.name, _value(c.raw or "{}")) for c in reply.calls]
-    return given == sampled and (reply.content.strip(), reply.reasoning.strip()) == (text, thought)
+    return said and given == [(c.name, _value(c.raw or "{}")) for c in reply.calls]
 
 
 def _value(arguments):

@@ -213,7 +213,8 @@ def test_a_program_that_does_not_reproduce_its_path_is_told_where():
     ("body", "word"),
     [
         (lambda ep: asyncio.sleep(1), "clock"),
-        (lambda ep: asyncio.to_thread(print), "thread"),
+        (lambda ep: asyncio.get_running_loop().time(), "plain function"),
+        (lambda ep: asyncio.get_running_loop().getaddrinfo("localhost", 1), "socket"),
         (lambda ep: asyncio.get_running_loop().create_future(), "neither"),
         (lambda ep: ep.ask("wlaker", [user("x")]), "'walker'"),
         (lambda ep: ep.ask("walker", [user("x")], temprature=1), "'temperature'"),
@@ -226,6 +227,21 @@ def test_what_cannot_be_replayed_is_refused_in_words(body, word):
 
     grown = grow(grower(program, Independent(n=1)))
     assert grown.nodes[-1].done and word in grown.nodes[-1].error
+
+
+def test_a_plain_function_that_is_handed_to_a_thread_is_called_in_its_place():
+    async def program(task, ep):
+        reply = await ep.ask("walker", [user("plain")])
+        first = await asyncio.to_thread(str.upper, reply.text)
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.to_thread(lambda: 1 / 0)
+        await ep.ask("walker", [user(first)])
+        return first
+
+    grown = grow(grower(program, Independent(n=1)))
+    again = grow(grower(program, OneMore(1, 1)), grown)
+    assert [again.nodes[i].error for i in again.leaves()] == ["", ""]
+    assert grown.nodes[2].answer == grown.nodes[1].text.upper() == again.nodes[-1].answer
 
 
 def test_limits_end_an_episode_with_the_name_of_the_limit():

@@ -16,6 +16,10 @@ from typing import Any, NoReturn, cast
 from hornbeam.errors import ProgramError
 
 CLOCKS = ("call_later", "call_at", "time")
+PLAIN = (  # frameworks on anyio run plain functions in threads of its own, which ask for the time
+    "; if a framework runs a plain function in a thread, make it async (or give the framework an"
+    " executor: pydantic-ai's Agent.using_thread_executor)"
+)
 MOST = 200_000  # callbacks between two effects; a program that waits by going round needs more
 
 
@@ -72,6 +76,20 @@ class ReplayLoop:
         """A task of this loop."""
         return asyncio.Task(coro, loop=self._loop, **options)
 
+    def run_in_executor(
+        self, executor: object, function: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """A plain function that a framework hands to a thread (a tool, say): called here, at once.
+
+        Otherwise what its thread meets would reach the model as the tool's error, as some do.
+        """
+        future = self.create_future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
     def get_task_factory(self) -> None:
         """None: frameworks ask for it."""
 
@@ -96,6 +114,8 @@ class ReplayLoop:
             raise ProgramError(
                 "an agent program waited on the clock (asyncio.sleep, timeout or wait_for), which"
                 " cannot be replayed: set a time-out on the call, or wait inside a tool"
+                + PLAIN
+                * (name == "time")
             )
         raise ProgramError(
             f"an agent program used a thread, a socket or a process directly (loop.{name}), which"

@@ -1,0 +1,52 @@
+"""openai-agents, as its docs have it: agent, tools, runner; memory by the last run."""
+
+import asyncio
+
+from two_tools import INSTRUCTIONS, calculator, lookup, questions, told
+
+from agents import (
+    Agent,
+    AsyncOpenAI,
+    OpenAIChatCompletionsModel,
+    OpenAIResponsesModel,
+    Runner,
+    function_tool,
+    set_tracing_disabled,
+)
+
+set_tracing_disabled(True)  # traces go to OpenAI's own server
+
+
+async def talk(task, session, model, streamed=False):
+    client = AsyncOpenAI(base_url=session.base_url, api_key=session.api_key)
+    tools = [function_tool(calculator), function_tool(lookup)]
+    speaks = model(session.model, client)
+    agent = Agent(name="solver", instructions=INSTRUCTIONS, model=speaks, tools=tools)
+    items, answers = [], []
+    for question in questions(task):
+        items.append({"role": "user", "content": question})
+        if streamed:
+            run = Runner.run_streamed(agent, items)
+            async for _ in run.stream_events():
+                pass
+        else:
+            run = await Runner.run(agent, items)
+        answers.append(run.final_output)
+        items = run.to_input_list()
+    return told(session, answers)
+
+
+def chat(task, session):
+    return asyncio.run(talk(task, session, OpenAIChatCompletionsModel))
+
+
+def chat_streamed(task, session):
+    return asyncio.run(talk(task, session, OpenAIChatCompletionsModel, True))
+
+
+def responses(task, session):
+    return asyncio.run(talk(task, session, OpenAIResponsesModel))
+
+
+def responses_streamed(task, session):
+    return asyncio.run(talk(task, session, OpenAIResponsesModel, True))
