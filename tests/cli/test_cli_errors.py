@@ -73,7 +73,8 @@ def test_a_lead_in_that_comes_twice_is_seen(line: str) -> None:
         ("train elsewhere/tiny", "no recipe 'elsewhere/tiny': did you mean 'tiny'?"),
         (
             "train tiny --set run.stratgy=1",
-            "tiny.toml: [run] has no key 'stratgy': did you mean 'strategy' of [grow] or [label] or [serve]?",
+            "tiny.toml: [run] has no key 'stratgy': did you mean 'strategy' of [grow] or [label]"
+            " or [serve]?",
         ),
         (
             "train tiny --set stratgy=1",

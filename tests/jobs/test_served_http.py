@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import urllib.request
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,6 +20,8 @@ from hornbeam.store.database import Store
 from .doors import Silent
 from .served_recipe import NAMES, gateway, user, written
 
+HERE = Path(__file__).parent
+SEGMENT = '[agents.solver.segment]\nby = "tokens"\ntokens = 3\n'
 CHAT = "/v1/chat/completions"
 QUESTIONS = [f"door {word}?" for word in ("one", "two", "three")]
 
@@ -232,6 +235,27 @@ def test_with_a_key_nobody_else_searches(recipe, tmp_path):
 
     refused, told = asyncio.run(asked())
     assert [status for status, _ in refused] == [401, 401, 401] and told[0] == 200
+
+
+def test_an_agent_outside_is_what_is_searched_with(world, tmp_path):
+    shutil.copy(HERE / "asking_agent.py", tmp_path)
+    agent = 'agent = "python asking_agent.py {task}"'
+    recipe = written(world, tmp_path, **{'name = "single"': agent, SEGMENT: ""})
+
+    async def asked():
+        async with gateway(recipe, tmp_path / "serve") as (address, made):
+            sent = [post(address + CHAT, body("mcts-3", q)) for q in QUESTIONS[:2]]
+            found = await asyncio.gather(*sent)
+            trees = [made.tree(told["hornbeam"]["tree"]) for _, told in found]
+            return found, trees
+
+    found, trees = asyncio.run(asked())
+    for (status, told), tree in zip(found, trees):
+        assert status == 200, told
+        assert not [node.error for node in tree.nodes if node.error]
+        text = told["choices"][0]["message"]["content"]
+        assert text and text in [tree.nodes[leaf].answer for leaf in tree.leaves()]
+        assert max(len(tree.path(leaf)) for leaf in tree.leaves()) == 2
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")

@@ -6,12 +6,14 @@ import itertools
 import pytest
 
 from hornbeam.assembly.plan import plan
+from hornbeam.engine.local.local_engine import LocalEngine
 from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.jobs.recipe_checks import check
 from hornbeam.jobs.search.run_search import Search
 from hornbeam.jobs.service.search_service import TooMany
 from hornbeam.jobs.service.served_names import served_search
-from hornbeam.recipe.recipe import load_recipe
+from hornbeam.recipe.recipe import EngineSettings, load_recipe
+from hornbeam.store.ledger import Budget
 from hornbeam.tree.nodes import canonical
 
 from .doors import Silent
@@ -85,7 +87,7 @@ def test_what_it_costs_is_all_that_the_ledger_has(recipe, tmp_path):
         made = service(recipe, tmp_path / "serve")
         outcome = await made.answer("beam", user("door one?"))
         again = await made.answer("beam", user("door one?"))
-        assert again == outcome and made.counts == {"searches": 2}
+        assert again == outcome and made.counts == {"searches": 2, "searches/known": 1}
         entries = list(made.grower.store.entries())
         await closed(made)
         return outcome, entries
@@ -101,6 +103,50 @@ def test_what_it_costs_is_all_that_the_ledger_has(recipe, tmp_path):
     assert outcome.prompt == paid(*parts)
     assert all(a <= b for (a, _), (b, _) in itertools.pairwise(outcome.curve))
     assert outcome.curve[-1][0] == paid("sampled_tokens", parts[0], parts[2])
+
+
+def test_a_budget_ends_a_search_with_the_best_so_far(recipe, tmp_path):
+    def budget(**most):
+        held = recipe.serve["cold"].model_copy(update={"budget": Budget(**most)})
+        return held
+
+    served = {"one": budget(calls=1), "none": budget(calls=0), "all": budget(calls=9)}
+    changed = recipe.model_copy(update={"serve": served})
+
+    async def asked():
+        made = service(changed, tmp_path / "serve")
+        found = {name: await made.answer(name, user("door one?")) for name in served}
+        await closed(made)
+        return found
+
+    found = asyncio.run(asked())
+    assert [found[name].episodes for name in served] == [1, 0, 3]
+    assert [found[name].spent for name in served] == [True, True, False]
+    assert [found[name].finish for name in served] == ["stop", "length", "stop"]
+    assert found["none"].text == "" and found["none"].answer is None
+    assert found["one"].answer == found["all"].curve[0][1] is not None
+
+
+def test_requests_at_once_share_batches(recipe, tmp_path, monkeypatch):
+    wide = recipe.model_copy(update={"engine": EngineSettings(max_batch=16)})
+    together = []
+    monkeypatch.setattr(
+        LocalEngine,
+        "_round",
+        lambda self, before=LocalEngine._round: (
+            together.append(len({job.request.order[:3] for job in self._running})),
+            before(self),
+        ),
+    )
+
+    async def asked():
+        made = service(wide, tmp_path / "serve")
+        asks = [made.answer("majority-4", user(f"door {n}?")) for n in range(4)]
+        await asyncio.gather(*asks)
+        await closed(made)
+
+    asyncio.run(asked())
+    assert max(together) > 1  # trees in one round of the engine
 
 
 def test_who_hangs_up_stops_the_search_and_who_asks_again_goes_on_with_it(recipe, tmp_path):

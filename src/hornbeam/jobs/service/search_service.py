@@ -151,6 +151,7 @@ class SearchService:
         store = self.grower.store
         stored = store.read(key) if key in store.keys(key.stage, key.step) else None
         if stored is not None and stored.done:
+            self.counts["searches/known"] += 1
             return stored.tree
         seed = seed_of(self.recipe.run.seed, task)
         fresh = Tree(replace(task, id=ident_of(key)).to_json(), seed=seed)

@@ -56,7 +56,7 @@ def served_search(recipe: Recipe, name: str, marks: Mapping[str, str] = NO_MARKS
     if section is None:
         section = _ready(name, recipe.guides)
     if section is None:
-        own = [*recipe.serve, *_methods(recipe)]
+        own = list(dict.fromkeys([*recipe.serve, *_methods(recipe)]))
         raise NoSuchSearch(
             f"there is no search {name!r}: {', '.join([*own, READY])}"
             f"{'' if own else ', or a section [serve.' + name + ']'}"
