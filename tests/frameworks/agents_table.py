@@ -49,6 +49,12 @@ class Agent:
         }
 
 
+# Those that ask several things at once: in whatever order their requests come, no fork diverges.
+AT_ONCE = [
+    Agent(file, function, "chat", entry["environment"], entry["package"], "hermes")
+    for file, entry in TABLE.items()
+    for function in entry.get("at_once", ())
+]
 AGENTS = [
     Agent(
         file,

@@ -21,7 +21,7 @@ import os
 import pytest
 
 from frameworks import grown
-from frameworks.agents_table import AGENTS, ENVIRONMENTS
+from frameworks.agents_table import AGENTS, AT_ONCE, ENVIRONMENTS
 from frameworks.variations import VARIATIONS
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the net, and starts a thread
@@ -76,3 +76,17 @@ def test_an_agent_forks_at_every_step(program, runner, variation):
     assert not known.conflicts
     same = runner.run(grown.grow(grown.native(known), variation, question, agent.writer))
     assert grown.facts(tree) == grown.facts(same)
+
+
+@pytest.mark.parametrize("variation", ["text", "call", "white_space", "engine_error"])
+@pytest.mark.parametrize("program", AT_ONCE, ids=str, indirect=True, scope="module")
+def test_an_agent_that_asks_at_once_forks_at_every_step(program, runner, variation):
+    agent, program = program
+    program.forget()
+    question = QUESTION.format(variation)
+    tree = runner.run(grown.grow(program, variation, question, agent.writer))
+    trunk = [node for node in tree.nodes if node.origin.episode == 0]
+    assert len(trunk) >= 5 and len(tree.leaves()) == len(trunk)
+    errors = {tree.nodes[i].error for i in tree.leaves()} - {""}
+    assert not [error for error in errors if error.startswith("Divergence")]
+    assert not errors or variation == "engine_error"  # three times in a row, in some fork

@@ -45,6 +45,19 @@ def final(rng):
     return Saying(f"The answer is {rng.choice([41, 42, 43])}.")
 
 
+# Tools by which frameworks let a model give an answer of a type, and what it says then.
+FINAL_TOOLS = ("final_result", "Outcome")
+
+
+def typed(saying, prompt, rng):
+    """A text as a call of the tool that the answer is wanted by, where there is one."""
+    wanted = next((name for name in FINAL_TOOLS if f'"name": "{name}"' in prompt), None)
+    if wanted is None or saying.calls or rng.random() < 0.1:
+        return saying
+    value = rng.choice(["41", "42", "43", '"42"', '"41"', '"many"'])
+    return Saying(saying.text, ((wanted, f'{{"value": {value}}}'),), saying.reasoning)
+
+
 def _calculates(form):
     return lambda rng: Saying(calls=(calculate(rng, form),))
 
@@ -112,7 +125,7 @@ class ScriptedModel(Scripted):
         self._write = WRITERS[writer]
 
     def _answer(self, prompt, rng):
-        return self._write(self._saying(prompt, rng))
+        return self._write(typed(self._saying(prompt, rng), prompt, rng))
 
     def _saying(self, prompt, rng):
         name = variation_of(prompt)

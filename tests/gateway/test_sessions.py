@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,13 @@ def say(prompt, rng):
     return rng.choice(["one", "two", "three", "four"])
 
 
-def grow(how, strategy, start=None, counts=None, engine=None, ledger=None, **settings):
+def grow(how, strategy, start=None, counts=None, engine=None, ledger=None, file=AGENTS, **settings):
     """The tree that an agent of `outside_agents` grows, or an equal program."""
 
     async def run():
         program = how
         if isinstance(how, str):
-            command = f"python {AGENTS} {how} {{task}}"
+            command = f"python {file} {shlex.quote(how)} {{task}}"
             program = AgentProgram(AgentCommand(command=command, **settings))
         agents = {"solver": Speaker(engine or Scripted(say))}
         paid = {} if ledger is None else {"ledger": ledger}

@@ -56,6 +56,7 @@ class Asked:
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    instructed: bool = False  # its first message are instructions, which a later ask does not keep
     stream: bool = False
     usage: bool = False  # a stream ends with the tokens that were used
     n: int = 1

@@ -48,4 +48,5 @@ def remember(name: str, session: AgentSession, asked: Asked, answer: HttpAnswer)
     """Keep what a later request may refer to instead of saying it."""
     if name == "responses":
         said = responses_endpoint.message_of(answer)
-        session.responses[responses_endpoint.identity(answer)] = (*asked.messages, said)
+        messages = asked.messages[1:] if asked.instructed else asked.messages
+        session.responses[responses_endpoint.identity(answer)] = (*messages, said)

@@ -40,7 +40,7 @@ def read(body: Mapping[str, Any], kept: Kept) -> Asked:
         if not isinstance(previous, str) or previous not in kept:
             text = f"there is no response {short(previous)} in this session"
             raise BadRequest(text, 404, "not_found")
-        messages += [{**m} for m in kept[previous] if m["role"] != "system"]  # a turn may go on
+        messages += [{**m} for m in kept[previous]]  # a turn may go on
     if instructions := body.get("instructions"):
         messages.insert(0, {"role": "system", "content": str(instructions)})
     given = body.get("input")
@@ -59,6 +59,7 @@ def read(body: Mapping[str, Any], kept: Kept) -> Asked:
         messages=tuple(messages),
         tools=tuple(tools) if may_call else (),
         sampling=sampling_of(body, "max_output_tokens", None),
+        instructed=bool(instructions),
         stream=bool(body.get("stream")),
         ignored=tuple(ignored),
     )

@@ -17,22 +17,25 @@ from agents import (
 set_tracing_disabled(True)  # traces go to OpenAI's own server
 
 
-async def talk(task, session, model, streamed=False):
+async def talk(task, session, model, streamed=False, by_id=False):
     client = AsyncOpenAI(base_url=session.base_url, api_key=session.api_key)
     tools = [function_tool(calculator), function_tool(lookup)]
     speaks = model(session.model, client)
     agent = Agent(name="solver", instructions=INSTRUCTIONS, model=speaks, tools=tools)
-    items, answers = [], []
+    items, answers, last = [], [], None
     for question in questions(task):
         items.append({"role": "user", "content": question})
         if streamed:
             run = Runner.run_streamed(agent, items)
             async for _ in run.stream_events():
                 pass
+        elif by_id:
+            more = {"previous_response_id": last, "auto_previous_response_id": True}
+            run = await Runner.run(agent, items, **more)
         else:
             run = await Runner.run(agent, items)
         answers.append(run.final_output)
-        items = run.to_input_list()
+        items, last = [] if by_id else run.to_input_list(), run.last_response_id
     return told(session, answers)
 
 
@@ -50,3 +53,7 @@ def responses(task, session):
 
 def responses_streamed(task, session):
     return asyncio.run(talk(task, session, OpenAIResponsesModel, True))
+
+
+def responses_by_id(task, session):
+    return asyncio.run(talk(task, session, OpenAIResponsesModel, by_id=True))

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from pydantic import BaseModel
 from pydantic_ai import Agent
 from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
@@ -10,8 +11,14 @@ from pydantic_ai.providers.openai import OpenAIProvider
 from two_tools import INSTRUCTIONS, calculator, lookup, questions, told
 
 
-async def talk(task, session, model, streamed=False):
-    agent = Agent(model, instructions=INSTRUCTIONS, tools=[calculator, lookup])
+class Outcome(BaseModel):
+    """The outcome as a number."""
+
+    value: int
+
+
+async def talk(task, session, model, streamed=False, **more):
+    agent = Agent(model, instructions=INSTRUCTIONS, tools=[calculator, lookup], **more)
     history, answers = None, []
     for question in questions(task):
         if streamed:
@@ -47,3 +54,8 @@ def responses(task, session):
 def messages(task, session):
     provider = AnthropicProvider(base_url=session.root, api_key=session.api_key)
     return asyncio.run(talk(task, session, AnthropicModel(session.model, provider=provider)))
+
+
+def structured(task, session):
+    model = OpenAIChatModel(session.model, provider=openai(session))
+    return asyncio.run(talk(task, session, model, output_type=Outcome))
