@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from random import Random
 
+from frameworks.text_writers import TEXT_WRITERS
 from hornbeam.engine.scripted import Scripted
 from hornbeam.episode.seams import Place
 from hornbeam.errors import EngineError
@@ -104,7 +105,8 @@ def hermes(saying):
     return thought + saying.text + ("\n" if saying.text and calls else "") + calls
 
 
-WRITERS = {"hermes": hermes}
+WRITERS = {"hermes": lambda saying, prompt, hermes: hermes(saying), **TEXT_WRITERS}
+RESULTS = ("</tool_response>", "Observation:", "observation_")  # how a result stands in a prompt
 
 
 def often(name):
@@ -125,14 +127,16 @@ class ScriptedModel(Scripted):
         self._write = WRITERS[writer]
 
     def _answer(self, prompt, rng):
-        return self._write(typed(self._saying(prompt, rng), prompt, rng))
+        saying = typed(self._saying(prompt, rng), prompt, rng)
+        return self._write(saying, prompt, hermes)
 
     def _saying(self, prompt, rng):
         name = variation_of(prompt)
         special = rng.random() < often(name)
         # The chat's text has no control tokens: a turn is a line with its role.
         first = prompt.count("\nassistant\n") == 1
-        if prompt.rstrip().endswith("</tool_response>\nassistant"):
+        last = prompt.rstrip().removesuffix("\nassistant").rpartition("\nassistant\n")[2]
+        if any(word in last for word in RESULTS):
             return final(rng)
         if first and special:
             if name == "engine_error":

@@ -1,0 +1,17 @@
+"""smolagents: an agent that writes code."""
+
+from smolagents import CodeAgent, OpenAIServerModel, tool
+from two_tools import INSTRUCTIONS, calculator, lookup, questions, told
+
+
+def run(task, session):
+    model = OpenAIServerModel(session.model, session.base_url, api_key=session.api_key)
+    agent = CodeAgent(
+        tools=[tool(calculator), tool(lookup)],
+        model=model,
+        instructions=INSTRUCTIONS,
+        max_steps=4,
+        verbosity_level=0,
+    )
+    first, second = questions(task)
+    return told(session, [agent.run(first), agent.run(second, reset=False)])
