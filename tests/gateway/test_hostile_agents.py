@@ -121,7 +121,8 @@ def test_names_of_unknown_settings_are_counted_within_bounds():
 
 def test_hanging_up_ends_nothing():
     told, error, counts = run("hangs_up")
-    assert told in WORDS and error == "" and counts["refused/hung_up"] == 1
+    assert told in WORDS and error == ""
+    assert counts["refused/hung_up"] in (1, 2)  # of a wait only if it lasts until that is seen
 
 
 @pytest.mark.parametrize("how", ["flood", "asks_without_end"])

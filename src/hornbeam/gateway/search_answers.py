@@ -15,6 +15,7 @@ from hornbeam.gateway import completions_endpoint
 from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import Asked, BadRequest
 from hornbeam.gateway.endpoint_formats import FORMATS
+from hornbeam.gateway.hang_ups import gone
 from hornbeam.gateway.searches import Searches
 
 try:
@@ -70,22 +71,16 @@ async def _awaited(search: Callable[[], Awaitable[T]]) -> T:
 
 async def _unless_gone(request: Request, search: Callable[[], Awaitable[T]]) -> T:
     """What a search answers; `ClientDisconnect` where nobody waits for it, and it is stopped."""
-    work, gone = asyncio.create_task(_awaited(search)), asyncio.create_task(_gone(request))
+    work, left = asyncio.create_task(_awaited(search)), asyncio.create_task(gone(request.receive))
     try:
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work, left}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             raise ClientDisconnect
         return work.result()
     finally:
-        for task in (work, gone):
+        for task in (work, left):
             task.cancel()
-        await asyncio.gather(work, gone, return_exceptions=True)
-
-
-async def _gone(request: Request) -> None:
-    """Until the client hangs up; its body has been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        await asyncio.gather(work, left, return_exceptions=True)
 
 
 async def _events(

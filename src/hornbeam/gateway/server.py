@@ -29,8 +29,9 @@ from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import Asked, BadRequest
 from hornbeam.gateway.bodies import parsed_body, read_bytes
 from hornbeam.gateway.endpoint_formats import FORMATS, EndpointFormat, remember
+from hornbeam.gateway.hang_ups import Sending, gone
 from hornbeam.gateway.searches import Searches
-from hornbeam.gateway.session import HOST, LOOPBACK, AgentSession, SessionDoor, client_of
+from hornbeam.gateway.session import HOST, LOOPBACK, AgentSession, Arrival, SessionDoor, client_of
 
 try:
     import uvicorn
@@ -204,7 +205,7 @@ class Gateway:
                 asked = form.read(parsed_body(await read_bytes(request.stream(), take)), holder)
                 search = self._search(session, asked)
                 if search is None:
-                    answers, sent = await self._answers(request, name, session, asked)
+                    answers, arrival = await self._answers(request, name, session, asked)
             if search is not None:
                 return await chat_answer(request, name, asked, search)
         except BadRequest as error:
@@ -212,11 +213,12 @@ class Gateway:
         except ClientDisconnect:
             self.counts["refused/hung_up"] += 1
             return Response(status_code=400)
+        sending = Sending(arrival)
+        ended = BackgroundTask(sending.ended)
         if asked.stream:
-            kind = "text/event-stream"
-            events = form.events(asked, answers)
-            return StreamingResponse(events, media_type=kind, background=sent)
-        return JSONResponse(form.write(asked, answers), background=sent)
+            events, kind = sending.events(form.events(asked, answers)), "text/event-stream"
+            return StreamingResponse(events, media_type=kind, background=ended)
+        return JSONResponse(form.write(asked, answers), background=ended)
 
     def _search(self, session: AgentSession | None, asked: Asked) -> Searches | None:
         """Who searches for an answer to this request; None where agents answer."""
@@ -244,8 +246,8 @@ class Gateway:
 
     async def _answers(
         self, request: Request, name: str, session: AgentSession | None, asked: Asked
-    ) -> tuple[list[HttpAnswer], BackgroundTask | None]:
-        """The answers to a request, and what is to be done when they were sent."""
+    ) -> tuple[list[HttpAnswer], Arrival | None]:
+        """The answers to a request, and the request where a session waits to hear it was sent."""
         agent = _agent(request, self._agents(session), asked)
         if session is None:
             assert self.door is not None
@@ -253,14 +255,16 @@ class Gateway:
         session.client = session.client or self._client(request)
         retry = request.headers.get("x-stainless-retry-count", "0")[:9]
         number = int(retry) if retry.isdecimal() else 0
-        arrival = await session.submit(agent, asked, number)
+        waits = asyncio.create_task(gone(request.receive))
+        try:
+            arrival = await session.submit(agent, asked, number, waits)
+            if not arrival.answer.done():
+                raise ClientDisconnect
+        finally:
+            waits.cancel()
         answers = list(arrival.answer.result())
         remember(name, session, asked, answers[0])
-
-        async def sent() -> None:
-            arrival.delivered = True
-
-        return answers, BackgroundTask(sent)
+        return answers, arrival
 
     # --- sessions of who starts agents himself ---------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 The server brings requests (`submit`) and waits for their answers; the episode hears of each new one
 (`next`) and answers it. A client that asks again for what it did not hear, gets the same answer:
-an equal request joins the one before where its sender counts it as a retry, or where the answer
-never left. Another equal request is a new ask, and so is one behind an error of the engine.
+an equal request joins the one before where its sender counts it as a retry, or where nobody is left
+to hear the answer (clients hang up at a time-out, and some count from 0 again). Another equal
+request is a new ask, and so is one behind an error of the engine.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Arrival:
     asked: Asked
     key: str
     answer: asyncio.Future[Sequence[HttpAnswer]]
+    waiting: int = 0  # requests that wait for it
     delivered: bool = False
     told: int | None = None
 
@@ -50,9 +52,14 @@ class Arrival:
         error = self.answer.exception() if done else None
         return isinstance(error, BadRequest) and error.status >= 500
 
+    def sent(self, whole: bool) -> None:
+        """One of those who waited was sent the answer, or hung up meanwhile."""
+        self.waiting -= 1
+        self.delivered = self.delivered or whole
+
     def lost(self) -> bool:
-        """Whether its answer is there and was never sent."""
-        return self.answer.done() and not self.delivered and not self.failed()
+        """Whether nobody heard its answer, and nobody waits for it."""
+        return not (self.waiting or self.delivered or self.failed())
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +155,17 @@ class AgentSession:
             self._waiting, self._held = self._waiting - 1, self._held - size
             self._heard = time.monotonic()
 
-    async def submit(self, agent: str, asked: Asked, retry: int = 0) -> Arrival:
-        """The request with its answer. Raises `BadRequest`, also where the session is over."""
+    async def submit(
+        self,
+        agent: str,
+        asked: Asked,
+        retry: int = 0,
+        gone: asyncio.Future[None] | None = None,
+    ) -> Arrival:
+        """The request, answered and to be `sent`; without an answer where its sender is `gone`.
+
+        Raises `BadRequest`, also where the session is over.
+        """
         if self.over is not None:
             raise BadRequest(str(self.over), self.over.status, self.over.code)
         key = key_of(agent, asked)
@@ -158,7 +174,17 @@ class AgentSession:
             arrival = self._begin(agent, asked, key)
         else:
             self.counts["repeats"] += 1
-        await asyncio.shield(arrival.answer)
+        arrival.waiting += 1
+        try:
+            awaited: set[asyncio.Future[Any]] = {arrival.answer, gone or arrival.answer}
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            if arrival.answer.done():
+                arrival.answer.result()
+            else:
+                arrival.sent(whole=False)
+        except BaseException:
+            arrival.sent(whole=False)
+            raise
         return arrival
 
     def again(self, agent: str, asked: Asked, told: int) -> Arrival:
