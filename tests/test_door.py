@@ -237,6 +237,7 @@ ELSEWHERE = {
     "Task": "any JSON may stand in a file; growth checks it",
     "ToolError": "what programs catch",
     "calculate": "tells the agent, by a text",
+    "solve": "tests/jobs/test_solve.py",
     **dict.fromkeys(("recipe_of", "train", "sft", "search", "evaluate", "label", "fit"), "a job"),
     **dict.fromkeys(("Local", "OpenAI", "VLLM"), "tests/engine/test_ready_engines.py"),
     "openai_client": "takes an episode, and options of a client that is not always here",

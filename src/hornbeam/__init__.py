@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hornbeam.api.job_calls import evaluate, fit, label, search, sft, train
     from hornbeam.api.ready_engines import VLLM, Local, OpenAI
     from hornbeam.api.recipe_text import recipe_of
+    from hornbeam.api.solve_call import solve
     from hornbeam.chat import assistant, system, user
     from hornbeam.engine.request import Sampling
     from hornbeam.engine.scripted import Scripted
@@ -71,6 +72,7 @@ __all__ = [
     "recipe_of",
     "search",
     "sft",
+    "solve",
     "system",
     "train",
     "tree_svg",
@@ -108,6 +110,7 @@ _HOME = {
     "recipe_of": "api.recipe_text",
     "search": "api.job_calls",
     "sft": "api.job_calls",
+    "solve": "api.solve_call",
     "system": "chat",
     "train": "api.job_calls",
     "tree_svg": "view",

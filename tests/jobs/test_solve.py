@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import hornbeam as hb
+from hornbeam.errors import ArgumentError, HornbeamError
 from hornbeam.store.database import Store
 from hornbeam.tree.jsonl import read_trees
 
@@ -80,3 +82,28 @@ def test_what_cannot_be_solved_is_one_line(solve, tmp_path, words, told):
     line = said.splitlines()[-1]
     assert code == 2 and told in line and not answer, said
     assert "Traceback" not in said
+
+
+def test_from_python(world, tmp_path):
+    more = {"model": str(world.policy), "agents": {"solver": {"max_tokens": 4}}, "progress": False}
+    guides = {"value": {"kind": "prm", "model": str(world.prm)}}
+
+    async def twice(task, ep):
+        first = await ep.ask("solver", [hb.user(task.question)])
+        again = [hb.user(task.question), first.message, hb.user("Again?")]
+        return (await ep.ask("solver", again)).text
+
+    found = hb.solve(QUESTION, twice, by="mcts-3", guides=guides, **more)
+    leaves = found.tree.leaves()
+    assert found.answer in [found.tree.nodes[leaf].answer for leaf in leaves]
+    assert max(len(found.tree.path(leaf)) for leaf in leaves) == 2 and str(found) == found.answer
+    assert {"value", "q", "visits"} <= found.tree.columns.keys()
+    serve = {"wide": {"choose": "majority", "n": 3}}
+    out = tmp_path / "a"
+    kept = [hb.solve(QUESTION, by="wide", serve=serve, out=out, **more) for _ in "ab"]
+    assert kept[0].outcome.episodes == 3 and kept[0].outcome == kept[1].outcome
+    assert "answer" in found._repr_html_()
+    with pytest.raises(ArgumentError, match=r"hornbeam\.solve: question takes a text"):
+        hb.solve(["a"], **more)
+    with pytest.raises(HornbeamError, match="no search 'best-of-x'"):
+        hb.solve(QUESTION, by="best-of-x", **more)

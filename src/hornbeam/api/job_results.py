@@ -11,6 +11,7 @@ from typing import Any
 from hornbeam.assembly.failed_episodes import all_failed
 from hornbeam.errors import ProgramError
 from hornbeam.jobs.search.readout import table
+from hornbeam.jobs.service.outcome import Outcome
 from hornbeam.stats import between, named
 from hornbeam.store.database import Store
 from hornbeam.tree.jsonl import read_trees
@@ -127,6 +128,29 @@ def _point(row: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     shown = {**row, "figure": result.get("figure"), "interval": (row["low"], row["high"])}
     name, value = named(shown)
     return f"{name} {value}{between(shown)} for {row['total_tokens']:.0f} tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class SolveResult:
+    """One question's search: its `outcome` (cost, curve), and the `tree` that it grew."""
+
+    outcome: Outcome
+    tree: Tree
+
+    @property
+    def answer(self) -> Any:
+        """The answer that was chosen, as the program returned it; None where there is none."""
+        return self.outcome.answer
+
+    def __str__(self) -> str:
+        return self.outcome.text
+
+    def _repr_html_(self) -> str:
+        tokens = self.outcome.prompt + self.outcome.sampled
+        rows = [("answer", self.outcome.text), ("search", self.outcome.name)]
+        return html_table(
+            [*rows, ("tokens", str(tokens)), ("episodes", str(self.outcome.episodes))]
+        )
 
 
 @dataclass(frozen=True, slots=True)

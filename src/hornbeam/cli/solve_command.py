@@ -60,7 +60,7 @@ def solve_command(
     served_search(loaded, search)
     progress = Progress(Console(stderr=True))
     with stopped():
-        found = solve(loaded, base, out, search, question, progress, to_stderr)
+        found, _ = solve(loaded, base, out, search, question, progress, to_stderr)
     if as_json:
         usage = {"prompt_tokens": found.prompt, "completion_tokens": found.sampled}
         usage["total_tokens"] = found.prompt + found.sampled

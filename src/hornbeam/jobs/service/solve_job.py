@@ -29,8 +29,8 @@ def solve(
     question: str,
     progress: Progress,
     say: Say,
-) -> Outcome:
-    """The outcome of the search of that name on a question; the tree stays in `folder`, if any.
+) -> tuple[Outcome, Tree]:
+    """The outcome of the search of that name on a question, and its tree, kept in a `folder`.
 
     The folder is a run folder: the same question goes on where it was stopped, and is told without
     a search where it was answered. Raises as its parts do.
@@ -59,7 +59,7 @@ def solve(
             write_trees([tree], folder / f"{found.tree}.jsonl")
             page = write_trees_page(folder / f"{found.tree}.html", question[:80], [tree])
             progress.say(f"Tree: {page}")
-        return found
+        return found, tree
 
 
 @contextmanager
