@@ -97,6 +97,7 @@ def odd_bodies():
         {**ASK, "stop": ["x"] * 10_000},
         {**ASK, "stream_options": [1]},
         {**ASK, "tool_choice": ["auto"]},
+        {**ASK, "tools": [tool, tool]},
     ]
     return [*map(post, bodies), (200, hello())]
 

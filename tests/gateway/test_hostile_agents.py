@@ -82,6 +82,7 @@ def test_bodies_that_are_wrong_are_a_short_line_each():
         "stop: a request has at most 64 texts, not 10000",
         "stream_options = [1]: an object is expected",
         "tool_choice = ['auto']: auto, none, required or a tool is expected",
+        "ep.ask: tools: 'f' is there twice",
     ):
         line = next(lines)
         assert line.startswith(expected), line

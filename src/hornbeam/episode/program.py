@@ -107,7 +107,7 @@ class Episode:
         self.effects = effects
         self._agent = agent
         self._delegated: dict[str, int] = {}
-        self._asked: list[Message] = []  # the messages of the last ask
+        self._asked = AskedMessages()
         self.scope = scope
 
     def __repr__(self) -> str:
@@ -138,12 +138,21 @@ class Episode:
         self, messages: Sequence[Message], tools: str | Sequence[Any], sampling: Mapping[str, Any]
     ) -> tuple[list[Message], dict[str, Any]]:
         """What is recorded of an ask: its messages, its settings with the schemas of its tools."""
+        return self.plain(messages), self.settings(tools, sampling)
+
+    def plain(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages of the next ask as they are now."""
         if isinstance(messages, (str, Mapping)):
             _check(messages, list, "ep.ask", "a list of messages, [user(...)]")
-        plain = self._asked = _plain(messages, self._asked)
+        return self._asked.plain(messages)
+
+    def settings(self, tools: str | Sequence[Any], sampling: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of an ask, with the schemas of its tools."""
         schemas = self.effects.schemas(tools) if tools else []
-        settings = {**sampling, "tools": schemas} if schemas else sampling
-        return plain, _json(settings, "settings of ep.ask")
+        settings: dict[str, Any] = _json(
+            {**sampling, "tools": schemas} if schemas else sampling, "settings of ep.ask"
+        )
+        return settings
 
     async def call(self, tool: str, /, **arguments: Any) -> Any:
         """Call a tool by name; its result comes back as JSON data. Raises `ToolError`."""
@@ -196,11 +205,35 @@ def _check(value: Any, kind: type, where: str, wants: str) -> None:
         raise ProgramError(f"{where} takes {wants}, not {described(value)}")
 
 
-def _plain(messages: Sequence[Message], before: Sequence[Message]) -> list[Message]:
-    """Messages as they were when they were asked; those of the ask before are not made again."""
-    given = list(messages)
-    plain = [b if len(b) == 2 and a == b else _message(a) for a, b in zip(given, before)]
-    return plain + [_message(message) for message in given[len(plain) :]]
+class AskedMessages:
+    """The messages of an episode's last ask, as they were when they were asked."""
+
+    def __init__(self) -> None:
+        self._last: list[tuple[Message, bool]] = []  # and whether of texts alone
+
+    def plain(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages of the next ask so; those of the ask before are not made again."""
+        out: list[tuple[Message, bool]] = []
+        for n, message in enumerate(list(messages)):
+            if n < len(self._last) and self._last[n][1] and self._last[n][0] == message:
+                out.append(self._last[n])
+            else:
+                made = _message(message)
+                out.append((made, of_texts(made)))
+        self._last = out
+        return [made for made, _ in out]
+
+
+def of_texts(value: Any) -> bool:
+    """Whether all that a JSON value holds are texts and nothing: equal ones are then the same.
+
+    1, 1.0 and true are equal, and not the same.
+    """
+    if isinstance(value, dict):
+        return all(map(of_texts, value.values()))
+    if isinstance(value, list):
+        return all(map(of_texts, value))
+    return value is None or isinstance(value, str)
 
 
 def _message(message: Message) -> Message:

@@ -60,24 +60,36 @@ def digest(payload: Any) -> str:
 
 
 class Digests:
-    """`digest` of the asks of one run; what an ask shares with the one before is not read again."""
+    """`digest` of the asks of one run; what an ask shares with the one before is not read again.
 
-    def __init__(self) -> None:
+    `head` is what stands before the messages, as `digest` writes it.
+    """
+
+    def __init__(self, head: str = "[[") -> None:
         self._last: list[Message] = []
-        self._states = [hashlib.blake2b(b"[[", digest_size=8)]  # before each message, and behind
+        self._states = [hashlib.blake2b(head.encode(), digest_size=8)]  # before each, and behind
+        self._settings: Mapping[str, Any] | None = None  # of the last ask
+        self._tail = ""
 
-    def of(self, payload: tuple[list[Message], Mapping[str, Any]]) -> str:
+    def of(self, payload: tuple[Sequence[Message], Mapping[str, Any]]) -> str:
         """The digest of (messages, settings)."""
         messages, settings = payload
+        if settings is not self._settings:  # the same ones are not written again
+            self._settings = settings
+            self._tail = f"], {_sorted(settings)}]" if settings else "], {}]"
+        return self.with_tail(messages, self._tail)
+
+    def with_tail(self, messages: Sequence[Message], tail: str) -> str:
+        """The digest of messages with `tail` behind them, as `digest` writes it."""
         same = common(self._last, messages)
         del self._states[same + 1 :]
         for n in range(same, len(messages)):
             state = self._states[n].copy()
             state.update((", " + _one(messages[n]) if n else _one(messages[n])).encode())
             self._states.append(state)
-        self._last = messages
+        self._last = list(messages)
         whole = self._states[-1].copy()
-        whole.update(f"], {_sorted(settings)}]".encode() if settings else b"], {}]")
+        whole.update(tail.encode())
         return whole.hexdigest()
 
 

@@ -7,13 +7,15 @@ answer is to be sent) is left out, so that equal asks are equal values.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from reprlib import repr as short
 from typing import Any
 
 from hornbeam.chat import Message
 from hornbeam.chat.tool_calls import parsed
+from hornbeam.episode.program import of_texts
 from hornbeam.errors import HornbeamError
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -64,18 +66,60 @@ class Asked:
     ignored: tuple[str, ...] = ()
 
 
-def deep(written: str | bytes, value: Any) -> bool:
-    """Whether lists and objects of a JSON value lie in each other more than `DEPTH` levels deep."""
+def deep(written: str | bytes, value: Any = None) -> bool:
+    """Whether lists and objects of a JSON text lie in each other more than `DEPTH` levels deep.
+
+    `value` is what it says, where that is known.
+    """
     text = written if isinstance(written, bytes) else written.encode("utf-8", "replace")
     if text.count(b"[") + text.count(b"{") <= DEPTH:
         return False
-    layer = [value]
+    layer = [parsed(written) if value is None else value]
     for _ in range(DEPTH):
         inner = [held.values() if isinstance(held, dict) else held for held in layer]
         layer = [each for held in inner for each in held if isinstance(each, (dict, list))]
         if not layer:
             return False
     return True
+
+
+class ReadRequest:
+    """The messages and tools of a session's last request, and what each was read as.
+
+    A conversation comes again with each request: what did not change is not read again, and is the
+    same object, once in memory.
+    """
+
+    def __init__(self) -> None:
+        self._written = ""  # the tools
+        self._tools: tuple[Mapping[str, Any], ...] = ()
+        self._before: list[tuple[Any, Message, bool]] = []  # given, read, whether of texts alone
+
+    def tools(
+        self, body: Mapping[str, Any], read: Callable[[Any, str], dict[str, Any]]
+    ) -> tuple[Mapping[str, Any], ...]:
+        """The tools of a body as `read` reads them. Raises `BadRequest`."""
+        given = objects(body, "tools", TOOLS)
+        written = json.dumps(given) if given else ""
+        if written != self._written:
+            self._tools = tuple(read(tool, f"tools[{n}]") for n, tool in enumerate(given))
+            self._written = written
+        return self._tools
+
+    def messages(
+        self, given: Sequence[Any], read: Callable[[Any, str], Message]
+    ) -> tuple[Message, ...]:
+        """The messages of a body as `read` reads them. Raises `BadRequest`."""
+        out: list[tuple[Any, Message, bool]] = []
+        for n, message in enumerate(given):
+            if n < len(self._before):
+                was, _, sure = self._before[n]
+                if sure and was == message:
+                    out.append(self._before[n])
+                    continue
+            out.append((message, read(message, f"messages[{n}]"), of_texts(message)))
+        self._before = out
+        return tuple(known for _, known, _ in out)
 
 
 def text_of(content: Any, where: str) -> str:
@@ -105,7 +149,7 @@ def call_of(ident: Any, name: Any, arguments: Any, where: str) -> dict[str, Any]
     if not isinstance(name, str) or not name:
         raise BadRequest(f"{where}: a tool call has no name")
     written = arguments if isinstance(arguments, str) else "{}" if arguments is None else arguments
-    if isinstance(written, str) and deep(written, parsed(written)):
+    if isinstance(written, str) and deep(written):
         raise BadRequest(f"{where}: arguments are nested more than {DEPTH} levels deep")
     function = {"name": name, "arguments": written}
     return {"id": str(ident or ""), "type": "function", "function": function}

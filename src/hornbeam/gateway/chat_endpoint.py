@@ -11,9 +11,9 @@ from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import (
     CALLS,
     ROLES,
-    TOOLS,
     Asked,
     BadRequest,
+    ReadRequest,
     answers_of,
     call_of,
     choice_of,
@@ -31,19 +31,23 @@ QUIET |= {"max_completion_tokens", "logprobs", "seed", "user", "metadata", "stor
 QUIET |= {"parallel_tool_calls", "service_tier", "safety_identifier", "prompt_cache_key"}
 
 
-def read(body: Mapping[str, Any]) -> Asked:
-    """The ask of a request's body. Raises `BadRequest`."""
+def read(body: Mapping[str, Any], before: ReadRequest | None = None) -> Asked:
+    """The ask of a request's body; `before` holds the messages of the request before it.
+
+    Raises `BadRequest`.
+    """
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadRequest("messages: a list of messages is expected")
     most = "max_completion_tokens" if body.get("max_completion_tokens") else "max_tokens"
-    tools = [_tool(tool, f"tools[{n}]") for n, tool in enumerate(objects(body, "tools", TOOLS))]
+    before = before or ReadRequest()
+    tools = before.tools(body, _tool)
     may_call, ignored = choice_of(body, QUIET)
     options = settings(body, "stream_options")
     return Asked(
         model=model_of(body),
-        messages=tuple(_message(m, f"messages[{n}]") for n, m in enumerate(messages)),
-        tools=tuple(tools) if may_call else (),
+        messages=before.messages(messages, _message),
+        tools=tools if may_call else (),
         sampling=sampling_of(body, most, body.get("stop")),
         stream=bool(body.get("stream")),
         usage=bool(options.get("include_usage")),

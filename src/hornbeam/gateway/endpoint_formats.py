@@ -24,7 +24,7 @@ class EndpointFormat:
 
 FORMATS = {
     "chat/completions": EndpointFormat(
-        lambda body, session: chat_endpoint.read(body),
+        lambda body, session: chat_endpoint.read(body, session.read),
         chat_endpoint.write,
         chat_endpoint.events,
         chat_endpoint.error,

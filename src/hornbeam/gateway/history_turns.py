@@ -144,9 +144,10 @@ def _how(answer: HttpAnswer, message: Message) -> str:
         return "other reasoning" if given_thought else "reasoning dropped"
     for call, given in zip(answer.calls, calls):
         written = given["function"]["arguments"]
-        if given["function"]["name"] != call.name or not _equal(call.arguments, written):
+        same = written == call.arguments
+        if given["function"]["name"] != call.name or not (same or _equal(call.arguments, written)):
             return "other arguments"
-        spelt = spelt or written != call.arguments
+        spelt = spelt or not same
     return SPELT if spelt else SAME
 
 

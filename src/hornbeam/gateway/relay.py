@@ -14,9 +14,10 @@ from typing import Any
 from hornbeam.chat import Message
 from hornbeam.episode.earlier_turns import EarlierTurns
 from hornbeam.episode.program import Episode
-from hornbeam.episode.record import digest
+from hornbeam.episode.record import Digests
 from hornbeam.errors import EngineError, ProgramError
 from hornbeam.gateway.answered import HttpAnswer
+from hornbeam.gateway.asked import Asked, BadRequest
 from hornbeam.gateway.history_turns import Turns
 from hornbeam.gateway.relayed import SeenPrompts, answered, refused
 from hornbeam.gateway.session import AgentSession, Arrival, Ended, Quiet
@@ -54,6 +55,9 @@ class Relay:
         self.turns = Turns() if turns is None else turns
         self.seen = SeenPrompts()
         self._ahead = ep.effects.ahead()  # (agent, digest) of recorded asks that nobody asked yet
+        self._digests = Digests()
+        self._before: Asked | None = None  # whose settings these are
+        self._settings: dict[str, Any] = {}
         self._held: list[_Held] = []
         self._asks: set[asyncio.Task[None]] = set()
 
@@ -93,8 +97,21 @@ class Relay:
             if self.kept is not None:
                 self.kept(arrival, told)
         messages, earlier = self.turns.restore(asked, self.session.client, told)
-        payload = self.ep.payload(messages, asked.tools, asked.sampling)
-        self._held.append(_Held(arrival, payload, earlier, digest(payload), asked.n))
+        try:
+            payload = self.ep.plain(messages), self._settings_of(asked)
+        except ProgramError as error:
+            if not arrival.answer.done():
+                arrival.answer.set_exception(BadRequest(str(error)))
+            return
+        self._held.append(_Held(arrival, payload, earlier, self._digests.of(payload), asked.n))
+
+    def _settings_of(self, asked: Asked) -> dict[str, Any]:
+        """The settings of an ask; those of the ask before where they are the same."""
+        before = self._before
+        if before is None or asked.tools is not before.tools or asked.sampling != before.sampling:
+            self._settings = self.ep.settings(asked.tools, asked.sampling)
+            self._before = asked
+        return self._settings
 
     def _match(self) -> None:
         """Ask what can be asked: the next of the record, all of it behind the record's end."""

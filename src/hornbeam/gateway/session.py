@@ -10,6 +10,7 @@ request is a new ask, and so is one behind an error of the engine.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import secrets
 import time
@@ -20,9 +21,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from hornbeam.chat import Message
-from hornbeam.episode.record import digest
+from hornbeam.episode.record import Digests, digest
 from hornbeam.gateway.answered import HttpAnswer
-from hornbeam.gateway.asked import Asked, BadRequest
+from hornbeam.gateway.asked import Asked, BadRequest, ReadRequest
 
 WAITING = 256  # requests of one session that may be there at a time
 HELD = 64 * 2**20  # bytes of their bodies
@@ -76,6 +77,27 @@ def key_of(agent: str, asked: Asked) -> str:
     return digest([agent, list(asked.messages), list(asked.tools), asked.n, asked.sampling])
 
 
+class Keys:
+    """`key_of` of the asks of one session; what an ask shares with its agent's last is kept."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Digests] = {}
+        self._tools: Sequence[Mapping[str, Any]] = ()
+        self._written = "[]"
+
+    def of(self, agent: str, asked: Asked) -> str:
+        """The key of an ask."""
+        if agent not in self._of:
+            self._of[agent] = Digests(f"[{json.dumps(agent)}, [")
+        if asked.tools is not self._tools:
+            self._tools, self._written = asked.tools, _sorted(list(asked.tools))
+        tail = f"], {self._written}, {asked.n}, {_sorted(asked.sampling)}]"
+        return self._of[agent].with_tail(asked.messages, tail)
+
+
+_sorted = json.JSONEncoder(sort_keys=True).encode
+
+
 def client_of(headers: Mapping[str, str]) -> str:
     """Who sends a request, by the first word of its `user-agent`: "agents", "pydantic_ai".
 
@@ -105,6 +127,8 @@ class AgentSession:
     responses: dict[str, tuple[Message, ...]] = field(default_factory=dict)
     _new: asyncio.Queue[Arrival | Ended] = field(default_factory=asyncio.Queue)
     _latest: dict[str, Arrival] = field(default_factory=dict)
+    read: ReadRequest = field(default_factory=ReadRequest)
+    _keys: Keys = field(default_factory=Keys)
     _refusals: int = 0
     _waiting: int = 0  # requests that are there
     _held: int = 0  # bytes of their bodies
@@ -168,7 +192,7 @@ class AgentSession:
         """
         if self.over is not None:
             raise BadRequest(str(self.over), self.over.status, self.over.code)
-        key = key_of(agent, asked)
+        key = self._keys.of(agent, asked)
         arrival = self._latest.get(key)
         if arrival is None or not (arrival.lost() or (retry > 0 and not arrival.failed())):
             arrival = self._begin(agent, asked, key)
@@ -189,7 +213,7 @@ class AgentSession:
 
     def again(self, agent: str, asked: Asked, told: int) -> Arrival:
         """A request of before a stop, whose answer is in the record."""
-        return self._begin(agent, asked, key_of(agent, asked), told)
+        return self._begin(agent, asked, self._keys.of(agent, asked), told)
 
     def _begin(self, agent: str, asked: Asked, key: str, told: int | None = None) -> Arrival:
         answer = asyncio.get_running_loop().create_future()
