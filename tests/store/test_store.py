@@ -358,7 +358,9 @@ def test_a_damaged_tree_is_named(tmp_path: Path) -> None:
     with Store(tmp_path) as store:
         fill(store, small_tree())
         store.columns(KEY, {"reward": [1.0] * 5})
-        with pytest.raises(StoreError, match="tree train/3/0 is damaged: column 'reward' too long"):
+        with pytest.raises(
+            StoreError, match=r"tree train/3/0 is damaged: .*column 'reward' must have"
+        ):
             store.read(KEY)
         with store._begin() as db:
             db.exec_driver_sql("delete from nodes where episode = 0 and node_step = 0")
@@ -366,6 +368,28 @@ def test_a_damaged_tree_is_named(tmp_path: Path) -> None:
             store.read(KEY)
         with pytest.raises(ValueError, match="a closed node has an index"):
             store.write(KEY, small_tree(), None, node(0, 5, 0))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "nodes set data = '1.5'",
+        "nodes set data = '{'",
+        "trees set columns = '[1]'",
+        """trees set columns = '{"reward": 1}'""",
+        "trees set task = '3'",
+        "trees set seed = 'x'",
+    ],
+)
+def test_a_damaged_cell_is_one_line(cell: str, tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        fill(store, small_tree())
+        store.flush()
+        with store._begin() as db:
+            db.exec_driver_sql(f"update {cell}")
+        with pytest.raises(StoreError, match="tree train/3/0 is damaged: ") as caught:
+            store.read(KEY)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ from hornbeam.store.tables import (
     read_nodes,
     upserts,
 )
-from hornbeam.tree.jsonl import write_trees
+from hornbeam.tree.jsonl import checked_column, write_trees
 from hornbeam.tree.nodes import Column, Node, Tree, canonical
 
 FORMAT = 2
@@ -218,12 +218,11 @@ class Store(KeptValues):
         try:
             closed, waiting = read_nodes(rows)
             tree = Tree(json.loads(row.task), closed, json.loads(row.columns), json.loads(row.seed))
-        except (DataError, ValueError, KeyError) as error:
+            for name, column in tree.columns.items():  # nodes may have come since they were kept
+                column.extend([None] * (len(closed) - len(column)))
+                checked_column(name, column, len(closed))
+        except (DataError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{self.place}: tree {key} is damaged: {error!r}") from error
-        for name, column in tree.columns.items():  # nodes may have come since they were kept
-            column.extend([None] * (len(closed) - len(column)))
-            if len(column) != len(closed):
-                raise StoreError(f"{self.place}: tree {key} is damaged: column {name!r} too long")
         if not row.done:
             index = {named(node): i for i, node in enumerate(closed)}
             for *_, episode, step, name, value in opinions:

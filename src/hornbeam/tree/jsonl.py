@@ -136,7 +136,7 @@ def from_json(data: Any) -> Tree:
     columns = data.get("columns", {})
     if not isinstance(columns, dict):
         raise DataError("'columns' must be an object of lists")
-    checked = {name: _column(name, values, len(nodes)) for name, values in columns.items()}
+    checked = {name: checked_column(name, values, len(nodes)) for name, values in columns.items()}
     return Tree(task, nodes, checked, seed)
 
 
@@ -242,7 +242,8 @@ def _node(i: int, row: Any) -> Node:
         raise DataError(f"node {i}: {error}") from error
 
 
-def _column(name: str, values: Any, length: int) -> Column:
+def checked_column(name: str, values: Any, length: int) -> Column:
+    """A column of a tree of so many nodes. Raises `DataError`."""
     if not isinstance(values, list) or len(values) != length:
         found = len(values) if isinstance(values, list) else type(values).__name__
         raise DataError(f"column {name!r} must have {length} entries, one a node, not {found}")

@@ -1,0 +1,156 @@
+"""The same for recipes and for run folders: their databases and the files beside them.
+
+    python bench/fuzz_folders.py [--files 2000] [--seed 0] [--show 5] [--json FILE]
+
+A recipe has values, keys or bytes changed; a run folder, of a run of the tiny model, one of its
+files (the database above all), a row of a table, or a file gone. Each is dry-run, viewed, exported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import sqlite3
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+from fuzz import Counts, run
+from fuzz_values import HOSTILE, _bytes, mutate
+from hornbeam.errors import HornbeamError
+from hornbeam.recipe.toml import to_toml
+
+RECIPES = ("tiny", "delegate_tiny", "reset_tiny", "search_tiny", "tools_tiny")
+STEP = ["--set", "run.steps=1", "--set", "sft.count=8", "--set", "run.tasks=2"]
+LOOKS = ("view RUN --out OUT", "view RUN --tree train/0/0", "export RUN --out OUT")
+
+
+def told(counts: Counts, command: str, given: str) -> None:
+    """Run a command and count what became of it."""
+    code, _, err, trace = run(command.split())
+    counts.files += 1
+    counts.taken += code == 0
+    counts.refused += code == 2
+    example = f"hornbeam {command}\n{given[:1500]}\n{trace or err}"
+    if trace:
+        counts.fault("traceback", trace.strip().splitlines()[-1][:90], example)
+    elif code not in (0, 2):
+        counts.fault("exit code", f"{command}: {code}", example)
+    elif code == 2 and len(err.strip().splitlines()) > 6:
+        counts.fault("many lines", err.strip()[:60], example)
+
+
+def recipes(files: int, rng: random.Random, folder: Path) -> Counts:
+    """Recipes that ship, changed, in a dry run."""
+    counts = Counts()
+    shipped = Path(__file__).parents[1] / "recipes"
+    for _ in range(files):
+        data = tomllib.loads((shipped / f"{rng.choice(RECIPES)}.toml").read_text("utf-8"))
+        changed = mutate([data], rng)
+        try:
+            text = to_toml(changed[0]).encode("utf-8", "surrogatepass")
+        except (HornbeamError, LookupError, TypeError, AttributeError, RecursionError, ValueError):
+            continue  # no TOML holds it
+        if rng.random() < 0.15:
+            text = _bytes(text, rng)
+        (folder / "recipe.toml").write_bytes(text)
+        told(counts, "train recipe.toml --dry-run", repr(text))
+    return counts
+
+
+def damaged(run_folder: Path, rng: random.Random) -> str:
+    """Change one thing of a run folder; what it was."""
+    database = run_folder / "run.db"
+    what = rng.choice(("bytes", "bytes", "row", "row", "row", "file", "gone"))
+    if what == "row":
+        return changed_row(database, rng)
+    held = [path for path in run_folder.rglob("*") if path.is_file() and path.suffix != ".html"]
+    path = database if what == "bytes" else rng.choice(held)
+    if what == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(_bytes(path.read_bytes(), rng))
+    return f"{what} of {path.name}"
+
+
+def changed_row(database: Path, rng: random.Random) -> str:
+    """Another value in one cell of a table."""
+    link = sqlite3.connect(database)
+    try:
+        tables = [
+            name for (name,) in link.execute("select name from sqlite_master where type='table'")
+        ]
+        table = rng.choice(tables)
+        columns = [row[1] for row in link.execute(f"pragma table_info({table})")]
+        column, (rows,) = (
+            rng.choice(columns),
+            link.execute(f"select count(*) from {table}").fetchone(),
+        )
+        value = rng.choice(HOSTILE)
+        held = (
+            value
+            if isinstance(value, (int, float, str)) and rng.random() < 0.5
+            else json.dumps(value)
+        )
+        if isinstance(held, int) and abs(held) > 2**62:
+            held = 2**62
+        if isinstance(held, str):
+            held = held.encode("utf-8", "replace").decode()
+        where = f"rowid in (select rowid from {table} limit 1 offset {rng.randrange(max(1, rows))})"
+        link.execute(f"update {table} set {column} = ? where {where}", (held,))
+        link.commit()
+        return f"{table}.{column} = {held!r:.60}"
+    except sqlite3.Error as error:
+        return f"no change: {error}"
+    finally:
+        link.close()
+
+
+def runs(files: int, rng: random.Random, folder: Path) -> Counts:
+    """A small run, damaged, in every command that reads run folders."""
+    counts = Counts()
+    whole = folder / "whole"
+    code, _, err, trace = run(["train", "tiny", "--out", str(whole), *STEP])
+    if code:
+        sys.exit(f"the run to damage failed: {err}{trace}")
+    for _ in range(files // len(LOOKS)):
+        given = folder / "run"
+        shutil.rmtree(given, ignore_errors=True)
+        shutil.copytree(whole, given)
+        what = damaged(given, rng)
+        for command in LOOKS:
+            marks = {"RUN": str(given), "OUT": str(folder / "out")}
+            told(counts, " ".join(marks.get(word, word) for word in command.split()), what)
+    return counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--show", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    how = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    os.chdir(folder)
+    result = {}
+    for name, study in (("recipes", recipes), ("runs", runs)):
+        counts = study(how.files // 2, random.Random(f"{how.seed}/{name}"), folder)
+        faults = dict(counts.faults)
+        kept = f"{counts.files:7} files {counts.taken:6} taken {counts.refused:6} refused"
+        print(f"{name:14}{kept} {sum(faults.values()):5} faults  {faults or ''}", flush=True)
+        for what, example in list(counts.shown.items())[: how.show]:
+            print(f"   -- {what}\n{example}\n")
+        result[name] = {"files": counts.files, "faults": faults}
+    if how.json:
+        how.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(any(each["faults"] for each in result.values()))
+
+
+if __name__ == "__main__":
+    main()
