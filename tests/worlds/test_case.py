@@ -17,10 +17,9 @@ def note(text, world):
     return len(world)
 
 
-def grown(tools, **more):
+def grown(tools, strategy=hb.Branch(trunks=1, nodes=2), **more):
     who = {"walker": hb.Scripted(lambda prompt, rng: rng.choice("abcdef"))}
-    fork = hb.Branch(trunks=1, nodes=2)
-    return hb.grow_trees(walk, [hb.Task("t", "?")], who, fork, tools=tools, **more)
+    return hb.grow_trees(walk, [hb.Task("t", "?")], who, strategy, tools=tools, **more)
 
 
 def test_a_fork_hears_what_an_undisturbed_run_hears():

@@ -30,6 +30,7 @@ from hornbeam.recipe import toml
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.search import strategies
 from hornbeam.settings import nearest
+from hornbeam.worlds import worlds
 
 Section = Mapping[str, Any] | BaseModel | None
 PROGRAM = (
@@ -54,6 +55,7 @@ class Sections(TypedDict, total=False):
     loss: Section
     optim: Section
     sft: Section
+    world: Any
     budget: Section
     engine: Section
     workers: Section
@@ -249,6 +251,10 @@ class _Naming:
             name: tool_of(tool, f"{self.where}[{name!r}]", self.plain, self.base)
             for name, tool in tools.items()
         }
+
+    def world(self, value: Any) -> Any:
+        """A kind of world, its name, what makes one, or section [world]."""
+        return self._part(value, "kind", worlds)
 
     def _part(self, value: Any, key: str, known: Mapping[str, type[BaseModel]]) -> Any:
         """A ready-made thing, or one's own, with its settings beside its name."""

@@ -9,7 +9,9 @@ from typing import Any
 
 from hornbeam.assembly.engines import check_segments, engine_settings
 from hornbeam.assembly.recipe_files import check_files, needed_columns
-from hornbeam.assembly.toolset import has_servers, made, sources_of, tool_makers
+from hornbeam.assembly.task_plan import Loaded, checked_sources, loaded_tasks
+from hornbeam.assembly.tool_worlds import WorldKind, check_world, make_world
+from hornbeam.assembly.toolset import has_servers, made, tool_makers
 from hornbeam.credit import Method, method
 from hornbeam.errors import RecipeError
 from hornbeam.files import paths
@@ -18,9 +20,7 @@ from hornbeam.protocols import Program
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
 from hornbeam.score.reward_function import named_function
-from hornbeam.score.rules import check_task
 from hornbeam.search import Strategy, strategy
-from hornbeam.tasks.task_sources import Loaded, check_disjoint, check_source, load_tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Plan:
     eval: Loaded
     shown: Path | None = None  # the SFT set in place of demonstrations
     base: Path = Path()  # where the recipe's own files lie
+    world: WorldKind | None = None  # what tools act on
 
 
 def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
@@ -57,29 +58,20 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
         with keys_of(table, f"[{place}]"):
             named_function(table.rule, base, table.rest(), f"{place}.rule")
     tools = tool_makers(recipe, base)
+    world = make_world(recipe, base)
     how = _credit(recipe, base)
     with keys_of(recipe.grow, "[grow]"):
         grow = strategy(recipe.grow.strategy, base, **recipe.grow.rest())
-    given = [sources_of(recipe, sources) for sources in (recipe.tasks.train, recipe.tasks.eval)]
-    for source in (*given[0], *given[1]):
-        check_source(source, base)
-    for part in tasks:
-        if not getattr(recipe.tasks, part):
-            raise RecipeError(f"tasks.{part} is empty: name a source, as in [[tasks.{part}]]")
+    sources = checked_sources(recipe, base, tasks)
     data = recipe.sft.data if recipe.sft is not None else ""
     if recipe.sft is not None and demonstration is None and not data:
         raise RecipeError(
             f"[sft] needs demonstrations, and program {recipe.program.name!r} has none: leave the"
             " section out, set sft.data, or give your file a function demonstration(task)"
         )
-    train, held_out = (
-        load_tasks(sources, base=base) if sources else Loaded([], []) for sources in given
-    )
-    check_disjoint(train.tasks, held_out.tasks)
-    for task in [*train.tasks, *held_out.tasks]:
-        for judged in recipe.reward.judged.values():
-            check_task(judged.rule, task)
+    train, held_out = loaded_tasks(recipe, base, sources)
     agents_tools = made(tools)
+    check_world(world, agents_tools)
     if has_servers(recipe):
         check_names(section.name, section.rest(), recipe.agents, agents_tools)
     native_tools(section.name, section.rest(), agents_tools)
@@ -93,6 +85,7 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
         held_out,
         paths.find(data, base) if data else None,
         base.resolve(),
+        world,
     )
 
 

@@ -18,6 +18,7 @@ from hornbeam.score.rules import RuleScorer, make_scorer
 from hornbeam.search import Independent
 from hornbeam.store.ledger import Ledger
 from hornbeam.workers.local_workers import LocalWorkers, servers_of
+from hornbeam.worlds import Snapshots
 
 if TYPE_CHECKING:
     from hornbeam.assembly.policies import Policies
@@ -31,6 +32,7 @@ class World:
     plan: Plan
     policies: Policies
     scorer: RuleScorer
+    snapshots: Snapshots | None = None  # of what tools act on
 
     @classmethod
     def build(cls, recipe: Recipe, plan: Plan, policies: Policies, warn: Say = to_stderr) -> World:
@@ -40,7 +42,9 @@ class World:
         if tell := getattr(plan.program, "tell", None):
             tell(warn)
         check_tool_templates(recipe, plan, policies.chats)
-        return cls(recipe, plan, policies, make_scorer(recipe.reward, plan.base, warn))
+        snapshots = None if plan.world is None else Snapshots(plan.world)
+        scorer = make_scorer(recipe.reward, plan.base, warn)
+        return cls(recipe, plan, policies, scorer, snapshots)
 
     def grower(
         self, ledger: Ledger, keeper: Keeper | None, greedy: bool = False, trained: bool = True
@@ -69,6 +73,7 @@ class World:
             ledger,
             self.recipe.limits,
             keeper,
+            worlds=self.snapshots,
         )
 
     @classmethod

@@ -21,6 +21,7 @@ from hornbeam.workers.local_workers import NO_TOOL
 # How the errors of calls begin that were refused before a tool ran (and `NO_TOOL`).
 BAD_JSON = "the call cannot be read: "
 BAD_ARGUMENTS = "the arguments do not fit: "
+REFUSED = (BAD_JSON, BAD_ARGUMENTS, NO_TOOL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,26 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from hornbeam.arguments import short
-from hornbeam.episode.reply import BAD_ARGUMENTS, BAD_JSON
+from hornbeam.episode.reply import REFUSED
 from hornbeam.episode.seams import Place
 from hornbeam.errors import ToolError, WorldError
-from hornbeam.protocols import Strategy
+from hornbeam.protocols import Fork, Strategy
 from hornbeam.store.ledger import Entry, Ledger, lost
 from hornbeam.tree.facts import Call, Result
 from hornbeam.tree.nodes import Node
 from hornbeam.tree.task import Task
-from hornbeam.workers.local_workers import NO_TOOL, LocalWorkers, TookTooLong
+from hornbeam.workers.local_workers import LocalWorkers, TookTooLong
 from hornbeam.worlds import NoWorld, Snapshot, Snapshots
 from hornbeam.worlds.fair_lock import FairLock, Ticket
 
 T = TypeVar("T")
-REFUSED = (BAD_JSON, BAD_ARGUMENTS, NO_TOOL)  # how errors of calls begin that ran no tool
 
 
 @dataclass(slots=True)
@@ -65,6 +64,8 @@ class EpisodeWorlds:
         self._here: dict[int, EpisodeWorld] = {}  # by episode
         self._source: dict[int, int] = {}  # node -> the node whose snapshot has its state
         self._wanted: dict[int, int] = {}  # node -> its source, where a fork may still begin
+        self._coming: dict[int, int] = {}  # episode that has no world yet -> where it begins
+        self._unwanted: set[int] = set()  # of snapshots, those that only such episodes read
         self._failed: dict[int, str] = {}  # node -> why it has no snapshot
         self._running: set[asyncio.Task[None]] = set()
 
@@ -121,6 +122,7 @@ class EpisodeWorlds:
         began = time.perf_counter()
         try:
             found, rest = self._nearest(here)
+            self._coming.pop(episode, None)
             here.world = await self._made(found)
             here.opened = True
             await self._again(here, rest)
@@ -234,20 +236,24 @@ class EpisodeWorlds:
         self._snapshots.put((id(self), index), found)
         self._enter(episode, {"world_bytes": found.size, "world_seconds": seconds})
 
-    def asked(self, strategy: Strategy) -> None:
-        """The strategy has asked: drop what nobody can fork from any more."""
+    def asked(self, strategy: Strategy, forks: Iterable[Fork]) -> None:
+        """The strategy has asked for these: drop what nobody can fork from any more."""
+        self._coming |= {fork.episode: fork.node for fork in forks}
         if type(strategy).may_fork is Strategy.may_fork or not self._wanted:
             return
-        begins = {node for here in self._here.values() if not here.opened for node in here.indices}
-        gone = [i for i in self._wanted if i and i not in begins and not self._forks(i)]
-        sources = {self._wanted.pop(i) for i in gone}
-        for source in sources - set(self._wanted.values()):
+        gone = [node for node in self._wanted if node and not self._forks(node)]
+        sources = {self._wanted.pop(node) for node in gone} | self._unwanted
+        begun = {self._source.get(node, node) for node in self._coming.values()}
+        kept = begun.union(self._wanted.values())
+        self._unwanted = sources & begun  # until they have begun
+        for source in sources - kept:
             self._snapshots.drop((id(self), source))
 
     # --- the end -----------------------------------------------------------------------------
 
     def end(self, episode: int) -> None:
         """An episode runs no more: its world is closed."""
+        self._coming.pop(episode, None)
         here = self._here.pop(episode, None)
         if here is not None and here.opened:
             self._start(self._closed(here, here.lock.take()))

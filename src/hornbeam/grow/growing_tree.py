@@ -12,6 +12,7 @@ from hornbeam.grow.effects import EpisodeEffects
 from hornbeam.grow.episode_growth import EpisodeGrowth, columns_of, finished
 from hornbeam.grow.episode_worlds import EpisodeWorlds
 from hornbeam.grow.guide_costs import Read, guide_costs
+from hornbeam.grow.state_check import check_state
 from hornbeam.protocols import Fork, State
 from hornbeam.search.strategy import restore
 from hornbeam.store.keys import Stored, TreeKey
@@ -110,11 +111,12 @@ class Growth:
         """Start what the strategy wants, and stop what it wants no longer."""
         strategy, most = self.grower.strategy, self.grower.episodes
         room = None if most is None else max(0, most - len(self.running))
-        for fork in strategy.ask(self.tree, self.state)[:room]:
+        forks = strategy.ask(self.tree, self.state)[:room]
+        for fork in forks:
             self.state.asked[fork.episode] = fork.node
             self._start(fork, live)
         if live.worlds is not None:
-            live.worlds.asked(strategy)
+            live.worlds.asked(strategy, forks)
         unwanted = strategy.drops(self.tree, self.state)
         if unwanted:
             for task, episode in self.running.items():
@@ -180,6 +182,8 @@ class Growth:
         if live.worlds is not None:
             live.worlds.begin(fork.episode, branch.indices, branch.path, resumed or first)
         try:
+            if fork.node and not resumed:
+                await check_state(self.grower.tools, self.task, branch.path)
             ended = await branch.driver(live).run()
         finally:
             live.ended(fork.episode)

@@ -36,6 +36,7 @@ GROUPS = {
     "loss": "hornbeam.loss",
     "task source": "hornbeam.tasks",
     "tool": "hornbeam.tool",
+    "world": "hornbeam.world",
     "program": "hornbeam.program",
     "chunk label": "hornbeam.label",
 }

@@ -18,6 +18,7 @@ def held_names(recipe: Recipe, guides: Collection[str] = ()) -> dict[str, str]:
     """
     names = {"program.name": recipe.program.name}
     names |= {f"tools.{name}.use": choice.use for name, choice in recipe.tools.items()}
+    names["world.kind"] = recipe.world.kind
     names |= {f"{place}.rule": table.rule for place, table in recipe.reward.own.items()}
     names["grow.strategy"] = recipe.grow.strategy
     names["credit.method"] = recipe.credit.method

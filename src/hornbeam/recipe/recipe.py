@@ -33,6 +33,7 @@ from hornbeam.recipe.sections import (
     SinkSection,
     StageSection,
     ToolSection,
+    WorldSection,
     check_served,
     check_stages,
 )
@@ -56,6 +57,7 @@ FREE = {
     "run": {"title", "steps", "eval_every", "checkpoint_every", "keep", "at_once", "threads"}
     | {"device", "resume", "tensorboard", "store", "lease"},
     "budget": {"tokens", "calls", "seconds"},
+    "world": {"keep", "most", "fork", "copies"},
     "workers": {"kind", "growers", "address", "cpus", "gpus"},
     "anchor": {"store"},  # a run keeps the anchors that it began with
 }  # and all of sinks
@@ -226,6 +228,7 @@ class Recipe(Settings):
     agents: dict[str, AgentSettings] = {"solver": AgentSettings()}
     program: ProgramSection = ProgramSection()
     tools: dict[str, ToolSection] = {}
+    world: WorldSection = WorldSection()
     limits: Limits = Limits()
     tasks: TaskSection = TaskSection()
     stages: tuple[StageSection, ...] = ()

@@ -84,6 +84,12 @@ class ToolSection(NamedSection):
     mcp: str = ""
 
 
+class WorldSection(NamedSection):
+    """`kind`: what tools act on that have a parameter `world` (worlds/), or "file.py:Class"."""
+
+    kind: str = ""
+
+
 class SinkSection(NamedSection):
     """`use`: a ready-made sink (the table's own name by default), or "file.py:Class"."""
 

@@ -65,6 +65,13 @@ class _Levels(Stepwise):
             forks += (f for f in search.forks[search.returned :] if f.episode not in state.asked)
         return forks
 
+    def may_fork(self, tree: Tree, state: State, node: int) -> bool:
+        """At the newest level of its search, until that has come back and the next is asked for."""
+        if state.memo is None or not node:
+            return True
+        episode = tree.nodes[node].origin.episode
+        return any(episode == fork.episode for search in state.memo for fork in search.forks)
+
     def columns(self, tree: Tree) -> dict[str, Column]:
         """Column "kept": 1 at the nodes that were kept last, `None` elsewhere."""
         state = restore(tree, self.steps)

@@ -53,6 +53,12 @@ class Particle(Stepwise):
         forks = self._advance(state.memo, tree, state)
         return [fork for fork in forks if fork.episode not in state.asked]
 
+    def may_fork(self, tree: Tree, state: State, node: int) -> bool:
+        """At the newest step, until all of it has come back."""
+        if state.memo is None or not node:
+            return True
+        return tree.nodes[node].origin.episode >= state.memo.step * self.particles
+
     def columns(self, tree: Tree) -> dict[str, Column]:
         """Column "kept": how many particles stand at a node in the end, `None` for none."""
         state = restore(tree, self.steps)

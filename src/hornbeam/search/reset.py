@@ -54,6 +54,14 @@ class Reset(Stepwise):
                 return [] if episode in state.asked else [Fork(episode, at, 1)]
         return []
 
+    def may_fork(self, tree: Tree, state: State, node: int) -> bool:
+        """At the last accepted step and at the attempts at the next one."""
+        way: _Way | None = state.memo
+        if way is None or not node:
+            return True
+        asked = tree.nodes[node].origin.episode >= len(way.accepted) * self.attempts
+        return not way.ended and (asked or node == way.accepted[-1])
+
     def columns(self, tree: Tree) -> dict[str, Column]:
         """Column "kept": 1 at the steps that stayed, `None` elsewhere."""
         state = restore(tree, self.steps)

@@ -100,6 +100,10 @@ class Rollouts(Strategy):
             if not rounds.forks:
                 return []
 
+    def may_fork(self, tree: Tree, state: State, node: int) -> bool:
+        """At the steps of trunks."""
+        return not node or tree.nodes[node].origin.episode < self.trunks
+
     def columns(self, tree: Tree) -> dict[str, Column]:
         """Columns "visits" (rollouts with a reward) and "q", at the task and the trunks' steps."""
         state = restore(tree)

@@ -36,6 +36,10 @@ class Vote(Strategy):
     n: int = Field(8, ge=1)
     parallel: int | None = Field(None, ge=1)
 
+    def may_fork(self, tree: Tree, state: State, node: int) -> bool:
+        """At the task alone."""
+        return not node
+
     def leaves(self) -> int:
         """The most episodes a grown tree can have: n."""
         return self.n

@@ -25,7 +25,8 @@ from pydantic import Field
 
 from hornbeam.errors import BudgetSpent
 from hornbeam.settings import Settings
-from hornbeam.workers.local_workers import is_pure
+from hornbeam.workers.local_workers import is_pure, wants_world
+from hornbeam.workers.tool_state import visible_state
 
 LOST = "lost"  # the stage of what was paid and is in no result: "lost", or "lost STAGE"
 TOKENS = ("sampled_tokens", "prompt_tokens_computed", "scorer_tokens")  # cached: not paid
@@ -237,7 +238,8 @@ def warning_of_state(
     warn: Callable[[str], None],
 ) -> Sink:
     """A sink that hands entries on; warns once of a fork behind calls of tools with state."""
-    named = ", ".join(name for name, tool in tools.items() if not is_pure(tool))
+    silent = {n: tool for n, tool in tools.items() if not (is_pure(tool) or wants_world(tool))}
+    named = ", ".join(": ".join([n, *visible_state(tool)[:1]]) for n, tool in silent.items())
     warned = False
 
     def enter(entries: Sequence[Entry]) -> None:
@@ -250,8 +252,8 @@ def warning_of_state(
             warn(
                 f"{found}: a branch continues after recorded calls, which are not made"
                 f" again: what tools not marked pure ({named}) changed there is not undone or made"
-                " anew for it; mark those that keep no state with @hb.pure, or take a"
-                " strategy without forks (docs/pitfalls.md)"
+                " anew for it; mark those that keep none with @hb.pure, and keep that of others"
+                " in a world (docs/worlds.md)"
             )
 
     return enter

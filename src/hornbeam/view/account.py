@@ -43,6 +43,12 @@ KNOWN = {
     "tool_calls": ("tool calls run", ""),
     "tool_calls_replayed": ("tool calls replayed", "answered from the record"),
     "stateful_calls_replayed": ("of tools not marked pure", "among the tool calls replayed"),
+    "world_seconds": ("forking and reopening worlds", "within the wall clock"),
+    "world_bytes": ("snapshots of worlds, bytes", "kept while forks may begin there"),
+    "world_calls_again": (
+        "calls made again in fresh worlds",
+        "answered before, not counted as run",
+    ),
     "rewritten_reasoning": ("earlier answers written anew", "the chat template drops reasoning"),
     "rewritten_place": ("earlier answers written anew", "the chat template moves them"),
     "tokens_unique": ("trainer, unique", ""),

@@ -137,6 +137,7 @@ class LocalWorkers:
         self.worldly = frozenset(name for name, tool in self._tools.items() if tool.wants_world)
         stateful = (name for name, tool in tools.items() if not is_pure(tool))
         self.stateful = frozenset(stateful) - self.worldly
+        self.checked: set[str] = set()  # of the stateful ones, those looked at behind a fork
         self._free: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
         self._servers = servers_of(tools.values())
 

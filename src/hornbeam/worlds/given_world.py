@@ -10,12 +10,18 @@ from hornbeam.errors import ArgumentError, WorldError
 from hornbeam.settings import build
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import wants_world
+from hornbeam.worlds.folder_world import FolderWorld
 from hornbeam.worlds.own_world import OwnWorld
 from hornbeam.worlds.python_world import PythonWorld
+from hornbeam.worlds.sandbox_world import SandboxWorld
+from hornbeam.worlds.sqlite_world import SqliteWorld
 from hornbeam.worlds.world_kind import Snapshot, WorldKind
 
 worlds: dict[str, type[WorldKind]] = {
     "python": PythonWorld,
+    "folder": FolderWorld,
+    "sandbox": SandboxWorld,
+    "sqlite": SqliteWorld,
 }
 
 
@@ -55,8 +61,12 @@ def world_of(given: Any, tools: Mapping[str, Callable[..., Any]], where: str) ->
         return given
     if isinstance(given, str):
         return build("world", worlds, given, {})
+    if isinstance(given, Mapping) and isinstance(given.get("kind"), str):
+        return build(
+            "world", worlds, given["kind"], {k: v for k, v in given.items() if k != "kind"}
+        )
     if isinstance(given, type) and issubclass(given, WorldKind):
         return given()
     if callable(given):
-        return OwnWorld.of(given)
+        return OwnWorld().made_by(given)
     raise wrong(where, 'a kind of world: "python", or a class or function that makes one', given)

@@ -10,16 +10,33 @@ size                        optional: bytes
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pydantic import PrivateAttr
 
 from hornbeam.errors import WorldError
+from hornbeam.own.own_functions import call_settings
+from hornbeam.own.own_parts import Named
+from hornbeam.settings import build
 from hornbeam.tree.task import Task
-from hornbeam.worlds.object_size import object_size
+from hornbeam.workers.object_size import object_size
 from hornbeam.worlds.python_world import copied, restored
 from hornbeam.worlds.world_kind import Snapshot, WorldKind
+
+
+def own_world(part: Named, settings: Mapping[str, Any], base: Path) -> WorldKind:
+    """The kind of worlds that a part of one's own makes, or is. Raises `RecipeError`."""
+    thing = part.thing
+    if isinstance(thing, type) and issubclass(thing, WorldKind):
+        return build("world", {part.where: thing}, part.where, settings).beside(base)
+    common = {key: value for key, value in settings.items() if key in WorldKind.model_fields}
+    rest = {key: value for key, value in settings.items() if key not in common}
+    made = partial(thing, **call_settings(part, rest, ("task",)))
+    kind = build("world", {part.where: OwnWorld}, part.where, common)
+    return kind.made_by(made if rest else thing)
 
 
 class OwnWorld(WorldKind):
@@ -28,10 +45,9 @@ class OwnWorld(WorldKind):
     _make: Callable[..., Any] = PrivateAttr(dict)
     _wants_task: bool = PrivateAttr(False)
 
-    @classmethod
-    def of(cls, make: Callable[..., Any], **settings: Any) -> OwnWorld:
-        """The kind of worlds that `make` makes."""
-        kind = cls(**settings)
+    def made_by(self, make: Callable[..., Any]) -> OwnWorld:
+        """The same with what makes a world."""
+        kind = self.model_copy()
         kind._make = make
         try:
             kind._wants_task = "task" in inspect.signature(make).parameters

@@ -9,7 +9,7 @@ from typing import Any
 from hornbeam.arguments import described
 from hornbeam.errors import WorldError
 from hornbeam.tree.task import Task
-from hornbeam.worlds.object_size import object_size
+from hornbeam.workers.object_size import object_size
 from hornbeam.worlds.world_kind import START, Snapshot, WorldKind
 
 

@@ -9,7 +9,8 @@ again in a fresh world (grow/episode_worlds).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field
 
@@ -37,6 +38,10 @@ class WorldKind(Settings, ABC):
     keep: int = Field(1_000_000_000, ge=0)
     most: int = Field(1_000_000_000, ge=1)
     fork: Literal["snapshot", "rerun"] = "snapshot"
+
+    def beside(self, base: Path) -> Self:
+        """The settings with their files found, `base` being the recipe's own folder."""
+        return self
 
     @abstractmethod
     def open(self, task: Task) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hornbeam.assembly.guides import Guides
+from hornbeam.assembly.tool_worlds import snapshots_of
 from hornbeam.assembly.toolset import make_tools
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
@@ -38,6 +39,7 @@ class Actor:
         self.recipe = recipe = recipe.model_copy(update={"run": run})
         self.program, _ = make_program(recipe.program.name, recipe.program.rest(), base)
         self.tools = LocalWorkers(make_tools(recipe, base), recipe.limits.tool_seconds)
+        self.worlds = snapshots_of(recipe, base)
         self.scorer = make_scorer(recipe.reward, base, lambda line: None)  # the driver tells
         self._guides: dict[tuple[str, ...], Guides] = {}
         self.engines, self._tokenizer = load_engines(recipe, folders)
@@ -70,6 +72,7 @@ class Actor:
             how.limits,
             guides=[self._guides[how.guides][column] for column in how.guides],
             episodes=how.episodes,
+            worlds=self.worlds,
             grown=(lambda key, tree, made: calls.extend(made)) if how.timed else None,
         )
         (tree,) = await grower.grow_all([(key, start)], 1)

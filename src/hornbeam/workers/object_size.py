@@ -10,6 +10,17 @@ from typing import Any
 SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType)  # which a copy shares
 
 
+ARRAYS = ("torch", "numpy")  # whose numbers lie outside of Python's own memory
+
+
+def _own_size(each: Any) -> int:
+    size = sys.getsizeof(each, 64)
+    if type(each).__module__.partition(".")[0] in ARRAYS:
+        more = getattr(each, "nbytes", 0)
+        return max(size, more) if isinstance(more, int) else size
+    return size
+
+
 def object_size(thing: Any, most: int = sys.maxsize) -> int:
     """Bytes of an object and all that it refers to, each once; one above `most` where it is more.
 
@@ -20,7 +31,7 @@ def object_size(thing: Any, most: int = sys.maxsize) -> int:
         each = todo.pop()
         if isinstance(each, SHARED):
             continue
-        size += sys.getsizeof(each, 64)
+        size += _own_size(each)
         for inner in gc.get_referents(each):
             if id(inner) not in seen:
                 seen.add(id(inner))
