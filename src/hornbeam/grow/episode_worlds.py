@@ -174,7 +174,7 @@ class EpisodeWorlds:
                 raise WorldError(
                     f"call {number} of {len(calls)} made again in a fresh world, {call.tool} with"
                     f" {short(dict(call.arguments))}, gave {error or short(value)}, the record has"
-                    f" {was}: what it hangs on is not in the world"
+                    f" {was}: what it depends on is not in the world"
                 )
 
     # --- snapshots ---------------------------------------------------------------------------

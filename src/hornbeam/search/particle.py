@@ -55,9 +55,10 @@ class Particle(Stepwise):
 
     def may_fork(self, tree: Tree, state: State, node: int) -> bool:
         """At the newest step, until all of it has come back."""
-        if state.memo is None or not node:
+        cloud: _Cloud | None = state.memo
+        if cloud is None or not node:
             return True
-        return tree.nodes[node].origin.episode >= state.memo.step * self.particles
+        return tree.nodes[node].origin.episode >= cloud.step * self.particles
 
     def columns(self, tree: Tree) -> dict[str, Column]:
         """Column "kept": how many particles stand at a node in the end, `None` for none."""
