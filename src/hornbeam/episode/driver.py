@@ -20,28 +20,24 @@ from typing import Any, TypeVar
 
 from hornbeam.episode.draws import Draws
 from hornbeam.episode.failures import failure
-from hornbeam.episode.given_rewards import RewardRecord
 from hornbeam.episode.program import Episode, Limits
 from hornbeam.episode.quotes import Quotes
 from hornbeam.episode.record import (
     Digests,
     Effect,
-    RecordedEffect,
     answer_of,
     ask_error,
-    asks_of,
-    difference,
     diverged,
     effects_of,
     ended_early,
     outcome,
     own,
-    recalled,
     record_answer,
     record_call,
     reply_of,
     within,
 )
+from hornbeam.episode.recorded_path import RecordedPath
 from hornbeam.episode.replay import ReplayLoop
 from hornbeam.episode.reply import Reply
 from hornbeam.episode.seams import Live, Piece, Place
@@ -63,13 +59,14 @@ LIMITS = Limits()
 T = TypeVar("T")
 
 
-class Driver:
+class Driver(RecordedPath):
     """One run of a program along `path`, the nodes from the task (node 0) down to where it goes on.
 
     `contexts(k)` gives the ids that path[k] was sampled after. `is_open` says that the last node
     of the path still waits for its calls. `commit(node, context)` gets each finished node in order,
     parent left at -1; node 0 comes with finish "ready" when no more calls can come before the
     first ask. `note` gets a node as soon as it is sampled and again after each call, for the store.
+    `branched(k)` hears that a program which does not repeat its path goes on from path[k].
     """
 
     def __init__(
@@ -86,11 +83,13 @@ class Driver:
         step: int = 0,
         steps: int | None = None,
         is_open: bool = False,
+        branched: Callable[[int], None] | None = None,
         limits: Limits = LIMITS,
         seed: int = 0,
     ) -> None:
         self._program, self._task, self._live, self._limits = program, task, live, limits
         self._path, self._contexts, self._commit, self._note = path, contexts, commit, note
+        self._branched, self._stopped = branched, False
         self._episode, self._step, self._steps = episode, step, steps
         self._loop = ReplayLoop()
         self._queue: deque[Effect] = deque()
@@ -103,7 +102,7 @@ class Driver:
         self._draft: Node | None = None  # the node whose calls are still coming
         self._context = ids()  # of the draft
         self._waits = Waits(self._loop, live)
-        self._rewards = RewardRecord(path, is_open or not path[-1].finish, limits.rewards)
+        self._hold_rewards(path, is_open or not path[-1].finish)
         if is_open:
             self._draft, self._context = path[-1], contexts(len(path) - 1)
         elif not path[0].finish:
@@ -144,10 +143,6 @@ class Driver:
         """The agents that can be asked."""
         return self._live.names()
 
-    def ahead(self) -> list[tuple[str, str]]:
-        """(agent, digest) of the recorded asks that were not asked yet, in order."""
-        return asks_of(self._record[self._issued :])
-
     # --- the run -----------------------------------------------------------------------------
 
     async def run(self) -> bool:
@@ -165,6 +160,8 @@ class Driver:
                 if not self._queue:
                     await self._waits.event()
                     self._spin()
+                    if self._stopped:
+                        return False
                     continue
                 if self._queue[0].kind == "ask" and self._queue[0].number >= len(self._record):
                     self._close()
@@ -221,40 +218,6 @@ class Driver:
             if await self._waits.effect(effect, running):
                 self._spin()
                 self._start()
-
-    def _is_live(self, effect: Effect) -> bool:
-        """Behind the record, or an answer that the record breaks off at a chunk."""
-        if effect.number >= len(self._record):
-            return True
-        nodes = self._record[effect.number].nodes
-        return bool(nodes) and nodes[-1].finish == "chunk"
-
-    # --- replay ------------------------------------------------------------------------------
-
-    def _recall(self, effect: Effect) -> Any:
-        """The recorded result of an effect; `Divergence` where the record holds another one."""
-        recorded = self._record[effect.number]
-        if (call := recorded.call) is not None:
-            return recalled(effect, call)
-        self._check_ask(effect, recorded)
-        last = recorded.nodes[-1]
-        self._seed = last.origin.seed
-        if last.finish in ("too long", "error"):
-            return ask_error(last)
-        return self._reply(effect, recorded.nodes)
-
-    def _check_ask(self, effect: Effect, recorded: RecordedEffect) -> None:
-        if not recorded.nodes:
-            assert recorded.call is not None
-            raise diverged(effect, f"a call of tool {recorded.call.tool!r}")
-        first = recorded.nodes[0]
-        if effect.kind != "ask" or (first.agent, first.scope) != (effect.name, effect.scope):
-            raise diverged(effect, f"an ask of agent {first.agent!r}")
-        if first.origin.ask and first.origin.ask != self._digests.of(effect.payload):
-            chat = self._live.chat(effect.name)
-            was = chat.decode(self._contexts(recorded.at))
-            now = chat.decode(self._render(effect))
-            raise diverged(effect, difference(was, now))
 
     # --- live --------------------------------------------------------------------------------
 

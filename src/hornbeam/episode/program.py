@@ -95,6 +95,13 @@ class Effects(Protocol):
         """(agent, digest) of the recorded asks that were not asked yet, in order."""
         ...
 
+    def branch(self, agent: str = "", payload: Any = None) -> str:
+        """Go on as a new branch behind what was repeated: this ask is not the record's next one.
+
+        Without an agent the program ends there. Returns what differs.
+        """
+        ...
+
     def names(self) -> tuple[str, ...]:
         """The agents that can be asked, the main one first."""
         ...

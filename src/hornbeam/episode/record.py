@@ -141,6 +141,19 @@ def asks_of(record: Iterable[RecordedEffect]) -> list[tuple[str, str]]:
     return [(node.agent, node.origin.ask) for node in firsts]
 
 
+def last_of(record: Sequence[RecordedEffect]) -> int:
+    """The index in the path of the last node that a record holds, 0 where it holds no ask."""
+    return max((each.at + len(each.nodes) - 1 for each in record if each.nodes), default=0)
+
+
+def unlike(recorded: RecordedEffect, chat: Chat, was: array[int], now: array[int]) -> str:
+    """What a run did in place of a recorded ask, whose prompt was `was`: `now`, none is its end."""
+    agent = recorded.nodes[0].agent if recorded.nodes else ""
+    if not now:
+        return f"it ended where the record has an ask of {agent!r}"
+    return difference(chat.decode(was), chat.decode(now))
+
+
 def ended_early(answer_of: int, recorded: RecordedEffect, error: str) -> Divergence:
     """The error of a program that ends where its record goes on."""
     call = recorded.call

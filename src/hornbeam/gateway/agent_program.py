@@ -31,12 +31,15 @@ class AgentProgram:
     def __init__(self, settings: AgentCommand) -> None:
         self.settings, self.gateway = settings, Gateway()
         self.host, self.group = ForkHost(settings), AgentGroup()
+        self.warn: Callable[[str], None] = lambda text: None
+        self.divergences = 0
 
     async def __call__(self, task: Task, ep: Episode) -> Any:
         """One run of the agent."""
         how, session = self.settings, AgentSession(ep.effects.names())
         process = AgentProcess(how, self.host, self.group)
-        relay = Relay(ep, session, how.patience)
+        branches = partial(self._branches, task) if how.on_divergence == "branch" else None
+        relay = Relay(ep, session, how.patience, branches=branches)
         try:
             await ep.effects.outside(self._begin(process, task, session))
             ended = await relay.run()
@@ -58,13 +61,26 @@ class AgentProgram:
         self.gateway.add(session)
         await process.start(task, session, address)
 
+    def _branches(self, task: Task, text: str) -> None:
+        """A run left its path: the first one is told, each is in the ledger."""
+        self.divergences += 1
+        if self.divergences == 1:
+            self.warn(
+                f"a run of the agent on task {task.id} did not repeat its path: {text}; it goes on"
+                " as a branch of its own, counted as `divergences` (on_divergence);"
+                " `hornbeam gateway check` says what varies"
+            )
+
     async def _test(self, process: AgentProcess, task: Task, answer: Any) -> Verdict:
         assert process.folder is not None
         return await tested(self.settings, process.folder, task, answer)
 
     def tell(self, warn: Callable[[str], None]) -> None:
-        """Let `warn` hear how agents are started where that is not as it was asked for."""
-        self.host.warn = warn
+        """Let `warn` hear how agents are started where that is not as it was asked for.
+
+        And of the first run that does not repeat its path.
+        """
+        self.host.warn = self.warn = warn
 
     async def aclose(self) -> None:
         """End the server, the process that agents are forked from, and all that agents left."""

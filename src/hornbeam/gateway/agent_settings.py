@@ -36,6 +36,8 @@ class AgentCommand(Settings):
     # A command in its folder, behind its end: `reward.rule = "test"` (agent_test).
     test: str = ""
     test_seconds: float = Field(60.0, gt=0)
+    # A run that does not repeat its path fails, or goes on as a branch from where it left it.
+    on_divergence: Literal["fail", "branch"] = "fail"
     patience: float = Field(5.0, gt=0)  # seconds that a request which the record lacks is held
     folder: str = "."  # where the files of the command lie; that of the recipe by default
 

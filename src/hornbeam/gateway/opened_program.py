@@ -27,7 +27,7 @@ class OpenedProgram:
 
     async def __call__(self, task: Task, ep: Episode) -> Any:
         """One run of the agent."""
-        relay = Relay(ep, self.session, PATIENCE, self.kept, self.turns)
+        relay = Relay(ep, self.session, PATIENCE, self.kept, turns=self.turns)
         try:
             ended = await relay.run()
             if ended.reward is not None:

@@ -39,8 +39,9 @@ class Relay:
     """Hands the requests of a session to an episode, and its replies back.
 
     A request that the record lacks is held for `patience` seconds; then it is asked, and told where
-    it differs. `kept` hears of each new request and how many answers had been told before it, for
-    who asks them again after a stop.
+    it differs. With `branches`, which hears what differs, it begins a branch there instead. `kept`
+    hears of each new request and how many answers had been told before it, for who asks them again
+    after a stop.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Relay:
         session: AgentSession,
         patience: float,
         kept: Callable[[Arrival, int], None] | None = None,
+        branches: Callable[[str], None] | None = None,
         turns: Turns | None = None,
     ) -> None:
-        self.ep, self.session, self.patience, self.kept = ep, session, patience, kept
+        self.ep, self.session, self.patience = ep, session, patience
+        self.kept, self.branches = kept, branches
         self.turns = Turns() if turns is None else turns
         self.seen = SeenPrompts()
         self._ahead = ep.effects.ahead()  # (agent, digest) of recorded asks that nobody asked yet
@@ -74,14 +77,16 @@ class Relay:
                     continue
                 heard = event.result()
                 if isinstance(heard, Ended):
+                    if self._ahead and self.branches is not None:
+                        self.branches(self.ep.effects.branch())
                     if heard.error:
                         raise ProgramError(heard.error)
                     return heard
                 if isinstance(heard, Quiet):
-                    self._ask(self._held.pop(0))  # it is no ask of the record, which is told
+                    self._diverge()
                 else:
                     self._hold(heard)
-                    self._match()
+                self._match()
                 event = self._next()
         finally:
             for ask in self._asks:
@@ -112,6 +117,15 @@ class Relay:
             self._settings = self.ep.settings(asked.tools, asked.sampling)
             self._before = asked
         return self._settings
+
+    def _diverge(self) -> None:
+        """The oldest request that is held is no ask of the record."""
+        if self.branches is None or not self._ahead:
+            self._ask(self._held.pop(0))  # which is told
+            return
+        held = self._held[0]
+        self.branches(self.ep.effects.branch(held.arrival.agent, held.payload))
+        self._ahead.clear()
 
     def _match(self) -> None:
         """Ask what can be asked: the next of the record, all of it behind the record's end."""

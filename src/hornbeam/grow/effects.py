@@ -20,7 +20,7 @@ from hornbeam.grow.resumed import Before
 from hornbeam.grow.speakers import Speaker as Speaker
 from hornbeam.protocols import Engine
 from hornbeam.settings import nearest
-from hornbeam.store.ledger import STATEFUL, Entry, Ledger, lost
+from hornbeam.store.ledger import DIVERGENCES, STATEFUL, Entry, Ledger, lost
 from hornbeam.tree.nodes import Call, Node, floats
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
@@ -130,6 +130,12 @@ class EpisodeEffects:
         elif entries:
             self.ledger.later(entries)
             self._asked.setdefault((episode, REPLAYED), []).extend(entries)
+
+    def diverged(self, episode: int) -> None:
+        """Enter that an episode left its path and goes on as a branch of its own."""
+        entries = [Entry(self.tree, episode, -1, DIVERGENCES, 1)]
+        self.ledger.later(entries)
+        self._asked.setdefault((episode, REPLAYED), []).extend(entries)
 
     async def sample(
         self, agent: str, context: array[int], sampling: Mapping[str, Any], place: Place

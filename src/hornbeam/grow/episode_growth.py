@@ -68,6 +68,7 @@ class EpisodeGrowth:
             step=self.step,
             steps=self.fork.steps,
             is_open=self.open is not None,
+            branched=self.branched,
             limits=self.growth.grower.limits,
             seed=self.growth.tree.seed,
         )
@@ -106,6 +107,14 @@ class EpisodeGrowth:
         assert self.live is not None
         if self.live.worlds is not None:
             self.live.worlds.committed(self.fork.episode, index, node)
+
+    def branched(self, k: int) -> None:
+        """The episode left its path behind path[k], and goes on from there."""
+        self.at = self.indices[k]
+        self.placed, self.ids = (-1, 0, Placed(ids())), None
+        self.growth.state.asked[self.fork.episode] = self.at
+        assert self.live is not None
+        self.live.diverged(self.fork.episode)
 
     def put(self, node: Node, context: array[int]) -> Node:
         """The node at its place in the tree; looked for anew when a sibling has come."""

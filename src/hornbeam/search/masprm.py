@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from hornbeam.protocols import Fork
 from hornbeam.search.uct import puct, shares, uct
 from hornbeam.search.values import ended, worth
-from hornbeam.search.visits import LOST, Sums
+from hornbeam.search.visits import LOST, Sums, kept_to
 from hornbeam.tree.nodes import Tree
 
 if TYPE_CHECKING:
@@ -50,16 +50,21 @@ def advance(seen: Descents, how: Mcts, tree: Tree, results: Mapping[int, int]) -
                 return
             _enter(seen, how, tree, [results[fork.episode] for fork in seen.forks])
         elif (at and ended(tree, at)) or len(seen.path) > how.levels:
-            _back_up(sums, seen.path, _outcome(sums, how, tree, at))
-            sums.begun += 1
-            _settle(sums, how.tolerance)
-            seen.path = [0]
+            _end(seen, how, tree, seen.path)
         elif sums.children[at]:
             seen.path.append(_select(sums, how, tree, at))
         else:
             first = sums.episodes
             seen.forks = [Fork(first + k, at, 1) for k in range(how.children)]
             sums.episodes += how.children
+
+
+def _end(seen: Descents, how: Mcts, tree: Tree, path: Sequence[int]) -> None:
+    """A simulation came to its end, along this path."""
+    _back_up(seen.sums, path, _outcome(seen.sums, how, tree, path[-1]))
+    seen.sums.begun += 1
+    _settle(seen.sums, how.tolerance)
+    seen.path = [0]
 
 
 def over(sums: Sums, how: Mcts) -> bool:
@@ -73,20 +78,28 @@ def _enter(seen: Descents, how: Mcts, tree: Tree, ends: Sequence[int]) -> None:
     sums, at = seen.sums, seen.path[-1]
     seen.forks = []
     values = sums.values_of([_value(how, tree, i) for i in ends])
+    paths = {i: kept_to(tree, seen.path, i) for i in ends}
     for i, value in zip(ends, values):
-        if sums.add(tree, at, i, merge=not how.rollout) == i:
+        if sums.add(tree, paths[i][-1], i, merge=not how.rollout) == i:
             sums.value[i] = value
             node = tree.nodes[i]
             sums.answered |= node.done and not node.error and node.answer is not None
-    if not how.rollout:
+    if not how.rollout and sums.children[at]:
         return  # by values the best is selected among them, as at any level
+    if not how.rollout:  # none came there: all left their paths (`on_divergence`)
+        best = sums.best(list(ends), virtual=True)
+        _end(seen, how, tree, [*paths[best], best])
+        return
     finished = [i for i in ends if ended(tree, i)]
     draw = Random(f"{tree.seed}:masprm:{sums.begun}:{len(seen.path)}")
     chosen = draw.choice(finished or list(ends))
     for i in finished:
         if i != chosen:
-            _back_up(sums, [*seen.path, i], _outcome(sums, how, tree, i))
-    seen.path.append(chosen)
+            _back_up(sums, [*paths[i], i], _outcome(sums, how, tree, i))
+    if paths[chosen] != seen.path:  # it left its path: what it came to is all that there is
+        _end(seen, how, tree, [*paths[chosen], chosen])
+    else:
+        seen.path.append(chosen)
 
 
 def _value(how: Mcts, tree: Tree, i: int) -> float | None:

@@ -19,7 +19,7 @@ from hornbeam.search.masprm import Descents, advance, over
 from hornbeam.search.strategy import restore
 from hornbeam.search.uct import puct, shares, uct
 from hornbeam.search.values import ended, failed, worth
-from hornbeam.search.visits import LOST, Simulation, Sums
+from hornbeam.search.visits import LOST, Simulation, Sums, kept_to
 from hornbeam.tree.nodes import Column, Tree
 
 _ONLY = {"widen": 0.0, "expand": "all", "virtual_visit": True, "merge": False, "parallel": 1}
@@ -210,15 +210,24 @@ class Mcts(Strategy):
     def _take_in(self, sums: Sums, tree: Tree, ends: list[int]) -> None:
         """Back up the oldest simulation; `ends` are the last nodes of its episodes."""
         path = list(sums.flight[0].path)
+        paths = [kept_to(tree, path, end) for end in ends]
+        for own in paths:
+            sums.asked[path[-1]] -= 1
+            sums.asked[own[-1]] += 1
         if not ends:
             outcome = sums.value[path[-1]]
         elif self.rollout:
+            (path,) = paths
             path += self._enter_run(sums, tree, path[-1], ends[0])
             outcome = sums.value[path[-1]]
         else:
             values = sums.values_of([self._value(tree, end) for end in ends])
-            new = [self._enter(sums, tree, path[-1], *pair) for pair in zip(ends, values)]
-            path.append(sums.best(new, self._virtual))
+            new = [
+                self._enter(sums, tree, own[-1], end, value)
+                for own, end, value in zip(paths, ends, values)
+            ]
+            best = sums.best(new, self._virtual)
+            path = [*paths[new.index(best)], best]
             outcome = sums.value[path[-1]]
         sums.take_in(path, outcome)
         sums.settle(self.tolerance)

@@ -161,7 +161,7 @@ class Rollouts(Strategy):
     def _open(self, rounds: _Rounds, tree: Tree, results: Mapping[int, int]) -> list[int]:
         """Sites where rollouts could still change a label."""
         rule = chunk_label(self.settles, **self.thresholds)
-        spans = {i: self._span(site, tree, results) for i, site in rounds.sites.items()}
+        spans = {i: self._span(i, site, tree, results) for i, site in rounds.sites.items()}
         wanted: set[int] = set()
         for i in rounds.sites:
             pair = [i, tree.nodes[i].parent] if rule.relative else [i]
@@ -169,9 +169,13 @@ class Rollouts(Strategy):
                 wanted.update(pair)
         return [i for i in rounds.sites if i in wanted]
 
-    def _span(self, site: _Site, tree: Tree, results: Mapping[int, int]) -> _Span:
-        """What Q of a site can be, by the rollouts that it was given."""
+    def _span(self, i: int, site: _Site, tree: Tree, results: Mapping[int, int]) -> _Span:
+        """What Q of a site can be, by the rollouts that it was given; at node i they began.
+
+        One that left its path above it (`on_divergence`) says nothing of it.
+        """
         ends = [results[self._episode(site, k)] for k in range(site.given)]
+        ends = [end for end in ends if not i or i in tree.path(end)]
         found = [r for end in ends if (r := _outcome(tree, end)) is not None]
         found += [] if site.own is None else [site.own]
         missing, total = site.most - site.given, math.fsum(found)

@@ -30,6 +30,17 @@ class Simulation:
     forks: tuple[Fork, ...] = ()
 
 
+def kept_to(tree: Tree, path: Sequence[int], end: int) -> list[int]:
+    """The first part of a path, down to the last node that a run to node `end` grew from.
+
+    All of it, but where an agent outside left its path (`on_divergence`).
+    """
+    if tree.nodes[end].parent == path[-1]:
+        return [*path]
+    above = {0, *tree.path(end)}
+    return [*path[: max(k for k, i in enumerate(path) if i in above) + 1]]
+
+
 @dataclass(slots=True)
 class Sums:
     """All that a search knows, as of the last simulation that it took in. Keys are node indices.

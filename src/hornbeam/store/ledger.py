@@ -6,6 +6,7 @@ crash made necessary a second time is paid, and counted, twice; a replayed one i
 
 Kinds in use: sampled_tokens, prompt_tokens_computed, prompt_tokens_cached, model_calls, tool_calls,
 tool_calls_replayed (among them stateful_calls_replayed: of tools that are not marked pure),
+divergences (runs of an agent outside that left their path and went on as branches of their own),
 rewritten_reasoning and rewritten_place (earlier answers that a chat template writes otherwise than
 they were sampled), turn_tokens_kept and turn_tokens_WHY (their tokens in prompts, as sampled or
 not), client_tokens_NAME and client_kept_NAME (the same by who asks), ignored_SETTING (of requests),
@@ -30,6 +31,7 @@ from hornbeam.workers.tool_state import visible_state
 
 LOST = "lost"  # the stage of what was paid and is in no result: "lost", or "lost STAGE"
 TOKENS = ("sampled_tokens", "prompt_tokens_computed", "scorer_tokens")  # cached: not paid
+DIVERGENCES = "divergences"
 STATEFUL = "stateful_calls_replayed"
 REWRITTEN = "rewritten_"  # before the reason
 TURN_TOKENS = "turn_tokens_"  # before "kept", or the reason
