@@ -49,11 +49,12 @@ class Agent:
         }
 
 
-# Those that ask several things at once: in whatever order their requests come, no fork diverges.
+# (agent, variation) of those that ask at once: in whatever order requests come, no fork diverges.
 AT_ONCE = [
-    Agent(file, function, "chat", entry["environment"], entry["package"], "hermes")
+    (Agent(file, function, "chat", entry["environment"], entry["package"], "hermes"), variation)
     for file, entry in TABLE.items()
-    for function in entry.get("at_once", ())
+    for function, variations in entry.get("at_once", {}).items()
+    for variation in variations
 ]
 AGENTS = [
     Agent(

@@ -85,8 +85,13 @@ def test_an_agent_forks_at_every_step(program, runner, variation):
     assert grown.facts(tree) == grown.facts(same)
 
 
-@pytest.mark.parametrize("variation", ["text", "call", "white_space", "engine_error"])
-@pytest.mark.parametrize("program", AT_ONCE, ids=str, indirect=True, scope="module")
+@pytest.mark.parametrize(
+    ("program", "variation"),
+    AT_ONCE,
+    ids=[f"{agent}-{variation}" for agent, variation in AT_ONCE],
+    indirect=["program"],
+    scope="module",
+)
 def test_an_agent_that_asks_at_once_forks_at_every_step(program, runner, variation):
     agent, program = program
     program.forget()

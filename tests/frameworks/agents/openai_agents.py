@@ -57,3 +57,31 @@ def responses_streamed(task, session):
 
 def responses_by_id(task, session):
     return asyncio.run(talk(task, session, OpenAIResponsesModel, by_id=True))
+
+
+def subagents(task, session):
+    """Tools that are agents; calls of one turn run at once."""
+
+    def told_by(name, tool):
+        agent = Agent(name=name, instructions=INSTRUCTIONS, model=model)
+
+        async def ask(**given):
+            run = await Runner.run(agent, f"[text] What is {given}?")
+            return f"{tool(**given)}: {run.final_output}"
+
+        async def calculator_agent(expression: str) -> str:
+            return await ask(expression=expression)
+
+        async def lookup_agent(word: str) -> str:
+            return await ask(word=word)
+
+        chosen = calculator_agent if name == "calculator" else lookup_agent
+        return function_tool(chosen, name_override=name)
+
+    model = OpenAIChatCompletionsModel(
+        session.model, AsyncOpenAI(base_url=session.base_url, api_key=session.api_key)
+    )
+    tools = [told_by("calculator", calculator), told_by("lookup", lookup)]
+    agent = Agent(name="solver", instructions=INSTRUCTIONS, model=model, tools=tools)
+    answers = [Runner.run_sync(agent, question).final_output for question in questions(task)]
+    return told(session, answers)
