@@ -174,8 +174,8 @@ def test_a_forked_script_is_as_a_fresh_process(world):
     forked = world(STATE, n=1, command='python agent.py {task} "its last word"')
     fresh = world(STATE, n=1, command='python agent.py {task} "its last word"', start="process")
     assert forked == fresh
-    ended = "ProgramError: the agent ended with exit code 1: of a thread its last word at the end"
-    assert forked[1] == [ended]
+    words = "of a thread | its last word | at the end"
+    assert forked[1] == [f"ProgramError: the agent ended with exit code 1: {words}"]
 
 
 def test_a_forked_script_answers_as_a_fresh_process(world):

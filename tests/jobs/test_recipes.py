@@ -31,8 +31,11 @@ FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(path for path in FOLDER.glob("*.toml") if path.stem not in SHARDED)
 LOADED = {path: load_recipe(path) for path in RECIPES}
 JUDGES = [path for path, recipe in LOADED.items() if recipe.program.name == "judge"]
+AGENTS = [path for path, recipe in LOADED.items() if recipe.program.name == "agent"]
 ANCHORED = [path for path, recipe in LOADED.items() if recipe.anchor]  # in test_anchors
-TRAINED = [p for p, r in LOADED.items() if (r.run.steps or r.sft) and p not in JUDGES + ANCHORED]
+TRAINED = [
+    p for p, r in LOADED.items() if (r.run.steps or r.sft) and p not in JUDGES + ANCHORED + AGENTS
+]
 SEARCHED = [path for path, recipe in LOADED.items() if recipe.search.methods]
 SMALL = [
     "model.name=tiny",

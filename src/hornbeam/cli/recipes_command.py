@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -69,20 +70,37 @@ def copy_command(
         Path | None, typer.Option("--out", help="The same as FILE.", show_default="FILE")
     ] = None,
 ) -> None:
-    """Copy a recipe to change it; never over a file that is there."""
+    """Copy a recipe to change it, with its agent; never over a file that is there."""
     if target is not None and out is not None:
         raise RecipeError("recipes copy: FILE and --out say the same: name one")
     source = find(name)
     path = target or out or Path(source.name)
     if path.is_dir():
         path = path / source.name
-    if path.exists():
-        raise RecipeError(f"{path} exists: name another file")
-    try:
-        shutil.copyfile(source, path)
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be written: {error.strerror or error}") from error
-    typer.echo(str(path))
+    copies = {path: source}
+    copies |= {path.parent / name: file for name, file in _agent_files(source).items()}
+    for place, file in copies.items():
+        if place.exists() and (place == path or place.read_bytes() != file.read_bytes()):
+            raise RecipeError(f"{place} exists: name another file")
+    for place, file in copies.items():
+        try:
+            place.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, place)
+        except OSError as error:
+            raise RecipeError(f"{place}: cannot be written: {error.strerror or error}") from error
+        typer.echo(str(place))
+
+
+def _agent_files(recipe: Path) -> dict[str, Path]:
+    """The file of a recipe's agent, and what it imports from beside it, by name."""
+    agent = tomllib.loads(recipe.read_text(encoding="utf-8")).get("program", {}).get("agent", "")
+    name = agent.rpartition(":")[0] if isinstance(agent, str) else ""
+    file = recipe.parent / name
+    if not name.endswith(".py") or not file.is_file():
+        return {}
+    imports = re.findall(r"^(?:from|import) (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    beside = [path for each in imports if (path := file.parent / f"{each}.py").is_file()]
+    return {str(path.relative_to(recipe.parent)): path for path in (file, *beside)}
 
 
 def _title(path: Path) -> str:

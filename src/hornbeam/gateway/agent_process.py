@@ -18,12 +18,12 @@ from hornbeam.gateway.agent_group import AgentGroup
 from hornbeam.gateway.agent_settings import AgentCommand
 from hornbeam.gateway.agent_watchdog import end_marked
 from hornbeam.gateway.fork_host import Forked, ForkHost
+from hornbeam.gateway.last_words import last_words
 from hornbeam.gateway.session import AgentSession, Ended
 from hornbeam.tree.task import Task
 
 KEPT = 65_536  # bytes of its output that are kept, the last ones
 GRACE = 5.0  # seconds that its output may be held open after its end
-TAIL = 300  # characters of standard error in a failure
 
 
 class AgentProcess:
@@ -105,9 +105,10 @@ class AgentProcess:
             return Ended(error="the agent ended, and nobody knows how")
         if not code:
             return self._answer(out.decode("utf-8", "replace"))
-        # Its folder has another name in each run: equal failures say the same.
-        text = err.decode("utf-8", "replace").replace(f"{self.folder}/", "")
-        return Ended(error=f"{_told(code)}: {' '.join(text.split())[-TAIL:]}".removesuffix(": "))
+        python = self.how.interpreter()
+        python = python if self.how.words()[0] == python else ""
+        said = last_words(err.decode("utf-8", "replace"), str(self.folder), python)
+        return Ended(error=f"{_told(code)}: {said}".removesuffix(": "))
 
     def _answer(self, out: str) -> Ended:
         """What the agent answered: its last line, all of it, or a file that it wrote."""

@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hornbeam.gateway.agent_process import TAIL, filled, read_last
+from hornbeam.gateway.agent_process import filled, read_last
 from hornbeam.gateway.agent_settings import AgentCommand
+from hornbeam.gateway.last_words import last_words
 from hornbeam.tree.task import Task
 
 Verdict = dict[str, Any]  # reward (None where there is none), figures, why
@@ -82,8 +83,8 @@ def _read(code: int, out: str, err: str, folder: Path) -> Verdict:
             return {"reward": said.pop("reward"), "figures": said, "why": ""}
     if not code:
         return _verdict(1.0)
-    tail = " ".join((err.strip() or out).replace(f"{folder}/", "").split())[-TAIL:]
-    return _verdict(0.0, f"exit code {code}: {tail}")
+    said = last_words(err if err.strip() else out, str(folder))
+    return _verdict(0.0, f"exit code {code}: {said}".removesuffix(": "))
 
 
 def _verdict(reward: float | None, why: str = "") -> Verdict:

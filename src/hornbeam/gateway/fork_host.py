@@ -22,12 +22,12 @@ from typing import Any
 
 from hornbeam.errors import ProgramError
 from hornbeam.gateway.agent_settings import STARTER, AgentCommand
+from hornbeam.gateway.last_words import last_words
 
 HOST = str(Path(__file__).with_name("agent_host.py"))
 PYTHON = re.compile(r"python[0-9.]*$")
 IMPORTED = "imported"  # in place of a session's token
 KEPT = 4096  # bytes of what the host says that are kept
-TAIL = 300  # characters of it in an error
 
 
 class Forked:
@@ -236,7 +236,7 @@ class ForkHost:
         link.close()
         code = await process.wait()
         await errors
-        tail = " ".join(said.decode("utf-8", "replace").split())[-TAIL:]
+        tail = last_words(said.decode("utf-8", "replace"))
         why = f"the process that agents are forked from ended with exit code {code}: {tail}"
         for child in self._children.values():
             child.lost(why)
