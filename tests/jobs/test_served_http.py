@@ -5,6 +5,7 @@ import http.client
 import json
 import shutil
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -176,6 +177,32 @@ def test_a_client_that_hangs_up_stops_its_search(recipe, tmp_path, stream):
             assert list(made.grower.store.keys(None)) == [key]
 
     asyncio.run(asked())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_gateway_that_stops_tells_who_waits(recipe, tmp_path, stream):
+    async def asked():
+        async with gateway(recipe, tmp_path / "serve") as (address, made):
+            sent = body("majority-64", stream=stream)
+            waits = asyncio.create_task(in_thread(answered, address + CHAT, sent))
+            while not list(made.grower.store.entries()):
+                await asyncio.sleep(0)
+            await made.aclose()
+            return await waits, await post(address + CHAT, body("greedy"))
+
+    (status, told), late = asyncio.run(asked())
+    assert "goes on when it is asked again" in told and status == (200 if stream else 503)
+    assert line(late)[0] == 503
+
+
+def answered(url, given):
+    """(status, text) of an answer."""
+    try:
+        sent = urllib.request.Request(url, json.dumps(given).encode(), {"content-type": "a/json"})
+        with urllib.request.urlopen(sent, timeout=60) as got:
+            return got.status, got.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
 
 
 WRONG = [

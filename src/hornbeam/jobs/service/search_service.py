@@ -44,6 +44,10 @@ class TooMany(HornbeamError):
     """More searches than may wait."""
 
 
+class ServiceStopped(HornbeamError):
+    """The service was closed while the search was under way."""
+
+
 @dataclass(slots=True)
 class _UnderWay:
     """A search that grows or waits, and how many clients wait for it."""
@@ -64,6 +68,7 @@ class SearchService:
         self.searches = ReadySearches(recipe, grower)
         self._room = asyncio.Semaphore(recipe.run.at_once)
         self._under_way: dict[TreeKey, _UnderWay] = {}
+        self._closed = False
 
     async def open(self, *searches: str) -> None:
         """Make these searches ready, by default those of the sections.
@@ -76,6 +81,7 @@ class SearchService:
 
     async def aclose(self) -> None:
         """Stop what is under way; what was grown stays."""
+        self._closed = True
         growing = [each.growth for each in self._under_way.values()]
         for growth in growing:
             growth.cancel()
@@ -87,7 +93,9 @@ class SearchService:
         return names(self.recipe)
 
     def check_room(self, searches: int) -> None:
-        """Raise `TooMany` where so many more cannot be taken now."""
+        """Raise `TooMany` where so many more cannot be taken now, `ServiceStopped` at the end."""
+        if self._closed:
+            raise ServiceStopped("the service stops: ask again when it is back")
         most = self.recipe.run.at_once + self.waiting
         if len(self._under_way) + searches > most:
             self.counts["searches/refused"] += searches
@@ -125,6 +133,11 @@ class SearchService:
         under_way.clients += 1
         try:
             return await asyncio.shield(under_way.growth)
+        except asyncio.CancelledError:
+            if self._closed and under_way.growth.cancelling():
+                text = "the service stops: the search goes on when it is asked again"
+                raise ServiceStopped(text) from None
+            raise
         finally:
             under_way.clients -= 1
             if not under_way.clients and not under_way.growth.done():

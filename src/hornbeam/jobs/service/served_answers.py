@@ -11,7 +11,7 @@ from hornbeam.errors import EngineError, HornbeamError, ModelError, PromptTooLon
 from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import Asked, BadRequest
 from hornbeam.jobs.service.outcome import Outcome
-from hornbeam.jobs.service.search_service import SearchService, TooMany
+from hornbeam.jobs.service.search_service import SearchService, ServiceStopped, TooMany
 from hornbeam.jobs.service.served_names import PREFIX, NoSuchSearch, is_search
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.store.database import Store
@@ -58,7 +58,7 @@ class ServedAnswers:
         """Raise `BadRequest` where so many more cannot be taken now."""
         try:
             self.service.check_room(searches)
-        except TooMany as error:
+        except HornbeamError as error:
             raise _told(error) from error
 
     def page(self, ident: str) -> str:
@@ -87,6 +87,8 @@ def _told(error: HornbeamError) -> BadRequest:
         return BadRequest(str(error), 404, "model_not_found")
     if isinstance(error, TooMany):
         return BadRequest(str(error), 429, "too_many")
+    if isinstance(error, ServiceStopped):
+        return BadRequest(str(error), 503, "stopped")
     if isinstance(error, PromptTooLong):
         return BadRequest(str(error), 400, "context_length_exceeded")
     if isinstance(error, (RecipeError, ModelError)):
