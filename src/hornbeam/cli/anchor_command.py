@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hornbeam.cli.job_setup import RecipeArgument, Sets, planned, recipe_from_options, stopped
+from hornbeam.cli.job_setup import (
+    RecipeArgument,
+    Sets,
+    planned,
+    recipe_from_options,
+    results_alone,
+    stopped,
+)
 
 if TYPE_CHECKING:
     from hornbeam.recipe.recipe import Recipe
@@ -36,11 +43,12 @@ def anchor_command(
     from hornbeam.assembly.progress import Progress
 
     progress = Progress(Console(stderr=as_json))
-    made = planned(loaded, base, _reference_name(loaded))
+    with results_alone(as_json):
+        made = planned(loaded, base, _reference_name(loaded))
     from hornbeam.jobs.anchor.run_anchors import Anchors
 
     job = Anchors(loaded, made, progress)
-    with stopped():
+    with stopped(), results_alone(as_json):
         result = asyncio.run(job.go())
     if as_json:
         typer.echo(json.dumps(result))

@@ -8,7 +8,13 @@ from typing import Annotated
 
 import typer
 
-from hornbeam.cli.job_setup import RecipeArgument, Sets, recipe_from_options, to_stderr
+from hornbeam.cli.job_setup import (
+    RecipeArgument,
+    Sets,
+    recipe_from_options,
+    results_alone,
+    to_stderr,
+)
 from hornbeam.errors import DataError, ProgramError
 
 
@@ -40,7 +46,8 @@ def eval_command(
     from hornbeam.stats import between, named
 
     seen = Progress(Console(stderr=True))
-    made, trees, result = evaluate_recipe(loaded, base, seen, to_stderr)
+    with results_alone():
+        made, trees, result = evaluate_recipe(loaded, base, seen, to_stderr)
     if file is not None:
         from hornbeam.tree.jsonl import write_trees
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -44,6 +44,29 @@ def planned(
     from hornbeam.jobs.preparation import planned as prepared
 
     return prepared(recipe, base, to_stderr, reference, tasks)
+
+
+@contextmanager
+def results_alone(wanted: bool = True) -> Iterator[None]:
+    """Standard output is for results: what is printed inside goes to standard error.
+
+    By programs, tools and rewards of a run, and by processes that they start.
+    """
+    if not wanted:
+        yield
+        return
+    own = sys.stdout is sys.__stdout__ and sys.stdout is not None
+    if own:
+        sys.stdout.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if own:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 @contextmanager

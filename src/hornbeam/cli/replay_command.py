@@ -8,7 +8,13 @@ from typing import Annotated
 
 import typer
 
-from hornbeam.cli.job_setup import RecipeArgument, Sets, recipe_from_options, to_stderr
+from hornbeam.cli.job_setup import (
+    RecipeArgument,
+    Sets,
+    recipe_from_options,
+    results_alone,
+    to_stderr,
+)
 
 
 def replay_command(
@@ -29,7 +35,8 @@ def replay_command(
     from hornbeam.jobs.replay.replay_check import check_replay
 
     seen = Progress(Console(stderr=True))
-    found = check_replay(loaded, base, count, seen, to_stderr)
+    with results_alone():
+        found = check_replay(loaded, base, count, seen, to_stderr)
     if as_json:
         typer.echo(json.dumps(asdict(found)))
     else:

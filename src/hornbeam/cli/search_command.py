@@ -16,6 +16,7 @@ from hornbeam.cli.job_setup import (
     Sets,
     loading,
     recipe_from_options,
+    results_alone,
     stopped,
     to_stderr,
 )
@@ -55,7 +56,7 @@ def search_command(
             result = asyncio.run(search_pool(loaded, read_pool(pool), progress, command))
         page = write_result(result, folder)
     else:
-        with stopped():
+        with stopped(), results_alone(as_json):
             result, page = search(loaded, base, folder, progress, to_stderr, command)
     if as_json:
         typer.echo(json.dumps(result))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hornbeam.cli.job_setup import Model, Sets, stopped, to_stderr
+from hornbeam.cli.job_setup import Model, Sets, results_alone, stopped, to_stderr
 from hornbeam.errors import HornbeamError, RecipeError
 
 
@@ -59,7 +59,7 @@ def solve_command(
 
     served_search(loaded, search)
     progress = Progress(Console(stderr=True))
-    with stopped():
+    with stopped(), results_alone():
         found, _ = solve(loaded, base, out, search, question, progress, to_stderr)
     if as_json:
         usage = {"prompt_tokens": found.prompt, "completion_tokens": found.sampled}
