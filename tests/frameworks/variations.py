@@ -135,8 +135,7 @@ class ScriptedModel(Scripted):
         special = rng.random() < often(name)
         # The chat's text has no control tokens: a turn is a line with its role.
         first = prompt.count("\nassistant\n") == 1
-        last = prompt.rstrip().removesuffix("\nassistant").rpartition("\nassistant\n")[2]
-        if any(word in last for word in RESULTS):
+        if any(word in prompt.rpartition("\nuser\n")[2] for word in RESULTS):
             return final(rng)
         if first and special:
             if name == "engine_error":

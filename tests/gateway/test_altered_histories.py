@@ -145,7 +145,7 @@ class Framework:
             payload = ep.payload(restored, asked.tools, asked.sampling)
             reply = await ep.effects.issue("ask", "solver", "", payload, earlier=earlier)
             answer = answered(asked, "solver", key_of("solver", asked), reply)
-            turns.add(answer, reply)
+            turns.add(asked, answer, reply)
             self.asks.append((asked, expected, answer, reply))
             body = chat_endpoint.write(asked, [answer])["choices"][0]["message"]
             results = [
@@ -219,3 +219,41 @@ def test_every_way_is_tried_and_counted_under_its_name():
         counts = {k for k in ledger.totals if k.startswith("turn_tokens")}
         cause = "kept" if name in EQUAL else name.replace(" ", "_")
         assert counts == {f"turn_tokens_{cause}"}, name
+
+
+def told_twice(said, second, alter):
+    """Counts of what came back of two answers in a row, each changed by `alter`."""
+    replies = [said, second, "end"]
+    engine = Scripted(lambda prompt, rng: replies[prompt.count("go on")], chat_of_family("Qwen3"))
+    ledger = Ledger()
+
+    async def framework(task, ep):
+        turns, told = Turns(), [{"role": "user", "content": "go"}]
+        for _ in replies:
+            asked = chat_endpoint.read({"messages": told, "tools": [ADD]})
+            restored, earlier = turns.restore(asked, "test")
+            payload = ep.payload(restored, asked.tools, asked.sampling)
+            reply = await ep.effects.issue("ask", "solver", "", payload, earlier=earlier)
+            answer = answered(asked, "solver", key_of("solver", asked), reply)
+            turns.add(asked, answer, reply)
+            body = chat_endpoint.write(asked, [answer])["choices"][0]["message"]
+            told = [*told, alter(body), {"role": "user", "content": "go on"}]
+
+    grow(framework, Independent(n=1), engine=engine, ledger=ledger)
+    return {k: n for k, n in ledger.totals.items() if k.startswith("turn_tokens")}
+
+
+def test_of_answers_with_equal_texts_each_turn_is_the_one_that_was_said_there():
+    thoughts = [f"\n<think>\n{word}\n</think>\n\nyes" for word in ("first", "second")]
+    counts = told_twice(*thoughts, alter=dict)
+    assert set(counts) <= {"turn_tokens_kept", "turn_tokens_reasoning"}, counts
+
+
+def test_a_turn_that_was_written_anew_is_the_answer_that_was_given_there():
+    """As a framework does that reads actions from a text and writes their input as it likes."""
+    said = [f'Action: add\nAction Input: {{"a": {n}}}' for n in (1, 2)]
+
+    def written_anew(body):
+        return {**body, "content": body["content"].replace('"', "'")}
+
+    assert set(told_twice(*said, alter=written_anew)) == {"turn_tokens_other_text"}

@@ -2,7 +2,8 @@
 
 Frameworks send earlier answers back altered: arguments written anew, white space taken off,
 reasoning left out. A turn is found by the ids of its calls, which were made here, be they in its
-text, else by its text. One that says the same (arguments equal as JSON, text up to outer white
+text, else by its text, of equal ones the one that was said there; else it is what was said there,
+behind the same messages. One that says the same (arguments equal as JSON, text up to outer white
 space, the same reasoning, be it in a place of its own or in the text) becomes the answer itself, so
 that its ids stand in the prompt. Any other is kept as it was given: a text of the framework's,
 encoded as such, and never trained.
@@ -13,9 +14,11 @@ they are those that were sampled (`tree.Node.keep`); ids of half an answer are n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,19 +56,24 @@ class Turns:
     _known: set[tuple[int, str]] = field(default_factory=set)
     _by_call: dict[str, Sent] = field(default_factory=dict)
     _by_text: dict[str, list[Sent]] = field(default_factory=dict)
+    _by_place: dict[bytes, list[Sent]] = field(default_factory=dict)  # by what stands before it
     _sent: int = 0
 
     def __len__(self) -> int:
         return self._sent
 
-    def add(self, answer: HttpAnswer, reply: Reply) -> None:
-        """A reply was sent as this answer."""
+    def add(self, asked: Asked, answer: HttpAnswer, reply: Reply) -> None:
+        """A reply was sent as this answer to what was asked."""
         message = reply.message if answer.calls else {**ASSISTANT, "content": reply.text}
         sent = Sent(answer, message, len(reply.tokens), self._sent)
         self._sent += 1
         for call in answer.calls:
             self._by_call[call.id] = sent
         self._by_text.setdefault(_heard(answer.text)[1], []).append(sent)
+        place = _Place()
+        for each in asked.messages:
+            place.behind(each)
+        self._by_place.setdefault(place.name(), []).append(sent)
 
     def restore(
         self, asked: Asked, client: str = "", told: int | None = None
@@ -79,7 +87,11 @@ class Turns:
         out: list[Message] = []
         changed, altered = list[str](), dict[int, tuple[str, int]]()
         own: dict[str, str] = {}  # id that was sent -> id in the conversation
+        place = _Place()
         for n, message in enumerate(asked.messages):
+            if message["role"] == "assistant":
+                here = [s for s in self._by_place.get(place.name(), []) if s.number < told]
+            place.behind(message)
             if message["role"] == "tool":
                 ident = str(message.get("tool_call_id", ""))
                 out.append({**message, "tool_call_id": own.get(ident, ident)})
@@ -87,7 +99,7 @@ class Turns:
             if message["role"] != "assistant":
                 out.append(message)
                 continue
-            sent = self._find(message, told)
+            sent = self._find(message, told, here)
             how = "not ours" if sent is None else _how(sent.answer, message)
             self.counts[how] += 1
             if sent is None or how not in (SAME, SPELT):
@@ -103,7 +115,8 @@ class Turns:
                 own[call.id] = made["id"]
         return out, EarlierTurns(tuple(changed), altered, client, asked.ignored)
 
-    def _find(self, message: Message, told: int) -> Sent | None:
+    def _find(self, message: Message, told: int, here: Sequence[Sent]) -> Sent | None:
+        """The answer that a turn is, of those `told`; `here` are what was said in its place."""
         calls = message.get("tool_calls") or ()
         for call in calls:
             sent = self._by_call.get(call["id"])
@@ -113,6 +126,7 @@ class Turns:
             return None
         text = _heard(message["content"])[1]
         found = [sent for sent in self._by_text.get(text, []) if sent.number < told]
+        found = [sent for sent in found if sent in here] or found
         if sent := next((sent for sent in reversed(found) if not sent.answer.calls), None):
             return sent
         named = (self._by_call.get(ident) for ident in CALL_ID.findall(text))
@@ -124,7 +138,22 @@ class Turns:
         for longest in sorted(begins, key=len, reverse=True):
             if known := [sent for sent in self._by_text[longest] if sent.number < told]:
                 return known[-1]
-        return None
+        return here[-1] if here else None
+
+
+class _Place:
+    """A place in a conversation, by the messages that stand before it."""
+
+    def __init__(self) -> None:
+        self._before = hashlib.blake2b(digest_size=16)
+
+    def behind(self, message: Message) -> None:
+        """The place behind this message, too."""
+        self._before.update(_sorted(message).encode())
+
+    def name(self) -> bytes:
+        """Equal for equal places."""
+        return self._before.digest()
 
 
 def _how(answer: HttpAnswer, message: Message) -> str:

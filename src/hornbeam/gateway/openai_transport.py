@@ -59,7 +59,7 @@ class EpisodeTransport(httpx2.AsyncBaseTransport):
         for reply in replies:
             seen = self._seen.cached(reply)
             answers.append(answered(asked, agent, key_of(agent, asked), reply, seen))
-            self._turns.add(answers[-1], reply)
+            self._turns.add(asked, answers[-1], reply)
         remember(name, self._session, asked, answers[0])
         if asked.stream:
             text = "".join(form.events(asked, answers))

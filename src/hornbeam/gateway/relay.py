@@ -159,6 +159,6 @@ class Relay:
             return
         seen = self.seen.cached(reply)
         held.answers.append(answered(arrival.asked, arrival.agent, arrival.key, reply, seen))
-        self.turns.add(held.answers[-1], reply)
+        self.turns.add(arrival.asked, held.answers[-1], reply)
         if len(held.answers) == arrival.asked.n and not answer.done():
             answer.set_result(held.answers)

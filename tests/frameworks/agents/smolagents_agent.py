@@ -1,5 +1,6 @@
 """smolagents: an agent that calls tools."""
 
+import openai  # noqa: F401  (else each run pays its import, with the first model)
 from smolagents import OpenAIServerModel, ToolCallingAgent, tool
 from two_tools import INSTRUCTIONS, calculator, lookup, questions, told
 

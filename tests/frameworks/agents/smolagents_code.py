@@ -1,5 +1,6 @@
 """smolagents: an agent that writes code."""
 
+import openai  # noqa: F401  (else each run pays its import, with the first model)
 from smolagents import CodeAgent, OpenAIServerModel, tool
 from two_tools import INSTRUCTIONS, calculator, lookup, questions, told
 
