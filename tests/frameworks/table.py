@@ -12,7 +12,11 @@ BEGIN, END = "<!-- written by .ci/agents -->\n", "<!-- up to here -->\n"
 
 def versions():
     """Package -> version, of all pins."""
-    pins = [line for file in (HERE / "pins").glob("*.txt") for line in file.open("utf-8")]
+    pins = [
+        line
+        for file in (HERE / "pins").glob("*.txt")
+        for line in file.read_text("utf-8").splitlines()
+    ]
     named = [line.strip().split("==") for line in pins if "==" in line]
     return {name.partition("[")[0]: version for name, version in named}
 
@@ -41,20 +45,32 @@ def line(agent, rows, version):
 
 
 def main(rows, page):
-    """Write the table between its marks."""
+    """Write the table between its marks; who did not run now keeps the line that is there."""
     seen = defaultdict(list)
     for text in Path(rows).read_text("utf-8").splitlines():
         row = json.loads(text)
         seen[row["agent"]].append(row)
     heads = ["framework", "version", "asks", "variations held", "of them failing runs"]
     heads += ["tokens kept", "turns spelt otherwise", "what does not hold, and why"]
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    known = versions()
-    lines += [line(a, seen[str(a)], known[a.package]) for a in AGENTS if str(a) in seen]
     page = Path(page)
     before, _, rest = page.read_text("utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}{chr(10).join(lines)}\n{END}{after}", "utf-8")
+    old, _, after = rest.partition(END)
+    lines = {_name(text): text for text in old.splitlines()[2:]}
+    for agent in AGENTS:
+        ran = {row["variation"]: row for row in seen[str(agent)]}  # the last of each
+        if ran:
+            new = line(agent, list(ran.values()), versions()[agent.package])
+            lines[_name(new)] = new
+    order = [_name(line(agent, [], "")) for agent in AGENTS]
+    told = [lines[name] for name in order if name in lines]
+    told = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}", *told]
+    page.write_text(f"{before}{BEGIN}{chr(10).join(told)}\n{END}{after}", "utf-8")
+
+
+def _name(text):
+    """The framework and what it asks for, by which a line is known."""
+    cells = text.split(" | ")
+    return cells[0], cells[2]
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ def as_text(message):
 
 def think_inside(message):
     """As frameworks do that know of no reasoning: it stands in the text."""
-    thought = f"<think>\n\n{message['reasoning_content']}\n</think>\n\n\n{message['content'] or ''}"
-    return {**without(message, "reasoning_content"), "content": thought}
+    thought = f"<think>\n\n{message['reasoning']}\n</think>\n\n\n{message['content'] or ''}"
+    return {**without(message, "reasoning"), "content": thought}
 
 
 def changed_arguments(message):
@@ -66,7 +66,7 @@ def changed_arguments(message):
 
 # name -> (what it does to a message, which messages have what it wants)
 HAS = {"calls": lambda m: m.get("tool_calls"), "text": lambda m: m.get("content")}
-HAS |= {"thought": lambda m: m.get("reasoning_content"), "any": lambda m: True}
+HAS |= {"thought": lambda m: m.get("reasoning"), "any": lambda m: True}
 HAS |= {"both": lambda m: HAS["calls"](m) and HAS["text"](m)}
 HAS |= {"only calls": lambda m: HAS["calls"](m) and not HAS["text"](m)}
 HAS |= {"only text": lambda m: HAS["text"](m) and not HAS["calls"](m)}
@@ -84,11 +84,11 @@ EQUAL = {
     "stripped": (lambda m: {**m, "content": m["content"].strip()}, "text"),
     "padded": (lambda m: {**m, "content": f"\n {m['content']}\n"}, "text"),
     "thought inside": (think_inside, "thought"),
-    "renamed": (lambda m: {**without(m, "reasoning_content"), "reasoning": m["reasoning_content"]},
+    "renamed": (lambda m: {**without(m, "reasoning"), "reasoning_content": m["reasoning"]},
                 "thought"),
 }  # fmt: skip
 OTHER = {
-    "reasoning dropped": (lambda m: without(m, "reasoning_content"), "thought"),
+    "reasoning dropped": (lambda m: without(m, "reasoning"), "thought"),
     "other arguments": (changed_arguments, "calls"),
     "text dropped": (lambda m: {**m, "content": None}, "both"),
     "calls as text": (as_text, "calls"),

@@ -12,7 +12,7 @@ from hornbeam.engine.scripted import Scripted
 from hornbeam.search import Branch
 
 AGENTS = Path(__file__).with_name("wire_agents.py")
-WAYS = ["chat", "responses", "responses_by_id", "messages"]
+WAYS = ["chat", "responses", "responses_by_id", "responses_thoughts", "messages"]
 
 
 def thinks(prompt, rng):

@@ -53,7 +53,7 @@ class Chat:
                 continue
             assert not ended
             delta = data["choices"][0]["delta"]
-            for name in {"content", "reasoning_content"} & set(delta):
+            for name in {"content", "reasoning"} & set(delta):
                 out[name] = out.get(name, "") + delta[name]
             for part in delta.get("tool_calls", ()):
                 call = calls.setdefault(part["index"], {"id": part["id"], "type": "function"})
@@ -178,7 +178,24 @@ class Messages:
         self.messages[-1]["content"].append(block)
 
 
+class ThoughtsAsTexts(Responses):
+    """Gives reasoning back as a message of its own, as pydantic-ai does."""
+
+    def take(self, response):
+        """The same."""
+        said = super().take(response)
+        self.items = [self._told(item) for item in self.items]
+        return said
+
+    def _told(self, item):
+        if item.get("type") != "reasoning":
+            return item
+        text = f"<think>\n{item['summary'][0]['text']}\n</think>"
+        return {"role": "assistant", "content": text}
+
+
 WAYS = {
+    "responses_thoughts": ThoughtsAsTexts,
     "chat": Chat,
     "responses": Responses,
     "responses_by_id": lambda question: Responses(question, by_id=True),

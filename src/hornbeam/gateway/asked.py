@@ -34,6 +34,7 @@ CALLS = 512  # that one message may have
 DEPTH = 100  # of lists and objects in each other
 STOPS = 64  # texts that end an answer
 LONG = 2**31 - 1  # tokens: no context is as long
+THOUGHT, THOUGHT_ENDS = "<think>", "</think>"  # around reasoning in a text
 CHOICES = (None, "auto", "none", "required")  # of tools, beside one by name
 
 

@@ -121,7 +121,7 @@ def _head(answers: list[HttpAnswer], kind: str) -> dict[str, Any]:
 def _message_of(answer: HttpAnswer) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": answer.text}
     if answer.reasoning:
-        message["reasoning_content"] = answer.reasoning
+        message["reasoning"] = answer.reasoning
     if answer.calls:
         message["content"] = answer.text or None
         message["tool_calls"] = _calls(answer)
@@ -161,7 +161,7 @@ def events(asked: Asked, answers: list[HttpAnswer]) -> Iterator[str]:
         message = _message_of(answer)
         yield event(n, {"role": "assistant", "content": ""})
         if answer.reasoning:
-            yield event(n, {"reasoning_content": answer.reasoning})
+            yield event(n, {"reasoning": answer.reasoning})
         if answer.text:
             yield event(n, {"content": answer.text})
         for k, call in enumerate(message.get("tool_calls") or ()):

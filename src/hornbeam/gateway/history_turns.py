@@ -27,12 +27,11 @@ from hornbeam.chat.tool_calls import parsed
 from hornbeam.episode.earlier_turns import EarlierTurns
 from hornbeam.episode.reply import Reply
 from hornbeam.gateway.answered import HttpAnswer
-from hornbeam.gateway.asked import Asked
+from hornbeam.gateway.asked import THOUGHT, THOUGHT_ENDS, Asked
 
 ASSISTANT = {"role": "assistant"}
 SAME, SPELT = "same", "spelt otherwise"
 CALL_ID = re.compile(r"call_[0-9a-f]{24}")  # as they are made here
-THOUGHT, THOUGHT_ENDS = "<think>", "</think>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from hornbeam.chat import Message
 from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import (
     CALLS,
+    THOUGHT,
+    THOUGHT_ENDS,
     TOOLS,
     Asked,
     BadRequest,
@@ -86,7 +88,7 @@ def _take(item: Any, messages: list[Message], where: str) -> None:
         text = text_of(item.get("content"), where)
         if role == "assistant":
             turn = _turn(messages, "content")
-            turn["content"] = text
+            turn["content"] = f"{turn['content']}\n{text}" if turn["content"] else text
         else:
             messages.append({"role": role, "content": text})
     elif kind == "function_call":
@@ -113,12 +115,20 @@ def _turn(messages: list[Message], new: str = "") -> dict[str, Any]:
     """The assistant's turn that an item belongs to; a new one behind others' words.
 
     With `new`, one that says nothing of that name yet: reasoning, a text, then calls are one turn.
+    Some write reasoning as a text of its own.
     """
     last: Any = messages[-1] if messages else None
-    if last is None or last["role"] != "assistant" or (new and (last[new] or "tool_calls" in last)):
+    if last is None or last["role"] != "assistant" or (new and not _open(last, new)):
         last = {"role": "assistant", "content": ""}
         messages.append(last)
     return last if isinstance(last, dict) else dict(last)
+
+
+def _open(turn: Message, new: str) -> bool:
+    """Whether a turn says nothing of that name yet, or nothing but what it thought."""
+    said = str(turn[new]).strip()
+    thought = said.startswith(THOUGHT) and said.endswith(THOUGHT_ENDS)
+    return "tool_calls" not in turn and (not said or thought)
 
 
 # --- answers --------------------------------------------------------------------------------------
