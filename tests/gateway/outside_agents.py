@@ -199,6 +199,14 @@ def formats(question):
     return said(post({**ask, "presence_penalty": 0, "logit_bias": {}, "temperature": 0}))
 
 
+def shrugs(question):
+    """Takes what it hears for an answer, also an error."""
+    messages = [{"role": "user", "content": question}]
+    first = post({"messages": messages})
+    more = post({"messages": [*messages, {"role": "user", "content": "and?"}]})
+    return [first[1] if isinstance(first, tuple) else said(first), str(more)]
+
+
 def fails(question):
     """Asks once and dies."""
     post({"messages": [{"role": "user", "content": question}]})

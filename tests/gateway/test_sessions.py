@@ -179,6 +179,28 @@ def test_a_retry_behind_an_error_of_the_engine_is_a_new_ask():
         assert new.nodes[-1].done and not new.nodes[-1].error
 
 
+@pytest.mark.parametrize("fails", ["What?", "and?"])
+def test_an_error_of_the_engine_is_no_answer_of_an_agent_that_takes_it_for_one(fails):
+    def engine():
+        def busy(prompt, rng):
+            if ("and?" in prompt) == (fails == "and?"):
+                raise EngineError("busy")
+            return say(prompt, rng)
+
+        return Scripted(busy)
+
+    tree = grow("shrugs", ONE, engine=engine())
+    leaf = tree.nodes[-1]
+    if fails == "What?":  # it went on with an answer behind the error
+        assert leaf.error == "" and "busy" in leaf.answer
+    else:
+        assert leaf.error == "EngineError: the agent ended without the engine: busy"
+    start = copy(tree)
+    again = grow("shrugs", OneMore(1, 9), start, engine=engine()).nodes[len(tree) :]
+    assert bool(again[-1].error) == bool(leaf.error)
+    assert not again[-1].error.startswith("Divergence")
+
+
 def test_what_is_spelt_otherwise_keeps_its_ids_and_is_counted():
     counts = {}
     grow("stripped", ONE, counts=counts)

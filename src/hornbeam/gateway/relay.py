@@ -15,7 +15,7 @@ from hornbeam.chat import Message
 from hornbeam.episode.earlier_turns import EarlierTurns
 from hornbeam.episode.program import Episode
 from hornbeam.episode.record import Digests
-from hornbeam.errors import EngineError, ProgramError
+from hornbeam.errors import EngineError, ProgramError, PromptTooLong
 from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import Asked, BadRequest
 from hornbeam.gateway.history_turns import Turns
@@ -63,9 +63,14 @@ class Relay:
         self._settings: dict[str, Any] = {}
         self._held: list[_Held] = []
         self._asks: set[asyncio.Task[None]] = set()
+        self._failure: EngineError | None = None  # the engine's, until it answers again
 
     async def run(self) -> Ended:
-        """Until the agent ends: what it answered. Raises `ProgramError` where it failed."""
+        """Until the agent ends: what it answered. Raises `ProgramError` where it failed.
+
+        Raises `EngineError` where the engine failed and the agent ended behind that: some take the
+        error for an answer.
+        """
         event = self._next()
         try:
             while True:
@@ -81,6 +86,8 @@ class Relay:
                         self.branches(self.ep.effects.branch())
                     if heard.error:
                         raise ProgramError(heard.error)
+                    if self._failure is not None:
+                        raise EngineError(f"the agent ended without the engine: {self._failure}")
                     return heard
                 if isinstance(heard, Quiet):
                     self._diverge()
@@ -154,9 +161,12 @@ class Relay:
                 "ask", arrival.agent, self.ep.scope, held.payload, earlier=earlier
             )
         except EngineError as error:
+            if not isinstance(error, PromptTooLong):
+                self._failure = error
             if not answer.done():
                 answer.set_exception(refused(error))
             return
+        self._failure = None
         seen = self.seen.cached(reply)
         held.answers.append(answered(arrival.asked, arrival.agent, arrival.key, reply, seen))
         self.turns.add(arrival.asked, held.answers[-1], reply)
