@@ -85,6 +85,21 @@ def test_an_agent_forks_at_every_step(program, runner, variation):
     assert grown.facts(tree) == grown.facts(same)
 
 
+ONE_OF_EACH = {agent.environment: agent for agent in reversed(AGENTS)}.values()
+
+
+@pytest.mark.parametrize("program", ONE_OF_EACH, ids=str, indirect=True, scope="module")
+def test_processes_of_their_own_grow_the_tree_of_forks(program, runner):
+    agent, program = program
+    program.forget()
+    question = QUESTION.format("two_calls")
+    forked = runner.run(grown.grow(program, "two_calls", question, agent.writer))
+    anew = grown.RecordedProgram(agent.settings(seconds=200, patience=2, start="process"))
+    tree = runner.run(grown.grow(anew, "two_calls", question, agent.writer))
+    runner.run(anew.aclose())
+    assert grown.facts(tree) == grown.facts(forked)
+
+
 @pytest.mark.parametrize(
     ("program", "variation"),
     AT_ONCE,
