@@ -63,6 +63,11 @@ COMMANDS = {
         "gateway_command",
         "Serve the agents of RECIPE to agents that you start; their sessions become trees.",
     ),
+    "gateway check": CommandEntry(
+        "gateway_check_command",
+        "gateway_check_command",
+        "Run an agent several times against a scripted model: does it replay, and what varies?",
+    ),
     "label": CommandEntry(
         "label_command",
         "label_command",

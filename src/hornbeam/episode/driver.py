@@ -296,7 +296,7 @@ class Driver(RecordedPath):
 
     def _node(self, effect: Effect, piece: Piece) -> Node:
         place = self._episode, self._step, effect.turn
-        ask = self._digests.of(effect.payload)
+        ask = effect.digest or self._digests.of(effect.payload)
         return record_answer(effect, piece, Origin(*place, self._seed, piece.version, ask))
 
     def _hold(self, node: Node, context: array[int]) -> None:

@@ -38,6 +38,7 @@ class Effect:
     counted: Mapping[str, int] = field(default_factory=dict)  # of its prompt, for the ledger
     prompt: int = -1  # how many ids its prompt has, where it was rendered
     context: array[int] | None = None  # the prompt, of an ask from outside
+    digest: str = ""  # of what an ask from outside says, where parts of it are masked
     refused: str = ""  # why a call fails before any tool runs
     run: Callable[[], Awaitable[Any]] | None = None  # what a call does that is of no tool
 

@@ -118,7 +118,8 @@ class RecordedPath(ABC):
         first = recorded.nodes[0]
         if effect.kind != "ask" or (first.agent, first.scope) != (effect.name, effect.scope):
             raise diverged(effect, f"an ask of agent {first.agent!r}")
-        if first.origin.ask and first.origin.ask != self._digests.of(effect.payload):
+        asked = effect.digest or self._digests.of(effect.payload)
+        if first.origin.ask and first.origin.ask != asked:
             chat = self._live.chat(effect.name)
             was = chat.decode(self._contexts(recorded.at))
             now = chat.decode(self._render(effect))

@@ -19,7 +19,8 @@ from hornbeam.gateway.agent_test import Verdict, tested
 from hornbeam.gateway.fork_host import ForkHost
 from hornbeam.gateway.relay import Relay
 from hornbeam.gateway.server import Gateway
-from hornbeam.gateway.session import AgentSession
+from hornbeam.gateway.session import AgentSession, Arrival
+from hornbeam.gateway.volatile import Volatile
 from hornbeam.tree.task import Task
 
 TEST = "agent_test"  # as what its test is recorded
@@ -33,13 +34,18 @@ class AgentProgram:
         self.host, self.group = ForkHost(settings), AgentGroup()
         self.warn: Callable[[str], None] = lambda text: None
         self.divergences = 0
+        self.volatile = Volatile(settings.volatile)
+        self.heard: Callable[[Task, Arrival], None] | None = None  # hears of each request
 
     async def __call__(self, task: Task, ep: Episode) -> Any:
         """One run of the agent."""
         how, session = self.settings, AgentSession(ep.effects.names())
         process = AgentProcess(how, self.host, self.group)
+        kept = None if self.heard is None else partial(self._heard, task)
         branches = partial(self._branches, task) if how.on_divergence == "branch" else None
-        relay = Relay(ep, session, how.patience, branches=branches)
+        relay = Relay(
+            ep, session, how.patience, kept=kept, branches=branches, volatile=self.volatile
+        )
         try:
             await ep.effects.outside(self._begin(process, task, session))
             ended = await relay.run()
@@ -60,6 +66,10 @@ class AgentProgram:
         await self.group.start()
         self.gateway.add(session)
         await process.start(task, session, address)
+
+    def _heard(self, task: Task, arrival: Arrival, told: int) -> None:
+        assert self.heard is not None
+        self.heard(task, arrival)
 
     def _branches(self, task: Task, text: str) -> None:
         """A run left its path: the first one is told, each is in the ledger."""

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from hornbeam.errors import ProgramError
 from hornbeam.files import paths
+from hornbeam.gateway.volatile import check_volatile
 from hornbeam.own.own_parts import is_own
 from hornbeam.settings import Settings
 
@@ -38,6 +39,8 @@ class AgentCommand(Settings):
     test_seconds: float = Field(60.0, gt=0)
     # A run that does not repeat its path fails, or goes on as a branch from where it left it.
     on_divergence: Literal["fail", "branch"] = "fail"
+    # Patterns of what is not the same in each run (volatile), masked when requests are compared.
+    volatile: tuple[str, ...] = ()
     patience: float = Field(5.0, gt=0)  # seconds that a request which the record lacks is held
     folder: str = "."  # where the files of the command lie; that of the recipe by default
 
@@ -46,6 +49,7 @@ class AgentCommand(Settings):
         found = self.model_copy(update={"folder": str((base / self.folder).absolute())})
         if self.python and shutil.which(found.interpreter()) is None:
             raise ProgramError(f"program.python: there is no interpreter {self.python!r}")
+        check_volatile(self.volatile)
         for key, words in (("agent", found.words()), ("test", found.test_words())):
             if words and shutil.which(words[0]) is None:
                 raise ProgramError(

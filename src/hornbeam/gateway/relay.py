@@ -21,6 +21,7 @@ from hornbeam.gateway.asked import Asked, BadRequest
 from hornbeam.gateway.history_turns import Turns
 from hornbeam.gateway.relayed import SeenPrompts, answered, refused
 from hornbeam.gateway.session import AgentSession, Arrival, Ended, Quiet
+from hornbeam.gateway.volatile import Volatile
 
 
 @dataclass(slots=True, eq=False)
@@ -51,12 +52,14 @@ class Relay:
         patience: float,
         kept: Callable[[Arrival, int], None] | None = None,
         branches: Callable[[str], None] | None = None,
+        volatile: Volatile | None = None,
         turns: Turns | None = None,
     ) -> None:
         self.ep, self.session, self.patience = ep, session, patience
         self.kept, self.branches = kept, branches
         self.turns = Turns() if turns is None else turns
         self.seen = SeenPrompts()
+        self.volatile = volatile or Volatile()
         self._ahead = ep.effects.ahead()  # (agent, digest) of recorded asks that nobody asked yet
         self._digests = Digests()
         self._before: Asked | None = None  # whose settings these are
@@ -106,8 +109,6 @@ class Relay:
         asked, told = arrival.asked, arrival.told
         if told is None:
             told = len(self.turns)
-            if self.kept is not None:
-                self.kept(arrival, told)
         messages, earlier = self.turns.restore(asked, self.session.client, told)
         try:
             payload = self.ep.plain(messages), self._settings_of(asked)
@@ -115,7 +116,10 @@ class Relay:
             if not arrival.answer.done():
                 arrival.answer.set_exception(BadRequest(str(error)))
             return
-        self._held.append(_Held(arrival, payload, earlier, self._digests.of(payload), asked.n))
+        if arrival.told is None and self.kept is not None:
+            self.kept(arrival, told)
+        said = self._digests.of(self.volatile.masked(payload) if self.volatile else payload)
+        self._held.append(_Held(arrival, payload, earlier, said, asked.n))
 
     def _settings_of(self, asked: Asked) -> dict[str, Any]:
         """The settings of an ask; those of the ask before where they are the same."""
@@ -156,9 +160,14 @@ class Relay:
         """Ask once, and answer the request when it has all its answers."""
         arrival, answer, earlier = held.arrival, held.arrival.answer, held.earlier
         held.earlier = earlier._replace(rewritten=())  # told once
+        how: dict[str, Any] = {"earlier": earlier}
+        name = arrival.key
+        if self.volatile:  # equal answers have equal names, whatever varied in the request
+            how["digest"] = held.digest
+            name = f"{arrival.agent} {held.digest}"
         try:
             reply = await self.ep.effects.issue(
-                "ask", arrival.agent, self.ep.scope, held.payload, earlier=earlier
+                "ask", arrival.agent, self.ep.scope, held.payload, **how
             )
         except EngineError as error:
             if not isinstance(error, PromptTooLong):
@@ -168,7 +177,7 @@ class Relay:
             return
         self._failure = None
         seen = self.seen.cached(reply)
-        held.answers.append(answered(arrival.asked, arrival.agent, arrival.key, reply, seen))
+        held.answers.append(answered(arrival.asked, arrival.agent, name, reply, seen))
         self.turns.add(arrival.asked, held.answers[-1], reply)
         if len(held.answers) == arrival.asked.n and not answer.done():
             answer.set_result(held.answers)
