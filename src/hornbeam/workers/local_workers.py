@@ -27,7 +27,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 from hornbeam.arguments import wrong
-from hornbeam.errors import ToolError
+from hornbeam.errors import HornbeamError, ToolError, WorldError
 from hornbeam.settings import nearest
 from hornbeam.tree.facts import Call, Result
 from hornbeam.tree.task import Task
@@ -184,7 +184,7 @@ class LocalWorkers:
             result = await self._awaited(name, run)
         else:
             result = await self._in_thread(name, run)
-        if isinstance(result, ToolError):
+        if isinstance(result, (ToolError, WorldError)):
             raise result
         if isinstance(result, Result):
             return Result(_json(name, result.value), result.reward)
@@ -306,8 +306,13 @@ def _outcome(run: Callable[[], Any]) -> Any:
         return _tool_error(error)
 
 
-def _tool_error(error: BaseException) -> ToolError:
-    """One line: the error's own text where a tool raised it on purpose, else with its name."""
+def _tool_error(error: BaseException) -> HornbeamError:
+    """One line: the error's own text where a tool raised it on purpose, else with its name.
+
+    That of a world is no tool's.
+    """
+    if isinstance(error, WorldError):
+        return error
     text = str(error).strip().split("\n", 1)[0]
     if not isinstance(error, ToolError):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -11,10 +11,12 @@ import fcntl
 import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 from typing import IO
 
 PREFIX = "hornbeam-worlds-"
+_one = threading.Lock()  # worlds are opened in several threads
 _roots: dict[tuple[int, str], tuple[Path, IO[str]]] = {}  # by process and folder, with its lock
 
 
@@ -22,11 +24,12 @@ def new_place(scratch: str) -> Path:
     """An empty folder in `scratch` ("": the system's own), nobody else's."""
     where = scratch or tempfile.gettempdir()
     key = os.getpid(), where
-    if key not in _roots or not _roots[key][0].is_dir():
-        _sweep(where)
-        _roots[key] = _root(where)
-        if len(_roots) == 1:
-            atexit.register(_end)
+    with _one:
+        if key not in _roots or not _roots[key][0].is_dir():
+            _sweep(where)
+            _roots[key] = _root(where)
+            if len(_roots) == 1:
+                atexit.register(_end)
     return Path(tempfile.mkdtemp(dir=_roots[key][0]))
 
 

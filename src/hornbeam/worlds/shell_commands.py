@@ -72,7 +72,8 @@ def run_command(
                 env=_environment(folder),
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise WorldError(f"the world's folder runs no command: {error}") from error
+            gone = "" if folder.is_dir() else "it is gone, a tool has deleted it: "
+            raise WorldError(f"the world's folder runs no command: {gone}{error}") from error
         try:
             code = process.wait(most)
         except subprocess.TimeoutExpired:
@@ -88,7 +89,8 @@ def _environment(folder: Path) -> dict[str, str]:
     """What a command is told; its temporary files belong to the folder, so forks have them."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
     temporary = folder / ".tmp"
-    temporary.mkdir(exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # the folder is gone
+        temporary.mkdir(exist_ok=True)
     own = {"HOME": str(folder), "TMPDIR": str(temporary)}
     return {**kept, **own, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
 
@@ -119,7 +121,7 @@ def _limited(limits: CommandLimits) -> str:
     if limits.memory_mb is not None:
         wanted.append(f"ulimit -v {limits.memory_mb * 1000}")
     if limits.file_mb is not None:
-        wanted.append(f"ulimit -f {limits.file_mb * 2000}")  # blocks of 512 bytes
+        wanted.append(f"ulimit -f {limits.file_mb * 1953}")  # blocks of 512 bytes
     if limits.processes is not None:  # one letter in bash, another in dash
         wanted.append(f"{{ ulimit -u {limits.processes} || ulimit -p {limits.processes}; }}")
     return "; ".join(f"{each} 2>/dev/null" for each in wanted) + '; exec /bin/sh -c "$1"'

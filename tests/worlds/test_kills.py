@@ -1,0 +1,43 @@
+"""Growth that is killed at calls of its tools, again and again, gives the undisturbed tree."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from hornbeam.tree.jsonl import from_json
+
+from .killed_growth import grow
+from .kinds import check
+
+KILLS = 5  # of each of four: twenty in all
+ME = Path(__file__).with_name("killed_growth.py")
+
+
+@pytest.mark.parametrize(
+    ("kind", "strategy"),
+    [("python", "branch"), ("folder", "mcts runs"), ("sqlite", "beam"), ("forking", "branch")],
+)
+def test_a_killed_growth_goes_on_in_worlds_of_its_own(tmp_path, kind, strategy):
+    whole = grow(tmp_path / "whole", kind, strategy, 0)
+    draw, kills = Random(f"{kind} {strategy}"), 0
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    while True:
+        at = draw.randint(2, 9) if kills < KILLS else 0
+        command = [sys.executable, str(ME), str(tmp_path / "run"), kind, strategy, str(at)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -9, done.stderr
+        kills += 1
+    assert kills == KILLS
+    resumed = json.loads(done.stdout)
+    check(from_json(resumed))
+    assert resumed == json.loads(json.dumps(whole))
+    assert not [*scratch.glob("hornbeam-worlds-*")]  # what the killed left is gone too
