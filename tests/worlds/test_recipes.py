@@ -108,10 +108,13 @@ def test_a_world_that_cannot_be_is_told_before_anything_runs(tmp_path, world, li
 
 
 def test_worlds_from_python_stand_in_recipes():
-    walk = {"program": "single", "tasks": [hb.Task("t", "?")]}
-    assert hb.recipe_of(**walk, world="sqlite").world.kind == "sqlite"
-    made = hb.recipe_of(**walk, world=FolderWorld(seconds=3)).world
-    assert (made.kind, made.rest()) == ("folder", {"seconds": 3.0})
+    walk = {"program": "single", "tasks": {"source": "lookup"}}
+    for world, table in [
+        ("sqlite", '[world]\nkind = "sqlite"\n'),
+        (FolderWorld(seconds=3), '[world]\nkind = "folder"\nseconds = 3.0\n'),
+        ({"kind": "python", "keep": 5}, '[world]\nkind = "python"\nkeep = 5\n'),
+    ]:
+        assert table in hb.recipe_of(**walk, world=world)
 
 
 # --- calls at once --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -33,11 +33,15 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class EpisodeWorld:
-    """The world of one episode. `made` counts the calls on it, those of its path included."""
+    """The world of one episode. `made` counts the calls on it, those of its path included.
+
+    `recorded` are those among them that nodes hold which are in the tree.
+    """
 
     indices: list[int]  # of its path, node 0 first
     path: list[Node]  # one node more where the last is open
     made: int
+    recorded: int
     resumed: bool
     lock: FairLock = field(default_factory=FairLock)
     world: Any = None
@@ -67,6 +71,7 @@ class EpisodeWorlds:
         self._coming: dict[int, int] = {}  # episode that has no world yet -> where it begins
         self._unwanted: set[int] = set()  # of snapshots, those that only such episodes read
         self._failed: dict[int, str] = {}  # node -> why it has no snapshot
+        self._taking: dict[int, asyncio.Task[None]] = {}  # snapshots on their way, by node
         self._running: set[asyncio.Task[None]] = set()
 
     def acts(self, tool: str) -> bool:
@@ -75,6 +80,8 @@ class EpisodeWorlds:
 
     def _calls(self, node: Node) -> list[Call]:
         """The calls of a node that acted on the world."""
+        if not node.calls:
+            return []
         acted = (call for call in node.calls if call.tool in self._tools.worldly)
         return [call for call in acted if not call.error.startswith(REFUSED)]
 
@@ -82,8 +89,9 @@ class EpisodeWorlds:
         self, episode: int, indices: Sequence[int], path: Sequence[Node], resumed: bool
     ) -> None:
         """An episode begins at the end of a path; with an open node at its end it goes on."""
-        made = sum(len(self._calls(node)) for node in path)
-        self._here[episode] = EpisodeWorld([*indices], [*path], made, resumed)
+        made = [len(self._calls(node)) for node in path]
+        closed = sum(n for n, node, _ in zip(made, path, indices) if node.finish)
+        self._here[episode] = EpisodeWorld([*indices], [*path], sum(made), closed, resumed)
 
     # --- calls -------------------------------------------------------------------------------
 
@@ -120,6 +128,7 @@ class EpisodeWorlds:
         if here.opened:
             return here.world
         began = time.perf_counter()
+        await self._taken_by_now(here)
         try:
             found, rest = self._nearest(here)
             self._coming.pop(episode, None)
@@ -134,6 +143,14 @@ class EpisodeWorlds:
             spent["world_calls_again"] = len(rest)
         self._enter(episode, spent, here.resumed)
         return here.world
+
+    async def _taken_by_now(self, here: EpisodeWorld) -> None:
+        """Wait for the last snapshot on the path, if it is being taken."""
+        for node in reversed(here.indices):
+            if node in self._taking:
+                await asyncio.wait([self._taking[node]])
+            if (id(self), node) in self._snapshots:
+                return
 
     def _nearest(self, here: EpisodeWorld) -> tuple[Snapshot | None, list[Call]]:
         """The last snapshot on the path, and the calls on the world since then."""
@@ -152,9 +169,11 @@ class EpisodeWorlds:
         """A fresh world, or one as a snapshot has it. Whatever goes wrong is a `WorldError`."""
         kind = self._snapshots.kind
         if found is None:
+            if kind.light:
+                return _made_of("opened", kind.open, self._task)
             return await _in_thread("opened", kind.open, self._task)
         try:
-            if isinstance(found.data, bytes):
+            if kind.light or isinstance(found.data, bytes):
                 return _made_of("forked", kind.restore, found.data, self._task)
             return await _in_thread("forked", kind.restore, found.data, self._task)
         finally:
@@ -181,14 +200,14 @@ class EpisodeWorlds:
 
     def committed(self, episode: int, index: int, node: Node) -> None:
         """A node is in the tree: keep its world, if a fork may begin there."""
-        here = self._here[episode]
-        if index not in here.indices:
+        here, calls = self._here[episode], len(self._calls(node))
+        before, acted = here.indices[-1], bool(calls)
+        here.recorded += calls
+        if index:
             here.indices.append(index)
             here.path[len(here.indices) - 1 :] = [node]
-        else:
-            here.path[here.indices.index(index)] = node
-        before = here.indices[here.indices.index(index) - 1] if index else 0
-        acted = bool(self._calls(node))
+        else:  # the task itself
+            here.path[0] = node
         source = self._source[index] = index if acted else self._source.get(before, before)
         if not acted and before in self._failed:
             self._failed[index] = self._failed[before]
@@ -203,15 +222,15 @@ class EpisodeWorlds:
 
     def _take(self, episode: int, here: EpisodeWorld, index: int) -> None:
         """Take a snapshot, unless later calls are on their way already."""
-        recorded = sum(len(self._calls(node)) for node in here.path)
-        if not here.opened or here.unsure or here.made != recorded:
+        if not here.opened or here.unsure or here.made != here.recorded:
             return
         kind = self._snapshots.kind
         if here.lock.free and kind.quick(here.world):
             self._keep(episode, index, lambda: _made_of("copied", kind.snapshot, here.world))
             return
         ticket = here.lock.take()
-        self._start(self._taken(ticket, episode, here, index))
+        task = self._taking[index] = self._start(self._taken(ticket, episode, here, index))
+        task.add_done_callback(lambda _: self._taking.pop(index))
 
     async def _taken(self, ticket: Ticket, episode: int, here: EpisodeWorld, index: int) -> None:
         async with ticket:
@@ -236,10 +255,10 @@ class EpisodeWorlds:
         self._snapshots.put((id(self), index), found)
         self._enter(episode, {"world_bytes": found.size, "world_seconds": seconds})
 
-    def asked(self, strategy: Strategy, forks: Iterable[Fork]) -> None:
+    def asked(self, strategy: Strategy, forks: Sequence[Fork]) -> None:
         """The strategy has asked for these: drop what nobody can fork from any more."""
         self._coming |= {fork.episode: fork.node for fork in forks}
-        if type(strategy).may_fork is Strategy.may_fork or not self._wanted:
+        if not forks or type(strategy).may_fork is Strategy.may_fork:
             return
         gone = [node for node in self._wanted if node and not self._forks(node)]
         sources = {self._wanted.pop(node) for node in gone} | self._unwanted
@@ -255,7 +274,11 @@ class EpisodeWorlds:
         """An episode runs no more: its world is closed."""
         self._coming.pop(episode, None)
         here = self._here.pop(episode, None)
-        if here is not None and here.opened:
+        if here is None or not here.opened:
+            return
+        if here.lock.free and self._snapshots.kind.quick(here.world):
+            self._snapshots.kind.close(here.world)
+        else:
             self._start(self._closed(here, here.lock.take()))
 
     async def _closed(self, here: EpisodeWorld, ticket: Ticket) -> None:
@@ -263,10 +286,11 @@ class EpisodeWorlds:
             with suppress(WorldError):  # nobody misses it
                 await _in_thread("closed", self._snapshots.kind.close, here.world)
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        return task
 
     async def aclose(self) -> None:
         """Close all worlds, and drop what was kept of them."""

@@ -11,12 +11,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Literal
 
 from hornbeam.errors import WorldError
 
 Copies = Literal["safe", "links"]
+MOST = 1 << 20  # bytes that are read at once
 FICLONE = 0x40049409  # ioctl of Linux: share all blocks of another file
 _UNABLE = {
     *(errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM),
@@ -28,8 +30,8 @@ _unable: set[int] = set()  # devices that share no blocks
 def copy_folder(source: Path, target: Path, most: int, copies: Copies = "safe") -> int:
     """Copy a folder to a place where nothing is; the bytes of its files.
 
-    Symbolic links, modes and times are kept. Raises `WorldError` for what cannot be copied, and
-    above `most` bytes; then nothing is left at the target.
+    Symbolic links, modes and times are kept, extended attributes are not. Raises `WorldError` for
+    what cannot be copied, and above `most` bytes; then nothing is left at the target.
     """
     try:
         return _copied(str(source), str(target), most, copies)
@@ -58,10 +60,14 @@ def _copied(source: str, target: str, most: int, copies: Copies) -> int:
                 elif entry.is_dir():
                     folders.append((entry.path, place))
                 elif entry.is_file():
-                    size += entry.stat().st_size
+                    about = entry.stat()
+                    size += about.st_size
                     if size > most:
                         raise too_large(size, most)
-                    _copy_file(entry.path, place, copies)
+                    if copies == "links":
+                        os.link(entry.path, place)
+                    else:
+                        _copy_file(entry.path, place, about)
                 else:
                     name = os.path.relpath(entry.path, source)
                     raise WorldError(
@@ -81,18 +87,22 @@ def too_large(size: int, most: int) -> WorldError:
     )
 
 
-def _copy_file(source: str, target: str, copies: Copies) -> None:
-    if copies == "links":
-        os.link(source, target)
-        return
-    if os.stat(os.path.dirname(target)).st_dev in _unable or not _shared(source, target):
-        shutil.copyfile(source, target)
-    shutil.copystat(source, target)
-
-
-def _shared(source: str, target: str) -> bool:
-    with open(source, "rb") as read, open(target, "xb") as write:
-        return _share(read.fileno(), write.fileno())
+def _copy_file(source: str, target: str, about: os.stat_result) -> None:
+    read = os.open(source, os.O_RDONLY)
+    try:
+        write = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            if not _share(read, write):
+                while part := os.read(read, MOST):
+                    rest = memoryview(part)
+                    while rest:
+                        rest = rest[os.write(write, rest) :]
+            os.fchmod(write, stat.S_IMODE(about.st_mode))
+            os.utime(write, ns=(about.st_atime_ns, about.st_mtime_ns))
+        finally:
+            os.close(write)
+    finally:
+        os.close(read)
 
 
 def _share(source: int, target: int) -> bool:

@@ -95,5 +95,5 @@ class OwnWorld(WorldKind):
             close()
 
     def quick(self, world: Any) -> bool:
-        """Where it is copied."""
-        return not any(hasattr(world, name) for name in ("fork", "snapshot"))
+        """Where it is copied, and has no end of its own."""
+        return not any(hasattr(world, name) for name in ("fork", "snapshot", "close"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import Any
+from typing import Any, ClassVar
 
 from hornbeam.arguments import described
 from hornbeam.errors import WorldError
@@ -38,6 +38,8 @@ def restored(data: Any) -> Any:
 class PythonWorld(WorldKind):
     """A dict, empty or as `task.data["world"]` has it."""
 
+    light: ClassVar[bool] = True
+
     def open(self, task: Task) -> Any:
         """The dict."""
         return restored(copied(dict(task.data.get(START) or {})).data)
@@ -51,7 +53,3 @@ class PythonWorld(WorldKind):
     def restore(self, data: Any, task: Task) -> Any:
         """Another copy."""
         return restored(data)
-
-    def quick(self, world: Any) -> bool:
-        """Always."""
-        return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
 
@@ -38,6 +38,7 @@ class WorldKind(Settings, ABC):
     keep: int = Field(1_000_000_000, ge=0)
     most: int = Field(1_000_000_000, ge=1)
     fork: Literal["snapshot", "rerun"] = "snapshot"
+    light: ClassVar[bool] = False  # whether none of its methods needs a thread
 
     def beside(self, base: Path) -> Self:
         """The settings with their files found, `base` being the recipe's own folder."""
@@ -62,8 +63,8 @@ class WorldKind(Settings, ABC):
         """Give back what a world holds."""
 
     def quick(self, world: Any) -> bool:
-        """Whether snapshots of this world need no thread."""
-        return False
+        """Whether snapshots of this world, and its end, need no thread."""
+        return self.light
 
     def portable(self, world: Any, text: str) -> str:
         """A text of a tool as every world of the same state says it."""
