@@ -213,7 +213,12 @@ WRONG = [
     (CHAT, body("beam", n=3), 400, "n: a search has one answer"),
     (CHAT, body("beam", n=10**9), 400, "n"),
     (CHAT, body("beam", logprobs=True), 400, "logprobs"),
-    (CHAT, body("beam", tools=[{"type": "function", "function": {"name": "f"}}]), 400, "tools"),
+    (
+        CHAT,
+        body("beam", tools=[{"type": "function", "function": {"name": "f"}}]),
+        400,
+        "tools of its",
+    ),
     (CHAT, body("beam") | {"messages": [*user("a"), *user("b")]}, 400, "answers one question"),
     (
         CHAT,

@@ -1,18 +1,25 @@
 """Searches as a service: their trees and answers are those of `hornbeam search`."""
 
 import asyncio
+import dataclasses
 import itertools
+import json
 
 import pytest
 
+import hornbeam as hb
 from hornbeam.assembly.plan import plan
 from hornbeam.engine.local.local_engine import LocalEngine
 from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.jobs.recipe_checks import check
 from hornbeam.jobs.search.run_search import Search
+from hornbeam.jobs.service.outcome import outcome_of
 from hornbeam.jobs.service.search_service import TooMany
 from hornbeam.jobs.service.served_names import served_search
+from hornbeam.jobs.service.served_tasks import task_of
+from hornbeam.programs.conversation import conversation
 from hornbeam.recipe.recipe import EngineSettings, load_recipe
+from hornbeam.score.alike import Alike
 from hornbeam.store.ledger import Budget
 from hornbeam.tree.nodes import canonical
 
@@ -103,6 +110,32 @@ def test_what_it_costs_is_all_that_the_ledger_has(recipe, tmp_path):
     assert outcome.prompt == paid(*parts)
     assert all(a <= b for (a, _), (b, _) in itertools.pairwise(outcome.curve))
     assert outcome.curve[-1][0] == paid("sampled_tokens", parts[0], parts[2])
+
+
+ADD = {"name": "add", "description": "", "parameters": {"type": "object", "properties": {}}}
+
+
+def test_a_bare_model_calls_the_tools_that_most_of_its_answers_call(recipe):
+    one, two, other = '{"a": 1, "b": 2}', '{"b": 2,  "a": 1}', '{"a": 3}'
+    said = iter([other] * 3 + [one] * 2 + [two] * 2 + ["3"])
+
+    def say(prompt, rng):
+        given = next(said)
+        call = f'<tool_call>{{"name": "add", "arguments": {given}}}</tool_call>'
+        return f"so: {call}" if given != "3" else given
+
+    search = served_search(recipe, "majority-8")
+    search = dataclasses.replace(search, program=False)
+    tools = [{"type": "function", "function": ADD}]
+    task = task_of(search, "single", user("1 + 2?"), {}, tools)
+    engine = {"solver": hb.Scripted(say)}
+    (tree,) = hb.grow_trees(conversation("solver", ""), [task], engine, hb.Independent(n=8))
+    (same,) = asyncio.run(Alike(recipe.reward).of_trees([tree]))
+    found = outcome_of(search, tree, "t", [], same)
+    (call,) = found.calls_made  # two spellings of one call are one answer
+    assert call[0] == "add" and json.loads(call[1]) == {"a": 1, "b": 2} and found.text == "so:"
+    with pytest.raises(RecipeError, match="tools of its own"):
+        task_of(served_search(recipe, "beam"), "single", user("1 + 2?"), {}, tools)
 
 
 def test_a_budget_ends_a_search_with_the_best_so_far(recipe, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,6 +34,7 @@ class Outcome:
     tree: str  # its id
     answer: Any
     text: str
+    calls_made: tuple[tuple[str, str], ...]  # (tool, arguments) of a bare model's answer
     finish: str  # "stop", or "length" where the answer was cut off or there was no budget for one
     prompt: int
     cached: int
@@ -82,13 +83,18 @@ def outcome_of(
     reading = QuestionResult(tree, [] if chosen is None else [chosen], costs, same)
     curve = stops(reading, choose, prepare, min(POINTS, len(costs.by_episode)))
     cached = sum(e.amount for e in entries if e.kind == "prompt_tokens_cached")
+    answer = None if chosen is None else tree.nodes[chosen].answer
     text, finish = _said(search, tree, chosen)
+    made: Sequence[Mapping[str, str]] = ()
+    if not search.program and isinstance(answer, Mapping):
+        text, made = answer["text"], answer["calls"]
     return Outcome(
         name=search.name,
         program=search.program,
         tree=ident,
-        answer=None if chosen is None else tree.nodes[chosen].answer,
+        answer=answer,
         text=text,
+        calls_made=tuple((call["name"], call["arguments"]) for call in made),
         finish=finish,
         prompt=int(costs.prompt + cached + costs.scorer),
         cached=int(cached),

@@ -104,23 +104,31 @@ class SearchService:
             )
 
     async def check(
-        self, name: str, messages: Sequence[Message], sampling: Mapping[str, Any] = {}
+        self,
+        name: str,
+        messages: Sequence[Message],
+        sampling: Mapping[str, Any] = {},
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Raise what `answer` would, as far as that is known beforehand."""
         ready = await self.searches.find(name)
-        task_of(ready.search, self.recipe.program.name, messages, sampling)
+        task_of(ready.search, self.recipe.program.name, messages, sampling, tools)
 
     async def answer(
-        self, name: str, messages: Sequence[Message], sampling: Mapping[str, Any] = {}
+        self,
+        name: str,
+        messages: Sequence[Message],
+        sampling: Mapping[str, Any] = {},
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> Outcome:
         """The outcome of a search by this name on a conversation.
 
-        `sampling` (max_tokens, stop) is that of the answers of a bare model. Who stops to wait for
-        it stops it, unless others wait too. Raises `TooMany`, `RecipeError` for a conversation that
-        the program cannot take, and as the search does.
+        `sampling` (max_tokens, stop) and `tools` are those of a bare model's answers. Who stops to
+        wait for it stops it, unless others wait too. Raises `TooMany`, `RecipeError` for a
+        conversation that the program cannot take, and as the search does.
         """
         ready = await self.searches.find(name)
-        task = task_of(ready.search, self.recipe.program.name, messages, sampling)
+        task = task_of(ready.search, self.recipe.program.name, messages, sampling, tools)
         key = key_of(ready.search, task)
         under_way = self._under_way.get(key)
         while under_way is not None and under_way.growth.cancelling():

@@ -8,7 +8,7 @@ from hornbeam.assembly.progress import Progress
 from hornbeam.assembly.tree_growth import StoreGrower
 from hornbeam.assembly.world import World
 from hornbeam.errors import EngineError, HornbeamError, ModelError, PromptTooLong, RecipeError
-from hornbeam.gateway.answered import HttpAnswer
+from hornbeam.gateway.answered import CallOut, HttpAnswer
 from hornbeam.gateway.asked import Asked, BadRequest
 from hornbeam.jobs.service.outcome import Outcome
 from hornbeam.jobs.service.search_service import SearchService, ServiceStopped, TooMany
@@ -41,13 +41,14 @@ class ServedAnswers:
         """What searches and answers. Raises `BadRequest`, as what it returns does."""
         _check(asked)
         try:
-            await self.service.check(asked.model, asked.messages, asked.sampling)
+            await self.service.check(asked.model, asked.messages, asked.sampling, asked.tools)
         except HornbeamError as error:
             raise _told(error) from error
 
         async def answer() -> HttpAnswer:
             try:
-                found = await self.service.answer(asked.model, asked.messages, asked.sampling)
+                given = asked.messages, asked.sampling, asked.tools
+                found = await self.service.answer(asked.model, *given)
             except HornbeamError as error:
                 raise _told(error) from error
             return _http(asked, found, pages)
@@ -71,8 +72,6 @@ class ServedAnswers:
 
 def _check(asked: Asked) -> None:
     """Raise `BadRequest` for what a search cannot do."""
-    if asked.tools:
-        raise BadRequest("tools: a search answers in text: leave them out, or serve a program")
     if asked.n > 1:
         raise BadRequest("n: a search has one answer: its model's name says how many it looks at")
     if asked.logprobs:
@@ -100,12 +99,17 @@ def _told(error: HornbeamError) -> BadRequest:
 def _http(asked: Asked, found: Outcome, pages: str) -> HttpAnswer:
     """The answer that an outcome is; what of the request was not read is told beside it."""
     ignored = [*asked.ignored, *(asked.sampling if found.program else ())]
+    calls = tuple(
+        CallOut(f"call_{found.tree}{n}", name, arguments)
+        for n, (name, arguments) in enumerate(found.calls_made)
+    )
     more = {**found.to_json(), "url": f"{pages}/{found.tree}", "ignored": ignored}
     return HttpAnswer(
         found.tree,
         asked.model,
         found.text,
-        found.finish,
+        "tool_calls" if calls else found.finish,
+        calls=calls,
         prompt_tokens=found.prompt,
         cached_tokens=found.cached,
         sampled_tokens=found.sampled,

@@ -20,7 +20,11 @@ STAGE = "serve "  # prefix of the stages of served searches
 
 
 def task_of(
-    search: ServedSearch, program: str, messages: Sequence[Message], sampling: Mapping[str, Any]
+    search: ServedSearch,
+    program: str,
+    messages: Sequence[Message],
+    sampling: Mapping[str, Any],
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> Task:
     """The task that a conversation is. Raises `RecipeError` where the program cannot take it.
 
@@ -32,8 +36,14 @@ def task_of(
     question = str((users or plain)[-1]["content"])
     alone = len(plain) == 1 and len(users) == 1
     data: dict[str, Any] = {} if alone and search.program else {"messages": plain}
-    if not search.program and sampling:
-        data["sampling"] = dict(sampling)
+    if not search.program:
+        data |= {"sampling": dict(sampling)} if sampling else {}
+        data |= {"tools": [dict(tool) for tool in tools]} if tools else {}
+    elif tools:
+        raise RecipeError(
+            f"{PREFIX}{search.name}: tools: its program has tools of its own: leave them out, or"
+            " serve the bare model: a section [serve.NAME] with program = false"
+        )
     if search.program and not alone and not (is_own(program) or program == "agent"):
         raise RecipeError(
             f"{PREFIX}{search.name}: program {program!r} answers one question: send one message of"
