@@ -4,7 +4,7 @@
         [--episodes 32] [--json FILE]
 
 PYTHON is an interpreter that has the frameworks. Each episode is one question to a scripted engine
-by an agent of bench/agents; what is measured is the start. The first episode is not in the
+by an agent of bench/agent_files; what is measured is the start. The first episode is not in the
 figures: it pays the warm process, whose seconds are told apart. Processor seconds are those of all
 agents, without this process.
 """
@@ -69,7 +69,7 @@ def run(how: AgentCommand, *episodes: int) -> tuple[list[float], float]:
 
 def measured(agent: str, start: str, args: argparse.Namespace) -> Json:
     """Figures of one agent, started one way."""
-    folder = str(Path(__file__).parent.absolute() / "agents")
+    folder = str(Path(__file__).parent.absolute() / "agent_files")
     command = f"{agent}.py:run"
     how = AgentCommand(command=command, python=args.python, start=start, folder=folder)
     _, one = run(how, 1)
