@@ -1,8 +1,7 @@
 """The smallest agent of openai-agents."""
 
-from openai import AsyncOpenAI
-
 from agents import Agent, OpenAIChatCompletionsModel, Runner, set_tracing_disabled
+from openai import AsyncOpenAI
 
 set_tracing_disabled(True)
 CLIENT = AsyncOpenAI()  # of the environment of a run, although it is made as the file is loaded

@@ -41,6 +41,8 @@ import os
 with open(os.environ["IMPORTS"], "a") as said:
     said.write("imported\\n")
 """
+THREAD = "import threading, time\n"
+THREAD += "threading.Thread(target=time.sleep, args=(600,), name='tracer', daemon=True).start()"
 
 
 @pytest.fixture
@@ -124,9 +126,7 @@ def test_what_may_change_an_import_keeps_it_in_the_run(world):
 
 
 def test_threads_of_an_import_are_not_forked(world):
-    thread = LIBRARY + "import threading, time\n"
-    thread += "threading.Thread(target=time.sleep, args=(600,), name='tracer', daemon=True).start()"
-    answers, errors, told, imports = world(AGENT, library_text=thread)
+    answers, errors, told, imports = world(AGENT, library_text=LIBRARY + THREAD)
     assert errors == [""] * 3 and len(set(answers)) == 3 and imports == 4
     (line,) = told
     assert line.startswith("each run of the agent is a new process, not a fork: what it imports")
@@ -272,3 +272,28 @@ def test_a_start_that_is_given_up_leaves_nothing(tmp_path):
 
     for turns in (0, 1, 3, 10):
         assert asyncio.run(given_up(turns)) == (None, {})
+
+
+PARTS = """
+import kit
+from asking import ask
+
+def run(task, session):
+    import kit.part  # as clients of endpoints do at their first use
+    return ask(task.question)
+"""
+
+
+@pytest.mark.parametrize(("more", "imports", "lines"), [("", 2, 0), (THREAD, 4, 1)])
+def test_what_the_first_run_imports_of_its_packages_is_imported_once(
+    world, tmp_path, more, imports, lines
+):
+    """By that run and for all others; where it starts threads, these are new processes."""
+    kit = tmp_path / "library" / "kit"
+    kit.mkdir()
+    (kit / "__init__.py").write_text("")
+    (kit / "part.py").write_text(LIBRARY + more)
+    answers, errors, told, made = world(PARTS, in_turn=True)
+    assert errors == [""] * 3 and all(answers) and made == imports and len(told) == lines
+    if more:
+        assert told[0].endswith("what it imports starts threads (tracer)")

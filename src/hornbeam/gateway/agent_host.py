@@ -93,6 +93,52 @@ def import_head(path: Path, folder: Path, failed: dict[str, str], seen: set[Path
             failed[names[0]] = f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
 
 
+class Learned:
+    """What the first run imports beyond the head of its file: more of the packages there.
+
+    Clients of endpoints import their parts at the first use. A child tells them over a pipe.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.known = str(folder), frozenset[str]()
+        self.child, self.done, self.read, self.write = 0, False, -1, -1
+
+    def begin(self) -> bool:
+        """Before a child is forked: whether it is to tell."""
+        if self.done or self.child:
+            return False
+        self.known = frozenset(sys.modules)
+        self.read, self.write = os.pipe()
+        os.set_blocking(self.read, False)
+        os.set_blocking(self.write, False)
+        return True
+
+    def begun(self, child: int) -> None:
+        """It was forked."""
+        self.child = child
+        os.close(self.write)
+
+    def tell(self) -> None:
+        """In the child, at its end."""
+        tops = {name.partition(".")[0] for name in self.known} - {"__main__"}
+        new = [n for n in sys.modules if n not in self.known and n.partition(".")[0] in tops]
+        files = {n: getattr(sys.modules[n], "__file__", None) or "" for n in new}
+        own = [n for n in new if os.path.dirname(files[n]) != self.folder]
+        os.write(self.write, json.dumps(own).encode())
+
+    def make(self) -> None:
+        """In the host, when it has ended: the same imports. One that told nothing is no loss."""
+        self.child = 0
+        with contextlib.suppress(OSError, ValueError):
+            names = json.loads(os.read(self.read, 2**20))
+            self.done = True
+            for name in names:
+                with contextlib.suppress(BaseException):
+                    importlib.import_module(name)
+            gc.freeze()
+        os.close(self.read)
+
+
 def running_threads() -> list[str]:
     """Threads beside the main one, which no child would have."""
     named = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
@@ -146,7 +192,9 @@ def become(request: dict[str, Any], kind: str, files: list[int]) -> None:
     (run_script if kind == "script" else run_function)(words)
 
 
-def child(request: dict[str, Any], kind: str, files: list[int], host: int) -> NoReturn:
+def child(
+    request: dict[str, Any], kind: str, files: list[int], host: int, learned: Learned | None
+) -> NoReturn:
     """Run the agent, then end as an interpreter does: threads awaited, output written."""
     code = 0
     try:
@@ -166,6 +214,8 @@ def child(request: dict[str, Any], kind: str, files: list[int], host: int) -> No
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
+        if learned is not None:
+            learned.tell()
     finally:
         os._exit(code & 0xFF)
 
@@ -200,52 +250,71 @@ def end_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def serve(link: socket.socket, kind: str) -> None:
-    """Fork a child for every request, until the socket closes."""
+class Children:
+    """The children of this host, told of over its socket."""
 
-    def tell(**what: int) -> None:
-        link.sendall(json.dumps(what).encode() + b"\n")
+    def __init__(self, link: socket.socket, kind: str, folder: Path) -> None:
+        self.link, self.kind, self.learned = link, kind, Learned(folder)
+        self.me, self.poll = os.getpid(), select.poll()
+        self.running: dict[int, tuple[int, int]] = {}  # open file -> process, request's number
+        self.poll.register(link, select.POLLIN)
 
-    me, poll = os.getpid(), select.poll()
-    children: dict[int, tuple[int, int]] = {}  # open file -> process, number of its request
-    poll.register(link, select.POLLIN)
-    try:
-        while True:
-            for file, _ in poll.poll():
-                if file in children:
-                    pid, number = children.pop(file)
-                    poll.unregister(file)
-                    os.close(file)
-                    tell(number=number, code=ended(pid))
-                    continue
-                got = received(link)
-                if got is None:
-                    return
-                request, files = got
-                if kind == "script":
-                    with contextlib.suppress(Exception):  # the child says it
-                        code_of(Path(request["words"][0]))
-                pid = os.fork()
-                if not pid:
-                    link.close()
-                    for other in children:
-                        os.close(other)
-                    os.setpgid(0, 0)
-                    child(request, kind, files, me)
-                for each in files:
-                    os.close(each)
-                with contextlib.suppress(PermissionError, ProcessLookupError):  # it was faster
-                    os.setpgid(pid, pid)
-                watched = os.pidfd_open(pid)
-                children[watched] = pid, request["number"]
-                poll.register(watched, select.POLLIN)
-                tell(number=request["number"], pid=pid)
-    except (BrokenPipeError, ConnectionResetError):
-        return
-    finally:
-        if os.getpid() == me:
-            for pid, _ in children.values():
-                end_group(pid)
+    def tell(self, **what: Any) -> None:
+        """A line for who asks."""
+        self.link.sendall(json.dumps(what).encode() + b"\n")
+
+    def begin(self, request: dict[str, Any], files: list[int]) -> None:
+        """Fork a child."""
+        if self.kind == "script":
+            with contextlib.suppress(Exception):  # the child says it
+                code_of(Path(request["words"][0]))
+        asked = self.learned.begin()
+        pid = os.fork()
+        if not pid:
+            self.link.close()
+            for other in self.running:
+                os.close(other)
+            os.setpgid(0, 0)
+            child(request, self.kind, files, self.me, self.learned if asked else None)
+        if asked:
+            self.learned.begun(pid)
+        for each in files:
+            os.close(each)
+        with contextlib.suppress(PermissionError, ProcessLookupError):  # it was faster
+            os.setpgid(pid, pid)
+        watched = os.pidfd_open(pid)
+        self.running[watched] = pid, request["number"]
+        self.poll.register(watched, select.POLLIN)
+        self.tell(number=request["number"], pid=pid)
+
+    def end(self, watched: int) -> None:
+        """Tell how a child ended, and learn from the first."""
+        pid, number = self.running.pop(watched)
+        self.poll.unregister(watched)
+        os.close(watched)
+        self.tell(number=number, code=ended(pid))
+        if pid == self.learned.child:
+            self.learned.make()
+            if threads := running_threads():
+                self.tell(threads=threads, failed={})
+
+    def serve(self) -> None:
+        """Until the socket closes; then all end."""
+        try:
+            while True:
+                for file, _ in self.poll.poll():
+                    if file in self.running:
+                        self.end(file)
+                    elif (got := received(self.link)) is None:
+                        return
+                    else:
+                        self.begin(*got)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        finally:
+            if os.getpid() == self.me:
+                for pid, _ in self.running.values():
+                    end_group(pid)
 
 
 def package() -> None:
@@ -276,7 +345,7 @@ def main(number: str, kind: str, file: str) -> None:
         return
     gc.collect()
     gc.freeze()  # its pages stay shared with the children
-    serve(link, kind)
+    Children(link, kind, path.parent).serve()
 
 
 if __name__ == "__main__":

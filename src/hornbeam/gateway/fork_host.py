@@ -148,7 +148,7 @@ class ForkHost:
         async with self._starting:
             if self._link is None and not self.refused:
                 await self._begin(words[0], *kind, env)
-            if self._link is None:
+            if self._link is None or self.refused:
                 return None
             said = {"words": words[3:] if kind[0] == "function" else words[1:]}
             seed = zlib.crc32(task.encode())
@@ -209,13 +209,15 @@ class ForkHost:
             for module, error in told["failed"].items():
                 self.warn(f"each run of the agent imports {module} itself: {error}")
             if told["threads"]:
-                threads = ", ".join(told["threads"])
-                why = f"what it imports starts threads ({threads})"
+                why = _of_threads(told["threads"])
         if why:
-            self.refused = True
-            self.warn(f"each run of the agent is a new process, not a fork: {why}")
+            self._refuse(why)
         else:
             self._link = ours
+
+    def _refuse(self, why: str) -> None:
+        self.refused = True
+        self.warn(f"each run of the agent is a new process, not a fork: {why}")
 
     async def _listen(
         self,
@@ -245,8 +247,10 @@ class ForkHost:
             ready.set_result(why)
 
     def _hear(self, told: dict[str, Any], ready: asyncio.Future[str | dict[str, Any]]) -> None:
-        if "failed" in told:
+        if "failed" in told and not ready.done():
             ready.set_result(told)
+        elif "failed" in told:
+            self._refuse(_of_threads(told["threads"]))
         elif "pid" in told:
             child = self._children[told["number"]]
             child.pid = told["pid"]
@@ -265,6 +269,10 @@ class ForkHost:
                 self._process.kill()
             await self._listening
         self._process = self._listening = None
+
+
+def _of_threads(names: Sequence[str]) -> str:
+    return f"what it imports starts threads ({', '.join(names)})"
 
 
 def _of_no_session(env: Mapping[str, str]) -> dict[str, str]:
