@@ -89,7 +89,7 @@ def figures(run: Path) -> Json:
     for stage in LOOKS:
         at = looks[stage]
         out[stage] = {"accuracy": at["accuracy"], "accuracy_95": at["interval"]}
-        out[stage] |= {key: at[key] for key in ("count", "failed", "tool_errors", "kept_share")}
+        out[stage] |= {key: at.get(key) for key in ("count", "failed", "tool_errors", "kept_share")}
     for key in SUMS:
         out[key] = sum(row.get(key, 0) for row in steps)
     out["seconds"] = rows[-1]["seconds"]
