@@ -1,8 +1,7 @@
 """An agent of openai-agents (pip install openai-agents)."""
 
-from arithmetic import INSTRUCTIONS, calculate
-
 from agents import Agent, AgentsException, Runner, function_tool, set_tracing_disabled
+from arithmetic import INSTRUCTIONS, calculate
 
 set_tracing_disabled(True)
 

@@ -2,8 +2,6 @@
 
 import asyncio
 
-from two_tools import INSTRUCTIONS, calculator, lookup, questions, told
-
 from agents import (
     Agent,
     AsyncOpenAI,
@@ -13,6 +11,7 @@ from agents import (
     function_tool,
     set_tracing_disabled,
 )
+from two_tools import INSTRUCTIONS, calculator, lookup, questions, told
 
 set_tracing_disabled(True)  # traces go to OpenAI's own server
 
