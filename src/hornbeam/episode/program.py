@@ -91,8 +91,8 @@ class Effects(Protocol):
         """An event of the world that is no fact: awaited on the real loop, on replay again."""
         ...
 
-    def ahead(self) -> list[tuple[str, str]]:
-        """(agent, digest) of the recorded asks that were not asked yet, in order."""
+    def ahead(self) -> list[tuple[str, str, str]]:
+        """(agent, digest, scope) of the recorded asks that were not asked yet, in order."""
         ...
 
     def branch(self, agent: str = "", payload: Any = None) -> str:
@@ -196,9 +196,12 @@ class Episode:
         """Run `program` on `task` as a sub-agent: a scope of its own, in which `agent` speaks."""
         _check(agent, str, "ep.delegate", "an agent's name")
         _check(task, Task, "ep.delegate", 'a task: Task("name", "question")')
+        return await program(task, Episode(self.effects, self.opened(agent), agent))
+
+    def opened(self, agent: str) -> str:
+        """The scope of one more delegation to `agent`."""
         count = self._delegated[agent] = self._delegated.get(agent, 0) + 1
-        scope = f"{self.scope}/{agent}.{count}" if self.scope else f"{agent}.{count}"
-        return await program(task, Episode(self.effects, scope, agent))
+        return f"{self.scope}/{agent}.{count}" if self.scope else f"{agent}.{count}"
 
     @property
     def rng(self) -> random.Random:

@@ -136,10 +136,10 @@ def recalled(effect: Effect, call: Call) -> Any:
     return ToolError(call.error) if call.error else call.result
 
 
-def asks_of(record: Iterable[RecordedEffect]) -> list[tuple[str, str]]:
-    """(agent, digest) of the asks of a record."""
+def asks_of(record: Iterable[RecordedEffect]) -> list[tuple[str, str, str]]:
+    """(agent, digest, scope) of the asks of a record."""
     firsts = [effect.nodes[0] for effect in record if effect.nodes]
-    return [(node.agent, node.origin.ask) for node in firsts]
+    return [(node.agent, node.origin.ask, node.scope) for node in firsts]
 
 
 def last_of(record: Sequence[RecordedEffect]) -> int:

@@ -67,8 +67,8 @@ class RecordedPath(ABC):
     def _hold_rewards(self, path: Sequence[Node], is_open: bool) -> None:
         self._rewards = RewardRecord(path, is_open, self._limits.rewards)
 
-    def ahead(self) -> list[tuple[str, str]]:
-        """(agent, digest) of the recorded asks that were not asked yet, in order."""
+    def ahead(self) -> list[tuple[str, str, str]]:
+        """(agent, digest, scope) of the recorded asks that were not asked yet, in order."""
         return asks_of(self._record[self._issued :])
 
     def branch(self, agent: str = "", payload: Any = None) -> str:

@@ -18,6 +18,7 @@ from hornbeam.episode.program import Episode
 from hornbeam.errors import EngineError, how_to_get
 from hornbeam.gateway.asked import BadRequest
 from hornbeam.gateway.bodies import parsed_body
+from hornbeam.gateway.delegations import Delegations
 from hornbeam.gateway.endpoint_formats import FORMATS, remember
 from hornbeam.gateway.history_turns import Turns
 from hornbeam.gateway.relayed import SeenPrompts, answered, refused
@@ -35,6 +36,7 @@ class EpisodeTransport(httpx2.AsyncBaseTransport):
             AgentSession(),
         )
         self._seen = SeenPrompts()
+        self._delegations = Delegations(ep, agent)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The answer to a request; errors of the ask are answers with a status."""
@@ -49,7 +51,7 @@ class EpisodeTransport(httpx2.AsyncBaseTransport):
             messages, earlier = self._turns.restore(asked, client)
             payload = self._ep.payload(messages, asked.tools, asked.sampling)
             told = [earlier, *[earlier._replace(rewritten=())] * (asked.n - 1)]
-            issue, scope = self._ep.effects.issue, self._ep.scope
+            issue, scope = self._ep.effects.issue, self._delegations.scope(agent, asked.messages)
             asks = [issue("ask", agent, scope, payload, earlier=each) for each in told]
             replies = await asyncio.gather(*asks)
         except (BadRequest, EngineError) as error:

@@ -18,6 +18,7 @@ from hornbeam.episode.record import Digests
 from hornbeam.errors import EngineError, ProgramError, PromptTooLong
 from hornbeam.gateway.answered import HttpAnswer
 from hornbeam.gateway.asked import Asked, BadRequest
+from hornbeam.gateway.delegations import Delegations
 from hornbeam.gateway.history_turns import Turns
 from hornbeam.gateway.relayed import SeenPrompts, answered, refused
 from hornbeam.gateway.session import AgentSession, Arrival, Ended, Quiet
@@ -33,6 +34,7 @@ class _Held:
     earlier: EarlierTurns
     digest: str
     left: int
+    scope: str | None = None  # once it was asked
     answers: list[HttpAnswer] = field(default_factory=list)
 
 
@@ -60,7 +62,8 @@ class Relay:
         self.turns = Turns() if turns is None else turns
         self.seen = SeenPrompts()
         self.volatile = volatile or Volatile()
-        self._ahead = ep.effects.ahead()  # (agent, digest) of recorded asks that nobody asked yet
+        self._ahead = ep.effects.ahead()  # (agent, digest, scope) of asks that are still to come
+        self._delegations = Delegations(ep, session.agents[0])
         self._digests = Digests()
         self._before: Asked | None = None  # whose settings these are
         self._settings: dict[str, Any] = {}
@@ -141,23 +144,27 @@ class Relay:
     def _match(self) -> None:
         """Ask what can be asked: the next of the record, all of it behind the record's end."""
         while self._held:
-            wanted = self._ahead[0] if self._ahead else None
+            wanted, scope = (self._ahead[0][:2], self._ahead[0][2]) if self._ahead else (None, None)
             found = (h for h in self._held if wanted in (None, (h.arrival.agent, h.digest)))
             held = next(found, None)
             if held is None:
                 return
             if wanted is not None:
                 self._ahead.pop(0)
-            self._ask(held)
+            self._ask(held, scope)
             if not held.left:
                 self._held.remove(held)
 
-    def _ask(self, held: _Held) -> None:
+    def _ask(self, held: _Held, recorded: str | None = None) -> None:
         held.left -= 1
+        if held.scope is None:
+            asked = held.arrival.asked
+            held.scope = self._delegations.scope(held.arrival.agent, asked.messages, recorded)
         self._asks.add(asyncio.create_task(self._answer(held)))
 
     async def _answer(self, held: _Held) -> None:
         """Ask once, and answer the request when it has all its answers."""
+        assert held.scope is not None
         arrival, answer, earlier = held.arrival, held.arrival.answer, held.earlier
         held.earlier = earlier._replace(rewritten=())  # told once
         how: dict[str, Any] = {"earlier": earlier}
@@ -167,7 +174,7 @@ class Relay:
             name = f"{arrival.agent} {held.digest}"
         try:
             reply = await self.ep.effects.issue(
-                "ask", arrival.agent, self.ep.scope, held.payload, **how
+                "ask", arrival.agent, held.scope, held.payload, **how
             )
         except EngineError as error:
             if not isinstance(error, PromptTooLong):
