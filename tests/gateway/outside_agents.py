@@ -6,6 +6,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+import uuid
 
 
 def post(body, path="chat/completions", retry=0, base=None, headers=False, key=None):
@@ -128,7 +129,7 @@ ADD = {
 }
 
 
-def tools(question, spell=json.dumps):
+def tools(question, spell=json.dumps, name=lambda ident: ident):
     """Uses a tool of its own until it is told no call; arguments go back as `spell` writes them."""
     messages = [{"role": "user", "content": question}]
     for _ in range(6):
@@ -139,6 +140,7 @@ def tools(question, spell=json.dumps):
         for call in calls:
             given = json.loads(call["function"]["arguments"])
             call["function"]["arguments"] = spell(given)
+            call["id"] = name(call["id"])
         messages.append({**message, "tool_calls": calls})
         for call in calls:
             given = json.loads(call["function"]["arguments"])
@@ -150,6 +152,23 @@ def tools(question, spell=json.dumps):
 def compact(question):
     """As `tools`, with arguments written without spaces."""
     return tools(question, lambda given: json.dumps(given, separators=(",", ":")))
+
+
+def renames(question):
+    """As `tools`, with ids of its own drawing for all calls."""
+    return tools(question, name=lambda ident: f"call_{uuid.uuid4()}")
+
+
+def reads(question):
+    """Reads a call from the text that it is told, as litellm does: its id is drawn."""
+    messages = [{"role": "user", "content": question}]
+    for _ in range(3):
+        text = said(post({"messages": messages, "tools": [ADD]}))
+        function = {"name": "other", "arguments": json.dumps({"said": text})}
+        call = {"id": f"call_{uuid.uuid4()}", "type": "function", "function": function}
+        messages.append({"role": "assistant", "content": "", "tool_calls": [call]})
+        messages.append({"role": "tool", "tool_call_id": call["id"], "content": "no such tool"})
+    return text
 
 
 def meddles(question):

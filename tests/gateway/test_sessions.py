@@ -111,7 +111,7 @@ def test_an_agent_outside_grows_the_tree_of_an_equal_program(program):
     assert facts(outside) == facts(grow(program, strategy))
 
 
-@pytest.mark.parametrize("how", ["tools", "compact"])
+@pytest.mark.parametrize("how", ["tools", "compact", "renames"])
 def test_calls_of_tools_keep_the_ids_that_were_sampled(how):
     engine, counts = Scripted(calls), {}
     strategy = Branch(trunks=2, nodes=3, rounds=1)
@@ -120,6 +120,13 @@ def test_calls_of_tools_keep_the_ids_that_were_sampled(how):
     assert facts(outside) == facts(grow(tools, strategy, engine=engine))
     assert counts["turns/spelt otherwise"]
     assert set(counts) == {"requests", "turns/spelt otherwise"}
+
+
+def test_ids_of_calls_that_an_agent_draws_are_no_divergence():
+    counts = {}
+    tree = grow("reads", Branch(trunks=1, nodes=3, rounds=1), counts=counts)
+    assert [tree.nodes[i].error for i in tree.leaves()] == [""] * len(tree.leaves())
+    assert len(tree.leaves()) > 2 and set(counts) == {"requests", "turns/other calls"}
 
 
 def test_a_turn_that_was_meddled_with_is_the_frameworks_text():

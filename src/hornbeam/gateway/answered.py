@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+CALL_ID = re.compile(r"call_[0-9a-f]{24}")  # ids of calls, as they are made here
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,11 @@ from reprlib import repr as short
 from typing import Any
 
 from hornbeam.chat import Message
+from hornbeam.chat.history import call_id
 from hornbeam.chat.tool_calls import parsed
 from hornbeam.episode.program import of_texts
 from hornbeam.errors import HornbeamError
+from hornbeam.gateway.answered import CALL_ID
 
 ROLES = ("system", "user", "assistant", "tool")
 # Settings of the three APIs that may be asked for and are not done: counted by name.
@@ -121,6 +123,29 @@ class ReadRequest:
             out.append((message, read(message, f"messages[{n}]"), of_texts(message)))
         self._before = out
         return tuple(known for _, known, _ in out)
+
+
+def numbered(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The messages with ids of calls that were not made here numbered along the conversation.
+
+    Frameworks that read calls from a text draw their ids: runs that differ by those alone are one.
+    """
+    out: list[Message] = []
+    numbers: dict[str, str] = {}
+    count = 0
+    for message in messages:
+        calls, ident = message.get("tool_calls") or (), message.get("tool_call_id")
+        for n, call in enumerate(calls):
+            if not CALL_ID.fullmatch(call["id"]):
+                numbers[call["id"]] = call_id(count + n)
+        count += len(calls)
+        if any(call["id"] in numbers for call in calls):
+            named = [{**call, "id": numbers.get(call["id"], call["id"])} for call in calls]
+            message = {**message, "tool_calls": named}
+        elif ident in numbers:
+            message = {**message, "tool_call_id": numbers[ident]}
+        out.append(message)
+    return tuple(out)
 
 
 def text_of(content: Any, where: str) -> str:

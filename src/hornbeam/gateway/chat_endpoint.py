@@ -18,6 +18,7 @@ from hornbeam.gateway.asked import (
     call_of,
     choice_of,
     model_of,
+    numbered,
     objects,
     sampling_of,
     settings,
@@ -46,7 +47,7 @@ def read(body: Mapping[str, Any], before: ReadRequest | None = None) -> Asked:
     options = settings(body, "stream_options")
     return Asked(
         model=model_of(body),
-        messages=before.messages(messages, _message),
+        messages=numbered(before.messages(messages, _message)),
         tools=tools if may_call else (),
         sampling=sampling_of(body, most, body.get("stop")),
         stream=bool(body.get("stream")),

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,12 +25,11 @@ from hornbeam.chat import Message
 from hornbeam.chat.tool_calls import parsed
 from hornbeam.episode.earlier_turns import EarlierTurns
 from hornbeam.episode.reply import Reply
-from hornbeam.gateway.answered import HttpAnswer
+from hornbeam.gateway.answered import CALL_ID, HttpAnswer
 from hornbeam.gateway.asked import THOUGHT, THOUGHT_ENDS, Asked
 
 ASSISTANT = {"role": "assistant"}
 SAME, SPELT = "same", "spelt otherwise"
-CALL_ID = re.compile(r"call_[0-9a-f]{24}")  # as they are made here
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +108,9 @@ class Turns:
                 out.append(message)
                 continue
             out.append(sent.message)
-            for call, made in zip(sent.answer.calls, sent.message.get("tool_calls") or ()):
-                own[call.id] = made["id"]
+            given = message.get("tool_calls") or ()
+            for call, made in zip(given, sent.message.get("tool_calls") or ()):
+                own[call["id"]] = made["id"]
         return out, EarlierTurns(tuple(changed), altered, client, asked.ignored)
 
     def _find(self, message: Message, told: int, here: Sequence[Sent]) -> Sent | None:
@@ -122,7 +121,7 @@ class Turns:
             if sent is not None and sent.number < told:
                 return sent
         if calls:
-            return None
+            return here[-1] if here else None
         text = _heard(message["content"])[1]
         found = [sent for sent in self._by_text.get(text, []) if sent.number < told]
         found = [sent for sent in found if sent in here] or found
@@ -160,7 +159,9 @@ def _how(answer: HttpAnswer, message: Message) -> str:
     calls = message.get("tool_calls") or ()
     if answer.calls and not calls and CALL_ID.search(message["content"]):
         return "calls as text"
-    if [call.id for call in answer.calls] != [call["id"] for call in calls]:
+    given = [call["id"] for call in calls]
+    renamed = len(given) == len(answer.calls) and not any(map(CALL_ID.fullmatch, given))
+    if not renamed and [call.id for call in answer.calls] != given:
         return "other calls"
     spelt = answer.text != message["content"]
     thought, said = _heard(answer.text, answer.reasoning)

@@ -16,6 +16,7 @@ from hornbeam.gateway.asked import (
     call_of,
     ignored_of,
     model_of,
+    numbered,
     objects,
     sampling_of,
     settings,
@@ -43,7 +44,7 @@ def read(body: Mapping[str, Any]) -> Asked:
     ignored = ignored_of(body, QUIET, choice in ("auto", "none"))
     return Asked(
         model=model_of(body),
-        messages=tuple(messages),
+        messages=numbered(messages),
         tools=() if choice == "none" else tuple(tools),
         sampling=sampling_of(body, "max_tokens", body.get("stop_sequences")),
         stream=bool(body.get("stream")),

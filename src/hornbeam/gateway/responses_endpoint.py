@@ -23,6 +23,7 @@ from hornbeam.gateway.asked import (
     call_of,
     choice_of,
     model_of,
+    numbered,
     objects,
     sampling_of,
     text_of,
@@ -58,7 +59,7 @@ def read(body: Mapping[str, Any], kept: Kept) -> Asked:
     may_call, ignored = choice_of(body, QUIET)
     return Asked(
         model=model_of(body),
-        messages=tuple(messages),
+        messages=numbered(messages),
         tools=tuple(tools) if may_call else (),
         sampling=sampling_of(body, "max_output_tokens", None),
         instructed=bool(instructions),
