@@ -8,6 +8,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
+from unittest.mock import ANY
 from urllib.parse import urlsplit
 
 import pytest
@@ -85,7 +86,8 @@ def test_usage_is_the_whole_search_and_its_tree_can_be_looked_at(recipe, tmp_pat
             status, told = await post(address + CHAT, body("beam"))
             assert status == 200, told
             page = await in_thread(fetched, told["hornbeam"]["url"])
-            wrong = await in_thread(request, address + "/trees/0123456789abcdef")
+            idents = ["0123456789abcdef", "f" * 16, "1" * 99, "-1", "beam"]
+            wrong = [await in_thread(request, f"{address}/trees/{ident}") for ident in idents]
             models = await in_thread(request, address + "/v1/models")
             return told, page, wrong, models
 
@@ -101,7 +103,7 @@ def test_usage_is_the_whole_search_and_its_tree_can_be_looked_at(recipe, tmp_pat
     assert len(curve) > 1 and curve[-1]["answer"] == more["answer"]
     assert curve[-1]["tokens"] == usage["total_tokens"] - paid["prompt_tokens_cached"]
     assert kind.startswith("text/html") and QUESTIONS[0] in page and "<svg" not in told
-    assert line(wrong)[0] == 404
+    assert [line(each)[0] for each in wrong] == [404] * 5
     names = [model["id"] for model in models["data"]]
     assert {"solver", "hornbeam/beam", "hornbeam/mcts-5", "hornbeam/best-of-8"} <= {*names}
 
@@ -245,6 +247,9 @@ def test_what_no_search_answers_is_one_line(recipe, tmp_path):
             made.waiting = -1
             crowded = await post(address + "/v1/completions", crowd)
             fits = await post(address + "/v1/completions", {**crowd, "prompt": ["0", "1", "2"]})
+            _, opened = await post(address + "/sessions", {"question": "door?"})
+            inside = await post(opened["base_url"] + "/chat/completions", body("greedy"))
+            assert line(inside) == (400, ANY) and "of no session" in line(inside)[1]
             assert not made.grower.store.keys("serve")
             return found, crowded, fits
 

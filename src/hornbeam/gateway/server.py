@@ -222,8 +222,13 @@ class Gateway:
 
     def _search(self, session: AgentSession | None, asked: Asked) -> Searches | None:
         """Who searches for an answer to this request; None where agents answer."""
-        if session is not None or self.searches is None or not self.searches.knows(asked.model):
+        if self.searches is None or not self.searches.knows(asked.model):
             return None
+        if session is not None and asked.model in session.agents:
+            return None
+        if session is not None:
+            text = "searches answer requests of no session: ask with another key, at /v1"
+            raise BadRequest(text, 400, "in_session")
         return self.searches
 
     async def _complete(self, request: Request) -> Response:

@@ -61,6 +61,9 @@ def own_names(recipe: Recipe) -> dict[str, str]:
     for method in recipe.search.methods:
         names[f"search.methods.{method.name}.strategy"] = method.strategy
         names[f"search.methods.{method.name}.choose"] = method.choose
+    for name, section in recipe.serve.items():
+        names[f"serve.{name}.strategy"] = section.strategy
+        names[f"serve.{name}.choose"] = section.choose
     return held_names(recipe, recipe.guides) | {
         key: name for key, name in names.items() if is_own(name)
     }

@@ -24,6 +24,7 @@ from hornbeam.jobs.service.outcome import Outcome, outcome_of
 from hornbeam.jobs.service.ready_searches import ReadySearch, ReadySearches
 from hornbeam.jobs.service.served_names import names
 from hornbeam.jobs.service.served_tasks import (
+    IDENT,
     STAGE,
     ident_of,
     key_of,
@@ -195,10 +196,9 @@ class SearchService:
 
         With what its strategy makes of it, where that was asked for by this process.
         """
-        try:
-            step, number = places_of(int(ident, 16))
-        except ValueError:
+        if IDENT.fullmatch(ident) is None:
             return None
+        step, number = places_of(int(ident, 16))
         store = self.grower.store
         keys = [key for key in store.keys(None, step) if key.number == number]
         found = next((key for key in keys if key.stage.startswith(STAGE)), None)

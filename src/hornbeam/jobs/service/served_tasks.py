@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from hornbeam.store.database import TreeKey
 from hornbeam.tree.task import Task
 
 STAGE = "serve "  # prefix of the stages of served searches
+IDENT = re.compile("[0-3][0-9a-f]{15}")  # a tree's id: 62 bits
 
 
 def task_of(
