@@ -272,6 +272,76 @@ def test_a_sandbox_has_limits_and_no_network():
     kind.close(world)
 
 
+FULL = """
+import errno, os, resource, sys
+from pathlib import Path
+from hornbeam.errors import WorldError
+from hornbeam.tree.task import Task
+from hornbeam.worlds import FolderWorld
+kind = FolderWorld(scratch=sys.argv[1])
+world = kind.open(Task("t", "?"))
+for n in range(5):
+    (world / f"{n}").write_bytes(bytes(50_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+try:
+    kind.snapshot(world)
+except WorldError as error:
+    print(error)
+try:
+    kind.open(Task("t", "?", data={"world": {"a": "x" * 50_000}}))
+except OSError as error:
+    print(os.strerror(error.errno))
+print(len([*Path(sys.argv[1]).glob("*/*/w")]))
+"""
+
+
+def test_a_file_system_that_takes_no_more_leaves_nothing_half_written(tmp_path):
+    done = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, second, left = done.stdout.splitlines()
+    assert first.startswith("the world's folder cannot be copied: ")
+    assert first.endswith("File too large") and second == "File too large"
+    assert left == "1"  # that of the world which is there
+
+
+def test_a_budget_that_ends_in_the_middle_closes_all_worlds():
+    from hornbeam.errors import BudgetSpent
+    from hornbeam.store.ledger import Budget
+
+    from .kinds import Forking, on_object
+
+    def act(text, world):
+        return on_object("add", text, world)
+
+    for calls in range(1, 10):
+        with pytest.raises(BudgetSpent, match=r"budget\.calls"):
+            grown({"note": act}, world=Forking, budget=Budget(calls=calls))
+        assert Forking.open == 0
+
+
+def test_the_least_used_snapshot_goes_first_and_one_that_is_read_stays_till_then():
+    from hornbeam.worlds import Snapshot, Snapshots
+
+    class Listed(PythonWorld):
+        def drop(self, data):
+            dropped.append(data)
+
+    dropped = []
+    kept = Snapshots(Listed(keep=10))
+    for name in "abc":
+        kept.put(name, Snapshot(name, 3))
+    kept.back(kept.take("a"))
+    kept.put("d", Snapshot("d", 4))
+    assert dropped == ["b"] and kept.size == 10 and "a" in kept
+    read = kept.take("c")
+    kept.put("e", Snapshot("e", 10))
+    assert sorted(dropped) == ["a", "b", "d"] and kept.size == 10
+    kept.back(read)
+    assert dropped[-1] == "c"
+    kept.put("f", Snapshot("f", 11))  # fits nowhere
+    assert len(kept) == kept.size == 0 and dropped[-1] == "f"
+
+
 def test_what_dead_processes_left_is_deleted_by_the_next(tmp_path):
     script = (
         "import os, sys; from hornbeam.worlds.scratch import new_place;"

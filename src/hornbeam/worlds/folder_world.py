@@ -78,15 +78,19 @@ class FolderWorld(WorldKind):
         if not isinstance(files, Mapping):
             raise WorldError(f'task.data["world"] is {described(files)}: texts by path are due')
         place = self._place()
-        if self.folder:
-            copy_folder(Path(self.folder), place, self.most)
-        else:
-            place.mkdir()
         world = WorkFolder(place, self.limits())
-        for name, text in files.items():
-            path = world / str(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(str(text), "utf-8", newline="")
+        try:
+            if self.folder:
+                copy_folder(Path(self.folder), place, self.most)
+            else:
+                place.mkdir()
+            for name, text in files.items():
+                path = world / str(name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(str(text), "utf-8", newline="")
+        except BaseException:
+            self.close(world)
+            raise
         return world
 
     def snapshot(self, world: WorkFolder) -> Snapshot:
