@@ -297,3 +297,15 @@ def test_what_the_first_run_imports_of_its_packages_is_imported_once(
     assert errors == [""] * 3 and all(answers) and made == imports and len(told) == lines
     if more:
         assert told[0].endswith("what it imports starts threads (tracer)")
+
+
+@pytest.mark.parametrize("files", [6, 8])
+def test_a_fork_that_the_system_refuses_is_that_runs_error(world, files):
+    """The head's import leaves the host too few open files: for what a run is given, for a pipe."""
+    few = (
+        LIBRARY + f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))"
+    )
+    answers, errors, told, _ = world(AGENT, library_text=few, n=2)
+    assert answers == [None, None] and told == []
+    assert all(e.startswith("ProgramError: an agent was not forked: ") for e in errors)
+    assert all(e.lower().endswith("too many open files") for e in errors)

@@ -101,7 +101,7 @@ class Learned:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.known = str(folder), frozenset[str]()
-        self.child, self.done, self.read, self.write = 0, False, -1, -1
+        self.child, self.done, self.read, self.write = 0, False, 0, 0
 
     def begin(self) -> bool:
         """Before a child is forked: whether it is to tell."""
@@ -114,9 +114,11 @@ class Learned:
         return True
 
     def begun(self, child: int) -> None:
-        """It was forked."""
+        """It was forked, or not: 0."""
         self.child = child
         os.close(self.write)
+        if not child:
+            os.close(self.read)
 
     def tell(self) -> None:
         """In the child, at its end."""
@@ -268,24 +270,35 @@ class Children:
         if self.kind == "script":
             with contextlib.suppress(Exception):  # the child says it
                 code_of(Path(request["words"][0]))
-        asked = self.learned.begin()
-        pid = os.fork()
-        if not pid:
-            self.link.close()
-            for other in self.running:
-                os.close(other)
-            os.setpgid(0, 0)
-            child(request, self.kind, files, self.me, self.learned if asked else None)
+        asked, pid = False, 0
+        try:
+            if len(files) < len(("in", "out", "err")):
+                raise OSError("too many open files")  # what has no room is not received
+            asked = self.learned.begin()
+            pid = os.fork()
+            if not pid:
+                self.link.close()
+                for other in self.running:
+                    os.close(other)
+                os.setpgid(0, 0)
+                child(request, self.kind, files, self.me, self.learned if asked else None)
+            with contextlib.suppress(PermissionError, ProcessLookupError):  # it was faster
+                os.setpgid(pid, pid)
+            watched = os.pidfd_open(pid)
+        except OSError as error:  # as many processes or files as there may be
+            if pid:
+                end_group(pid)
+                os.waitpid(pid, 0)
+                pid = 0
+            self.tell(number=request["number"], refused=str(error))
+        else:
+            self.running[watched] = pid, request["number"]
+            self.poll.register(watched, select.POLLIN)
+            self.tell(number=request["number"], pid=pid)
         if asked:
             self.learned.begun(pid)
         for each in files:
             os.close(each)
-        with contextlib.suppress(PermissionError, ProcessLookupError):  # it was faster
-            os.setpgid(pid, pid)
-        watched = os.pidfd_open(pid)
-        self.running[watched] = pid, request["number"]
-        self.poll.register(watched, select.POLLIN)
-        self.tell(number=request["number"], pid=pid)
 
     def end(self, watched: int) -> None:
         """Tell how a child ended, and learn from the first."""

@@ -42,22 +42,21 @@ class Forked:
         self.ended: asyncio.Future[int | str] = loop.create_future()  # exit code, or why not known
         self._pipes: list[asyncio.BaseTransport] = []
 
-    async def connect(self) -> list[int]:
-        """Make its input and output; the three open files are for the child."""
+    async def connect(self, files: list[int]) -> None:
+        """Make its input and output; `files` gets the child's three ends."""
         loop = asyncio.get_running_loop()
         theirs, ours = os.pipe()
+        files.append(theirs)
         pipe, protocol = await loop.connect_write_pipe(
             asyncio.streams.FlowControlMixin, os.fdopen(ours, "wb", 0)
         )
         self.stdin = asyncio.StreamWriter(pipe, protocol, None, loop)
         self._pipes.append(pipe)
-        files = [theirs]
         for reader in (self.stdout, self.stderr):
             ours, theirs = os.pipe()
+            files.append(theirs)
             end = os.fdopen(ours, "rb", 0)
             self._pipes.append((await loop.connect_read_pipe(partial(_feeding, reader), end))[0])
-            files.append(theirs)
-        return files
 
     @property
     def returncode(self) -> int | None:
@@ -160,9 +159,10 @@ class ForkHost:
         child, number = Forked(), self._requests
         self._requests += 1
         body = json.dumps({"number": number, **request}).encode()
-        files = await child.connect()
-        self._children[number] = child
+        files: list[int] = []
         try:
+            await child.connect(files)
+            self._children[number] = child
             # One request is on its way at a time, so that there is room for it.
             socket.send_fds(link, [len(body).to_bytes(4, "big")], files)
             await asyncio.get_running_loop().sock_sendall(link, body)
@@ -251,6 +251,8 @@ class ForkHost:
             ready.set_result(told)
         elif "failed" in told:
             self._refuse(_of_threads(told["threads"]))
+        elif "refused" in told:
+            self._children.pop(told["number"]).lost(f"an agent was not forked: {told['refused']}")
         elif "pid" in told:
             child = self._children[told["number"]]
             child.pid = told["pid"]
