@@ -24,7 +24,9 @@ def answer(prompt, rng):
 
 
 @contextlib.asynccontextmanager
-async def served(folder, engine=None, key="", idle=600.0, budget=None, limits=None, names=("one",)):
+async def served(
+    folder, engine=None, key="", idle=600.0, budget=None, limits=None, names=("one",), port=0
+):
     """(address, door) of a gateway into a run folder."""
     store = Store(folder)
     how = {} if budget is None else {"budget": budget}
@@ -41,7 +43,7 @@ async def served(folder, engine=None, key="", idle=600.0, budget=None, limits=No
     gateway = door.gateway = Gateway(key, door)
     await door.resume()
     try:
-        yield await gateway.start(), door
+        yield await gateway.start(port), door
     finally:
         await door.aclose()
         await gateway.aclose()

@@ -69,6 +69,14 @@ class KeptAsks:
             self._count += 1
             yield KeptAsk(row["agent"], Asked(messages=messages, tools=tools, **how), row["told"])
 
+    def cut(self, kept: Sequence[KeptAsk]) -> None:
+        """Of the requests that were read only these were answered; the others come again."""
+        for number in range(len(kept), self._count):
+            self._store.unset(f"{self._place}{number:06}")
+        self._count = len(kept)
+        self._messages = list(kept[-1].asked.messages) if kept else []
+        self._tools = kept[-1].asked.tools if kept else ()
+
     def drop(self) -> None:
         """The session has ended."""
         self._store.unset(self._place)
@@ -80,10 +88,11 @@ async def ask_again(
     session: AgentSession,
     turns: Turns,
     growing: asyncio.Task[Any],
-) -> None:
+) -> int:
     """Ask what a stopped session was asked, each as it was then: the record answers all of it.
 
-    Returns when it has. What the record lacks nobody was told: who asked it asks again.
+    Returns when it has, how many these are. What the record lacks nobody was told: who asked it
+    asks again.
     """
     recorded = len(asks_of(effects_of([*stored.tree.nodes, *stored.open])))
     arrivals: list[Arrival] = []
@@ -100,3 +109,4 @@ async def ask_again(
     for arrival in whole:
         if not arrival.answer.cancelled() and arrival.answer.exception() is None:
             remember("responses", session, arrival.asked, arrival.answer.result()[0])
+    return len(arrivals)

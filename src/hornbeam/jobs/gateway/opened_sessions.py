@@ -236,7 +236,8 @@ class OpenedSessions:
         opened = self._opened(key, names, asks)
         scorer = self._scorers.of(Task.from_json(stored.tree.task))
         growing = self._begin(opened, stored, scorer)
-        await ask_again(kept, stored, opened.session, opened.program.turns, growing)
+        many = await ask_again(kept, stored, opened.session, opened.program.turns, growing)
+        asks.cut(kept[:many])
 
     async def end_idle(self) -> None:
         """End the sessions that nobody ends, until cancelled."""
