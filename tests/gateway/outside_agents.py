@@ -116,6 +116,17 @@ def broken(question):
     return [[code, body["error"]["message"]] for code, body in told] + [said(post(ask))]
 
 
+def refused_between(question):
+    """One bad request, an ask, two bad ones, an ask."""
+    messages = [{"role": "user", "content": question}]
+    for bad in (1, 2):
+        for _ in range(bad):
+            post(b"no json")
+        text = said(post({"messages": messages}))
+        messages += [{"role": "assistant", "content": text}, {"role": "user", "content": "on"}]
+    return text
+
+
 ADD = {
     "type": "function",
     "function": {

@@ -46,6 +46,9 @@ if how == "json":
     print("some words")
     print(json.dumps({"reward": len(left) / 10, "letters": len(left), "ok": True}))
     sys.exit(3)
+if how == "leaves":
+    import subprocess
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(603)"], start_new_session=True)
 if how == "wrong":
     print(json.dumps({"reward": "much"}))
 if how == "hangs":
@@ -104,6 +107,11 @@ def test_a_line_of_json_says_more(judged):
 def test_what_is_no_verdict_gives_no_reward(judged):
     columns, _ = judged("wrong")
     assert columns["reward"] is None
+
+
+def test_what_a_test_leaves_in_a_session_of_its_own_holds_nothing_up(judged):
+    columns, leaf = judged("leaves")
+    assert columns["reward"] == 1.0 and leaf.calls[-1].result["why"] == ""
 
 
 def test_a_test_that_takes_too_long_is_ended_with_what_it_started(judged, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ def told(how, strategy=ONE, start=None, **more):
     """(the tree, what the ledger holds of earlier answers)."""
     ledger = Ledger()
     tree = grow(how, strategy, start, ledger=ledger, **more)
-    names = ("turn_tokens", "client", "ignored", "rewritten")
+    names = ("turn_tokens", "client", "ignored", "refused", "rewritten")
     return tree, {k: n for k, n in ledger.totals.items() if k.startswith(names)}
 
 
@@ -81,6 +81,15 @@ def test_settings_that_are_ignored_are_counted_by_known_names():
         "ignored_logit_bias": 1,
         "ignored_other": 1,
     }
+
+
+def test_requests_that_were_refused_count_with_the_next_ask():
+    _, counts = told("broken")
+    assert counts == {"refused_invalid_request": 7}
+    tree, counts = told("refused_between")
+    assert counts["refused_invalid_request"] == 3
+    _, counts = told("refused_between", OneMore(1, 9), copy(tree))
+    assert counts["refused_invalid_request"] == 2  # one stands before an ask of the record
 
 
 def test_clients_by_their_names():

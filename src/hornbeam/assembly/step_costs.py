@@ -8,6 +8,7 @@ from hornbeam.store.database import Store
 from hornbeam.store.ledger import (
     IGNORED,
     LOST,
+    REFUSED,
     REWRITTEN,
     STATEFUL,
     TOKENS,
@@ -38,7 +39,7 @@ def earlier_turns(store: Store, stages: Sequence[str], step: int) -> dict[str, f
     out: dict[str, float] = {}
     for stage in stages:
         for kind, amount in store.totals(stage, step).items():
-            if kind.startswith((REWRITTEN, IGNORED, *TURNS)):
+            if kind.startswith((REWRITTEN, IGNORED, REFUSED, *TURNS)):
                 out[kind] = out.get(kind, 0.0) + amount
     return out | kept_share(out)
 

@@ -13,7 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hornbeam.chat import Chat, Message
-from hornbeam.store.ledger import CLIENT_KEPT, CLIENT_TOKENS, IGNORED, REWRITTEN, TURN_TOKENS
+from hornbeam.store.ledger import (
+    CLIENT_KEPT,
+    CLIENT_TOKENS,
+    IGNORED,
+    REFUSED,
+    REWRITTEN,
+    TURN_TOKENS,
+)
 
 KEPT, NOT_OURS = "kept", "not_ours"
 
@@ -22,13 +29,15 @@ class EarlierTurns(NamedTuple):
     """What is known of the history in a request from outside.
 
     `rewritten`: why answers came back as others, of each once; `altered`: those of this request, by
-    the message's index, with how many tokens were sampled. `client` asks, `ignored` are settings.
+    the message's index, with how many tokens were sampled. `client` asks, `ignored` are settings,
+    `refused` why requests since the one before were not answered, and how many.
     """
 
     rewritten: tuple[str, ...] = ()
     altered: Mapping[int, tuple[str, int]] = {}
     client: str = ""
     ignored: tuple[str, ...] = ()
+    refused: Mapping[str, int] = {}
 
 
 def turn_counts(
@@ -62,4 +71,5 @@ def turn_counts(
             counts[f"{CLIENT_KEPT}{told.client}"] += size * (why == KEPT)
     counts.update(f"{REWRITTEN}{why}" for why in told.rewritten)
     counts.update(f"{IGNORED}{name}" for name in told.ignored)
+    counts.update({f"{REFUSED}{why}": number for why, number in told.refused.items()})
     return counts

@@ -90,7 +90,7 @@ class AgentProcess:
             process.stdin.close()
         reading = asyncio.gather(read_last(process.stdout, out), read_last(process.stderr, err))
         try:
-            await _gone(process)
+            await gone(process)
             await asyncio.to_thread(self.kill)  # what it left behind, which holds its output open
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GRACE):
@@ -146,7 +146,7 @@ class AgentProcess:
             self.group.drop(self.folder)
 
 
-async def _gone(process: asyncio.subprocess.Process | Forked) -> None:
+async def gone(process: asyncio.subprocess.Process | Forked) -> None:
     """Until it has ended.
 
     `wait` of asyncio waits, in some versions, for the end of its output as well, which a process

@@ -23,6 +23,7 @@ from hornbeam.gateway.session import AgentSession, Arrival
 from hornbeam.gateway.volatile import Volatile
 from hornbeam.tree.task import Task
 
+REFUSED = "refused/"  # before why, in what the gateway counts
 TEST = "agent_test"  # as what its test is recorded
 
 
@@ -88,7 +89,7 @@ class AgentProgram:
     def tell(self, warn: Callable[[str], None]) -> None:
         """Let `warn` hear how agents are started where that is not as it was asked for.
 
-        And of the first run that does not repeat its path.
+        And of the first run that does not repeat its path, and of requests that were refused.
         """
         self.host.warn = self.warn = warn
 
@@ -97,3 +98,7 @@ class AgentProgram:
         await self.host.aclose()
         await self.group.aclose()
         await self.gateway.aclose()
+        refused = {k: n for k, n in self.gateway.counts.items() if k.startswith(REFUSED)}
+        if refused:
+            told = ", ".join(f"{n} {k.removeprefix(REFUSED)}" for k, n in sorted(refused.items()))
+            self.warn(f"requests to the agents' endpoint that were refused: {told}")

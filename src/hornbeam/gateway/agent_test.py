@@ -10,14 +10,16 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import signal
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hornbeam.gateway.agent_process import filled, read_last
+from hornbeam.gateway.agent_process import filled, gone, read_last
 from hornbeam.gateway.agent_settings import AgentCommand
+from hornbeam.gateway.agent_watchdog import end_marked
 from hornbeam.gateway.last_words import last_words
 from hornbeam.tree.task import Task
 
@@ -44,11 +46,14 @@ async def _run(
     how: AgentCommand, folder: Path, words: Sequence[str], files: Mapping[str, Path]
 ) -> Verdict:
     out, err = bytearray(), bytearray()
+    own = {f"HORNBEAM_{name.upper()}": str(file) for name, file in files.items()}
+    own["HORNBEAM_TEST"] = secrets.token_hex(8)
+    mark = f"HORNBEAM_TEST={own['HORNBEAM_TEST']}"
     try:
         process = await asyncio.create_subprocess_exec(
             *words,
             cwd=folder,
-            env={**os.environ, **{f"HORNBEAM_{n.upper()}": str(f) for n, f in files.items()}},
+            env={**os.environ, **own},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -60,13 +65,14 @@ async def _run(
     reading = asyncio.gather(read_last(process.stdout, out), read_last(process.stderr, err))
     try:
         async with asyncio.timeout(how.test_seconds):
+            await gone(process)
+            await _end(process, mark)  # what it left behind, which would hold its output open
             code = await process.wait()
-            _end(process)  # what it left behind, which would hold its output open
             await reading
     except TimeoutError:
         return _verdict(0.0, f"the test took more than {how.test_seconds:g} s")
     finally:
-        _end(process)
+        await _end(process, mark)
         reading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await reading
@@ -91,6 +97,7 @@ def _verdict(reward: float | None, why: str = "") -> Verdict:
     return {"reward": reward, "figures": {}, "why": why}
 
 
-def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: asyncio.subprocess.Process, mark: str) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    await asyncio.to_thread(end_marked, mark)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hornbeam.gateway.answered import HttpAnswer
-from hornbeam.gateway.asked import Asked, BadRequest, number, sampling_of
+from hornbeam.gateway.asked import Asked, BadRequest, ignored_of, model_of, number, sampling_of
 
+PROMPTS = 1024  # texts of one request
 # Settings that are read, or say nothing of what is sampled here.
 QUIET = {"model", "prompt", "max_tokens", "stop", "n", "best_of", "echo", "logprobs", "suffix"}
 QUIET |= {"seed", "user", "stream", "stream_options"}
@@ -26,9 +27,11 @@ def read(body: Mapping[str, Any]) -> list[Asked]:
             raise BadRequest(f"{name}: a search tells its answer, whole and without log-probs")
     if max(number(body, "n", 1, True) or 1, number(body, "best_of", 1, True) or 1) > 1:
         raise BadRequest("n: a search has one answer: its model's name says how many it looks at")
-    ignored = tuple(name for name, value in body.items() if name not in QUIET and value is not None)
+    if len(prompts) > PROMPTS:
+        raise BadRequest(f"prompt: a request has at most {PROMPTS}, not {len(prompts)}")
+    ignored = tuple(ignored_of(body, QUIET, False))
     sampling = sampling_of(body, "max_tokens", body.get("stop"))
-    model = str(body.get("model") or "")
+    model = model_of(body)
     return [
         Asked(model, ({"role": "user", "content": text},), sampling=sampling, ignored=ignored)
         for text in prompts

@@ -113,6 +113,7 @@ class Relay:
         if told is None:
             told = len(self.turns)
         messages, earlier = self.turns.restore(asked, self.session.client, told)
+        earlier = earlier._replace(refused=self.session.take_refused())
         try:
             payload = self.ep.plain(messages), self._settings_of(asked)
         except ProgramError as error:
@@ -166,7 +167,7 @@ class Relay:
         """Ask once, and answer the request when it has all its answers."""
         assert held.scope is not None
         arrival, answer, earlier = held.arrival, held.arrival.answer, held.earlier
-        held.earlier = earlier._replace(rewritten=())  # told once
+        held.earlier = earlier._replace(rewritten=(), refused={})  # told once
         how: dict[str, Any] = {"earlier": earlier}
         name = arrival.key
         if self.volatile:  # equal answers have equal names, whatever varied in the request

@@ -130,6 +130,7 @@ class AgentSession:
     read: ReadRequest = field(default_factory=ReadRequest)
     _keys: Keys = field(default_factory=Keys)
     _refusals: int = 0
+    _unanswered: Counter[str] = field(default_factory=Counter)  # why, since it was asked last
     _waiting: int = 0  # requests that are there
     _held: int = 0  # bytes of their bodies
     _heard: float = field(default_factory=time.monotonic)
@@ -227,9 +228,15 @@ class AgentSession:
             self.counts[f"ignored/{name}"] += 1
         return arrival
 
+    def take_refused(self) -> Mapping[str, int]:
+        """Why requests were refused since this was asked last, and how many."""
+        refused, self._unanswered = self._unanswered, Counter()
+        return refused
+
     def _refused(self, error: BadRequest) -> None:
         """Count what its sender was told; a loop of such requests ends."""
         self.counts[f"refused/{error.code}"] += 1
+        self._unanswered[error.code] += 1
         self._refusals += 1
         if self._refusals == REFUSED:
             text = f"{REFUSED} requests of the agent were refused, the last one: {error}"

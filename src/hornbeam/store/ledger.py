@@ -10,8 +10,9 @@ divergences (runs of an agent outside that left their path and went on as branch
 rewritten_reasoning and rewritten_place (earlier answers that a chat template writes otherwise than
 they were sampled), turn_tokens_kept and turn_tokens_WHY (their tokens in prompts, as sampled or
 not), client_tokens_NAME and client_kept_NAME (the same by who asks), ignored_SETTING (of requests),
-scorer_calls, scorer_tokens, tokens_flat, tokens_unique, seconds (wall, entered by the ledger
-itself), seconds_grow, seconds_train. Any other name is counted too, but no budget looks at it.
+refused_WHY (requests of agents outside that were not answered), scorer_calls, scorer_tokens,
+tokens_flat, tokens_unique, seconds (wall, entered by the ledger itself), seconds_grow,
+seconds_train. Any other name is counted too, but no budget looks at it.
 
 Left out: where entries are kept (store). Not for several threads at once.
 """
@@ -37,6 +38,7 @@ REWRITTEN = "rewritten_"  # before the reason
 TURN_TOKENS = "turn_tokens_"  # before "kept", or the reason
 CLIENT_TOKENS, CLIENT_KEPT = "client_tokens_", "client_kept_"  # before a client's name
 IGNORED = "ignored_"  # before a setting of requests
+REFUSED = "refused_"  # before why a request from outside was not answered
 TURNS = (TURN_TOKENS, CLIENT_TOKENS, CLIENT_KEPT)
 CALLS = ("model_calls", "tool_calls", "scorer_calls")  # replayed tool calls are not paid
 

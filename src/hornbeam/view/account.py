@@ -12,7 +12,14 @@ import math
 from collections.abc import Mapping
 from html import escape
 
-from hornbeam.store.ledger import CLIENT_KEPT, CLIENT_TOKENS, IGNORED, REWRITTEN, TURN_TOKENS
+from hornbeam.store.ledger import (
+    CLIENT_KEPT,
+    CLIENT_TOKENS,
+    IGNORED,
+    REFUSED,
+    REWRITTEN,
+    TURN_TOKENS,
+)
 
 # `TURNS_UNIT` is told apart: what stands in prompts is among their tokens.
 TURNS_UNIT, CLIENTS_UNIT = "tokens of earlier answers in prompts", "the same by who asks"
@@ -61,7 +68,9 @@ KNOWN = {
 
 def unit(kind: str) -> str:
     """Which unit a kind is counted in, read off its name."""
-    if kind.startswith((REWRITTEN, IGNORED)):  # "rewritten_other_calls": answers, not calls
+    if kind.startswith(
+        (REWRITTEN, IGNORED, REFUSED)
+    ):  # "rewritten_other_calls": answers, not calls
         return "other"
     if kind.startswith(TURN_TOKENS):
         return TURNS_UNIT

@@ -16,8 +16,10 @@ from hornbeam.jobs.preparation import Say, planned
 from hornbeam.protocols import Fork, State, Strategy
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.store.database import TreeKey
-from hornbeam.store.ledger import IGNORED, TURN_TOKENS, TURNS, Ledger
+from hornbeam.store.ledger import IGNORED, REFUSED, TURN_TOKENS, TURNS, Ledger
 from hornbeam.tree.nodes import Tree
+
+SEEN = (IGNORED, REFUSED, *TURNS)  # kinds of the ledger
 
 
 class EveryStep(Strategy):
@@ -107,7 +109,7 @@ def check_replay(
                 ended = progress.count("replay", len(starts))
                 grower = replace(grower, strategy=EveryStep(), scorer=None, ended=ended)
                 trees = await grower.grow_all(starts)
-                turns = {k: n for k, n in ledger.take().items() if k.startswith((IGNORED, *TURNS))}
+                turns = {k: n for k, n in ledger.take().items() if k.startswith(SEEN)}
                 return replace(replay_figures(trees), turns=turns)
             finally:
                 progress.end()
