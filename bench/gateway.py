@@ -25,7 +25,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -284,17 +284,21 @@ def main() -> None:
     given = parser.parse_args()
     chat: Chat = ByteChat() if given.chat is None else TemplateChat.load(given.chat)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    out: Json = {"machine": machine, "load_average_before": os.getloadavg()[0]}
-    out["chat"] = "bytes" if given.chat is None else given.chat.name
+    made: dict[str, Callable[[], Any]] = {
+        "overhead": lambda: overhead(chat, given.repeats, given.tools),
+        "latency": lambda: latency(chat, given.repeats, given.tools),
+        "held": lambda: held(chat),
+        "memory": lambda: memory(chat),
+    }
+    # Parts of an earlier run in the same file stay: each says how busy the machine was.
+    out: Json = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
+    out |= {"command": "bench/gateway.py", "machine": machine}
     for part in given.parts:
-        if part == "overhead":
-            out[part] = asyncio.run(overhead(chat, given.repeats, given.tools))
-        elif part == "latency":
-            out[part] = asyncio.run(latency(chat, given.repeats, given.tools))
-        else:
-            out[part] = asyncio.run({"held": held, "memory": memory}[part](chat))
-        print(part, json.dumps(out[part], indent=1))
-    out["load_average_after"] = os.getloadavg()[0]
+        before = os.getloadavg()[0]
+        out[part] = asyncio.run(made[part]())
+        out[part]["load_average"] = [round(before, 1), round(os.getloadavg()[0], 1)]
+        out[part]["chat"] = "bytes" if given.chat is None else given.chat.name
+        print(part, json.dumps(out[part], indent=1), flush=True)
     if given.json:
         given.json.write_text(json.dumps(out, indent=1) + "\n")
 

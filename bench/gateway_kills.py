@@ -33,8 +33,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import uvicorn.protocols.http.h11_impl  # noqa: F401  # so that the forks need not import it
-
+import hornbeam.gateway.agent_program  # so that the forks need not import it
+import hornbeam.jobs.gateway.gateway_job  # noqa: F401
 from gateway_kills_agent import post, talk
 from hornbeam.gateway.agent_watchdog import marked
 from hornbeam.store.database import Store

@@ -82,8 +82,12 @@ def test_a_key_of_another_session_is_refused():
         assert said(await ask(gateway, head(path, "sk-none-of-ours") + BODY)) == "one"
         assert said(await ask(gateway, head("", other.token) + BODY)) == "other"
         status, told = await ask(gateway, head(path, other.token) + BODY)
-        assert status == 403 and "the API key another's" in told["error"]["message"]
-        assert one.counts == {"requests": 3 - 1, "refused/other_key": 1}
+        assert status == 403 and "the API key of another" in told["error"]["message"]
+        for address, named, key in (("", one, other), (path, other, one)):
+            text = head(address, key.token)
+            more = b"host: x\r\nx-hornbeam-session: " + named.token.encode()
+            assert (await ask(gateway, text.replace(b"host: x", more) + BODY))[0] == 403
+        assert one.counts == {"requests": 2, "refused/other_key": 3}
         assert other.counts == {"requests": 1}
 
     serve(test, "one", "other")

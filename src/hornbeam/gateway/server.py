@@ -150,9 +150,10 @@ class Gateway:
         if session is None:
             self.counts["refused/no_session"] += 1
             raise BadRequest("there is no such session", 401, "no_session")
-        if key != token and key in self._sessions:
+        said = {token, key, _api_key(request)}
+        if len([one for one in said if one in self._sessions]) > 1:
             session.counts["refused/other_key"] += 1
-            text = "the address is one session's, the API key another's"
+            text = "the request names one session and has the API key of another"
             raise BadRequest(text, 403, "other_key")
         return session
 
@@ -316,9 +317,13 @@ def _refused(error: BadRequest, form: EndpointFormat = FORMATS["chat/completions
 
 
 def _key_of(request: Request) -> str:
+    """The session that a request names beside its address: by a header, else by its API key."""
+    return request.headers.get("x-hornbeam-session", _api_key(request))
+
+
+def _api_key(request: Request) -> str:
     header = request.headers.get("authorization", "")
-    key = header.removeprefix("Bearer ").strip() or request.headers.get("x-api-key", "")
-    return request.headers.get("x-hornbeam-session", key)
+    return header.removeprefix("Bearer ").strip() or request.headers.get("x-api-key", "")
 
 
 def _agent(request: Request, agents: tuple[str, ...], asked: Asked) -> str:
