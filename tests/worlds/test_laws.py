@@ -1,6 +1,7 @@
 """Laws of worlds: every kind, under every strategy, hears in a fork what a run alone hears."""
 
 import asyncio
+import threading
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from hornbeam.store.ledger import Ledger
 from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
-from hornbeam.worlds import Snapshots
+from hornbeam.worlds import OwnWorld, Snapshots
 
 from .kinds import KINDS, STRATEGIES, WORDS, ByText, Forking, check, program_of, speakers
 
@@ -52,6 +53,36 @@ def law(kind, strategy, script, first, seed, **more):
     assert len(how.worlds) == how.worlds.size == 0  # nothing is kept of a grown tree
     assert Forking.open == 0
     return tree, entries
+
+
+def test_a_world_that_is_being_made_for_a_growth_that_stops_is_closed():
+    began, go = threading.Event(), threading.Event()
+
+    class Slow(Forking):
+        kept = False
+
+        def fork(self):
+            other = Slow()
+            other.items, other.kept = [*self.items], not self.kept
+            if self.kept:  # a fork from a snapshot
+                began.set()
+                go.wait(30)
+            return other
+
+    _, how = grower("forking", "branch", [["add"]] * 4)
+    how.worlds = Snapshots(OwnWorld().made_by(Slow))
+
+    async def stopped():
+        growing = asyncio.create_task(how.grow(KEY, Tree(Task("t", "?").to_json())))
+        await asyncio.to_thread(began.wait, 30)
+        growing.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.wait([growing])
+        assert growing.cancelled()
+
+    asyncio.run(stopped())
+    assert began.is_set() and Forking.open == 0
 
 
 QUICK = ("python", "copied", "forking", "saved")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -168,16 +168,28 @@ class EpisodeWorlds:
     async def _made(self, found: Snapshot | None) -> Any:
         """A fresh world, or one as a snapshot has it. Whatever goes wrong is a `WorldError`."""
         kind = self._snapshots.kind
-        if found is None:
-            if kind.light:
-                return _made_of("opened", kind.open, self._task)
-            return await _in_thread("opened", kind.open, self._task)
+        if kind.light or (found is not None and isinstance(found.data, bytes)):
+            return await self._make(found, _here)
+        making = asyncio.ensure_future(self._make(found, _in_thread))
         try:
-            if kind.light or isinstance(found.data, bytes):
-                return _made_of("forked", kind.restore, found.data, self._task)
-            return await _in_thread("forked", kind.restore, found.data, self._task)
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            self._start(self._given_up(making))
+            raise
+
+    async def _make(self, found: Snapshot | None, run: Callable[..., Awaitable[Any]]) -> Any:
+        kind = self._snapshots.kind
+        if found is None:
+            return await run("opened", kind.open, self._task)
+        try:
+            return await run("forked", kind.restore, found.data, self._task)
         finally:
             self._snapshots.back(found)
+
+    async def _given_up(self, making: asyncio.Future[Any]) -> None:
+        """Close a world that nobody waits for any more, when it has been made."""
+        with suppress(WorldError):
+            await _in_thread("closed", self._snapshots.kind.close, await making)
 
     async def _again(self, here: EpisodeWorld, calls: Sequence[Call]) -> None:
         """Make calls of the path again. Raises `WorldError` where one gives another result."""
@@ -326,6 +338,11 @@ def _made_of(how: str, work: Callable[..., T], *args: Any) -> T:
     except (Exception, SystemExit) as error:
         line = f"{type(error).__name__}: {error}".split("\n", 1)[0]
         raise WorldError(f"the world cannot be {how}: {line}") from error
+
+
+async def _here(how: str, work: Callable[..., T], *args: Any) -> T:
+    """The same, awaited."""
+    return _made_of(how, work, *args)
 
 
 async def _in_thread(how: str, work: Callable[..., T], *args: Any) -> T:
