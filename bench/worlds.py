@@ -254,7 +254,8 @@ def main() -> None:
         for what in ("snapshot", "fork"):
             cpu, wall = row[what]["cpu"], row[what]["wall"]
             print(
-                f"  {what} {cpu['median'] * 1e3:.2f} ms of a core, least {wall['min'] * 1e3:.2f} ms",
+                f"  {what} {cpu['median'] * 1e3:.2f} ms of a core,"
+                f" least {wall['min'] * 1e3:.2f} ms",
                 end="",
             )
         print()
