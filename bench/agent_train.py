@@ -1,7 +1,7 @@
 """An unchanged agent of a framework trained through the gateway, beside the native program.
 
     OMP_NUM_THREADS=1 python bench/agent_train.py --python PYTHON --out DIR [--seeds 0 1 2]
-        [--steps 6] [--held-out 200] [--arms native agent] [--set KEY=VALUE ...] [--json FILE]
+        [--steps 4] [--held-out 200] [--arms native agent] [--set KEY=VALUE ...] [--json FILE]
 
 `native` is recipes/calculator_tools.toml; `agent` the same recipe with the agent of openai-agents
 in bench/agent_files/calculator_agent.py in its program's place, run by PYTHON, which has it.
@@ -10,7 +10,8 @@ finished in DIR is not run again, and what was stopped goes on.
 
 Prints for each seed and arm: held-out greedy accuracy after the warm start and at the end with
 Wilson's interval, the wall time of growth and of the whole (steps and looks, without imports and
-the loading of weights), tokens, failures. Over seeds: means, and the paired ratio of wall times.
+the loading of weights), tokens, failures. Over seeds: means with Student's interval, all answers
+of a look together with Wilson's, and the paired ratio of wall times.
 """
 
 from __future__ import annotations
@@ -115,6 +116,15 @@ def over_seeds(rows: list[Json]) -> Json:
         enter(f"{arm}: accuracy after the warm start", before)
         enter(f"{arm}: accuracy at the end", after)
         enter(f"{arm}: rise", [b - a for a, b in zip(before, after)])
+        for look, words in LOOKS.items():
+            right = [round(one[look]["accuracy"] * one[look]["count"]) for one in of]
+            all_of_them = [one[look]["count"] for one in of]
+            pooled = [float(n < sum(right)) for n in range(sum(all_of_them))]
+            out[f"{arm}: all answers {words}"] = {
+                "by_seed": right,
+                "mean": statistics.fmean(pooled),
+                "interval": list(stats.interval(pooled)),
+            }
     if len(rows[0]["arms"]) == 2:
         for key, name in (("seconds", "wall time"), ("seconds_grow", "wall time of growth")):
             pairs = [(row["arms"]["native"][key], row["arms"]["agent"][key]) for row in rows]
@@ -155,7 +165,7 @@ def main() -> None:
     parser.add_argument("--python", required=True, help="interpreter that has openai-agents")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--held-out", type=int, default=200, help="tasks of a look [200]")
     parser.add_argument("--arms", nargs="+", default=["native", "agent"])
     parser.add_argument("--set", action="append", default=[], help="of both arms")
