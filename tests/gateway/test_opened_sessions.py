@@ -61,6 +61,17 @@ def test_a_session_is_a_tree_with_its_answer_and_rewards(tmp_path):
         assert store.values("opened/") == []
 
 
+def test_a_session_is_kept_before_its_token_is_heard(tmp_path):
+    async def job():
+        async with served(tmp_path) as (_, door):
+            _, told = await door.open({})
+            with Store(tmp_path, read_only=True) as looks:
+                assert [str(key) for key in looks.unfinished("session")] == [told["tree"]]
+                assert looks.get("gateway/secret") and looks.values("opened/") == ["one"]
+
+    run(job)
+
+
 def test_a_request_without_a_session_is_an_episode_of_its_own(tmp_path):
     async def job():
         async with served(tmp_path) as (address, _):

@@ -75,6 +75,7 @@ class OpenedSessions:
         kept = store.get("gateway/secret")
         self._secret = bytes.fromhex(kept or secrets.token_hex(16))
         store.set("gateway/secret", self._secret.hex())
+        store.flush()
         self._next = {
             stage: 1 + max((key.number for key in store.keys(stage)), default=-1)
             for stage in (SESSION, REQUEST)
@@ -113,7 +114,9 @@ class OpenedSessions:
         asks = KeptAsks(self._store, key.number)
         asks.begin(names[0])
         opened = self._opened(key, names, asks)
-        self._begin(opened, tree, scorer)
+        self._store.begin(key, tree)
+        self._store.flush()  # before anybody hears its token
+        self._begin(opened, Stored(tree, False, []), scorer)
         self.counts["sessions"] += 1
         return opened.session, {"tree": str(key), "model": names[0], "idle_seconds": self._idle}
 
