@@ -171,7 +171,7 @@ def renames(question):
 
 
 def reads(question):
-    """Reads a call from the text that it is told, as litellm does: its id is drawn."""
+    """Reads a call from the text that it is told, as google-adk does: its id is drawn."""
     messages = [{"role": "user", "content": question}]
     for _ in range(3):
         text = said(post({"messages": messages, "tools": [ADD]}))
