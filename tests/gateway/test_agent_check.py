@@ -27,8 +27,9 @@ def check(kind, question="What is 2+2?", **settings):
 
 def test_an_agent_that_replays(hornbeam):
     code, _, out = hornbeam("gateway", "check", "--agent", command("steady"), "--runs", "2")
-    first, second = out.splitlines()
-    assert code == 0 and second == "It replays."
+    first, kept, last = out.splitlines()
+    assert code == 0 and last == "It replays."
+    assert kept == "  Tokens of earlier answers kept as sampled: 100.0 %"
     assert first.startswith("3 runs of 2 requests") and first.endswith("2 forks, 0 diverged")
 
 

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from gateway.test_agent_jobs import HERE, MINE, RECIPE
 from gateway.test_sessions import calls, copy, grow, tools
 from grow.worlds import OneMore
@@ -122,3 +124,17 @@ def test_the_share_stands_in_metrics_on_the_page_and_in_replay(tmp_path, hornbea
     assert "tokens of earlier answers in prompts" in page and "as they were sampled" in page
     code, _, said = hornbeam("replay", recipe, "--tasks", "1", *walk)
     assert code == 0 and "Tokens of earlier answers kept as sampled: 100.0 %" in said
+
+
+@pytest.mark.parametrize(
+    ("how", "lines"),
+    [
+        ("stripped", ["kept as sampled: 100.0 %", "requests that are ignored: temperature 9"]),
+        ("meddles", ["kept as sampled: 0.0 % (other arguments 100.0 %)"]),
+    ],
+)
+def test_gateway_check_says_what_is_kept_and_what_is_ignored(hornbeam, how, lines):
+    agent = f"python {HERE / 'outside_agents.py'} {how} {{task}}"
+    code, err, out = hornbeam("gateway", "check", "--agent", agent, "--runs", "2")
+    assert code == 0, err + out
+    assert [line for line in lines if line not in out] == []

@@ -99,6 +99,7 @@ def lines_of(check: AgentCheck) -> list[str]:
     out += [
         f"    {MENDS[kind]}" for kind in dict.fromkeys(v.kind for v in check.found) if kind in MENDS
     ]
+    out += [f"  {line}" for line in (check.figures.kept(), check.figures.ignored()) if line]
     if check.figures.first is not None:
         _, step, error = check.figures.first
         out.append(f"  fork behind step {step}: {error}")

@@ -45,7 +45,7 @@ def replay_command(
         if found.first is not None:
             task, step, error = found.first
             typer.echo(f"The first: task {task}, fork behind step {step}: {error}")
-        if kept := found.kept():
-            typer.echo(kept)
+        for line in filter(None, (found.kept(), found.ignored())):
+            typer.echo(line)
     if found.diverged or found.failed:
         raise typer.Exit(1)

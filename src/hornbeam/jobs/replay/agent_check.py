@@ -21,11 +21,12 @@ from hornbeam.gateway.volatile import Volatile
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.jobs.replay.probe_engine import ProbeEngine
-from hornbeam.jobs.replay.replay_check import EveryStep, ReplayFigures, replay_figures
+from hornbeam.jobs.replay.replay_check import EveryStep, ReplayFigures, replay_figures, turns_of
 from hornbeam.jobs.replay.varied_requests import SEED, Variation, masks, variations
 from hornbeam.protocols import Strategy
 from hornbeam.search import Independent
 from hornbeam.store.keys import TreeKey
+from hornbeam.store.ledger import Ledger
 from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import Task
 
@@ -82,18 +83,24 @@ async def check_agent(
 
 
 async def _forked(how: AgentCommand, task: Task, agents: Sequence[str]) -> ReplayFigures:
-    tree, _ = await _grown(how, task, agents, EveryStep())
-    return replay_figures([tree])
+    ledger = Ledger()
+    tree, _ = await _grown(how, task, agents, EveryStep(), ledger)
+    return replace(replay_figures([tree]), turns=turns_of(ledger))
 
 
 async def _grown(
-    how: AgentCommand, task: Task, agents: Sequence[str], strategy: Strategy
+    how: AgentCommand,
+    task: Task,
+    agents: Sequence[str],
+    strategy: Strategy,
+    ledger: Ledger | None = None,
 ) -> tuple[Tree, list[Arrival]]:
     """A tree that the agent grows, and what it asked."""
     program, heard = AgentProgram(how), list[Arrival]()
     program.heard = lambda _, arrival: heard.append(arrival)
     engine = ProbeEngine()
-    grower = Grower(program, {name: Speaker(engine) for name in agents}, strategy, episodes=1)
+    speakers = {name: Speaker(engine) for name in agents}
+    grower = Grower(program, speakers, strategy, ledger=ledger or Ledger(), episodes=1)
     try:
         start = Tree(task.to_json(), seed=1)
         return await grower.grow(TreeKey("check", 0, 0), start), heard

@@ -70,6 +70,12 @@ class ReplayFigures:
         line = f"Tokens of earlier answers kept as sampled: {shares.get('kept', '0.0 %')}"
         return f"{line} ({others})" if others else line
 
+    def ignored(self) -> str:
+        """The settings of requests that were ignored, with how often; "" of none."""
+        found = {k: n for k, n in self.turns.items() if k.startswith(IGNORED)}
+        named = ", ".join(f"{k.removeprefix(IGNORED)} {n:.0f}" for k, n in found.items())
+        return f"Settings of requests that are ignored: {named}" if named else ""
+
 
 def replay_figures(trees: Sequence[Tree]) -> ReplayFigures:
     """The figures of trees that `EveryStep` grew."""
@@ -86,6 +92,11 @@ def replay_figures(trees: Sequence[Tree]) -> ReplayFigures:
                 diverged += 1
                 first = first or (str(tree.task["id"]), node.origin.episode - 1, node.error)
     return ReplayFigures(len(trees), failed, forks, diverged, first)
+
+
+def turns_of(ledger: Ledger) -> dict[str, float]:
+    """What a ledger holds of earlier answers in prompts, and of settings that were ignored."""
+    return {k: n for k, n in ledger.totals.items() if k.startswith(SEEN)}
 
 
 def check_replay(
@@ -109,8 +120,7 @@ def check_replay(
                 ended = progress.count("replay", len(starts))
                 grower = replace(grower, strategy=EveryStep(), scorer=None, ended=ended)
                 trees = await grower.grow_all(starts)
-                turns = {k: n for k, n in ledger.take().items() if k.startswith(SEEN)}
-                return replace(replay_figures(trees), turns=turns)
+                return replace(replay_figures(trees), turns=turns_of(ledger))
             finally:
                 progress.end()
                 await world.aclose()
