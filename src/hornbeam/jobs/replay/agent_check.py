@@ -26,7 +26,6 @@ from hornbeam.jobs.replay.varied_requests import SEED, Variation, masks, variati
 from hornbeam.protocols import Strategy
 from hornbeam.search import Independent
 from hornbeam.store.keys import TreeKey
-from hornbeam.store.ledger import Ledger
 from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import Task
 
@@ -62,7 +61,7 @@ async def check_agent(
     asked: list[list[Arrival]] = []
     for number in range(runs):
         with _hash_seed(None if number else SEEDS[0]):
-            tree, heard = await _grown(how, task, agents, Independent(n=1))
+            tree, heard, _ = await _grown(how, task, agents, Independent(n=1))
         (leaf,) = tree.leaves()
         if tree.nodes[leaf].error or not heard:
             nothing = "it asked nothing: does it read OPENAI_BASE_URL, or ANTHROPIC_BASE_URL?"
@@ -70,7 +69,7 @@ async def check_agent(
             return AgentCheck(number + 1, len(heard), failure, None, ())
         asked.append(heard)
     with _hash_seed(SEEDS[1]):
-        _, seeded = await _grown(how, task, agents, Independent(n=1))
+        _, seeded, _ = await _grown(how, task, agents, Independent(n=1))
     mask = Volatile(how.volatile)
     found = [each for other in asked[1:] for each in variations(asked[0], other, mask)]
     found = list(_once([*found, *variations(asked[0], seeded, mask, SEED)]))
@@ -83,27 +82,23 @@ async def check_agent(
 
 
 async def _forked(how: AgentCommand, task: Task, agents: Sequence[str]) -> ReplayFigures:
-    ledger = Ledger()
-    tree, _ = await _grown(how, task, agents, EveryStep(), ledger)
-    return replace(replay_figures([tree]), turns=turns_of(ledger))
+    tree, _, turns = await _grown(how, task, agents, EveryStep())
+    return replace(replay_figures([tree]), turns=turns)
 
 
 async def _grown(
-    how: AgentCommand,
-    task: Task,
-    agents: Sequence[str],
-    strategy: Strategy,
-    ledger: Ledger | None = None,
-) -> tuple[Tree, list[Arrival]]:
-    """A tree that the agent grows, and what it asked."""
+    how: AgentCommand, task: Task, agents: Sequence[str], strategy: Strategy
+) -> tuple[Tree, list[Arrival], dict[str, float]]:
+    """A tree that the agent grows, what it asked, and what the ledger holds of its turns."""
     program, heard = AgentProgram(how), list[Arrival]()
     program.heard = lambda _, arrival: heard.append(arrival)
     engine = ProbeEngine()
     speakers = {name: Speaker(engine) for name in agents}
-    grower = Grower(program, speakers, strategy, ledger=ledger or Ledger(), episodes=1)
+    grower = Grower(program, speakers, strategy, episodes=1)
     try:
         start = Tree(task.to_json(), seed=1)
-        return await grower.grow(TreeKey("check", 0, 0), start), heard
+        tree = await grower.grow(TreeKey("check", 0, 0), start)
+        return tree, heard, turns_of(grower.ledger)
     finally:
         await program.aclose()
 
