@@ -9,6 +9,8 @@ import pytest
 
 import hornbeam as hb
 from hornbeam.assembly.plan import plan
+from hornbeam.assembly.task_order import question_seed, tree_seed
+from hornbeam.assembly.tree_growth import FolderGrower
 from hornbeam.engine.local.local_engine import LocalEngine
 from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.jobs.recipe_checks import check
@@ -20,6 +22,7 @@ from hornbeam.jobs.service.served_tasks import task_of
 from hornbeam.programs.conversation import conversation
 from hornbeam.recipe.recipe import EngineSettings, load_recipe
 from hornbeam.score.alike import Alike
+from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import Budget
 from hornbeam.tree.nodes import canonical
 
@@ -110,6 +113,25 @@ def test_what_it_costs_is_all_that_the_ledger_has(recipe, tmp_path):
     assert outcome.prompt == paid(*parts)
     assert all(a <= b for (a, _), (b, _) in itertools.pairwise(outcome.curve))
     assert outcome.curve[-1][0] == paid("sampled_tokens", parts[0], parts[2])
+
+
+def test_a_folder_that_was_begun_by_places_goes_on_by_them(recipe, tmp_path):
+    made = plan(recipe, recipe.base, ["eval"])
+
+    def seeds(begun):
+        grower = FolderGrower(recipe, made, tmp_path / "run", Silent(), "held-out")
+        fresh = grower.fresh("beam", made.eval.tasks)
+        if begun:
+            grower.store.begin(*fresh[0])
+            grower.store.set("seeds", None)
+        grower.store.close()
+        return [tree.seed for _, tree in fresh]
+
+    by_question = seeds(begun=True)
+    places = [TreeKey("search", 0, n) for n in range(4)]
+    assert seeds(begun=False) == [tree_seed(recipe.run.seed, key) for key in places]
+    assert by_question[0] == question_seed(recipe.run.seed, "door one?")
+    assert by_question[3] == question_seed(recipe.run.seed, "door one?", 1)
 
 
 ADD = {"name": "add", "description": "", "parameters": {"type": "object", "properties": {}}}
