@@ -37,6 +37,7 @@ class Agent:
         """How it is started: forked of a process that has imported its framework."""
         python = str(self.interpreter())
         command, folder = f"{self.file}.py:{self.function}", str(HERE / "agents")
+        more |= {"volatile": tuple(TABLE[self.file].get("volatile", ()))}
         return AgentCommand(command=command, python=python, folder=folder, **more)
 
     def expected(self, variation):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agents_table import AGENTS, HERE
 
+LISTED = 4  # variations by name
 BEGIN, END = "<!-- written by .ci/agents -->\n", "<!-- up to here -->\n"
 
 
@@ -28,7 +29,11 @@ def reasons(agent, rows):
         for kind, reason in agent.expected(row["variation"]).items():
             share = f", {row['kept'] / row['of']:.0%} kept" if kind == "lost" and row["of"] else ""
             why[f"{kind}: {reason}"].append(f"`{row['variation']}`{share}")
-    return "; ".join(f"{reason} ({', '.join(names)})" for reason, names in why.items())
+    told = {
+        reason: ", ".join(names) if len(names) <= LISTED else f"{len(names)} variations"
+        for reason, names in why.items()
+    }
+    return "; ".join(f"{reason} ({names})" for reason, names in told.items())
 
 
 def line(agent, rows, version):
