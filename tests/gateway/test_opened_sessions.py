@@ -180,6 +180,8 @@ def test_limits_and_budgets_end_a_session_with_a_line(tmp_path):
             await talk(second["base_url"], 1)
             spent = await post(f"{second['base_url']}/chat/completions", body)
             assert spent[0] == 429 and "budget.calls" in line(spent)[1]
+            assert await post(f"{second['base_url']}/chat/completions", body) == spent
+            assert await post(f"{address}/sessions/{second['token']}/end") == spent
 
     run(job)
     assert tree(tmp_path).tree.nodes[-1].error.startswith("ProgramError: more than 2 asks")

@@ -72,6 +72,7 @@ class OpenedSessions:
         self._scorers = SessionScorers(grower.scorer)
         self._open: dict[int, Opened] = {}
         self._growing: set[asyncio.Task[Tree]] = set()
+        self._stopped: dict[int, BadRequest] = {}  # why sessions do not go on in this process
         kept = store.get("gateway/secret")
         self._secret = bytes.fromhex(kept or secrets.token_hex(16))
         store.set("gateway/secret", self._secret.hex())
@@ -207,18 +208,23 @@ class OpenedSessions:
             raise
         finally:
             opened.session.close(why)
-            self.counts.update(opened.session.counts)
-            if opened.asks is not None:
+            if opened.asks is None:
+                self.counts.update(opened.session.counts)
+            else:
                 assert self.gateway is not None
                 self.gateway.remove(opened.session)
                 del self._open[opened.key.number]
+                if why is not None and why.status != 410:
+                    self._stopped[opened.key.number] = why
 
     def _over(self, number: int) -> BadRequest:
-        """What is told of a session that is open no longer."""
+        """What is told of a session that is served no longer."""
+        if (why := self._stopped.get(number)) is not None:
+            return BadRequest(str(why), why.status, why.code)
         stored = self._store.read(TreeKey(SESSION, 0, number))
         errors = [node.error for node in stored.tree.nodes if node.error]
-        why = f": {errors[-1]}" if errors else ""
-        return BadRequest(f"this session is over{why}", 410, "session_over")
+        text = f": {errors[-1]}" if errors else ""
+        return BadRequest(f"this session is over{text}", 410, "session_over")
 
     async def resume(self) -> int:
         """Go on with what a stop had left open; returns how many sessions that are."""
