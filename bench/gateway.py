@@ -1,6 +1,6 @@
 """What the gateway costs: a request through it beside the same ask of a program in the process.
 
-    python bench/gateway.py [--parts overhead held memory] [--repeats 7] [--chat NAME] [--json FILE]
+    python bench/gateway.py [--parts overhead latency held memory] [--repeats 7] [--json FILE]
 
 overhead: 64 sessions in flight, 32 turns each, every request with the whole conversation. The
 engine answers when all 64 have asked, at once and in no time, so that a turn is what 64 requests
@@ -11,7 +11,8 @@ more than the engine takes.
 held: 1,000 sessions, each with a request that waits; then all are answered.
 memory: 10,000 sessions of 4 turns, 100 at a time; the memory of the process by their number.
 
-`--chat` is a chat template by file (a folder with a tokenizer); without it a token is a byte.
+A token is a byte: what a chat template costs, a program pays as well. Milliseconds are of the wall
+and of this process's processor, which hang less on what else the machine does.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway_load import heard, tool
-from hornbeam.chat import ByteChat, Chat, TemplateChat, user
+from hornbeam.chat import ByteChat, Chat, user
 from hornbeam.engine.request import Barrier, Completion, Request
 from hornbeam.episode.program import Limits
 from hornbeam.gateway.relay import Relay
@@ -279,10 +280,9 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--tools", type=int, default=4)
-    parser.add_argument("--chat", type=Path)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    chat: Chat = ByteChat() if given.chat is None else TemplateChat.load(given.chat)
+    chat = ByteChat()
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     made: dict[str, Callable[[], Any]] = {
         "overhead": lambda: overhead(chat, given.repeats, given.tools),
@@ -297,7 +297,6 @@ def main() -> None:
         before = os.getloadavg()[0]
         out[part] = asyncio.run(made[part]())
         out[part]["load_average"] = [round(before, 1), round(os.getloadavg()[0], 1)]
-        out[part]["chat"] = "bytes" if given.chat is None else given.chat.name
         print(part, json.dumps(out[part], indent=1), flush=True)
     if given.json:
         given.json.write_text(json.dumps(out, indent=1) + "\n")

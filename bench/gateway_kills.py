@@ -261,6 +261,8 @@ def served(trials: Trials, name: str, port: int, at: float = -1.0) -> tuple[Fact
         server = start(folder, words, "main")
     code = ended(client)
     seconds = time.monotonic() - began
+    # It may have begun when all had been said: then it is told to stop when it can hear it.
+    until(server, lambda: "Gateway:" in Path(f"{folder}.main.out").read_text())
     os.kill(server, signal.SIGTERM)
     if ended(server) or code:
         raise SystemExit(f"agents: {code}; {trials.said(folder)}")

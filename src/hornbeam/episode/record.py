@@ -82,6 +82,17 @@ class Digests:
 
     def with_tail(self, messages: Sequence[Message], tail: str) -> str:
         """The digest of messages with `tail` behind them, as `digest` writes it."""
+        self._grow(messages)
+        whole = self._states[-1].copy()
+        whole.update(tail.encode())
+        return whole.hexdigest()
+
+    def places(self, messages: Sequence[Message]) -> list[bytes]:
+        """A name for the place before each message, and behind them, by what stands before."""
+        self._grow(messages)
+        return [state.digest() for state in self._states]
+
+    def _grow(self, messages: Sequence[Message]) -> None:
         same = common(self._last, messages)
         del self._states[same + 1 :]
         for n in range(same, len(messages)):
@@ -89,9 +100,6 @@ class Digests:
             state.update((", " + _one(messages[n]) if n else _one(messages[n])).encode())
             self._states.append(state)
         self._last = list(messages)
-        whole = self._states[-1].copy()
-        whole.update(tail.encode())
-        return whole.hexdigest()
 
 
 def _one(message: Message) -> str:

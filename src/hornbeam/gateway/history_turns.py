@@ -14,7 +14,6 @@ they are those that were sampled (`tree.Node.keep`); ids of half an answer are n
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from typing import Any
 from hornbeam.chat import Message
 from hornbeam.chat.tool_calls import parsed
 from hornbeam.episode.earlier_turns import EarlierTurns
+from hornbeam.episode.record import Digests
 from hornbeam.episode.reply import Reply
 from hornbeam.gateway.answered import CALL_ID, HttpAnswer
 from hornbeam.gateway.asked import THOUGHT, THOUGHT_ENDS, Asked
@@ -54,6 +54,7 @@ class Turns:
     _by_call: dict[str, Sent] = field(default_factory=dict)
     _by_text: dict[str, list[Sent]] = field(default_factory=dict)
     _by_place: dict[bytes, list[Sent]] = field(default_factory=dict)  # by what stands before it
+    _places: Digests = field(default_factory=Digests)  # what stands before a turn
     _sent: int = 0
 
     def __len__(self) -> int:
@@ -67,10 +68,7 @@ class Turns:
         for call in answer.calls:
             self._by_call[call.id] = sent
         self._by_text.setdefault(_heard(answer.text)[1], []).append(sent)
-        place = _Place()
-        for each in asked.messages:
-            place.behind(each)
-        self._by_place.setdefault(place.name(), []).append(sent)
+        self._by_place.setdefault(self._places.places(asked.messages)[-1], []).append(sent)
 
     def restore(
         self, asked: Asked, client: str = "", told: int | None = None
@@ -84,11 +82,10 @@ class Turns:
         out: list[Message] = []
         changed, altered = list[str](), dict[int, tuple[str, int]]()
         own: dict[str, str] = {}  # id that was sent -> id in the conversation
-        place = _Place()
+        places = self._places.places(asked.messages)
         for n, message in enumerate(asked.messages):
             if message["role"] == "assistant":
-                here = [s for s in self._by_place.get(place.name(), []) if s.number < told]
-            place.behind(message)
+                here = [s for s in self._by_place.get(places[n], []) if s.number < told]
             if message["role"] == "tool":
                 ident = str(message.get("tool_call_id", ""))
                 out.append({**message, "tool_call_id": own.get(ident, ident)})
@@ -137,21 +134,6 @@ class Turns:
             if known := [sent for sent in self._by_text[longest] if sent.number < told]:
                 return known[-1]
         return here[-1] if here else None
-
-
-class _Place:
-    """A place in a conversation, by the messages that stand before it."""
-
-    def __init__(self) -> None:
-        self._before = hashlib.blake2b(digest_size=16)
-
-    def behind(self, message: Message) -> None:
-        """The place behind this message, too."""
-        self._before.update(_sorted(message).encode())
-
-    def name(self) -> bytes:
-        """Equal for equal places."""
-        return self._before.digest()
 
 
 def _how(answer: HttpAnswer, message: Message) -> str:
