@@ -152,14 +152,19 @@ def _own(asked, replies):
 def _says(reply, message):
     """Whether a turn says what a reply said: reasoning, text up to outer white space, calls."""
     calls = message.get("tool_calls", ())
-    thought, text = message.get("reasoning_content", ""), message["content"]
-    if not thought and "</think>" in text:  # reasoning that was moved into the text
-        thought, _, text = text.removeprefix("<think>").partition("</think>")
-    said = (reply.content.strip(), reply.reasoning.strip()) == (text.strip(), thought.strip())
+    given = _heard(message.get("reasoning_content", ""), message["content"])
+    said = given == _heard(reply.reasoning, reply.content)
     if not calls:
         return message["content"].strip() == reply.text.strip() or (said and not reply.calls)
-    given = [(c["function"]["name"], _value(c["function"]["arguments"])) for c in calls]
-    return said and given == [(c.name, _value(c.raw or "{}")) for c in reply.calls]
+    called = [(c["function"]["name"], _value(c["function"]["arguments"])) for c in calls]
+    return said and called == [(c.name, _value(c.raw or "{}")) for c in reply.calls]
+
+
+def _heard(thought, text):
+    """(reasoning, text), wherever the reasoning stands; no outer white space."""
+    if not thought and "</think>" in text:
+        thought, _, text = text.removeprefix("<think>").partition("</think>")
+    return thought.strip(), text.strip()
 
 
 def _value(arguments):
