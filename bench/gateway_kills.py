@@ -40,7 +40,7 @@ from hornbeam.gateway.agent_watchdog import marked
 from hornbeam.store.database import Store
 from hornbeam.tree.jsonl import to_json
 from kill_facts import Facts, differences, facts, lost
-from kills import ended, start
+from kills import LIMIT, ended, start
 from resume import machine
 
 RECIPE = Path(__file__).with_name("gateway_kills.toml")
@@ -83,8 +83,11 @@ class Trials:
 
 
 def until(pid: int, met: Callable[[], bool]) -> bool:
-    """Wait until something is so; False where the process ends before."""
+    """Wait until something is so; False where the process ends before, or `LIMIT` is over."""
+    limit = time.monotonic() + LIMIT
     while not met():
+        if time.monotonic() > limit:
+            return False
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return False
         time.sleep(0.002)
