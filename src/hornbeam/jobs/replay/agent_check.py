@@ -119,7 +119,7 @@ def _hash_seed(seed: str | None) -> Iterator[None]:
 
 
 def _once(found: Sequence[Variation]) -> Iterator[Variation]:
-    """Each kind at its first place; what varies anyway is not told again of another seed."""
+    """Each kind at its first place; what varies anyway is not repeated for another seed."""
     seen = set()
     for each in found:
         told = each.kind, each.volatile, "" if each.volatile else each.where
