@@ -65,6 +65,14 @@ def test_the_task_comes_as_a_file_and_as_a_word(leaf):
     assert words == [f"--ask={QUESTION}", QUESTION]
 
 
+def test_the_reference_answer_is_told_where_the_recipe_says_so(leaf):
+    text = "import glob\nprint(json.dumps([open(f).read() for f in glob.glob('*')]))"
+    for gold in (False, True):
+        _, node = leaf(text, gold=gold)
+        (task,) = json.loads(node.answer)
+        assert json.loads(task)["answer"] == ("3.14" if gold else None)
+
+
 def test_the_environment_names_its_session_and_task(leaf):
     names = ("OPENAI_BASE_URL", "OPENAI_API_BASE", "ANTHROPIC_BASE_URL", "HORNBEAM_SESSION")
     keys = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HORNBEAM_MODEL", "HORNBEAM_TASK")

@@ -48,7 +48,7 @@ lr = 1e-2
 """
 NATIVE = 'name = "lookup"'
 OUTSIDE = 'agent = "python lookup_agent.py {task_file}"'
-FUNCTION = 'agent = "lookup_agent.py:function"'
+FUNCTION = 'agent = "lookup_agent.py:function"\ngold = true'
 
 
 MINE = """
@@ -122,7 +122,7 @@ def test_what_cannot_start_is_told_before_anything_is_loaded(run, tmp_path, prog
 
 def test_the_reward_of_an_agent_counts(run, tmp_path):
     sets = ("--set", "run.steps=1", "--set", "reward.rule='none'")
-    code, said = run("own", 'agent = "lookup_agent.py:function"', "train", *sets)
+    code, said = run("own", FUNCTION, "train", *sets)
     assert code == 0, said
     store = Store(tmp_path / "own" / "out")
     trees = [store.read(key).tree for key in store.keys("train")]

@@ -9,6 +9,7 @@ import os
 import signal
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
@@ -41,7 +42,8 @@ class AgentProcess:
         """Start it; `session` hears when it ends. Raises `ProgramError` where it does not start."""
         self.folder = folder = self.group.folder()
         told = folder / "task.json"
-        told.write_text(json.dumps(task.to_json(), ensure_ascii=False), "utf-8")
+        known = task if self.how.gold else replace(task, answer=None)
+        told.write_text(json.dumps(known.to_json(), ensure_ascii=False), "utf-8")
         root = f"{address}/s/{session.token}"
         own = {**session.environment(root), "HORNBEAM_TASK": str(told)}
         words = [filled(word, task, {"task_file": told}) for word in self.how.words()]

@@ -33,6 +33,7 @@ class AgentCommand(Settings):
     start: Literal["fork", "process"] = "fork"
     # Its answer: "last_line" of its output, all "output", or "file:NAME" in the folder it runs in.
     answer: str = Field("last_line", pattern="^(last_line|output|file:.+)$")
+    gold: bool = False  # whether it is told the reference answer; what it can read it may repeat
     seconds: float = Field(600.0, gt=0)  # one run of the agent
     # A command in its folder, behind its end: `reward.rule = "test"` (agent_test).
     test: str = ""
