@@ -23,7 +23,11 @@ def make_world(recipe: Recipe, base: Path) -> WorldKind | None:
     choice, settings = recipe.world, recipe.world.rest()
     if not choice.kind:
         if settings:
-            raise RecipeError(f"[world] has {min(settings)!r} and no kind: {nearest('', worlds)}")
+            key = min(settings)
+            meant = nearest(key, ["kind"])
+            hint = f" and no kind: {nearest('', worlds)}"
+            hint = f": {meant}" if meant.startswith("did") else hint
+            raise RecipeError(f"[world] has {key!r}{hint}")
         return None
     with keys_of(choice, "[world]"):
         if choice.kind in worlds:

@@ -28,10 +28,19 @@ MENDS = {
 def gateway_check_command(
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="[RECIPE]", help="A recipe whose program is an agent outside."),
+        typer.Argument(
+            metavar="[RECIPE]",
+            help="A recipe whose program is an agent outside.",
+            show_default="--agent",
+        ),
     ] = None,
     agent: Annotated[
-        str, typer.Option("--agent", help="Its command instead, or file.py:function.")
+        str,
+        typer.Option(
+            "--agent",
+            help="Its command instead, or file.py:function.",
+            show_default="the recipe's",
+        ),
     ] = "",
     task: Annotated[
         str,

@@ -84,7 +84,8 @@ def copy_command(
             raise RecipeError(f"{place} exists: name another file")
     for place, file in copies.items():
         try:
-            place.parent.mkdir(exist_ok=True)
+            if place != path:  # the folder of its agents
+                place.parent.mkdir(exist_ok=True)
             shutil.copyfile(file, place)
         except OSError as error:
             raise RecipeError(f"{place}: cannot be written: {error.strerror or error}") from error
