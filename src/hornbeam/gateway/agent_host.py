@@ -231,8 +231,8 @@ def received(link: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     if len(length) < 4:
         return None
     body = bytearray()
-    while len(body) < int.from_bytes(length, "big"):
-        part = link.recv(65536)
+    while (left := int.from_bytes(length, "big") - len(body)) > 0:
+        part = link.recv(min(left, 65536))  # what is behind it is another request
         if not part:
             return None
         body.extend(part)

@@ -99,6 +99,7 @@ class ForkHost:
         self.warn: Callable[[str], None] = warnings.warn
         self.refused = False  # agents are processes of their own
         self._starting = asyncio.Lock()
+        self._sending = asyncio.Lock()  # requests go one behind the other
         self._link: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -149,11 +150,12 @@ class ForkHost:
                 await self._begin(words[0], *kind, env)
             if self._link is None or self.refused:
                 return None
-            said = {"words": words[3:] if kind[0] == "function" else words[1:]}
-            seed = zlib.crc32(task.encode())
-            return await self._fork(
-                self._link, {**said, "folder": str(folder), "env": dict(env), "seed": seed}
-            )
+            link = self._link
+        said = {"words": words[3:] if kind[0] == "function" else words[1:]}
+        seed = zlib.crc32(task.encode())
+        return await self._fork(
+            link, {**said, "folder": str(folder), "env": dict(env), "seed": seed}
+        )
 
     async def _fork(self, link: socket.socket, request: dict[str, Any]) -> Forked:
         child, number = Forked(), self._requests
@@ -162,10 +164,10 @@ class ForkHost:
         files: list[int] = []
         try:
             await child.connect(files)
-            self._children[number] = child
-            # One request is on its way at a time, so that there is room for it.
-            socket.send_fds(link, [len(body).to_bytes(4, "big")], files)
-            await asyncio.get_running_loop().sock_sendall(link, body)
+            async with self._sending:
+                self._children[number] = child
+                await _send_files(link, len(body).to_bytes(4, "big"), files)
+                await asyncio.get_running_loop().sock_sendall(link, body)
             why = await child.started
         except OSError as error:
             why = f"an agent could not be forked: {error}"
@@ -271,6 +273,16 @@ class ForkHost:
                 self._process.kill()
             await self._listening
         self._process = self._listening = None
+
+
+async def _send_files(link: socket.socket, data: bytes, files: Sequence[int]) -> None:
+    """Send a few bytes with open files, when there is room for them."""
+    while True:
+        try:
+            socket.send_fds(link, [data], files)
+            return
+        except BlockingIOError:
+            await asyncio.sleep(0.002)
 
 
 def _of_threads(names: Sequence[str]) -> str:
