@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "bench"))
+BENCH = str(Path(__file__).parents[1] / "bench")
+sys.path.append(BENCH)
 fuzz = pytest.importorskip("fuzz")
+sys.path.remove(BENCH)
 KINDS = sorted({case.kind for case in fuzz.CASES})
 
 

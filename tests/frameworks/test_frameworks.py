@@ -26,13 +26,15 @@ from frameworks.agents_table import AGENTS, AT_ONCE, ENVIRONMENTS
 from frameworks.variations import VARIATIONS
 
 # What frameworks would tell or ask the net, some in a thread that their import starts.
-os.environ |= {
+QUIET = {
     "CREWAI_DISABLE_TELEMETRY": "true",
     "CREWAI_TRACING_ENABLED": "false",
     "HAYSTACK_TELEMETRY_ENABLED": "False",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "OTEL_SDK_DISABLED": "true",
 }
+if ENVIRONMENTS:  # other tests of this process have spans of their own
+    os.environ |= QUIET
 pytestmark = pytest.mark.skipif(not ENVIRONMENTS, reason="run by .ci/agents")
 QUESTION = "[{0}] What is 6*7? // [{0}] And what is 5*8+2?"
 

@@ -16,7 +16,7 @@ from hornbeam.tasks.lookup_world import lookup as look_up
 from hornbeam.tasks.lookup_world import lookup_tasks
 from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import Task
-from hornbeam.workers.local_workers import inline
+from hornbeam.workers.local_workers import inline, pure
 
 CHAT = ByteChat()
 TASK = Task("boxes", "3 boxes of 12?", "36", {"expression": "12 * 3"})
@@ -169,6 +169,7 @@ def test_react_branches_by_replay(grow) -> None:
     """Branches share the trunk's calls: what a tool gave is not asked for again."""
     paid = []
 
+    @pure  # it counts; it is not to be asked again at forks
     def calculator(expression: str) -> str:
         paid.append(expression)
         return str(len(paid))
