@@ -12,7 +12,8 @@ gateway: three agents that others start are asking `hornbeam gateway`; it is kil
 again. The agents, which ask again where nobody answers, end as if undisturbed; so do trees, ledger
 and records.
 
-Exit code 1 where something is not so. Processes are forks of this one, which has imported all.
+Exit code 1 where something is not so. Trainers are forks of this process, which has imported all;
+the gateway is the command.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -48,6 +50,7 @@ TRAIN = f"train {RECIPE} --out run"
 GONE = 20.0  # seconds in which what a kill leaves behind has to end
 SESSIONS = 3
 KILLED = "the agent was ended by SIGKILL"
+LAUNCHED: list[subprocess.Popen[bytes]] = []  # so that nobody else awaits them
 
 
 class Trials:
@@ -246,6 +249,14 @@ def agents(port: int, said: Path) -> int:
         os._exit(code)
 
 
+def launch(folder: Path, words: str) -> int:
+    """Run the command in a folder; what it says goes into files beside the folder."""
+    command = [sys.executable, "-m", "hornbeam", *words.split()]
+    with open(f"{folder}.main.out", "w") as out, open(f"{folder}.main.err", "w") as err:
+        LAUNCHED.append(subprocess.Popen(command, cwd=folder, stdout=out, stderr=err))
+    return LAUNCHED[-1].pid
+
+
 def served(trials: Trials, name: str, port: int, at: float = -1.0) -> tuple[Facts, Any, float]:
     """What stands when the agents have ended, what they heard, and how long it took.
 
@@ -255,13 +266,13 @@ def served(trials: Trials, name: str, port: int, at: float = -1.0) -> tuple[Fact
     words, said = f"gateway {RECIPE} --out run --port {port}", folder.with_suffix(".said")
     for path in (said, said.with_suffix(".opened")):
         path.unlink(missing_ok=True)
-    server, client = start(folder, words, "main"), agents(port, said)
+    server, client = launch(folder, words), agents(port, said)
     until(client, said.with_suffix(".opened").exists)
     began = time.monotonic()
     if at >= 0:
         if not after(server, at):
             raise SystemExit(trials.said(folder))
-        server = start(folder, words, "main")
+        server = launch(folder, words)
     code = ended(client)
     seconds = time.monotonic() - began
     # It may have begun when all had been said: then it is told to stop when it can hear it.
