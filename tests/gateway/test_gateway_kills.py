@@ -1,5 +1,6 @@
 """A gateway that is killed loses nothing that was answered, and pays nothing twice."""
 
+import asyncio
 import http.client
 import json
 import signal
@@ -12,8 +13,12 @@ from pathlib import Path
 
 from gateway.opened import request, said
 from hornbeam.chat import assistant, user
-from hornbeam.store.database import Store
-from hornbeam.tree.nodes import canonical
+from hornbeam.gateway.asked import Asked
+from hornbeam.gateway.history_turns import Turns
+from hornbeam.gateway.session import AgentSession
+from hornbeam.jobs.gateway.kept_asks import KeptAsk, ask_again
+from hornbeam.store.database import Store, Stored
+from hornbeam.tree.nodes import Node, Origin, Tree, canonical
 
 SERVER = Path(__file__).with_name("opened_server.py")
 TURNS = 5
@@ -116,3 +121,17 @@ def check(folder, heard):
 def test_what_was_answered_is_answered_again(tmp_path):
     heard = killed(tmp_path / "run", 3, (1, 6, 12))
     check(tmp_path / "run", heard)
+
+
+def test_a_session_that_had_said_all_is_not_waited_for():
+    """Killed between its last answer and its end: it is only scored, and hears no request."""
+    task = Tree({"id": "t"}, [Node(-1, finish="ready")])
+    task.append(Node(0, agent="a", finish="stop", origin=Origin(ask="x"), done=True))
+    kept = [KeptAsk("a", Asked("a", ({"role": "user", "content": "?"},)), 0)]
+
+    async def resumed():
+        growing = asyncio.create_task(asyncio.sleep(0))
+        again = ask_again(kept, Stored(task, False, []), AgentSession(("a",)), Turns(), growing)
+        return await asyncio.wait_for(again, 60)
+
+    assert asyncio.run(resumed()) == 1

@@ -97,16 +97,19 @@ async def ask_again(
     recorded = len(asks_of(effects_of([*stored.tree.nodes, *stored.open])))
     arrivals: list[Arrival] = []
     for ask in kept:
-        if recorded <= 0:
+        if recorded <= 0 or growing.done():
             break
         while len(turns) < ask.told and not growing.done():
             await asyncio.sleep(0)  # nothing but the record is read meanwhile
         arrivals.append(session.again(ask.agent, ask.asked, ask.told))
         recorded -= ask.asked.n
     whole = arrivals if recorded >= 0 else arrivals[:-1]
-    if whole:
-        await asyncio.wait([arrival.answer for arrival in whole])
+    waiting: set[asyncio.Future[Any]] = {arrival.answer for arrival in whole}
+    while waiting and not growing.done():  # one that had said all is only scored: it hears nothing
+        done, _ = await asyncio.wait({*waiting, growing}, return_when=asyncio.FIRST_COMPLETED)
+        waiting -= done
     for arrival in whole:
-        if not arrival.answer.cancelled() and arrival.answer.exception() is None:
-            remember("responses", session, arrival.asked, arrival.answer.result()[0])
+        answer = arrival.answer
+        if answer.done() and not answer.cancelled() and answer.exception() is None:
+            remember("responses", session, arrival.asked, answer.result()[0])
     return len(arrivals)
