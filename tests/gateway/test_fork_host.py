@@ -284,7 +284,12 @@ def run(task, session):
 """
 
 
-@pytest.mark.parametrize(("more", "imports", "lines"), [("", 2, 0), (THREAD, 4, 1)])
+SLOW = "import time\ntime.sleep(1)\n"  # the next run is asked for while the host imports this
+
+
+@pytest.mark.parametrize(
+    ("more", "imports", "lines"), [("", 2, 0), (THREAD, 4, 1), (SLOW + THREAD, 4, 1)]
+)
 def test_what_the_first_run_imports_of_its_packages_is_imported_once(
     world, tmp_path, more, imports, lines
 ):

@@ -6,8 +6,9 @@ folder, arguments, input and output. KIND is "script", or "function" of a file.
 
 Requests come over the socket, four bytes of length before each, with the child's three open files:
 {"number": N, "words": [...], "folder": "...", "env": {...}, "seed": N}. Answers are lines: once
-{"threads": [...], "failed": {...}}, then {"number": N, "pid": N} and {"number": N, "code": N}. When
-the socket closes, all children end.
+{"threads": [...], "failed": {...}}, then {"number": N, "pid": N} and {"number": N, "code": N}, or
+{"number": N, "anew": true} for what has to be a new process. When the socket closes, all children
+end.
 
 Standard library alone: it runs by the interpreter that has the agent's framework.
 """
@@ -259,6 +260,7 @@ class Children:
         self.link, self.kind, self.learned = link, kind, Learned(folder)
         self.me, self.poll = os.getpid(), select.poll()
         self.running: dict[int, tuple[int, int]] = {}  # open file -> process, request's number
+        self.threads: list[str] = []  # that imports have started: nothing is forked any more
         self.poll.register(link, select.POLLIN)
 
     def tell(self, **what: Any) -> None:
@@ -266,7 +268,12 @@ class Children:
         self.link.sendall(json.dumps(what).encode() + b"\n")
 
     def begin(self, request: dict[str, Any], files: list[int]) -> None:
-        """Fork a child."""
+        """Fork a child; where that would lack threads, who asks is told to make a new process."""
+        if self.threads:
+            for each in files:
+                os.close(each)
+            self.tell(number=request["number"], anew=True)
+            return
         if self.kind == "script":
             with contextlib.suppress(Exception):  # the child says it
                 code_of(Path(request["words"][0]))
@@ -308,8 +315,9 @@ class Children:
         self.tell(number=number, code=ended(pid))
         if pid == self.learned.child:
             self.learned.make()
-            if threads := running_threads():
-                self.tell(threads=threads, failed={})
+            self.threads = running_threads()
+            if self.threads:
+                self.tell(threads=self.threads, failed={})
 
     def serve(self) -> None:
         """Until the socket closes; then all end."""

@@ -27,6 +27,7 @@ from hornbeam.gateway.last_words import last_words
 HOST = str(Path(__file__).with_name("agent_host.py"))
 PYTHON = re.compile(r"python[0-9.]*$")
 IMPORTED = "imported"  # in place of a session's token
+ANEW = "a new process"  # what an agent has to be that cannot be forked any more
 KEPT = 4096  # bytes of what the host says that are kept
 
 
@@ -74,9 +75,8 @@ class Forked:
     def lost(self, why: str) -> None:
         """Its host is gone."""
         self.kill()
-        for future in (self.started, self.ended):
-            if not future.done():
-                future.set_result(why)
+        _settle(self.started, why)
+        _settle(self.ended, why)
 
     def kill(self) -> None:
         """End it and its group."""
@@ -157,7 +157,7 @@ class ForkHost:
             link, {**said, "folder": str(folder), "env": dict(env), "seed": seed}
         )
 
-    async def _fork(self, link: socket.socket, request: dict[str, Any]) -> Forked:
+    async def _fork(self, link: socket.socket, request: dict[str, Any]) -> Forked | None:
         child, number = Forked(), self._requests
         self._requests += 1
         body = json.dumps({"number": number, **request}).encode()
@@ -177,10 +177,12 @@ class ForkHost:
         finally:
             for file in files:
                 os.close(file)
-        if why:
-            child.close()
-            raise ProgramError(why)
-        return child
+        if not why:
+            return child
+        child.close()
+        if why == ANEW:
+            return None
+        raise ProgramError(why)
 
     # --- the host --------------------------------------------------------------------------------
 
@@ -255,12 +257,14 @@ class ForkHost:
             self._refuse(_of_threads(told["threads"]))
         elif "refused" in told:
             self._children.pop(told["number"]).lost(f"an agent was not forked: {told['refused']}")
+        elif "anew" in told:
+            _settle(self._children.pop(told["number"]).started, ANEW)
         elif "pid" in told:
             child = self._children[told["number"]]
             child.pid = told["pid"]
-            child.started.set_result("")
+            _settle(child.started, "")
         else:
-            self._children.pop(told["number"]).ended.set_result(told["code"])
+            _settle(self._children.pop(told["number"]).ended, told["code"])
 
     async def aclose(self) -> None:
         """End the host and its children."""
@@ -303,6 +307,12 @@ def _of_no_session(env: Mapping[str, str]) -> dict[str, str]:
 
 def _feeding(reader: asyncio.StreamReader) -> asyncio.StreamReaderProtocol:
     return asyncio.StreamReaderProtocol(reader)
+
+
+def _settle(future: asyncio.Future[Any], value: str | int) -> None:
+    """Its result, where nobody has given it up."""
+    if not future.done():
+        future.set_result(value)
 
 
 def _unwanted(starting: asyncio.Future[Forked | None]) -> None:
