@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -118,13 +119,12 @@ def _write_trees(run: Folder) -> None:
 def _stop() -> Iterator[asyncio.Event]:
     """An event that is set when the process is told to stop."""
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not the main thread
-        for kind in kinds:
-            loop.add_signal_handler(kind, stopped.set)
+    heard = threading.current_thread() is threading.main_thread()  # no other one hears of signals
+    kinds = (signal.SIGINT, signal.SIGTERM) if heard else ()
+    for kind in kinds:
+        loop.add_signal_handler(kind, stopped.set)
     try:
         yield stopped
     finally:
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            for kind in kinds:
-                loop.remove_signal_handler(kind)
+        for kind in kinds:
+            loop.remove_signal_handler(kind)
