@@ -35,7 +35,6 @@ from hornbeam.errors import HornbeamError
 from hornbeam.score.prmbench import read_marked
 from hornbeam.score.processbench import read_predictions, read_solutions
 
-Rows = list[dict[str, Any]]
 # Commands that need a model are asked for their readers alone.
 READERS: dict[str, Callable[[Path], Any]] = {
     "(read_solutions)": read_solutions,

@@ -20,7 +20,7 @@ import tomllib
 from pathlib import Path
 
 from fuzz import Counts, run
-from fuzz_values import HOSTILE, _bytes, mutate
+from fuzz_values import HOSTILE, damaged_bytes, mutate
 from hornbeam.errors import HornbeamError
 from hornbeam.recipe.toml import to_toml
 
@@ -56,7 +56,7 @@ def recipes(files: int, rng: random.Random, folder: Path) -> Counts:
         except (HornbeamError, LookupError, TypeError, AttributeError, RecursionError, ValueError):
             continue  # no TOML holds it
         if rng.random() < 0.15:
-            text = _bytes(text, rng)
+            text = damaged_bytes(text, rng)
         (folder / "recipe.toml").write_bytes(text)
         told(counts, "train recipe.toml --dry-run", repr(text))
     return counts
@@ -73,7 +73,7 @@ def damaged(run_folder: Path, rng: random.Random) -> str:
     if what == "gone":
         path.unlink()
     else:
-        path.write_bytes(_bytes(path.read_bytes(), rng))
+        path.write_bytes(damaged_bytes(path.read_bytes(), rng))
     return f"{what} of {path.name}"
 
 

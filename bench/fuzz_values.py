@@ -86,15 +86,15 @@ def damage(rows: list[Any], zipped: bool, rng: random.Random) -> bytes:
     except (ValueError, RecursionError):
         data = b"[" * 50
     if rng.random() < 0.15:
-        data = _bytes(data, rng)
+        data = damaged_bytes(data, rng)
     if zipped:
         data = gzip.compress(data, 1)
         if rng.random() < 0.5:
-            data = _bytes(data, rng)
+            data = damaged_bytes(data, rng)
     return data
 
 
-def _bytes(data: bytes, rng: random.Random) -> bytes:
+def damaged_bytes(data: bytes, rng: random.Random) -> bytes:
     at = rng.randrange(len(data) + 1)
     what = rng.choice(("cut", "flip", "insert", "join", "empty", "mark", "repeat"))
     if what == "cut":
