@@ -71,7 +71,8 @@ class Engine(Protocol):
 
     Optional: `continues = False` (takes messages, cannot go on inside an answer), `keeps = True`
     (keeps prefixes, dropped by `load` alone), `disconnect()` (leaves the connections of an event
-    loop), `only_search(sampling)` (why it cannot be trained on, or ""), `gives_logprobs(sampling)`.
+    loop), `context` (how many tokens a prompt with its answer may have, None where not known),
+    `only_search(sampling)` (why it cannot be trained on, or ""), `gives_logprobs(sampling)`.
     """
 
     chat: Chat

@@ -66,7 +66,12 @@ def grower(program=walk, strategy=None, script=say, **more):
     tools = more.pop("tools", {"echo": echo})
     return Grower(
         program,
-        {"walker": Speaker(Scripted(script), more.pop("sampling", Sampling()))},
+        {
+            "walker": Speaker(
+                Scripted(script, context=more.pop("context", None)),
+                more.pop("sampling", Sampling()),
+            )
+        },
         strategy or Independent(n=4),
         ByText(),
         LocalWorkers(tools, seconds=more.pop("seconds", 5.0)),
@@ -267,6 +272,17 @@ def test_a_budget_is_never_passed_and_what_was_grown_grows_on(tmp_path):
         costs = store.totals()
     assert costs["model_calls"] == 18  # nothing finished was paid twice
     assert costs["tool_calls"] == 18
+
+
+async def wordy(task, ep):
+    """It would have a million tokens; its model's context has 40."""
+    return (await ep.ask("walker", [user("go")], max_tokens=1_000_000)).text
+
+
+def test_an_answer_reserves_no_more_than_the_models_context_holds():
+    budget = Ledger(Budget(tokens=100))
+    grown = grow(grower(wordy, Independent(n=2), context=40, ledger=budget))
+    assert len(grown.leaves()) == 2
 
 
 async def long(task, ep):

@@ -57,7 +57,7 @@ class Scripted(ClosedByWith):
         if context is not None:
             one_of(context, int, "Scripted: context", "a number of tokens, or None")
         self._logprob = logprob
-        self._context = context
+        self.context = context
         self._end = end_of_answer(self.chat)
 
     def __repr__(self) -> str:
@@ -88,13 +88,13 @@ class Scripted(ClosedByWith):
         """How many tokens may be sampled."""
         if not len(request.prompt) or request.sampling.max_tokens < 1:
             raise EngineError("a request needs a prompt and max_tokens of at least 1")
-        if self._context is None:
+        if self.context is None:
             return request.sampling.max_tokens
-        room = self._context - len(request.prompt)
+        room = self.context - len(request.prompt)
         if room < 1:
             raise PromptTooLong(
                 f"a prompt of {len(request.prompt)} tokens leaves no room for an answer in the"
-                f" window of {self._context}"
+                f" window of {self.context}"
             )
         return min(room, request.sampling.max_tokens)
 

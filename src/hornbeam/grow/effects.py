@@ -215,7 +215,7 @@ class EpisodeEffects:
         order = (*self.order, place.episode, place.turn, place.used)
         asked = ((), ()) if place.used else (place.messages, place.tools)
         request = Request(context, how, self.seed(place), order, *asked)
-        most = len(context) + how.max_tokens
+        most = len(context) + _longest(engine, len(context), how.max_tokens)
         before = self.before if getattr(engine, "keeps", False) else None
         if self.ledger.budget.tokens is not None:
             most -= max(engine.cached(context), before.known(context) if before else 0)
@@ -268,6 +268,12 @@ def _override(speaker: Speaker, given: Mapping[str, Any]) -> Sampling:
         if not fits(name, [given[name]] if texts else given[name]):
             raise ProgramError(f"ep.ask: {name} = {given[name]!r} cannot be: {SETTINGS[name]}")
     return replace(sampling, **given)
+
+
+def _longest(engine: Engine, prompt: int, most: int) -> int:
+    """How many tokens an answer has at most, by its limit and the room of the engine's context."""
+    context: int | None = getattr(engine, "context", None)
+    return most if context is None else min(most, max(0, context - prompt))
 
 
 def _piece(done: Completion) -> Piece:

@@ -97,10 +97,10 @@ class LocalEngine(ClosedByWith):
     ) -> None:
         self.chat = check_chat(chat, "LocalEngine")
         self.settings = settings
-        self.deterministic = deterministic
-        self.version = 0
+        self.deterministic, self.version = deterministic, 0
         self.barrier = Barrier(self._rest)
         self._network = settled(Network(model))
+        self.context = self._network.context
         self._model, self._weights = model, weights
         self._fingerprint = Fingerprint(self._network.model)
         self._loaded: list[Any] = []  # marks of the weights that were copied
@@ -127,8 +127,8 @@ class LocalEngine(ClosedByWith):
         """Sample one completion. Raises `PromptTooLong`, and `EngineError` for the rest."""
         if self._closed:
             raise EngineError("the engine is closed: make a new one")
-        context = self._network.end(len(request.prompt))
-        limit = room(request, self._network.vocabulary, context)
+        end = self._network.end(len(request.prompt))
+        limit = room(request, self._network.vocabulary, end)
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         draws = uniforms(request.seed, limit)
         self._waiting.append(_Job(request, future, self._arrivals, limit, draws))

@@ -67,6 +67,11 @@ class ServerEngine(ClosedByWith, ABC, Generic[A]):
         return self.client.account
 
     @property
+    def context(self) -> int | None:
+        """How many tokens a prompt and its answer may have; None where that is not known."""
+        return self._context or None
+
+    @property
     def bill(self) -> dict[str, float]:
         """The account by its names, and `cost` by the settings' prices."""
         return {**asdict(self.account), "cost": self.account.cost(self.settings)}

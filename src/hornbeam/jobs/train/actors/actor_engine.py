@@ -37,6 +37,11 @@ class ActorEngine:
             if not self._flying:
                 self._idle.set()
 
+    @property
+    def context(self) -> int | None:
+        """How many tokens a prompt and its answer may have; None where that is not known."""
+        return getattr(self.engine, "context", None)
+
     def cached(self, prompt: array[int]) -> int:
         """How many of the prompt's first tokens need not be computed."""
         return self.engine.cached(prompt)
