@@ -11,7 +11,7 @@ from hornbeam.assembly.engines import check_segments, engine_settings
 from hornbeam.assembly.recipe_files import check_files, needed_columns
 from hornbeam.assembly.task_plan import Loaded, checked_sources, loaded_tasks
 from hornbeam.assembly.tool_worlds import WorldKind, check_world, make_world
-from hornbeam.assembly.toolset import has_servers, made, tool_makers
+from hornbeam.assembly.toolset import has_several, made, tool_makers
 from hornbeam.credit import Method, method
 from hornbeam.errors import RecipeError
 from hornbeam.files import paths
@@ -52,7 +52,7 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     section = recipe.program
     with keys_of(section, "[program]"):
         program, demonstration = make_program(section.name, section.rest(), base)
-    if not has_servers(recipe):
+    if not has_several(recipe):
         check_names(section.name, section.rest(), recipe.agents, recipe.tools)
     for place, table in recipe.reward.own.items():
         with keys_of(table, f"[{place}]"):
@@ -72,7 +72,7 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
     train, held_out = loaded_tasks(recipe, base, sources)
     agents_tools = made(tools)
     check_world(world, agents_tools)
-    if has_servers(recipe):
+    if has_several(recipe):
         check_names(section.name, section.rest(), recipe.agents, agents_tools)
     native_tools(section.name, section.rest(), agents_tools)
     return Plan(

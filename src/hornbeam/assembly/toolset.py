@@ -17,7 +17,7 @@ from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import ToolSection, keys_of
 from hornbeam.settings import Settings, build, led_by
 from hornbeam.tasks.task_sources import TaskSettings
-from hornbeam.tools import ToolSettings, tool_settings, tools
+from hornbeam.tools import ToolSettings, tool_settings, tools, toolsets
 from hornbeam.tools.mcp_tools import McpServer, McpSettings
 from hornbeam.tools.verifiers_tools import environment_tools
 
@@ -57,14 +57,20 @@ def made(makers: Mapping[str, Make]) -> dict[str, Tool]:
     return found
 
 
-def has_servers(recipe: Recipe) -> bool:
-    """Whether the names of all tools are only known when servers have told theirs."""
-    return any(choice.mcp for choice in recipe.tools.values())
+def has_several(recipe: Recipe) -> bool:
+    """Whether tables have other tools than their names say: those of servers, and sets."""
+    known = recipe.tools.items()
+    return any(choice.mcp or (choice.use or name) in toolsets for name, choice in known)
 
 
 def _table(name: str, choice: ToolSection, base: Path, commands: Path) -> Make:
     """What makes the tools of one table; a server's command runs in `commands`."""
     if not choice.mcp:
+        use = choice.use or name
+        if use in toolsets:
+            with keys_of(choice, f"[tools.{name}]"):
+                build("tool", {use: Settings}, use, choice.rest())
+            return toolsets[use]
         make = _tool(name, choice, base)
         return lambda: {name: make()}
     place = f"tools.{name}"
@@ -84,7 +90,7 @@ def _tool(name: str, choice: ToolSection, base: Path) -> Callable[[], Tool]:
         if use in tools:
             return tool_settings(use, **settings).beside(base).make
         try:
-            part = find_part("tool", use, tools, base)
+            part = find_part("tool", use, [*tools, *toolsets], base)
         except RecipeError as error:
             if choice.use or not settings:
                 raise

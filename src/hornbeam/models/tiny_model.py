@@ -6,6 +6,7 @@ all bytes, so that it reads any text. It lies on disk in Hugging Face layout lik
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,20 +25,26 @@ CONTEXT = 2048
 
 
 class TinyShape(Settings):
-    """How wide and deep the tiny model is."""
+    """How wide and deep the tiny model is, and which `words` beside those of its world it has.
+
+    Each of these has an id at the beginning of a text's word and one inside, as "/" in "ash/bay".
+    """
 
     width: int = Field(64, ge=4, le=1024)
     layers: int = Field(2, ge=1, le=24)
     heads: int = Field(4, ge=1)
+    words: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
         if self.width % (2 * self.heads):
             raise ValueError("width must be a multiple of twice the heads")
+        if wrong := [word for word in self.words if len(word.split()) != 1 or "▁" in word]:
+            raise ValueError(f"words: {wrong[0]!r} is no single word")
         return self
 
 
-def make(folder: str | Path, seed: int = 0, **options: int) -> Path:
+def make(folder: str | Path, seed: int = 0, **options: Any) -> Path:
     """Write a tiny model with its tokenizer into `folder`; equal seeds give equal weights.
 
     `options` are those of `TinyShape`. Raises `RecipeError` for others.
@@ -46,7 +53,7 @@ def make(folder: str | Path, seed: int = 0, **options: int) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     shape = build("model", {"tiny": TinyShape}, "tiny", options)
-    words = tokenizer()
+    words = tokenizer(shape.words)
     config = LlamaConfig(
         vocab_size=len(words),
         hidden_size=shape.width,
@@ -69,13 +76,18 @@ def make(folder: str | Path, seed: int = 0, **options: int) -> Path:
     return Path(folder)
 
 
-def tokenizer() -> Any:
-    """One id a word of the tiny world, bytes for all other text, and a chat template."""
+def tokenizer(more: Iterable[str] = ()) -> Any:
+    """One id a word of the tiny world, bytes for all other text, and a chat template.
+
+    `more` are `TinyShape.words`.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     all_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
     pieces = [*SPECIAL, *all_bytes, "▁", *(f"▁{word}" for word in WORDS)]
+    own = (piece for word in more for piece in (f"▁{word}", word))
+    pieces += [piece for piece in dict.fromkeys(own) if piece not in pieces]
     inner = Tokenizer(models.Unigram([(p, -1.0) for p in pieces], unk_id=0, byte_fallback=True))
     inner.pre_tokenizer = pre_tokenizers.Metaspace()  # a word stands with the space before it
     inner.decoder = decoders.Sequence(

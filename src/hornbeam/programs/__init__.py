@@ -10,6 +10,7 @@ from typing import Any
 from hornbeam.errors import RecipeError
 from hornbeam.programs.agent_outside import AgentCommand, outside
 from hornbeam.programs.calls import React, ToolName
+from hornbeam.programs.command_agent import Commands, commands, commands_demonstration
 from hornbeam.programs.delegate import Delegate, delegate, delegate_demonstration
 from hornbeam.programs.errand import Errand, errand, errand_demonstration
 from hornbeam.programs.judge_program import Judge, judge, judge_demonstration
@@ -77,6 +78,12 @@ programs: dict[str, Ready] = {
         tool_agent_demonstration,
         tools=lambda s: list(s.tools),
         offers=tool_agent_offers,
+    ),
+    "commands": Ready(
+        Commands,
+        commands,
+        commands_demonstration,
+        tools=lambda s: [*s.commands, *([s.state] if s.state else [])],
     ),
     "judge": Ready(Judge, judge, judge_demonstration),
     "delegate": Ready(

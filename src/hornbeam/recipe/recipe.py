@@ -113,7 +113,7 @@ class ModelSettings(Settings):
     """
 
     name: str = "smollm2-135m"
-    options: dict[str, int] = {}
+    options: dict[str, Any] = {}
     chat_template: str = ""
     tool_format: ToolFormat = ""
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Generator as Items
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from inspect import signature
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.settings import nearest
+from hornbeam.tasks.file_tasks import file_tasks
 from hornbeam.tasks.hops import hop_tasks
 from hornbeam.tasks.word_problems import held_out, word_problems
 from hornbeam.tree.task import SCORING, Task
@@ -121,6 +123,7 @@ def check_options(generator: str, options: Mapping[str, Any]) -> None:
 
     makers: dict[str, Generator]
     makers = {"word_problems": word_problems, "lookup": lookup_tasks, "errand": lookup_tasks}
+    makers |= worldly
     if generator == "reasoning_gym":
         return
     maker: Generator = makers.get(generator, hop_tasks)
@@ -162,10 +165,25 @@ def _hops(split: str, count: int, seed: int = 0, **options: Any) -> list[Task]:
     return hop_tasks(split, count, seed)
 
 
+def _checked(
+    name: str, maker: Generator, split: str, count: int, seed: int = 0, **options: Any
+) -> list[Task]:
+    """Tasks of a maker. Raises `RecipeError` for options of another type."""
+    try:
+        return maker(split, count, seed, **options)
+    except TypeError as error:
+        raise RecipeError(f"{name}: {error}") from error
+
+
+worldly: dict[str, Generator] = {  # tasks whose tools act on a world
+    "files": file_tasks,
+}
+
 generators: dict[str, Generator] = {
     "word_problems": _word_problems,
     "reasoning_gym": reasoning_gym_tasks,
     "lookup": _lookup,
     "errand": _errand,
     "hops": _hops,
+    **{name: partial(_checked, name, maker) for name, maker in worldly.items()},
 }

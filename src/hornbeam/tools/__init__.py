@@ -1,10 +1,15 @@
-"""Tools that agents may call, by name. A tool of one's own is one more entry in `tools`."""
+"""Tools that agents may call, by name. A tool of one's own is one more entry in `tools`.
 
+`toolsets` are several at once: one table of a recipe gives them all.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 from hornbeam.protocols import Tool
 from hornbeam.settings import build
 from hornbeam.tools.calculator import CalculatorSettings, calculate
+from hornbeam.tools.file_tools import file_tools
 from hornbeam.tools.lookup_tool import LookupSettings
 from hornbeam.tools.retrieval import Retrieval, RetrievalSettings
 from hornbeam.tools.tool_settings import ToolSettings
@@ -14,6 +19,9 @@ tools: dict[str, type[ToolSettings]] = {
     "lookup": LookupSettings,
     "retrieval": RetrievalSettings,
 }
+
+
+toolsets: dict[str, Callable[[], dict[str, Tool]]] = {"files": file_tools}
 
 
 def tool_settings(name: str, **settings: Any) -> ToolSettings:
@@ -37,4 +45,5 @@ __all__ = [
     "make_tool",
     "tool_settings",
     "tools",
+    "toolsets",
 ]

@@ -119,7 +119,8 @@ def _chat(recipe: Recipe) -> Chat | None:
     """The chat of a policy's model by its tokenizer alone; None where it is not here."""
     name = recipe.model.name
     if name == "tiny":
-        return TemplateChat(own_template(recipe, tiny_model.tokenizer()), name)
+        words = tiny_model.tokenizer(recipe.model.options.get("words", ()))
+        return TemplateChat(own_template(recipe, words), name)
     try:
         folder = catalogue.resolve(recipe.folder(name))
     except ModelError:
