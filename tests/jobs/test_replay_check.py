@@ -67,3 +67,43 @@ def test_one_that_does_not_is_told_where(tmp_path, hornbeam):
 def test_one_that_fails(tmp_path, hornbeam):
     code, _, out = hornbeam("replay", write(tmp_path, "fails"), "--tasks", "1", "--json")
     assert code == 1 and json.loads(out)["failed"] == 1
+
+
+WORLD = """
+import itertools
+from hornbeam.chat import user
+
+COUNT = itertools.count(1)
+
+
+def note(text, world):
+    world[text] = 1
+    return len(world)
+
+
+def counted(text, world):
+    return next(COUNT)
+
+
+async def steady(task, ep):
+    said = await ep.ask("seeker", [user(task.question)])
+    await ep.call("note", text="x")
+    said = await ep.ask("seeker", [user(said.text)])
+    return await ep.call("note", text=said.text)
+"""
+
+
+def test_a_fork_that_hears_another_result_in_its_world_is_told(tmp_path, hornbeam):
+    recipe = write(tmp_path, "steady")
+    (tmp_path / "mine.py").write_text(WORLD)
+    tail = '[tools.note]\nuse = "mine.py:TOOL"\n[world]\nkind = "python"\nfork = "rerun"\n'
+    recipe.write_text(recipe.read_text() + tail.replace("TOOL", "note"))
+    code, _, out = hornbeam("replay", recipe, "--tasks", "1")
+    assert code == 0 and out == "1 runs; 2 forks, 0 diverged\n"
+    recipe.write_text(recipe.read_text().replace("mine.py:note", "mine.py:counted"))
+    code, _, out = hornbeam("replay", recipe, "--tasks", "1")
+    told, first = out.splitlines()
+    assert code == 1 and told == "1 runs; 2 forks, 0 diverged, 1 without their world"
+    assert "fork behind step 1: WorldError: call 1 of 1 made again in a fresh world, note" in first
+    code, _, out = hornbeam("replay", recipe, "--tasks", "1", "--json")
+    assert code == 1 and json.loads(out)["worlds"] == 1

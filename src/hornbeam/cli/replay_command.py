@@ -41,11 +41,13 @@ def replay_command(
         typer.echo(json.dumps(asdict(found)))
     else:
         failed = f", {found.failed} of them failed" if found.failed else ""
-        typer.echo(f"{found.tasks} runs{failed}; {found.forks} forks, {found.diverged} diverged")
+        worlds = f", {found.worlds} without their world" if found.worlds else ""
+        forks = f"{found.forks} forks, {found.diverged} diverged{worlds}"
+        typer.echo(f"{found.tasks} runs{failed}; {forks}")
         if found.first is not None:
             task, step, error = found.first
             typer.echo(f"The first: task {task}, fork behind step {step}: {error}")
         for line in filter(None, (found.kept(), found.ignored())):
             typer.echo(line)
-    if found.diverged or found.failed:
+    if found.wrong or found.failed:
         raise typer.Exit(1)

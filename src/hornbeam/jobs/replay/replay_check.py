@@ -42,9 +42,10 @@ class EveryStep(Strategy):
 
 @dataclass(frozen=True, slots=True)
 class ReplayFigures:
-    """The result of the runs. `first`: task, step and error of the first fork that diverged.
+    """The result of the runs. `first`: task, step and error of the first fork that went wrong.
 
-    `turns`: kinds of the ledger that tell what became of earlier answers in prompts.
+    `worlds` are forks that got no world as their path had left it (calls that were made again gave
+    another result, it could not be copied). `turns`: kinds of the ledger that tell what became of earlier answers in prompts.
     """
 
     tasks: int
@@ -53,6 +54,12 @@ class ReplayFigures:
     diverged: int
     first: tuple[str, int, str] | None
     turns: dict[str, float] = field(default_factory=dict)
+    worlds: int = 0
+
+    @property
+    def wrong(self) -> int:
+        """Forks that did not repeat their path."""
+        return self.diverged + self.worlds
 
     def kept(self) -> str:
         """The share of the tokens of earlier answers that stood in prompts as sampled, and why the
@@ -79,7 +86,7 @@ class ReplayFigures:
 
 def replay_figures(trees: Sequence[Tree]) -> ReplayFigures:
     """The figures of trees that `EveryStep` grew."""
-    failed = forks = diverged = 0
+    failed = forks = diverged = worlds = 0
     first = None
     for tree in trees:
         for leaf in tree.leaves():
@@ -88,10 +95,12 @@ def replay_figures(trees: Sequence[Tree]) -> ReplayFigures:
                 failed += bool(node.error)
                 continue
             forks += 1
-            if node.error.startswith("Divergence"):
-                diverged += 1
+            kind = node.error.partition(":")[0]
+            diverged += kind == "Divergence"
+            worlds += kind == "WorldError"
+            if kind in ("Divergence", "WorldError"):
                 first = first or (str(tree.task["id"]), node.origin.episode - 1, node.error)
-    return ReplayFigures(len(trees), failed, forks, diverged, first)
+    return ReplayFigures(len(trees), failed, forks, diverged, first, worlds=worlds)
 
 
 def turns_of(ledger: Ledger) -> dict[str, float]:
