@@ -9,8 +9,10 @@ import hornbeam as hb
 from hornbeam.chat import user
 from hornbeam.errors import ToolError
 from hornbeam.protocols import Opinions
-from hornbeam.search import Beam, Branch, Dvts, Independent, Mcts, Particle, Reset, Rollouts
+from hornbeam.search import Beam, Branch, Dvts, Independent, Mcts, Particle, Reset, Rollouts, Vote
 from hornbeam.worlds import FolderWorld, OwnWorld, PythonWorld, SandboxWorld, SqliteWorld
+
+from .repository import repository
 
 WORDS = ("add", "drop", "count", "last", "fail")
 
@@ -95,6 +97,24 @@ def on_sandbox(word, text, world):
     return [len(lines), lines[-1] if word == "last" and lines else None]
 
 
+def on_checkout(word, text, world):
+    """Each item is a commit, and a line of a file that is not committed."""
+    items = world / "items"
+    lines = items.read_text().split() if items.exists() else []
+    if word in ("add", "fail"):
+        lines.append(text if word == "add" else "!")
+        world.run(f"git commit -q --allow-empty -m '{lines[-1]}'; git branch b{len(lines)}")
+    elif word == "drop":
+        world.run(f"git stash; git branch -D b{len(lines)}")
+        lines = lines[1:]
+    items.write_text("\n".join(lines))
+    if word == "fail":
+        raise ToolError(f"failed at {len(lines)}")
+    if word == "last" and lines:
+        assert world.run("git log -1 --format=%s").output.strip() == lines[-1]
+    return [len(lines), lines[-1] if word == "last" and lines else None]
+
+
 def on_sqlite(word, text, world):
     world.execute("CREATE TABLE IF NOT EXISTS items (n INTEGER PRIMARY KEY, text)")
     if word == "drop":
@@ -107,12 +127,17 @@ def on_sqlite(word, text, world):
     return [len(rows), rows[-1][0] if word == "last" and rows else None]
 
 
+def checkouts(**more):
+    return FolderWorld(folder=str(repository()), copies="worktree", **more)
+
+
 KINDS = {
     "python": (lambda **more: PythonWorld(**more), on_python),
     "copied": (lambda **more: OwnWorld(**more).made_by(Machine), on_object),
     "forking": (lambda **more: OwnWorld(**more).made_by(Forking), on_object),
     "saved": (lambda **more: OwnWorld(**more).made_by(Saved), on_object),
     "folder": (lambda **more: FolderWorld(**more), on_folder),
+    "worktree": (lambda **more: checkouts(**more), on_checkout),
     "sqlite": (lambda **more: SqliteWorld(**more), on_sqlite),
     "sandbox": (lambda **more: SandboxWorld(**more), on_sandbox),
 }
@@ -120,6 +145,7 @@ KINDS = {
 STEERED = {"column": "value"}
 STRATEGIES = {
     "independent": Independent(n=3),
+    "vote": Vote(n=3),
     "branch": Branch(trunks=2, nodes=2, rounds=2),
     "rollouts": Rollouts(trunks=2, rollouts=2),
     "beam": Beam(beams=2, width=2, depth=4),

@@ -14,13 +14,20 @@ from hornbeam.tree.jsonl import from_json
 from .killed_growth import grow
 from .kinds import check
 
-KILLS = 5  # of each of four: twenty in all
+KILLS = 4  # of each of six
 ME = Path(__file__).with_name("killed_growth.py")
 
 
 @pytest.mark.parametrize(
     ("kind", "strategy"),
-    [("python", "branch"), ("folder", "mcts runs"), ("sqlite", "beam"), ("forking", "branch")],
+    [
+        ("python", "branch"),
+        ("folder", "mcts runs"),
+        ("sqlite", "beam"),
+        ("forking", "branch"),
+        ("worktree", "branch"),
+        ("sandbox", "dvts"),
+    ],
 )
 def test_a_killed_growth_goes_on_in_worlds_of_its_own(tmp_path, kind, strategy):
     whole = grow(tmp_path / "whole", kind, strategy, 0)

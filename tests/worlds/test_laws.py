@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from hornbeam.grow.grower import Grower
 from hornbeam.grow.speakers import Speaker
 from hornbeam.score.function_scorer import FunctionScorer
+from hornbeam.search import strategies
 from hornbeam.store.keys import TreeKey
 from hornbeam.store.ledger import Ledger
 from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import LocalWorkers
-from hornbeam.worlds import OwnWorld, Snapshots
+from hornbeam.worlds import OwnWorld, Snapshots, worlds
 
 from .kinds import KINDS, STRATEGIES, WORDS, ByText, Forking, check, program_of, speakers
 
@@ -105,3 +106,16 @@ def test_forks_hear_what_a_run_alone_hears(kind, strategy, script, first, seed, 
 def test_so_do_those_of_folders_and_databases(kind, strategy, script, first, seed):
     _, entries = law(kind, strategy, script, first, seed)
     assert not [entry for entry in entries if entry.kind == "world_calls_again"]
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {*QUICK}))
+@settings(max_examples=3, deadline=None)
+@given(st.sampled_from(sorted(STRATEGIES)), SCRIPTS, FIRST, st.integers(0, 99))
+def test_so_do_those_whose_calls_are_made_again(kind, strategy, script, first, seed):
+    law(kind, strategy, script, first, seed, fork="rerun")
+
+
+def test_these_are_all_kinds_and_strategies():
+    made = {type(make()) for make, _ in KINDS.values()}
+    assert made == {*worlds.values(), OwnWorld}
+    assert {type(how) for how in STRATEGIES.values()} == {*strategies.values()}

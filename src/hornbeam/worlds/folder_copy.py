@@ -17,7 +17,7 @@ from typing import Literal
 
 from hornbeam.errors import WorldError
 
-Copies = Literal["safe", "links"]
+Copies = Literal["safe", "links", "worktree"]  # the last is "safe", of what git checked out
 MOST = 1 << 20  # bytes that are read at once
 FICLONE = 0x40049409  # ioctl of Linux: share all blocks of another file
 _UNABLE = {

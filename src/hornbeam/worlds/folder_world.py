@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hornbeam.arguments import described
 from hornbeam.errors import RecipeError, WorldError
 from hornbeam.files import paths
 from hornbeam.tree.task import Task
 from hornbeam.worlds.folder_copy import Copies, copy_folder
+from hornbeam.worlds.git_checkout import check_out, commit_of
 from hornbeam.worlds.scratch import delete_folder, new_place
 from hornbeam.worlds.shell_commands import NO_LIMITS, CommandLimits, Ran, run_command
 from hornbeam.worlds.world_kind import START, Snapshot, WorldKind
@@ -50,22 +51,36 @@ class FolderWorld(WorldKind):
 
     `task.data["world"]` is texts by path ({"src/a.py": "..."}). `copies` says how a fork is made:
     "safe" shares blocks where the file system can and copies else; "links" links files, which is
-    right only where no tool writes into a file in place (folder_copy). `scratch` is where the
-    folders lie, the system's own by default. A command may take `seconds`.
+    right only where no tool writes into a file in place (folder_copy). "worktree" checks `commit`
+    out of the repository `folder` (git_checkout); the task's own `repository` lies in it, and its
+    `commit` comes first. `scratch` is where the folders lie, the system's own by default. A command
+    may take `seconds`.
     """
 
     folder: str = ""
     copies: Copies = "safe"
+    commit: str = ""
     scratch: str = ""
     seconds: float = Field(10.0, gt=0)
 
+    @model_validator(mode="after")
+    def _commit_is_checked_out(self) -> Self:
+        if self.commit and self.copies != "worktree":
+            raise ValueError('commit is of copies = "worktree"')
+        return self
+
     def beside(self, base: Path) -> Self:
-        """With its folder found. Raises `RecipeError`."""
+        """With its folder found, and its commit. Raises `RecipeError`."""
         if not self.folder:
             return self
         found = paths.find(self.folder, base, folder=True)
         if not found.is_dir():
             raise RecipeError(f"world.folder = {self.folder!r}: {paths.missing(self.folder, base)}")
+        if self.commit:
+            try:
+                commit_of(found, self.commit)
+            except WorldError as error:
+                raise RecipeError(f"world.commit = {self.commit!r}: {error}") from error
         return self.model_copy(update={"folder": str(found.resolve())})
 
     def limits(self) -> CommandLimits:
@@ -80,7 +95,9 @@ class FolderWorld(WorldKind):
         place = self._place()
         world = WorkFolder(place, self.limits())
         try:
-            if self.folder:
+            if self.copies == "worktree":
+                check_out(*self._repository(task), place)
+            elif self.folder:
                 copy_folder(Path(self.folder), place, self.most)
             else:
                 place.mkdir()
@@ -92,6 +109,16 @@ class FolderWorld(WorldKind):
             self.close(world)
             raise
         return world
+
+    def _repository(self, task: Task) -> tuple[Path, str]:
+        """A task's repository, and the commit. Raises `WorldError` where there is none."""
+        own = str(task.data.get("repository") or "")
+        if not (self.folder or own):
+            raise WorldError(
+                'world.copies = "worktree" wants a repository: world.folder, or the task\'s own in'
+                ' task.data["repository"]'
+            )
+        return Path(self.folder) / own, str(task.data.get("commit") or self.commit)
 
     def snapshot(self, world: WorkFolder) -> Snapshot:
         """A copy. Raises `WorldError`."""

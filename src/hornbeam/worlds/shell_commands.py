@@ -24,6 +24,12 @@ from pydantic import Field
 from hornbeam.errors import ToolError, WorldError
 from hornbeam.settings import Settings
 
+SAME = {  # what would differ each time a command is run
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    **{f"GIT_{who}_DATE": "2000-01-01T00:00:00Z" for who in ("AUTHOR", "COMMITTER")},
+}
+
 
 class CommandLimits(Settings):
     """What a command may use; `None` is no limit. `network` is whether it has one."""
@@ -92,7 +98,7 @@ def _environment(folder: Path) -> dict[str, str]:
     with contextlib.suppress(FileNotFoundError):  # the folder is gone
         temporary.mkdir(exist_ok=True)
     own = {"HOME": str(folder), "TMPDIR": str(temporary)}
-    return {**kept, **own, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+    return {**kept, **own, **SAME}
 
 
 def _prefix(network: bool) -> list[str]:

@@ -45,7 +45,8 @@ class ReplayFigures:
     """The result of the runs. `first`: task, step and error of the first fork that went wrong.
 
     `worlds` are forks that got no world as their path had left it (calls that were made again gave
-    another result, it could not be copied). `turns`: kinds of the ledger that tell what became of earlier answers in prompts.
+    another result, it could not be copied). `turns`: kinds of the ledger that tell what became of
+    earlier answers in prompts.
     """
 
     tasks: int
