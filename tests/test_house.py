@@ -23,6 +23,7 @@ FLOORS = {
     "jobs": 8,
     "assembly": 7,
     "recipe": 6,
+    "blame": 5,
     "grow": 5,
     "score": 4,
     "sinks": 4,

@@ -63,6 +63,14 @@ def test_wilson_by_hand() -> None:
         stats.wilson(2, 3)
 
 
+def test_newcombe_is_as_published() -> None:
+    """Newcombe 1998, table II, method 10: 56/70 - 48/80 and 10/10 - 0/10."""
+    low, high = stats.newcombe(0.8, stats.wilson(0.8, 70), 0.6, stats.wilson(0.6, 80))
+    assert (round(low, 4), round(high, 4)) == (0.0524, 0.3339)
+    low, high = stats.newcombe(1.0, stats.wilson(1.0, 10), 0.0, stats.wilson(0.0, 10))
+    assert (round(low, 4), high) == (0.6075, 1.0)
+
+
 def test_all_or_none_right_has_a_real_interval() -> None:
     """The bootstrap's has no width there; rewards between 0 and 1 keep it."""
     low, high = stats.interval([1.0] * 10)

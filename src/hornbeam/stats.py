@@ -1,7 +1,7 @@
-"""Figures over questions and seeds, with intervals: Hit@k, Wilson, bootstrap, Student, McNemar.
+"""Figures over questions and seeds, with intervals: Hit@k, Wilson, Newcombe, bootstrap, Student.
 
-One number a question, shape [questions]: what its answer is worth, usually 1 or 0. Left out:
-corrections for many comparisons.
+McNemar's test too. One number a question, shape [questions]: what its answer is worth, usually 1
+or 0. Left out: corrections for many comparisons.
 """
 
 from __future__ import annotations
@@ -114,6 +114,17 @@ def wilson(share: float, count: int, *, z: float = 1.959963984540054) -> Interva
     half = z / (1 + part) * math.sqrt(share * (1 - share) / count + part / count / 4)
     low = 0.0 if share == 0 else max(0.0, middle - half)
     return low, 1.0 if share == 1 else min(1.0, middle + half)
+
+
+def newcombe(first: float, one: Interval, second: float, other: Interval) -> Interval:
+    """Newcombe's interval of a difference of two shares, from Wilson's of each (1998, method 10).
+
+    first - second -+ sqrt of the squared distances to the bounds that face each other:
+    sqrt((first - l1)^2 + (u2 - second)^2) down, sqrt((u1 - first)^2 + (second - l2)^2) up.
+    """
+    low = math.hypot(first - one[0], other[1] - second)
+    high = math.hypot(one[1] - first, second - other[0])
+    return first - second - low, first - second + high
 
 
 def interval(values: Values) -> Interval:
