@@ -6,7 +6,6 @@ by messages ("chat").
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from hornbeam.engine.remote.chat_completions import ChatSettings
 from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.files import paths
+from hornbeam.files.terminal import to_stderr
 from hornbeam.models import catalogue
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.settings import build
@@ -102,7 +102,7 @@ def engine_at(
     from hornbeam.engine.remote.chat_completions import ChatEngine
     from hornbeam.engine.remote.completions import HttpEngine
 
-    say = say or (lambda line: print(line, file=sys.stderr))
+    say = say or to_stderr
     if chat is None and server.tokenizer:
         chat = chat_of(server.tokenizer, folder_of(server.tokenizer, base))
     if isinstance(server, ChatSettings):

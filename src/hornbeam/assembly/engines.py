@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -144,7 +143,7 @@ def _vllm(recipe: Recipe, model: Any, chat: Chat, folder: Path, how: Any) -> Eng
         return merged(model).items()
 
     if isinstance(how, ServedSettings):
-        return ServedEngine(how, chat, weights, probe, lambda line: print(line, file=sys.stderr))
+        return ServedEngine(how, chat, weights, probe)
     sent: dict[str, Any] = {"weights": weights}
     if how.lora_rank:
         sent = {"adapter": model.save_pretrained}

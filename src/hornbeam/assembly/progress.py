@@ -8,7 +8,6 @@ from itertools import count
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     TaskID,
@@ -19,6 +18,8 @@ from rich.progress import (
 from rich.progress import (
     Progress as RichProgress,
 )
+
+from hornbeam.files.terminal import as_markup, one_line
 
 WIDE = 112  # columns of a terminal on which a long bar and both times stand side by side
 
@@ -43,8 +44,9 @@ class Progress:
         self._warned: set[str] = set()
 
     def say(self, text: str, style: str = "") -> None:
-        """One line that stays."""
-        self.console.print(escape(text), style=style or None, highlight=False, soft_wrap=True)
+        """One line that stays; where `text` has several, so many."""
+        told = "\n".join(as_markup(line) for line in text.split("\n"))
+        self.console.print(told, style=style or None, highlight=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """One line that stays and stands out."""
@@ -76,7 +78,7 @@ class Progress:
         besides = len(what) + bar + 2 * len(str(total)) + (32 if wide else 18)
         self._room = max(4, self.console.width - besides)  # for what is told beside the bar
         self._progress.start()
-        self._bar = self._progress.add_task(what, total=total, completed=done, note="")
+        self._bar = self._progress.add_task(as_markup(what), total=total, completed=done, note="")
 
     def count(self, what: str, total: int) -> Callable[[], None]:
         """Begin a stage whose parts are told by calls of what comes back."""
@@ -97,7 +99,7 @@ class Progress:
     def _tell(self, what: str, done: int, total: int) -> None:
         """So many parts are done of a stage without a bar of its own."""
         if self._progress is not None and self._bar is not None:
-            self._progress.update(self._bar, note=escape(f"{what} {done}/{total}"[: self._room]))
+            self._progress.update(self._bar, note=as_markup(f"{what} {done}/{total}"[: self._room]))
         elif self._clock() - self._told >= EVERY and 0 < done < total:
             self._told = self._clock()
             self.say(f"{what}: {done}/{total}")
@@ -105,8 +107,9 @@ class Progress:
     def step(self, done: int, text: str, line: str = "") -> None:
         """So many parts are done; where there is no bar `line` is told, or now and then."""
         if self._progress is not None and self._bar is not None:
+            text = one_line(text)
             text = text if len(text) <= self._room else f"{text[: self._room - 1]}…"
-            self._progress.update(self._bar, completed=done, note=escape(text))
+            self._progress.update(self._bar, completed=done, note=as_markup(text))
             return
         now = self._clock()
         if not line and now - self._told >= EVERY and done < self._total:

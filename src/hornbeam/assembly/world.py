@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from hornbeam.assembly.loading import Say, load_policies, say_templates
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.tool_templates import check_tool_templates
+from hornbeam.files.terminal import to_stderr
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.grower import Grower
 from hornbeam.protocols import Keeper
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.score.reward_function import to_stderr
 from hornbeam.score.rules import RuleScorer, make_scorer
 from hornbeam.search import Independent
 from hornbeam.store.ledger import Ledger

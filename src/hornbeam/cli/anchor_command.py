@@ -16,6 +16,7 @@ from hornbeam.cli.job_setup import (
     results_alone,
     stopped,
 )
+from hornbeam.files.terminal import tell
 
 if TYPE_CHECKING:
     from hornbeam.recipe.recipe import Recipe
@@ -51,9 +52,11 @@ def anchor_command(
     with stopped(), results_alone(as_json):
         result = asyncio.run(job.go())
     if as_json:
-        typer.echo(json.dumps(result))
+        tell(json.dumps(result))
         return
-    by_teacher = f" ({result['taught']} by the teacher)" if loaded.anchor.teacher else ""
+    by_teacher = (
+        f" ({result['taught']} by the teacher)" if loaded.anchor and loaded.anchor.teacher else ""
+    )
     progress.say(
         f"{result['tasks']} tasks: {result['solved']} solved, {result['mixed']} mixed,"
         f" {result['unsolved']} unsolved{by_teacher}; mean reward {result['mean']:.3f};"

@@ -19,6 +19,7 @@ from hornbeam.cli.job_setup import (
     stopped,
 )
 from hornbeam.errors import DataError
+from hornbeam.files.terminal import tell
 
 Out = Annotated[Path, typer.Option("--out", help="The set to write, JSON lines.")]
 
@@ -102,16 +103,16 @@ def select_command(
     if foreign:  # what was asked stands in the trees
         if recipe is not None or model is not None or sets:
             raise DataError(f"{trees}: trees of text hold their prompts: leave --recipe out")
-        lines = asyncio.run(set_of(None, trees.parent, chosen, typer.echo))
+        lines = asyncio.run(set_of(None, trees.parent, chosen, tell))
     else:
         loaded, base, _ = recipe_from_options(recipe or str(beside), out, model, sets, "select")
         loading()
-        lines = asyncio.run(set_of(loaded, base, chosen, typer.echo))
+        lines = asyncio.run(set_of(loaded, base, chosen, tell))
     write(lines, out)
-    typer.echo(
+    tell(
         f"{counts['chosen']} of {counts['answers']} {'matching' if where else 'correct'} answers"
         f" chosen{'' if by == 'all' else ', one a task'}; {counts['unsolved']} tasks without one"
         " are left out"
         + (f", {counts['unscored']} whose answers have no score too" if counts["unscored"] else "")
     )
-    typer.echo(f"Set:     {out} ({len(lines)} lines)")
+    tell(f"Set:     {out} ({len(lines)} lines)")

@@ -12,6 +12,7 @@ import typer
 from hornbeam.credit import credit, method, methods, outcome
 from hornbeam.errors import DataError, HornbeamError, RecipeError
 from hornbeam.files.atomic import whole_file
+from hornbeam.files.terminal import tell
 from hornbeam.recipe.toml import toml_value
 from hornbeam.tree.jsonl import from_json, json_line, read_records
 from hornbeam.tree.nodes import Tree
@@ -37,7 +38,7 @@ def credit_command(
         lines = credited(name, sys.stdin if file == "-" else file, assignments(settings or []))
         write(lines, out)
     except HornbeamError as error:
-        typer.echo(f"hornbeam: {error}", err=True)
+        tell(f"hornbeam: {error}", err=True)
         raise typer.Exit(2) from error
 
 
@@ -58,7 +59,7 @@ def credited(name: str, source: str | TextIO, settings: Mapping[str, Any]) -> li
     bare = sum(not tree.columns["leaves"][0] for tree in trees)
     if bare:
         line = f"{bare} of {len(trees)} trees have no scored leaf and get no credit"
-        typer.echo(f"hornbeam: {line}", err=True)
+        tell(f"hornbeam: {line}", err=True)
     return [json_line({**record, "columns": tree.columns}) for record, tree in zip(records, trees)]
 
 
@@ -76,7 +77,8 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
 def write(lines: Sequence[str], out: Path | None) -> None:
     """Write all lines to stdout, or to a file that is put in place when it is whole."""
     if out is None:
-        sys.stdout.writelines(lines)
+        for line in lines:
+            tell(line, end="")
         return
     try:
         with whole_file(out) as stream:

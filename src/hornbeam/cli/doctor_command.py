@@ -19,10 +19,10 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from hornbeam.errors import HornbeamError, RecipeError, how_to_get
+from hornbeam.files.terminal import as_markup, tell
 from hornbeam.models import catalogue
 from hornbeam.own.own_parts import GROUPS, installed, package_of
 
@@ -88,7 +88,7 @@ def doctor_command(
     else:
         findings = of_server(server, model, key_env, tokenizer)
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        tell(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         _print(findings, Console())
     if any(finding.state == "bad" for finding in findings):
@@ -305,10 +305,15 @@ def _print(findings: list[Finding], console: Console) -> None:
     for finding in findings:
         head = finding.group if finding.group != group else ""
         group = finding.group
-        shown.add_row(f"[bold]{head}[/]", marks[finding.state], finding.name, escape(finding.found))
+        shown.add_row(
+            f"[bold]{head}[/]",
+            marks[finding.state],
+            as_markup(finding.name),
+            as_markup(finding.found),
+        )
     console.print(shown)
     missing = [finding for finding in findings if finding.remedy]
     if missing:
         console.print("\n[bold]What would help[/]")
     for finding in missing:
-        console.print(f"  {finding.name}: {escape(finding.remedy)}", highlight=False)
+        console.print(f"  {as_markup(finding.name)}: {as_markup(finding.remedy)}", highlight=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
+from hornbeam.files.terminal import tell
 
 if TYPE_CHECKING:
     from hornbeam.recipe.recipe import Recipe
@@ -20,7 +20,7 @@ def print_estimate(
     from hornbeam.recipe.toml import show
 
     others = check_recipe(recipe, base, deep=True)
-    typer.echo(estimate(recipe, base, gpu, gpus, episode))
+    tell(estimate(recipe, base, gpu, gpus, episode))
     for line in others:
-        typer.echo(f"# not here, and not read by train: {line}")
-    typer.echo(f"\n{show(recipe)}" if settings else "# every setting of the recipe: add --all")
+        tell(f"# not here, and not read by train: {line}")
+    tell(f"\n{show(recipe)}" if settings else "# every setting of the recipe: add --all")

@@ -13,9 +13,9 @@ from hornbeam.cli.job_setup import (
     Sets,
     recipe_from_options,
     results_alone,
-    to_stderr,
 )
 from hornbeam.errors import DataError, ProgramError
+from hornbeam.files.terminal import tell, to_stderr
 
 
 def eval_command(
@@ -51,18 +51,18 @@ def eval_command(
     if file is not None:
         from hornbeam.tree.jsonl import write_trees
 
-        typer.echo(f"{write_trees(trees, file)} trees: {file}", err=as_json)
+        tell(f"{write_trees(trees, file)} trees: {file}", err=as_json)
     if fell := all_failed(trees):
         raise ProgramError(f"the evaluation: {fell}")
     if as_json:
-        typer.echo(json.dumps(result))
+        tell(json.dumps(result))
         return
     for source in made.eval.sources:
-        typer.echo(source)
+        tell(source)
     name, value = named(result)
     share = result["cut_off"]
     cut = f", {100 * share:.1f} % of answers cut off at max_tokens" if share else ""
-    typer.echo(f"{name} {value}{between(result)} of {result['count']}{cut}{failed_of(result)}")
+    tell(f"{name} {value}{between(result)} of {result['count']}{cut}{failed_of(result)}")
 
 
 def tree_file(out: Path) -> Path:

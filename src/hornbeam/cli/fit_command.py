@@ -13,9 +13,9 @@ from hornbeam.cli.job_setup import (
     Sets,
     recipe_from_options,
     stopped,
-    to_stderr,
 )
 from hornbeam.files.paths import check_file
+from hornbeam.files.terminal import to_stderr
 
 
 def fit_command(

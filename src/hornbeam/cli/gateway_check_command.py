@@ -11,6 +11,7 @@ import typer
 
 from hornbeam.cli.job_setup import Sets, recipe_from_options
 from hornbeam.errors import ProgramError
+from hornbeam.files.terminal import tell
 
 if TYPE_CHECKING:
     from hornbeam.gateway.agent_settings import AgentCommand
@@ -69,10 +70,10 @@ def gateway_check_command(
         how = settings_of(agent, python=python)
     check = asyncio.run(check_agent(how, asked, runs, names))
     if as_json:
-        typer.echo(json.dumps({**asdict(check), "replays": check.replays}))
+        tell(json.dumps({**asdict(check), "replays": check.replays}))
     else:
         for line in lines_of(check):
-            typer.echo(line)
+            tell(line)
     if not check.replays:
         raise typer.Exit(1)
 

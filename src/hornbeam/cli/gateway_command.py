@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hornbeam.cli.job_setup import Model, RecipeArgument, Sets, recipe_from_options, to_stderr
+from hornbeam.cli.job_setup import Model, RecipeArgument, Sets, recipe_from_options
+from hornbeam.files.terminal import tell, to_stderr
 
 
 def gateway_command(
@@ -54,9 +55,9 @@ def gateway_command(
     from hornbeam.jobs.gateway.gateway_job import serve_gateway
 
     def ready(address: str) -> None:
-        typer.echo(f"Gateway: {address}/v1 (Ctrl-C ends it)")
-        typer.echo(f"Run folder: {folder}")
+        tell(f"Gateway: {address}/v1 (Ctrl-C ends it)")
+        tell(f"Run folder: {folder}")
 
     progress = Progress(Console(stderr=True))
     serve_gateway(loaded, base, folder, how, progress, to_stderr, ready)
-    typer.echo(f"Stopped. Sessions: {folder}/trees.jsonl; the same command goes on from here.")
+    tell(f"Stopped. Sessions: {folder}/trees.jsonl; the same command goes on from here.")

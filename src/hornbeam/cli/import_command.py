@@ -10,6 +10,7 @@ import typer
 
 from hornbeam.cli.credit_command import write
 from hornbeam.errors import DataError
+from hornbeam.files.terminal import tell
 
 if TYPE_CHECKING:
     from hornbeam.formats import ImportedRun
@@ -91,10 +92,10 @@ def import_command(
     _print_summary(kinds, runs, len(trees), imported.equal, bad)
     if tools_as_text:
         _report_tools([run for _, run in found], runs, bool(chat))
-    typer.echo(f"Trees:   {target} ({len(trees)})")
+    tell(f"Trees:   {target} ({len(trees)})")
     if sft:
         counts = f"{len(kept)} of {_many(len(runs), 'run')}, {_many(len(lines), 'line')}"
-        typer.echo(f"Set:     {sft} ({counts})" + ("" if chat else _of_tools(kept)))
+        tell(f"Set:     {sft} ({counts})" + ("" if chat else _of_tools(kept)))
 
 
 def _target(files: Sequence[Path], out: Path | None, sft: Path | None, chooses: bool) -> Path:
@@ -126,7 +127,7 @@ def _write_trees(files: Sequence[Path], target: Path) -> None:
             changed += line is not tree
             lines.append(json_line(to_json(line)))
     write(lines, target)
-    typer.echo(f"Trees:   {target} ({len(lines)}, tools as text in {changed})")
+    tell(f"Trees:   {target} ({len(lines)}, tools as text in {changed})")
 
 
 def _read(
@@ -188,17 +189,17 @@ def _print_summary(
     counts = (
         f"{_many(len(runs), 'run')} of {_many(trees, 'task')}; {len(rewards)} with a reward{mean}"
     )
-    typer.echo(f"Read:    {' and '.join(kinds)}, {counts}{f'; {failed} failed' if failed else ''}")
+    tell(f"Read:    {' and '.join(kinds)}, {counts}{f'; {failed} failed' if failed else ''}")
     with_ids = sum(bool(run.sampled) for run in runs)
     if with_ids < len(runs):
         none = _many(len(runs) - with_ids, "run")
-        typer.echo(f"         {none} without token ids, as text (--model NAME gives them)")
+        tell(f"         {none} without token ids, as text (--model NAME gives them)")
     if equal:
-        typer.echo(f"         {_many(equal, 'run')} the same as an earlier one, kept")
+        tell(f"         {_many(equal, 'run')} the same as an earlier one, kept")
     for line in bad[:TOLD]:
-        typer.echo(f"hornbeam import: left out: {line}", err=True)
+        tell(f"hornbeam import: left out: {line}", err=True)
     if len(bad) > TOLD:
-        typer.echo(f"hornbeam import: left out: {len(bad) - TOLD} more", err=True)
+        tell(f"hornbeam import: left out: {len(bad) - TOLD} more", err=True)
 
 
 def _of_tools(runs: Sequence[ImportedRun]) -> str:
@@ -215,15 +216,15 @@ def _report_tools(found: Sequence[ImportedRun], runs: Sequence[ImportedRun], ane
 
     changed = sum(run.as_text for run in runs)
     if not changed:
-        typer.echo("         no run uses tools: --tools-as-text changes nothing")
+        tell("         no run uses tools: --tools-as-text changes nothing")
         return
     calls = sum(len(each) for run in runs for each in run.calls.values())
     tools = len({json_line(each) for run in found for each in run.tools})
     counts = f"tools as text in {_many(changed, 'run')}: {_many(calls, 'call')} with results"
-    typer.echo(f"         {counts}, {_many(tools, 'definition')} in system messages")
+    tell(f"         {counts}, {_many(tools, 'definition')} in system messages")
     lost = sum(bool(run.sampled) and uses_tools(run.messages, run.tools) for run in found)
     if lost and not anew:
-        typer.echo(f"         token ids of {_many(lost, 'run')} left out: they spell other text")
+        tell(f"         token ids of {_many(lost, 'run')} left out: they spell other text")
 
 
 def _many(count: int, what: str) -> str:

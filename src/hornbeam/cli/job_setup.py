@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from hornbeam.files.terminal import tell, to_stderr
+
 if TYPE_CHECKING:
     from hornbeam.assembly.plan import Plan
     from hornbeam.recipe.recipe import Recipe
@@ -75,15 +77,8 @@ def stopped() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(
-            "\nStopped. What was grown is kept: the same command goes on from here.", err=True
-        )
+        tell("\nStopped. What was grown is kept: the same command goes on from here.", err=True)
         raise typer.Exit(130) from None
-
-
-def to_stderr(line: str) -> None:
-    """One line on stderr."""
-    typer.echo(line, err=True)
 
 
 def loading(*names: str) -> None:

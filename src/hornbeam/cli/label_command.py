@@ -11,8 +11,9 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from hornbeam.cli.credit_command import assignments, write
-from hornbeam.cli.job_setup import Model, Sets, recipe_from_options, stopped, to_stderr
+from hornbeam.cli.job_setup import Model, Sets, recipe_from_options, stopped
 from hornbeam.errors import DataError, RecipeError
+from hornbeam.files.terminal import to_stderr
 from hornbeam.search.chunk_labels import apply, chunk_label, methods
 from hornbeam.tree.jsonl import from_json, json_line, read_records, read_trees
 from hornbeam.tree.nodes import Tree

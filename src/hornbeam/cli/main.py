@@ -9,6 +9,7 @@ import typer
 
 from hornbeam.cli.commands import AllCommands
 from hornbeam.errors import HornbeamError
+from hornbeam.files.terminal import tell
 from hornbeam.own.own_code import place_of
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib import metadata
 
-        typer.echo(f"hornbeam {metadata.version('hornbeam')}")
+        tell(f"hornbeam {metadata.version('hornbeam')}")
         raise typer.Exit
 
 
@@ -43,14 +44,14 @@ def main() -> None:
     try:
         app()
     except HornbeamError as error:
-        for line in str(error).splitlines():  # one, or one for each file that is not there
-            typer.echo(f"hornbeam: {line}", err=True)
+        for line in str(error).split("\n"):  # one, or one for each file that is not there
+            tell(f"hornbeam: {line}", err=True)
         sys.exit(2)
     except Exception as error:  # of a file that the recipe names, or a fault of ours
         if not (place := place_of(error)):
             raise
         text = f"{type(error).__name__}: {error}".split("\n", 1)[0]
-        typer.echo(f"hornbeam: {place}: {text}", err=True)
+        tell(f"hornbeam: {place}: {text}", err=True)
         sys.exit(2)
     except BrokenPipeError:  # `hornbeam ... | head`
         sys.stderr.close()

@@ -15,6 +15,7 @@ from rich.table import Table
 from hornbeam.cli.credit_command import assignments
 from hornbeam.cli.job_setup import Sets
 from hornbeam.errors import HornbeamError
+from hornbeam.files.terminal import as_markup, tell
 from hornbeam.models import catalogue
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -30,11 +31,13 @@ def pull_command(
     console = Console(stderr=True)
     try:
         with console.status(f"Pulling {name}"):
-            folder = catalogue.pull(name, lambda stage: console.print(stage, style="dim"))
+            folder = catalogue.pull(
+                name, lambda stage: console.print(as_markup(stage), style="dim")
+            )
     except HornbeamError as error:
-        typer.echo(f"hornbeam: {error}", err=True)
+        tell(f"hornbeam: {error}", err=True)
         raise typer.Exit(2) from error
-    typer.echo(str(folder))
+    tell(str(folder))
 
 
 @app.command("list")
@@ -45,17 +48,19 @@ def list_command(
     try:
         rows = table()
     except HornbeamError as error:
-        typer.echo(f"hornbeam: {error}", err=True)
+        tell(f"hornbeam: {error}", err=True)
         raise typer.Exit(2) from error
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        tell(json.dumps(rows, indent=2))
         return
     shown = Table("name", "size", "licence", "here", "source", box=None, pad_edge=False)
     for row in rows:
         here = f"{row['megabytes']:,} MB" if row["folder"] else "no"
-        shown.add_row(row["name"], row["size"], row["licence"], here, row["source"])
+        cells = row["name"], row["size"], row["licence"], here, row["source"]
+        shown.add_row(*(as_markup(cell) for cell in cells))
     Console().print(shown)
-    Console().print(f"\nModels lie in {catalogue.cache() / 'models'}", style="dim", soft_wrap=True)
+    place = as_markup(str(catalogue.cache() / "models"))
+    Console().print(f"\nModels lie in {place}", style="dim", soft_wrap=True)
 
 
 def table() -> list[dict[str, Any]]:
@@ -98,8 +103,8 @@ def serve_command(
     if find_spec("vllm") is None:
         raise EngineError(f"serve needs vLLM: {INSTALL}")
     if host not in LOOPBACK:
-        typer.echo(f"Who reaches {host}:{port} can change the weights that it serves.", err=True)
+        tell(f"Who reaches {host}:{port} can change the weights that it serves.", err=True)
     command = serve_process.serve_command(catalogue.obtain(model), settings, host=host, port=port)
     environment = {**ENVIRONMENT, **os.environ, "VLLM_SERVER_DEV_MODE": "1"}
-    typer.echo(f"Serving at http://{host}:{port}/v1 once vLLM is up; Ctrl-C ends it.", err=True)
+    tell(f"Serving at http://{host}:{port}/v1 once vLLM is up; Ctrl-C ends it.", err=True)
     os.execve(command[0], command, environment)

@@ -27,6 +27,7 @@ from hornbeam.cli.processbench_command import (
     values_of,
 )
 from hornbeam.errors import DataError
+from hornbeam.files.terminal import tell
 from hornbeam.score.prmbench import (
     CATEGORIES,
     Marked,
@@ -100,7 +101,7 @@ def prmbench_command(
         if not marked:
             raise DataError(f"{COMMAND}: name the items, as in --data prmbench.jsonl")
         for note in notes:
-            typer.echo(f"note: {note}", err=True)
+            tell(f"note: {note}", err=True)
         result = {"threshold": threshold or 0.0}
         if judge is not None:
             bench = bench_of(judge, sets, threshold, out, device, as_json, "prmbench")
@@ -135,17 +136,17 @@ def _print_summary(said: Sequence[Verdict], result: dict[str, object], as_json: 
     if as_json:
         classes = {name: found.to_json() for name, found in by_class.items()}
         data = {"total": total.to_json(), "categories": means, "classes": classes}
-        typer.echo(json.dumps(result | data))
+        tell(json.dumps(result | data))
         return
     if "threshold" in result:
-        typer.echo(f"A step below {result['threshold']:.4f} is taken for wrong.\n")
+        tell(f"A step below {result['threshold']:.4f} is taken for wrong.\n")
     if "judge_tokens" in result:
-        typer.echo(f"Judge tokens: {result['judge_tokens']:,}. {result['predictions']}\n")
-    typer.echo(_table(total, by_class))
+        tell(f"Judge tokens: {result['judge_tokens']:,}. {result['predictions']}\n")
+    tell(_table(total, by_class))
     parts = "   ".join(f"{name} {one(means[name])}" for name in CATEGORIES)
-    typer.echo(f"\nPRM score by category: {parts}")
+    tell(f"\nPRM score by category: {parts}")
     if silent:
-        typer.echo(f"\n{silent} of {len(said)} items have no verdict.")
+        tell(f"\n{silent} of {len(said)} items have no verdict.")
 
 
 def _table(total: PrmBenchMetrics, by_class: dict[str, PrmBenchMetrics]) -> str:

@@ -13,6 +13,7 @@ import typer
 from hornbeam.cli.credit_command import write
 from hornbeam.cli.job_setup import loading, stopped
 from hornbeam.errors import DataError, ModelError
+from hornbeam.files.terminal import tell
 from hornbeam.models.catalogue import check_folder
 from hornbeam.score.processbench import (
     BenchSolution,
@@ -154,7 +155,7 @@ def _print_summary(items: Sequence[Prediction], result: dict[str, object], as_js
     silent = sum(item.prediction is None for item in items)
     result |= {"count": len(items), "without_verdict": silent}
     if as_json:
-        typer.echo(json.dumps(result | {name: _record(splits) for name, splits in groups.items()}))
+        tell(json.dumps(result | {name: _record(splits) for name, splits in groups.items()}))
     else:
         _show(groups, result)
 
@@ -267,14 +268,14 @@ def _record(splits: dict[str, ProcessBenchMetrics]) -> dict[str, object]:
 def _show(by_group: dict[str, dict[str, ProcessBenchMetrics]], result: dict[str, object]) -> None:
     if "threshold" in result:
         on = f", chosen on {result['tuned_on']}" if result["tuned_on"] else ""
-        typer.echo(f"A step below {result['threshold']:.4f} is taken for wrong{on}.\n")
+        tell(f"A step below {result['threshold']:.4f} is taken for wrong{on}.\n")
     if "judge_tokens" in result:
-        typer.echo(f"Judge tokens: {result['judge_tokens']:,}. {result['predictions']}\n")
-    typer.echo("\n\n".join(_table(TITLES[name], splits) for name, splits in by_group.items()))
+        tell(f"Judge tokens: {result['judge_tokens']:,}. {result['predictions']}\n")
+    tell("\n\n".join(_table(TITLES[name], splits) for name, splits in by_group.items()))
     if result["without_verdict"]:
-        typer.echo(f"\n{result['without_verdict']} of {result['count']} items have no verdict.")
+        tell(f"\n{result['without_verdict']} of {result['count']} items have no verdict.")
     if len(by_group) < len(GROUPINGS):
-        typer.echo("\nNot every line has final_answer_correct: no grouping by it.")
+        tell("\nNot every line has final_answer_correct: no grouping by it.")
 
 
 def _table(title: str, splits: dict[str, ProcessBenchMetrics]) -> str:

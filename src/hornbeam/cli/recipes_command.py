@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hornbeam.errors import RecipeError
+from hornbeam.files.terminal import tell
 from hornbeam.settings import nearest
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
@@ -56,7 +57,7 @@ def list_command() -> None:
 @app.command("print")
 def print_command(name: Name) -> None:
     """Print a recipe as it is written."""
-    typer.echo(find(name).read_text(encoding="utf-8"), nl=False)
+    tell(find(name).read_text(encoding="utf-8"), end="")
 
 
 @app.command("copy")
@@ -89,7 +90,7 @@ def copy_command(
             shutil.copyfile(file, place)
         except OSError as error:
             raise RecipeError(f"{place}: cannot be written: {error.strerror or error}") from error
-        typer.echo(str(place))
+        tell(str(place))
 
 
 def _agent_files(recipe: Path) -> dict[str, Path]:

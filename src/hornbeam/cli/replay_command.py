@@ -13,8 +13,8 @@ from hornbeam.cli.job_setup import (
     Sets,
     recipe_from_options,
     results_alone,
-    to_stderr,
 )
+from hornbeam.files.terminal import tell, to_stderr
 
 
 def replay_command(
@@ -38,16 +38,16 @@ def replay_command(
     with results_alone():
         found = check_replay(loaded, base, count, seen, to_stderr)
     if as_json:
-        typer.echo(json.dumps(asdict(found)))
+        tell(json.dumps(asdict(found)))
     else:
         failed = f", {found.failed} of them failed" if found.failed else ""
         worlds = f", {found.worlds} without their world" if found.worlds else ""
         forks = f"{found.forks} forks, {found.diverged} diverged{worlds}"
-        typer.echo(f"{found.tasks} runs{failed}; {forks}")
+        tell(f"{found.tasks} runs{failed}; {forks}")
         if found.first is not None:
             task, step, error = found.first
-            typer.echo(f"The first: task {task}, fork behind step {step}: {error}")
+            tell(f"The first: task {task}, fork behind step {step}: {error}")
         for line in filter(None, (found.kept(), found.ignored())):
-            typer.echo(line)
+            tell(line)
     if found.wrong or found.failed:
         raise typer.Exit(1)

@@ -13,6 +13,7 @@ from hornbeam.cli.credit_command import assignments, write
 from hornbeam.cli.job_setup import loading
 from hornbeam.cli.processbench_command import only
 from hornbeam.errors import DataError, RecipeError
+from hornbeam.files.terminal import tell
 from hornbeam.tree.jsonl import from_json, json_line, read_records
 
 if TYPE_CHECKING:
@@ -123,11 +124,11 @@ def _beside(model: str | None) -> tuple[str, ...]:
 def _print_summary(summary: ScoreSummary, name: str, what: str, target: Path) -> None:
     """What was scored, in a line; what was refused goes to stderr."""
     for line in summary.refused[:REFUSED]:
-        typer.echo(f"hornbeam score: refused: {line}", err=True)
+        tell(f"hornbeam score: refused: {line}", err=True)
     if len(summary.refused) > REFUSED:
-        typer.echo(f"hornbeam score: refused: {len(summary.refused) - REFUSED} more", err=True)
-    typer.echo(summary.line(name, what))
-    typer.echo(f"Trees:   {target}")
+        tell(f"hornbeam score: refused: {len(summary.refused) - REFUSED} more", err=True)
+    tell(summary.line(name, what))
+    tell(f"Trees:   {target}")
 
 
 def _target(trees: Path, out: Path | None, in_place: bool) -> Path:

@@ -18,9 +18,9 @@ from hornbeam.cli.job_setup import (
     recipe_from_options,
     results_alone,
     stopped,
-    to_stderr,
 )
 from hornbeam.files.paths import check_file
+from hornbeam.files.terminal import tell, to_stderr
 
 Out = Annotated[
     Path | None, typer.Option("--out", help="Run folder.", show_default="runs/NAME-search")
@@ -59,9 +59,9 @@ def search_command(
         with stopped(), results_alone(as_json):
             result, page = search(loaded, base, folder, progress, to_stderr, command)
     if as_json:
-        typer.echo(json.dumps(result))
+        tell(json.dumps(result))
         return
-    typer.echo(table(result))
+    tell(table(result))
     progress.say(f"Report:  {page}")
 
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from hornbeam.cli.job_setup import Model, Sets, results_alone, stopped, to_stderr
+from hornbeam.cli.job_setup import Model, Sets, results_alone, stopped
 from hornbeam.errors import HornbeamError, RecipeError
+from hornbeam.files.terminal import tell, to_stderr
 
 
 def solve_command(
@@ -65,9 +66,9 @@ def solve_command(
         usage = {"prompt_tokens": found.prompt, "completion_tokens": found.sampled}
         usage["total_tokens"] = found.prompt + found.sampled
         text = {"text": found.text, "finish": found.finish, "usage": usage}
-        typer.echo(json.dumps({**text, **found.to_json()}, ensure_ascii=False))
+        tell(json.dumps({**text, **found.to_json()}, ensure_ascii=False))
     elif found.text:
-        typer.echo(found.text)
+        tell(found.text)
     if not found.text:
         raise HornbeamError(
             f"search {search!r} found no answer: {found.episodes} runs, {_why(found)}"

@@ -10,6 +10,7 @@ import typer
 
 from hornbeam.errors import DataError
 from hornbeam.files.paths import check_file
+from hornbeam.files.terminal import tell
 
 KINDS = "trl, math-shepherd or prm800k"
 
@@ -35,10 +36,10 @@ def steps_command(
         chat = chat_of(model) if model else None
         odd: Counter[str] = Counter()
         trees = read_steps(file, kind, column=column, chat=chat, odd=odd)  # type: ignore[arg-type]
-        typer.echo(f"{write_trees(trees, out)} trees: {out}{odd_line(odd)}")
+        tell(f"{write_trees(trees, out)} trees: {out}{odd_line(odd)}")
     else:
         rows = write_steps(read_trees(file), out, to, column=column)  # type: ignore[arg-type]
-        typer.echo(f"{rows} rows: {out}")
+        tell(f"{rows} rows: {out}")
 
 
 def chat_of(model: str) -> Any:

@@ -13,7 +13,6 @@ from hornbeam.cli.job_setup import (
     Sets,
     leave,
     stopped,
-    to_stderr,
 )
 from hornbeam.cli.options import (
     Address,
@@ -31,6 +30,7 @@ from hornbeam.cli.options import (
     Workers,
 )
 from hornbeam.errors import RecipeError, StoreError
+from hornbeam.files.terminal import to_stderr
 
 if TYPE_CHECKING:
     from hornbeam.recipe.recipe import Recipe

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from hornbeam.cli.options import Shared
 from hornbeam.errors import DataError, StoreError
+from hornbeam.files.terminal import tell
 from hornbeam.settings import nearest
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
@@ -71,19 +72,19 @@ def _view_run(run: Path, tree: str | None, column: str | None, store: str | None
             from hornbeam.view import write_search
 
             result = json.loads((run / "search.json").read_text(encoding="utf-8"))
-            typer.echo(f"Report: {write_search(result, run / 'search.html')}")
+            tell(f"Report: {write_search(result, run / 'search.html')}")
             return
         if tree is None:
             run.mkdir(parents=True, exist_ok=True)
             title = (held.get("recipe") or {}).get("run", {}).get("title") or run.resolve().name
-            typer.echo(f"Report: {report(run, held, title, _chats(run, held))}")
+            tell(f"Report: {report(run, held, title, _chats(run, held))}")
             return
         stage, _, rest = tree.partition("/")
         numbers = rest.split("/")
         if len(numbers) != 2 or not all(part.isdecimal() for part in numbers):
             raise StoreError(f"--tree {tree}: write stage/step/number, as train/12/0")
         key = TreeKey(stage, int(numbers[0]), int(numbers[1]))
-        typer.echo(_as_text(canonical(held.read(key).tree), column))
+        tell(_as_text(canonical(held.read(key).tree), column))
 
 
 def _serve(run: Path, store: str | None, port: int | None, others: dict[str, Any]) -> None:
@@ -95,7 +96,7 @@ def _serve(run: Path, store: str | None, port: int | None, others: dict[str, Any
         raise StoreError(f"{run}: --live follows a run that trains: leave it out")
     from hornbeam.cli.live_server import serve
 
-    serve(run, store, port or 0, typer.echo)
+    serve(run, store, port or 0, tell)
 
 
 def _as_text(tree: Any, column: str | None) -> str:
@@ -114,7 +115,7 @@ def _view_file(path: Path, which: str | None, out: Path | None, column: str | No
 
     trees = list(read_trees(path))
     if which is not None:
-        typer.echo("\n\n".join(_as_text(tree, column) for tree in _chosen(path, trees, which)))
+        tell("\n\n".join(_as_text(tree, column) for tree in _chosen(path, trees, which)))
         return
     try:
         page = write_trees_page(out or path.with_suffix(".html"), path.name, trees)
@@ -122,7 +123,7 @@ def _view_file(path: Path, which: str | None, out: Path | None, column: str | No
         if out is not None:
             raise
         page = write_trees_page(f"{path.stem}.html", path.name, trees)  # its folder is read-only
-    typer.echo(f"Report: {page}")
+    tell(f"Report: {page}")
 
 
 def _chosen(path: Path, trees: list[Any], which: str) -> list[Any]:
@@ -187,4 +188,4 @@ def export_command(
             raise DataError(f"--stage {stage}: no trees of that stage: {nearest(stage, stages)}")
         run.mkdir(parents=True, exist_ok=True)
         count = export(held, path, stage)
-    typer.echo(f"{count} trees: {path}")
+    tell(f"{count} trees: {path}")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -54,11 +53,6 @@ def is_function(rule: str) -> bool:
 @cache
 def _given_by_package(rule: str) -> bool:
     return any(point.name == rule for point in installed("reward"))
-
-
-def to_stderr(line: str) -> None:
-    """Where nobody else listens."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def named_function(

@@ -21,11 +21,12 @@ from hornbeam.answers.latex import boxed
 from hornbeam.answers.numerals import Number, same_number
 from hornbeam.answers.reading import last_number, whole
 from hornbeam.errors import ScoreError
+from hornbeam.files.terminal import to_stderr
 from hornbeam.score.checker_pool import NoVerdict, Pool
 from hornbeam.score.normalise import exact_match, normalise, token_f1
 from hornbeam.score.overlong import penalty
 from hornbeam.score.recorded_reward import RECORDED, recorded_reward
-from hornbeam.score.reward_function import RewardFunction, Warn, is_function, to_stderr
+from hornbeam.score.reward_function import RewardFunction, Warn, is_function
 from hornbeam.score.reward_settings import DelegationReward, RewardPart, RewardSettings
 from hornbeam.score.spelling import (
     accepted_readings,

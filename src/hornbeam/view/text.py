@@ -6,6 +6,7 @@ import json
 
 from hornbeam.arguments import one_of
 from hornbeam.errors import DataError
+from hornbeam.files.terminal import one_line
 from hornbeam.settings import nearest
 from hornbeam.tree.nodes import Call, Tree
 from hornbeam.view.shape import credit, first_line, number, preorder, signed, spoken
@@ -22,7 +23,7 @@ def tree_text(tree: Tree, width: int = 100, column: str = "reward", calls: bool 
     one_of(column, str, "tree_text: column", "the name of a column")
     earned, lead = credit(tree), {0: ""}
     question = first_line(str(tree.task.get("question", "")), max(width - 12, 20))
-    lines = [plain(f"task {tree.task['id']}  {question}".rstrip())]
+    lines = [one_line(f"task {tree.task['id']}  {question}".rstrip())]
     if calls:
         lines += [_call_line(call, "│  ", width) for call in tree.nodes[0].calls]
     for i in preorder(tree)[1:]:
@@ -42,7 +43,7 @@ def column_names(tree: Tree, column: str) -> str:
     if column not in tree.columns and column != "reward":
         hint = nearest(column, tree.columns) if tree.columns else "the tree has none"
         raise DataError(f"tree {tree.task['id']}: no column {column!r}: {hint}")
-    return plain(f"columns: {', '.join(tree.columns) or 'none'}; shown: {column}")
+    return one_line(f"columns: {', '.join(tree.columns) or 'none'}; shown: {column}")
 
 
 def _call_line(call: Call, lead: str, width: int) -> str:
@@ -53,7 +54,7 @@ def _call_line(call: Call, lead: str, width: int) -> str:
     came = f"FAILED  {call.error}" if call.error else f"= {came}"
     asked = first_line(f"call {call.tool} {given}", max(width // 2 - len(lead), 12))
     label = f"{lead}{asked}  "
-    return plain(label + first_line(came, max(width - len(label), 12)))
+    return one_line(label + first_line(came, max(width - len(label), 12)))
 
 
 def _line(tree: Tree, i: int, earned: float | None, head: str, width: int, column: str) -> str:
@@ -67,9 +68,4 @@ def _line(tree: Tree, i: int, earned: float | None, head: str, width: int, colum
         parts.append("FAILED")
     label = head + "  ".join(parts)
     said = first_line(spoken(node), max(width - len(label) - 2, 12))
-    return plain(f"{label}  {said}".rstrip())
-
-
-def plain(text: str) -> str:
-    """The text without what a terminal would obey, or could not encode."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+    return one_line(f"{label}  {said}".rstrip())

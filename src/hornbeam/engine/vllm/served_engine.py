@@ -40,6 +40,7 @@ from hornbeam.engine.weight_transfer import (
     write_weights,
 )
 from hornbeam.errors import EngineLost
+from hornbeam.files.terminal import to_stderr
 
 NAPS = 0.05  # seconds between two looks whether all requests have ended
 
@@ -72,7 +73,7 @@ class ServedEngine(HttpEngine):
         chat: Chat,
         weights: Weights,
         probe: Probe,
-        say: Callable[[str], None] = lambda line: None,
+        say: Callable[[str], None] = to_stderr,
     ) -> None:
         super().__init__(settings, chat, say)
         self.gap: float | None = None
