@@ -24,7 +24,8 @@ from hornbeam.chat import Chat, Message, PieceChat, end_of_answer
 from hornbeam.engine.remote.chat_probe import LIMITS, OPTIONS, ChatAbilities, probe
 from hornbeam.engine.remote.http_client import HttpSettings, Refused
 from hornbeam.engine.remote.remote_engine import WINDOW, ServerEngine
-from hornbeam.engine.remote.replies import TOO_LONG, Answered, ServerAnswer, completion, message
+from hornbeam.engine.remote.replies import Answered, ServerAnswer, completion, within
+from hornbeam.engine.remote.server_errors import TOO_LONG, message
 from hornbeam.engine.request import Completion, Request, Sampling
 from hornbeam.errors import EngineLost, PromptTooLong
 
@@ -130,7 +131,7 @@ class ChatEngine(ServerEngine[ChatAbilities]):
             if status in (400, 413, 422) and TOO_LONG.search(words):
                 raise Crowded(f"{url}: a prompt of some {size} tokens is too long: {words}", words)
             raise Refused(f"{url}: refused ({status}): {words}", status, answer)
-        done = self._said(answer, messages, tools)
+        done = self._said(answer, messages, tools, room)
         self._enter(done, size, size + room)
         return done
 
@@ -149,13 +150,18 @@ class ChatEngine(ServerEngine[ChatAbilities]):
         }
 
     def _said(
-        self, answer: Answered, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
+        self,
+        answer: Answered,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]],
+        room: int,
     ) -> ServerAnswer:
         choice, usage = answer.choice, answer.usage
         text = choice.message.content or choice.message.refusal or choice.text or ""
         if choice.message.tool_calls:
             said = {"role": "assistant", "content": text, "tool_calls": choice.message.tool_calls}
             text = self.chat.written(messages, said, tools)
+        text, fault = within(text, room)
         return ServerAnswer(
             text=text,
             tokens=None,
@@ -165,6 +171,7 @@ class ChatEngine(ServerEngine[ChatAbilities]):
             cached=usage.prompt_tokens_details.cached_tokens or 0,
             sampled=usage.sampled or len(self.chat.encode(text)),
             prompt=None,
+            fault=fault,
         )
 
     def _completion(self, answer: ServerAnswer, request: Request, room: int) -> Completion:

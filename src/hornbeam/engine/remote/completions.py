@@ -18,7 +18,8 @@ from hornbeam.chat import end_of_answer
 from hornbeam.engine.remote.completions_probe import Abilities, probe
 from hornbeam.engine.remote.http_client import HttpSettings, Refused
 from hornbeam.engine.remote.remote_engine import WINDOW, ServerEngine
-from hornbeam.engine.remote.replies import TOO_LONG, ServerAnswer, completion, message, said
+from hornbeam.engine.remote.replies import ServerAnswer, completion, said
+from hornbeam.engine.remote.server_errors import TOO_LONG, message
 from hornbeam.engine.request import Completion, Request, Sampling
 from hornbeam.engine.scripted import stop_at
 from hornbeam.errors import EngineError, PromptTooLong
@@ -76,7 +77,7 @@ class HttpEngine(ServerEngine[Abilities]):
                 self._context = self._context or (int(window[1]) if window else 0)
                 raise PromptTooLong(f"{url}: a prompt of {len(prompt)} tokens is too long: {text}")
             raise Refused(f"{url}: refused ({status}): {text}")
-        done = said(answer, self.chat)
+        done = said(answer, self.chat, room)
         self._enter(done, len(prompt), most)
         return done
 

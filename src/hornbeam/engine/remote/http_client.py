@@ -2,12 +2,14 @@
 
 A server that is down, overloaded or restarting is waited for, whether its status says so or an
 error inside a 200; what it says of the request itself (any other status) goes back to who asked.
-The key comes from the environment and is never told.
+The key comes from the environment, is never told, and goes nowhere else: no redirect is followed.
+What a server sends is read within bounds of time and size, whatever it says of its length.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +29,9 @@ from hornbeam.settings import Settings
 
 FIRST, LONGEST = 0.5, 30.0  # seconds between two tries, before jitter
 FEW = 5.0  # seconds
+LARGEST, EACH = 16 << 20, 4096  # bytes of an answer, and more for each token of the request
+ERROR = 1 << 20  # bytes that are read of an answer that is an error
+ENCODINGS = "gzip, deflate"  # of these a piece grows a thousandfold at the most
 AGAIN = {408, 409, 425, 429}  # and all from 500 on
 
 Read = Callable[[Any], tuple[int, Any]]  # (200, what is said), or (status, words) of an error
@@ -80,6 +85,7 @@ class ServerUsage:
     cached_tokens: int = 0  # of them
     sampled_tokens: int = 0
     uncounted: int = 0  # answers whose tokens were counted here, as the server told no usage
+    faulty: int = 0  # answers of which something that was told was not taken
 
     def cost(self, settings: HttpSettings) -> float:
         """What all of it costs by the settings' prices."""
@@ -91,9 +97,10 @@ class ServerUsage:
         again = f" ({self.retries:,} of them again)" if self.retries else ""
         cost = f", {self.cost(settings):.4g} by its prices" if self.cost(settings) else ""
         here = f"; no usage reported of {self.uncounted:,}, counted here" if self.uncounted else ""
+        faulty = f"; {self.faulty:,} answers with faults" if self.faulty else ""
         return (
             f"{self.requests:,} requests{again}, {self.prompt_tokens:,} prompt tokens"
-            f" ({self.cached_tokens:,} cached), {self.sampled_tokens:,} sampled{cost}{here}"
+            f" ({self.cached_tokens:,} cached), {self.sampled_tokens:,} sampled{cost}{here}{faulty}"
         )
 
 
@@ -133,9 +140,9 @@ class HttpClient:
         most, timeout = self.settings.concurrency, self.settings.timeout
         self._slots = asyncio.Semaphore(most)
         self._http = httpx2.AsyncClient(
-            headers=self._headers,
+            headers={"Accept-Encoding": ENCODINGS, **self._headers},
             verify=self.settings.url.startswith("https"),  # certificates are slow to read
-            timeout=httpx2.Timeout(timeout, connect=min(10, timeout), pool=None),
+            timeout=httpx2.Timeout(None, connect=min(10, timeout)),  # `_once` bounds a whole try
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=most),
         )
 
@@ -181,7 +188,7 @@ class HttpClient:
             await self._requests.take(1)
             await self.tokens.take(tokens)
             self.account.requests += 1
-            status, answer, trouble, asked = await self._once(url, body, read)
+            status, answer, trouble, asked = await self._once(url, body, read, tokens)
             if not trouble:
                 self._answers()
                 return status, answer
@@ -202,30 +209,51 @@ class HttpClient:
         raise AssertionError
 
     async def _once(
-        self, url: str, body: Any, read: Read | None = None
+        self, url: str, body: Any, read: Read | None = None, tokens: int = 0
     ) -> tuple[int, Any, str, float]:
         """(status, answer, what is wrong with the server or "", seconds that it asks to wait)."""
+        most = LARGEST + EACH * tokens
         try:
-            response = await self._http.request("GET" if body is None else "POST", url, json=body)
+            async with asyncio.timeout(self.settings.timeout) as limit:
+                response, data = await self._heard(url, body, most)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return 0, None, f"no answer within timeout = {self.settings.timeout:g} s", 0.0
         except httpx2.InvalidURL as error:
             raise EngineLost(f"{url}: is no address: {error}") from error
         except httpx2.HTTPError as error:
             return 0, None, f"{type(error).__name__} {error}".strip(), 0.0
-        status, inside = response.status_code, ""
-        try:
-            answer = response.json()
-        except (ValueError, RecursionError):
-            answer = response.text
+        if response.is_success and len(data) > most:
+            self.tokens.give(tokens)
+            raise EngineError(f"{url}: an answer of more than {most:,} bytes for {tokens:,} tokens")
+        status, inside, answer = response.status_code, "", _said(response, data)
         if read is not None and response.is_success:
             status, answer = read(answer)
             if status != 200:
                 text = " ".join(str(answer).split())[:200]
                 inside = f" inside a {response.status_code}: {text}"
         if 300 <= status < 400:
-            answer = f"moved to {response.headers.get('location', 'elsewhere')}: see the url"
+            there = response.headers.get("location", "elsewhere")
+            answer = f"moved to {there[:200]}: see the url"
         if status in AGAIN or status >= 500:
             return status, None, f"the server answers {status}{inside}", _asked(response.headers)
         return status, answer, "", 0.0
+
+    async def _heard(self, url: str, body: Any, most: int) -> tuple[httpx2.Response, bytearray]:
+        """(response, its body), of which no more than a piece beyond `most` bytes is read."""
+        data = bytearray()
+        method = "GET" if body is None else "POST"
+        async with self._http.stream(method, url, json=body) as response:
+            encoding = response.headers.get("content-encoding", "").strip().lower()
+            if encoding not in ("", "identity", *ENCODINGS.split(", ")):
+                raise httpx2.DecodingError(f"of an encoding that was not asked for: {encoding:.40}")
+            most = most if response.is_success else min(most, ERROR)
+            async for piece in response.aiter_bytes():
+                data += piece
+                if len(data) > most:
+                    break
+        return response, data
 
     def _waits(self, url: str, trouble: str) -> None:
         if not self._down:
@@ -252,6 +280,14 @@ def _key(settings: HttpSettings) -> str:
     return key
 
 
+def _said(response: httpx2.Response, data: bytearray) -> Any:
+    """What a body says: JSON, or its text."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return data.decode(response.encoding or "utf-8", "replace")
+
+
 def _asked(headers: Mapping[str, str]) -> float:
     """The seconds that a server asks to wait for; 0 where it gives none that can be read."""
     milliseconds = _number(headers.get("retry-after-ms", ""))
@@ -265,7 +301,7 @@ def _seconds(header: str) -> float:
         return seconds
     try:
         date = parsedate_to_datetime(header)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0
     return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time())
 

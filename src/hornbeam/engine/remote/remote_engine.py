@@ -131,6 +131,12 @@ class ServerEngine(ClosedByWith, ABC, Generic[A]):
         held.cached_tokens += min(done.cached, size)
         held.sampled_tokens += done.sampled
         held.uncounted += done.prompt_tokens is None
+        held.faulty += bool(done.fault)
+        if done.fault and held.faulty == 1:
+            self.say(
+                f"{self.settings.root}: an answer with {done.fault}: left out; more of it is only"
+                " counted"
+            )
         self.client.tokens.give(most - size - done.sampled)
         if done.finish == "abort":
             raise BrokenOff(

@@ -9,7 +9,6 @@ Not read: streams, and what nothing here asks for (echo, top_logprobs, text_offs
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,35 +20,20 @@ from hornbeam.chat import Chat
 from hornbeam.engine.remote.fields import (
     ApiObject,
     Real,
-    Reals,
     Text,
     Whole,
     Wholes,
     objects,
-    real,
     reals,
     whole,
     wholes,
 )
+from hornbeam.engine.remote.server_errors import PASSING, fault, worded
 from hornbeam.tree.nodes import ids
 
-PASSING = 502  # the status of what a server or router between could not do this time
-TOO_LONG = re.compile(
-    r"context.{0,20}(length|size|window|limit)|exceed_context|(prompt|input).{0,40}too long"
-    r"|too many tokens|input length",
-    re.IGNORECASE,
-)
-KEY = re.compile(r"authenticat|unauthori[sz]ed|api.?key", re.IGNORECASE)
-REFUSAL = re.compile(
-    r"invalid|bad.?request|(un|not.)support|unrecogni[sz]ed|unknown|validation|not.?found|missing"
-    r"|required|must|forbidden|permission|unprocessable|context|too.?large|not.allowed",
-    re.IGNORECASE,
-)
-TROUBLE = re.compile(
-    r"overload|capacity|busy|unavailable|time.?out|timed|rate.?limit|quota|exhaust|exceeded"
-    r"|internal|server|upstream|gateway|again|later|too.many",
-    re.IGNORECASE,
-)
+MOST_TOKENS = 20_000_000  # a count above that is none
+LONGEST = 1024  # characters of one token
+ROUNDED = 1e-3  # nats: log-probs so little above 0 are 0
 FINISH = {
     **dict.fromkeys(("length", "max_tokens", "max_length", "model_length"), "length"),
     **dict.fromkeys(("max_output_tokens", "content_filter"), "length"),  # the model had not ended
@@ -79,13 +63,13 @@ class Usage(ApiObject):
     def prompt(self) -> int | None:
         """Tokens of the prompt, where they are told."""
         count = self.prompt_tokens or self.input_tokens
-        return count or self._rest(self.completion_tokens or self.output_tokens)
+        return _count(count or self._rest(self.completion_tokens or self.output_tokens))
 
     @property
     def sampled(self) -> int | None:
         """Tokens that were sampled, where they are told."""
         count = self.completion_tokens or self.output_tokens
-        return count or self._rest(self.prompt_tokens or self.input_tokens)
+        return _count(count or self._rest(self.prompt_tokens or self.input_tokens))
 
     def _rest(self, other: int | None) -> int | None:
         return max(0, (self.total_tokens or 0) - other) or None if other else None
@@ -99,11 +83,14 @@ class TokenRow(ApiObject):
     logprob: Real = None
 
 
+Listed = Annotated[list[Any], BeforeValidator(lambda v: v if isinstance(v, list) else [])]
+
+
 class LogProbs(ApiObject):
     """Of a choice: the two forms in which log-probs, and sometimes ids, are told."""
 
-    tokens: Annotated[list[Any], BeforeValidator(lambda v: v if isinstance(v, list) else [])] = []
-    token_logprobs: Reals = None
+    tokens: Listed = []
+    token_logprobs: Listed = []
     content: Annotated[list[TokenRow], BeforeValidator(objects)] = []
 
     @property
@@ -114,9 +101,22 @@ class LogProbs(ApiObject):
         return wholes([_named(name) for name in self.tokens]) if self.tokens else None
 
     @property
-    def values(self) -> list[float] | None:
-        """The log-probs of what was sampled; None where one of them is missing."""
-        return reals([row.logprob for row in self.content]) if self.content else self.token_logprobs
+    def told(self) -> list[Any]:
+        """The log-probs of what was sampled, as they were told."""
+        return [row.logprob for row in self.content] if self.content else self.token_logprobs
+
+    def checked(self, count: int) -> tuple[list[float] | None, str]:
+        """(the log-probs of so many ids, or None; what is wrong with them, or "")."""
+        if not self.told:
+            return None, ""
+        found = reals(self.told)
+        if found is None:
+            return None, "log-probs that are no finite numbers"
+        if len(found) != count:
+            return None, f"{len(found):,} log-probs of {count:,} tokens"
+        if max(found) > ROUNDED:
+            return None, "log-probs above 0"
+        return [min(each, 0.0) for each in found], ""
 
 
 class ChatMessage(ApiObject):
@@ -149,21 +149,6 @@ class Choice(ApiObject):
     def finish(self) -> str:
         """Why it ended: stop, length, abort, or "" where that is not told in a known word."""
         return FINISH.get((self.finish_reason or "").strip().lower(), "")
-
-
-class Fault(ApiObject):
-    """An error, as servers and routers word it."""
-
-    code: Any = None
-    status: Any = None
-    status_code: Any = None
-    type: Any = None
-
-    @property
-    def names(self) -> str:
-        """Its names, such as "rate_limit_error"; "" where it has but numbers."""
-        found = (self.code, self.status, self.type)
-        return " ".join(name for name in found if isinstance(name, str) and real(name) is None)
 
 
 class Answered(ApiObject):
@@ -261,32 +246,45 @@ class ServerAnswer:
     cached: int
     sampled: int
     prompt: list[int] | None  # ids of the prompt, where the server tells them
+    fault: str = ""  # of what was told and not taken
 
 
-def said(answer: Answered, chat: Chat) -> ServerAnswer:
-    """The first answer of a completion. Ids that hold only a part of the text are not taken."""
+def said(answer: Answered, chat: Chat, room: int = MOST_TOKENS) -> ServerAnswer:
+    """The first answer of a completion. Ids that hold only a part of the text are not taken.
+
+    Of a text no more than `room` tokens can be is left out.
+    """
     choice, usage = answer.choice, answer.usage
     text = choice.text or choice.message.content
-    words, found = text or "", choice.token_ids or choice.logprobs.ids
+    words, fault = within(text or "", room)
+    found = choice.token_ids or choice.logprobs.ids
     if found is None and choice.token_ids is not None and not words:
         found = []
     if found is not None and not _known(chat, found):
-        found = None
+        found, fault = None, "ids that the tokenizer here does not have"
     all_there = found is not None and 0 <= (usage.sampled or len(found) + 2) - len(found) <= 1
     if found is not None and not all_there and _only_part(chat, found, words):
         found = None
-    probs = choice.logprobs.values if found is not None else None
     count = len(chat.encode(words)) if found is None else len(found)
+    probs, wrong = choice.logprobs.checked(count) if found else (None, "")
     return ServerAnswer(
         text=words,
         tokens=None if found is None else ids(found),
-        logprobs=probs if probs is not None and len(probs) == count else None,
+        logprobs=probs,
         finish=choice.finish,
         prompt_tokens=usage.prompt,
         cached=usage.prompt_tokens_details.cached_tokens or 0,
         sampled=max(usage.sampled or 0, count) if found is not None else usage.sampled or count,
         prompt=choice.prompt_token_ids or answer.prompt_token_ids or None,
+        fault=fault or wrong,
     )
+
+
+def within(text: str, room: int) -> tuple[str, str]:
+    """(what of a text so many tokens can be, what is wrong with it or "")."""
+    if len(text) <= LONGEST * room:
+        return text, ""
+    return text[: LONGEST * room], f"a text of {len(text):,} characters for {room:,} tokens"
 
 
 def completion(answer: Any) -> tuple[int, Any]:
@@ -302,54 +300,12 @@ def completion(answer: Any) -> tuple[int, Any]:
     errors = [found.error, found.choice.error if found.choices else None]
     for error in filter(None, errors):
         if status := fault(error):
-            return status, _worded(error)
+            return status, worded(error)
     if not found.choices:
-        return fault(answer) or PASSING, _worded({**answer, "error": None})
+        return fault(answer) or PASSING, worded({**answer, "error": None})
     if (found.choice.finish_reason or "").lower() == "error":
         return PASSING, "the answer ended with an error"
     return 200, found
-
-
-def fault(error: Any) -> int:
-    """The HTTP status that an error's code, or else its words, stand for; 0 of no error."""
-    given = Fault.model_validate(error)
-    codes = [whole(code) for code in (given.code, given.status, given.status_code)]
-    for number in codes:
-        if number is not None and 400 <= number < 600:
-            return number
-    words = _words(error)
-    if any(number in (0, 200) for number in codes) and words.lower() in ("", "ok", "success"):
-        return 0
-    if TOO_LONG.search(f"{given.names} {words}"):
-        return 400
-    named = ((KEY, 401), (REFUSAL, 400), (TROUBLE, PASSING))
-    worded = ((TROUBLE, PASSING), (KEY, 401), (REFUSAL, 400))
-    tests = [(given.names, *each) for each in named] + [(words, *each) for each in worded]
-    return next((status for where, kind, status in tests if kind.search(where)), PASSING)
-
-
-def _words(error: Any) -> str:
-    """What an error says in words; "" of an object without any."""
-    keys = {"error", "message", "detail", "msg"}
-    if isinstance(error, dict) and not any(error.get(key) for key in keys):
-        return ""
-    return str(message(error))
-
-
-def _worded(error: Any) -> str:
-    names = Fault.model_validate(error).names
-    return f"{message(error)} ({names})" if names else str(message(error))
-
-
-def message(answer: Any) -> Any:
-    """What an error's body says: servers wrap it in different ways."""
-    while isinstance(answer, (dict, list)):
-        if isinstance(answer, list):
-            answer = answer[0] if len(answer) == 1 and isinstance(answer[0], dict) else str(answer)
-        else:
-            inner = (answer.get(key) for key in ("error", "message", "detail", "msg"))
-            answer = next(filter(None, inner), None) or str(answer)
-    return answer
 
 
 def prompt_logprobs(answer: Any, tokens: Sequence[int], start: int) -> list[float] | None:
@@ -378,8 +334,14 @@ def _only_part(chat: Chat, tokens: Sequence[int], words: str) -> bool:
 
 def _known(chat: Chat, tokens: Sequence[int]) -> bool:
     """Whether the tokenizer here has all of these ids."""
+    tokenizer = getattr(chat, "tokenizer", None)  # passes over ids that it does not have
     try:
         chat.decode(tokens)
+        return tokenizer is None or None not in tokenizer.convert_ids_to_tokens(tokens)
     except (ValueError, OverflowError, LookupError, TypeError):
         return False
-    return True
+
+
+def _count(told: int | None) -> int | None:
+    """A count of tokens that one request can have; None of others."""
+    return told if told is not None and told <= MOST_TOKENS else None

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Literal
 
-from hornbeam.engine.remote.replies import message
+from hornbeam.engine.remote.server_errors import message
 from hornbeam.engine.vllm.vllm_engine import DEFAULT, WEIGHT_RECEIVER, VllmSettings
 from hornbeam.errors import EngineError
 
