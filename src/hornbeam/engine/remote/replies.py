@@ -101,15 +101,15 @@ class LogProbs(ApiObject):
         return wholes([_named(name) for name in self.tokens]) if self.tokens else None
 
     @property
-    def told(self) -> list[Any]:
+    def raw(self) -> list[Any]:
         """The log-probs of what was sampled, as they were told."""
         return [row.logprob for row in self.content] if self.content else self.token_logprobs
 
     def checked(self, count: int) -> tuple[list[float] | None, str]:
         """(the log-probs of so many ids, or None; what is wrong with them, or "")."""
-        if not self.told:
+        if not self.raw:
             return None, ""
-        found = reals(self.told)
+        found = reals(self.raw)
         if found is None:
             return None, "log-probs that are no finite numbers"
         if len(found) != count:

@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Literal
 
+from hornbeam.engine.remote.http_client import LARGEST
 from hornbeam.engine.remote.server_errors import message
 from hornbeam.engine.vllm.vllm_engine import DEFAULT, WEIGHT_RECEIVER, VllmSettings
 from hornbeam.errors import EngineError
@@ -76,7 +77,7 @@ def _post(url: str, **body: Any) -> None:
     )
     try:
         with urllib.request.urlopen(request) as answer:
-            data = answer.read()
+            data = answer.read(LARGEST)
     except urllib.error.HTTPError as error:
         hint = "; start the server as serve_command says" if error.code == 404 else ""
         raise EngineError(f"{url}: {error.code} {error.reason}{hint}") from error
