@@ -36,7 +36,7 @@ Folder = dict[str, tuple[str, ...]]  # path -> words
 Commands = list[list[str]]  # pairs of a command and what is heard
 
 
-class Level(NamedTuple):
+class FolderLevel(NamedTuple):
     """How many files, how deep they lie, how many steps a task has."""
 
     files: int
@@ -44,7 +44,7 @@ class Level(NamedTuple):
     steps: int
 
 
-LEVELS = (Level(3, 0, 1), Level(5, 1, 1), Level(8, 2, 2), Level(12, 3, 3))
+LEVELS = (FolderLevel(3, 0, 1), FolderLevel(5, 1, 1), FolderLevel(8, 2, 2), FolderLevel(12, 3, 3))
 
 
 class _Unlucky(Exception):
@@ -93,7 +93,7 @@ def _shape(
     files: int | None,
     depth: int | None,
     steps: int | None,
-) -> Level:
+) -> FolderLevel:
     """What a level stands for. Raises `DataError`."""
     if split not in ("train", "test"):
         raise DataError(f"file tasks have the splits train and test, not {split!r}")
@@ -115,7 +115,7 @@ def _shape(
     return shape
 
 
-def _task(kind: str, shape: Level, rng: Random) -> Task:
+def _task(kind: str, shape: FolderLevel, rng: Random) -> Task:
     folder = _folder(shape, rng)
     world = {path: f"{' '.join(words)}\n" for path, words in folder.items()}
     listing = " ".join(sorted({path.split("/")[0] + "/" * ("/" in path) for path in folder}))
@@ -129,7 +129,7 @@ def _task(kind: str, shape: Level, rng: Random) -> Task:
     return Task(f"files-{kind}-{digest}", question, answer, data)
 
 
-def _folder(shape: Level, rng: Random) -> Folder:
+def _folder(shape: FolderLevel, rng: Random) -> Folder:
     """Files with their words, in folders at most so deep."""
     folders = [""]
     for name in rng.sample(FOLDERS, min(2 * shape.depth, len(FOLDERS))):

@@ -21,6 +21,7 @@ from typing import Any
 
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.settings import nearest
+from hornbeam.tasks.code_repair import code_repair_tasks
 from hornbeam.tasks.file_tasks import file_tasks
 from hornbeam.tasks.hops import hop_tasks
 from hornbeam.tasks.word_problems import held_out, word_problems
@@ -177,6 +178,7 @@ def _checked(
 
 worldly: dict[str, Generator] = {  # tasks whose tools act on a world
     "files": file_tasks,
+    "code_repair": code_repair_tasks,
 }
 
 generators: dict[str, Generator] = {

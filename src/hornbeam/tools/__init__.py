@@ -11,6 +11,7 @@ from hornbeam.settings import build
 from hornbeam.tools.calculator import CalculatorSettings, calculate
 from hornbeam.tools.file_tools import file_tools
 from hornbeam.tools.lookup_tool import LookupSettings
+from hornbeam.tools.repair_tools import repair_tools
 from hornbeam.tools.retrieval import Retrieval, RetrievalSettings
 from hornbeam.tools.tool_settings import ToolSettings
 
@@ -21,7 +22,10 @@ tools: dict[str, type[ToolSettings]] = {
 }
 
 
-toolsets: dict[str, Callable[[], dict[str, Tool]]] = {"files": file_tools}
+toolsets: dict[str, Callable[[], dict[str, Tool]]] = {
+    "files": file_tools,
+    "repair": repair_tools,
+}
 
 
 def tool_settings(name: str, **settings: Any) -> ToolSettings:
