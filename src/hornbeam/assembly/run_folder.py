@@ -27,6 +27,7 @@ from hornbeam.tree.task import Task
 from hornbeam.view import ReportData, write_report
 
 NO_CHATS: Mapping[str, Chat] = MappingProxyType({})
+FILES_IN = "recipe_folder"  # where the files lie that the recipe names
 ReadTree = Callable[[TreeKey], Tree]
 STAGES = ("train", "start", "warm start", "eval")  # of trees in the store
 
@@ -70,6 +71,7 @@ class Folder:
                     " differ): choose another --out, or set them back"
                 )
         self.store.set("recipe", now)
+        self.store.set(FILES_IN, str(recipe.base))
         self.store.flush()
         self.write("recipe.toml", show(recipe))
         self.rewrite_metrics()
@@ -88,17 +90,8 @@ class Folder:
         `base` is the recipe's folder; of guides those of these columns are held. What the files
         import themselves is not looked at.
         """
-        for key, name in held_names(self.recipe, guides).items():
-            if is_given(name):  # its name tells its code
-                continue
-            shown = f"code of {key} than {name} has now: put the file back"
-            self._hold(key, paths.find(name.rpartition(":")[0], base).read_text("utf-8"), shown)
-        for file, path in command_files(self.recipe, base).items():
-            shown = f"code of the agent than {file} has now: put the file back"
-            self._hold(f"agent/{file}", path.read_text("utf-8", "replace"), shown)
-        for key, name in template_names(self.recipe).items():
-            shown = f"text of {key} than {name} has now: put that back"
-            self._hold(key, template_text(name, base), shown)
+        for key, what, shown in held_code(self.recipe, base, guides):
+            self._hold(key, what, shown)
 
     def hold_set(self, path: Path, say: Callable[[str], None]) -> list[Numbered]:
         """The rows of an SFT set, held like tasks; what is not read is said. Raises as `read_set`
@@ -114,9 +107,7 @@ class Folder:
         return shown
 
     def _hold(self, name: str, what: Any, shown: str) -> None:
-        text = json.dumps(what).encode("utf-8", "surrogatepass")
-        now = hashlib.blake2b(text, digest_size=8).hexdigest()
-        before = self.store.get(name)
+        now, before = _mark(what), self.store.get(name)
         if before not in (None, now) and (self.store.keys() or self.store.metrics()):
             raise StoreError(
                 f"{self.path}: this run began with other {shown} as it was, or choose another --out"
@@ -160,6 +151,35 @@ class Folder:
     def report(self, chats: Mapping[str, Chat] = NO_CHATS) -> Path:
         """Write the report page from what the database holds."""
         return report(self.path, self.store, self.recipe.run.title or self.path.name, chats)
+
+
+def held_code(
+    recipe: Recipe, base: Path, guides: Collection[str] = ()
+) -> Iterator[tuple[str, str, str]]:
+    """(key, text, words for a message) of the code that a run is held to (`Folder.hold_code`)."""
+    for key, name in held_names(recipe, guides).items():
+        if is_given(name):  # its name tells its code
+            continue
+        shown = f"code of {key} than {name} has now: put the file back"
+        yield key, paths.find(name.rpartition(":")[0], base).read_text("utf-8"), shown
+    for file, path in command_files(recipe, base).items():
+        shown = f"code of the agent than {file} has now: put the file back"
+        yield f"agent/{file}", path.read_text("utf-8", "replace"), shown
+    for key, name in template_names(recipe).items():
+        shown = f"text of {key} than {name} has now: put that back"
+        yield key, template_text(name, base), shown
+
+
+def changed_code(store: Store, recipe: Recipe, base: Path) -> list[str]:
+    """What of the code that a run in `store` began with is other now, in words."""
+    found = held_code(recipe, base)
+    return [shown for key, what, shown in found if store.get(key) not in (None, _mark(what))]
+
+
+def _mark(what: Any) -> str:
+    """What tells a value from others."""
+    text = json.dumps(what).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
 class StoredTrees(Mapping[int, Sequence[Tree]]):

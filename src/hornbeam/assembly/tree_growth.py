@@ -63,8 +63,12 @@ class StoreGrower:
         make: Callable[[], Grower],
         budget: Budget,
         kept: Callable[[Sequence[Grown]], None] = lambda grown: None,
+        may_fail: bool = False,
     ) -> None:
-        """Trees of a stage from where they start, the last of `of` trees; `kept` hears of them."""
+        """Trees of a stage from where they start, the last of `of` trees; `kept` hears of them.
+
+        Unless they `may_fail`, it is an error that all runs of the first ones fail alike.
+        """
         before: dict[str, list[Entry]] = {}
         for entry in self.store.entries(stage):
             before.setdefault(entry.tree, []).append(entry)
@@ -104,7 +108,7 @@ class StoreGrower:
             warn_of_unknown_tools(grown, self.progress)
             keys = [key for key, _ in part]
             kept([(key, tree, ledgers[key].totals) for key, tree in zip(keys, grown)])
-            if alone and not first:
+            if alone and not first and not may_fail:
                 check_first(self.store, keys, grown, f"no run of {len(keys)} tasks has a reward")
             done += len(part)
             self.progress.step(done, "", f"{what}: {done}/{of}")

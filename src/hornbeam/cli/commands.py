@@ -73,6 +73,11 @@ COMMANDS = {
         "label_command",
         "Search the training tasks of RECIPE for values of steps; writes trees with Q columns.",
     ),
+    "blame": CommandEntry(
+        "blame_command",
+        "blame_command",
+        "Find the step that lost a failed run, by forks where they tell most; what did better.",
+    ),
     "anchor": CommandEntry(
         "anchor_command",
         "anchor_command",

@@ -1,0 +1,1 @@
+"""`hornbeam blame`: the step that lost a run, found by forks from its steps."""
