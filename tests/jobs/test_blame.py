@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 
+from hornbeam.assembly.run_folder import FILES_IN
 from hornbeam.jobs.blame.blame_report import lines, summary
 from hornbeam.store.database import Store
 from hornbeam.tree.jsonl import read_trees
@@ -96,14 +98,22 @@ def write(folder, kind="walk"):
     return folder / "walk.toml"
 
 
+TRAINED = {}  # by kind: the folder of a recipe that was trained for a step
+
+
 @pytest.fixture
-def ran(tmp_path, hornbeam):
-    """Trains a recipe of a kind for a step; its run folder."""
+def ran(tmp_path, tmp_path_factory, hornbeam):
+    """A recipe of a kind, trained for a step: its run folder in `tmp_path`."""
 
     def run(kind="walk"):
-        recipe = write(tmp_path, kind)
-        code, err, said = hornbeam("train", recipe, "--out", tmp_path / "run")
-        assert code == 0, err + said
+        if kind not in TRAINED:
+            folder = tmp_path_factory.mktemp(kind)
+            code, err, said = hornbeam("train", write(folder, kind), "--out", folder / "run")
+            assert code == 0, err + said
+            TRAINED[kind] = folder
+        shutil.copytree(TRAINED[kind], tmp_path, dirs_exist_ok=True)
+        with Store(tmp_path / "run") as store:
+            store.set(FILES_IN, str(tmp_path))
         return tmp_path / "run"
 
     return run
@@ -125,7 +135,7 @@ def paid(folder):
     """(what the ledger of forks holds by kind, sampled tokens in their trees)."""
     with Store(folder, read_only=True) as store:
         costs = store.totals()
-        trees = [store.read(key).tree for key in store.keys()]
+        trees = [store.read(key).tree for key in store.keys(None)]
     grown = [n for tree in trees for n in tree.nodes if n.origin.episode]
     return costs, sum(len(node.tokens) for node in grown)
 
@@ -141,7 +151,7 @@ def test_the_planted_step_is_found(ran, blame, kind, step):
     assert one["instead"] and one["said"] not in [other["text"] for other in one["instead"]]
     assert (one["kind"], one["tool"]) == (("call", "note") if kind == "notes" else ("message", ""))
     with Store(run, read_only=True) as store:  # the recorded run was only read
-        assert {key.stage for key in store.keys()} == {"train"}
+        assert {key.stage for key in store.keys(None)} == {"train"}
         tree = store.read(store.keys()[1]).tree
     assert tree.nodes[one["node"]].text == one["said"]
     costs, sampled = paid(run / "blame")
@@ -187,7 +197,7 @@ def test_a_killed_blame_pays_for_no_fork_twice(ran, blame, tmp_path):
     costs, sampled = paid(tmp_path / "cut")
     assert sampled == paid(tmp_path / "whole")[1] <= costs["sampled_tokens"]
     with Store(tmp_path / "cut", read_only=True) as store:
-        stages = {key.stage for key in store.keys()}
+        stages = {key.stage for key in store.keys(None)}
         kept = [store.totals(stage).get("sampled_tokens", 0) for stage in stages]
     assert sum(kept) == sampled  # what a kill cost stands apart
 
@@ -197,7 +207,7 @@ def test_all_failed_runs_share_a_budget_and_are_grouped(ran, blame, hornbeam):
     found = blame(run, "--all-failed", "--forks", 96)
     told, runs = found["summary"], found["runs"]
     with Store(run, read_only=True) as store:
-        trees = [store.read(key).tree for key in store.keys()]
+        trees = [store.read(key).tree for key in store.keys(None)]
     failed = sum(tree.columns["reward"][i] == 0 for tree in trees for i in tree.leaves())
     assert told["runs"] == len(runs) == failed > 1
     assert told["forks"] == sum(each["forks"] for each in runs) <= 96
@@ -275,7 +285,10 @@ def test_a_world_and_a_run_that_won(ran, blame, hornbeam):
         ("--stage evil", "has no trees of it; its stages: train"),
         ("--guide nowhere", "nowhere: no model there"),
         ("--model nowhere", "nowhere"),
-        ("--set engine.kind=http --set engine.url=http://127.0.0.1:9/v1 --set engine.PATIENCE", "127.0.0.1:9"),
+        (
+            "--set engine={kind='http',url='http://127.0.0.1:9/v1',patience=0.1}",
+            "127.0.0.1:9",
+        ),
         ("--set run.stesp=1", "did you mean 'steps'?"),
         ("--recipe no.toml", "no.toml: no such file"),
         ("--agent nosuchcommand", "nosuchcommand"),

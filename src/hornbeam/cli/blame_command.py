@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hornbeam.cli.job_setup import Model, Sets, results_alone, stopped, to_stderr
+from hornbeam.cli.job_setup import Model, Sets, results_alone, stopped
 from hornbeam.cli.options import Shared
 from hornbeam.errors import DataError
+from hornbeam.files.terminal import tell, to_stderr
 
 if TYPE_CHECKING:
-    from hornbeam.jobs.blame.run_blame import BlameOptions
+    from hornbeam.jobs.blame.blame_options import BlameOptions
 
 Tree = Annotated[
     str | None,
@@ -29,6 +30,38 @@ Leaf = Annotated[
         "--leaf", help="Its run that ends at this node.", show_default="the first that failed"
     ),
 ]
+Every = Annotated[
+    bool, typer.Option("--all-failed", help="All failed runs; they share the budget.")
+]
+Groups = Annotated[bool, typer.Option("--summary", help="Of --all-failed: groups alone, no run.")]
+Stage = Annotated[
+    str | None, typer.Option("--stage", help="Only trees of train, eval ...", show_default="all")
+]
+Forks = Annotated[int, typer.Option("--forks", help="The most new runs, of all.")]
+Tokens = Annotated[
+    int | None,
+    typer.Option("--tokens", help="The most tokens that forks sample.", show_default="no limit"),
+]
+Success = Annotated[float, typer.Option("--success", help="A run failed with a reward below this.")]
+Won = Annotated[
+    bool, typer.Option("--won", help="The step that won a run, in one that did not fail.")
+]
+Guide = Annotated[
+    str | None,
+    typer.Option("--guide", metavar="DIR", help="A value model, as prior.", show_default="none"),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Other forks.")]
+Recipe = Annotated[
+    str | None, typer.Option("--recipe", help="Its recipe.", show_default="the run's own")
+]
+Agent = Annotated[
+    str | None, typer.Option("--agent", help="An agent's command.", show_default="the recipe's")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder that keeps the forks.", show_default="RUN/blame"),
+]
+Page = Annotated[Path | None, typer.Option("--page", help="Write a page.", show_default="none")]
 
 
 def blame_command(
@@ -37,52 +70,22 @@ def blame_command(
     ],
     tree: Tree = None,
     leaf: Leaf = None,
-    every: Annotated[
-        bool, typer.Option("--all-failed", help="All failed runs; they share the budget.")
-    ] = False,
-    told: Annotated[
-        bool, typer.Option("--summary", help="Of --all-failed: groups alone, no run.")
-    ] = False,
-    stage: Annotated[
-        str | None,
-        typer.Option("--stage", help="Only trees of train, eval ...", show_default="all"),
-    ] = None,
-    forks: Annotated[int, typer.Option("--forks", help="The most new runs, of all.")] = 128,
-    tokens: Annotated[
-        int | None,
-        typer.Option(
-            "--tokens", help="The most tokens that forks sample.", show_default="no limit"
-        ),
-    ] = None,
-    success: Annotated[
-        float, typer.Option("--success", help="A reward of this much is a success.")
-    ] = 0.5,
-    won: Annotated[
-        bool, typer.Option("--won", help="The step that won a run, in one that did not fail.")
-    ] = False,
-    guide: Annotated[
-        str | None,
-        typer.Option(
-            "--guide", metavar="DIR", help="A value model, as prior.", show_default="none"
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Other forks.")] = 0,
-    recipe: Annotated[
-        str | None, typer.Option("--recipe", help="Its recipe.", show_default="the run's own")
-    ] = None,
-    agent: Annotated[
-        str | None, typer.Option("--agent", help="An agent's command.", show_default="the recipe's")
-    ] = None,
+    every: Every = False,
+    told: Groups = False,
+    stage: Stage = None,
+    forks: Forks = 128,
+    tokens: Tokens = None,
+    success: Success = 0.5,
+    won: Won = False,
+    guide: Guide = None,
+    seed: Seed = 0,
+    recipe: Recipe = None,
+    agent: Agent = None,
     model: Model = None,
     sets: Sets = None,
     store: Shared = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder that keeps the forks.", show_default="RUN/blame"),
-    ] = None,
-    page: Annotated[
-        Path | None, typer.Option("--page", help="Write a page too.", show_default="none")
-    ] = None,
+    out: Out = None,
+    page: Page = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find the step that lost a failed run, by forks where they tell most; what did better.
@@ -90,7 +93,7 @@ def blame_command(
     The forks are kept: the same command goes on from them, and pays for none again.
     """
     from hornbeam.cli.recipes_command import find
-    from hornbeam.jobs.blame.run_blame import BlameOptions
+    from hornbeam.jobs.blame.blame_options import BlameOptions
 
     if told and not every:
         raise DataError("--summary: is of --all-failed, which looks at more than one run")
@@ -110,8 +113,8 @@ def _blamed(options: BlameOptions, page: Path | None) -> tuple[list[dict[str, An
     from rich.console import Console
 
     from hornbeam.assembly.progress import Progress
+    from hornbeam.jobs.blame.blame_options import blame
     from hornbeam.jobs.blame.blame_report import record, summary
-    from hornbeam.jobs.blame.run_blame import blame
     from hornbeam.view.blame_page import write_blame
 
     with stopped(), results_alone():
@@ -130,9 +133,9 @@ def _print(records: list[dict[str, Any]], told: bool, as_json: bool) -> None:
 
     groups = summary(records)
     if as_json:
-        typer.echo(json.dumps(groups if told else {"summary": groups, "runs": records}))
+        tell(json.dumps(groups if told else {"summary": groups, "runs": records}))
         return
     parts = [] if told else ["\n".join(lines(each)) for each in records]
     if told or len(records) > 1:
         parts.append("\n".join(summary_lines(groups)))
-    typer.echo("\n\n".join(parts))
+    tell("\n\n".join(parts))

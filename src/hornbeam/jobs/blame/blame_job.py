@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.progress import Progress
 from hornbeam.assembly.tree_growth import FolderGrower
-from hornbeam.blame import Blame, BlameForks, run_of
+from hornbeam.blame import Blame, BlameForks
 from hornbeam.blame.tree_forks import steps_of
-from hornbeam.chat.rendered import foreign, has_ids
 from hornbeam.errors import ProgramError
-from hornbeam.grow.grower import Grower
 from hornbeam.jobs.blame.failed_runs import RecordedRun
-from hornbeam.jobs.label.rerun_trees import rerun, runs_of
-from hornbeam.jobs.score.score_trees import ScoreSummary, by_guide
+from hornbeam.jobs.blame.guide_values import GUIDE, RunGuide
+from hornbeam.jobs.blame.run_trunk import begin, identity_of
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.search import State, restore
 from hornbeam.settings import digest
@@ -28,7 +27,6 @@ from hornbeam.store.database import Stored, TreeKey
 from hornbeam.store.ledger import NO_BUDGET, Entry, Ledger
 from hornbeam.tree.nodes import Tree
 
-GUIDE = "blame_guide"  # the column of a guide's values along a run
 FREE = ("forks", "tokens", "confidence")  # with others the forks that were paid are kept
 APART = 10_000  # numbers of forks between two runs of one tree
 
@@ -55,7 +53,7 @@ class BlameRuns:
     ) -> None:
         self.recipe, self.how, self.progress = recipe, how, progress
         self.grower = FolderGrower(recipe, plan, path, progress, "blamed")
-        self.guide = by_guide(recipe, GUIDE) if GUIDE in recipe.guides else None
+        self.guide = RunGuide(recipe)
 
     async def go(self, runs: Sequence[RecordedRun]) -> list[BlamedRun]:
         """What is found of each run; all of them share the budget of forks and tokens.
@@ -83,8 +81,7 @@ class BlameRuns:
                         break
                 left = [n for n in left if n in found and found[n].blame.why == "undecided"]
         finally:
-            if self.guide is not None:
-                await self.guide.aclose()
+            await self.guide.aclose()
             await self.grower.aclose()
         if len(found) < len(runs):
             rest = f"{len(runs) - len(found)} of {len(runs)} runs were not looked at"
@@ -98,10 +95,11 @@ class BlameRuns:
         before = 1 + max(node.origin.episode for node in run.tree.nodes)
         how = how.model_copy(update={"first": how.first + before + APART * run.leaf})
         if key not in store.keys(key.stage):
-            await self._begin(run, key)
+            await self.grower.world.policies.load()
+            await begin(run, key, self._growth(self.how), store)
         stored = store.read(key)
-        if self.guide is not None and GUIDE not in stored.tree.columns:
-            await self._guide(key, stored.tree)
+        if self.guide.wanted(stored.tree):
+            await self._guide_values(key, stored.tree)
         first = how.model_copy(update={"forks": min(how.forks, how.batch)})
         for some in (first, how):  # a program that does not repeat the run is told early
             if self._lacks(stored, some):
@@ -116,7 +114,7 @@ class BlameRuns:
         what = f"forks of {run.place}, node {run.leaf}"
         starts = [(key, stored._replace(done=False))]
         await self.grower.grow_on(
-            what, key.stage, starts, 1, lambda: self._grower(how), NO_BUDGET, may_fail=True
+            what, key.stage, starts, 1, lambda: self._growth(how), NO_BUDGET, may_fail=True
         )
         return self.grower.store.read(key)
 
@@ -127,15 +125,14 @@ class BlameRuns:
         errors = [tree.nodes[i].error for i in inner]
         if inner and all(error.startswith("Divergence") for error in errors):
             raise ProgramError(
-                f"{run.place}: the program does not repeat the recorded run, which other code, tools"
-                f" or weights of another chat made: {errors[0]}"
+                f"{run.place}: the program does not repeat the recorded run, which other code or"
+                f" tools made: {errors[0]}"
             )
 
     def _stage(self, run: RecordedRun) -> str:
         """The stage of a run's tree: the same run finds its forks again, whatever its budget."""
-        said = [run.tree.task, run.place, run.leaf, runs_of(path_of(run))]
         settings = {k: v for k, v in self.how.identity().items() if k not in FREE}
-        return f"blame {digest([said, settings, self.recipe.guides.get(GUIDE) is not None])}"
+        return f"blame {digest([identity_of(run), settings])}"
 
     def _lacks(self, stored: Stored, how: BlameForks) -> bool:
         """Whether the search over a stored tree is not at its end."""
@@ -146,38 +143,16 @@ class BlameRuns:
             return True
         return bool(how.ask(tree, State(dict(state.asked), dict(state.results))))
 
-    def _grower(self, how: BlameForks) -> Grower:
+    def _growth(self, how: BlameForks) -> Any:
         made = self.grower.world.grower(Ledger(), self.grower.store, trained=False)
         return replace(made, strategy=how)
 
-    async def _begin(self, run: RecordedRun, key: TreeKey) -> None:
-        """Put the run into a tree of its own, as it is or, in other ids, said again."""
-        await self.grower.world.policies.load()
-        path, grower = path_of(run), self._grower(self.how)
-        chats = [speaker.engine.chat for speaker in grower.agents.values()]
-        if has_ids(path) and not any(foreign(path, chat) for chat in chats):
-            self.grower.store.begin(key, path)
-            self.grower.store.flush()
-            return
-        start = Tree(run.tree.task, seed=run.tree.seed)
-        _, odd = await rerun([path], [(key, start)], grower, 1)
-        if odd:
-            self.grower.store.forget(*key)
-            raise ProgramError(f"the recipe's program does not repeat the recorded run: {odd[0]}")
-
-    async def _guide(self, key: TreeKey, tree: Tree) -> None:
-        """A guide's values along the run."""
-        assert self.guide is not None
-        chat, summary = self.guide.chat, ScoreSummary()
-        self.guide.anew = chat is not None and has_ids(tree) and foreign(tree, chat)
-        columns = await self.guide.score(tree, summary)
-        values = columns[GUIDE]  # in [-1, 1]
-        tree.columns[GUIDE] = [
-            None if v is None else min(max((v + 1) / 2, 0.0), 1.0) for v in values
-        ]
+    async def _guide_values(self, key: TreeKey, tree: Tree) -> None:
+        """Keep a guide's values along the run, and what they cost."""
+        values, tokens = await self.guide.values(tree)
+        tree.columns[GUIDE] = values
         self.grower.store.columns(key, tree.columns)
-        paid = Entry(str(key), 0, -1, "scorer_tokens", summary.tokens)
-        self.grower.store.enter([paid])
+        self.grower.store.enter([Entry(str(key), 0, -1, "scorer_tokens", tokens)])
 
     def _found(self, run: RecordedRun, key: TreeKey, tree: Tree, how: BlameForks) -> BlamedRun:
         """What the forks say. Raises `ProgramError` where none of them has an outcome."""
@@ -190,13 +165,6 @@ class BlameRuns:
         for entry in self.grower.store.entries(key.stage):
             costs[entry.kind] = costs.get(entry.kind, 0) + entry.amount
         return BlamedRun(run, blame, tree, steps_of(tree, end), costs)
-
-
-def path_of(run: RecordedRun) -> Tree:
-    """The run as a tree of its own that has grown to its end, with the columns of its steps."""
-    path = run_of(run.tree, run.leaf)
-    path.nodes[-1] = path.nodes[-1].changed(done=True)
-    return path
 
 
 def places_of(blamed: BlamedRun) -> list[int]:

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from hornbeam.files.terminal import one_line
 from hornbeam.jobs.blame.blame_job import BlamedRun, places_of
 from hornbeam.jobs.blame.failed_runs import outcome
 from hornbeam.tree.nodes import Call, Node
-from hornbeam.view.text import plain
 
 LONGEST = 300  # characters of a text in the lines
 KINDS = ("kind", "agent", "tool")
@@ -61,14 +61,16 @@ def _heard(call: Call) -> str:
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """A blamed run in lines; nothing in them is obeyed by a terminal."""
     ended = f"error: {found['error']}" if found["error"] else f"answer: {_short(found['answer'])}"
-    yield plain(f"Tree {found['tree']}, run to node {found['leaf']}, task {found['task']}; {ended}")
-    yield plain(found["finding"][0].upper() + found["finding"][1:])
+    yield one_line(
+        f"Tree {found['tree']}, run to node {found['leaf']}, task {found['task']}; {ended}"
+    )
+    yield one_line(found["finding"][0].upper() + found["finding"][1:])
     if found["why"] != "never":
-        yield plain(f"  node {found['node']} said: {_short(found['said'])}")
+        yield one_line(f"  node {found['node']} said: {_short(found['said'])}")
         for heard in found["heard"]:
-            yield plain(f"  {_short(heard)}")
+            yield one_line(f"  {_short(heard)}")
         for other in found["instead"]:
-            yield plain(f"  {other['count']} that did better said: {_short(other['text'])}")
+            yield one_line(f"  {other['count']} that did better said: {_short(other['text'])}")
     yield "  step  forks  V [95 %]                 chance  agent, what was said"
     for value in found["values"]:
         low, high = value["interval"]
@@ -76,10 +78,10 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         said = f"{value['agent']}  {_short(value['text'], 60)}" if value["position"] else "the task"
         chance = f"{value['chance']:.2f}" if value["position"] else ""
         row = f"  {value['position']:>4}  {value['forks']:>5}  {figures:<23}  {chance:>6}  {said}"
-        yield plain(row.rstrip())
+        yield one_line(row.rstrip())
     if len(found["by_agent"]) > 1:
         drops = sorted(found["by_agent"].items(), key=lambda item: -item[1])
-        yield plain(
+        yield one_line(
             "By agent, its drops added: " + ", ".join(f"{n or '-'} {d:.2f}" for n, d in drops)
         )
 
@@ -128,6 +130,6 @@ def summary_lines(told: dict[str, Any]) -> Iterator[str]:
         if told[f"by_{kind}"]:
             yield f"{kind:<24}{'runs':>6}{'share':>8}{'mean drop':>11}"
         for group in told[f"by_{kind}"]:
-            name = plain(_short(group["name"] or "none", 22))
+            name = one_line(_short(group["name"] or "none", 22))
             share = f"{100 * group['share']:.0f} %"
             yield f"{name:<24}{group['count']:>6}{share:>8}{group['mean_drop']:>11.2f}"

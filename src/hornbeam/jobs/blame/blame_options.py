@@ -10,7 +10,7 @@ from hornbeam.assembly.engines import needs_folder
 from hornbeam.assembly.progress import Progress
 from hornbeam.blame import BlameForks
 from hornbeam.errors import DataError
-from hornbeam.jobs.blame.blame_job import GUIDE, BlamedRun, BlameRuns
+from hornbeam.jobs.blame.blame_job import BlamedRun, BlameRuns
 from hornbeam.jobs.blame.failed_runs import (
     Failed,
     RecordedRun,
@@ -18,6 +18,7 @@ from hornbeam.jobs.blame.failed_runs import (
     failed_runs,
     one_run,
 )
+from hornbeam.jobs.blame.guide_values import GUIDE
 from hornbeam.jobs.event_loop import run_loop
 from hornbeam.jobs.preparation import Say, planned
 from hornbeam.jobs.recipe_checks import check
