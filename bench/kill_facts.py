@@ -26,6 +26,7 @@ from hornbeam.tree.jsonl import to_json
 
 Facts = dict[str, Any]
 NEAR = 1e-5
+LOOSE_COSTS = "wall clock|worlds|redone"
 LIKE = 1e-3  # of weights, as a share of their norm
 
 
@@ -75,6 +76,13 @@ def lost(folder: Path) -> Counter[str]:
     return out
 
 
+def account(page: str) -> dict[str, str]:
+    """What a page tells of costs, by kind: the amounts, but for seconds and what is told apart."""
+    table = re.search(r"<table class=costs>.*?</table>", page, re.DOTALL)
+    rows = re.findall(r"<tr><th scope=row>(.*?)</th><td>(.*?)</td>", table[0] if table else "")
+    return {what: amount for what, amount in rows if not re.search(LOOSE_COSTS, what)}
+
+
 def file_facts(path: Path, name: str) -> Iterator[tuple[str, Any]]:
     """What one file says."""
     if path.name == "run.db":
@@ -91,6 +99,7 @@ def file_facts(path: Path, name: str) -> Iterator[tuple[str, Any]]:
         data = re.search(r"<script[^>]*application/json[^>]*>(.*?)</script>", text, re.DOTALL)
         assert data and text.rstrip().endswith("</html>"), f"{name} is no whole page"
         yield name, scrubbed(json.loads(data[1]))
+        yield f"{name}: costs", account(text)
     elif path.suffix == ".safetensors":
         yield name, load_file(path)
     elif path.suffix == ".pt":

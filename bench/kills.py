@@ -7,8 +7,9 @@ A write is a commit or a change of a file (kill_points.py). All changes of files
 the middle and after them; of a job's commits every `--every`-th. After the kill the command is run
 again, to its end, in the same folder. Then everything below it must be as undisturbed: the files
 that are there, the weights bit for bit, trees and their columns, rows of metrics, the ledger but
-for what is told apart as lost, records, results as JSON. Left out: seconds, and what a killed run
-tells apart (`redone_tokens`). Exit code 1 where something is not so.
+for what is told apart as lost, costs on the page, records, results as JSON. Left out: seconds, and
+what a killed run tells apart (`redone_...`). With `--again` every second kill is followed by one of
+the command that goes on. Exit code 1 where something is not so.
 
 Processes are forks of this one, which has imported all: each begins at once.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -149,26 +151,31 @@ def ended(pid: int) -> int:
     return 99
 
 
-def whole(job: Job, folder: Path, points: Points, torn: str = "") -> str:
+def whole(
+    job: Job, folder: Path, points: Points, torn: str = "", again: Points | None = None
+) -> tuple[str, int]:
     """Run a job to its end; where `points` says so it is killed before, and run again.
 
-    Returns "" or what went wrong; `torn` is a file that may not be there right after the kill.
+    Returns ("" or what went wrong, how often it was killed). `torn` is a file that may not be there
+    right after the kill, `again` may kill what goes on.
     """
     others = [start(folder, words, f"{n}") for n, words in enumerate(job.beside)]
     code = ended(start(folder, job.words, "main", points))
-    wrong = ""
+    wrong, kills = "", int(code == -signal.SIGKILL)
     if points.at >= 0 and code != -signal.SIGKILL:
         wrong = MISSED if job.beside else f"it was not killed and ended with {code}"
     elif points.at >= 0:
         hidden = any(part.startswith(".") for part in Path(torn).parts)
         if torn and not hidden and (folder / torn).exists():
             wrong = f"{torn} stood there half-written after the kill"
+        if again is not None:
+            kills += ended(start(folder, job.words, "main", again)) == -signal.SIGKILL
         code = ended(start(folder, job.words, "main"))
     codes = [code, *map(ended, others)]
     if any(codes) and not wrong:
         said = [Path(f"{folder}.{n}.err").read_text()[-300:] for n in ("main", "0")[: len(codes)]]
         wrong = f"exit codes {codes}: {' | '.join(said)}"
-    return wrong
+    return wrong, kills
 
 
 # --- trials --------------------------------------------------------------------------------------
@@ -218,6 +225,7 @@ class KillCounts:
 
     job: str
     writes: int
+    runs: int = 0  # that were killed, each once or twice
     kills: int = 0
     good: int = 0
     lost: Counter[str] = field(default_factory=Counter)
@@ -250,7 +258,7 @@ def trial(bench: Bench, job: Job, given: argparse.Namespace) -> KillCounts:
     """All kills of one job."""
     folder = bench.folder(job, "undisturbed")
     log = folder.with_suffix(".log")
-    if wrong := whole(job, folder, Points(folder, log=log)):
+    if wrong := whole(job, folder, Points(folder, log=log))[0]:
         raise SystemExit(f"{job.name}, undisturbed: {wrong}")
     wanted, writes = held(job, folder), log.read_text().splitlines()
     result = KillCounts(job.name, len(writes))
@@ -258,21 +266,29 @@ def trial(bench: Bench, job: Job, given: argparse.Namespace) -> KillCounts:
         result.wrong["undisturbed"] = {"lost": str(dict(found))}
     bench.drop(folder)
     chosen = moments(writes, given.every)
+    if given.of:
+        chosen = [(at, side) for at, side in chosen if given.of in writes[at]]
     if given.at:
         chosen = [(at, side) for at, side in chosen if at in given.at]
-    for at, side in chosen[given.first :: given.stride]:
+    rng = random.Random(0)
+    for number, (at, side) in enumerate(chosen[given.first :: given.stride]):
         folder = bench.folder(job, "killed")
+        later = rng.randrange(1, len(writes) - at + 9), rng.choice(SIDES[::2])
+        again = Points(folder, *later) if given.again and number % 2 else None
         what, _, path = writes[at].partition(" ")
-        wrong = whole(job, folder, Points(folder, at, side), path if what in WRITES else "")
+        torn = path if what in WRITES else ""
+        wrong, kills = whole(job, folder, Points(folder, at, side), torn, again)
         if wrong == MISSED:
             bench.drop(folder)
             continue
         found = {"end": wrong} if wrong else differences(held(job, folder), wanted, job.exact)
-        result.kills += 1
+        result.runs += 1
+        result.kills += kills
         result.good += not found
         result.lost += lost(folder)
         if found:
             name = f"{side} {at} ({writes[at]})"
+            name += f", then {later[1]} {later[0]}" if again else ""
             result.wrong[name] = found
             print(f"{job.name}: {name}", *(f"\n    {k}: {v}" for k, v in found.items()), flush=True)
         if not (found and given.keep):
@@ -290,6 +306,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=8, help="commits, one kill")
     parser.add_argument("--stride", type=int, default=1, help="of the kills, take every so many")
     parser.add_argument("--first", type=int, default=0, help="and begin with this")
+    parser.add_argument("--again", action="store_true", help="kill every second a second time")
+    parser.add_argument("--of", default="", help="only at writes that are named so")
     parser.add_argument("--at", type=int, nargs="+", help="only at these writes")
     parser.add_argument("--keep", type=Path, help="make folders here, keep those that went wrong")
     parser.add_argument("--json", type=Path)
@@ -299,18 +317,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         bench = Bench(given.keep or Path(made))
         bench.make({name for job in jobs for name in job.given})
-        print(f"{'job':18}{'writes':>7}{'kills':>7}{'as undisturbed':>16}  told apart")
+        print(f"{'job':18}{'writes':>7}{'kills':>7}{'runs':>6}{'as undisturbed':>16}  told apart")
         for job in jobs:
             one = trial(bench, job, given)
             result.append(one)
             lost = ", ".join(f"{kind} {amount:,}" for kind, amount in sorted(one.lost.items()))
-            print(f"{one.job:18}{one.writes:7}{one.kills:7}{one.good:16}  {lost}", flush=True)
-    kills, good = sum(one.kills for one in result), sum(one.good for one in result)
-    print(f"{'all':18}{sum(one.writes for one in result):7}{kills:7}{good:16}")
+            counts = f"{one.writes:7}{one.kills:7}{one.runs:6}{one.good:16}"
+            print(f"{one.job:18}{counts}  {lost}", flush=True)
+    writes, kills, runs, good = (
+        sum(getattr(one, name) for one in result) for name in ("writes", "kills", "runs", "good")
+    )
+    print(f"{'all':18}{writes:7}{kills:7}{runs:6}{good:16}")
     if given.json:
         out = {"command": f"bench/kills.py {shlex.join(sys.argv[1:])}", **machine()}
         rows = [{**vars(one), "lost": dict(one.lost)} for one in result]
-        out |= {"kills": kills, "as undisturbed": good, "jobs": rows}
+        out |= {"kills": kills, "runs": runs, "as undisturbed": good, "jobs": rows}
         given.json.write_text(json.dumps(out, indent=1) + "\n")
     sys.exit(any(one.wrong for one in result))
 

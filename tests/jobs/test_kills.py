@@ -2,19 +2,27 @@
 bench/kills.py, and its facts by hand.
 """
 
+import asyncio
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from hornbeam.assembly.step_costs import account
+from hornbeam.errors import StoreError
 from hornbeam.files.atomic import whole_file, whole_folder
 from hornbeam.grow.guide_costs import Read
 from hornbeam.grow.resumed import Before
+from hornbeam.jobs.train.training import Run
 from hornbeam.store.database import Store, Stored, TreeKey
 from hornbeam.store.ledger import Entry, Ledger, lost
 from hornbeam.tree.nodes import Node, Origin, Tree, ids
+from hornbeam.view.account import cost_table, totals
+
+from .doors import Silent
 
 BENCH = Path(__file__).parents[2] / "bench" / "kills.py"
 KEY = TreeKey("train", 3, 0)
@@ -26,6 +34,7 @@ KEY = TreeKey("train", 3, 0)
     [
         (["fit", "label"], ["--every", "30", "--stride", "6", "--first", "2"]),
         (["anchor"], ["--every", "6", "--first", "9"]),  # in the teacher's second attempt
+        (["train exact"], ["--of", "checkpoints", "--again", "--stride", "14", "--first", "8"]),
     ],
 )
 def test_killed_at_writes(tmp_path, jobs, how):
@@ -34,8 +43,46 @@ def test_killed_at_writes(tmp_path, jobs, how):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(result.read_text())
-    assert found["kills"] == found["as undisturbed"] >= 5
+    assert found["runs"] == found["as undisturbed"] >= 5
     assert {row["job"] for row in found["jobs"]} == set(jobs)
+
+
+def test_what_was_done_again_stands_beside_what_a_run_paid_under_names_of_its_own(tmp_path):
+    step = [Entry("train/3", -1, -1, kind, 7) for kind in ("tokens_flat", "tokens_unique")]
+    turns = lost(Entry(str(KEY), 0, 1, "turn_tokens_kept", 2))
+    with Store(tmp_path) as store:
+        store.enter(step)
+        once = account(store)
+        store.enter([*map(lost, step), lost(step[1]), turns])
+        costs = account(store)
+    assert once == {"tokens_flat": 7, "tokens_unique": 7}
+    assert costs == {**once, "redone_tokens_flat": 7, "redone_tokens_unique": 14}
+    assert totals(costs) == {"tokens": 21}  # what was done again was paid for
+    rows = re.findall(r"<tr><th scope=row>(.*?)</th><td>(.*?)</td>", cost_table(costs))
+    assert ("trainer, unique", "7") in rows
+    assert ("redone after a stop: trainer, unique", "14") in rows
+
+
+def test_a_step_is_kept_with_its_costs_or_not_at_all(made, tmp_path):
+    recipe, plan = made("run.steps=1")
+    parts = Run(recipe, plan, tmp_path / "run", Silent()).parts
+    store, tree = parts.folder.store, Tree({"id": "a"})
+    tree.append(Node(0, "seeker", tokens=ids([4]), finish="stop"))
+    tree.column("reward")[1] = 1.0
+    update = {"tokens_flat": 5.0, "tokens_unique": 4.0}
+
+    async def record(**more):
+        parts.recorder.record(0, [tree], {**update, **more}, 0.1, 0.2)
+
+    with pytest.raises(StoreError, match="a row of metrics is no JSON"):
+        asyncio.run(record(loss={1}))
+    assert store.totals("train") == {} and store.metrics() == []
+    asyncio.run(record(loss=0.5))
+    assert store.totals("train") == update and [row["loss"] for row in store.metrics()] == [0.5]
+    parts.recorder.record_again(0, update)
+    assert account(store)["redone_tokens_unique"] == 4 == store.metrics()[0]["redone_tokens"]
+    assert store.totals("train") == update
+    store.close()
 
 
 def test_a_file_and_a_folder_are_there_whole_or_not_at_all(tmp_path):

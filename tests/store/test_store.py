@@ -194,6 +194,7 @@ def test_forget_makes_room_and_keeps_the_cost(tmp_path: Path) -> None:
             assert store.metrics() == [{"kind": "eval", "step": 3, "accuracy": 0.5}]
         assert store.totals() == {"sampled_tokens": 12}
         assert store.totals(lost=False) == store.totals("train") == {"sampled_tokens": 2}
+        assert store.totals(lost=True) == {"sampled_tokens": 10}
         assert store.totals(f"{LOST} train") == {"sampled_tokens": 10}
 
 

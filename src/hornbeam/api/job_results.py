@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.assembly.failed_episodes import all_failed
+from hornbeam.assembly.step_costs import account
 from hornbeam.errors import ProgramError
 from hornbeam.jobs.search.readout import table
 from hornbeam.jobs.service.outcome import Outcome
@@ -46,7 +47,8 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """A training run: `metrics` are its rows, `cost` what was paid in all, by kind.
+    """A training run: `metrics` are its rows, `cost` what was paid, by kind; what a stop
+    made necessary again is in `cost` as `redone_KIND`.
 
     `eval` is the last evaluation (None without held-out tasks), `model` the folder of the last
     weights, one below it for each of several policies, `page` the report.
@@ -63,7 +65,7 @@ class TrainResult:
     def of(cls, folder: Path, page: Path) -> TrainResult:
         """What a run left in its folder."""
         with Store(folder, read_only=True) as store:
-            rows, cost = store.metrics(), store.totals()
+            rows, cost = store.metrics(), account(store)
         looks = [row for row in rows if row["kind"] == "eval"]
         held_out = Accuracy.of(looks[-1]) if looks else None
         return cls(folder, folder / "final", page, rows, held_out, cost)
@@ -87,7 +89,7 @@ class TrainResult:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """A search: `metrics` has a row for each point of each method, `cost` what was paid in all.
+    """A search: `metrics` has a row for each point of each method, `cost` as of a run.
 
     `result` is all that stands on the `page`.
     """
@@ -107,7 +109,7 @@ class SearchResult:
             for point in method["points"]
         ]
         with Store(folder, read_only=True) as store:
-            return cls(folder, page, rows, store.totals(), result)
+            return cls(folder, page, rows, account(store), result)
 
     def trees(self, method: str = "") -> list[Tree]:
         """The trees that a method grew; of several that only sample all read those of "pool"."""

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hornbeam.assembly.sft_set import Exact, Numbered, numbered_set
+from hornbeam.assembly.step_costs import account
 from hornbeam.chat import Chat
 from hornbeam.chat.ready_templates import template_text
 from hornbeam.errors import StoreError
@@ -233,7 +234,7 @@ def report_data(
         title=title,
         recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
         metrics=store.metrics(),
-        costs=store.totals(),
+        costs=account(store),
         trees=StoredTrees(store, read),
         prompts=prompts if chats else None,
     )

@@ -8,6 +8,7 @@ from hornbeam.store.database import Store
 from hornbeam.store.ledger import (
     IGNORED,
     LOST,
+    REDONE,
     REFUSED,
     REWRITTEN,
     STATEFUL,
@@ -51,6 +52,17 @@ def kept_share(costs: Mapping[str, float]) -> dict[str, float]:
     """
     turns = sum(amount for kind, amount in costs.items() if kind.startswith(TURN_TOKENS))
     return {"kept_share": costs.get(f"{TURN_TOKENS}kept", 0.0) / turns} if turns else {}
+
+
+def account(store: Store) -> dict[str, float]:
+    """What a run paid, by kind, as one that was never stopped pays it.
+
+    What was run again after a stop, or came to nothing by it, is there too, as `redone_KIND`.
+    """
+    vain = store.totals(lost=True).items()
+    seen = (REWRITTEN, IGNORED, REFUSED, *TURNS)  # counts, no costs
+    redone = {f"{REDONE}{kind}": n for kind, n in vain if n and not kind.startswith(seen)}
+    return store.totals(lost=False) | redone
 
 
 def spent(store: Store, stages: Sequence[str]) -> dict[str, float]:

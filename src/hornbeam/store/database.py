@@ -306,12 +306,12 @@ class Store(KeptValues):
             yield Entry(tree, episode, turn, kind, amount)
 
     def totals(
-        self, stage: str | None = None, step: int | None = None, lost: bool = True
+        self, stage: str | None = None, step: int | None = None, lost: bool | None = None
     ) -> dict[str, float]:
-        """Sums by kind of all that was paid (in a stage, a step), in vain only where `lost`."""
+        """Sums by kind of what was paid (in a stage, a step): all, or that in vain, or the rest."""
         self.flush()
         vain = (LEDGER.c.stage == LOST) | LEDGER.c.stage.startswith(f"{LOST} ")
-        where = at(LEDGER, stage, step) & (sa.true() if lost else ~vain)
+        where = at(LEDGER, stage, step) & (sa.true() if lost is None else vain if lost else ~vain)
         sums = sa.select(LEDGER.c.kind, sa.func.sum(LEDGER.c.amount)).where(where)
         with self._begin() as db:
             return {row[0]: row[1] for row in db.execute(sums.group_by(LEDGER.c.kind))}
@@ -338,6 +338,17 @@ class Store(KeptValues):
             self.flush()
         except StoreError as error:  # told by the next call: a callback has nobody to tell
             self._failed = error
+
+    @contextmanager
+    def all_or_none(self) -> Iterator[None]:
+        """Of what a block leaves in the buffer, nothing is written where it raises."""
+        self.flush()
+        try:
+            yield
+        except BaseException:
+            for buffer in (self._ops, self._pending, self._costs):
+                buffer.clear()
+            raise
 
     def flush(self) -> None:
         """Write all that is buffered in one transaction; what cannot be written stays buffered."""

@@ -30,6 +30,7 @@ from hornbeam.settings import Settings
 from hornbeam.workers.local_workers import is_pure, wants_world
 from hornbeam.workers.tool_state import visible_state
 
+REDONE = "redone_"  # before a kind, in sums: of what was paid and is in no result
 LOST = "lost"  # the stage of what was paid and is in no result: "lost", or "lost STAGE"
 TOKENS = ("sampled_tokens", "prompt_tokens_computed", "scorer_tokens")  # cached: not paid
 DIVERGENCES = "divergences"

@@ -230,7 +230,7 @@ class SharedStore(Store):
         return self.patiently(lambda: super(SharedStore, self).get(name, default))
 
     def totals(
-        self, stage: str | None = None, step: int | None = None, lost: bool = True
+        self, stage: str | None = None, step: int | None = None, lost: bool | None = None
     ) -> dict[str, float]:
-        """Sums by kind of all that was paid."""
+        """Sums by kind of what was paid."""
         return self.patiently(lambda: super(SharedStore, self).totals(stage, step, lost))

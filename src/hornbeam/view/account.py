@@ -2,8 +2,8 @@
 
 Kinds are grouped by unit (tokens, calls, seconds). A kind is in its unit's total when it was paid
 for: prompt tokens from the cache, replayed tool calls and the flat count of packed training tokens
-were not, and the table says so. Kinds that are not known here are shown under their own name and
-counted.
+were not, and the table says so. What a stop made necessary again was. Kinds that are not known here
+are shown under their own name and counted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hornbeam.store.ledger import (
     CLIENT_KEPT,
     CLIENT_TOKENS,
     IGNORED,
+    REDONE,
     REFUSED,
     REWRITTEN,
     TURN_TOKENS,
@@ -68,6 +69,7 @@ KNOWN = {
 
 def unit(kind: str) -> str:
     """Which unit a kind is counted in, read off its name."""
+    kind = kind.removeprefix(REDONE)
     if kind.startswith(
         (REWRITTEN, IGNORED, REFUSED)
     ):  # "rewritten_other_calls": answers, not calls
@@ -85,6 +87,7 @@ def unit(kind: str) -> str:
 
 def why_free(kind: str, costs: Mapping[str, float]) -> str:
     """Why a kind is not in its unit's total; "" where it is."""
+    kind = kind.removeprefix(REDONE)
     if kind == "tokens_flat" and "tokens_unique" not in costs:
         return ""
     if kind in KNOWN:
@@ -133,8 +136,10 @@ def cost_table(costs: Mapping[str, float]) -> str:
 def _row(kind: str, costs: Mapping[str, float], total: float) -> str:
     free, amount = why_free(kind, costs), costs[kind]
     why = kind.removeprefix(TURN_TOKENS) if kind.startswith(TURN_TOKENS) else ""
-    plain = WHY.get(why, "") or kind.replace("_", " ")
-    name = escape(KNOWN.get(kind, (plain, ""))[0])
+    plain = WHY.get(why, "") or kind.removeprefix(REDONE).replace("_", " ")
+    name = escape(KNOWN.get(kind.removeprefix(REDONE), (plain, ""))[0])
+    if kind.startswith(REDONE):
+        name = f"redone after a stop: {name}"
     if free:
         name += f" <small>{free}</small>"
     paid = unit(kind) in (*PAID, TURNS_UNIT) and not free and total and math.isfinite(amount)

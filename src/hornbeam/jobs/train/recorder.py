@@ -33,16 +33,17 @@ class StepRecorder:
         trained: float,
     ) -> None:
         """Keep a trained step with the figures of its update, and the seconds of both halves."""
-        costs = paid(self.context.folder.store, PAID, step)
-        self.context.ledger.enter(trainer_costs(step, update))  # from here on all in one go
-        for number, tree in enumerate(trees):
-            self.context.folder.store.columns(TreeKey("train", step, number), tree.columns)
-        self.source.learned(step, trees)
-        idle = self.rollouts.idle(grown, trained)
-        row = {"kind": "train", "step": step, **self._figures(step, trees), **update, **costs}
-        names = ("seconds_grow", "seconds_train", "seconds_engine_idle", "seconds_trainer_idle")
-        row |= {name: round(value, 3) for name, value in zip(names, (grown, trained, *idle))}
-        self.context.metrics.add(row)
+        store, costs = self.context.folder.store, paid(self.context.folder.store, PAID, step)
+        with store.all_or_none():  # one transaction: else a stop has a step's costs without its row
+            self.context.ledger.enter(trainer_costs(step, update))
+            for number, tree in enumerate(trees):
+                store.columns(TreeKey("train", step, number), tree.columns)
+            self.source.learned(step, trees)
+            idle = self.rollouts.idle(grown, trained)
+            row = {"kind": "train", "step": step, **self._figures(step, trees), **update, **costs}
+            names = ("seconds_grow", "seconds_train", "seconds_engine_idle", "seconds_trainer_idle")
+            row |= {name: round(value, 3) for name, value in zip(names, (grown, trained, *idle))}
+            self.context.metrics.add(row)
         self.context.progress.step(step + 1, *train_line(row, self.context.recipe.run.steps))
 
     def _figures(self, step: int, trees: Sequence[Tree]) -> dict[str, Any]:
@@ -67,3 +68,4 @@ class StepRecorder:
         tokens += update["tokens_unique"]
         self.context.ledger.enter([lost(entry) for entry in trainer_costs(step, update)])
         self.context.metrics.amend(step, {"redone_tokens": tokens})
+        self.context.folder.store.flush()  # before the checkpoint that ends the need to do it again

@@ -45,8 +45,10 @@ class SupervisedStart:
         for number, update in enumerate(member.policy.fit(given, stage)):
             costs = trainer_costs(-1, update)
             again = metrics.has("sft", member.name, number)
-            context.ledger.enter([lost(entry) for entry in costs] if again else costs)
-            metrics.add({**kept, "step": number, "seconds": context.ledger.seconds, **update})
+            row = {**kept, "step": number, "seconds": context.ledger.seconds, **update}
+            with context.folder.store.all_or_none():  # the row says that its costs are entered
+                context.ledger.enter([lost(entry) for entry in costs] if again else costs)
+                metrics.add(row)
             progress.step(number + 1, f"loss {update['loss']:.3f}")
             losses.append(update["loss"])
         progress.end()
