@@ -147,6 +147,10 @@ class Folder:
         rows = self.store.metrics()
         self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
+    def costs(self) -> dict[str, float]:
+        """What the run paid, by kind; what was done again after a stop stands apart."""
+        return account(self.store)
+
     # --- the report --------------------------------------------------------------------------
 
     def report(self, chats: Mapping[str, Chat] = NO_CHATS) -> Path:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from hornbeam.assembly.progress import Progress
 from hornbeam.assembly.run_folder import Folder
-from hornbeam.assembly.step_costs import account
 from hornbeam.assembly.world import World
 from hornbeam.errors import StoreError
 from hornbeam.gateway.server import Gateway
@@ -102,7 +101,7 @@ def _count(run: Folder, counts: Counter[str]) -> None:
     before = [row for row in run.store.metrics() if row["kind"] == kind]
     for row in before:
         counts.update(row["counts"])
-    costs = account(run.store)
+    costs = run.costs()
     run.metric({"kind": kind, "step": 0, "counts": counts, "costs": costs}, again=True)
 
 
