@@ -43,11 +43,12 @@ class Posterior:
         return self.values @ self.chances
 
     def information(self) -> Array:
-        """How much one fork at t tells of where the change is, in nats, shape [P].
+        """How much one fork at t tells of which step it was, if one was, in nats, shape [P].
 
-        I = H(sum_k p_k v_tk) - sum_k p_k H(v_tk), H that of a coin (Lindley 1956).
+        I = H(sum_k p_k v_tk) - sum_k p_k H(v_tk), H that of a coin (Lindley 1956), over k > 0.
         """
-        found: Array = _entropy(self.means) - _entropy(self.values) @ self.chances
+        chances, values = self.chances[1:] / self.chances[1:].sum(), self.values[:, 1:]
+        found: Array = _entropy(values @ chances) - _entropy(values) @ chances
         return np.maximum(found, 0.0)
 
 

@@ -25,7 +25,7 @@ RARE = 2  # tolerances: where V_0 is surely below that, no step lost the run
 class BlameSettings(VersionedSettings):
     """How far a search for the step that lost a run may go, and when it is sure.
 
-    At most `forks` new runs, begun `batch` at once; none once they have sampled `tokens`, and none
+    At most `forks` new runs, begun up to `batch` at once (the first by twos); none once they have sampled `tokens`, and none
     that would be expected to pass that. Found is a step whose chance is at least `confidence` and
     the interval of whose drop, from forks right before and right behind it, leaves out 0. Drops
     below `tolerance` are none. `drift` is how far values may lie from those of their neighbours
@@ -102,7 +102,8 @@ class DropSearch:
 
         All that were asked have been told by then.
         """
-        room = min(self.settings.batch, self.settings.forks - self.asked)
+        early = max(2, self.asked // 2)  # while little is known, few forks are begun on it
+        room = min(self.settings.batch, early, self.settings.forks - self.asked)
         if room < 1 or self.state() in ("found", "never"):
             return []
         positions: list[int] = []
@@ -130,7 +131,7 @@ class DropSearch:
     def _next(self, posterior: Posterior, counts: np.ndarray) -> int:
         """Where one more fork tells most a token; beside the step, where it is all but sure."""
         k = int(np.argmax(posterior.chances))
-        if not k and posterior.chances[0] >= self.settings.confidence:
+        if posterior.chances[0] > 0.5:  # whether it ever had a chance, the start tells
             return 0
         costs = np.array([self.cost(t) for t in range(len(self.steps))])
         if k and posterior.chances[k] >= self.settings.confidence:
