@@ -3,7 +3,7 @@
 A planted run of T steps failed at step k, drawn: before it a new run from any position succeeds
 with chance a, behind it with chance b. Every step takes 20 to 80 tokens, forks take their own.
 Blame spends by default settings, with a cap and a confidence of 0.99 for the curves (it stops where
-it is sure), and with one fork at a time in place of up to eight; its answer at a budget is the
+it is sure), and with one fork at a time in place of up to four; its answer at a budget is the
 likeliest step.
 Uniform labels take n whole runs from every position, and the largest drop of the shares (ties are
 drawn); `uniform, read by the posterior` shows how much of the gain is the reading alone. A ratio is
@@ -345,7 +345,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    runs, began = 2 if given.quick else 20, time.perf_counter()
+    runs, began = 2 if given.quick else 16, time.perf_counter()
     cells = []
     for depth in DEPTHS:
         for rate in RATES:

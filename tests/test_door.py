@@ -56,6 +56,11 @@ def scored(**more):
     return grow(score=lambda task, answer: float(answer == task.answer), **more)
 
 
+def lost(program=solver, tree=None, score=lambda task, answer: 0.0, **more):
+    run = grow(score=lambda task, answer: 0.0)[0] if tree is None else tree
+    return hb.blame(program, run, {"solver": hb.Scripted("2")}, score=score, **more)
+
+
 def tree():
     return hb.Tree(TASK.to_json())
 
@@ -113,6 +118,17 @@ WRONG = {
         (lambda: grow(tools={"c": "calculate"}), ArgumentError, r"tools\['c'\].*'calculate'"),
         (lambda: grow(budget=100), ArgumentError, "a budget: Budget.*not 100"),
         (lambda: grow(seed="one"), ArgumentError, "seed takes a whole number"),
+    ],
+    "blame": [
+        (lambda: lost(program=not_async), ArgumentError, r"blame.*write async def not_async"),
+        (lambda: lost(tree=[tree()]), ArgumentError, "blame: tree takes a tree.*not a list"),
+        (lambda: lost(leaf=7), ArgumentError, "node 7 is no leaf of .*see tree.leaves"),
+        (lambda: lost(rise=True), ArgumentError, "no run of .* succeeded: name its leaf, as leaf"),
+        (lambda: lost(score=None), ArgumentError, "blame: score takes a function.*not None"),
+        (lambda: lost(score=1.0), ArgumentError, "blame: score takes a function.*not 1.0"),
+        (lambda: lost(fork=3), SettingError, "no setting 'fork': did you mean 'forks'"),
+        (lambda: lost(confidence=2), SettingError, "confidence = 2"),
+        (lambda: lost(budget=9), ArgumentError, "blame: budget takes a budget"),
     ],
     "credit_trees": [
         (lambda: hb.credit_trees(tree(), "grpo"), ArgumentError, "not a Tree: put it in a list"),

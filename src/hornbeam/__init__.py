@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hornbeam.episode.program import Episode, Reply, program
     from hornbeam.gateway.openai_transport import openai_client
     from hornbeam.grow.effects import Speaker
-    from hornbeam.notebook import credit_trees, grow_trees
+    from hornbeam.notebook import blame, credit_trees, grow_trees
     from hornbeam.search import Branch, Independent
     from hornbeam.store.ledger import Budget
     from hornbeam.tools.calculator import calculate
@@ -58,6 +58,7 @@ __all__ = [
     "ToolError",
     "Tree",
     "assistant",
+    "blame",
     "calculate",
     "credit_trees",
     "evaluate",
@@ -96,6 +97,7 @@ _HOME = {
     "Speaker": "grow.effects",
     "VLLM": "api.ready_engines",
     "assistant": "chat",
+    "blame": "notebook",
     "calculate": "tools.calculator",
     "credit_trees": "notebook",
     "evaluate": "api.job_calls",

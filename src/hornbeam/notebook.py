@@ -1,4 +1,4 @@
-"""The synchronous door: trees from a script or a notebook, without a recipe or a run folder."""
+"""The synchronous door: trees of a script or a notebook, without a recipe or a run folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hornbeam.arguments import function, is_async, list_of, mapping, one_of, wrong
+from hornbeam.blame import Blame, BlameSettings, blame_forks, run_of
 from hornbeam.credit import CreditMethod, Method, credit, methods
 from hornbeam.engine.engine_checks import check_engine
 from hornbeam.errors import ArgumentError
@@ -65,16 +66,89 @@ def grow_trees(
     kind = world_of(world, tools, "grow_trees: world")
     worlds = None if kind is None else Snapshots(kind)
 
+    starts = [
+        (TreeKey("grown", 0, number), Tree(task.to_json(), seed=seed + number))
+        for number, task in enumerate(tasks)
+    ]
+    how = strategy or Independent()
+    trees = _grown(program, speakers, how, starts, tools, scorer, worlds, budget)
+    if why := _fruitless(trees, score is not None):
+        warnings.warn(f"grow_trees: {why}", stacklevel=2)
+    return trees
+
+
+def blame(
+    program: Program,
+    tree: Tree,
+    agents: Mapping[str, Engine | Speaker],
+    *,
+    score: Score,
+    leaf: int | None = None,
+    tools: Mapping[str, Callable[..., Any]] = {},
+    world: Any = None,
+    budget: Budget = NO_BUDGET,
+    **settings: Any,
+) -> Blame:
+    """Which step lost the run that ends at a `leaf`, by forks of it: the largest drop of V.
+
+    By default the leaf is the first that failed (of reward below 1/2, or none; with `rise` the
+    first that did not). The program, its agents and tools go on from the recorded steps, `score`
+    says what came of that; `settings` are those of `BlameSettings`: forks=128, tokens=None, ... A
+    spent `budget` ends the search, and what it knows by then is told. Raises as `grow_trees`,
+    `DataError` for a run without a step, `SettingError`.
+    """
+    speakers = _checked(program, agents, None, score, tools, "blame")
+    if score is None:
+        raise wrong("blame: score", "a function of a task and an answer that gives a number", None)
+    one_of(tree, Tree, "blame: tree", "a tree: one of grow_trees or read_trees")
+    one_of(budget, Budget, "blame: budget", "a budget: Budget(tokens=...), say")
+    chosen = BlameSettings(**settings)
+    end = _end_of(tree, leaf, chosen.rise)
+    how, start = blame_forks(tree, end, chosen), run_of(tree, end)
+    kind = world_of(world, tools, "blame: world")
+    worlds = None if kind is None else Snapshots(kind)
+    scorer, starts = FunctionScorer(score), [(TreeKey("blame", 0, 0), start)]
+    (grown,) = _grown(program, speakers, how, starts, tools, scorer, worlds, budget, cut=True)
+    return how.blames(grown)[0]
+
+
+def _end_of(tree: Tree, leaf: int | None, won: bool) -> int:
+    """The leaf that is meant. Raises `ArgumentError` for a node that is none."""
+    leaves, rewards = tree.leaves(), tree.columns.get("reward", [])
+    if leaf is not None:
+        if leaf not in leaves:
+            raise ArgumentError(f"blame: node {leaf!r} is no leaf of {tree!r}: see tree.leaves()")
+        return leaf
+    good = {i for i in leaves if rewards and (rewards[i] or 0.0) >= 0.5}
+    found = next((i for i in leaves if (i in good) == won), None)
+    if found is None:
+        kind = "succeeded" if won else "failed"
+        raise ArgumentError(f"blame: no run of {tree!r} {kind}: name its leaf, as leaf={leaves[0]}")
+    return found
+
+
+def _grown(
+    program: Program,
+    speakers: Mapping[str, Speaker],
+    how: Strategy,
+    starts: Sequence[tuple[TreeKey, Tree]],
+    tools: Mapping[str, Callable[..., Any]],
+    scorer: FunctionScorer | None,
+    worlds: Snapshots | None,
+    budget: Budget,
+    cut: bool = False,
+) -> list[Tree]:
+    """Trees grown here, or in a thread where a loop runs; engines are left as they were.
+
+    With `cut` a spent budget is no error.
+    """
+
     async def run() -> list[Tree]:
         workers = LocalWorkers(tools)
         warn = warning_of_state(lambda entries: None, tools, warnings.warn)
         ledger = Ledger(budget, sink=warn, lasts=False)
-        how = strategy or Independent()
         grower = Grower(program, speakers, how, scorer, workers, ledger, worlds=worlds)
-        starts = [
-            (TreeKey("grown", 0, number), Tree(task.to_json(), seed=seed + number))
-            for number, task in enumerate(tasks)
-        ]
+        grower.ledgers = (lambda key: ledger) if cut else None
         try:
             return await grower.grow_all(starts)
         finally:
@@ -88,13 +162,9 @@ def grow_trees(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        trees = asyncio.run(run())
-    else:
-        with ThreadPoolExecutor(1) as thread:
-            trees = thread.submit(asyncio.run, run()).result()
-    if why := _fruitless(trees, score is not None):
-        warnings.warn(f"grow_trees: {why}", stacklevel=2)
-    return trees
+        return asyncio.run(run())
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, run()).result()
 
 
 def credit_trees(trees: Sequence[Tree], how: str | Method, /, **settings: Any) -> None:
@@ -129,43 +199,39 @@ def _fruitless(trees: Sequence[Tree], scored: bool) -> str:
 
 
 def _checked(
-    program: Any, agents: Any, strategy: Any, score: Any, tools: Any
+    program: Any, agents: Any, strategy: Any, score: Any, tools: Any, call: str = "grow_trees"
 ) -> dict[str, Speaker]:
     """The speakers. Raises `ArgumentError` for the first argument that is something else."""
-    _program(program)
+    _program(program, call)
     speakers = {}
-    for name, who in mapping(agents, "grow_trees: agents", "engines by agent's name").items():
+    for name, who in mapping(agents, f"{call}: agents", "engines by agent's name").items():
         known = isinstance(who, Speaker)
-        speakers[name] = (
-            who if known else Speaker(check_engine(who, f"grow_trees: agents[{name!r}]"))
-        )
+        speakers[name] = who if known else Speaker(check_engine(who, f"{call}: agents[{name!r}]"))
     if strategy is not None and not isinstance(strategy, Strategy):
-        error = wrong(
-            "grow_trees: strategy", "a strategy: Branch(trunks=2, nodes=2), say", strategy
-        )
+        error = wrong(f"{call}: strategy", "a strategy: Branch(trunks=2, nodes=2), say", strategy)
         if isinstance(strategy, str) and strategy in strategies:
             raise error.hint(f"{strategies[strategy].__name__}(...) of hornbeam.search makes one")
         raise error.hint(nearest(strategy, strategies)) if isinstance(strategy, str) else error
     if score is not None:
         wants = "a function of a task and an answer that gives a number"
-        if is_async(function(score, 2, "grow_trees: score", wants)):
-            raise wrong("grow_trees: score", wants, score).hint("it is async: write a plain def")
-    for name, tool in mapping(tools, "grow_trees: tools", "functions by tool's name").items():
+        if is_async(function(score, 2, f"{call}: score", wants)):
+            raise wrong(f"{call}: score", wants, score).hint("it is async: write a plain def")
+    for name, tool in mapping(tools, f"{call}: tools", "functions by tool's name").items():
         if not callable(tool):
-            raise wrong(f"grow_trees: tools[{name!r}]", "a function", tool)
+            raise wrong(f"{call}: tools[{name!r}]", "a function", tool)
     return speakers
 
 
-def _program(program: Any) -> None:
+def _program(program: Any, call: str) -> None:
     """Raise `ArgumentError` for what is no agent program, as far as can be told before it runs."""
     wants = "an async function of a task and an episode"
     if isinstance(program, str):
-        error = wrong("grow_trees", wants, program)
+        error = wrong(call, wants, program)
         raise error.hint("make_program of hornbeam.programs makes one by name")
-    inner = inspect.unwrap(function(program, 2, "grow_trees", wants))
+    inner = inspect.unwrap(function(program, 2, call, wants))
     if inspect.isfunction(inner) and inner.__name__ != "<lambda>" and not is_async(inner):
         name = inner.__name__
-        raise wrong("grow_trees", wants, program).hint(f"write async def {name}(task, ep)")
+        raise wrong(call, wants, program).hint(f"write async def {name}(task, ep)")
 
 
 def _tasks(tasks: Any) -> list[Task]:

@@ -172,3 +172,29 @@ def test_as_a_strategy_it_labels_the_steps_of_runs_of_its_own():
         assert q == [value.value for value in blame.values[1:]]
         assert q[-1] == blame.outcome
     assert columns["q"][0] is not None and columns["visits"][0] is not None
+
+
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_the_door_tells_what_the_growth_finds(in_a_loop):
+    tree = runs()
+    leaf = next(i for i in tree.leaves() if tree.columns["reward"][i] == 0)
+    agents = {name: hb.Scripted(say) for name in ("planner", "worker")}
+    tools = {"note": note, "all": everything}
+
+    def ask():
+        return hb.blame(walk, tree, agents, score=score, tools=tools, world="python", forks=40)
+
+    async def inside():
+        return ask()
+
+    expected, _ = blamed(tree, leaf, BlameSettings(forks=40))
+    assert (asyncio.run(inside()) if in_a_loop else ask()) == expected
+
+
+def test_the_door_stops_at_a_budget():
+    tree = runs()
+    agents = {name: hb.Scripted(say) for name in ("planner", "worker")}
+    tools = {"note": note, "all": everything}
+    more = {"score": score, "tools": tools, "world": "python"}
+    blame = hb.blame(walk, tree, agents, budget=hb.Budget(calls=20), **more)
+    assert (blame.why, blame.step) == ("undecided", None) and 0 < blame.forks < 12

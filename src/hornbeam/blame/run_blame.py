@@ -15,7 +15,12 @@ from hornbeam.tree.nodes import Tree
 
 
 def blame_forks(tree: Tree, leaf: int, settings: BlameSettings = DEFAULT) -> BlameForks:
-    """The strategy for one run of a tree; its forks have numbers that no run of the tree has."""
+    """The strategy for one run of a tree; its forks have numbers that no run of the tree has.
+
+    Raises `DataError` for a run without a step.
+    """
+    if not steps_of(tree, leaf):
+        raise DataError(f"the run that ends at node {leaf} has no step, so none that lost it")
     first = 1 + max(node.origin.episode for node in tree.nodes)
     given = settings.model_dump(include={*BlameSettings.model_fields, *settings.model_fields_set})
     return BlameForks(**{**given, "runs": 1, "first": first})
@@ -31,8 +36,6 @@ async def blame_run(
     forks that have ended by then count. Raises `DataError` for a run without a step, and as growth
     does.
     """
-    if not steps_of(tree, leaf):
-        raise DataError(f"the run that ends at node {leaf} has no step, so none that lost it")
     how = blame_forks(tree, leaf, settings)
     ledgers = grower.ledgers or (lambda _: grower.ledger)
     grown = await replace(grower, strategy=how, ledgers=ledgers).grow(key, run_of(tree, leaf))

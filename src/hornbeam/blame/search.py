@@ -25,17 +25,17 @@ RARE = 2  # tolerances: where V_0 is surely below that, no step lost the run
 class BlameSettings(VersionedSettings):
     """How far a search for the step that lost a run may go, and when it is sure.
 
-    At most `forks` new runs, begun up to `batch` at once (the first by twos); none once they have sampled `tokens`, and none
-    that would be expected to pass that. Found is a step whose chance is at least `confidence` and
-    the interval of whose drop, from forks right before and right behind it, leaves out 0. Drops
-    below `tolerance` are none. `drift` is how far values may lie from those of their neighbours
-    where nothing was lost (a standard deviation at a value of 1/2, that is half of it). A guide's
-    values count as `prior` forks at each position. With `rise` the step that won it is looked for.
+    At most `forks` new runs, begun up to `batch` at once (the first by twos); none once they have
+    sampled `tokens`, and none that would be expected to pass that. Found is a step whose chance is
+    at least `confidence` and the interval of whose drop, from forks right before and right behind
+    it, leaves out 0. Drops below `tolerance` are none. `drift` is how far values lie from each
+    other where nothing was lost: twice the standard deviation at 1/2. A guide's values count as
+    `prior` forks at each position. With `rise` the step that won it is looked for.
     """
 
     forks: int = Field(128, ge=1)
     tokens: int | None = Field(None, ge=0)
-    batch: int = Field(8, ge=1)
+    batch: int = Field(4, ge=1)
     confidence: float = Field(0.9, gt=0.5, lt=1)
     tolerance: float = Field(0.03, ge=0, lt=1)
     drift: float = Field(0.1, ge=0, lt=1)
