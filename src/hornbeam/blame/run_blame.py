@@ -32,7 +32,7 @@ async def blame_run(
     """What lost the run that ends at `leaf`, and the tree of its forks; the run is episode 0 there.
 
     The grower's program is replayed to each fork and goes on with its agents, tools and worlds; its
-    scorer says what came of it, of the run again too. What its ledger's budget stops is no error:
+    scorer judges how each ends, the run again too. What its ledger's budget stops is no error:
     forks that have ended by then count. Raises `DataError` for a run without a step, and as growth
     does.
     """
