@@ -28,6 +28,7 @@ from hornbeam.tree.task import Task
 # level -> doors to pass, rooms with locked doors, keys in a room that fit nothing
 LEVELS = {1: (2, 1, 0), 2: (3, 1, 1), 3: (4, 2, 1), 4: (6, 3, 1), 5: (8, 5, 2)}
 BESIDE = 3  # rooms at each distance from the start: the right one first
+OTHERS = 4  # names of keys that fit nothing
 LIES = 0.8  # how often a room has the key that those at its distance can have
 TRIES = 2000  # draws for one game before it is said that no more can be made
 
@@ -116,7 +117,7 @@ def _drawn(
     rng: Random,
 ) -> World:
     """A game; whether it can be won nobody knows yet."""
-    names = rng.sample(KEYS, len(way) + 8)
+    names = rng.sample(KEYS[: keys + OTHERS], keys + OTHERS)
     locked = dict(zip(sorted(rng.sample(range(len(way)), keys)), names))
     lying: dict[int, list[str]] = {}
     for place, key in locked.items():
@@ -128,7 +129,7 @@ def _drawn(
         for beside in range(1 if place == 0 else BESIDE):
             sign = rng.choice(sorted(right)) if beside or last else way[place]
             things = [key for key in lying.get(place, ()) if rng.random() < LIES]
-            things += rng.sample(names[len(way) :], distractors)
+            things += rng.sample(names[keys:], distractors)
             if last:
                 things = rng.sample(treasures[1:], 2) + treasures[:1] * (beside == 0)
             rng.shuffle(things)
@@ -166,5 +167,4 @@ def _task(
     heard = played(game, moves)[1]
     if shown or told:
         data["demonstration"] = [[" ".join(m), said] for m, said in zip(moves, heard)]
-        data["demonstration"].append(["done", OVER[0]])
     return Task("", question, OVER[0], data)
