@@ -31,7 +31,8 @@ class Commands(Settings):
     """`commands` are tools with the parameters that the words behind a name stand for, in order.
 
     The last parameter takes the rest of the line. Words may be missing where the tool has defaults.
-    `answer` and `done` are the words that end an episode; `state` is the tool behind `done`.
+    `answer` and `done` are the words that end an episode; `state` is the tool behind `done`. A
+    result that stands in `over` ends it too, and is the answer.
     """
 
     agent: str = "solver"
@@ -39,6 +40,7 @@ class Commands(Settings):
     state: str = ""
     answer: str = "answer"
     done: str = "done"
+    over: tuple[str, ...] = ()
     system: str = ""
     max_turns: int = Field(8, ge=1)
 
@@ -68,7 +70,10 @@ def commands(settings: Commands) -> Program:
                 return rest.strip()
             if name == settings.done and settings.state:
                 return await _heard(ep, settings.state, {})
-            messages += [assistant(reply.text), user(await _obeyed(settings, ep, name, rest))]
+            heard = await _obeyed(settings, ep, name, rest)
+            if heard in settings.over:
+                return heard
+            messages += [assistant(reply.text), user(heard)]
         return None
 
     return run

@@ -24,6 +24,8 @@ from hornbeam.settings import nearest
 from hornbeam.tasks.code_repair import code_repair_tasks
 from hornbeam.tasks.file_tasks import file_tasks
 from hornbeam.tasks.hops import hop_tasks
+from hornbeam.tasks.key_door import key_door_tasks
+from hornbeam.tasks.spreadsheet import spreadsheet_tasks
 from hornbeam.tasks.word_problems import held_out, word_problems
 from hornbeam.tree.task import SCORING, Task
 
@@ -179,6 +181,8 @@ def _checked(
 worldly: dict[str, Generator] = {  # tasks whose tools act on a world
     "files": file_tasks,
     "code_repair": code_repair_tasks,
+    "key_door": key_door_tasks,
+    "spreadsheet": spreadsheet_tasks,
 }
 
 generators: dict[str, Generator] = {

@@ -14,6 +14,7 @@ fit nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
@@ -25,8 +26,9 @@ from hornbeam.tasks.lookup_world import DOORS, KEYS, SIGNS, TREASURES, rule
 from hornbeam.tasks.word_problems import held_out
 from hornbeam.tree.task import Task
 
-# level -> doors to pass, rooms with locked doors, keys in a room that fit nothing
-LEVELS = {1: (2, 1, 0), 2: (3, 1, 1), 3: (4, 2, 1), 4: (6, 3, 1), 5: (8, 5, 2)}
+# level -> doors to pass, rooms with locked doors, keys a room that fit nothing, wrong treasures
+SETS = ("rooms", "keys", "distractors", "others")
+LEVELS = {1: (2, 1, 0, 0), 2: (3, 1, 1, 0), 3: (4, 2, 1, 1), 4: (6, 3, 1, 2), 5: (8, 5, 2, 2)}
 BESIDE = 3  # rooms at each distance from the start: the right one first
 OTHERS = 4  # names of keys that fit nothing
 LIES = 0.8  # how often a room has the key that those at its distance can have
@@ -44,6 +46,7 @@ def key_door_tasks(
     rooms: int | None = None,
     keys: int | None = None,
     distractors: int | None = None,
+    others: int | None = None,
     carry: int = 1,
     slack: int = 2,
     signs: int = 12,
@@ -53,8 +56,9 @@ def key_door_tasks(
 ) -> list[Task]:
     """`count` different games that can be won, equal for equal arguments.
 
-    `level` sets `rooms` (doors to pass), `keys` (how many of these rooms have locked doors) and
-    `distractors` (keys a room that fit nothing), see `LEVELS`. A key lies in the room of its lock
+    `level` sets `rooms` (doors to pass), `keys` (how many of these rooms have locked doors),
+    `distractors` (keys a room that fit nothing) and `others` (treasures beside the one that is
+    asked for), see `LEVELS`. A key lies in the room of its lock
     or up to `carry` rooms before. There are `slack` turns more than the shortest way takes. `world`
     seeds which door leads on by which of the `signs`; where it is not `told`, it must be found out,
     and only games whose signs on the way are among the share `known` have `data["demonstration"]`:
@@ -62,14 +66,15 @@ def key_door_tasks(
     its moves. The question, and the signs on the way, decide whether a game belongs to train or
     test, whatever the seed.
     """
-    asked = zip(("rooms", "keys", "distractors"), (rooms, keys, distractors))
-    given = dict(zip(("rooms", "keys", "distractors"), LEVELS.get(level, (0, 0, 0))))
+    given = dict(zip(SETS, LEVELS.get(level, (1,) * len(SETS))))
+    asked = zip(SETS, (rooms, keys, distractors, others))
     given |= {name: value for name, value in asked if value is not None}
     bounds: dict[str, tuple[float, int, int]] = {
         "level": (level, 1, len(LEVELS)),
         "rooms": (given["rooms"], 1, 12),
         "keys": (given["keys"], 0, given["rooms"]),
-        "distractors": (given["distractors"], 0, 4),
+        "distractors": (given["distractors"], 0, OTHERS),
+        "others": (given["others"], 0, len(TREASURES) - 3),
         "carry": (carry, 0, 12),
         "slack": (slack, 0, 100),
         "signs": (signs, 1, len(SIGNS)),
@@ -86,14 +91,14 @@ def key_door_tasks(
             way = [rng.choice(SIGNS[:signs]) for _ in range(given["rooms"])]
             if held_out("-".join(way)) != (split == "test"):
                 continue
-            game = _drawn(way, right, given["keys"], given["distractors"], carry, rng)
+            game = _drawn(way, right, given, carry, rng)
             task = _task(game, way, right if told else {}, slack, {*way} <= {*wise})
             fits = task and held_out(task.question) == (split == "test")
-            if task and fits and task.question not in seen:
+            if task and fits and (as_text := json.dumps(game)) not in seen:
                 break
         else:
             raise DataError(f"only {len(tasks)} different key_door games could be made of {count}")
-        seen.add(task.question)
+        seen.add(as_text)
         name = f"key_door-{split}-{seed}-{len(tasks)}"
         tasks.append(Task(name, task.question, task.answer, task.data))
     return tasks
@@ -111,27 +116,27 @@ def _check(split: str, bounds: Mapping[str, tuple[float, int, int]]) -> None:
 def _drawn(
     way: Sequence[str],
     right: Mapping[str, str],
-    keys: int,
-    distractors: int,
+    given: Mapping[str, int],
     carry: int,
     rng: Random,
 ) -> World:
     """A game; whether it can be won nobody knows yet."""
+    keys, others = given["keys"], given["others"]
     names = rng.sample(KEYS[: keys + OTHERS], keys + OTHERS)
     locked = dict(zip(sorted(rng.sample(range(len(way)), keys)), names))
     lying: dict[int, list[str]] = {}
     for place, key in locked.items():
         lying.setdefault(rng.randint(max(0, place - carry), place), []).append(key)
-    treasures = rng.sample(TREASURES, len(TREASURES))
+    treasures = rng.sample(TREASURES[: others + 3], others + 3)
     rooms: dict[str, Any] = {}
     for place in range(len(way) + 1):
         last = place == len(way)
         for beside in range(1 if place == 0 else BESIDE):
             sign = rng.choice(sorted(right)) if beside or last else way[place]
             things = [key for key in lying.get(place, ()) if rng.random() < LIES]
-            things += rng.sample(names[keys:], distractors)
+            things += rng.sample(names[keys:], given["distractors"])
             if last:
-                things = rng.sample(treasures[1:], 2) + treasures[:1] * (beside == 0)
+                things = rng.sample(treasures[1:], others + (beside > 0)) + treasures[: beside == 0]
             rng.shuffle(things)
             on = {} if last else _ways(place + 1, right[sign] if beside == 0 else "", rng)
             rooms[f"r{place}.{beside}"] = {

@@ -10,6 +10,7 @@ from hornbeam.protocols import Tool
 from hornbeam.settings import build
 from hornbeam.tools.calculator import CalculatorSettings, calculate
 from hornbeam.tools.file_tools import file_tools
+from hornbeam.tools.game_tools import key_door_tools, spreadsheet_tools
 from hornbeam.tools.lookup_tool import LookupSettings
 from hornbeam.tools.repair_tools import repair_tools
 from hornbeam.tools.retrieval import Retrieval, RetrievalSettings
@@ -25,6 +26,8 @@ tools: dict[str, type[ToolSettings]] = {
 toolsets: dict[str, Callable[[], dict[str, Tool]]] = {
     "files": file_tools,
     "repair": repair_tools,
+    "key_door": key_door_tools,
+    "spreadsheet": spreadsheet_tools,
 }
 
 
