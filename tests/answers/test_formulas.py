@@ -1,5 +1,6 @@
 """Formulas of a sheet: what they are worth by hand, and that every sheet is answered."""
 
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -81,7 +82,7 @@ def test_a_cycle_is_told_of_at_each_of_its_cells_and_behind_it():
 
 
 def test_a_chain_over_the_whole_sheet_is_no_recursion():
-    cells = {name: f"={after}+1" for name, after in zip(NAMES, NAMES[1:])} | {NAMES[-1]: "1"}
+    cells = {name: f"={after}+1" for name, after in itertools.pairwise(NAMES)} | {NAMES[-1]: "1"}
     assert values(cells, ["A1"])["A1"] == len(NAMES)
 
 
@@ -90,7 +91,7 @@ def test_a_sheet_that_reads_itself_over_and_over_is_stopped():
     found = values(dict.fromkeys(NAMES[:-1], many) | {"H20": "1"}, NAMES)
     assert found["H20"] == 1
     assert sum(isinstance(each, ArithmeticProblem) for each in found.values()) == len(NAMES) - 1
-    chain = {n: "=" + "+".join([f"SUM({m}:H20)"] * 8) for n, m in zip(NAMES, NAMES[1:])}
+    chain = {n: "=" + "+".join([f"SUM({m}:H20)"] * 8) for n, m in itertools.pairwise(NAMES)}
     found = values(chain | {"H20": "1"}, ["A1"])
     assert f"more than {MAX_READ} cells are read" in str(found["A1"])
 

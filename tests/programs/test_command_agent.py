@@ -54,6 +54,11 @@ def test_an_answer_is_the_words_behind_it():
     assert episode("look", "look", max_turns=2) == (["nothing", "nothing"], None)
 
 
+def test_a_result_that_ends_the_episode_is_the_answer():
+    heard, answer = episode("put a b", "look", "get a", over=["nothing", "a"])
+    assert (heard, answer) == (["ok", "a"], "a")
+
+
 def test_what_is_wrong_is_said_and_the_episode_goes_on():
     heard, answer = episode("put a", "get a", "look here", "dance", "", "done")
     assert heard[0].startswith("put takes (key, text): missing")

@@ -58,29 +58,20 @@ def key_door_tasks(
 
     `level` sets `rooms` (doors to pass), `keys` (how many of these rooms have locked doors),
     `distractors` (keys a room that fit nothing) and `others` (treasures beside the one that is
-    asked for), see `LEVELS`. A key lies in the room of its lock
-    or up to `carry` rooms before. There are `slack` turns more than the shortest way takes. `world`
-    seeds which door leads on by which of the `signs`; where it is not `told`, it must be found out,
-    and only games whose signs on the way are among the share `known` have `data["demonstration"]`:
-    the shortest way, found by search (each command with what is heard of it). `data["least"]` are
-    its moves. The question, and the signs on the way, decide whether a game belongs to train or
-    test, whatever the seed.
+    asked for), see `LEVELS`. A key lies in the room of its lock or up to `carry` rooms before.
+    There are `slack` turns more than the shortest way takes, `data["least"]`. `world` seeds which
+    door leads on by which of the `signs`; where it is not `told`, it must be found out, and only
+    games whose signs on the way are among the share `known` have `data["demonstration"]`: the
+    shortest way, found by search (each command with what is heard of it). The question, and the
+    signs on the way, decide whether a game belongs to train or test, whatever the seed.
     """
+    if split not in ("train", "test"):
+        raise DataError(f"key_door has the splits train and test, not {split!r}")
     given = dict(zip(SETS, LEVELS.get(level, (1,) * len(SETS))))
     asked = zip(SETS, (rooms, keys, distractors, others))
     given |= {name: value for name, value in asked if value is not None}
-    bounds: dict[str, tuple[float, int, int]] = {
-        "level": (level, 1, len(LEVELS)),
-        "rooms": (given["rooms"], 1, 12),
-        "keys": (given["keys"], 0, given["rooms"]),
-        "distractors": (given["distractors"], 0, OTHERS),
-        "others": (given["others"], 0, len(TREASURES) - 3),
-        "carry": (carry, 0, 12),
-        "slack": (slack, 0, 100),
-        "signs": (signs, 1, len(SIGNS)),
-        "known": (known, 0, 1),
-    }
-    _check(split, bounds)
+    more = {"level": level, "carry": carry, "slack": slack, "signs": signs, "known": known}
+    _check({**more, **given})
     right = rule(signs, world)
     wise = Random(f"key_door known/{world}").sample(sorted(right), round(known * len(right)))
     rng = Random(f"key_door/{split}/{seed}/{given}/{carry}/{slack}/{signs}/{told}/{world}")
@@ -104,11 +95,21 @@ def key_door_tasks(
     return tasks
 
 
-def _check(split: str, bounds: Mapping[str, tuple[float, int, int]]) -> None:
-    if split not in ("train", "test"):
-        raise DataError(f"key_door has the splits train and test, not {split!r}")
-    for name, (value, low, high) in bounds.items():
-        kinds = (int, float) if name == "known" else (int,)
+def _check(given: Mapping[str, Any]) -> None:
+    """Raise `DataError` for a number that is none, or too large or small."""
+    bounds = {
+        "level": (1, len(LEVELS)),
+        "carry": (0, 12),
+        "slack": (0, 100),
+        "signs": (1, len(SIGNS)),
+        "known": (0, 1),
+        "rooms": (1, 12),
+        "keys": (0, given["rooms"]),
+        "distractors": (0, OTHERS),
+        "others": (0, len(TREASURES) - 3),
+    }
+    for name, (low, high) in bounds.items():
+        value, kinds = given[name], (int, float) if name == "known" else (int,)
         if type(value) not in kinds or not low <= value <= high:
             raise DataError(f"key_door: {name} is {short(value)} and must lie in {low} to {high}")
 

@@ -37,17 +37,17 @@ OPERATORS = {"plus": "+", "minus": "-", "times": "*"}
 TRIES = 2000  # draws for one task before it is said that no more can be made
 
 
-class Level(NamedTuple):
+class SheetLevel(NamedTuple):
     """How many rows a sheet has, and how many steps a task."""
 
     rows: int
     steps: int
 
 
-LEVELS = (Level(3, 1), Level(5, 1), Level(6, 2), Level(10, 4))
+LEVELS = (SheetLevel(3, 1), SheetLevel(5, 1), SheetLevel(6, 2), SheetLevel(10, 4))
 
 
-class _Unlucky(Exception):
+class _CannotBe(Exception):
     """What was drawn makes no task of this kind."""
 
 
@@ -76,7 +76,7 @@ class _Draft:
     def only(self, find: Callable[[list[int]], int], numbers: list[int]) -> int:
         """The row of the largest or least number, of which there must be one."""
         if numbers.count(find(numbers)) > 1:
-            raise _Unlucky
+            raise _CannotBe
         return numbers.index(find(numbers)) + 1
 
 
@@ -115,7 +115,7 @@ def _mend(draft: _Draft) -> str:
     before = sheet_state(draft.cells)
     draft.do("set", f"D{row}", was.replace(signs[row - 1], usual))
     if sheet_state(draft.cells) == before:
-        raise _Unlucky
+        raise _CannotBe
     return "mend the odd one in D"
 
 
@@ -131,7 +131,7 @@ def _sort(draft: _Draft) -> str:
     before = dict(draft.cells)
     draft.do("sort", draft.range("A", "C"), column)
     if draft.cells == before:
-        raise _Unlucky
+        raise _CannotBe
     draft.moved = True
     return f"sort by {column}"
 
@@ -185,7 +185,7 @@ def spreadsheet_tasks(
         for _ in range(TRIES):
             try:
                 task = _task(kinds[len(tasks) % len(kinds)], kinds, shape, rng)
-            except _Unlucky:
+            except _CannotBe:
                 continue
             if task.question not in seen and held_out(task.question) == (split == "test"):
                 break
@@ -198,7 +198,7 @@ def spreadsheet_tasks(
 
 def _shape(
     split: str, level: Any, kinds: Sequence[str], rows: int | None, steps: int | None
-) -> Level:
+) -> SheetLevel:
     if split not in ("train", "test"):
         raise DataError(f"spreadsheet has the splits train and test, not {split!r}")
     if type(level) is not int or not 1 <= level <= len(LEVELS):
@@ -223,13 +223,13 @@ def _shape(
     return shape
 
 
-def _task(last: str, kinds: Sequence[str], shape: Level, rng: Random) -> Task:
-    """A task whose last step is of that kind. Raises `_Unlucky`."""
+def _task(last: str, kinds: Sequence[str], shape: SheetLevel, rng: Random) -> Task:
+    """A task whose last step is of that kind. Raises `_CannotBe`."""
     # to fill D there is nothing in it yet, to mend there is; a question comes last
     never = {last, "ask", *({"fill": ["mend"], "mend": ["fill"]}.get(last, []))}
     chosen = rng.sample([kind for kind in KINDS if kind not in never], shape.steps - 1)
     if {"fill", "mend"} <= set(chosen):
-        raise _Unlucky
+        raise _CannotBe
     chosen.append(last)
     cells = _sheet(shape.rows, "mend" in chosen, rng)
     names = [cells[f"A{row}"] for row in range(1, shape.rows + 1)]
