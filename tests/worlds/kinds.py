@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 
 import hornbeam as hb
 from hornbeam.chat import user
 from hornbeam.errors import ToolError
 from hornbeam.protocols import Opinions
 from hornbeam.search import Beam, Branch, Dvts, Independent, Mcts, Particle, Reset, Rollouts, Vote
-from hornbeam.worlds import FolderWorld, OwnWorld, PythonWorld, SandboxWorld, SqliteWorld
+from hornbeam.worlds import (
+    E2bWorld,
+    FolderWorld,
+    OwnWorld,
+    PythonWorld,
+    SandboxWorld,
+    SqliteWorld,
+)
 
 from .repository import repository
+from .sandbox_server import shared_server
 
 WORDS = ("add", "drop", "count", "last", "fail")
 
@@ -131,6 +140,11 @@ def checkouts(**more):
     return FolderWorld(folder=str(repository()), copies="worktree", **more)
 
 
+def remote(**more):
+    url = os.environ.get("URL_OF_SANDBOXES") or shared_server().url
+    return E2bWorld(url=url, sandbox_url=url, key_env="", **more)
+
+
 KINDS = {
     "python": (lambda **more: PythonWorld(**more), on_python),
     "copied": (lambda **more: OwnWorld(**more).made_by(Machine), on_object),
@@ -139,6 +153,7 @@ KINDS = {
     "folder": (lambda **more: FolderWorld(**more), on_folder),
     "worktree": (lambda **more: checkouts(**more), on_checkout),
     "sqlite": (lambda **more: SqliteWorld(**more), on_sqlite),
+    "e2b": (lambda **more: remote(**more), on_sandbox),
     "sandbox": (lambda **more: SandboxWorld(**more), on_sandbox),
 }
 

@@ -13,8 +13,9 @@ from hornbeam.tree.jsonl import from_json
 
 from .killed_growth import grow
 from .kinds import check
+from .sandbox_server import shared_server
 
-KILLS = 4  # of each of six
+KILLS = int(os.environ.get("HORNBEAM_KILLS", "3"))  # of each of seven
 ME = Path(__file__).with_name("killed_growth.py")
 
 
@@ -27,6 +28,7 @@ ME = Path(__file__).with_name("killed_growth.py")
         ("forking", "branch"),
         ("worktree", "branch"),
         ("sandbox", "dvts"),
+        ("e2b", "branch"),
     ],
 )
 def test_a_killed_growth_goes_on_in_worlds_of_its_own(tmp_path, kind, strategy):
@@ -34,17 +36,29 @@ def test_a_killed_growth_goes_on_in_worlds_of_its_own(tmp_path, kind, strategy):
     draw, kills = Random(f"{kind} {strategy}"), 0
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    environment = {**os.environ, "TMPDIR": str(scratch)}
-    while True:
-        at = draw.randint(2, 9) if kills < KILLS else 0
-        command = [sys.executable, str(ME), str(tmp_path / "run"), kind, strategy, str(at)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        if done.returncode == 0:
+    url = shared_server().url if kind == "e2b" else ""
+    environment = {**os.environ, "TMPDIR": str(scratch), "URL_OF_SANDBOXES": url}
+    for run in range(KILLS + 1):
+        while True:
+            at = draw.randint(2, 9) if kills < KILLS else 0
+            command = [
+                sys.executable,
+                str(ME),
+                str(tmp_path / f"run {run}"),
+                kind,
+                strategy,
+                str(at),
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            if done.returncode == 0:
+                break
+            assert done.returncode == -9, done.stderr
+            kills += 1
+        resumed = json.loads(done.stdout)
+        check(from_json(resumed))
+        assert resumed == json.loads(json.dumps(whole))
+        if kills == KILLS:
             break
-        assert done.returncode == -9, done.stderr
-        kills += 1
     assert kills == KILLS
-    resumed = json.loads(done.stdout)
-    check(from_json(resumed))
-    assert resumed == json.loads(json.dumps(whole))
-    assert not [*scratch.glob("hornbeam-worlds-*")]  # what the killed left is gone too
+    assert not [*scratch.glob("hornbeam-*")]  # what the killed left is gone too
+    assert not url or shared_server().left == []

@@ -19,6 +19,7 @@ from hornbeam.workers.local_workers import LocalWorkers
 from hornbeam.worlds import OwnWorld, Snapshots, worlds
 
 from .kinds import KINDS, STRATEGIES, WORDS, ByText, Forking, check, program_of, speakers
+from .sandbox_server import forgotten, shared_server
 
 KEY = TreeKey("try", 0, 0)
 SCRIPTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=3), min_size=1, max_size=4)
@@ -53,6 +54,9 @@ def law(kind, strategy, script, first, seed, **more):
     check(tree)
     assert len(how.worlds) == how.worlds.size == 0  # nothing is kept of a grown tree
     assert Forking.open == 0
+    if kind == "e2b":
+        forgotten()
+        assert shared_server().left == []
     return tree, entries
 
 

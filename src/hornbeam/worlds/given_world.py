@@ -10,6 +10,7 @@ from hornbeam.errors import ArgumentError, WorldError
 from hornbeam.settings import build
 from hornbeam.tree.task import Task
 from hornbeam.workers.local_workers import wants_world
+from hornbeam.worlds.e2b_world import E2bWorld
 from hornbeam.worlds.folder_world import FolderWorld
 from hornbeam.worlds.own_world import OwnWorld
 from hornbeam.worlds.python_world import PythonWorld
@@ -22,6 +23,7 @@ worlds: dict[str, type[WorldKind]] = {
     "folder": FolderWorld,
     "sandbox": SandboxWorld,
     "sqlite": SqliteWorld,
+    "e2b": E2bWorld,
 }
 
 
