@@ -366,3 +366,46 @@ def test_a_terminal_obeys_nothing_that_was_said(ran, blame):
     evil = {**one, "said": "\x1b[2J evil\x07", "task": "\x1b]0;x\x07", "answer": "\x1b[31m"}
     told = "\n".join(lines(evil))
     assert "evil" in told and "\x1b" not in told and "\x07" not in told
+
+
+# --- labels ---------------------------------------------------------------------------------------
+
+
+def test_labels_by_blame_end_at_the_step_that_lost_a_run(ran, hornbeam, tmp_path):
+    run = ran()
+    words = "--method", "blame", "--set", "label.runs=3", "--set", "label.forks=96"
+    words += "--model", run / "final", "--out", tmp_path / "labels"
+    code, err, out = hornbeam("label", tmp_path / "walk.toml", *words)
+    assert code == 0 and "By blame" in out, err
+    trees = list(read_trees(tmp_path / "labels" / "trees.jsonl"))
+    seen = set()
+    for tree in trees:
+        ends = [i for i in tree.leaves() if tree.nodes[i].origin.episode < 3]
+        for end in ends:
+            path = [i for i in tree.path(end) if tree.nodes[i].origin.episode < 3]
+            labels = tuple(tree.columns["label"][i] for i in path)
+            q = [tree.columns["q"][i] for i in path]
+            seen.add(labels)
+            if tree.columns["reward"][end] == 1:
+                assert labels == (1.0,) * 6 and q == [1.0] * 6
+            elif labels != (None,) * 6:
+                assert labels == (1.0, 1.0, 1.0, -1.0, None, None)
+                assert q[2] > 0.3 > q[3] and all(0 <= v <= 1 for v in q)
+    assert len(seen) > 1 and (1.0, 1.0, 1.0, -1.0, None, None) in seen
+    rows = tmp_path / "rows.jsonl"
+    words = "--to", "trl", "--column", "label", "--out", rows
+    code, err, _ = hornbeam("steps", tmp_path / "labels" / "trees.jsonl", *words)
+    assert code == 0, err
+    labels = [json.loads(line)["labels"] for line in rows.read_text().splitlines()]
+    assert [True, True, True, False] in labels
+
+
+def test_recorded_runs_are_labelled_by_blame(ran, hornbeam, tmp_path):
+    run = ran()
+    assert hornbeam("export", run, "--out", tmp_path / "trees.jsonl")[0] == 0
+    words = "--method", "blame", "--set", "label.runs=4", "--set", "label.chunk_label=abs_q"
+    words += "--trees", tmp_path / "trees.jsonl", "--model", run / "final"
+    code, err, out = hornbeam("label", tmp_path / "walk.toml", *words, "--out", tmp_path / "l")
+    assert code == 0 and "8 runs of 2 tasks are grown on" in out and "By abs_q" in out, err
+    trees = list(read_trees(tmp_path / "l" / "trees.jsonl"))
+    assert {v for tree in trees for v in tree.columns["label"]} == {1, -1, None}

@@ -183,8 +183,8 @@ def label(
 ) -> LabelResult:
     """Search tasks for the values of steps: `hornbeam label` from Python.
 
-    `strategy` is that of section `label`: "mcts" or "rollouts", or settings of one. With `trees`,
-    a list or a file of recorded ones, their own runs are labelled, by rollouts.
+    `strategy` is that of section `label`: "mcts", "rollouts" or "blame", or settings of one. With
+    `trees`, a list or a file of recorded ones, their own runs are labelled, by the last two.
     """
     from hornbeam.jobs.label.label_job import label as label_here
     from hornbeam.jobs.recipe_checks import check
@@ -194,8 +194,10 @@ def label(
     asked = recipe_from("hornbeam.label", given)
     folder = run_folder("label", out, asked)
     recorded = trees_of(trees, "hornbeam.label: trees") if trees is not None else []
-    if recorded and asked.recipe.label.strategy != "rollouts":
-        raise ArgumentError('hornbeam.label: trees go by rollouts alone: strategy="rollouts"')
+    if recorded and asked.recipe.label.strategy not in ("rollouts", "blame"):
+        raise ArgumentError(
+            'hornbeam.label: trees go by rollouts alone: strategy="rollouts", or "blame"'
+        )
 
     def job(recipe: Recipe, base: Path, seen: Progress) -> LabelResult:
         check(recipe)

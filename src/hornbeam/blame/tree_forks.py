@@ -35,11 +35,12 @@ class BlameForks(BlameSettings, Strategy):
     Those that the tree does not hold are grown first. A run that failed without a reward has
     outcome 0, and so have its forks that fail; else failed ones have no verdict. `guide` names a
     column whose values in [0, 1] are the prior, where `prior` is set. Forks have numbers from
-    `first` on (`runs` by default).
+    `first` on (`runs` by default). Of runs with an outcome of `below` or more no fork is asked.
     """
 
     runs: int = Field(1, ge=1)
     first: int = Field(0, ge=0)
+    below: float | None = None
     guide: str = ""
 
     @property
@@ -63,7 +64,7 @@ class BlameForks(BlameSettings, Strategy):
         missing = [r for r in range(self.runs) if r not in state.asked]
         forks = [Fork(r, 0) for r in missing]
         for r in range(self.runs):
-            if r in state.results and steps_of(tree, state.results[r]):
+            if r in state.results and self._looks(tree, state.results[r]):
                 forks += self._round(r, tree, state)
         return [fork for fork in forks if fork.episode not in state.asked]
 
@@ -71,16 +72,43 @@ class BlameForks(BlameSettings, Strategy):
         """At the steps of runs."""
         return not node or tree.nodes[node].origin.episode < self.runs
 
+    def _looks(self, tree: Tree, end: int) -> bool:
+        """Whether the step that lost the run which ends there is looked for."""
+        if self.below is not None and (_outcome(tree, end) or 0.0) >= self.below:
+            return False
+        return bool(steps_of(tree, end))
+
     def columns(self, tree: Tree) -> dict[str, Column]:
         """Columns "visits" (forks at or through) and "q" (V by the posterior), at the steps of
-        runs and, by the first of them, at the task.
+        runs and, by the first of them, at the task. Where a run was not looked at, 1 and its
+        outcome.
         """
         visits: Column = [None] * len(tree)
         q: Column = [None] * len(tree)
-        for run, blame in reversed(self._found(tree, restore(tree))):
+        state = restore(tree)
+        for r, end in state.results.items():
+            if r < self.runs and not self._looks(tree, end):
+                for i in [0, *steps_of(tree, end)]:
+                    visits[i], q[i] = 1.0, _outcome(tree, end)
+        for run, blame in reversed(self._found(tree, state)):
             for i, value in zip([0, *run.path], blame.values):
                 visits[i], q[i] = float(value.forks), value.value
         return {"visits": visits, "q": q}
+
+    def labels(self, tree: Tree) -> Column:
+        """Labels of steps: 1 before the one that lost a run and -1 there, none behind it; 1 in a
+        run that was not looked at. Steps of a run of which no step was found have none.
+        """
+        out: Column = [None] * len(tree)
+        state = restore(tree)
+        for r, end in state.results.items():
+            if r < self.runs and not self._looks(tree, end):
+                for i in steps_of(tree, end):
+                    out[i] = 1.0
+        for run, blame in self._found(tree, state):
+            for k, i in enumerate(run.path[: blame.step or 0], 1):
+                out[i] = -1.0 if k == blame.step else 1.0
+        return out
 
     def blames(self, tree: Tree) -> list[Blame]:
         """What was found of each run of a grown tree; of one that a budget stopped, by then."""
@@ -91,7 +119,7 @@ class BlameForks(BlameSettings, Strategy):
         found = []
         state.memo = {}
         for r in range(self.runs):
-            if r in state.results and steps_of(tree, state.results[r]):
+            if r in state.results and self._looks(tree, state.results[r]):
                 for fork in self._round(r, tree, state):
                     if fork.episode in state.results:
                         self._tell(state.memo[r], tree, state.results, fork)

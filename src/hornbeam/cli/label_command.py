@@ -30,7 +30,7 @@ Method = Annotated[
     str | None,
     typer.Option(
         "--method",
-        help="Label by this strategy: mcts or rollouts.",
+        help="Label by this strategy: mcts, rollouts or blame.",
         show_default="the recipe's",
     ),
 ]
@@ -85,8 +85,8 @@ def label_command(
 
 def _recorded(trees: str, recipe: Any) -> list[Tree]:
     """The trees whose runs are labelled. `RecipeError` or `DataError` where that cannot be."""
-    if recipe.label.strategy != "rollouts":
-        raise RecipeError("label --trees goes by rollouts alone: add --method rollouts")
+    if recipe.label.strategy not in ("rollouts", "blame"):
+        raise RecipeError("label --trees goes by rollouts alone: add --method rollouts, or blame")
     if not (found := list(read_trees(sys.stdin if trees == "-" else trees))):
         raise DataError(f"{trees}: holds no trees")
     return found

@@ -12,11 +12,13 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from hornbeam.blame import BlameForks
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import RecipeError, UnknownSetting
+from hornbeam.own.own_classes import build_part
 from hornbeam.own.own_parts import Base, check_name, code_mark, is_own
 from hornbeam.programs.talk import Answer
-from hornbeam.search import Chooser, Strategy, chooser, strategy
+from hornbeam.search import Chooser, Strategy, chooser, strategies, strategy
 from hornbeam.search.chunk_labels import chunk_label
 from hornbeam.search.labels import MAS_MCTS
 from hornbeam.settings import Settings, nearest
@@ -284,7 +286,10 @@ class LabelSection(NamedSection):
     the first `skip`: of tasks whose demonstrations it has seen a policy knows more than it will
     know later.
 
-    `chunk_label`, for rollouts, is the rule by which column "label" is written too, with its
+    "blame" grows `runs` trunks, and from those that failed forks where they tell most of the step
+    that lost them: V is Q, and labels are 1 before that step and -1 there.
+
+    `chunk_label`, for rollouts and blame, is the rule by which column "label" is written, with its
     `thresholds`; where rollouts are adaptive it is what they settle.
     """
 
@@ -306,7 +311,12 @@ class LabelSection(NamedSection):
     @property
     def bound(self) -> float:
         """`most`, or what it is by default."""
-        return self.most if self.most is not None else 1.0 if self.strategy == "rollouts" else 0.7
+        share = self.strategy in ("rollouts", "blame")
+        return self.most if self.most is not None else 1.0 if share else 0.7
+
+
+BLAME = {**strategies, "blame": BlameForks}
+FAILED = 0.5  # a run of a lower reward failed
 
 
 def label_strategy(choice: LabelSection, base: Base = "") -> Strategy:
@@ -322,9 +332,12 @@ def label_strategy(choice: LabelSection, base: Base = "") -> Strategy:
         settings |= {"settles": choice.chunk_label, "thresholds": choice.thresholds}
     if is_own(choice.chunk_label):
         chunk_label(choice.chunk_label, base, **choice.thresholds)
-    unfit = choice.chunk_label and choice.strategy != "rollouts"
+    unfit = choice.chunk_label and choice.strategy not in ("rollouts", "blame")
     try:
         with keys_of(choice, "[label]"):
+            if choice.strategy == "blame":
+                settings = {"below": FAILED, **settings}
+                return build_part("strategy", BLAME, (Strategy,), "blame", settings, base)
             how = strategy(choice.strategy, base, **settings)
     except UnknownSetting:
         if not unfit:

@@ -29,7 +29,7 @@ def label(
     made = planned(recipe, base, say, tasks=[] if recorded else ["train"])
     result = run_loop(Label(recipe, made, folder, progress, recorded).go())
     progress.say(_outcome(result))
-    if rule := recipe.label.chunk_label:
+    if rule := recipe.label.chunk_label or ("blame" if recipe.label.strategy == "blame" else ""):
         progress.say(f"By {rule} {result['good']} steps are good, {result['bad']} bad")
     progress.say(
         f"Tokens:  {result['tokens_computed']:,.0f} computed (prompts and samples); every run from"

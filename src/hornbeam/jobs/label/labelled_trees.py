@@ -7,6 +7,7 @@ from typing import Any
 
 from hornbeam.assembly.engines import keeps_ids
 from hornbeam.assembly.failed_episodes import tool_figures
+from hornbeam.blame import BlameForks
 from hornbeam.errors import ProgramError
 from hornbeam.own.own_parts import Base
 from hornbeam.recipe.recipe import Recipe
@@ -41,11 +42,13 @@ def label_trees(
 
     Raises `ProgramError` where no run of any tree has a reward.
     """
-    shares = isinstance(how, Rollouts)
+    shares = isinstance(how, (Rollouts, BlameForks))
     often = isinstance(how, Mcts) and how.style == "masprm"
     for tree in trees:
         made = how.columns(tree) if shares or often else {}
         tree.columns.update(made if shares else label(tree, times=made.get("visits")))
+        if isinstance(how, BlameForks):
+            tree.columns["label"] = how.labels(tree)
         if choice.chunk_label:
             apply(tree, choice.chunk_label, choice.thresholds, base)
     values = [v for tree in trees for v in tree.columns["q"] if v is not None]

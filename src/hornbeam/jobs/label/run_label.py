@@ -15,6 +15,7 @@ from typing import Any
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.progress import Progress
 from hornbeam.assembly.tree_growth import FolderGrower, part
+from hornbeam.blame import BlameForks
 from hornbeam.errors import RecipeError
 from hornbeam.grow.grower import Grower
 from hornbeam.jobs.label.labelled_trees import (
@@ -50,9 +51,9 @@ class Label:
         self.strategy = label_strategy(choice, recipe.base)
         self.recipe, self.progress, self.path = recipe, progress, path
         if trees:
-            if not isinstance(self.strategy, Rollouts):
+            if not isinstance(self.strategy, (Rollouts, BlameForks)):
                 raise RecipeError(
-                    "recorded runs are labelled by rollouts alone: add --method rollouts"
+                    "recorded runs are labelled by rollouts alone: add --method rollouts, or blame"
                 )
             loaded = replace(plan.train, tasks=[Task.from_json(tree.task) for tree in trees])
             plan = replace(plan, train=loaded)
@@ -111,9 +112,9 @@ class Label:
 
     async def _rerun(self) -> None:
         """Put the recorded runs into the trees that are grown on."""
-        assert isinstance(self.strategy, Rollouts)
+        how = self.strategy
         starts = self.folder_grower.fresh(self.stage, self.tasks)
-        most = self.strategy.trunks
+        most = how.trunks if isinstance(how, Rollouts) else getattr(how, "runs", 1)
         count, odd = await rerun(self.trees, starts, self._grower(), most)
         if count:
             self.progress.say(f"Recorded: {count} runs of {len(self.trees)} tasks are grown on")
