@@ -12,13 +12,12 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from hornbeam.blame import BlameForks
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.errors import RecipeError, UnknownSetting
-from hornbeam.own.own_classes import build_part
 from hornbeam.own.own_parts import Base, check_name, code_mark, is_own
 from hornbeam.programs.talk import Answer
-from hornbeam.search import Chooser, Strategy, chooser, strategies, strategy
+from hornbeam.recipe.labelling import labelling
+from hornbeam.search import Chooser, Strategy, chooser
 from hornbeam.search.chunk_labels import chunk_label
 from hornbeam.search.labels import MAS_MCTS
 from hornbeam.settings import Settings, nearest
@@ -315,10 +314,6 @@ class LabelSection(NamedSection):
         return self.most if self.most is not None else 1.0 if share else 0.7
 
 
-BLAME = {**strategies, "blame": BlameForks}
-FAILED = 0.5  # a run of a lower reward failed
-
-
 def label_strategy(choice: LabelSection, base: Base = "") -> Strategy:
     """The strategy of section label. Raises `RecipeError`."""
     settings = choice.rest()
@@ -335,10 +330,7 @@ def label_strategy(choice: LabelSection, base: Base = "") -> Strategy:
     unfit = choice.chunk_label and choice.strategy not in ("rollouts", "blame")
     try:
         with keys_of(choice, "[label]"):
-            if choice.strategy == "blame":
-                settings = {"below": FAILED, **settings}
-                return build_part("strategy", BLAME, (Strategy,), "blame", settings, base)
-            how = strategy(choice.strategy, base, **settings)
+            how = labelling(choice.strategy, base, **settings)
     except UnknownSetting:
         if not unfit:
             raise

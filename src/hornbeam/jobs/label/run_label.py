@@ -15,7 +15,6 @@ from typing import Any
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.progress import Progress
 from hornbeam.assembly.tree_growth import FolderGrower, part
-from hornbeam.blame import BlameForks
 from hornbeam.errors import RecipeError
 from hornbeam.grow.grower import Grower
 from hornbeam.jobs.label.labelled_trees import (
@@ -27,9 +26,9 @@ from hornbeam.jobs.label.labelled_trees import (
 )
 from hornbeam.jobs.label.rerun_trees import rerun, runs_of
 from hornbeam.jobs.search.missing import ENGINE_GIVES_NONE, all_give_logprobs
+from hornbeam.recipe.labelling import trunks_of
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import label_identity, label_strategy
-from hornbeam.search import Rollouts
 from hornbeam.settings import digest
 from hornbeam.store.ledger import NO_BUDGET, Ledger
 from hornbeam.tree.nodes import Tree
@@ -51,7 +50,7 @@ class Label:
         self.strategy = label_strategy(choice, recipe.base)
         self.recipe, self.progress, self.path = recipe, progress, path
         if trees:
-            if not isinstance(self.strategy, (Rollouts, BlameForks)):
+            if trunks_of(self.strategy) is None:
                 raise RecipeError(
                     "recorded runs are labelled by rollouts alone: add --method rollouts, or blame"
                 )
@@ -112,9 +111,8 @@ class Label:
 
     async def _rerun(self) -> None:
         """Put the recorded runs into the trees that are grown on."""
-        how = self.strategy
         starts = self.folder_grower.fresh(self.stage, self.tasks)
-        most = how.trunks if isinstance(how, Rollouts) else getattr(how, "runs", 1)
+        most = trunks_of(self.strategy) or 1
         count, odd = await rerun(self.trees, starts, self._grower(), most)
         if count:
             self.progress.say(f"Recorded: {count} runs of {len(self.trees)} tasks are grown on")
