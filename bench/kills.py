@@ -104,6 +104,7 @@ JOBS = (
     Job("view", "view policy-run", ("policy-run",)),
     Job("eval", "eval RECIPE --out trees.jsonl --json" + ON_POLICY, ("policy",)),
     Job("chunks", "chunks RECIPE --run run --out set.jsonl" + ON_POLICY, ("policy",)),
+    Job("two policies", APART),
     Job("apart", APART + " --policy asks", beside=(APART + " --policy tells",)),
 )
 
