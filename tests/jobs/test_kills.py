@@ -16,7 +16,7 @@ from hornbeam.errors import StoreError
 from hornbeam.files.atomic import whole_file, whole_folder
 from hornbeam.grow.guide_costs import Read
 from hornbeam.grow.resumed import Before
-from hornbeam.jobs.train.training import Run
+from hornbeam.jobs.train.training import Run, Trainer
 from hornbeam.store.database import Store, Stored, TreeKey
 from hornbeam.store.ledger import Entry, Ledger, lost
 from hornbeam.tree.nodes import Node, Origin, Tree, ids
@@ -63,11 +63,21 @@ def test_what_was_done_again_stands_beside_what_a_run_paid_under_names_of_its_ow
     assert ("redone after a stop: trainer, unique", "14") in rows
 
 
-def test_a_step_is_kept_with_its_costs_or_not_at_all(made, tmp_path):
+def one_run(made, path):
     recipe, plan = made("run.steps=1")
-    parts = Run(recipe, plan, tmp_path / "run", Silent()).parts
+    return Run(recipe, plan, path, Silent()).parts
+
+
+def one_of_several(made, path):
+    recipe, plan = made("run.steps=1", "policies={own={}}", 'agents.player.policy="own"')
+    return Trainer(recipe, plan, path, Silent(), "own").parts
+
+
+@pytest.mark.parametrize("parts_of", [one_run, one_of_several])
+def test_a_step_is_kept_with_its_costs_or_not_at_all(made, tmp_path, parts_of):
+    parts = parts_of(made, tmp_path / "run")
     store, tree = parts.folder.store, Tree({"id": "a"})
-    tree.append(Node(0, "seeker", tokens=ids([4]), finish="stop"))
+    tree.append(Node(0, "player", tokens=ids([4]), finish="stop"))
     tree.column("reward")[1] = 1.0
     update = {"tokens_flat": 5.0, "tokens_unique": 4.0}
 
@@ -78,11 +88,16 @@ def test_a_step_is_kept_with_its_costs_or_not_at_all(made, tmp_path):
         asyncio.run(record(loss={1}))
     assert store.totals("train") == {} and store.metrics() == []
     asyncio.run(record(loss=0.5))
-    assert store.totals("train") == update and [row["loss"] for row in store.metrics()] == [0.5]
-    parts.recorder.record_again(0, update)
-    assert account(store)["redone_tokens_unique"] == 4 == store.metrics()[0]["redone_tokens"]
-    assert store.totals("train") == update
-    store.close()
+    assert store.totals("train") == update and [row["step"] for row in store.metrics()] == [0]
+
+    async def trained_again():
+        parts.recorder.record_again(0, update)
+        with Store(tmp_path / "run", read_only=True) as other:  # before a checkpoint is written
+            assert account(other)["redone_tokens_unique"] == 4
+            assert other.totals("train") == update
+
+    asyncio.run(trained_again())
+    asyncio.run(parts.closing.aclose())
 
 
 def test_a_file_and_a_folder_are_there_whole_or_not_at_all(tmp_path):

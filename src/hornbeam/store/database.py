@@ -149,10 +149,10 @@ class Store(KeptValues):
             raise StoreError(f"tree {key}: two of its nodes have the same episode and step")
         row = {
             **key._asdict(),
-            "task": self._json(tree.task, f"task of tree {key}"),
+            "task": self.as_json(tree.task, f"task of tree {key}"),
             "seed": json.dumps(tree.seed),
             "done": False,
-            "columns": self._json(tree.columns, f"columns of tree {key}"),
+            "columns": self.as_json(tree.columns, f"columns of tree {key}"),
         }
         self._ops.append((sa.insert(TREES), row))
         for i, node in enumerate(tree.nodes):
@@ -173,7 +173,7 @@ class Store(KeptValues):
             raise ValueError("a closed node has an index")
         row = node_row(key, tree, index, node)
         what = f"node {row['node_step']} of episode {row['episode']} of tree {key}"
-        row["data"] = self._json(row["data"], what)
+        row["data"] = self.as_json(row["data"], what)
         self._pending[key, row["episode"], row["node_step"]] = row
         self._touch()
 
@@ -186,7 +186,7 @@ class Store(KeptValues):
 
     def columns(self, key: TreeKey, columns: Mapping[str, Column]) -> None:
         """Keep a tree's columns in place of those kept before."""
-        self._update(key, columns=self._json(dict(columns), f"columns of tree {key}"))
+        self._update(key, columns=self.as_json(dict(columns), f"columns of tree {key}"))
 
     def done(self, key: TreeKey) -> None:
         """Keep that a tree is grown and scored."""
@@ -273,7 +273,7 @@ class Store(KeptValues):
                     "stage": str(row.get("stage", "")),
                     "step": int(row.get("step", -1)),
                     "place": self._rows,
-                    "data": self._json(dict(row), "a row of metrics"),
+                    "data": self.as_json(dict(row), "a row of metrics"),
                 },
             )
         )
@@ -384,12 +384,6 @@ class Store(KeptValues):
                 yield db
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise StoreError(f"{self.place}: {error_line(error)}") from error
-
-    def _json(self, data: Any, what: str) -> str:
-        try:
-            return json.dumps(data, separators=(",", ":"))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise StoreError(f"{self.place}: {what} is no JSON: {error}") from error
 
 
 def export(store: Store, path: str | Path, stage: str | None = None) -> int:

@@ -9,12 +9,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hornbeam.errors import StoreError
 from hornbeam.store.tables import META
 
 
 class KeptValues(ABC):
     """What a store keeps under names. Raises `StoreError`."""
 
+    place: str
     _ops: list[tuple[Any, dict[str, Any]]]
     _upsert: dict[str, Any]
 
@@ -28,8 +30,12 @@ class KeptValues(ABC):
     @abstractmethod
     def _touch(self) -> None: ...
 
-    @abstractmethod
-    def _json(self, data: Any, what: str) -> str: ...
+    def as_json(self, data: Any, what: str) -> str:
+        """Data as JSON text. Raises `StoreError`, which says what is none."""
+        try:
+            return json.dumps(data, separators=(",", ":"))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise StoreError(f"{self.place}: {what} is no JSON: {error}") from error
 
     def get(self, name: str, default: Any = None) -> Any:
         """The JSON value kept under a name."""
@@ -48,7 +54,7 @@ class KeptValues(ABC):
 
     def set(self, name: str, value: Any) -> None:
         """Keep a JSON value under a name."""
-        row = {"name": name, "value": self._json(value, f"value of {name!r}")}
+        row = {"name": name, "value": self.as_json(value, f"value of {name!r}")}
         self._ops.append((self._upsert["meta"], row))
         self._touch()
 

@@ -170,7 +170,8 @@ class RequestQueue:
 
     def train(self, step: int, version: int, row: dict[str, Any]) -> None:
         """Keep that this policy learned from a step, with what is written before it."""
-        values = {"policy": self.policy, "step": step, "version": version, "data": json.dumps(row)}
+        data = self.store.as_json(row, "a row of metrics")
+        values = {"policy": self.policy, "step": step, "version": version, "data": data}
         self.store.later(sa.insert(TRAINED).values(values))
         self.store.flush()
 
