@@ -31,6 +31,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import transformers  # noqa: F401  # so that the forks need not import it
 
@@ -311,7 +312,7 @@ def main() -> None:
     parser.add_argument("--of", default="", help="only at writes that are named so")
     parser.add_argument("--at", type=int, nargs="+", help="only at these writes")
     parser.add_argument("--keep", type=Path, help="make folders here, keep those that went wrong")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="jobs that it holds already stay there")
     given = parser.parse_args()
     jobs = [job for job in JOBS if job.name in given.jobs]
     result: list[KillCounts] = []
@@ -330,11 +331,20 @@ def main() -> None:
     )
     print(f"{'all':18}{writes:7}{kills:7}{runs:6}{good:16}")
     if given.json:
-        out = {"command": f"bench/kills.py {shlex.join(sys.argv[1:])}", **machine()}
-        rows = [{**vars(one), "lost": dict(one.lost)} for one in result]
-        out |= {"kills": kills, "runs": runs, "as undisturbed": good, "jobs": rows}
-        given.json.write_text(json.dumps(out, indent=1) + "\n")
+        keep(given.json, [{**vars(one), "lost": dict(one.lost)} for one in result])
     sys.exit(any(one.wrong for one in result))
+
+
+def keep(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write what was found beside what the file holds of other jobs, and the sums of all."""
+    before = json.loads(path.read_text()) if path.exists() else {}
+    commands = [*before.get("commands", ()), f"bench/kills.py {shlex.join(sys.argv[1:])}"]
+    names = {row["job"] for row in rows}
+    rows = [row for row in before.get("jobs", ()) if row["job"] not in names] + rows
+    sums = {name: sum(row[name] for row in rows) for name in ("kills", "runs", "good")}
+    sums["as undisturbed"] = sums.pop("good")
+    out = {"commands": commands, **machine(), **sums, "jobs": rows}
+    path.write_text(json.dumps(out, indent=1) + "\n")
 
 
 if __name__ == "__main__":
