@@ -8,6 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from hornbeam import stats
 from hornbeam.blame import BlameSettings, DropSearch, ForkOutcome, Step, find_drop
 from hornbeam.blame.posterior import NONE, Levels
 from hornbeam.errors import DataError, SettingError
@@ -137,6 +138,29 @@ def test_budgets_are_never_exceeded(seed):
     blame, made = found(values, seed, forks=forks, tokens=tokens, batch=rng.randint(1, 9))
     assert blame.forks == len(made) <= forks
     assert blame.tokens == sum(each.tokens for _, each in made) <= tokens
+
+
+def test_a_slide_has_no_step_and_none_is_made_up():
+    slide = [0.8 * (1 - t / 16) for t in range(17)]
+    whys = [found(slide, seed)[0].why for seed in range(10)]
+    assert whys.count("undecided") >= 8
+
+
+def test_the_drop_is_by_forks_that_did_not_make_the_step_suspect():
+    search = DropSearch([Step()] * 3, BlameSettings(confidence=0.9))
+    for position, success in [(0, 1.0)] * 4 + [(1, 0.0)] * 30:
+        search.tell(position, ForkOutcome(success))
+        if search.suspect:
+            break
+    told = len(search.told)
+    assert search.suspect == 1 and search.state() == "undecided"
+    assert search.drop(1)[1] == (-1.0, 1.0)
+    for _ in range(6):
+        search.tell(0, ForkOutcome(1.0))
+        search.tell(1, ForkOutcome(0.0))
+    assert search.state() == "found" and len(search.told) == told + 12
+    six = stats.wilson(1.0, 6), stats.wilson(0.0, 6)
+    assert search.drop(1) == (1.0, stats.newcombe(1.0, six[0], 0.0, six[1]))
 
 
 def test_equal_seeds_give_equal_searches():

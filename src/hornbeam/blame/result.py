@@ -50,8 +50,9 @@ class Blame:
     `step` is None where it is undecided or no step did it; `likeliest` is the best guess then, of
     posterior chance `chance`. `why`: "found", "never" (no step did it: V was next to nothing all
     along), "undecided" (the budget ended first). `drop` is V before less V behind the step, by the
-    forks right there, with its interval at 95 %. `by_agent` is the sum of all drops of V by who
-    took the step. `failed` forks had no verdict: they are paid, and say nothing.
+    forks right there that did not make it suspect, with its interval at 95 %. `by_agent` is the sum
+    of all drops of V by who took the step. `failed` forks had no verdict: they are paid, and say
+    nothing.
     """
 
     step: int | None

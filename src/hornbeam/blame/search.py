@@ -15,7 +15,7 @@ from random import Random
 import numpy as np
 from pydantic import Field
 
-from hornbeam.blame.posterior import Levels, Posterior
+from hornbeam.blame.posterior import Array, Levels, Posterior
 from hornbeam.settings import VersionedSettings
 from hornbeam.stats import Interval, newcombe, wilson
 
@@ -27,10 +27,11 @@ class BlameSettings(VersionedSettings):
 
     At most `forks` new runs, begun up to `batch` at once (the first by twos); none once they have
     sampled `tokens`, and none that would be expected to pass that. Found is a step whose chance is
-    at least `confidence` and the interval of whose drop, from forks right before and right behind
-    it, leaves out 0. Drops below `tolerance` are none. `drift` is how far values lie from each
-    other where nothing was lost: twice the standard deviation at 1/2. A guide's values count as
-    `prior` forks at each position. With `rise` the step that won it is looked for.
+    at least `confidence` and the interval of whose drop leaves out 0, by forks right before and
+    right behind it that were made once it was suspected. Drops below `tolerance` are none. `drift`
+    is how far values lie from each other where nothing was lost: twice the standard deviation at
+    1/2. A guide's values count as `prior` forks at each position. With `rise` the step that won it
+    is looked for.
     """
 
     forks: int = Field(128, ge=1)
@@ -83,6 +84,8 @@ class DropSearch:
         self.told: list[tuple[int, ForkOutcome]] = []  # (position, fork), in order
         self.asked = self.tokens = 0
         self.counts = np.zeros((2, len(steps)))  # [2, P] forks at or through, their successes
+        self.suspect = 0  # the step that was all but sure last
+        self.before = self.counts.copy()  # as they were when it became that
         sampled = [max(1, step.tokens) for step in steps]
         self.ahead = np.cumsum(sampled[::-1])[::-1].astype(float)  # [P] tokens behind
         self.expected = 0.0
@@ -109,7 +112,7 @@ class DropSearch:
         positions: list[int] = []
         left = math.inf if self.settings.tokens is None else self.settings.tokens - self.tokens
         trial = self.levels.copy()
-        counts, posterior = self.counts.copy(), self.posterior
+        counts, posterior = self.counts - self.before, self.posterior
         for k in range(room):
             at = self._next(posterior, counts)
             left -= self.cost(at)
@@ -128,7 +131,7 @@ class DropSearch:
         ratio = (self.tokens + self.ahead[0]) / (self.expected + self.ahead[0])
         return float(self.ahead[position] * ratio)
 
-    def _next(self, posterior: Posterior, counts: np.ndarray) -> int:
+    def _next(self, posterior: Posterior, counts: Array) -> int:
         """Where one more fork tells most a token; beside the step, where it is all but sure."""
         k = int(np.argmax(posterior.chances))
         if posterior.chances[0] > 0.5:  # whether it ever had a chance, the start tells
@@ -154,6 +157,9 @@ class DropSearch:
         if last < len(self.steps):  # else it is the recorded run once more
             self.levels.add(last, success)
             self.posterior = self.levels.posterior()
+        k = int(np.argmax(self.posterior.chances))
+        if k != self.suspect and self.posterior.chances[k] >= self.settings.confidence:
+            self.suspect, self.before = k, self.counts.copy()
 
     def state(self) -> str:
         """Of "found", "never" (no step lost it) and "undecided" what is so by now."""
@@ -170,10 +176,13 @@ class DropSearch:
 
         At the end it is the outcome itself.
         """
+        return self._share(position, self.counts)
+
+    def _share(self, position: int, counts: Array) -> tuple[float | None, Interval]:
         if position == len(self.steps):
             last = self._turned(self.outcome)
             return last, (last, last)
-        n, x = (float(v) for v in self.counts[:, position])
+        n, x = (float(v) for v in counts[:, position])
         return (x / n, wilson(x / n, int(n))) if n else (None, (0.0, 1.0))
 
     def mean(self, position: int) -> float:
@@ -185,9 +194,11 @@ class DropSearch:
     def drop(self, step: int) -> tuple[float, Interval]:
         """V before the step less V behind it, with Newcombe's interval.
 
+        Of the suspect it is by the forks since then alone: those before are why it was chosen.
         Where one side has no fork yet, by the posterior means, and anything may be.
         """
-        before, after = self.value(step - 1), self.value(step)
+        counts = self.counts - self.before if step == self.suspect else self.counts
+        before, after = self._share(step - 1, counts), self._share(step, counts)
         if before[0] is None or after[0] is None:
             return self.mean(step - 1) - self.mean(step), (-1.0, 1.0)
         return before[0] - after[0], newcombe(before[0], before[1], after[0], after[1])
