@@ -138,6 +138,7 @@ def _instead(search: DropSearch, position: int) -> tuple[Said, ...]:
         success = fork.success
         return success is not None and (success < 0.5 if search.settings.rise else success >= 0.5)
 
+    own = search.steps[position].text
     left = [f for t, f in search.told if t + f.repeated == position and better(f)]
-    said = Counter((f.text, f.agent) for f in left)
+    said = Counter((f.text, f.agent) for f in left if f.text != own)
     return tuple(Said(text, count, agent) for (text, agent), count in said.most_common(SHOWN))
