@@ -12,6 +12,7 @@ import asyncio
 import json
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ from hornbeam.worlds.folder_copy import shares_blocks
 from hornbeam.worlds.scratch import new_place
 
 FILES, BYTES = 1000, 20_000
+AUTHOR = ("-c", "user.name=a", "-c", "user.email=a@b")
 TASK = Task("t", "?")
 KEY = TreeKey("bench", 0, 0)
 
@@ -84,6 +86,17 @@ def links() -> tuple[WorldKind, Any]:
     return kind.model_copy(update={"copies": "links"}), world
 
 
+def checkout() -> tuple[WorldKind, Any]:
+    """The same as a checkout of a repository, which keeps the objects."""
+    kind, world = folder()
+    place = new_place("") / "repository"
+    world.path.rename(place)
+    for words in (["init", "-q"], ["add", "."], [*AUTHOR, "commit", "-qm", "all"]):
+        subprocess.run(["git", "-C", str(place), *words], check=True)
+    kind = FolderWorld(folder=str(place), copies="worktree")
+    return kind, kind.open(TASK)
+
+
 def state() -> tuple[WorldKind, Any]:
     """A thousand entries of 20 kB of text in all."""
     kind = PythonWorld()
@@ -103,7 +116,13 @@ def database() -> tuple[WorldKind, Any]:
     return kind, world
 
 
-KINDS = {"folder": folder, "folder, links": links, "python": state, "sqlite": database}
+KINDS = {
+    "folder": folder,
+    "folder, links": links,
+    "folder, worktree": checkout,
+    "python": state,
+    "sqlite": database,
+}
 
 
 def forks(readings: int) -> dict[str, Any]:
@@ -245,12 +264,13 @@ def main() -> None:
         "machine": platform.machine(),
         "python": platform.python_version(),
         "blocks are shared": shares_blocks(new_place("")),
+        "git": subprocess.run(["git", "--version"], capture_output=True, text=True).stdout.strip(),
         "forks": forks(readings),
         "whole growth": whole(readings * 2 - 1),
         "against": against((2, 8) if given.quick else (2, 4, 8, 16, 32), readings),
     }
     for name, row in found["forks"].items():
-        print(f"{name:14} {row['bytes']:>12,} bytes", end="")
+        print(f"{name:16} {row['bytes']:>12,} bytes", end="")
         for what in ("snapshot", "fork"):
             cpu, wall = row[what]["cpu"], row[what]["wall"]
             print(

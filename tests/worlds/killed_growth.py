@@ -13,7 +13,7 @@ from hornbeam.grow.grower import Grower
 from hornbeam.grow.speakers import Speaker
 from hornbeam.score.function_scorer import FunctionScorer
 from hornbeam.store.database import Store, TreeKey
-from hornbeam.store.ledger import Ledger
+from hornbeam.store.ledger import NO_BUDGET, Ledger
 from hornbeam.tree.jsonl import to_json
 from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import Task
@@ -25,7 +25,7 @@ KEY = TreeKey("train", 0, 0)
 SCRIPT = [["add", "add"], ["last"], ["add", "fail"], ["drop", "count"]]
 
 
-def grow(folder, kind, strategy, kill_at):
+def grow(folder, kind, strategy, kill_at, budget=NO_BUDGET):
     """The grown tree as JSON; nothing where the process was killed at call `kill_at`."""
     make, act = KINDS[kind]
     made = 0
@@ -45,7 +45,7 @@ def grow(folder, kind, strategy, kill_at):
             how,
             FunctionScorer(lambda task, answer: len(str(answer)) % 5 / 4),
             LocalWorkers({"act": counted}),
-            Ledger(sink=store.enter),
+            Ledger(budget, sink=store.enter),
             keeper=store,
             guides=[ByText()] if "value" in how.reads else [],
             worlds=Snapshots(make()),

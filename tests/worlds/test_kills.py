@@ -19,6 +19,7 @@ KILLS = int(os.environ.get("HORNBEAM_KILLS", "3"))  # of each of seven
 ME = Path(__file__).with_name("killed_growth.py")
 
 
+@pytest.mark.timeout(120 + 60 * KILLS)
 @pytest.mark.parametrize(
     ("kind", "strategy"),
     [

@@ -93,16 +93,42 @@ def _copy_file(source: str, target: str, about: os.stat_result) -> None:
         write = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             if not _share(read, write):
-                while part := os.read(read, MOST):
-                    rest = memoryview(part)
-                    while rest:
-                        rest = rest[os.write(write, rest) :]
+                if about.st_blocks * 512 < about.st_size:
+                    _copy_parts(read, write, about.st_size)
+                else:
+                    _copy_part(read, write)
             os.fchmod(write, stat.S_IMODE(about.st_mode))
             os.utime(write, ns=(about.st_atime_ns, about.st_mtime_ns))
         finally:
             os.close(write)
     finally:
         os.close(read)
+
+
+def _copy_part(read: int, write: int, size: int | None = None) -> None:
+    """Copy from where both are, so many bytes or all."""
+    while part := os.read(read, MOST if size is None else min(size, MOST)):
+        size = None if size is None else size - len(part)
+        rest = memoryview(part)
+        while rest:
+            rest = rest[os.write(write, rest) :]
+
+
+def _copy_parts(read: int, write: int, size: int) -> None:
+    """Copy what was ever written of a file, and leave its holes."""
+    end = 0
+    while end < size:
+        try:
+            begin = os.lseek(read, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nothing behind it
+                raise
+            break
+        end = os.lseek(read, begin, os.SEEK_HOLE)
+        os.lseek(read, begin, os.SEEK_SET)
+        os.lseek(write, begin, os.SEEK_SET)
+        _copy_part(read, write, end - begin)
+    os.ftruncate(write, size)
 
 
 def _share(source: int, target: int) -> bool:

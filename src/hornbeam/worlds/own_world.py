@@ -70,7 +70,7 @@ class OwnWorld(WorldKind):
             taken = world.snapshot()
             found = Snapshot((taken,), object_size(taken))
         else:
-            found = copied(world)
+            found = copied(world, self.most)
         self.check_size(found.size)
         return found
 

@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
+import sys
 from typing import Any, ClassVar
 
 from hornbeam.arguments import described
 from hornbeam.errors import WorldError
 from hornbeam.tree.task import Task
 from hornbeam.workers.object_size import object_size
-from hornbeam.worlds.world_kind import START, Snapshot, WorldKind
+from hornbeam.worlds.world_kind import START, Snapshot, WorldKind, too_large
 
 
-def copied(state: Any) -> Snapshot:
-    """A copy of Python state. Raises `WorldError` for what cannot be copied."""
+class _TooLarge(Exception):
+    """What is pickled is above the bound."""
+
+
+class _Bounded(io.BytesIO):
+    """Takes so many bytes, so that no more of a large state is ever copied."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self.most:
+            raise _TooLarge
+        return super().write(data)
+
+
+def copied(state: Any, most: int = sys.maxsize) -> Snapshot:
+    """A copy of Python state. Raises `WorldError` for what cannot be copied, or is above `most`."""
     try:
-        pickled = pickle.dumps(state, pickle.HIGHEST_PROTOCOL)
-        return Snapshot(pickled, len(pickled))
+        into = _Bounded(most)
+        pickle.Pickler(into, pickle.HIGHEST_PROTOCOL).dump(state)
+        return Snapshot(into.getvalue(), into.tell())
+    except _TooLarge:
+        raise WorldError(too_large(most)) from None
     except Exception:  # pickle raises what it likes; a lambda or a local class is no harm
         pass
+    if object_size(state, most) > most:
+        raise WorldError(too_large(most))
     try:
         return Snapshot([copy.deepcopy(state)], object_size(state))
     except Exception as error:
@@ -46,9 +70,7 @@ class PythonWorld(WorldKind):
 
     def snapshot(self, world: Any) -> Snapshot:
         """A copy. Raises `WorldError`."""
-        found = copied(world)
-        self.check_size(found.size)
-        return found
+        return copied(world, self.most)
 
     def restore(self, data: Any, task: Task) -> Any:
         """Another copy."""

@@ -73,7 +73,12 @@ class WorldKind(Settings, ABC):
     def check_size(self, size: int) -> None:
         """Raise `WorldError` for a world above `most`."""
         if size > self.most:
-            raise WorldError(
-                f"the world holds {size:,} bytes, world.most is {self.most:,}: keep less in it,"
-                ' raise world.most, or set world.fork = "rerun"'
-            )
+            raise WorldError(too_large(self.most))
+
+
+def too_large(most: int) -> str:
+    """What is wrong with a world above `most` bytes."""
+    return (
+        f"the world is larger than it may be, world.most is {most:,} bytes: keep less in it, raise"
+        ' world.most, or set world.fork = "rerun"'
+    )
