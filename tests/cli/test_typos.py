@@ -12,6 +12,7 @@ import typer
 from hornbeam.cli.main import app
 from hornbeam.jobs.recipe_checks import DEVICES
 from hornbeam.recipe.recipe import Recipe
+from told import without_code
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ["torch", "transformers", "sqlalchemy", "datasets", "bm25s", "reasoning_gym", "sympy"]
@@ -54,7 +55,7 @@ def commands(folder, lines):
         cwd=folder,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return [(code, without_code(said), heavy) for code, said, heavy in json.loads(done.stdout)]
 
 
 @pytest.fixture(scope="module")

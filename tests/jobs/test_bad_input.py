@@ -11,6 +11,7 @@ import pytest
 from hornbeam.cli.main import main
 from hornbeam.store import checkpoints
 from hornbeam.store.database import Store
+from told import without_code
 
 RECIPE = """
 [run]
@@ -57,7 +58,7 @@ def hornbeam(tmp_path, monkeypatch, capsys):
         except SystemExit as end:
             code = end.code or 0
         printed = capsys.readouterr()
-        return code, printed.err.strip().splitlines(), printed.out
+        return code, without_code(printed.err).strip().splitlines(), printed.out
 
     run.folder = tmp_path
     run.recipe = recipe

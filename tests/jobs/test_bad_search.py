@@ -10,6 +10,7 @@ import pytest
 
 from hornbeam.cli.main import main
 from hornbeam.tree.jsonl import read_trees, write_trees
+from told import without_code
 
 from .doors import stages
 
@@ -33,7 +34,9 @@ def hornbeam(world, tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as end:
             main()
         printed = capsys.readouterr()
-        lines = [s for s in printed.err.splitlines() if s.strip() and "it/s]" not in s]
+        lines = [
+            s for s in without_code(printed.err).splitlines() if s.strip() and "it/s]" not in s
+        ]
         return end.value.code or 0, lines, printed.out
 
     run.folder = tmp_path

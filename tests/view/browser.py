@@ -1,5 +1,6 @@
 """A headless Chromium, spoken to over its own debugging pipe: JSON messages that end in NUL."""
 
+import base64
 import json
 import os
 import select
@@ -105,3 +106,8 @@ class Browser:
         """Exceptions and messages of the console since the start."""
         kinds = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
         return [event for event in self.events if event.get("method") in kinds]
+
+    def picture(self, path):
+        """A screenshot of the window."""
+        data = self.send("Page.captureScreenshot", format="png")["data"]
+        path.write_bytes(base64.b64decode(data))

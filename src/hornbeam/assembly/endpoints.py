@@ -14,7 +14,7 @@ from hornbeam.chat import Chat, TemplateChat
 from hornbeam.chat.ready_templates import template_text, with_format, with_template
 from hornbeam.engine.remote.chat_completions import ChatSettings
 from hornbeam.engine.remote.http_client import HttpSettings
-from hornbeam.errors import ModelError, RecipeError
+from hornbeam.errors import RecipeError
 from hornbeam.files import paths
 from hornbeam.files.terminal import to_stderr
 from hornbeam.models import catalogue
@@ -79,12 +79,9 @@ def chat_of(name: str, folder: Path, recipe: Recipe | None = None) -> Chat:
     """
     from transformers import AutoTokenizer
 
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        line = str(error).strip().partition("\n")[0]
-        line = catalogue.inside(folder).removeprefix("; ") or line.rstrip(" :")
-        raise ModelError(f"{folder}: no tokenizer can be read: {line}") from error
+    inside = catalogue.inside(folder).removeprefix("; ")
+    with catalogue.reading(f"{folder}:", "no tokenizer can be read", inside):
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, **catalogue.AS_DATA)
     return TemplateChat(own_template(recipe, tokenizer) if recipe else tokenizer, name)
 
 

@@ -30,13 +30,26 @@ def recipe_from_options(
     """(recipe with the model given, its folder, the run folder)."""
     from hornbeam.cli.recipes_command import find
     from hornbeam.jobs.recipe_checks import check
-    from hornbeam.recipe.recipe import load_recipe
 
     path = find(recipe)
-    loaded = load_recipe(path, sets or [])
+    loaded = loaded_recipe(path, sets or [])
     loaded = loaded.with_weights(model) if model else loaded
     check(loaded)
     return loaded, path.parent, out or Path("runs") / f"{path.stem}-{command}"
+
+
+def loaded_recipe(path: Path, sets: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file; a line names the code that it brings before any of it runs."""
+    from hornbeam.recipe.own_names import code_line
+    from hornbeam.recipe.recipe import load_recipe
+    from hornbeam.workers.parent import LAUNCHER
+
+    recipe, line = load_recipe(path, sets), ""
+    if LAUNCHER not in os.environ and os.environ.get("RANK", "0") == "0":  # else it is said
+        line = code_line(recipe)
+    if line:
+        to_stderr(line)
+    return recipe
 
 
 def planned(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hornbeam.cli.credit_command import assignments, write
-from hornbeam.cli.job_setup import loading
+from hornbeam.cli.job_setup import loaded_recipe, loading
 from hornbeam.cli.processbench_command import only
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.files.terminal import tell
@@ -171,9 +171,8 @@ def _judge(
 ) -> tuple[Recipe, str]:
     """(the recipe with its judge as the only guide, the column)."""
     from hornbeam.cli.recipes_command import find
-    from hornbeam.recipe.recipe import load_recipe
 
-    loaded = load_recipe(find(recipe))
+    loaded = loaded_recipe(find(recipe))
     judges = {c: choice for c, choice in loaded.guides.items() if choice.kind == "judge"}
     if not judges:
         raise RecipeError(f'--judge {recipe}: it has no table [guides.NAME] of kind = "judge"')

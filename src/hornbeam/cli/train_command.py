@@ -12,6 +12,7 @@ from hornbeam.cli.job_setup import (
     RecipeArgument,
     Sets,
     leave,
+    loaded_recipe,
     stopped,
 )
 from hornbeam.cli.options import (
@@ -101,10 +102,8 @@ def _start(recipe: Recipe, base: Path, folder: Path, policy: str | None, ranks: 
 
 def _recipe(path: Path, options: dict[str, Any], sets: Sequence[str] | None) -> Recipe:
     """The recipe with its changes, and with those that options of the command make."""
-    from hornbeam.recipe.recipe import load_recipe
-
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
-    recipe = load_recipe(path, [*(sets or []), *given])
+    recipe = loaded_recipe(path, [*(sets or []), *given])
     asked = options.get("workers.growers") or options.get("workers.address")
     if recipe.workers.kind == "local" and asked:
         raise RecipeError("--growers and --address are Ray's: add --workers ray")

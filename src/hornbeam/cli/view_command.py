@@ -10,8 +10,9 @@ import typer
 from pydantic import ValidationError
 
 from hornbeam.cli.options import Shared
-from hornbeam.errors import DataError, StoreError
-from hornbeam.files.terminal import tell
+from hornbeam.errors import DataError, ModelError, StoreError
+from hornbeam.files.links import check_link, check_links
+from hornbeam.files.terminal import tell, to_stderr
 from hornbeam.settings import nearest
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")]
@@ -67,6 +68,8 @@ def _view_run(run: Path, tree: str | None, column: str | None, store: str | None
     from hornbeam.store.database import Store, TreeKey
     from hornbeam.tree.nodes import canonical
 
+    if tree is None:
+        check_links(run)
     with Store(store or run, read_only=True) as held:
         if tree is None and (run / "search.json").is_file():
             from hornbeam.view import write_search
@@ -117,12 +120,17 @@ def _view_file(path: Path, which: str | None, out: Path | None, column: str | No
     if which is not None:
         tell("\n\n".join(_as_text(tree, column) for tree in _chosen(path, trees, which)))
         return
+    page = out or path.with_suffix(".html")
+    if out is None:
+        check_link(page)
     try:
-        page = write_trees_page(out or path.with_suffix(".html"), path.name, trees)
+        write_trees_page(page, path.name, trees)
     except StoreError:
         if out is not None:
             raise
-        page = write_trees_page(f"{path.stem}.html", path.name, trees)  # its folder is read-only
+        page = Path(f"{path.stem}.html")  # its folder is read-only
+        check_link(page)
+        write_trees_page(page, path.name, trees)
     tell(f"Report: {page}")
 
 
@@ -151,14 +159,15 @@ def _chats(run: Path, store: Any) -> dict[str, Any]:
     for name in recipe.names:
         folder = run / "final" / name
         if (folder / "tokenizer_config.json").is_file():
+            from hornbeam.assembly.endpoints import chat_of
             from hornbeam.jobs.preparation import quiet
 
             quiet()
-            from transformers import AutoTokenizer
-
-            from hornbeam.chat import TemplateChat
-
-            chat = TemplateChat(AutoTokenizer.from_pretrained(folder))
+            try:
+                chat = chat_of(str(folder), folder)
+            except ModelError as error:
+                to_stderr(f"prompts are left out: {error}")
+                continue
             found |= dict.fromkeys(recipe.of(name).agents, chat)
     return found
 
@@ -180,6 +189,8 @@ def export_command(
     from hornbeam.store.database import Store, export
 
     path = out or run / "trees.jsonl"
+    if out is None:
+        check_links(run)
     with Store(store or run, read_only=True) as held:
         stages = dict.fromkeys(key.stage for key in held.keys(stage=None))
         if not stages:

@@ -29,7 +29,8 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[Any]:
         return
     part = path.with_name(f".{path.name}.part")
     try:
-        with open(part, mode, encoding=encoding) as stream:
+        part.unlink(missing_ok=True)  # or what a killed process left, or a link that leads away
+        with open(part, mode.replace("w", "x"), encoding=encoding) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

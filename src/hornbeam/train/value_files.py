@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from hornbeam.chat import TemplateChat
 from hornbeam.errors import ModelError, StoreError
 from hornbeam.files.atomic import whole_folder
 from hornbeam.models import catalogue
-from hornbeam.models.catalogue import check_folder, quiet
+from hornbeam.models.catalogue import AS_DATA, check_folder, quiet, reading
 from hornbeam.train import weights
 from hornbeam.train.train_settings import FitSettings
 
@@ -55,22 +54,12 @@ def load(folder: Path) -> tuple[Any, Any, Card]:
     from transformers import AutoTokenizer
 
     check_folder(folder)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}: the tokenizer does not load: {weights.line(error)}") from error
+    with reading(f"{folder}: the tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, **AS_DATA)
     fresh = not (folder / CARD).is_file()
-    try:
-        with _silent():
-            model, report = _classifier(folder).from_pretrained(
-                folder,
-                num_labels=1,
-                dtype=torch.float32,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: the model does not load: {weights.line(error)}") from error
+    with reading(f"{folder}: the model"), _silent():
+        how = {"num_labels": 1, "dtype": torch.float32, "output_loading_info": True}
+        model, report = _classifier(folder).from_pretrained(folder, **how, **AS_DATA)
     missing = set(report["missing_keys"])
     heads = {name for name in missing if name.startswith("score.")}
     if missing - heads or (heads and not fresh):
@@ -92,7 +81,7 @@ def _classifier(folder: Path) -> Any:
         AutoModelForTokenClassification,
     )
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, **AS_DATA)
     for auto in (AutoModelForTokenClassification, AutoModelForSequenceClassification):
         if type(config) in auto._model_mapping:
             return auto

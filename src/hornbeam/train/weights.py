@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from hornbeam.errors import ModelError, StoreError
-from hornbeam.models.catalogue import check_folder
+from hornbeam.models.catalogue import AS_DATA, check_folder, reading
 from hornbeam.train.train_settings import LoraSettings
 
 NAMED = "; name others, such as lora.targets = ['q_proj', 'v_proj']"
@@ -26,16 +25,10 @@ def load(folder: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     check_folder(folder)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: the model does not load: {line(error)}") from error
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}: the tokenizer does not load: {line(error)}") from error
+    with reading(f"{folder}: the model"):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **AS_DATA)
+    with reading(f"{folder}: the tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, **AS_DATA)
     fits(model, tokenizer, str(folder))
     return model, tokenizer
 
@@ -232,6 +225,7 @@ def write_state(state: dict[str, Any], path: Path) -> None:
     """Write a trainer's state under a temporary name, then rename; `StoreError` where it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
     try:
         torch.save(state, part)
         os.replace(part, path)

@@ -45,6 +45,7 @@ const called = (key) => (graded && key === "accuracy" ? graded.figure : words(ke
 const level = (value) => (graded ? short(value) : percent(value));
 
 let axis = "step";
+const X = Symbol("x"); // where a row stands on both axes: no name of a number is the same
 const redraw = []; // one function a panel
 
 // --- data ---------------------------------------------------------------------------------------
@@ -56,7 +57,7 @@ function rowsOf(kind) {
   const out = [];
   for (const row of DATA.metrics) {
     if (row.kind !== "eval") tokens += tokensOf(row);
-    if (row.kind === kind) out.push({ ...row, x: { step: row.step ?? count++, tokens } });
+    if (row.kind === kind) out.push({ ...row, [X]: { step: row.step ?? count++, tokens } });
   }
   return out;
 }
@@ -92,7 +93,7 @@ function scales(panel, rows, series, width) {
   if (panel.percent || Math.abs(high - low) < 1e-9) low = Math.min(low, 0);
   if (high === low) high = low + 1;
   const yTicks = ticks(low, high, 4);
-  const xs = rows.map((row) => row.x[axis]);
+  const xs = rows.map((row) => row[X][axis]);
   const first = Math.min(...xs);
   const last = Math.max(...xs, first + 1e-9);
   const [bottom, top] = [yTicks[0], yTicks[yTicks.length - 1]];
@@ -113,7 +114,7 @@ function curve(rows, values, scale, className) {
   let pen = "M";
   rows.forEach((row, i) => {
     if (values[i] === null) { pen = "M"; return; }
-    path += `${pen}${scale.x(row.x[axis]).toFixed(1)} ${scale.y(values[i]).toFixed(1)}`;
+    path += `${pen}${scale.x(row[X][axis]).toFixed(1)} ${scale.y(values[i]).toFixed(1)}`;
     pen = "L";
   });
   return svg("path", { class: className, d: path });
@@ -125,7 +126,7 @@ function stageMarks(rows, scale, width) {
   const right = width - EDGE.right;
   rows.forEach((row) => {
     if (row.accuracy === undefined) return;
-    const [x, y] = [scale.x(row.x[axis]), scale.y(row.accuracy)];
+    const [x, y] = [scale.x(row[X][axis]), scale.y(row.accuracy)];
     const dot = { class: "mark", cx: x, cy: y, r: 3.5 };
     if (row.stage === "start") {
       parts.push(svg("rect", { class: "mark hollow", x: x - 4, y: y - 4, width: 8, height: 8 }));
@@ -190,14 +191,14 @@ function addPanel(grid, panel) {
     at = Math.min(Math.max(i, 0), rows.length - 1);
     const row = rows[at];
     const stage = row.stage && row.stage !== "train" ? `${row.stage}, ` : "";
-    where.textContent = stage + (axis === "step" ? `step ${short(row.x.step)}`
-      : `${brief(row.x.tokens)} tokens`);
+    where.textContent = stage + (axis === "step" ? `step ${short(row[X].step)}`
+      : `${brief(row[X].tokens)} tokens`);
     series.forEach((s, k) => { values[k].textContent = say(s.raw[at]); });
     picture.setAttribute("aria-label", `${panel.title}. ${card.querySelector(".reading").textContent}`
       + ". Arrow keys read other steps; all values stand in the table below.");
     picture.querySelectorAll(".cursor").forEach((old) => old.remove());
     if (!cursor) return;
-    const x = scale.x(row.x[axis]);
+    const x = scale.x(row[X][axis]);
     picture.append(svg("line", { class: "cursor", x1: x, x2: x, y1: EDGE.top, y2: HEIGHT - EDGE.bottom }));
     series.forEach((s, k) => {
       if (s.raw[at] === null) return;
@@ -216,7 +217,7 @@ function listen(picture, rows, read, at, scale) {
   picture.addEventListener("pointermove", (event) => {
     const box = picture.getBoundingClientRect();
     const x = ((event.clientX - box.left) / box.width) * picture.viewBox.baseVal.width;
-    const far = (i) => Math.abs(scale().x(rows[i].x[axis]) - x);
+    const far = (i) => Math.abs(scale().x(rows[i][X][axis]) - x);
     let best = 0;
     for (let i = 1; i < rows.length; i++) if (far(i) <= far(best)) best = i;
     read(best, true);
@@ -242,7 +243,7 @@ function table(panel, rows, series, say) {
     box.append(html("table", {}, html("caption", {}, panel.title),
       html("thead", {}, html("tr", {}, heads.map((h) => html("th", { scope: "col" }, h)))),
       html("tbody", {}, rows.map((row, i) => html("tr", {},
-        html("th", { scope: "row" }, short(row.x.step)), html("td", {}, brief(row.x.tokens)),
+        html("th", { scope: "row" }, short(row[X].step)), html("td", {}, brief(row[X].tokens)),
         staged ? html("td", {}, row.stage ?? "") : null,
         series.map((s) => html("td", {}, say(s.raw[i]))))))));
   });
@@ -259,23 +260,24 @@ function moves(kind, key) {
 
 // Any number of any row can be drawn: one more panel with a choice.
 function addChosen(grid, wanted) {
-  const names = new Set();
-  for (const row of DATA.metrics) {
+  const named = new Map(); // what a choice means: its name may hold anything
+  for (const { kind, ...row } of DATA.metrics) {
     for (const key of Object.keys(row)) {
-      if (typeof row[key] === "number" && key !== "step") names.add(`${row.kind}: ${words(key)}|${row.kind}|${key}`);
+      const title = `${kind}: ${words(key)}`;
+      if (typeof row[key] === "number" && key !== "step") named.set(`${title}|${kind}|${key}`, { title, kind, key });
     }
   }
-  if (!names.size) return;
-  const shown = new Set(PANELS.flatMap((p) => p.keys.map((key) => `${p.kind}|${key}`)));
-  const all = [...names].sort();
-  const moving = all.filter((name) => moves(...name.split("|").slice(1)));
-  const fresh = moving.find((name) => !shown.has(name.slice(name.indexOf("|") + 1))) ?? moving[0];
+  if (!named.size) return;
+  const drawn = (name) => PANELS.some((p) => p.kind === named.get(name).kind && p.keys.includes(named.get(name).key));
+  const all = [...named.keys()].sort();
+  const moving = all.filter((name) => moves(named.get(name).kind, named.get(name).key));
+  const fresh = moving.find((name) => !drawn(name)) ?? moving[0];
   const choice = html("select", { id: "chosen" },
-    all.map((name) => html("option", { value: name }, name.split("|")[0])));
+    all.map((name) => html("option", { value: name }, named.get(name).title)));
   choice.value = all.includes(wanted) ? wanted : fresh ?? all[0];
   const place = html("div", { class: "grid" });
   const show = () => {
-    const [title, kind, key] = choice.value.split("|");
+    const { title, kind, key } = named.get(choice.value);
     place.replaceChildren();
     redraw.length = fixed;
     addPanel(place, { title, kind, keys: [key] });

@@ -38,7 +38,12 @@ def serve_command(
     }
     if settings.context:
         options["max-model-len"] = settings.context
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]  # what `serve` starts
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+    ]  # what `serve` starts
     command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return command if settings.compiled else [*command, "--enforce-eager"]
 

@@ -56,7 +56,7 @@ def launch(arguments: Sequence[str], count: int) -> bool:
                 max_restarts=0,
                 logs_specs=DefaultLogsSpecs(logs),
             )
-            elastic_launch(config, sys.executable)("-m", "hornbeam.cli.main", *arguments)
+            elastic_launch(config, sys.executable)("-P", "-m", "hornbeam.cli.main", *arguments)
     except SignalException as stopped:
         raise SystemExit(130) from stopped
     except ChildFailedError as error:

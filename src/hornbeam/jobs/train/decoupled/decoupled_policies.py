@@ -9,6 +9,7 @@ from hornbeam.assembly.endpoints import own_template
 from hornbeam.assembly.policies import Policies, member
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.remote.queued_engine import QueuedEngine, QueueWorker
+from hornbeam.models.catalogue import AS_DATA
 from hornbeam.protocols import Engine
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.train.ranks import Ranks
@@ -34,7 +35,7 @@ class DecoupledPolicies(Policies):
         for other in recipe.names:
             if other != name:
                 part = recipe.of(other)
-                tokenizer = AutoTokenizer.from_pretrained(folders[other], local_files_only=True)
+                tokenizer = AutoTokenizer.from_pretrained(folders[other], **AS_DATA)
                 self._tokenizers[other] = own_template(part, tokenizer)
                 chat = TemplateChat(self._tokenizers[other], part.model.name)
                 self.away |= dict.fromkeys(part.agents, QueuedEngine(other, chat, worker))

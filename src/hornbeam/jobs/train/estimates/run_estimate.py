@@ -162,7 +162,7 @@ def _model(name: str) -> Any:
 
     size = name.removeprefix("Qwen/Qwen2.5-").removesuffix("-Instruct")
     try:
-        config = AutoConfig.from_pretrained(catalogue.resolve(name), local_files_only=True)
+        config = AutoConfig.from_pretrained(catalogue.resolve(name), **catalogue.AS_DATA)
     except ModelError:
         if size not in QWEN or not name.startswith("Qwen/Qwen2.5-"):
             raise
@@ -172,7 +172,7 @@ def _model(name: str) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{name}: its config.json cannot be read: {error}") from error
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
 def shape(model: Any) -> memory_estimate.ModelShape:
