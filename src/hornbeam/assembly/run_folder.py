@@ -18,7 +18,6 @@ from hornbeam.chat.ready_templates import template_text
 from hornbeam.errors import StoreError
 from hornbeam.files import paths
 from hornbeam.files.atomic import whole_file
-from hornbeam.files.links import check_links
 from hornbeam.own.given_objects import is_given
 from hornbeam.recipe.own_names import command_files, held_names, template_names
 from hornbeam.recipe.recipe import Recipe, differences, filled
@@ -44,8 +43,6 @@ class Folder:
         self, path: Path, recipe: Recipe, store: Store | None = None, policy: str = ""
     ) -> None:
         self.path, self.recipe, self.policy = path, recipe, policy
-        if store is not None:  # one of its own looks at the folder as it opens it
-            check_links(path)
         self.fresh = store is None and not (path / "run.db").exists()
         if (
             self.fresh and path.is_dir() and {*os.listdir(path)} - {"lock", paths.GIVEN_FILES}
