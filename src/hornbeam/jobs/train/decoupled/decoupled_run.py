@@ -22,7 +22,6 @@ from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.policies import MakeEngine
 from hornbeam.assembly.progress import Progress
 from hornbeam.assembly.run_folder import Folder
-from hornbeam.files.links import check_links
 from hornbeam.jobs.train.build import build
 from hornbeam.jobs.train.decoupled.decoupled_policies import DecoupledPolicies
 from hornbeam.jobs.train.decoupled.membership import Membership
@@ -48,7 +47,6 @@ def build_decoupled(
         member = Membership(recipe, path, policy, progress.say)
         held.callback(member.leave)
         (path / policy).mkdir(parents=True, exist_ok=True)
-        check_links(path)
         folder = Folder(path / policy, recipe, member.store, policy)
         makers = _Makers(member, ranks)
         parts = build(

@@ -11,6 +11,7 @@ from pathlib import Path
 from hornbeam.assembly.loading import Say
 from hornbeam.engine.remote.queued_engine import QueueWorker
 from hornbeam.errors import StoreError
+from hornbeam.files.links import check_links
 from hornbeam.recipe.recipe import Recipe, differences, filled
 from hornbeam.store.leases import Lease, leases, surely_dead
 from hornbeam.store.request_queue import RequestQueue
@@ -27,6 +28,7 @@ class Membership:
 
     def __init__(self, recipe: Recipe, path: Path, policy: str, say: Say) -> None:
         self.policy = policy
+        check_links(path)  # the database may lie elsewhere
         self.store = SharedStore(recipe.run.store or path, say)
         self.queue = RequestQueue(self.store, policy)
         self.worker = QueueWorker(self.queue, partial(steps_needed, recipe.run.behind))
