@@ -13,6 +13,7 @@ the trainer. Seconds are wall time of growth and training, worlds and tools incl
 at held-out tasks: give the process a core of its own. Each arm learns until the budget of tokens is
 spent. Arms are held against each other at that budget, and at as many seconds as the quicker of the
 two took, by straight lines between looks; `mean` is the mean height of the curve up to there.
+`world_seconds` are summed over episodes that run at once, their waiting for each other included.
 
 Prints both for every seed, and paired differences with a 95 % confidence interval (Student's t).
 `--json` adds the figures to those of other recipes in that file.
