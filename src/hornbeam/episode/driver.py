@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from hornbeam.episode.draws import Draws
 from hornbeam.episode.failures import failure
+from hornbeam.episode.known_asks import PathAsks
 from hornbeam.episode.program import Episode, Limits
 from hornbeam.episode.quotes import Quotes
 from hornbeam.episode.record import (
@@ -84,12 +85,13 @@ class Driver(RecordedPath):
         steps: int | None = None,
         is_open: bool = False,
         branched: Callable[[int], None] | None = None,
+        known: PathAsks | None = None,
         limits: Limits = LIMITS,
         seed: int = 0,
     ) -> None:
         self._program, self._task, self._live, self._limits = program, task, live, limits
         self._path, self._contexts, self._commit, self._note = path, contexts, commit, note
-        self._branched, self._stopped = branched, False
+        self._branched, self._stopped, self._known = branched, False, known
         self._episode, self._step, self._steps = episode, step, steps
         self._loop = ReplayLoop()
         self._queue: deque[Effect] = deque()
@@ -118,10 +120,27 @@ class Driver(RecordedPath):
             self._limits.check(self._asks, self._sampled)
             self._asks += 1
         future = self._loop.create_future()
-        turn = self._asks - 1
-        self._queue.append(Effect(kind, name, scope, payload, future, self._issued, turn, **how))
+        effect = Effect(kind, name, scope, payload, future, self._issued, self._asks - 1, **how)
         self._issued += 1
+        if not self._at_once(effect):
+            self._queue.append(effect)
         return future
+
+    def _at_once(self, effect: Effect) -> bool:
+        """Answer an effect from the record where nothing else can run before that would be told.
+
+        What does not agree with the record waits in the queue, and `run` says so.
+        """
+        if self._queue or self._loop.ready() or self._is_live(effect) or self._waits.outside():
+            return False
+        if not self._rewards.agrees(self._delivered):
+            return False
+        try:
+            value = self._recall(effect)
+        except HornbeamError:
+            return False
+        self._tell(effect, value)
+        return True
 
     def schemas(self, tools: Any) -> list[dict[str, Any]]:
         """The JSON schemas of the run's tools that are named."""
@@ -198,6 +217,10 @@ class Driver(RecordedPath):
             await self._wait(effect, effect.running)
             value = self._take(effect, effect.running.result())
         self._queue.popleft()
+        self._tell(effect, value)
+
+    def _tell(self, effect: Effect, value: Any) -> None:
+        """Give the program the result of an effect."""
         self._delivered += 1
         if effect.future.cancelled():
             return
@@ -274,6 +297,8 @@ class Driver(RecordedPath):
             failed = failed.changed(error=str(got).split("\n", 1)[0])
             self._hold(failed, context)
             return ask_error(failed)
+        if self._known is not None and effect.texts and effect.number >= len(self._record):
+            self._known.answered(effect.payload)
         for piece in got:
             self._close()
             if self._enough():
@@ -340,10 +365,15 @@ class Driver(RecordedPath):
 
     def _render(self, effect: Effect) -> array[int]:
         """The prompt of an ask; answers that it quotes stand in it as they were sampled."""
-        chat = self._live.chat(effect.name)
-        context, effect.counted = self._quotes.prompt(chat, effect.payload, effect.earlier)
+        coming = self._coming(effect)
+        if coming is not None:
+            context, effect.digest = coming.context, coming.digest
+        else:
+            chat = self._live.chat(effect.name)
+            context, effect.counted = self._quotes.prompt(chat, effect.payload, effect.earlier)
+            effect.context = context if effect.earlier is not None else None
+            self._comes(effect, context)
         effect.prompt = len(context)
-        effect.context = context if effect.earlier is not None else None
         return context
 
     def _drop(self, main: asyncio.Task[Any]) -> None:

@@ -65,12 +65,17 @@ class RewardRecord:
             return draft
         return draft.changed(rewards=(*draft.rewards, replace(given, calls=len(draft.calls))))
 
+    def agrees(self, told: int) -> bool:
+        """Whether what was given by now is what the record has."""
+        return not self._wrong and not (self._held and self._held[0][0] <= told)
+
     def check(self, told: int) -> None:
         """Raise `Divergence` where what was given by now is not what the record has."""
-        if self._held and self._held[0][0] <= told:
+        if self.agrees(told):
+            return
+        if not self._wrong:
             self._differs(told, f"no reward, the record has {_shown(self._held[0][1])}")
-        if self._wrong:
-            raise Divergence(self._wrong)
+        raise Divergence(self._wrong)
 
     def _differs(self, told: int, how: str) -> None:
         self._wrong = self._wrong or (

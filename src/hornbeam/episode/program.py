@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar, cast
 from pydantic import Field
 
 from hornbeam.arguments import described
-from hornbeam.chat import Message
+from hornbeam.chat import Message, common
 from hornbeam.episode.given_rewards import step_reward
 from hornbeam.episode.reply import Reply as Reply
 from hornbeam.episode.reply import recorded_arguments, refusal, result_message
@@ -73,6 +73,10 @@ class Effects(Protocol):
         how earlier answers come back in an ask from outside. A call with `run` is no tool's: that
         is awaited, and what it gives recorded.
         """
+        ...
+
+    def expected(self) -> tuple[list[Message], dict[str, Any]] | None:
+        """What the next ask says by the record, where that is known and of texts alone."""
         ...
 
     def schemas(self, tools: Any) -> list[dict[str, Any]]:
@@ -138,13 +142,21 @@ class Episode:
         """
         _check(agent, str, "ep.ask", "an agent's name")
         payload = self.payload(messages, tools, sampling)
-        reply: Reply = await self.effects.issue("ask", self._agent or agent, self.scope, payload)
+        who, texts = self._agent or agent, self._asked.of_texts
+        reply: Reply = await self.effects.issue("ask", who, self.scope, payload, texts=texts)
         return reply
 
     def payload(
         self, messages: Sequence[Message], tools: str | Sequence[Any], sampling: Mapping[str, Any]
     ) -> tuple[list[Message], dict[str, Any]]:
         """What is recorded of an ask: its messages, its settings with the schemas of its tools."""
+        known = self.effects.expected()
+        if known is not None and isinstance(messages, list) and messages == known[0]:
+            self._asked.were(known[0])
+            if not (tools or sampling or known[1]):
+                return known
+            settings = self.settings(tools, sampling)
+            return known if repr(settings) == repr(known[1]) else (known[0], settings)
         return self.plain(messages), self.settings(tools, sampling)
 
     def plain(self, messages: Sequence[Message]) -> list[Message]:
@@ -219,19 +231,29 @@ class AskedMessages:
     """The messages of an episode's last ask, as they were when they were asked."""
 
     def __init__(self) -> None:
-        self._last: list[tuple[Message, bool]] = []  # and whether of texts alone
+        self._last: list[Message] = []
+        self._loose: list[int] = []  # not of texts alone
+
+    @property
+    def of_texts(self) -> bool:
+        """Whether they hold nothing but texts."""
+        return not self._loose
+
+    def were(self, messages: list[Message]) -> None:
+        """They are these, of texts alone."""
+        self._last, self._loose = messages, []
 
     def plain(self, messages: Sequence[Message]) -> list[Message]:
         """The messages of the next ask so; those of the ask before are not made again."""
-        out: list[tuple[Message, bool]] = []
-        for n, message in enumerate(list(messages)):
-            if n < len(self._last) and self._last[n][1] and self._last[n][0] == message:
-                out.append(self._last[n])
-            else:
-                made = _message(message)
-                out.append((made, of_texts(made)))
+        said = list(messages)
+        same = common(self._last, said)
+        self._loose = [n for n in self._loose if n < same]
+        out = self._last[:same] + [_message(message) for message in said[same:]]
+        for n in self._loose:
+            out[n] = _message(said[n])
+        self._loose += [n for n in range(same, len(out)) if not of_texts(out[n])]
         self._last = out
-        return [made for made, _ in out]
+        return list(out)
 
 
 def of_texts(value: Any) -> bool:

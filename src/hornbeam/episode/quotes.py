@@ -18,12 +18,13 @@ class Quotes:
     def __init__(self) -> None:
         self._said: dict[int, Answers[array[int]]] = defaultdict(Answers)
         self._anew: set[int] = set()  # answers that a prompt held otherwise than sampled
+        self._later: list[Any] = []  # what is added when a prompt is asked for
 
     def add(
         self, chat: Chat, messages: Sequence[Message], form: str | Message, tokens: array[int]
     ) -> None:
         """Keep an answer to these messages, by its text or by the message that quotes it."""
-        self._said[id(chat)].add(messages, form, tokens)
+        self._later.append((id(chat), messages, form, tokens))
 
     def prompt(
         self,
@@ -36,6 +37,9 @@ class Quotes:
         Answers that are not as sampled are counted once, tokens in each prompt. Raises
         `ModelError` where the chat template refuses it.
         """
+        for where, *said in self._later:
+            self._said[where].add(*said)
+        self._later = []
         messages, settings = ask
         said, tools = self._said[id(chat)].find(messages), settings.get("tools", ())
         calls = has_calls(messages)

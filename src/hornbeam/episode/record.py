@@ -8,11 +8,10 @@ import json
 from array import array
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
 from reprlib import repr as short
 from typing import Any
 
-from hornbeam.chat import Chat, Message, common
+from hornbeam.chat import Chat, Message, Spoken, common
 from hornbeam.episode.earlier_turns import EarlierTurns
 from hornbeam.episode.failures import failure
 from hornbeam.episode.reply import Reply
@@ -41,6 +40,7 @@ class Effect:
     digest: str = ""  # of what an ask from outside says, where parts of it are masked
     refused: str = ""  # why a call fails before any tool runs
     run: Callable[[], Awaitable[Any]] | None = None  # what a call does that is of no tool
+    texts: bool = False  # the messages of an ask hold nothing but texts
 
 
 @dataclass(slots=True)
@@ -227,6 +227,22 @@ def answer_of(said: Sequence[Node | Piece], chat: Chat) -> tuple[str, array[int]
     return chat.text(tokens), tokens
 
 
+class Reading:
+    """What a chat reads in an answer, read once and not before somebody asks."""
+
+    __slots__ = ("_chat", "_said", "_spoken")
+
+    def __init__(self, chat: Chat, tokens: array[int], tools: Sequence[Any]) -> None:
+        self._chat, self._said = chat, (tokens, tools)
+        self._spoken: Spoken | None = None
+
+    def __call__(self) -> Spoken:
+        """What it reads."""
+        if self._spoken is None:
+            self._spoken = self._chat.read(*self._said)
+        return self._spoken
+
+
 def reply_of(
     chat: Chat,
     text: str,
@@ -246,7 +262,7 @@ def reply_of(
         known = effect.context
         return contexts(record[effect.number].at) if known is None else known
 
-    read = cache(partial(chat.read, tokens, tools))
+    read = Reading(chat, tokens, tools)
     if tools:
         read()
     reply = Reply(text, tokens, said[-1].finish, effect.name, tools, read, prompt, said)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hornbeam.chat import has_calls
 from hornbeam.episode.given_rewards import RewardRecord
+from hornbeam.episode.known_asks import NextAsk, PathAsks, Payload
 from hornbeam.episode.program import Limits
 from hornbeam.episode.quotes import Quotes
 from hornbeam.episode.record import (
@@ -39,6 +42,8 @@ class RecordedPath(ABC):
     _limits: Limits
     _quotes: Quotes
     _digests: Digests
+    _known: PathAsks | None
+    _queue: deque[Effect]
     _rewards: RewardRecord
     _branched: Callable[[int], None] | None
     _draft: Node | None
@@ -70,6 +75,16 @@ class RecordedPath(ABC):
     def ahead(self) -> list[tuple[str, str, str]]:
         """(agent, digest, scope) of the recorded asks that were not asked yet, in order."""
         return asks_of(self._record[self._issued :])
+
+    def expected(self) -> Payload | None:
+        """What the next ask says by the record, where that is known and of texts alone."""
+        if self._known is None or self._queue:
+            return None
+        if self._issued < len(self._record):
+            recorded = self._record[self._issued]
+            return self._known.said(recorded.at) if recorded.nodes else None
+        coming = self._known.coming() if self._issued == len(self._record) else None
+        return None if coming is None else coming.payload
 
     def branch(self, agent: str = "", payload: Any = None) -> str:
         """Go on from the last recorded ask that was asked, since `payload` is not the next one.
@@ -111,6 +126,24 @@ class RecordedPath(ABC):
             return ask_error(last)
         return self._reply(effect, recorded.nodes)
 
+    def _coming(self, effect: Effect) -> NextAsk | None:
+        """What is known of the ask behind the path, where this is that ask."""
+        if self._known is None or self._draft is not None or effect.number < len(self._record):
+            return None
+        coming = self._known.coming()
+        if coming is None or coming.payload is not effect.payload:
+            return None
+        return coming if (coming.name, coming.scope) == (effect.name, effect.scope) else None
+
+    def _comes(self, effect: Effect, context: array[int]) -> None:
+        """Keep what an ask behind the path comes to, for other forks."""
+        if self._known is None or self._draft is not None or not effect.texts or effect.counted:
+            return
+        if effect.number >= len(self._record) and not has_calls(effect.payload[0]):
+            digest = self._digests.of(effect.payload)
+            ask = NextAsk(effect.name, effect.scope, effect.payload, context, digest)
+            self._known.comes(ask)
+
     def _check_ask(self, effect: Effect, recorded: RecordedEffect) -> None:
         if not recorded.nodes:
             assert recorded.call is not None
@@ -118,9 +151,14 @@ class RecordedPath(ABC):
         first = recorded.nodes[0]
         if effect.kind != "ask" or (first.agent, first.scope) != (effect.name, effect.scope):
             raise diverged(effect, f"an ask of agent {first.agent!r}")
+        known = None if self._known is None else self._known.said(recorded.at)
+        if known is not None and known is effect.payload:
+            return
         asked = effect.digest or self._digests.of(effect.payload)
         if first.origin.ask and first.origin.ask != asked:
             chat = self._live.chat(effect.name)
             was = chat.decode(self._contexts(recorded.at))
             now = chat.decode(self._render(effect))
             raise diverged(effect, difference(was, now))
+        if self._known is not None and first.origin.ask and effect.texts:
+            self._known.learn(recorded.at, effect.payload)

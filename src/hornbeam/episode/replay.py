@@ -60,6 +60,10 @@ class ReplayLoop:
             " await the task it waits for"
         )
 
+    def ready(self) -> bool:
+        """Whether a callback waits to be run."""
+        return bool(self._ready)
+
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:

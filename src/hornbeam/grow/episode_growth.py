@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hornbeam.credit.step_rewards import step_columns
 from hornbeam.episode.driver import Driver
+from hornbeam.episode.known_asks import PathAsks
 from hornbeam.grow.effects import EpisodeEffects
 from hornbeam.protocols import Fork, Scorer
 from hornbeam.tree.nodes import Node, Placed, Tree, canonical, ids
@@ -52,6 +53,7 @@ class EpisodeGrowth:
         self.placed: tuple[int, int, Placed] = (-1, 0, Placed(ids()))
         self.ids: array[int] | None = None  # of the node it stands at, once it has put it there
         self.live: EpisodeEffects | None = None
+        self.asks = PathAsks(growth.asks, self.indices)
 
     def driver(self, live: EpisodeEffects) -> Driver:
         """The driver of this episode."""
@@ -69,6 +71,7 @@ class EpisodeGrowth:
             steps=self.fork.steps,
             is_open=self.open is not None,
             branched=self.branched,
+            known=self.asks,
             limits=self.growth.grower.limits,
             seed=self.growth.tree.seed,
         )
@@ -102,6 +105,7 @@ class EpisodeGrowth:
             index = self.at = growth.tree.append(node)
             self.ids = context + node.tokens
             self.grown.append(index)
+            self.asks.committed(index)
         if keeper is not None:
             keeper.write(growth.key, growth.tree, index, node)
         assert self.live is not None
@@ -111,6 +115,7 @@ class EpisodeGrowth:
     def branched(self, k: int) -> None:
         """The episode left its path behind path[k], and goes on from there."""
         self.at = self.indices[k]
+        self.asks.left(self.at)
         self.placed, self.ids = (-1, 0, Placed(ids())), None
         self.growth.state.asked[self.fork.episode] = self.at
         assert self.live is not None

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hornbeam.episode.known_asks import KnownAsks
 from hornbeam.errors import BudgetSpent
 from hornbeam.grow.call_times import TimedEffects
 from hornbeam.grow.effects import EpisodeEffects
@@ -37,6 +38,7 @@ class Growth:
         self.task = Task.from_json(self.tree.task)
         self.state: State = restore(self.tree, grower.strategy.steps)
         self.barriers = grower.barriers()
+        self.asks = KnownAsks()
         self.running: dict[asyncio.Task[None], int] = {}  # episodes
         self.spent: BudgetSpent | None = None
         self.ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()

@@ -1,0 +1,77 @@
+"""What the asks of a tree said, kept while it grows: many forks of a node share one replay.
+
+A replay holds its asks against these as they are. Where nothing is known of one (the tree was left
+half-grown), its digest is compared and it is known from then on.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from hornbeam.chat import Message
+
+Payload = tuple[list[Message], dict[str, Any]]  # messages and settings, not to be changed
+MOST = 32  # prompts kept of one tree
+
+
+class NextAsk(NamedTuple):
+    """The ask behind a node, and its prompt."""
+
+    name: str
+    scope: str
+    payload: Payload
+    context: array[int]
+    digest: str
+
+
+class KnownAsks:
+    """Of one tree, by node: what it was asked (`said`), and the ask behind it (`coming`)."""
+
+    def __init__(self) -> None:
+        self.said: dict[int, Payload] = {}
+        self.coming: OrderedDict[int, NextAsk] = OrderedDict()
+
+
+class PathAsks:
+    """The asks along one path. `indices` are its nodes in the tree, the task's first."""
+
+    def __init__(self, known: KnownAsks, indices: Sequence[int]) -> None:
+        self._known, self._indices, self._at = known, indices, indices[-1]
+        self._answered: Payload | None = None
+
+    def said(self, k: int) -> Payload | None:
+        """What path[k] was asked, where that is known."""
+        return self._known.said.get(self._indices[k]) if k < len(self._indices) else None
+
+    def learn(self, k: int, payload: Payload) -> None:
+        """What path[k] was asked."""
+        if k < len(self._indices):
+            self._known.said[self._indices[k]] = payload
+
+    def answered(self, payload: Payload) -> None:
+        """What the node that is committed next was asked."""
+        self._answered = payload
+
+    def committed(self, index: int) -> None:
+        """The path goes on with this node of the tree."""
+        self._at = index
+        if self._answered is not None:
+            self._known.said[index], self._answered = self._answered, None
+
+    def left(self, index: int) -> None:
+        """The path goes on behind an earlier node."""
+        self._at, self._answered = index, None
+
+    def coming(self) -> NextAsk | None:
+        """The ask behind the last node, where it is known."""
+        return self._known.coming.get(self._at)
+
+    def comes(self, ask: NextAsk) -> None:
+        """The ask behind the last node."""
+        kept = self._known.coming
+        kept[self._at] = ask
+        while len(kept) > MOST:
+            kept.popitem(last=False)
