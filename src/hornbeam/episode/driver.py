@@ -97,13 +97,15 @@ class Driver(RecordedPath):
         self._queue: deque[Effect] = deque()
         self._record = effects_of(path)
         self._issued = self._asks = self._delivered = self._sampled = 0
-        self._quotes = Quotes()
+        self._quotes, self._unread = Quotes(), []
         self._digests = Digests()
         self._seed = seed  # of the last ask told; the tree's before the first
         self._draws = Draws()
         self._draft: Node | None = None  # the node whose calls are still coming
         self._context = ids()  # of the draft
         self._waits = Waits(self._loop, live)
+        self._main: asyncio.Task[Any] | None = None
+        self.paused = False  # in front of an ask, from where it can go on
         self._hold_rewards(path, is_open or not path[-1].finish)
         if is_open:
             self._draft, self._context = path[-1], contexts(len(path) - 1)
@@ -125,22 +127,6 @@ class Driver(RecordedPath):
         if not self._at_once(effect):
             self._queue.append(effect)
         return future
-
-    def _at_once(self, effect: Effect) -> bool:
-        """Answer an effect from the record where nothing else can run before that would be told.
-
-        What does not agree with the record waits in the queue, and `run` says so.
-        """
-        if self._queue or self._loop.ready() or self._is_live(effect) or self._waits.outside():
-            return False
-        if not self._rewards.agrees(self._delivered):
-            return False
-        try:
-            value = self._recall(effect)
-        except HornbeamError:
-            return False
-        self._tell(effect, value)
-        return True
 
     def schemas(self, tools: Any) -> list[dict[str, Any]]:
         """The JSON schemas of the run's tools that are named."""
@@ -170,9 +156,12 @@ class Driver(RecordedPath):
         A failure of the program, a divergence too, ends the episode with the error kept at its
         last node. Raises `BudgetSpent`, `EngineLost` and cancellation; what was committed stays.
         The caller has entered (`Live.enter`) for the driver, and leaves for it when this returns.
+        Where it is `paused` then, `go_on` and another run lead on, else `drop` ends it.
         """
-        coroutine: Any = self._program(self._task, Episode(self))
-        main = self._loop.create_task(coroutine)
+        if self._main is None:
+            coroutine: Any = self._program(self._task, Episode(self))
+            self._main = self._loop.create_task(coroutine)
+        main, self.paused = self._main, False
         try:
             self._spin()
             while not main.done():
@@ -185,6 +174,8 @@ class Driver(RecordedPath):
                 if self._queue[0].kind == "ask" and self._queue[0].number >= len(self._record):
                     self._close()
                     if self._enough():
+                        alone = len(self._queue) == 1 and self._queue[0].running is None
+                        self.paused = alone and not self._waits.outside()
                         return False
                 await self._report(self._queue[0])
                 if self._enough() and self._draft is None:
@@ -196,15 +187,30 @@ class Driver(RecordedPath):
         except (ProgramError, SystemExit) as error:
             self._finish(None, failure(error, main))
         finally:
-            self._drop(main)
+            if not self.paused:
+                self.drop()
         return True
+
+    def go_on(
+        self,
+        *,
+        contexts: Callable[[int], array[int]],
+        commit: Callable[[Node, array[int]], None],
+        note: Callable[[Node, array[int]], None] | None,
+        branched: Callable[[int], None],
+        known: PathAsks,
+        episode: int,
+        steps: int | None,
+    ) -> None:
+        """Lead on from where it is paused, as an episode of its own that begins there."""
+        self._contexts, self._commit, self._note = contexts, commit, note
+        self._branched, self._known = branched, known
+        self._episode, self._step, self._steps = episode, 0, steps
+        self._quotes.begin()
 
     def _spin(self) -> None:
         self._loop.spin()
         self._rewards.check(self._delivered)
-
-    def _enough(self) -> bool:
-        return self._steps is not None and self._steps <= 0
 
     async def _report(self, effect: Effect) -> None:
         if len(self._queue) > 1 or self._waits.outside():  # effects of a gather run at once
@@ -357,9 +363,12 @@ class Driver(RecordedPath):
         """What the program is told of an answer, live or recorded, whose pieces these are."""
         chat, (messages, settings) = self._live.chat(effect.name), effect.payload
         text, tokens = answer_of(said, chat)
-        reply = reply_of(chat, text, tokens, said, effect, self._contexts, self._record)
-        for form in (text, reply.message) if settings.get("tools") else (text,):
-            self._quotes.add(chat, messages, form, tokens)
+        reply = reply_of(chat, text, tokens, said, effect, self._context_of(effect))
+        if self._is_known(effect):
+            self._unread.append(effect.number)
+        else:
+            forms = (text, reply.message) if settings.get("tools") else (text,)
+            self._unread.extend((chat, messages, form, tokens) for form in forms)
         self._sampled += len(tokens)
         return reply
 
@@ -370,14 +379,16 @@ class Driver(RecordedPath):
             context, effect.digest = coming.context, coming.digest
         else:
             chat = self._live.chat(effect.name)
-            context, effect.counted = self._quotes.prompt(chat, effect.payload, effect.earlier)
+            context, effect.counted = self._quoted().prompt(chat, effect.payload, effect.earlier)
             effect.context = context if effect.earlier is not None else None
             self._comes(effect, context)
         effect.prompt = len(context)
         return context
 
-    def _drop(self, main: asyncio.Task[Any]) -> None:
+    def drop(self) -> None:
         """Cancel what still runs, here and outside, and swallow what nobody will read."""
+        main, self._main = self._main, None  # it refers back to this: nothing is left for gc
+        assert main is not None
         self._waits.drop()
         for effect in self._queue:
             running = effect.running

@@ -18,13 +18,16 @@ class Quotes:
     def __init__(self) -> None:
         self._said: dict[int, Answers[array[int]]] = defaultdict(Answers)
         self._anew: set[int] = set()  # answers that a prompt held otherwise than sampled
-        self._later: list[Any] = []  # what is added when a prompt is asked for
+
+    def begin(self) -> None:
+        """Another episode goes on behind the path: what its prompts hold anew counts for it."""
+        self._anew = set()
 
     def add(
         self, chat: Chat, messages: Sequence[Message], form: str | Message, tokens: array[int]
     ) -> None:
         """Keep an answer to these messages, by its text or by the message that quotes it."""
-        self._later.append((id(chat), messages, form, tokens))
+        self._said[id(chat)].add(messages, form, tokens)
 
     def prompt(
         self,
@@ -37,9 +40,6 @@ class Quotes:
         Answers that are not as sampled are counted once, tokens in each prompt. Raises
         `ModelError` where the chat template refuses it.
         """
-        for where, *said in self._later:
-            self._said[where].add(*said)
-        self._later = []
         messages, settings = ask
         said, tools = self._said[id(chat)].find(messages), settings.get("tools", ())
         calls = has_calls(messages)

@@ -7,8 +7,9 @@ import hashlib
 import json
 from array import array
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from reprlib import repr as short
+from types import MappingProxyType
 from typing import Any
 
 from hornbeam.chat import Chat, Message, Spoken, common
@@ -19,6 +20,8 @@ from hornbeam.episode.seams import Piece
 from hornbeam.errors import Divergence, EngineError, PromptTooLong, ToolError
 from hornbeam.tree.facts import Result
 from hornbeam.tree.nodes import Call, Node, Origin, ids
+
+NONE: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -34,7 +37,9 @@ class Effect:
     turn: int
     running: asyncio.Task[Any] | None = None
     earlier: EarlierTurns | None = None  # of a request from outside
-    counted: Mapping[str, int] = field(default_factory=dict)  # of its prompt, for the ledger
+    counted: Mapping[str, int] = field(
+        default_factory=lambda: NONE
+    )  # of its prompt, for the ledger
     prompt: int = -1  # how many ids its prompt has, where it was rendered
     context: array[int] | None = None  # the prompt, of an ask from outside
     digest: str = ""  # of what an ask from outside says, where parts of it are masked
@@ -227,20 +232,34 @@ def answer_of(said: Sequence[Node | Piece], chat: Chat) -> tuple[str, array[int]
     return chat.text(tokens), tokens
 
 
-class Reading:
-    """What a chat reads in an answer, read once and not before somebody asks."""
+class Said:
+    """What else there is to an answer: what a chat reads in it, read once, and its prompt."""
 
-    __slots__ = ("_chat", "_said", "_spoken")
+    __slots__ = ("_chat", "_context", "_ids", "_prompt", "_spoken")
 
-    def __init__(self, chat: Chat, tokens: array[int], tools: Sequence[Any]) -> None:
-        self._chat, self._said = chat, (tokens, tools)
+    def __init__(
+        self,
+        chat: Chat,
+        ids: tuple[array[int], Sequence[Any]],
+        prompt: int,
+        context: Callable[[], array[int]],
+    ) -> None:
+        self._chat, self._ids, self._prompt, self._context = chat, ids, prompt, context
         self._spoken: Spoken | None = None
 
-    def __call__(self) -> Spoken:
-        """What it reads."""
+    def spoken(self) -> Spoken:
+        """What the chat reads in its ids, with the tools that were offered."""
         if self._spoken is None:
-            self._spoken = self._chat.read(*self._said)
+            self._spoken = self._chat.read(*self._ids)
         return self._spoken
+
+    def prompt(self) -> int:
+        """How many ids it was sampled after."""
+        return self._prompt if self._prompt >= 0 else len(self._context())
+
+    def context(self) -> array[int]:
+        """The ids that it was sampled after."""
+        return self._context()
 
 
 def reply_of(
@@ -249,24 +268,14 @@ def reply_of(
     tokens: array[int],
     said: Sequence[Node | Piece],
     effect: Effect,
-    contexts: Callable[[int], array[int]],
-    record: Sequence[RecordedEffect],
+    context: Callable[[], array[int]],
 ) -> Reply:
     """What the program is told of an answer, whose pieces these are."""
     tools = effect.payload[1].get("tools", ())
-
-    def prompt() -> int:
-        return effect.prompt if effect.prompt >= 0 else len(contexts(record[effect.number].at))
-
-    def context() -> array[int]:
-        known = effect.context
-        return contexts(record[effect.number].at) if known is None else known
-
-    read = Reading(chat, tokens, tools)
+    source = Said(chat, (tokens, tools), effect.prompt, context)
     if tools:
-        read()
-    reply = Reply(text, tokens, said[-1].finish, effect.name, tools, read, prompt, said)
-    return reply if effect.earlier is None else replace(reply, context=context)
+        source.spoken()
+    return Reply(text, tokens, said[-1].finish, effect.name, tools, source, said)
 
 
 def own(value: Any) -> Any:

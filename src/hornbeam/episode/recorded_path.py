@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from hornbeam.chat import has_calls
+from hornbeam.chat import Chat, Message, has_calls
 from hornbeam.episode.given_rewards import RewardRecord
 from hornbeam.episode.known_asks import NextAsk, PathAsks, Payload
 from hornbeam.episode.program import Limits
@@ -17,6 +18,7 @@ from hornbeam.episode.record import (
     Digests,
     Effect,
     RecordedEffect,
+    answer_of,
     ask_error,
     asks_of,
     difference,
@@ -25,7 +27,10 @@ from hornbeam.episode.record import (
     recalled,
     unlike,
 )
+from hornbeam.episode.replay import ReplayLoop
 from hornbeam.episode.seams import Live
+from hornbeam.episode.waits import Waits
+from hornbeam.errors import HornbeamError
 from hornbeam.tree.nodes import Node, Origin, ids
 
 
@@ -41,9 +46,12 @@ class RecordedPath(ABC):
     _live: Live
     _limits: Limits
     _quotes: Quotes
+    _unread: list[int | tuple[Chat, list[Message], str | Message, array[int]]]  # by quotes, yet
     _digests: Digests
     _known: PathAsks | None
     _queue: deque[Effect]
+    _loop: ReplayLoop
+    _waits: Waits
     _rewards: RewardRecord
     _branched: Callable[[int], None] | None
     _draft: Node | None
@@ -51,6 +59,7 @@ class RecordedPath(ABC):
     _delivered: int
     _episode: int
     _step: int
+    _steps: int | None  # that are left
     _seed: int
     _stopped: bool  # it has all its steps, though its program did not come to their end
 
@@ -58,10 +67,10 @@ class RecordedPath(ABC):
     def _close(self) -> None: ...
 
     @abstractmethod
-    def _enough(self) -> bool: ...
+    def _hold(self, node: Node, context: array[int]) -> None: ...
 
     @abstractmethod
-    def _hold(self, node: Node, context: array[int]) -> None: ...
+    def _tell(self, effect: Effect, value: Any) -> None: ...
 
     @abstractmethod
     def _render(self, effect: Effect) -> array[int]: ...
@@ -93,7 +102,7 @@ class RecordedPath(ABC):
         """
         cut = self._issued if agent else self._delivered
         chat = self._live.chat(agent or self._path[-1].agent)
-        now = self._quotes.prompt(chat, payload)[0] if agent else ids()
+        now = self._quoted().prompt(chat, payload)[0] if agent else ids()
         rest = self._record[cut]
         text = unlike(rest, chat, self._contexts(rest.at), now)
         if self._draft is not None:  # the open node of a run that was stopped: it stays where it is
@@ -107,12 +116,31 @@ class RecordedPath(ABC):
                 self._hold(Node(-1, finish="end", origin=Origin(self._episode, self._step)), ids())
         return text
 
+    def _enough(self) -> bool:
+        return self._steps is not None and self._steps <= 0
+
     def _is_live(self, effect: Effect) -> bool:
         """Behind the record, or an answer that the record breaks off at a chunk."""
         if effect.number >= len(self._record):
             return True
         nodes = self._record[effect.number].nodes
         return bool(nodes) and nodes[-1].finish == "chunk"
+
+    def _at_once(self, effect: Effect) -> bool:
+        """Answer an effect from the record where nothing else can run before that would be told.
+
+        What does not agree with the record waits in the queue, and `run` says so.
+        """
+        if self._queue or self._loop.ready() or self._is_live(effect) or self._waits.outside():
+            return False
+        if not self._rewards.agrees(self._delivered):
+            return False
+        try:
+            value = self._recall(effect)
+        except HornbeamError:
+            return False
+        self._tell(effect, value)
+        return True
 
     def _recall(self, effect: Effect) -> Any:
         """The recorded result of an effect; `Divergence` where the record holds another one."""
@@ -125,6 +153,33 @@ class RecordedPath(ABC):
         if last.finish in ("too long", "error"):
             return ask_error(last)
         return self._reply(effect, recorded.nodes)
+
+    def _context_of(self, effect: Effect) -> Callable[[], array[int]]:
+        """What gives the ids that an ask was answered after; it refers back to no effect."""
+        if effect.context is not None:
+            return partial(array, effect.context.typecode, effect.context)
+        if effect.number < len(self._record):
+            return partial(self._contexts, self._record[effect.number].at)
+        return ids
+
+    def _is_known(self, effect: Effect) -> bool:
+        """Whether the record has all of an ask and its answer, which calls no tools."""
+        if self._known is None or self._is_live(effect) or effect.payload[1].get("tools"):
+            return False
+        return self._known.said(self._record[effect.number].at) is effect.payload
+
+    def _quoted(self) -> Quotes:
+        """What was sampled on the path so far."""
+        for each in self._unread:
+            if isinstance(each, int):
+                recorded = self._record[each]
+                asked = self._known.said(recorded.at) if self._known else None
+                assert asked is not None
+                chat = self._live.chat(recorded.nodes[0].agent)
+                each = (chat, asked[0], *answer_of(recorded.nodes, chat))
+            self._quotes.add(*each)
+        self._unread.clear()
+        return self._quotes
 
     def _coming(self, effect: Effect) -> NextAsk | None:
         """What is known of the ask behind the path, where this is that ask."""

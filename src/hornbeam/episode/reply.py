@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from hornbeam.arguments import short
 from hornbeam.chat import Message, Spoken, ToolCall, result_of
@@ -24,6 +24,22 @@ BAD_ARGUMENTS = "the arguments do not fit: "
 REFUSED = (BAD_JSON, BAD_ARGUMENTS, NO_TOOL)
 
 
+class Source(Protocol):
+    """What else there is to an answer."""
+
+    def spoken(self) -> Spoken:
+        """What the chat reads in its ids, with the tools that were offered."""
+        ...
+
+    def prompt(self) -> int:
+        """How many ids it was sampled after."""
+        ...
+
+    def context(self) -> array[int]:
+        """The ids that it was sampled after, for those who asked from outside."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What an agent said. `str(reply)` is its text, reasoning and calls as they were written.
@@ -36,10 +52,8 @@ class Reply:
     finish: str  # "stop" or "length"
     agent: str
     tools: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
-    read: Callable[[], Spoken] | None = field(default=None, compare=False)
-    asked: Callable[[], int] | None = field(default=None, compare=False)
+    source: Source | None = field(default=None, compare=False)
     pieces: Sequence[Node | Piece] = field(default=(), compare=False)  # the chunks of the answer
-    context: Callable[[], array[int]] | None = field(default=None, compare=False)  # asked outside
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
@@ -66,7 +80,7 @@ class Reply:
     @property
     def prompt_tokens(self) -> int:
         """How many ids it was sampled after."""
-        return 0 if self.asked is None else self.asked()
+        return 0 if self.source is None else self.source.prompt()
 
     @property
     def logprobs(self) -> array[float]:
@@ -77,7 +91,7 @@ class Reply:
         return out
 
     def _spoken(self) -> Spoken:
-        return Spoken(self.text) if self.read is None else self.read()
+        return Spoken(self.text) if self.source is None else self.source.spoken()
 
     def __str__(self) -> str:
         return self.text

@@ -22,9 +22,9 @@ class SeenPrompts:
 
     def cached(self, reply: Reply) -> int:
         """How many first ids of the prompt stood before, and keep it with its answer."""
-        if reply.context is None:
+        if reply.source is None:
             return 0
-        context, seen = reply.context(), self._seen[reply.agent]
+        context, seen = reply.source.context(), self._seen[reply.agent]
         shared = [_shared(context, each) for each in seen]
         for at, size in enumerate(shared):
             if size == len(seen[at]):  # goes on here

@@ -55,23 +55,29 @@ class EpisodeGrowth:
         self.live: EpisodeEffects | None = None
         self.asks = PathAsks(growth.asks, self.indices)
 
-    def driver(self, live: EpisodeEffects) -> Driver:
-        """The driver of this episode."""
+    def driver(self, live: EpisodeEffects, paused: Driver | None) -> Driver:
+        """The driver of this episode: the one that is paused at its fork, or a new one."""
         self.live = live
+        how: dict[str, Any] = {
+            "contexts": self.context,
+            "commit": self.commit,
+            "note": self.note if self.growth.grower.keeper is not None else None,
+            "branched": self.branched,
+            "known": self.asks,
+            "episode": self.fork.episode,
+            "steps": self.fork.steps,
+        }
+        if paused is not None:
+            paused.go_on(**how)
+            return paused
         return Driver(
             self.growth.grower.program,
             self.growth.task,
             self.path,
             live,
-            contexts=self.context,
-            commit=self.commit,
-            note=self.note if self.growth.grower.keeper is not None else None,
-            episode=self.fork.episode,
+            **how,
             step=self.step,
-            steps=self.fork.steps,
             is_open=self.open is not None,
-            branched=self.branched,
-            known=self.asks,
             limits=self.growth.grower.limits,
             seed=self.growth.tree.seed,
         )

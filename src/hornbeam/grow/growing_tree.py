@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hornbeam.episode.driver import Driver
 from hornbeam.episode.known_asks import KnownAsks
 from hornbeam.errors import BudgetSpent
 from hornbeam.grow.call_times import TimedEffects
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from hornbeam.grow.grower import Grower
 
 
+PAUSED = 32  # runs of one tree that are kept to be led on
+
+
 class Growth:
     """One tree on its way."""
 
@@ -39,6 +43,7 @@ class Growth:
         self.state: State = restore(self.tree, grower.strategy.steps)
         self.barriers = grower.barriers()
         self.asks = KnownAsks()
+        self.paused: dict[int, Driver] = {}  # runs by the node that they stand behind
         self.running: dict[asyncio.Task[None], int] = {}  # episodes
         self.spent: BudgetSpent | None = None
         self.ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
@@ -97,6 +102,8 @@ class Growth:
                 await self._receive(live)
         finally:
             await self._cancel(live)
+            for driver in self.paused.values():
+                driver.drop()
             if live.worlds is not None:
                 await live.worlds.aclose()
             for guide in self.grower.guides:
@@ -186,7 +193,10 @@ class Growth:
         try:
             if fork.node and not resumed:
                 await check_state(self.grower.tools, self.task, branch.path)
-            ended = await branch.driver(live).run()
+            driver = branch.driver(live, self.paused.pop(fork.node, None))
+            ended = await driver.run()
+            if driver.paused:
+                self._pause(branch.at, driver)
         finally:
             live.ended(fork.episode)
         live.over(fork.episode)
@@ -194,6 +204,14 @@ class Growth:
         if ended:
             await self._score(branch.at)
         self.state.results[fork.episode] = branch.at
+
+    def _pause(self, node: int, driver: Driver) -> None:
+        """Keep a run that stands behind a node: the next fork there leads it on."""
+        if node in self.paused:
+            self.paused.pop(node).drop()
+        self.paused[node] = driver
+        if len(self.paused) > PAUSED:
+            self.paused.pop(next(iter(self.paused))).drop()
 
     async def _judge(self, grown: Sequence[int], live: EpisodeEffects) -> None:
         """The guides' opinions of new nodes; the episode is not busy while it waits for them."""
