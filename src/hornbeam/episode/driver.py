@@ -40,7 +40,6 @@ from hornbeam.episode.record import (
 )
 from hornbeam.episode.recorded_path import RecordedPath
 from hornbeam.episode.replay import ReplayLoop
-from hornbeam.episode.reply import Reply
 from hornbeam.episode.seams import Live, Piece, Place
 from hornbeam.episode.waits import Waits
 from hornbeam.errors import (
@@ -175,7 +174,7 @@ class Driver(RecordedPath):
                     self._close()
                     if self._enough():
                         alone = len(self._queue) == 1 and self._queue[0].running is None
-                        self.paused = alone and not self._waits.outside()
+                        self.paused = alone and not self._waits.heard
                         return False
                 await self._report(self._queue[0])
                 if self._enough() and self._draft is None:
@@ -359,7 +358,7 @@ class Driver(RecordedPath):
         self._draft = draft.changed(done=True, answer=answer, error=error)
         self._close()
 
-    def _reply(self, effect: Effect, said: Sequence[Node | Piece]) -> Reply:
+    def _reply(self, effect: Effect, said: Sequence[Node | Piece]) -> Any:
         """What the program is told of an answer, live or recorded, whose pieces these are."""
         chat, (messages, settings) = self._live.chat(effect.name), effect.payload
         text, tokens = answer_of(said, chat)

@@ -232,7 +232,7 @@ def answer_of(said: Sequence[Node | Piece], chat: Chat) -> tuple[str, array[int]
     return chat.text(tokens), tokens
 
 
-class Said:
+class AnswerSource:
     """What else there is to an answer: what a chat reads in it, read once, and its prompt."""
 
     __slots__ = ("_chat", "_context", "_ids", "_prompt", "_spoken")
@@ -272,7 +272,7 @@ def reply_of(
 ) -> Reply:
     """What the program is told of an answer, whose pieces these are."""
     tools = effect.payload[1].get("tools", ())
-    source = Said(chat, (tokens, tools), effect.prompt, context)
+    source = AnswerSource(chat, (tokens, tools), effect.prompt, context)
     if tools:
         source.spoken()
     return Reply(text, tokens, said[-1].finish, effect.name, tools, source, said)

@@ -24,7 +24,7 @@ BAD_ARGUMENTS = "the arguments do not fit: "
 REFUSED = (BAD_JSON, BAD_ARGUMENTS, NO_TOOL)
 
 
-class Source(Protocol):
+class ReplySource(Protocol):
     """What else there is to an answer."""
 
     def spoken(self) -> Spoken:
@@ -52,7 +52,7 @@ class Reply:
     finish: str  # "stop" or "length"
     agent: str
     tools: Sequence[Mapping[str, Any]] = field(default=(), compare=False)
-    source: Source | None = field(default=None, compare=False)
+    source: ReplySource | None = field(default=None, compare=False)
     pieces: Sequence[Node | Piece] = field(default=(), compare=False)  # the chunks of the answer
 
     @property

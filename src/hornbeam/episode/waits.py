@@ -29,6 +29,7 @@ class Waits:
     def __init__(self, loop: ReplayLoop, live: Live) -> None:
         self._loop, self._live = loop, live
         self._awaited: Effect | None = None  # which the driver waits for, not busy meanwhile
+        self.heard = False  # whether the program waited for an event, ever
         self._new: list[tuple[Coroutine[Any, Any, Any], asyncio.Future[Any]]] = []
         self._events: dict[asyncio.Task[Any], asyncio.Future[Any]] = {}
 
@@ -39,6 +40,7 @@ class Waits:
     def add(self, event: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """A future of the program's loop for what the event brings."""
         future: asyncio.Future[T] = self._loop.create_future()
+        self.heard = True
         self._new.append((event, future))
         return future
 
