@@ -20,6 +20,8 @@ from hornbeam.store.database import Store
 from hornbeam.worlds import FolderWorld, OwnWorld
 
 from .kinds import Machine, heard, on_object, speakers
+from .repository import repository
+from .sandbox_server import forgotten, shared_server
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """
@@ -73,11 +75,17 @@ def written(folder, world):
         ('{kind = "python"}', 0),
         ('{kind = "walk.py:Notes", first = 2, keep = 100}', 2),
         ('{kind = "folder", fork = "rerun"}', 0),
+        ('{kind = "folder", folder = "REPOSITORY", copies = "worktree", commit = "first"}', 0),
+        ('{kind = "e2b", url = "URL", sandbox_url = "URL", key_env = ""}', 0),
     ],
 )
 def test_a_recipe_trains_on_a_world(tmp_path, world, first):
     from jobs.doors import Silent
 
+    if "URL" in world:
+        world = world.replace("URL", shared_server().url)
+    if "REPOSITORY" in world:
+        world = world.replace("REPOSITORY", str(repository()))
     recipe, silent = written(tmp_path, world), Silent()
     check(recipe)
     asyncio.run(Run(recipe, plan(recipe, tmp_path), tmp_path / "run", silent).go())
@@ -89,6 +97,8 @@ def test_a_recipe_trains_on_a_world(tmp_path, world, first):
     for tree in trees:
         for leaf in tree.leaves():
             assert heard(tree, leaf) == [first + n for n in (1, 2, 3)]
+    forgotten()
+    assert shared_server().left == []
 
 
 @pytest.mark.parametrize(
@@ -98,6 +108,10 @@ def test_a_recipe_trains_on_a_world(tmp_path, world, first):
         ('{kind = "walk.py:Note"}', "did you mean 'Notes'"),
         ('{kind = "walk.py:Notes", frst = 2}', "did you mean 'first'"),
         ('{kind = "folder", folder = "gone"}', "world.folder = 'gone': "),
+        ('{kind = "folder", copies = "worktre"}', "did you mean 'worktree'"),
+        ('{kind = "folder", folder = ".", copies = "worktree", commit = "x"}', "not a git repo"),
+        ('{kind = "e2b", key_env = "NO_SUCH_KEY"}', r"world\.key_env = 'NO_SUCH_KEY': the key of "),
+        ('{kind = "e2b", url = "ftp://x"}', r"url = 'ftp://x'|match pattern"),
         ("{}", r"tool 'note' has a parameter `world`"),
     ],
 )
