@@ -15,7 +15,7 @@ from hornbeam.workers.object_size import object_size
 from hornbeam.worlds.world_kind import START, Snapshot, WorldKind, too_large
 
 
-class _TooLarge(Exception):
+class _AboveMost(Exception):
     """What is pickled is above the bound."""
 
 
@@ -28,7 +28,7 @@ class _Bounded(io.BytesIO):
 
     def write(self, data: Any) -> int:
         if self.tell() + len(data) > self.most:
-            raise _TooLarge
+            raise _AboveMost
         return super().write(data)
 
 
@@ -38,7 +38,7 @@ def copied(state: Any, most: int = sys.maxsize) -> Snapshot:
         into = _Bounded(most)
         pickle.Pickler(into, pickle.HIGHEST_PROTOCOL).dump(state)
         return Snapshot(into.getvalue(), into.tell())
-    except _TooLarge:
+    except _AboveMost:
         raise WorldError(too_large(most)) from None
     except Exception:  # pickle raises what it likes; a lambda or a local class is no harm
         pass
