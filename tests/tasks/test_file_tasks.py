@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hornbeam.errors import DataError, RecipeError
-from hornbeam.models.tiny_model import tokenizer
+from hornbeam.models.tiny_model import make, tokenizer
 from hornbeam.recipe.recipe import load_recipe
 from hornbeam.tasks.file_tasks import KINDS, LEVELS, file_tasks
 from hornbeam.tasks.task_sources import TaskSettings, check_source, load_tasks
@@ -89,3 +89,13 @@ def test_the_source_by_its_name():
         check_source(TaskSettings(source="files", count=4, options={"levl": 2}))
     with pytest.raises(RecipeError, match="files: "):
         load_tasks([TaskSettings(source="files", count=4, options={"files": "many"})])
+
+
+def test_words_of_the_tiny_model_have_ids_of_their_own(tmp_path):
+    plain, more = tokenizer(), tokenizer(["/", "attic", "ash"])
+    text = "attic/ash ash"
+    assert more.tokenize(text) == ["▁attic", "/", "ash", "▁ash"]
+    assert len(plain.tokenize(text)) > 8 and plain.tokenize("ash k01") == more.tokenize("ash k01")
+    assert plain.encode("ash k01") == more.encode("ash k01")  # those of the tiny world stay
+    with pytest.raises(RecipeError, match="words: 'two words' is no single word"):
+        make(tmp_path / "m", words=["two words"])
