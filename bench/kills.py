@@ -69,6 +69,10 @@ APART = (
     " --set program.name=kills_world.py:relay --set run.resume=exact --set run.lease=20"
     " --set engine.max_batch=1 --set engine.cache_tokens=0"
 )
+ANCHORED = (
+    "train RECIPE --out run --set credit.method=anchor --set anchor.refresh=1"
+    " --set anchor.tracker=0.9"
+) + ON_POLICY
 # What later jobs start from, made first.
 MADE = {
     "policy": "train RECIPE --out policy-run --set run.steps=0 --set sft.epochs=12"
@@ -81,12 +85,16 @@ MADE = {
 JOBS = (
     Job("train", "train RECIPE --out run", exact=False),
     Job("train exact", "train RECIPE --out run --set run.resume=exact"),
+    Job("train on anchors", ANCHORED, ("policy", "teacher", "anchors"), exact=False),
     Job(
-        "train on anchors",
-        "train RECIPE --out run --set credit.method=anchor --set anchor.refresh=1"
-        " --set anchor.tracker=0.9" + ON_POLICY,
+        "train on anchors, exact",
+        ANCHORED + " --set run.resume=exact",
         ("policy", "teacher", "anchors"),
-        exact=False,
+    ),
+    Job(
+        "train by stages",
+        "train RECIPE --out run --set run.resume=exact"
+        " --set 'stages=[{begin=0,rollouts=2},{begin=2,rollouts=2}]'",
     ),
     Job("search", "search RECIPE --out run --json" + ON_POLICY, ("policy", "prm")),
     Job("label", "label RECIPE --out run" + ON_POLICY, ("policy",)),
@@ -100,6 +108,11 @@ JOBS = (
         "fit",
         "fit RECIPE --trees labels/trees.jsonl --out run" + ON_POLICY,
         ("policy", "labels"),
+    ),
+    Job(
+        "blame",
+        "blame policy-run --all-failed --forks 12 --out run --json",
+        ("policy-run",),
     ),
     Job("export", "export policy-run --out trees.jsonl", ("policy-run",)),
     Job("view", "view policy-run", ("policy-run",)),
@@ -319,17 +332,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         bench = Bench(given.keep or Path(made))
         bench.make({name for job in jobs for name in job.given})
-        print(f"{'job':18}{'writes':>7}{'kills':>7}{'runs':>6}{'as undisturbed':>16}  told apart")
+        print(f"{'job':24}{'writes':>7}{'kills':>7}{'runs':>6}{'as undisturbed':>16}  told apart")
         for job in jobs:
             one = trial(bench, job, given)
             result.append(one)
             lost = ", ".join(f"{kind} {amount:,}" for kind, amount in sorted(one.lost.items()))
             counts = f"{one.writes:7}{one.kills:7}{one.runs:6}{one.good:16}"
-            print(f"{one.job:18}{counts}  {lost}", flush=True)
+            print(f"{one.job:24}{counts}  {lost}", flush=True)
     writes, kills, runs, good = (
         sum(getattr(one, name) for one in result) for name in ("writes", "kills", "runs", "good")
     )
-    print(f"{'all':18}{writes:7}{kills:7}{runs:6}{good:16}")
+    print(f"{'all':24}{writes:7}{kills:7}{runs:6}{good:16}")
     if given.json:
         keep(given.json, [{**vars(one), "lost": dict(one.lost)} for one in result])
     sys.exit(any(one.wrong for one in result))

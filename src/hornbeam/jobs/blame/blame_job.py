@@ -102,8 +102,7 @@ class BlameRuns:
             await self._guide_values(key, stored.tree)
         first = how.model_copy(update={"forks": min(how.forks, how.batch)})
         for some in (first, how):  # a program that does not repeat the run is told early
-            if self._lacks(stored, some):
-                stored = await self._grown(run, key, stored, some)
+            stored = await self._grown(run, key, stored, some)
             self._check(run, stored.tree)
         return self._found(run, key, stored.tree, how)
 
@@ -112,11 +111,11 @@ class BlameRuns:
     ) -> Stored:
         """The tree with all forks that the search asks for."""
         what = f"forks of {run.place}, node {run.leaf}"
-        starts = [(key, stored._replace(done=False))]
+        starts = [(key, stored._replace(done=False))] if self._lacks(stored, how) else []
         await self.grower.grow_on(
             what, key.stage, starts, 1, lambda: self._growth(how), NO_BUDGET, may_fail=True
         )
-        return self.grower.store.read(key)
+        return self.grower.store.read(key) if starts else stored
 
     def _check(self, run: RecordedRun, tree: Tree) -> None:
         """`ProgramError` where no fork repeats the run that it is a fork of."""
