@@ -91,11 +91,6 @@ JOBS = (
         ANCHORED + " --set run.resume=exact",
         ("policy", "teacher", "anchors"),
     ),
-    Job(
-        "train by stages",
-        "train RECIPE --out run --set run.resume=exact"
-        " --set 'stages=[{begin=0,rollouts=2},{begin=2,rollouts=2}]'",
-    ),
     Job("search", "search RECIPE --out run --json" + ON_POLICY, ("policy", "prm")),
     Job("label", "label RECIPE --out run" + ON_POLICY, ("policy",)),
     Job(

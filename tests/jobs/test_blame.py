@@ -180,6 +180,18 @@ def test_a_larger_budget_goes_on_from_the_forks_that_were_paid(ran, blame, tmp_p
     assert paid(tmp_path / "few")[1] == paid(tmp_path / "other")[1] == whole["tokens"]
 
 
+def test_a_blame_killed_behind_its_last_fork_is_at_its_end(ran, blame, tmp_path):
+    run = ran()
+    (one,) = blame(run, "--forks", 4, "--out", tmp_path / "cut")["runs"]
+    with Store(tmp_path / "cut") as store:
+        mark = f"growing/{store.keys()[0].stage}"
+        assert store.get(mark, "none") is None
+        store.set(mark, {"what": f"forks of {one['tree']}, node {one['leaf']}", "had": {}})
+    assert blame(run, "--forks", 4, "--out", tmp_path / "cut")["runs"] == [one]
+    with Store(tmp_path / "cut", read_only=True) as store:
+        assert store.get(mark, "none") is None  # else a larger budget is told what was paid as lost
+
+
 def test_a_killed_blame_pays_for_no_fork_twice(ran, blame, tmp_path):
     run = ran()
     found = blame(run, "--out", tmp_path / "whole")
