@@ -382,3 +382,17 @@ def test_a_database_begins_as_file_and_task_say(tmp_path):
     kind.close(copy)
     with pytest.raises(WorldError, match="the script of the world's database: no such table: u"):
         kind.open(Task("t", "?", data={"world": "INSERT INTO u VALUES (2)"}))
+
+
+def test_a_world_that_fails_to_end_harms_nobody():
+    class Sticks(Notes):
+        def fork(self):
+            other = Sticks()
+            other.notes = [*self.notes]
+            return other
+
+        def close(self):
+            raise OSError("busy")
+
+    (tree,) = grown({"note": note}, world=Sticks)
+    assert [tree.nodes[leaf].answer for leaf in tree.leaves()] == [[1, 2, 3]] * 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from contextlib import suppress
 from typing import Any
 
 from hornbeam.worlds.world_kind import Snapshot, WorldKind
@@ -45,7 +46,7 @@ class Snapshots:
         if not self._used[id(found)]:
             del self._used[id(found)]
             if self._gone.pop(id(found), None) is not None:
-                self.kind.drop(found.data)
+                self._end(found)
 
     def drop(self, place: Hashable) -> None:
         """Keep this one no longer, if it is kept."""
@@ -56,4 +57,8 @@ class Snapshots:
         if id(found) in self._used:
             self._gone[id(found)] = found
         else:
+            self._end(found)
+
+    def _end(self, found: Snapshot) -> None:
+        with suppress(Exception):  # one's own `close` raises what it likes; nobody misses it
             self.kind.drop(found.data)
