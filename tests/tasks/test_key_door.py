@@ -6,13 +6,17 @@ from random import Random
 
 import pytest
 
+import hornbeam as hb
 from hornbeam.errors import DataError, RecipeError, ToolError
+from hornbeam.models.tiny_model import tokenizer
+from hornbeam.programs import make_program
 from hornbeam.recipe.recipe import load_recipe
 from hornbeam.tasks import key_door
 from hornbeam.tasks.key_door import LEVELS, key_door_tasks
 from hornbeam.tasks.key_door_game import describe, game_state, look, move, played, solve, take, use
 from hornbeam.tasks.lookup_world import DOORS
 from hornbeam.tasks.task_sources import TaskSettings, check_source, load_tasks
+from hornbeam.tools import toolsets
 from hornbeam.worlds import PythonWorld
 
 from ..programs.gold import gold_rewards
@@ -230,3 +234,41 @@ def test_doors_are_those_of_the_tiny_world():
     tasks = key_door_tasks("train", 5, level=5)
     ways = [each["to"] for task in tasks for each in task.data["world"]["rooms"].values()]
     assert {tuple(to) for to in ways} == {DOORS, ()}
+
+
+def test_forks_hear_what_an_undisturbed_game_says():
+    """Agents that write moves at random, branches at every step: each leaf is played again."""
+    section = RECIPE.program
+    program, _ = make_program(section.name, section.rest())
+    tasks = key_door_tasks("train", 6, level=1)
+    said = ["move left", "move right", "move middle", "look", "take k00", "take k01", "take k02"]
+    said += [f"use k0{key} {door}" for key in range(3) for door in DOORS] + ["take bowl"]
+    who = {"player": hb.Scripted(lambda prompt, rng: rng.choice(said))}
+    tools = toolsets["key_door"]()
+    fork = hb.Branch(trunks=2, nodes=4)
+    leaves = refused = 0
+    for tree in hb.grow_trees(program, tasks, who, fork, tools=tools, world={"kind": "python"}):
+        start = tree.task["data"]["world"]
+        for leaf in tree.leaves():
+            world, calls = (
+                copy.deepcopy(start),
+                [c for n in tree.path(leaf) for c in tree.nodes[n].calls],
+            )
+            for call in calls:
+                try:
+                    assert tools[call.tool](**call.arguments, world=world) == call.result
+                except ToolError as error:
+                    assert str(error) == call.error
+                    refused += 1
+            leaves += 1
+            assert tree.nodes[leaf].answer == (world["end"] or None)
+    assert leaves == 60 and refused > 50
+
+
+def test_the_tiny_model_has_a_word_for_the_game():
+    words = tokenizer(RECIPE.model.options["words"])
+    for task in key_door_tasks("train", 100, level=5):
+        said = [text for pair in task.data["demonstration"] for text in pair]
+        for text in (task.question, *said):
+            assert not any(token.startswith("<0x") for token in words.tokenize(text)), text
+            assert words.decode(words.encode(text)) == text

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hornbeam.errors import DataError, RecipeError, ToolError
+from hornbeam.models.tiny_model import tokenizer
 from hornbeam.recipe.recipe import load_recipe
 from hornbeam.tasks.sheet import SHEET_TOOLS, sheet_state
 from hornbeam.tasks.spreadsheet import KINDS, LEVELS, spreadsheet_tasks
@@ -174,3 +175,12 @@ def test_the_source_by_its_name():
         check_source(TaskSettings(source="spreadsheet", count=4, options={"row": 2}))
     with pytest.raises(RecipeError, match="spreadsheet: "):
         load_tasks([TaskSettings(source="spreadsheet", count=4, options={"kinds": 3})])
+
+
+def test_the_tiny_model_has_a_word_for_all_of_it():
+    words = tokenizer(RECIPE.model.options["words"])
+    for task in spreadsheet_tasks("train", 280, level=3):
+        said = [text for pair in task.data["demonstration"] for text in pair]
+        for text in (task.question, *said):
+            assert not any(token.startswith("<0x") for token in words.tokenize(text)), text
+            assert words.decode(words.encode(text)) == text
