@@ -1,7 +1,7 @@
 """Branching growth against independent growth where tools act on a world, at equal total cost.
 
     OMP_NUM_THREADS=1 python bench/world_tasks.py RECIPE [--budget TOKENS] [--seeds 0 1 2 3 4]
-        [--quick] [--json FILE]
+        [--set KEY=VALUE ...] [--quick] [--json FILE]
 
 RECIPE is a recipe of a tiny model that grows branches, by name. For each seed both arms begin with
 the same warm-started weights and take the same tasks in the same order. `tree` is the recipe as it
@@ -49,7 +49,9 @@ Json = dict[str, Any]
 class Side(TinySide):
     """One arm on one seed."""
 
-    def __init__(self, recipe: Path, seed: int, arm: str, folder: Path) -> None:
+    def __init__(
+        self, recipe: Path, seed: int, arm: str, folder: Path, more: Sequence[str] = ()
+    ) -> None:
         from hornbeam.assembly.loading import load_policies
         from hornbeam.assembly.plan import plan
         from hornbeam.assembly.world import World
@@ -57,6 +59,7 @@ class Side(TinySide):
         from hornbeam.store.ledger import Ledger
 
         own = [f"run.seed={seed}", *(f"tasks.{part}.0.seed={seed}" for part in ("train", "eval"))]
+        own += more
         if arm == "independent":
             leaves = plan(load_recipe(recipe, own), recipe.parent).strategy.leaves()
             own += [f'grow={{strategy="independent", n={leaves}}}', 'credit={method="grpo"}']
@@ -92,16 +95,16 @@ async def learn(side: Side, budget: int) -> Json:
     }
 
 
-def one_seed(recipe: Path, seed: int, budget: int) -> Json:
+def one_seed(recipe: Path, seed: int, budget: int, more: Sequence[str] = ()) -> Json:
     """Both arms from the same warm-started weights, and what is measured of them."""
     row: Json = {"seed": seed}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        first = Side(recipe, seed, "tree", folder)
+        first = Side(recipe, seed, "tree", folder, more)
         first.warm_start()
         first.policy.save_state(folder)
         for arm in ("tree", "independent"):
-            side = Side(recipe, seed, arm, folder)
+            side = Side(recipe, seed, arm, folder, more)
             side.policy.load_state(folder)
             row[arm] = asyncio.run(learn(side, budget))
     most = min(row[arm]["seconds"] for arm in ("tree", "independent"))
@@ -155,6 +158,7 @@ def main() -> None:
     parser.add_argument("recipe", help="name of a recipe")
     parser.add_argument("--budget", type=int, default=BUDGET)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--set", action="append", default=[], help="of the recipe, both arms")
     parser.add_argument("--quick", action="store_true", help="two seeds, a fifth of the budget")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -165,14 +169,16 @@ def main() -> None:
     recipe, began = ROOT / "recipes" / f"{args.recipe}.toml", time.perf_counter()
     rows = []
     for seed in args.seeds[:2] if args.quick else args.seeds:
-        rows.append(one_seed(recipe, seed, budget))
+        rows.append(one_seed(recipe, seed, budget, args.set))
         print(say(rows[-1:], {}), flush=True)
     found = compared(rows)
     print(say([], found))
     if args.json:
         known = json.loads(args.json.read_text()) if args.json.exists() else {}
         known[args.recipe] = {
-            "command": f"python bench/world_tasks.py {args.recipe} --budget {budget} --seeds "
+            "command": f"python bench/world_tasks.py {args.recipe} --budget {budget} "
+            + "".join(f"--set {each} " for each in args.set)
+            + "--seeds "
             + " ".join(str(row["seed"]) for row in rows),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, one used",
             "python": platform.python_version(),
