@@ -1,9 +1,11 @@
-"""The same for recipes and for run folders: their databases and the files beside them.
+"""The same for recipes, run folders (their databases and the files beside them), value models.
 
-    python bench/fuzz_folders.py [--files 2000] [--seed 0] [--show 5] [--json FILE]
+    python bench/fuzz_folders.py [--files 2000] [--seed 0] [--only values] [--show 5] [--json FILE]
 
 A recipe has values, keys or bytes changed; a run folder, of a run of the tiny model, one of its
-files (the database above all), a row of a table, or a file gone. Each is dry-run, viewed, exported.
+files (the database above all), a row of a table, or a file gone; the folder of a value model a
+value of its JSON, the bytes of a file, or a file gone. Each is dry-run, viewed and exported, or
+loaded.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from fuzz import Counts, run
+from fuzz import READERS, Counts, run
 from fuzz_values import HOSTILE, damaged_bytes, mutate
 from hornbeam.errors import HornbeamError
+from hornbeam.models import tiny_model
 from hornbeam.recipe.toml import to_toml
+from hornbeam.train import value_files
 
 RECIPES = ("tiny", "delegate_tiny", "reset_tiny", "search_tiny", "tools_tiny")
 STEP = ["--set", "run.steps=1", "--set", "sft.count=8", "--set", "run.tasks=2"]
@@ -128,18 +132,55 @@ def runs(files: int, rng: random.Random, folder: Path) -> Counts:
     return counts
 
 
+def changed_model(folder: Path, rng: random.Random) -> str:
+    """Change one thing of a model's folder; what it was."""
+    held = sorted(path for path in folder.iterdir() if path.is_file())
+    path, what = rng.choice(held), rng.choice(("value", "value", "value", "bytes", "gone"))
+    if what == "gone":
+        path.unlink()
+    elif what == "value" and path.suffix == ".json":
+        rows = mutate([json.loads(path.read_text("utf-8"))], rng)
+        text = json.dumps(rows[0] if rows else None)
+        path.write_text(text, "utf-8", "replace")
+    else:
+        path.write_bytes(damaged_bytes(path.read_bytes(), rng))
+    return f"{what} of {path.name}"
+
+
+def values(files: int, rng: random.Random, folder: Path) -> Counts:
+    """The folder of a value model, damaged, and read as `score`, `eval` and guides read it."""
+    counts, whole = Counts(), folder / "value"
+    model, tokenizer, card = value_files.load(tiny_model.make(folder / "base", 0, width=16))
+    value_files.save(model, tokenizer, card, {}, whole)
+    value_files.load(whole)
+    for _ in range(files):
+        given = folder / "given"
+        shutil.rmtree(given, ignore_errors=True)
+        shutil.copytree(whole, given)
+        what = changed_model(given, rng)
+        told(counts, f"(value_files.load) {given}", what)
+    return counts
+
+
+READERS["(value_files.load)"] = value_files.load
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="recipes,runs,values")
     parser.add_argument("--show", type=int, default=0)
     parser.add_argument("--json", type=Path)
     how = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     os.chdir(folder)
     result = {}
-    for name, study in (("recipes", recipes), ("runs", runs)):
-        counts = study(how.files // 2, random.Random(f"{how.seed}/{name}"), folder)
+    only = how.only.split(",")
+    for name, study in (("recipes", recipes), ("runs", runs), ("values", values)):
+        if name not in only:
+            continue
+        counts = study(how.files // len(only), random.Random(f"{how.seed}/{name}"), folder)
         faults = dict(counts.faults)
         kept = f"{counts.files:7} files {counts.taken:6} taken {counts.refused:6} refused"
         print(f"{name:14}{kept} {sum(faults.values()):5} faults  {faults or ''}", flush=True)

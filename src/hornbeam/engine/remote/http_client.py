@@ -27,6 +27,7 @@ from hornbeam.engine.remote.fields import real
 from hornbeam.errors import EngineError, EngineLost
 from hornbeam.settings import Settings
 
+HIDDEN = "[key]"  # stands where a server told the key back
 FIRST, LONGEST = 0.5, 30.0  # seconds between two tries, before jitter
 FEW = 5.0  # seconds
 LARGEST, EACH = 16 << 20, 4096  # bytes of an answer, and more for each token of the request
@@ -130,7 +131,8 @@ class HttpClient:
         self.settings, self.account, self._say = settings, ServerUsage(), say
         self.tokens = RateLimit(settings.tokens_minute)
         self._requests = RateLimit(settings.requests_minute)
-        self._headers = {"Authorization": f"Bearer {_key(settings)}"} if settings.key_env else {}
+        self._key = _key(settings) if settings.key_env else ""
+        self._headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._down = 0.0  # since when it is waited for
 
@@ -235,6 +237,8 @@ class HttpClient:
                 inside = f" inside a {response.status_code}: {text}"
         if 300 <= status < 400:
             there = response.headers.get("location", "elsewhere")
+            if self._key:
+                there = there.replace(self._key, HIDDEN)
             answer = f"moved to {there[:200]}: see the url"
         if status in AGAIN or status >= 500:
             return status, None, f"the server answers {status}{inside}", _asked(response.headers)
@@ -253,6 +257,8 @@ class HttpClient:
                 data += piece
                 if len(data) > most:
                     break
+        if self._key:  # some servers tell it in what they say of it
+            data = data.replace(self._key.encode(), HIDDEN.encode())
         return response, data
 
     def _waits(self, url: str, trouble: str) -> None:
