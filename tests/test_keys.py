@@ -36,7 +36,6 @@ def told(tmp_path, hornbeam, monkeypatch):
     def run(*words):
         code, err, out = hornbeam(*words)
         said.append((words, err + out))
-        print(words, code, err[-300:])
         return code, err
 
     yield run
