@@ -10,10 +10,14 @@ import sys
 import pytest
 
 from hornbeam.assembly.run_folder import FILES_IN
+from hornbeam.chat import ByteChat
+from hornbeam.engine.scripted import Scripted
 from hornbeam.jobs.blame.blame_report import lines, summary
+from hornbeam.jobs.blame.guide_values import GUIDE
 from hornbeam.store.database import Store
-from hornbeam.tree.jsonl import read_trees
-from hornbeam.tree.nodes import Node, Origin, Tree
+from hornbeam.tree.jsonl import read_trees, write_trees
+from hornbeam.tree.nodes import INJECTED, Node, Origin, Tree
+from little_server import LittleServer, Manners
 
 RECIPE = """
 run = {steps = 1, tasks = 2, eval_every = 0, eval_start = false}
@@ -254,7 +258,7 @@ def bare(path, out):
     """The trees of a file as others record them: their texts alone."""
     found = []
     for tree in read_trees(path):
-        new, names = Tree(tree.task), {0: 0}
+        new, names = Tree(tree.task, seed=tree.seed), {0: 0}
         for i, node in enumerate(tree.nodes[1:], 1):
             kept = {"done": node.done, "answer": node.answer, "finish": node.finish}
             origin = Origin(node.origin.episode, node.origin.step)
@@ -262,8 +266,6 @@ def bare(path, out):
             names[i] = new.append(said)
             new.column("reward")[names[i]] = tree.columns["reward"][i]
         found.append(new)
-    from hornbeam.tree.jsonl import write_trees
-
     write_trees(found, out)
 
 
@@ -276,7 +278,64 @@ def test_a_file_of_trees_is_blamed_by_a_recipe(ran, blame, hornbeam, tmp_path):
     assert (one["tree"], one["step"], one["values"]) == ("2", 4, of_run["values"])
 
 
-def test_a_world_and_a_run_that_won(ran, blame, hornbeam):
+def test_runs_that_hold_text_alone_are_said_again(hornbeam, blame, ran, tmp_path):
+    """Their steps are those of the record; what was sampled as other ids spells the same."""
+    run = ran("agent")
+    assert hornbeam("export", run, "--out", tmp_path / "trees.jsonl")[0] == 0
+    bare(tmp_path / "trees.jsonl", tmp_path / "bare.jsonl")
+    words = "--recipe", tmp_path / "walk.toml", "--model", run / "final"
+    one = blame(tmp_path / "bare.jsonl", *words, "--out", tmp_path / "f")["runs"][0]
+    assert len(one["values"]) == 5 and one["forks"] > 0 and one["costs"]["sampled_tokens"] > 0
+    with Store(tmp_path / "f", read_only=True) as store:
+        (tree,) = [store.read(key).tree for key in store.keys(None)]
+    path = [n for n in tree.nodes[1:] if n.origin.episode == 0]
+    texts = [n.text for n in read_trees_of(tmp_path / "bare.jsonl", one)]
+    assert [n.text for n in path] == texts and all(n.origin.version == INJECTED for n in path)
+
+
+def read_trees_of(file, one):
+    """The nodes of the recorded run that was blamed."""
+    tree = list(read_trees(file))[int(one["tree"]) - 1]
+    return [tree.nodes[i] for i in tree.path(one["leaf"])]
+
+
+def test_a_run_of_a_server_that_speaks_text_is_blamed(hornbeam, blame, tmp_path):
+    recipe = write(tmp_path)
+    text = recipe.read_text().replace('{name = "tiny", options = {width = 16, layers = 1}}', "{}")
+    recipe.write_text(text)
+    code = WALK.replace("bool(reply.tokens) and reply.tokens[0] % 2", "len(reply.text) % 2")
+    (tmp_path / "walk.py").write_text(code)
+    engine = Scripted(lambda prompt, rng: rng.choice(["even", "odd"]), ByteChat())
+    with LittleServer(engine, manners=Manners(chat_only=True, usage=False)) as server:
+        engine = "--set", f"engine={{kind='chat',url='{server.url}'}}"
+        labels = "label.strategy=rollouts", "label.trunks=2", "label.rollouts=1", "label.tasks=2"
+        words = [word for each in labels for word in ("--set", each)]
+        out = tmp_path / "run"
+        code, err, _ = hornbeam("label", recipe, *words, *engine, "--out", out)
+        assert code == 0, err
+        found = blame(out, "--forks", 24)["runs"][0]
+        assert found["forks"] > 0 and found["likeliest"] in range(1, 7) and found["tokens"] > 0
+        again = blame(out, "--forks", 24)["runs"][0]
+        assert again == found
+
+
+def test_a_fitted_guide_is_the_prior(world, blame, tmp_path):
+    """The run's own model judged: its values stand with the run, and are paid once."""
+    labels = world.folder / "labels"
+    words = labels, "--forks", 12
+    plain = blame(*words, "--out", tmp_path / "plain")["runs"][0]
+    guided = blame(*words, "--guide", world.prm, "--out", tmp_path / "guided")["runs"][0]
+    assert "scorer_tokens" not in plain["costs"] and guided["costs"]["scorer_tokens"] > 0
+    assert [v["value"] for v in plain["values"]] != [v["value"] for v in guided["values"]]
+    again = blame(*words, "--guide", world.prm, "--out", tmp_path / "guided")["runs"][0]
+    assert again == guided
+    with Store(tmp_path / "guided", read_only=True) as store:
+        (tree,) = [store.read(key).tree for key in store.keys(None)]
+    path = [i for i, n in enumerate(tree.nodes) if i and n.origin.episode == 0 and n.tokens]
+    assert all(0 <= tree.columns[GUIDE][i] <= 1 for i in path)
+
+
+def test_a_run_that_won(ran, blame):
     run = ran()
     one = blame(run, "--won")["runs"][0]
     assert one["outcome"] == 1 and one["step"] in (4, None) and one["rise"]

@@ -61,6 +61,7 @@ class BlameRuns:
         What one leaves of its share goes to those that come, and then to those left undecided.
         """
         found: dict[int, BlamedRun] = {}
+        odd = list[str]()  # why runs were left out
         forks, tokens = self.how.forks, self.how.tokens
         left, bought = [*range(len(runs))], True
         try:
@@ -72,7 +73,14 @@ class BlameRuns:
                     share: dict[str, int] = {"forks": had[0] + max(1, forks // many)}
                     if tokens is not None:
                         share["tokens"] = had[1] + max(1, tokens // many)
-                    blamed = await self._blame(runs[number], self.how.model_copy(update=share))
+                    how = self.how.model_copy(update=share)
+                    try:
+                        blamed = await self._blame(runs[number], how)
+                    except ProgramError as error:
+                        if len(runs) == 1:
+                            raise
+                        odd.append(str(error))
+                        continue
                     found[number] = blamed
                     forks -= blamed.blame.forks - had[0]
                     tokens = None if tokens is None else tokens - blamed.blame.tokens + had[1]
@@ -83,9 +91,15 @@ class BlameRuns:
         finally:
             await self.guide.aclose()
             await self.grower.aclose()
-        if len(found) < len(runs):
-            rest = f"{len(runs) - len(found)} of {len(runs)} runs were not looked at"
-            self.progress.warn(f"the forks are spent: {rest}")
+        if odd and not found:
+            raise ProgramError(f"none of {len(odd)} runs can be forked; the first: {odd[0]}")
+        if odd:
+            left_out = f"{len(odd)} of {len(runs)} runs cannot be forked and are left out"
+            self.progress.warn(f"{left_out}; the first: {odd[0]}")
+        if rest := len(runs) - len(found) - len(odd):
+            self.progress.warn(
+                f"the forks are spent: {rest} of {len(runs)} runs were not looked at"
+            )
         return [found[number] for number in sorted(found)]
 
     async def _blame(self, run: RecordedRun, how: BlameForks) -> BlamedRun:
