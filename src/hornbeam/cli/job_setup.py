@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -65,23 +65,31 @@ def planned(
 def results_alone(wanted: bool = True) -> Iterator[None]:
     """Standard output is for results: what is printed inside goes to standard error.
 
-    By programs, tools and rewards of a run, and by processes that they start.
+    By programs, tools and rewards of a run, and by processes that they start; a MiB of it each.
     """
     if not wanted:
         yield
         return
+    from hornbeam.workers.bounded_output import BoundedText, pass_on
+
     own = sys.stdout is sys.__stdout__ and sys.stdout is not None
     if own:
         sys.stdout.flush()
         kept = os.dup(1)
-        os.dup2(2, 1)
+        read, write = os.pipe()
+        os.dup2(write, 1)
+        os.close(write)
+        printed = pass_on(read, 2, "processes of programs and tools")
+    out: Any = BoundedText(sys.stderr, always=True)
+    err: Any = BoundedText(sys.stderr, always=False)
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(out), redirect_stderr(err):
             yield
     finally:
         if own:
             os.dup2(kept, 1)
             os.close(kept)
+            printed.join(1.0)  # a process that was left behind may hold it open
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from hornbeam.cli.commands import AllCommands
 from hornbeam.errors import HornbeamError
 from hornbeam.files.terminal import tell
 from hornbeam.own.own_code import place_of
+from hornbeam.workers.left_behind import end_threads
 
 app = typer.Typer(
     cls=AllCommands,
@@ -40,7 +41,15 @@ def _main(
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point. The command ends when it is done, whatever threads others have left."""
+    try:
+        _command()
+    except SystemExit as ended:
+        end_threads(ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1)
+        raise
+
+
+def _command() -> None:
     try:
         app()
     except HornbeamError as error:

@@ -11,7 +11,6 @@ committed when the next ask's turn has come or the episode ends.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from array import array
 from collections import deque
@@ -54,6 +53,7 @@ from hornbeam.protocols import Program
 from hornbeam.tools.schema import offered
 from hornbeam.tree.nodes import Node, Origin, StepReward, floats, ids
 from hornbeam.tree.task import Task
+from hornbeam.workers.time_slices import Overrun, TimeSlice, close, is_interrupt
 
 LIMITS = Limits()
 T = TypeVar("T")
@@ -158,7 +158,8 @@ class Driver(RecordedPath):
         Where it is `paused` then, `go_on` and another run lead on, else `drop` ends it.
         """
         if self._main is None:
-            coroutine: Any = self._program(self._task, Episode(self))
+            with self._slice():
+                coroutine: Any = self._program(self._task, Episode(self))
             self._main = self._loop.create_task(coroutine)
         main, self.paused = self._main, False
         try:
@@ -182,8 +183,12 @@ class Driver(RecordedPath):
                 self._spin()
             if self._delivered < len(self._record):
                 raise ended_early(self._delivered, self._record[self._delivered], outcome(main)[1])
-            self._finish(*outcome(main))
-        except (ProgramError, SystemExit) as error:
+            with self._slice():
+                answer, error = outcome(main)
+            self._finish(answer, error)
+        except (ProgramError, SystemExit, KeyboardInterrupt, Overrun) as error:
+            if is_interrupt(error):
+                raise
             self._finish(None, failure(error, main))
         finally:
             if not self.paused:
@@ -207,8 +212,13 @@ class Driver(RecordedPath):
         self._episode, self._step, self._steps = episode, 0, steps
         self._quotes.begin()
 
+    def _slice(self) -> TimeSlice:
+        """For the program's own code."""
+        return TimeSlice(self._limits.program_seconds)
+
     def _spin(self) -> None:
-        self._loop.spin()
+        with self._slice():
+            self._loop.spin()
         self._rewards.check(self._delivered)
 
     async def _report(self, effect: Effect) -> None:
@@ -395,5 +405,11 @@ class Driver(RecordedPath):
                 running.exception()
         if not main.done():
             main.cancel()
-            with contextlib.suppress(ProgramError, SystemExit):
-                self._loop.spin()
+            try:
+                with self._slice():
+                    self._loop.spin()
+            except (ProgramError, SystemExit, KeyboardInterrupt, Overrun) as error:
+                if is_interrupt(error):
+                    raise
+        if not main.done():
+            close(main.get_coro(), self._limits.program_seconds)

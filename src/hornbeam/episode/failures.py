@@ -17,6 +17,7 @@ from typing import Any
 
 from hornbeam.own.own_code import is_own_frame
 from hornbeam.tree.nodes import Tree
+from hornbeam.workers.outcomes import words_of
 
 LONGEST = 500  # characters of a failure
 
@@ -28,7 +29,7 @@ def failure(error: BaseException, waiting: asyncio.Task[Any] | None = None) -> s
 
     `waiting` is the program's task where the error is told it from outside, as it waits.
     """
-    text = f"{type(error).__name__}: {error}".split("\n", 1)[0]
+    text = f"{type(error).__name__}: {words_of(error)}".split("\n", 1)[0]
     frames = [*traceback.walk_tb(error.__traceback__), *_waits(waiting)]
     own = [(f.f_code.co_filename, n) for f, n in frames if is_own_frame(f)]
     place = f" ({Path(own[-1][0]).name}:{own[-1][1]})" if own else ""

@@ -26,6 +26,7 @@ from hornbeam.protocols import Program
 from hornbeam.settings import Settings
 from hornbeam.tree.facts import StepReward
 from hornbeam.tree.task import Task
+from hornbeam.workers.outcomes import LARGEST
 
 PLAIN = frozenset((str, int, bool, type(None)))  # read back as they are
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class Limits(Settings):
     turns: int = Field(32, ge=1)  # asks of one episode, its whole path counted
     tokens: int = Field(16384, ge=1)  # sampled tokens of one episode, its whole path counted
     tool_seconds: float = Field(10.0, gt=0)  # one tool call
+    program_seconds: float = Field(60.0, gt=0)  # its own code between two asks or calls
     rewards: int = Field(1000, ge=1)  # that one episode gives its steps, its whole path counted
 
     def check(self, asks: int, sampled: int) -> None:
@@ -253,6 +255,8 @@ class AskedMessages:
             out[n] = _message(said[n])
         self._loose += [n for n in range(same, len(out)) if not of_texts(out[n])]
         self._last = out
+        if (size := sum(len(made["content"]) for made in out)) > LARGEST:
+            raise ProgramError(f"ep.ask: messages of {size:,} characters, more than {LARGEST:,}")
         return list(out)
 
 

@@ -20,6 +20,7 @@ from hornbeam.episode.seams import Piece
 from hornbeam.errors import Divergence, EngineError, PromptTooLong, ToolError
 from hornbeam.tree.facts import Result
 from hornbeam.tree.nodes import Call, Node, Origin, ids
+from hornbeam.workers.outcomes import LARGEST
 
 NONE: Mapping[str, int] = MappingProxyType({})
 
@@ -291,9 +292,12 @@ def outcome(main: asyncio.Task[Any]) -> tuple[Any, str]:
     if error is not None:
         return None, failure(error)
     try:
-        return json.loads(json.dumps(main.result(), allow_nan=False)), ""
-    except (TypeError, ValueError, RecursionError):
+        text = json.dumps(main.result(), allow_nan=False)
+    except Exception:  # of a class of its own, any
         return None, f"ProgramError: the answer is no JSON value: {short(main.result())}"[:500]
+    if len(text) > LARGEST:
+        return None, f"ProgramError: the answer has {len(text):,} characters, more than {LARGEST:,}"
+    return json.loads(text), ""
 
 
 def within(queue: Iterable[Effect], draft: Node | None, steps: int | None) -> list[Effect]:

@@ -24,7 +24,8 @@ from hornbeam.store.ledger import Entry, Ledger, lost
 from hornbeam.tree.facts import Call, Result
 from hornbeam.tree.nodes import Node
 from hornbeam.tree.task import Task
-from hornbeam.workers.local_workers import LocalWorkers, TookTooLong
+from hornbeam.workers.local_workers import LocalWorkers
+from hornbeam.workers.outcomes import TookTooLong
 from hornbeam.worlds import NoWorld, Snapshot, Snapshots
 from hornbeam.worlds.fair_lock import FairLock, Ticket
 

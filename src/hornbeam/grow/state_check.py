@@ -17,7 +17,8 @@ from hornbeam.errors import StateError, ToolError
 from hornbeam.tree.facts import Call, Result
 from hornbeam.tree.nodes import Node
 from hornbeam.tree.task import Task
-from hornbeam.workers.local_workers import LocalWorkers, TookTooLong
+from hornbeam.workers.local_workers import LocalWorkers
+from hornbeam.workers.outcomes import TookTooLong
 from hornbeam.workers.tool_state import copied_tool, visible_state
 
 TRIES = 2  # for a call that now fails, as one over a network may

@@ -12,10 +12,12 @@ import contextlib
 import json
 import os
 import queue
+import selectors
 import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,12 +27,16 @@ from typing import TYPE_CHECKING, Any
 from hornbeam.errors import ScoreError
 from hornbeam.own.given_objects import GIVEN
 from hornbeam.own.object_names import origin
+from hornbeam.workers import left_behind
+from hornbeam.workers.bounded_output import pass_on
 
 if TYPE_CHECKING:
     from hornbeam.score.thread_worker import ThreadWorker
 
 # -P: the folder of the script is no place to import from
 COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("check_process.py")))
+LONGEST = 8 << 20  # bytes of an answer
+MOST_PRINTED = 1 << 18  # bytes of what one process prints that are passed on
 START_SECONDS = 60.0  # for a process to load its libraries
 
 
@@ -48,40 +54,48 @@ class _Worker:
     def __init__(self, *rule: str) -> None:
         function = rule[0] == "function"  # a user's own: imported as here, what it prints is seen
         own = os.pathsep.join(each for each in sys.path if each)
+        left_behind.mark()  # for what it starts in sessions of its own
         self.process = subprocess.Popen(
             [*COMMAND, *rule],
             env={**os.environ, "PYTHONPATH": own} if function else None,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=None if function else subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
+            stderr=subprocess.PIPE if function else subprocess.DEVNULL,
             start_new_session=True,  # ctrl-C is for us: verdicts under way still count
         )
 
+        self._held = b""  # read, and not of a line yet
+        self._printed: threading.Thread | None = None
+        if self.process.stderr is not None:
+            stderr = os.dup(self.process.stderr.fileno())
+            self.process.stderr.close()
+            self._printed = pass_on(stderr, 2, "a reward", MOST_PRINTED)
+        self._ready = selectors.DefaultSelector()
+        self._ready.register(self.process.stdout, selectors.EVENT_READ)  # type: ignore[arg-type]
+
     def read(self, seconds: float) -> str:
-        """The next line; raises `NoVerdict` when it does not come in time, or ever."""
-        late = threading.Event()
+        """The next line; raises `NoVerdict` when it does not come in time, or ever.
 
-        def kill() -> None:
-            late.set()
-            self.process.kill()
-
-        timer = threading.Timer(seconds, kill)
-        timer.daemon = True
-        timer.start()
-        try:
-            line = self.process.stdout.readline()  # type: ignore[union-attr]
-        finally:
-            timer.cancel()
-        if not line.endswith("\n"):
-            raise NoVerdict("timeouts" if late.is_set() else "crashes")
-        return str(line)
+        That its output ends is not waited for: a child that it left may hold it open.
+        """
+        until = time.monotonic() + seconds
+        while b"\n" not in self._held:
+            left = until - time.monotonic()
+            if left <= 0 or not self._ready.select(left):
+                raise NoVerdict("timeouts" if self.process.poll() is None else "crashes")
+            piece = os.read(self.process.stdout.fileno(), 1 << 16)  # type: ignore[union-attr]
+            self._held += piece
+            if not piece or len(self._held) > LONGEST:
+                raise NoVerdict("crashes")
+        line, _, self._held = self._held.partition(b"\n")
+        return line.decode("utf-8", "replace") + "\n"
 
     def send(self, text: str) -> None:
         """Write one line."""
+        if self._held:  # more than it was asked for
+            raise NoVerdict("crashes")
         try:
-            self.process.stdin.write(text + "\n")  # type: ignore[union-attr]
+            self.process.stdin.write(text.encode() + b"\n")  # type: ignore[union-attr]
             self.process.stdin.flush()  # type: ignore[union-attr]
         except OSError as error:
             raise NoVerdict("crashes") from error
@@ -92,6 +106,9 @@ class _Worker:
             os.killpg(self.process.pid, signal.SIGKILL)  # the leader of its own session
         self.process.kill()
         self.process.wait()
+        self._ready.close()
+        if self._printed is not None:
+            self._printed.join(0.2)
         for pipe in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]
@@ -174,6 +191,10 @@ class Pool:
         try:
             worker.send(text)
             verdict = json.loads(worker.read(seconds))
+        except (ValueError, RecursionError) as error:  # not the words of a checker
+            self._all.discard(worker)
+            worker.end()
+            raise NoVerdict("crashes") from error
         except BaseException:
             self._all.discard(worker)
             worker.end()

@@ -24,6 +24,7 @@ from hornbeam.score.reward_function import WANTS, line_of
 from hornbeam.score.verdict import read_verdict
 from hornbeam.tree.jsonl import from_json
 from hornbeam.tree.task import Task
+from hornbeam.workers.outcomes import LONGEST, words_of
 
 
 def reward_call(place: str, name: str, settings: str) -> Callable[[Mapping[str, Any]], Any]:
@@ -54,12 +55,12 @@ def reward_call(place: str, name: str, settings: str) -> Callable[[Mapping[str, 
             value = found(**given, **how)
             if inspect.iscoroutine(value):
                 value = runner.run(value)
-        except (Exception, SystemExit) as error:  # whatever a user's function raises
+        except BaseException as error:  # whatever a user's function raises
             return {"error": failure(error)}
         try:
             verdict = read_verdict(value)
             return {"reward": verdict.reward, "figures": verdict.figures}
-        except Exception as error:  # of __float__ too
-            return {"error": f"{error} ({where})"}
+        except BaseException as error:  # of __float__ too
+            return {"error": f"{words_of(error)[:LONGEST]} ({where})"}
 
     return call

@@ -161,11 +161,14 @@ class RewardFunction:
         known |= {name: to_json(tree) for name in ("tree", "calls") if name in self.takes}
         return {"given": {name: known[name] for name in self.takes}, "leaf": leaf}
 
-    def _read(self, found: Mapping[str, Any]) -> Judgement:
+    def _read(self, found: Any) -> Judgement:
+        if not isinstance(found, dict) or not found.keys() & {"error", "reward"}:
+            self._told(broken := NoVerdict("crashes"))  # it wrote among the answers itself
+            raise broken
         if "error" in found:
             self.fail(f"reward {self.rule}: {found['error']}")
             raise NoVerdict("errors")
-        return Judgement(found["reward"], found["figures"])
+        return Judgement(found["reward"], found.get("figures", {}))
 
     def _told(self, reason: NoVerdict) -> None:
         if reason.kind != "errors":

@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
-import json
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,14 +26,21 @@ from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 from hornbeam.arguments import wrong
-from hornbeam.errors import HornbeamError, ToolError, WorldError
+from hornbeam.errors import ToolError, WorldError
 from hornbeam.settings import nearest
-from hornbeam.tree.facts import Call, Result
+from hornbeam.tree.facts import Call
 from hornbeam.tree.task import Task
+from hornbeam.workers import left_behind
+from hornbeam.workers.outcomes import (
+    AsyncOutcome,
+    outcome,
+    outcome_here,
+    too_long,
+    tool_error,
+)
 
 Tool = Callable[..., Any]
 F = TypeVar("F", bound=Callable[..., Any])
-LONGEST = 300  # characters of an error
 NO_TOOL = "there is no tool "  # how the error of an unknown tool begins
 WORLD = "world"  # the parameter that gets the world of the episode
 _PURE = "hornbeam_pure"
@@ -66,10 +72,6 @@ def wants_world(tool: Tool) -> bool:
 def is_pure(tool: Tool) -> bool:
     """Whether a tool, or the one inside a `functools.partial`, is marked pure."""
     return bool(getattr(tool, _PURE, False) or getattr(getattr(tool, "func", None), _PURE, False))
-
-
-class TookTooLong(ToolError):
-    """A call that passed its time, and may still run."""
 
 
 class ToolServer(Protocol):
@@ -174,29 +176,20 @@ class LocalWorkers:
         def run() -> Any:
             return tool.run(*given, **arguments, **own)
 
+        left_behind.mark()
         if tool.how == "inline":
-            result = _outcome(run)
+            result = outcome_here(name, run, self.seconds)
         elif tool.how == "session":
             opened = partial(cast(SessionTool, tool.run).server.open, session, task, before)
             called = partial(cast(SessionTool, tool.run).call_in, session, arguments)
             result = await self._in_session(name, opened, called)
         elif tool.how == "async":
-            result = await self._awaited(name, run)
+            result = await AsyncOutcome(name, run, self.seconds).told()
         else:
             result = await self._in_thread(name, run)
         if isinstance(result, (ToolError, WorldError)):
             raise result
-        if isinstance(result, Result):
-            return Result(_json(name, result.value), result.reward)
-        return _json(name, result)
-
-    async def _awaited(self, name: str, run: Callable[[], Any]) -> Any:
-        """What an async tool returns, or the error."""
-        try:
-            async with asyncio.timeout(self.seconds) as limit:
-                return await run()
-        except (Exception, SystemExit) as error:
-            return self._too_long(name) if limit.expired() else _tool_error(error)
+        return result
 
     async def _in_session(
         self, name: str, open_it: Callable[[], Any], run: Callable[[], Any]
@@ -205,8 +198,8 @@ class LocalWorkers:
         try:
             await open_it()
         except ToolError as error:
-            return _tool_error(error)
-        return await self._awaited(name, run)
+            return tool_error(error)
+        return await AsyncOutcome(name, run, self.seconds).told()
 
     async def _in_thread(self, name: str, run: Callable[[], Any]) -> Any:
         """What a tool returns in a daemon thread, or the error."""
@@ -227,7 +220,7 @@ class LocalWorkers:
                     done.set_result(result)
 
             def work() -> None:
-                result = context.run(_outcome, run)
+                result = context.run(outcome, name, run)
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                     loop.call_soon_threadsafe(finish, result)
 
@@ -236,7 +229,7 @@ class LocalWorkers:
                 async with asyncio.timeout(self.seconds):
                     return await done
             except TimeoutError:
-                return self._too_long(name)
+                return too_long(name, self.seconds)
             finally:
                 if done.cancelled():  # by the time-out or from outside
                     self.abandoned += 1
@@ -246,9 +239,6 @@ class LocalWorkers:
         if self._free is None or self._free[0] is not loop:
             self._free = (loop, asyncio.Semaphore(self.threads))
         return self._free[1]
-
-    def _too_long(self, name: str) -> ToolError:
-        return TookTooLong(f"{name} took longer than {self.seconds:g} s")
 
     def end(self, session: Hashable) -> None:
         """The episode that a session is named by has ended."""
@@ -296,35 +286,3 @@ def _check(name: str, tool: _Known, given: tuple[Any, ...], arguments: Mapping[s
         named = list(tool.signature.parameters)[len(given) :]
         takes = ", ".join(name for name in named if name not in own)
         raise ToolError(f"{name} takes ({takes}): {error}") from error
-
-
-def _outcome(run: Callable[[], Any]) -> Any:
-    """What a tool returns, or the error it met; even one that ends the process goes no further."""
-    try:
-        return run()
-    except (Exception, SystemExit) as error:
-        return _tool_error(error)
-
-
-def _tool_error(error: BaseException) -> HornbeamError:
-    """One line: the error's own text where a tool raised it on purpose, else with its name.
-
-    That of a world is no tool's.
-    """
-    if isinstance(error, WorldError):
-        return error
-    text = str(error).strip().split("\n", 1)[0]
-    if not isinstance(error, ToolError):
-        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return ToolError(text[:LONGEST])
-
-
-def _json(name: str, result: Any) -> Any:
-    """The result as it reads back from a record."""
-    if result is None or (type(result) is str and result.isascii()):
-        return result
-    try:
-        text = json.dumps(result, allow_nan=False, ensure_ascii=False)
-        return json.loads(text.encode("utf-8", errors="replace"))  # lone surrogates cannot be kept
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ToolError(f"{name} returned what is no JSON data: {error}"[:LONGEST]) from error
