@@ -189,6 +189,12 @@ def ask_server(case: ServerCase) -> Outcome:
     return Outcome(faults, line, round(seconds, 1))
 
 
+def show(name: str, found: Outcome) -> None:
+    """A line of the table."""
+    wrong = "; ".join(found.faults) or "ok"
+    print(f"{name:42} {found.seconds:5.1f} s  {wrong:45} {found.line}", flush=True)
+
+
 def main() -> None:
     """Print a table of faults, and of how many there are."""
     read = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -201,8 +207,7 @@ def main() -> None:
     for name, part in PARTS.items():
         if part.kind in kinds and asked.name in name:
             rows[name] = found = run(name)
-            told = "; ".join(found.faults) or "ok"
-            print(f"{name:42} {found.seconds:5.1f} s  {told:45} {found.line}", flush=True)
+            show(name, found)
     if "server" in kinds:
         for name, case in CASES.items():
             if asked.name in name:

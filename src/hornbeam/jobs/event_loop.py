@@ -14,6 +14,10 @@ GRACE = 2.0  # seconds that a job has to come back to its loop
 _LOOPS: dict[int, asyncio.AbstractEventLoop] = {}  # that run now, by their threads
 
 
+class Interrupted(KeyboardInterrupt):
+    """Another thread asked for it: no program raised it."""
+
+
 def run_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     """As `asyncio.run`; `interrupt` reaches it."""
     thread = threading.get_ident()
@@ -37,10 +41,10 @@ def interrupt(thread: threading.Thread) -> None:
             loop.call_soon_threadsafe(_raise)
         thread.join(GRACE)
     if thread.is_alive():
-        error = ctypes.py_object(KeyboardInterrupt)
+        error = ctypes.py_object(Interrupted)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), error)
     thread.join()
 
 
 def _raise() -> None:
-    raise KeyboardInterrupt
+    raise Interrupted

@@ -50,7 +50,7 @@ class TimeSlice:
     interrupts: int = 0
     _before: TimeSlice | None = None
     _was: tuple[Any, ...] = ()
-    _traced: Any = None
+    _traced: tuple[Any, Any] = (None, None)
 
     @property
     def words(self) -> str:
@@ -62,7 +62,7 @@ class TimeSlice:
         main = threading.current_thread() is threading.main_thread()
         handlers = tuple(map(signal.getsignal, STOPS)) if main else ()
         self._was = os.getpid(), working_folder(), handlers
-        self._traced = sys.gettrace()
+        self._traced = sys.gettrace(), sys.getprofile()
         self._before, self.frame = _slices.get(thread), sys._getframe(1)
         self.until = time.monotonic() + self.seconds
         _look(main)
@@ -87,7 +87,8 @@ class TimeSlice:
         if handlers and BUSY is not None:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         if self.interrupts > 1:
-            sys.settrace(self._traced)
+            sys.setprofile(self._traced[1])
+            sys.settrace(self._traced[0])
         if os.getpid() != process:
             os._exit(0)
         go_back(folder)
@@ -183,9 +184,14 @@ def _raise_outside_of_try(frame: FrameType | None, late: TimeSlice) -> None:
             raise Overrun(late.words)
         return trace
 
+    def again(at: FrameType, event: str, argument: Any) -> None:
+        if sys.gettrace() is None:  # Python takes it away as it raises, and the caller may swallow
+            sys.settrace(trace)
+
     while frame is not None and frame is not late.frame:
         frame.f_trace = trace
         frame = frame.f_back
+    sys.setprofile(again)
     sys.settrace(trace)
 
 
