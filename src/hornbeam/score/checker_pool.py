@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import queue
-import selectors
+import select
 import signal
 import subprocess
 import sys
@@ -70,8 +70,6 @@ class _Worker:
             stderr = os.dup(self.process.stderr.fileno())
             self.process.stderr.close()
             self._printed = pass_on(stderr, 2, "a reward", MOST_PRINTED)
-        self._ready = selectors.DefaultSelector()
-        self._ready.register(self.process.stdout, selectors.EVENT_READ)  # type: ignore[arg-type]
 
     def read(self, seconds: float) -> str:
         """The next line; raises `NoVerdict` when it does not come in time, or ever.
@@ -80,10 +78,13 @@ class _Worker:
         """
         until = time.monotonic() + seconds
         while b"\n" not in self._held:
-            left = until - time.monotonic()
-            if left <= 0 or not self._ready.select(left):
-                raise NoVerdict("timeouts" if self.process.poll() is None else "crashes")
-            piece = os.read(self.process.stdout.fileno(), 1 << 16)  # type: ignore[union-attr]
+            try:
+                left = until - time.monotonic()
+                if left <= 0 or not _has_come(self.process.stdout.fileno(), left):  # type: ignore[union-attr]
+                    raise NoVerdict("timeouts" if self.process.poll() is None else "crashes")
+                piece = os.read(self.process.stdout.fileno(), 1 << 16)  # type: ignore[union-attr]
+            except (OSError, ValueError) as error:  # it was ended meanwhile
+                raise NoVerdict("crashes") from error
             self._held += piece
             if not piece or len(self._held) > LONGEST:
                 raise NoVerdict("crashes")
@@ -106,12 +107,20 @@ class _Worker:
             os.killpg(self.process.pid, signal.SIGKILL)  # the leader of its own session
         self.process.kill()
         self.process.wait()
-        self._ready.close()
         if self._printed is not None:
             self._printed.join(0.2)
         for pipe in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]
+
+
+def _has_come(file: int, seconds: float) -> bool:
+    """Wait for something to read, or the end, at most so long."""
+    if not hasattr(select, "poll"):
+        return bool(select.select([file], [], [], seconds)[0])
+    waits = select.poll()
+    waits.register(file, select.POLLIN)
+    return bool(waits.poll(seconds * 1000))
 
 
 def _start(*rule: str) -> _Worker | ThreadWorker:
