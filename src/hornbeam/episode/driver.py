@@ -53,7 +53,7 @@ from hornbeam.protocols import Program
 from hornbeam.tools.schema import offered
 from hornbeam.tree.nodes import Node, Origin, StepReward, floats, ids
 from hornbeam.tree.task import Task
-from hornbeam.workers.time_slices import Overrun, TimeSlice, close, is_interrupt
+from hornbeam.workers.time_slices import Overrun, TimeSlice, is_interrupt
 
 LIMITS = Limits()
 T = TypeVar("T")
@@ -158,7 +158,7 @@ class Driver(RecordedPath):
         Where it is `paused` then, `go_on` and another run lead on, else `drop` ends it.
         """
         if self._main is None:
-            with self._slice():
+            with TimeSlice(self._limits.program_seconds):
                 coroutine: Any = self._program(self._task, Episode(self))
             self._main = self._loop.create_task(coroutine)
         main, self.paused = self._main, False
@@ -183,9 +183,7 @@ class Driver(RecordedPath):
                 self._spin()
             if self._delivered < len(self._record):
                 raise ended_early(self._delivered, self._record[self._delivered], outcome(main)[1])
-            with self._slice():
-                answer, error = outcome(main)
-            self._finish(answer, error)
+            self._finish(*outcome(main, self._limits.program_seconds))
         except (ProgramError, SystemExit, KeyboardInterrupt, Overrun) as error:
             if is_interrupt(error):
                 raise
@@ -212,12 +210,8 @@ class Driver(RecordedPath):
         self._episode, self._step, self._steps = episode, 0, steps
         self._quotes.begin()
 
-    def _slice(self) -> TimeSlice:
-        """For the program's own code."""
-        return TimeSlice(self._limits.program_seconds)
-
     def _spin(self) -> None:
-        with self._slice():
+        with TimeSlice(self._limits.program_seconds):
             self._loop.spin()
         self._rewards.check(self._delivered)
 
@@ -403,13 +397,4 @@ class Driver(RecordedPath):
             running = effect.running
             if running is not None and not running.cancel() and not running.cancelled():
                 running.exception()
-        if not main.done():
-            main.cancel()
-            try:
-                with self._slice():
-                    self._loop.spin()
-            except (ProgramError, SystemExit, KeyboardInterrupt, Overrun) as error:
-                if is_interrupt(error):
-                    raise
-        if not main.done():
-            close(main.get_coro(), self._limits.program_seconds)
+        self._loop.cancel(main, self._limits.program_seconds)

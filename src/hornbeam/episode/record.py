@@ -21,6 +21,7 @@ from hornbeam.errors import Divergence, EngineError, PromptTooLong, ToolError
 from hornbeam.tree.facts import Result
 from hornbeam.tree.nodes import Call, Node, Origin, ids
 from hornbeam.workers.outcomes import LARGEST
+from hornbeam.workers.time_slices import Overrun, TimeSlice
 
 NONE: Mapping[str, int] = MappingProxyType({})
 
@@ -284,16 +285,17 @@ def own(value: Any) -> Any:
     return json.loads(json.dumps(value)) if isinstance(value, (list, dict)) else value
 
 
-def outcome(main: asyncio.Task[Any]) -> tuple[Any, str]:
-    """(answer, error) of a program that ended."""
+def outcome(main: asyncio.Task[Any], seconds: float = 60.0) -> tuple[Any, str]:
+    """(answer, error) of a program that ended; its answer may run code of its own for so long."""
     if main.cancelled():
         return None, "ProgramError: the program cancelled itself"
     error = main.exception()
     if error is not None:
         return None, failure(error)
     try:
-        text = json.dumps(main.result(), allow_nan=False)
-    except Exception:  # of a class of its own, any
+        with TimeSlice(seconds):
+            text = json.dumps(main.result(), allow_nan=False)
+    except (Exception, Overrun):  # of a class of its own, any
         return None, f"ProgramError: the answer is no JSON value: {short(main.result())}"[:500]
     if len(text) > LARGEST:
         return None, f"ProgramError: the answer has {len(text):,} characters, more than {LARGEST:,}"

@@ -14,6 +14,8 @@ from contextvars import Context
 from typing import Any, NoReturn, cast
 
 from hornbeam.errors import ProgramError
+from hornbeam.workers import left_behind
+from hornbeam.workers.time_slices import Overrun, TimeSlice, close, is_interrupt
 
 CLOCKS = ("call_later", "call_at", "time")
 PLAIN = (  # frameworks on anyio run plain functions in threads of its own, which ask for the time
@@ -27,6 +29,7 @@ class ReplayLoop:
     """Ready callbacks in the order they became ready, and nothing else of an event loop."""
 
     def __init__(self) -> None:
+        left_behind.mark()  # what a program starts ends with the run
         self._ready: deque[asyncio.Handle] = deque()
         self._loop = cast(asyncio.AbstractEventLoop, self)  # all of one that asyncio asks for
 
@@ -63,6 +66,19 @@ class ReplayLoop:
     def ready(self) -> bool:
         """Whether a callback waits to be run."""
         return bool(self._ready)
+
+    def cancel(self, main: asyncio.Task[Any], seconds: float) -> None:
+        """Cancel a program's task, which has so long to end, and swallow what it raises."""
+        if not main.done():
+            main.cancel()
+            try:
+                with TimeSlice(seconds):
+                    self.spin()
+            except (ProgramError, SystemExit, KeyboardInterrupt, Overrun) as error:
+                if is_interrupt(error):
+                    raise
+        if not main.done():
+            close(main.get_coro(), seconds)
 
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
