@@ -179,7 +179,7 @@ PROGRAMS = {
     "a regular expression without end": program(REGEX, "mine.py:"),
     "waits for nothing": program("await asyncio.Event().wait()", "neither ep.ask nor ep.call"),
     "goes round": program("while True: await asyncio.sleep(0)", "goes round"),
-    "swallows its cancelling": program(DEAF, "mine.py:"),
+    "swallows its cancelling": program(DEAF, "held the run"),
     "asks without end": program(
         "while True: await ep.ask('solver', [{'role': 'user', 'content': 'x'}])", "asks"
     ),
