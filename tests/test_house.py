@@ -92,6 +92,7 @@ MAX_IMPORTS = 15  # modules of ours that one file imports, anywhere in it
 LONG_FILES: dict[str, str] = {}  # path: why it is one file
 LONG_FUNCTIONS: dict[str, str] = {}  # path:name: why it is one function
 MANY_IMPORTS: dict[str, str] = {  # module: why it knows so many
+    "episode.driver": "a program's effects: recorded, live, refused, ended",
     "": "the door of the package",
     "programs": "all programs by name",
     "notebook": "the door of scripts that grow trees without a recipe",

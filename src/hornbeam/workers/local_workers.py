@@ -184,7 +184,7 @@ class LocalWorkers:
             called = partial(cast(SessionTool, tool.run).call_in, session, arguments)
             result = await self._in_session(name, opened, called)
         elif tool.how == "async":
-            result = await AsyncOutcome(name, run, self.seconds).told()
+            result = await AsyncOutcome(name, run, self.seconds).result()
         else:
             result = await self._in_thread(name, run)
         if isinstance(result, (ToolError, WorldError)):
@@ -199,7 +199,7 @@ class LocalWorkers:
             await open_it()
         except ToolError as error:
             return tool_error(error)
-        return await AsyncOutcome(name, run, self.seconds).told()
+        return await AsyncOutcome(name, run, self.seconds).result()
 
     async def _in_thread(self, name: str, run: Callable[[], Any]) -> Any:
         """What a tool returns in a daemon thread, or the error."""

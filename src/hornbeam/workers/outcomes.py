@@ -88,7 +88,7 @@ class AsyncOutcome:
             return tool_error(error)
         return outcome_here(self.name, lambda: result, self.seconds)
 
-    async def told(self) -> Any:
+    async def result(self) -> Any:
         """What it came to in time; it is cancelled then, and has a moment to clean up."""
         try:
             await asyncio.wait({self._task}, timeout=self.seconds)
