@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 
 import hornbeam
 from hornbeam.assembly.endpoints import chat_of
-from hornbeam.errors import ModelError
+from hornbeam.errors import ModelError, StoreError
 from hornbeam.models import tiny_model
 from hornbeam.store.database import Store, export
 from hornbeam.train import value_files, weights
@@ -291,3 +292,11 @@ def test_links_within_a_run_stay(run, hornbeam):
     os.mkfifo(run / "more")
     code, err, _ = hornbeam("view", run)
     assert code == 2 and "more is no file that can be kept there" in err
+
+
+def test_a_damaged_format_of_a_database_is_one_line(tmp_path):
+    Store(tmp_path).close()
+    with sqlite3.connect(tmp_path / "run.db") as link:
+        link.execute("update meta set value = 'x' where name = 'format'")
+    with pytest.raises(StoreError, match="written in format x, this Hornbeam reads format"):
+        Store(tmp_path, read_only=True)

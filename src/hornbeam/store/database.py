@@ -111,7 +111,7 @@ class Store(KeptValues):
         if found is None and not self._read_only:
             self.set("format", FORMAT)
             self.flush()
-        elif found is None or json.loads(found) != FORMAT:
+        elif found is None or found != json.dumps(FORMAT):  # a damaged cell is no JSON
             raise StoreError(
                 f"{self.place}: written in format {found}, this Hornbeam reads format {FORMAT}"
             )
