@@ -175,7 +175,7 @@ TOOLS = {
 PROGRAMS = {
     "sleeps": program(SLEEP, "mine.py:"),
     "spins": program(SPIN, "mine.py:"),
-    "blocks and swallows": program(KEPT, "mine.py:"),
+    "blocks and swallows": program(KEPT, "held the run"),
     "a regular expression without end": program(REGEX, "mine.py:"),
     "waits for nothing": program("await asyncio.Event().wait()", "neither ep.ask nor ep.call"),
     "goes round": program("while True: await asyncio.sleep(0)", "goes round"),
