@@ -69,7 +69,16 @@ def test_what_ends_in_time_is_left_alone():
         with TimeSlice(600):
             pass
         assert in_slice()
-    assert not in_slice() and signal.getitimer(signal.ITIMER_VIRTUAL)[0] == 0
+    assert not in_slice()
+
+
+def test_the_timer_of_slices_that_are_over_ends_itself():
+    with TimeSlice(0.1):
+        pass
+    while signal.getitimer(signal.ITIMER_VIRTUAL)[0]:
+        pass
+    with TimeSlice(600):
+        assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] > 1
 
 
 def test_handlers_and_folder_are_as_before(tmp_path, monkeypatch):

@@ -195,8 +195,8 @@ class RecordedPath(ABC):
         if self._known is None or self._draft is not None or not effect.texts or effect.counted:
             return
         if effect.number >= len(self._record) and not has_calls(effect.payload[0]):
-            digest = self._digests.of(effect.payload)
-            ask = NextAsk(effect.name, effect.scope, effect.payload, context, digest)
+            effect.digest = self._digests.of(effect.payload)
+            ask = NextAsk(effect.name, effect.scope, effect.payload, context, effect.digest)
             self._known.comes(ask)
 
     def _check_ask(self, effect: Effect, recorded: RecordedEffect) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import dis
+import math
 import os
 import signal
 import sys
@@ -20,9 +21,11 @@ import time
 from collections.abc import Coroutine, Generator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from types import FrameType, TracebackType
 from typing import Any
 
+handler_of: Any = import_module("_signal").getsignal  # as `signal` has it, without enumerations
 LOOK = 0.1  # seconds between two looks at who is late
 SIGNAL = getattr(signal, "SIGURG", None)  # which nothing else minds
 BUSY = getattr(signal, "SIGVTALRM", None)  # comes from a timer, where C code lets no thread run
@@ -30,6 +33,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 
 _slices: dict[int, TimeSlice] = {}  # by thread, the one that runs there
 _watch: list[threading.Thread] = []  # at most one
+_timer = [math.inf]  # when the timer comes, at the earliest
 
 
 class Overrun(BaseException):
@@ -60,14 +64,14 @@ class TimeSlice:
     def __enter__(self) -> TimeSlice:
         thread = threading.get_ident()
         main = threading.current_thread() is threading.main_thread()
-        handlers = tuple(map(signal.getsignal, STOPS)) if main else ()
+        handlers = tuple(map(handler_of, STOPS)) if main else ()
         self._was = os.getpid(), working_folder(), handlers
         self._traced = sys.gettrace(), sys.getprofile()
         self._before, self.frame = _slices.get(thread), sys._getframe(1)
         self.until = time.monotonic() + self.seconds
         _look(main)
-        if main and BUSY is not None:
-            signal.setitimer(signal.ITIMER_VIRTUAL, self.seconds, LOOK)
+        if main and self.until < _timer[0]:
+            _set_timer(self.seconds)
         _slices[thread] = self
         return self
 
@@ -84,8 +88,6 @@ class TimeSlice:
             _slices[thread] = self._before
         self.frame = self._before = None
         process, folder, handlers = self._was
-        if handlers and BUSY is not None:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         if self.interrupts > 1:
             sys.setprofile(self._traced[1])
             sys.settrace(self._traced[0])
@@ -93,7 +95,7 @@ class TimeSlice:
             os._exit(0)
         go_back(folder)
         for number, handler in zip(STOPS, handlers):
-            if signal.getsignal(number) is not handler and handler is not None:
+            if handler is not None and handler_of(number) is not handler:
                 signal.signal(number, handler)
 
 
@@ -135,11 +137,21 @@ def go_back(folder: str) -> None:
 def _look(main: bool) -> None:
     """See that somebody looks at who is late, and that the main thread hears of it."""
     for number in (SIGNAL, BUSY):
-        if main and number is not None and signal.getsignal(number) is not _heard:
+        if main and number is not None and handler_of(number) is not _heard:
             signal.signal(number, _heard)
     if not _watch or not _watch[0].is_alive():
         _watch[:] = [threading.Thread(target=_watching, name="time slices", daemon=True)]
         _watch[0].start()
+
+
+def _set_timer(seconds: float) -> None:
+    """Let the timer come after so many seconds of the processor, and again and again; 0: never.
+
+    Slices that end in time leave it as it is: one that comes later in none is the last.
+    """
+    if BUSY is not None:
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds, LOOK if seconds else 0)
+        _timer[0] = time.monotonic() + seconds if seconds else math.inf
 
 
 def _watching() -> None:
@@ -162,8 +174,10 @@ def _interrupt(thread: int, late: TimeSlice) -> None:
 
 def _heard(number: int, frame: FrameType | None) -> None:
     """The main thread is interrupted: raise where the time slice still runs."""
-    late = _slices.get(threading.get_ident())
-    if late is None or time.monotonic() < late.until:
+    late, now = _slices.get(threading.get_ident()), time.monotonic()
+    if late is None or now < late.until:
+        if number == BUSY:
+            _set_timer(0 if late is None else max(LOOK, late.until - now))
         return
     if not _is_inside(frame, late):
         _slices.pop(threading.get_ident(), None)  # it ended as it was interrupted
