@@ -18,7 +18,9 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 # Those that run by themselves; the others are told what to run (their heads say how), or want vLLM.
 STUDIES := $(patsubst %,bench/%.py,arms alignment search_seeds judge_seeds judge_use weights rollout \
 	decoupled_world resume_world kill_facts kill_points kills_world families against versus house \
-	results_picture fuzz_seeds fuzz_values fuzz_folders hostile_pages)
+	results_picture fuzz_seeds fuzz_values fuzz_folders hostile_pages hostile_parts hostile_run \
+	hostile_servers blame_benchmark world_tasks gateway_kills_agent gateway_kills_world \
+	agent_start agent_train gateway_load)
 BENCHES ?= $(filter-out $(STUDIES),$(wildcard bench/*.py))
 
 help:
