@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -124,4 +125,4 @@ if __name__ == "__main__":
     with contextlib.suppress(ImportError):  # as the command ends
         from hornbeam.workers.left_behind import end_threads
 
-        end_threads(0)
+        end_threads(0, [threading.main_thread()])

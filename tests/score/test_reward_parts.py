@@ -167,7 +167,8 @@ def test_figures_stand_where_there_is_no_reward(base):
 def test_what_a_function_prints_and_reads_is_apart(base, capfd):
     assert judged(base, {"rule": "mine.py:loud"}, "a", "b")[0] == [{"reward": 1.0}] * 2
     out, err = capfd.readouterr()
-    assert out == "" and err.count("x") >= 2_000_000 and err.count("y") >= 2_000_000
+    assert out == "" and "a reward printed more: left out" in err
+    assert 0 < err.count("x") + err.count("y") <= 1 << 19  # of four million, of each process
     assert judged(base, {"rule": "mine.py:reads"}, "a", "b")[0] == [{"reward": 0.0}] * 2
 
 

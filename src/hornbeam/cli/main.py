@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Annotated
 
 import typer
@@ -41,11 +42,13 @@ def _main(
 
 
 def main() -> None:
-    """The entry point. The command ends when it is done, whatever threads others have left."""
+    """The entry point. The command ends when it is done, whatever threads it has left."""
+    before = threading.enumerate()
     try:
         _command()
     except SystemExit as ended:
-        end_threads(ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1)
+        code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+        end_threads(code, before)
         raise
 
 

@@ -14,8 +14,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from uuid import uuid4
+
+from hornbeam.files.terminal import tell
 
 MARK = "HORNBEAM_RUN_MARK"  # variable of the environment
 ROUNDS = 20  # of ending what is found, as it may start others meanwhile
@@ -57,17 +59,21 @@ def end_processes() -> int:
     return len(ended)
 
 
-def end_threads(code: int) -> None:
-    """End this process where a thread of others keeps it from ending, after a moment."""
+def end_threads(code: int, before: Sequence[threading.Thread]) -> None:
+    """End this process where a thread that began behind these keeps it from ending, after a moment.
+
+    A caller of its own (a script, a test) has threads from before, and goes on.
+    """
     until = time.monotonic() + PATIENCE
-    main = threading.main_thread()
-    for thread in threading.enumerate():
-        if thread is not main and not thread.daemon:
-            thread.join(max(0.0, until - time.monotonic()))
-    staying = [t for t in threading.enumerate() if t is not main and not t.daemon]
-    if not staying:
+
+    def staying() -> list[threading.Thread]:
+        return [t for t in threading.enumerate() if t not in before and not t.daemon]
+
+    for thread in staying():
+        thread.join(max(0.0, until - time.monotonic()))
+    if not (left := staying()):
         return
-    print(f"hornbeam: thread {staying[0].name!r} does not end: left to itself", file=sys.stderr)
+    tell(f"hornbeam: thread {left[0].name!r} does not end: left to itself", err=True)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

@@ -89,7 +89,7 @@ class AsyncOutcome:
         return outcome_here(self.name, lambda: result, self.seconds)
 
     async def result(self) -> Any:
-        """What it came to in time; it is cancelled then, and has a moment to clean up."""
+        """Its result, if it comes in time; else it is cancelled, and has a moment to clean up."""
         try:
             await asyncio.wait({self._task}, timeout=self.seconds)
             if self._task.done():
