@@ -43,7 +43,7 @@ from resume import machine
 
 RECIPE = Path(__file__).with_name("kills.toml")
 LIMIT = 120  # seconds a command may take
-MISSED = "the write was not reached"  # two processes do not write alike twice
+MISSED = "the write was not reached"  # two runs do not write alike: commits go by time
 WRITES = ("write", "weights")
 SIDES = ("before", "half", "after")
 
@@ -173,7 +173,7 @@ def whole(
     code = ended(start(folder, job.words, "main", points))
     wrong, kills = "", int(code == -signal.SIGKILL)
     if points.at >= 0 and code != -signal.SIGKILL:
-        wrong = MISSED if job.beside else f"it was not killed and ended with {code}"
+        wrong = f"it was not killed and ended with {code}" if code else MISSED
     elif points.at >= 0:
         hidden = any(part.startswith(".") for part in Path(torn).parts)
         if torn and not hidden and (folder / torn).exists():
