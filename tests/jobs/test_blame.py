@@ -244,6 +244,12 @@ def test_all_failed_runs_share_a_budget_and_are_grouped(ran, blame, hornbeam):
     assert len({json.dumps(shares) for shares in first}) > 1
 
 
+def test_a_small_budget_goes_into_few_runs(ran, hornbeam):
+    code, err, out = hornbeam("blame", ran(), "--all-failed", "--forks", 8, "--json")
+    assert code == 0 and "runs were not looked at (--forks)" in err
+    assert [each["forks"] for each in json.loads(out)["runs"]] == [8]
+
+
 def test_the_page_holds_texts_as_texts(ran, hornbeam, tmp_path):
     run, page = ran(), tmp_path / "blame.html"
     assert hornbeam("blame", run, "--page", page)[0] == 0

@@ -29,6 +29,7 @@ from hornbeam.tree.nodes import Tree
 
 FREE = ("forks", "tokens", "confidence")  # with others the forks that were paid are kept
 APART = 10_000  # numbers of forks between two runs of one tree
+LEAST = 24  # forks of a run that is looked at, among several
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ class BlameRuns:
     async def go(self, runs: Sequence[RecordedRun]) -> list[BlamedRun]:
         """What is found of each run; all of them share the budget of forks and tokens.
 
-        What one leaves of its share goes to those that come, and then to those left undecided.
+        A share is at least `LEAST` forks, so that a step can be found at all: the newest runs come
+        first. What one leaves of it goes to those that come, and then to those left undecided.
         """
         found: dict[int, BlamedRun] = {}
         odd = list[str]()  # why runs were left out
@@ -68,7 +70,8 @@ class BlameRuns:
             while left and bought and forks > 0:
                 bought = False
                 for place, number in enumerate(left):
-                    many, before = len(left) - place, found.get(number)
+                    many = min(len(left) - place, max(1, forks // LEAST))
+                    before = found.get(number)
                     had = (before.blame.forks, before.blame.tokens) if before else (0, 0)
                     share: dict[str, int] = {"forks": had[0] + max(1, forks // many)}
                     if tokens is not None:
@@ -98,7 +101,7 @@ class BlameRuns:
             self.progress.warn(f"{left_out}; the first: {odd[0]}")
         if rest := len(runs) - len(found) - len(odd):
             self.progress.warn(
-                f"the forks are spent: {rest} of {len(runs)} runs were not looked at"
+                f"the forks are spent: {rest} of {len(runs)} runs were not looked at (--forks)"
             )
         return [found[number] for number in sorted(found)]
 
