@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -79,6 +81,22 @@ def test_the_timer_of_slices_that_are_over_ends_itself():
         pass
     with TimeSlice(600):
         assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] > 1
+
+
+ENDS = """
+from hornbeam.workers.time_slices import TimeSlice
+class Last:
+    def __del__(self):  # when modules go, behind the handlers of signals
+        sum(range(30_000_000))
+last = Last()
+with TimeSlice(0.01):
+    pass
+"""
+
+
+def test_no_timer_ends_a_process_that_ends():
+    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_handlers_and_folder_are_as_before(tmp_path, monkeypatch):

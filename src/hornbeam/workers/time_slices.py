@@ -10,6 +10,7 @@ code in C that looks at no signals: that needs a process of its own.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import ctypes
 import dis
 import math
@@ -33,6 +34,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 
 _slices: dict[int, TimeSlice] = {}  # by thread, the one that runs there
 _watch: list[threading.Thread] = []  # at most one
+_ending: list[bool] = []  # whether this process does
 _timer = [math.inf]  # when the timer comes, at the earliest
 
 
@@ -147,11 +149,26 @@ def _look(main: bool) -> None:
 def _set_timer(seconds: float) -> None:
     """Let the timer come after so many seconds of the processor, and again and again; 0: never.
 
-    Slices that end in time leave it as it is: one that comes later in none is the last.
+    Slices that end in time leave it as it is: one that comes later in none is the last. Before
+    Python takes its handlers away it is stopped, as it would end the process.
     """
-    if BUSY is not None:
+    if BUSY is not None and not _ending:
         signal.setitimer(signal.ITIMER_VIRTUAL, seconds, LOOK if seconds else 0)
         _timer[0] = time.monotonic() + seconds if seconds else math.inf
+
+
+@atexit.register
+def _end_timer() -> None:
+    _set_timer(0)
+    _ending.append(True)
+
+
+def _forked() -> None:
+    _timer[0] = math.inf  # a fork has no timer
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _watching() -> None:
