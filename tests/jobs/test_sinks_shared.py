@@ -1,9 +1,11 @@
 """Which process tells sinks where several train or grow: rows one of them, trees who grew them."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from hornbeam.jobs.train.decoupled.shared_metrics import SharedMetrics
 from hornbeam.store.database import Store
 
 from .test_decoupled import Side, sides  # noqa: F401
@@ -61,3 +63,19 @@ def test_the_trainer_of_the_first_policy_tells_rows_and_each_its_trees(duet, tmp
     starts = heard(even, "start") + heard(odd, "start")
     assert len({each["id"] for each in starts}) == 1
     assert {each["title"] for each in starts} == {"run"}
+
+
+def test_rows_are_heard_in_the_order_of_steps_whoever_joined_them(monkeypatch):
+    kept = [{"kind": "train", "step": 0}]  # by another trainer
+    folder = SimpleNamespace(
+        recipe=SimpleNamespace(names=("one", "two")),
+        store=SimpleNamespace(metrics=lambda: list(kept)),
+        metric=lambda row, again: kept.append(row),
+    )
+    trained = {0: SimpleNamespace(row={}), 1: SimpleNamespace(row={})}
+    queue = SimpleNamespace(trained=lambda *which: trained, reported=lambda since: {0})
+    steps: list[int] = []
+    monkeypatch.setattr(SharedMetrics, "_joined", lambda self, rows: {"kind": "train", "step": 1})
+    log = SharedMetrics(folder, lambda row: steps.append(row["step"]), queue, None)
+    log._join()
+    assert steps == [0, 1]

@@ -76,9 +76,11 @@ HERE = pathlib.Path(__file__).parent
 def look(task, key):
     with (HERE / "calls").open("a") as log:
         log.write(f"{os.getpid()} {task.id} {key}\\n")
-    if (HERE / "deadly").exists():
+    try:  # one of several calls at once
         (HERE / "deadly").unlink()
         os.kill(os.getpid(), signal.SIGKILL)
+    except FileNotFoundError:
+        pass
     if (HERE / "slow").exists():
         time.sleep(0.05)
     if key.endswith("7"):

@@ -52,22 +52,27 @@ class SharedMetrics(MetricsLog):
             await asyncio.sleep(WAIT)
 
     def _join(self) -> None:
-        """The rows of steps from which all policies have learned and that are not joined yet."""
+        """The rows of steps from which all policies have learned and that are not joined yet.
+
+        Who listens hears of them in the order of the steps, whoever joined them.
+        """
         trained = {name: self.queue.trained(name, self._joined_to) for name in self.recipe.names}
         there, others = self.queue.reported(self._joined_to), set[int]()
         while all(self._joined_to in each for each in trained.values()):
             if self._joined_to not in there:
                 rows = {name: each[self._joined_to].row for name, each in trained.items()}
+                self._tell(others)
+                others.clear()
                 super().add(self._joined(rows))
             else:
                 others.add(self._joined_to)
             self._joined_to += 1
-        if others:
-            self._tell(others)
+        self._tell(others)
 
     def _tell(self, steps: set[int]) -> None:
         """Let who listens hear of rows that others have joined."""
-        for row in self.folder.store.metrics() if self.listen is not nobody else ():
+        heard = steps and self.listen is not nobody
+        for row in self.folder.store.metrics() if heard else ():
             if row["kind"] == "train" and row["step"] in steps:
                 self.listen(row)
 
