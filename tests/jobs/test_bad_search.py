@@ -94,6 +94,13 @@ def test_methods_and_guides_that_cannot_be(hornbeam, methods, words):
         ("kind = 'likelihood'\nover = 'paths'", ["over", "'path'"]),
         ("kind = 'likelihood'\njoin = 3", ["join", "'mean'"]),
         ("kind = 'sum'\nparts = {value = 'much'}", ["parts.value", "number"]),
+        ("kind = 'likelihood'\njoin = 'last'", ["join = 'last'", "set chunk"]),
+        ("kind = 'likelihood'\nchunk = 8", ["chunk is of join = 'last' or 'lowest'"]),
+        ("kind = 'likelihood'\njoin = 'last'\nchunk = 0", ["chunk = 0", "1 or more"]),
+        ("kind = 'likelihood'\nscale = -1", ["scale = -1", "above 0"]),
+        ("kind = 'likelihood'\nmodel = 'tiny'", ["no setting 'model'"]),
+        ("kind = 'log_ratio'", ["model", "reference"]),
+        ("kind = 'log_ratio'\nmodel = 'x'\nover = 'all'", ["over", "'step'"]),
     ],
 )
 def test_settings_of_a_guide_that_cannot_be(hornbeam, settings, words):

@@ -7,6 +7,7 @@ from typing import Any
 
 from hornbeam.assembly.endpoints import folder_of
 from hornbeam.assembly.judges import JudgeModel, check_judge, content, judge_settings
+from hornbeam.assembly.likelihoods import Likelihoods, check_likelihood
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.own.own_parts import Base, Named, code_mark, find_part
 from hornbeam.protocols import Guide
@@ -14,7 +15,6 @@ from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import GuideSection
 from hornbeam.score.ensemble import EnsembleGuide
 from hornbeam.score.judge_guide import JudgeGuide, VerdictSettings, open_judges
-from hornbeam.score.likelihood import LikelihoodGuide
 from hornbeam.score.own_guide import OwnGuide, checked
 from hornbeam.score.prm import ValueGuide
 from hornbeam.settings import digest, led_by, nearest
@@ -23,11 +23,12 @@ TAKES = {
     "prm": {"model"},
     "orm": {"model"},
     "judge": {"model", "endpoint", *VerdictSettings.model_fields},
-    "likelihood": {"over", "join"},
+    "likelihood": {"over", "join", "chunk", "scale"},
+    "log_ratio": {"model", "over", "join", "chunk", "scale"},
     "sum": {"parts"},
     "product": {"parts"},
 }
-OPTIONS = {"over": ("path", "step"), "join": ("mean", "sum")}  # of the likelihood
+OPTIONS = {"over": ("path", "step"), "join": ("mean", "sum", "last", "lowest")}  # of likelihoods
 
 
 class Guides:
@@ -41,6 +42,7 @@ class Guides:
 
     def __init__(self, recipe: Recipe, columns: Iterable[str], tokenizer: Any) -> None:
         self._sections, self._base = recipe.guides, recipe.base
+        self._likelihoods = Likelihoods(recipe, tokenizer)
         for column, choice in recipe.guides.items():
             check_guide(column, choice, recipe)
         self._models: dict[str, Any] = {}
@@ -76,7 +78,7 @@ class Guides:
             self.marks[column] = digest(code_mark(choice.kind, self._base))
             return OwnGuide(column, own_part(choice, self._base), choice.rest())
         if choice.kind == "likelihood":
-            return LikelihoodGuide(column, **choice.rest())
+            return self._likelihoods.likelihood(column, choice.rest())
         if choice.kind in ("sum", "product"):
             parts = choice.rest()["parts"]
             data = [[self._sections[p].model_dump(), self.marks.get(p, "")] for p in parts]
@@ -84,6 +86,9 @@ class Guides:
             return EnsembleGuide(parts, column, "sum" if choice.kind == "sum" else "product")
         if choice.kind == "judge":
             return self._judge(column)
+        if choice.kind == "log_ratio":
+            self.marks[column] = self._likelihoods.mark(choice.rest()["model"])
+            return self._likelihoods.log_ratio(column, choice.rest())
         return ValueGuide(self._model(column), column, "steps" if choice.kind == "prm" else "ends")
 
     def _judge(self, column: str) -> JudgeGuide:
@@ -154,6 +159,8 @@ def check_guide(column: str, choice: GuideSection, recipe: Recipe) -> None:
     for key, known in OPTIONS.items():
         if given.get(key, known[0]) not in known:
             raise RecipeError(f"{where}: {key} = {given[key]!r}: {' or '.join(map(repr, known))}")
+    if choice.kind in ("likelihood", "log_ratio"):
+        check_likelihood(where, choice.kind, given)
     if choice.kind in ("sum", "product"):
         parts = given.get("parts")
         if not isinstance(parts, dict) or not parts:

@@ -48,7 +48,12 @@ Won = Annotated[
 ]
 Guide = Annotated[
     str | None,
-    typer.Option("--guide", metavar="DIR", help="A value model, as prior.", show_default="none"),
+    typer.Option(
+        "--guide",
+        metavar="DIR",
+        help="A value model, or a guide of the recipe, as prior.",
+        show_default="none",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Other forks.")]
 Recipe = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hornbeam.jobs.blame.guide_values import GUIDE
 from hornbeam.jobs.event_loop import run_loop
 from hornbeam.jobs.preparation import Say, planned
 from hornbeam.jobs.recipe_checks import check
+from hornbeam.jobs.search.missing import OF_LOGPROBS
 from hornbeam.models.catalogue import check_folder
 from hornbeam.recipe import toml
 from hornbeam.recipe.recipe import Recipe, TaskSection, recipe_from_data
@@ -115,9 +117,8 @@ def blamed_recipe(options: BlameOptions, recorded: RecordedRuns) -> tuple[Recipe
     if options.agent is not None:
         data["program"] = {"agent": options.agent}
     if options.guide is not None:
-        check_folder(Path(options.guide))
-        value = {"kind": "prm", "model": str(Path(options.guide).resolve())}
-        data["guides"] = {**data.get("guides", {}), GUIDE: value}
+        known = data.get("guides", {})
+        data["guides"] = {**known, GUIDE: _guide(options.guide, known)}
     recipe = recipe_from_data(data, where, base)
     recipe = recipe.model_copy(update={"tasks": TaskSection()})  # the runs have their own
     weights = options.model
@@ -125,6 +126,23 @@ def blamed_recipe(options: BlameOptions, recorded: RecordedRuns) -> tuple[Recipe
     if weights is None and options.recipe is None and final is not None and final.is_dir():
         weights = str(final) if needs_folder(recipe) else None
     return (recipe.with_weights(weights) if weights else recipe), recipe.base
+
+
+def _guide(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of a guide: a value model's folder, or a guide of the recipe by its name.
+
+    Raises `ModelError` where it is neither, `DataError` where its values are no chances.
+    """
+    if name not in known:
+        check_folder(Path(name))
+        return {"kind": "prm", "model": str(Path(name).resolve())}
+    table: dict[str, Any] = known[name]
+    if table.get("kind") in OF_LOGPROBS and "scale" not in table:
+        raise DataError(
+            f"--guide {name}: its values are log-probs, and blame takes chances: set"
+            f" guides.{name}.scale = 1.0, which takes them into [-1, 1]"
+        )
+    return table
 
 
 def _folder(options: BlameOptions, recorded: RecordedRuns) -> Path:

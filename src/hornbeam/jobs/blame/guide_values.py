@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from hornbeam.chat.rendered import foreign, has_ids
+from hornbeam.errors import DataError
 from hornbeam.jobs.score.score_trees import ScoreSummary, by_guide
 from hornbeam.recipe.recipe import Recipe
+from hornbeam.score.log_ratio import LogRatioGuide
 from hornbeam.tree.nodes import Column, Tree
 
 GUIDE = "blame_guide"  # the table of the guide in a recipe, and the column of its values
@@ -24,7 +26,10 @@ class RunGuide:
         """(values in [0, 1] at the steps of a tree, the tokens that were run for them)."""
         assert self._guide is not None
         chat, summary = self._guide.chat, ScoreSummary()
-        self._guide.anew = chat is not None and has_ids(tree) and foreign(tree, chat)
+        other = chat is not None and has_ids(tree) and foreign(tree, chat)
+        if isinstance(self._guide.guide, LogRatioGuide):
+            _check_logprobs(tree, other)
+        self._guide.anew = other
         found = (await self._guide.score(tree, summary))[GUIDE]  # in [-1, 1]
         values = [None if v is None else min(max((v + 1) / 2, 0.0), 1.0) for v in found]
         return values, summary.tokens
@@ -33,3 +38,14 @@ class RunGuide:
         """Give back the model."""
         if self._guide is not None:
             await self._guide.aclose()
+
+
+def _check_logprobs(tree: Tree, foreign: bool) -> None:
+    """Raise `DataError` where a run holds nothing that a ratio of log-probs could be taken of."""
+    said = [node for node in tree.nodes if node.tokens]
+    if foreign:
+        raise DataError(
+            "--guide: the run's ids are another model's than those that the guide reads"
+        )
+    if not said or any(not node.logprobs for node in said):
+        raise DataError("--guide: the run holds no log-probs of what was sampled, which it reads")

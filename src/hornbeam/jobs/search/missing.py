@@ -20,6 +20,8 @@ from hornbeam.search.choose import Chooser, candidates, lacks_logprobs
 from hornbeam.tree.nodes import Tree
 
 NO_LOGPROBS = "log-probs are missing"  # of a part of the answers, or of all
+OF_LOGPROBS = {"likelihood", "log_ratio"}  # kinds of guides
+READ_IDS = ("prm", "orm", "log_ratio")
 ENGINE_GIVES_NONE = "it reads log-probs, which the engine does not give for such samples"
 Guides = Mapping[str, GuideSection]
 
@@ -77,13 +79,13 @@ class LeftOut:
 def reads_logprobs(guides: Guides, how: Strategy, choose: Chooser, columns: Iterable[str]) -> bool:
     """Whether growth, choice or a guide of these columns goes by log-probs of what was sampled."""
     kinds = {guides[column].kind for column in with_parts(guides, columns)}
-    return how.logprobs or choose.logprobs or "likelihood" in kinds
+    return how.logprobs or choose.logprobs or bool(kinds & OF_LOGPROBS)
 
 
 def reads_ids(guides: Guides, columns: Iterable[str]) -> str:
     """The first of these columns whose guide reads token ids of its model; "" of none."""
     needed = with_parts(guides, columns)
-    return next((c for c in needed if guides[c].kind in ("prm", "orm")), "")
+    return next((c for c in needed if guides[c].kind in READ_IDS), "")
 
 
 def no_ids(column: str) -> str:
@@ -107,7 +109,7 @@ def largest_id(trees: Iterable[Tree]) -> int:
 
 def has_logprobs(guides: Guides, column: str, trees: Sequence[Tree]) -> bool:
     """Whether grown trees hold the log-probs that the guide of a column reads, if it reads any."""
-    if all(guides[c].kind != "likelihood" for c in with_parts(guides, [column])):
+    if all(guides[c].kind not in OF_LOGPROBS for c in with_parts(guides, [column])):
         return True
     return not any(node.tokens and not node.logprobs for tree in trees for node in tree.nodes)
 
