@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 from hornbeam.tree.nodes import Column, Node, Tree
 
 
-def tree(parents: Sequence[int], rewards: dict[int, float], task: str = "q") -> Tree:
-    """A tree of bare parents (of nodes 1, 2, ...) with rewards at the nodes named."""
-    nodes = [Node(parent) for parent in (-1, *parents)]
+def tree(
+    parents: Sequence[int], rewards: dict[int, float], task: str = "q", states: str = ""
+) -> Tree:
+    """A tree of bare parents (of nodes 1, 2, ...) with rewards at the nodes named.
+
+    `states` has a letter a node, a space where the state is not known.
+    """
+    letters = (states[i : i + 1].strip() for i in range(len(parents)))
+    nodes = [Node(-1), *(Node(parent, state=s) for parent, s in zip(parents, letters))]
     reward: Column = [rewards.get(i) for i in range(len(nodes))]
     prior: Column = [0.25, *([None] * len(parents))]
     columns = {"reward": reward, "value": [None] * len(nodes), "prior": prior}
@@ -23,7 +29,8 @@ def renumbered(source: Tree, order: Sequence[int]) -> tuple[Tree, list[int]]:
     place = [0] * len(source)
     for new, old in enumerate(order):
         place[old] = new
-    nodes = [Node(-1 if old == 0 else place[source.nodes[old].parent]) for old in order]
+    above = [-1 if old == 0 else place[source.nodes[old].parent] for old in order]
+    nodes = [Node(up, state=source.nodes[old].state) for up, old in zip(above, order)]
     columns = {name: [column[old] for old in order] for name, column in source.columns.items()}
     return Tree(dict(source.task), nodes, columns), place
 
@@ -33,7 +40,7 @@ def trees(draw: st.DrawFn, task: str = "q", gaps: bool = True, size: int = 14) -
     """A random tree; every leaf scored, or with `gaps` most of them (at least one)."""
     many = draw(st.integers(1, size))
     parents = [draw(st.integers(0, i)) for i in range(many)]
-    out = tree(parents, {}, task)
+    out = tree(parents, {}, task, draw(st.text("ab ", max_size=many)))
     leaves = out.leaves()
     value = st.sampled_from([0.0, 1.0, -0.2, 0.1, 0.8, 1 / 3])
     for leaf in leaves:

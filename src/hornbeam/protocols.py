@@ -277,6 +277,11 @@ class CreditMethod(ReturnSettings, ABC):
         return False
 
     @property
+    def stateful(self) -> bool:
+        """Whether it reads the states of steps."""
+        return False
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """Columns that it reads at leaves, in place of the outcome."""
         return ()

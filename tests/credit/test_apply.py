@@ -111,14 +111,14 @@ def test_mixed_counts_groups() -> None:
 
 
 def chain(n: int) -> Tree:
-    return tree(range(n), {n: 1})
+    return tree(range(n), {n: 1}, states="abc" * n)
 
 
 def caterpillar(n: int) -> Tree:
     """A chain of n / 2 steps with a leaf at each."""
     spine = [2 * i for i in range(n // 2) for _ in range(2)]
     spine = [max(p - 1, 0) for p in spine]
-    return tree(spine, {i: float(i % 3 == 0) for i in range(1, n + 1)})
+    return tree(spine, {i: float(i % 3 == 0) for i in range(1, n + 1)}, states="abc" * n)
 
 
 def star(n: int) -> Tree:
@@ -128,7 +128,7 @@ def star(n: int) -> Tree:
 @pytest.mark.timeout(60)  # quadratic work on so many nodes would take minutes
 @pytest.mark.parametrize("shape", [chain, caterpillar, star])
 @pytest.mark.parametrize(
-    "name", ["grpo", "tree_grpo", "tree_rl", "value_backup", "m_grpo", "gdpo", "pass_k"]
+    "name", ["grpo", "tree_grpo", "tree_rl", "value_backup", "m_grpo", "gdpo", "pass_k", "gigpo"]
 )
 def test_large_trees_take_linear_time(name: str, shape) -> None:
     large = shape(20_000)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbeam.credit import credit, methods, mixed
+from hornbeam.protocols import NodeMethod
 from hornbeam.tree.nodes import Tree
 from little_trees import orders, renumbered, tree, trees
 
@@ -176,7 +177,7 @@ def test_order_of_trees_does_not_matter(name: str, one: Tree, two: Tree, three: 
     assert [t.columns for t in forth] == [t.columns for t in back]
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"tree_rl", "value_backup", "shaped"}))
+@pytest.mark.parametrize("name", [n for n in NAMES if not issubclass(methods[n], NodeMethod)])
 @given(t=trees())
 def test_sums_of_a_path_method_telescope_upwards(name: str, t: Tree) -> None:
     done = credited(t, name)
@@ -211,6 +212,7 @@ def test_a_leaf_without_reward_is_as_if_it_were_not_there(name: str, t: Tree) ->
     pruned = tree(
         [place[t.nodes[i].parent] for i in kept[1:]],
         {place[leaf]: r for leaf in t.leaves() if (r := t.columns["reward"][leaf]) is not None},
+        states="".join(t.nodes[i].state or " " for i in kept[1:]),
     )
     pruned.columns["value"] = [t.columns["value"][i] for i in kept]
     credit([pruned], name)

@@ -60,6 +60,9 @@ def credited(name: str, source: str | TextIO, settings: Mapping[str, Any]) -> li
     if bare:
         line = f"{bare} of {len(trees)} trees have no scored leaf and get no credit"
         tell(f"hornbeam: {line}", err=True)
+    if how.stateful and not any(node.state for tree in trees for node in tree.nodes):
+        line = "no step has a state: each counts as seen once; give nodes the field 'state'"
+        tell(f"hornbeam: {line}", err=True)
     return [json_line({**record, "columns": tree.columns}) for record, tree in zip(records, trees)]
 
 

@@ -32,6 +32,8 @@ from hornbeam.credit.gdpo import GDPO
 from hornbeam.credit.passk import PassK
 from hornbeam.credit.returns import child_mean, counts, leaf_mean, mean
 from hornbeam.credit.scoped import aligned, rollouts
+from hornbeam.credit.state_visits import episode_shares
+from hornbeam.credit.states import GiGPO
 from hornbeam.credit.step_rewards import to_go
 from hornbeam.errors import DataError
 from hornbeam.protocols import Leaf, NodeMethod, PathMethod, ScopeMethod
@@ -191,14 +193,8 @@ class Shaped(NodeMethod):
 
     def credits(self, trees: Sequence[Tree], outcomes: Sequence[Column]) -> list[Column]:
         """The outcome's share, and what the guide adds at every step."""
-        rewards = [value for tree, out in zip(trees, outcomes) for value in _scored(tree, out)]
-        white = iter(standardised([value for value in rewards if value is not None], self.std))
-        columns, values = [], [self._values(tree) for tree in trees]
-        for tree, outcome in zip(trees, outcomes):
-            own: Column = [None] * len(tree)
-            for leaf in tree.leaves():
-                own[leaf] = None if outcome[leaf] is None else next(white)
-            columns.append(leaf_mean(tree, own))
+        values = [self._values(tree) for tree in trees]
+        columns = episode_shares(trees, outcomes, self.std)
         first = [
             value[c]
             for tree, column, value in zip(trees, columns, values)
@@ -206,7 +202,7 @@ class Shaped(NodeMethod):
             if column[c] is not None
         ]
         for tree, column, value in zip(trees, columns, values):
-            column[0], value[0] = None, mean(first)
+            value[0] = mean(first)
             for i in range(1, len(tree)):
                 if column[i] is not None:
                     column[i] = (column[i] or 0.0) + self.weight * self._share(tree, value, i)
@@ -323,6 +319,7 @@ methods: dict[str, type[PathMethod] | type[NodeMethod] | type[ScopeMethod]] = {
     "tree_rl": TreeRL,
     "value_backup": ValueBackup,
     "shaped": Shaped,
+    "gigpo": GiGPO,
     "m_grpo": MGRPO,
     "pvpo": PVPO,
     "anchor": Anchor,

@@ -31,7 +31,7 @@ VERSION = 1
 FIELDS = (  # of a node, in the order in which they are written
     *("parent", "agent", "scope", "prefix", "keep", "prompt", "tokens", "logprobs", "text"),
     *("calls", "version", "finish", "episode", "step", "turn", "seed", "ask", "messages"),
-    *("done", "answer", "error", "rewards"),
+    *("done", "answer", "error", "rewards", "state"),
 )
 
 
@@ -56,7 +56,7 @@ FINISHES = frozenset(("", "stop", "length", "chunk", "error", "too long", "end",
 ROUNDED = 1e-3  # a log-prob above 0 by no more is one that was rounded
 _LEAST = {"version": -1, "episode": 0, "step": 0, "turn": 0, "seed": 0}
 _NUMBERS = "parent", "prefix", "keep", "version", "episode", "step", "turn", "seed"
-_TEXTS = "agent", "scope", "text", "finish", "ask", "error"
+_TEXTS = "agent", "scope", "text", "finish", "ask", "error", "state"
 _LISTS = "prompt", "tokens", "logprobs", "calls", "messages", "rewards"
 _KINDS: dict[str, tuple[type, str]] = {
     **dict.fromkeys(_NUMBERS, (int, "an integer")),

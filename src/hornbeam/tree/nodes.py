@@ -85,6 +85,7 @@ class Node:
     answer: Any = None
     error: str = ""  # why the episode failed, if it did
     rewards: tuple[StepReward, ...] = ()  # that the program gave, in order
+    state: str = ""  # key of what it was sampled in (equal text, equal state); "" is not known
 
     def __repr__(self) -> str:
         parts = [f"{self.agent or 'node'} of {self.parent}"]
@@ -124,6 +125,7 @@ class Node:
             self.answer,
             self.error,
             self.rewards,
+            self.state,
         )
 
 
