@@ -46,10 +46,15 @@ class Fingerprint:
         """Whether a tensor was written to or moved, as far as torch counts it; microseconds."""
         return any(_mark(tensor) != mark for tensor, mark in zip(self._tensors, self._marks))
 
-    def settle(self) -> None:
-        """The same after a forward: what it wrote itself (RWKV rescales its weights) is no news."""
-        if self.touched():
+    def settle(self) -> bool:
+        """The same after a forward: what it wrote itself (RWKV rescales its weights) is no news.
+
+        Whether there was anything of that kind.
+        """
+        written = self.touched()
+        if written:
             self.take()
+        return written
 
     def differs(self) -> bool:
         """Whether the weights are others, by all that the head of this file names."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,53 +22,18 @@ from hornbeam.engine.closing import ClosedByWith
 from hornbeam.engine.fingerprint import Fingerprint, marks
 from hornbeam.engine.local.network import Network
 from hornbeam.engine.local.prefix_tree import PrefixRun, PrefixTree
+from hornbeam.engine.local.running_batch import SamplingJob, SlotGroup
 from hornbeam.engine.local.slots import Slots, widths
 from hornbeam.engine.local.trial import settled
 from hornbeam.engine.request import Barrier, Completion, LocalSettings, Request, Weights, room
 from hornbeam.engine.token_sampling import pick, uniforms
 from hornbeam.errors import EngineError, EngineLost
-from hornbeam.tree.nodes import floats, ids
 
 FEW = 8  # see `_admissible`
 HOPS = 8  # turns of the event loop without news after which no client is on its way
 
 
 DEFAULT = LocalSettings()
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A request on its way."""
-
-    request: Request
-    future: asyncio.Future[Completion]
-    arrival: int
-    limit: int  # tokens that it may sample
-    draws: list[float]
-    tokens: array[int] = field(default_factory=ids)
-    logprobs: array[float] = field(default_factory=floats)
-    finish: str = ""
-    sound: bool = True  # the logits were finite
-    computed: int = 0
-
-    @property
-    def place(self) -> tuple[Any, ...]:
-        return (self.request.order, self.arrival)
-
-
-@dataclass(slots=True, eq=False)
-class _Group:
-    """Running jobs of like length: job i has row i of the slots."""
-
-    slots: Slots
-    jobs: list[_Job] = field(default_factory=list)
-
-    def leave(self, row: int, wipe: bool = False) -> None:
-        """Drop a row and its job; the last ones take their place."""
-        self.slots.leave(row, wipe)
-        last = self.jobs.pop()
-        if row < len(self.jobs):
-            self.jobs[row] = last
 
 
 class LocalEngine(ClosedByWith):
@@ -98,7 +62,7 @@ class LocalEngine(ClosedByWith):
         self.chat = check_chat(chat, "LocalEngine")
         self.settings = settings
         self.deterministic, self.version = deterministic, 0
-        self.barrier = Barrier(self._rest)
+        self.barrier = Barrier(self._at_rest)
         self._network = settled(Network(model))
         self.context = self._network.context
         self._model, self._weights = model, weights
@@ -109,8 +73,8 @@ class LocalEngine(ClosedByWith):
         costs = self._network.logits_cost, self._network.state_cost
         self._prefixes = PrefixTree(settings.cache_tokens, *costs)
         bounds = widths(self._network.context, self._network.turn)
-        self._groups = [_Group(Slots(self._network, bound)) for bound in bounds]
-        self._waiting: list[_Job] = []
+        self._groups = [SlotGroup(Slots(self._network, bound)) for bound in bounds]
+        self._waiting: list[SamplingJob] = []
         self._rounds_held = 0  # since when few requests wait to be admitted
         self._task: asyncio.Task[None] | None = None
         self._arrivals = 0
@@ -120,7 +84,7 @@ class LocalEngine(ClosedByWith):
         return f"<LocalEngine of {type(self._network.model).__name__}, version {self.version}>"
 
     @property
-    def _running(self) -> list[_Job]:
+    def _running(self) -> list[SamplingJob]:
         return [job for group in self._groups for job in group.jobs]
 
     async def generate(self, request: Request) -> Completion:
@@ -131,7 +95,7 @@ class LocalEngine(ClosedByWith):
         limit = room(request, self._network.vocabulary, end)
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         draws = uniforms(request.seed, limit)
-        self._waiting.append(_Job(request, future, self._arrivals, limit, draws))
+        self._waiting.append(SamplingJob(request, future, self._arrivals, limit, draws))
         self._arrivals += 1
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._serve())
@@ -158,7 +122,7 @@ class LocalEngine(ClosedByWith):
             raise EngineError(f"load while {len(live)} requests are in flight: await them first")
         await self._stopped()
         self._forget()
-        self._fingerprint.take()
+        self._take()
         self.version = version
 
     async def _copy(self, weights: Weights, version: int) -> None:
@@ -175,7 +139,7 @@ class LocalEngine(ClosedByWith):
                 for name, value in weights():
                     own[name].copy_(value)
             self._prefixes.clear()
-            self._fingerprint.take()
+            self._take()
             self.version, self._loaded = version, marks(weights())
         finally:
             self._held -= 1
@@ -204,7 +168,8 @@ class LocalEngine(ClosedByWith):
                     elif not self._running:
                         await self._free.wait()
                     self._round()
-                    self._fingerprint.settle()
+                    if self._fingerprint.settle():
+                        self._network.linears.forget()
             if not self.barrier.sessions:
                 self._rest()
         except BaseException as error:
@@ -225,7 +190,7 @@ class LocalEngine(ClosedByWith):
             raise EngineError(f"the weights changed while {running} requests ran: await them first")
         self._prefixes.clear()
         self._rest()
-        self._fingerprint.take()
+        self._take()
         self.version, self._loaded = self.version + 1, []
 
     async def _settle(self) -> None:
@@ -279,12 +244,12 @@ class LocalEngine(ClosedByWith):
         del self._waiting[:count]
         self._prefixes.trim()
 
-    def _add(self, job: _Job) -> PrefixRun:
+    def _add(self, job: SamplingJob) -> PrefixRun:
         prompt = job.request.prompt
         run, job.computed = self._prefixes.add(prompt, self._network.far(len(prompt)))
         return run
 
-    def _join(self, going: list[tuple[_Job, PrefixRun]]) -> None:
+    def _join(self, going: list[tuple[SamplingJob, PrefixRun]]) -> None:
         """Give each job a row in the narrowest slots that hold its prompt."""
         least = 0
         for group in self._groups:
@@ -306,7 +271,7 @@ class LocalEngine(ClosedByWith):
             self._part(group)
         self._prefixes.trim()
 
-    def _part(self, group: _Group) -> None:
+    def _part(self, group: SlotGroup) -> None:
         """Let go who is finished, and pass on who has outgrown the slots."""
         for row in reversed(range(len(group.jobs))):
             job = group.jobs[row]
@@ -323,7 +288,7 @@ class LocalEngine(ClosedByWith):
                 wider.jobs.append(job)
                 group.leave(row)
 
-    def _sample(self, jobs: list[_Job], logits: Tensor) -> None:
+    def _sample(self, jobs: list[SamplingJob], logits: Tensor) -> None:
         """Append a token to each job, and tell it whether its logits were finite."""
         samplings = [job.request.sampling for job in jobs]
         picks = pick(logits, samplings, [job.draws[len(job.tokens)] for job in jobs])
@@ -333,13 +298,13 @@ class LocalEngine(ClosedByWith):
             job.sound = sound
             job.finish = self._finish(job)
 
-    def _finish(self, job: _Job) -> str:
+    def _finish(self, job: SamplingJob) -> str:
         """Why the job is finished now, or ""."""
         if job.tokens[-1] in self.chat.ends or self._stopped_at_string(job):
             return "stop"
         return "length" if len(job.tokens) == job.limit else ""
 
-    def _stopped_at_string(self, job: _Job) -> bool:
+    def _stopped_at_string(self, job: SamplingJob) -> bool:
         stop = job.request.sampling.stop
         if not stop:
             return False
@@ -348,7 +313,7 @@ class LocalEngine(ClosedByWith):
         text = self.chat.text(job.tokens[-tail:])
         return any(mark in text for mark in stop)
 
-    def _answer(self, job: _Job) -> None:
+    def _answer(self, job: SamplingJob) -> None:
         if job.future.done():
             return
         if not job.sound:
@@ -384,6 +349,7 @@ class LocalEngine(ClosedByWith):
     def _forget(self) -> None:
         self._waiting = []
         self._prefixes.clear()
+        self._network.linears.forget()
         for group in self._groups:
             group.jobs.clear()
             group.slots.clear()
@@ -393,6 +359,17 @@ class LocalEngine(ClosedByWith):
         for group in self._groups:
             if not group.jobs:
                 group.slots.clear()
+
+    def _at_rest(self) -> None:
+        """Nobody will ask for a while: give the memory of copied weights back, too."""
+        self._rest()
+        if not self._running:
+            self._network.linears.forget()
+
+    def _take(self) -> None:
+        """The present weights are those that are run from now on."""
+        self._fingerprint.take()
+        self._network.linears.forget()
 
     async def _stopped(self) -> None:
         """Wait until the task has ended, which it does once no request is left."""

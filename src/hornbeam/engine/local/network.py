@@ -23,6 +23,7 @@ from hornbeam.arguments import one_of
 from hornbeam.engine.local import position_masks
 from hornbeam.engine.local.context import context_of, vocabulary_of
 from hornbeam.engine.local.kv_cache import Keep, Layout
+from hornbeam.engine.local.linear_layers import LinearLayers
 from hornbeam.engine.local.prefix_tree import PrefixRun, State
 from hornbeam.errors import ModelError
 
@@ -60,6 +61,7 @@ class Network:
         self.config = self.model.config.get_text_config(decoder=True)
         self.vocabulary = vocabulary_of(self.model)
         self.context, self.turn = context_of(self.model)
+        self.linears = LinearLayers(self.model)
         self.plan = RAGGED
         self.layout = Layout([])
         self.watched: position_masks.Places | None = None  # of the last forward, for `trial`
@@ -254,7 +256,8 @@ class Network:
         if "logits_to_keep" in self._takes:
             given["logits_to_keep"] = 1
         given.setdefault("use_cache", False)
-        logits: Tensor = self.model(input_ids=tokens, **given).logits[:, -1]
+        with self.linears.applied():
+            logits: Tensor = self.model(input_ids=tokens, **given).logits[:, -1]
         return logits
 
     @contextmanager

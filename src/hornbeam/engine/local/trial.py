@@ -67,6 +67,7 @@ def _find(network: Network) -> Found | None:
     with network.sampling(), torch.no_grad(), _quiet(network.like.device):
         with _widened(network.model):
             found = _choose(network)
+        network.linears.forget()
         if found is None or network.like.dtype.itemsize > 2:
             return found
         plan, layout, turns = found  # what is kept has other types in 16 bits
