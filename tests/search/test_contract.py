@@ -41,9 +41,13 @@ FIXED = [  # these grow as many episodes as they say
     Branch(trunks=2, nodes=3, rounds=2, pick="entropy"),
     Branch(trunks=2, nodes=2, rounds=3, pick="mixed"),
     Branch(trunks=2, nodes=5, rounds=1, pick="entropy", penalty=0),
+    Branch(trunks=2, nodes=2, rounds=3, pick="guide"),
+    Branch(trunks=3, nodes=2, rounds=2, pick="predicted_mixed", weight=1),
 ]
 SETTLED = [  # these hang on nothing but the seed
     *FIXED,
+    Branch(trunks=3, nodes=2, rounds=3, pick="predicted_mixed", stop=0.3),
+    Branch(trunks=2, nodes=1, rounds=4, pick="predicted_mixed", stop=0.45),
     Vote(n=7, parallel=1),
     Beam(beams=1, width=1),
     Beam(beams=3, width=2),

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from hornbeam.assembly.engines import check_segments, engine_settings
-from hornbeam.assembly.recipe_files import check_files, needed_columns
+from hornbeam.assembly.needed_columns import credit_of
+from hornbeam.assembly.recipe_files import check_files
 from hornbeam.assembly.task_plan import Loaded, checked_sources, loaded_tasks
 from hornbeam.assembly.tool_worlds import WorldKind, check_world, make_world
 from hornbeam.assembly.toolset import has_several, made, tool_makers
-from hornbeam.credit import Method, method
 from hornbeam.errors import RecipeError
 from hornbeam.files import paths
 from hornbeam.programs import Demonstration, check_names, make_program, native_tools
-from hornbeam.protocols import Program
+from hornbeam.protocols import Method, Program
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.recipe.sections import keys_of
 from hornbeam.score.reward_function import named_function
@@ -59,9 +59,9 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
             named_function(table.rule, base, table.rest(), f"{place}.rule")
     tools = tool_makers(recipe, base)
     world = make_world(recipe, base)
-    how = _credit(recipe, base)
     with keys_of(recipe.grow, "[grow]"):
         grow = strategy(recipe.grow.strategy, base, **recipe.grow.rest())
+    how = credit_of(recipe, base, grow)
     sources = checked_sources(recipe, base, tasks)
     data = recipe.sft.data if recipe.sft is not None else ""
     if recipe.sft is not None and demonstration is None and not data:
@@ -87,25 +87,3 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
         base.resolve(),
         world,
     )
-
-
-def _credit(recipe: Recipe, base: Path) -> Method:
-    """The credit of a recipe. `RecipeError` where it reads what the recipe has not."""
-    with keys_of(recipe.credit, "[credit]"):
-        how = method(recipe.credit.method, base, **recipe.credit.rest())
-    if "format" in how.parts and recipe.reward.format is None:
-        raise RecipeError("credit.weights.format: set reward.format, which says what good form is")
-    for column in needed_columns(recipe, how):
-        if column not in recipe.guides:
-            where = "credit.column" if column == how.reads else "reward.delegation.column"
-            where = f"credit.weights.{column}" if column in how.parts else where
-            raise RecipeError(
-                f"{where}: no guide writes {column!r}: add a table [guides.{column}] that"
-                " says which model does"
-            )
-    if how.anchored and recipe.anchor is None:
-        raise RecipeError(
-            f"credit {recipe.credit.method!r} reads a prior of each task: add a section [anchor],"
-            " and run `hornbeam anchor` before training"
-        )
-    return how

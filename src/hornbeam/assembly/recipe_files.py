@@ -14,17 +14,16 @@ from typing import Any, NamedTuple
 
 from hornbeam.assembly.endpoints import folder_of
 from hornbeam.assembly.engines import needs_folder
+from hornbeam.assembly.needed_columns import read_in_training
 from hornbeam.assembly.sft_set import read_set
 from hornbeam.chat.ready_templates import template_text
-from hornbeam.credit import Method, is_step, method
+from hornbeam.credit import method
 from hornbeam.errors import HornbeamError, RecipeError
 from hornbeam.files import paths
 from hornbeam.models import catalogue
 from hornbeam.own.given_objects import is_given, missing_object
 from hornbeam.recipe.own_names import check_code, own_names, template_names
 from hornbeam.recipe.recipe import Recipe
-from hornbeam.recipe.sections import keys_of
-from hornbeam.score import PARTS
 from hornbeam.tasks.corpus import find_passages
 from hornbeam.tasks.task_sources import data_directory, load_tasks
 
@@ -124,27 +123,9 @@ def trains_on_anchors(recipe: Recipe) -> bool:
     )
 
 
-def needed_columns(recipe: Recipe, how: Method) -> list[str]:
-    """Columns of guides that credit and rewards read while a run trains, each once."""
-    delegation = recipe.reward.delegation
-    made = ("reward", *PARTS, *(f"reward.{name}" for name in recipe.reward.parts))
-    parts = [part for part in how.parts if part not in made and not is_step(part)]
-    names = [how.reads, delegation.column if delegation else "", *parts]
-    return list(dict.fromkeys(name for name in names if name))
-
-
 def _guides(recipe: Recipe) -> Iterator[NamedFile]:
-    """The models of guides; training reads those whose columns credit and rewards read."""
-    with keys_of(recipe.credit, "[credit]"):
-        how = method(recipe.credit.method, recipe.base, **recipe.credit.rest())
-    read: set[str] = set()
-    wanted = needed_columns(recipe, how) if recipe.run.steps else []
-    while wanted:
-        column = wanted.pop()
-        if column in recipe.guides and column not in read:
-            read.add(column)
-            parts: Any = recipe.guides[column].rest().get("parts")
-            wanted += list(parts) if isinstance(parts, dict) else []
+    """The models of guides; training reads those whose columns it needs."""
+    read = read_in_training(recipe)
     for column, choice in recipe.guides.items():
         name = choice.rest().get("model")
         if isinstance(name, str) and "://" not in name:

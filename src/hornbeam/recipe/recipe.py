@@ -38,6 +38,7 @@ from hornbeam.recipe.sections import (
     check_stages,
 )
 from hornbeam.score.rules import RewardSettings
+from hornbeam.search.branch import GUIDED
 from hornbeam.settings import Settings, build, nearest
 from hornbeam.store.ledger import Budget
 from hornbeam.tasks.task_sources import TaskSettings
@@ -376,7 +377,8 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Keys at which two dumped recipes differ and may not ("loss.kl")."""
     out = []
     credit = (new.get("credit") or {}).get("method", "")
-    shaped = "guides" if credit == "shaped" or is_own(credit) else ""
+    guided = (new.get("grow") or {}).get("pick") in GUIDED
+    shaped = "guides" if credit == "shaped" or guided or is_own(credit) else ""
     for section in sorted(set(old) | set(new)):
         a, b = old.get(section), new.get(section)
         if section == "sinks" or (section in SEARCHED and section != shaped):

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import math
 from random import Random
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from hornbeam.errors import ScoreError
 from hornbeam.protocols import Fork, State, Strategy
+from hornbeam.search.values import worth
 from hornbeam.tree.nodes import Tree
+
+GUIDED = ("guide", "predicted_mixed")  # the picks that read a guide
 
 
 class Branch(Strategy):
@@ -27,19 +32,43 @@ class Branch(Strategy):
     log-prob of the sampled tokens (an estimate of the turn's entropy from one sample), minus
     `penalty` for each branch that left the step already (AT2PO, arXiv 2601.04767). `mixed` takes
     the highest V(1 - V), V the mean of column `reward` over the leaves below, each taken into
-    [0, 1]: the steps below which the outcome is least settled. Whoever grows the tree writes the
-    reward of an episode before it is told; without any reward V is unknown and the draw uniform.
-    Ties are drawn.
+    [0, 1]: the steps below which the outcome is least settled. `predicted_mixed` tells that before
+    there are leaves (TRACE, arXiv 2606.11119): V = (w v + sum of rewards) / (w + leaves), v =
+    (value + 1) / 2 by the guide of `column` and w its `weight`, in leaves. `guide` takes the
+    highest value itself; steps without one come last. Whoever grows the tree writes values and
+    rewards of an episode before it is told; where nothing is known the draw is uniform. Ties are
+    drawn.
 
     A trunk without such a step (its episode had one step) grows a fresh episode from the task in
-    the place of each branch, so the number of leaves stays; later rounds draw from those too.
+    the place of each branch, so the number of leaves stays; later rounds draw from those too. With
+    `stop` a trunk all of whose steps are predicted hopeless, V below `stop`, or solved, above 1 -
+    `stop`, is not branched: others are in its place, and where all are so the tree is grown.
     """
+
+    later = MappingProxyType({"column": "value", "weight": 2.0, "stop": 0.0})
 
     trunks: int = Field(2, ge=1)
     nodes: int = Field(2, ge=1)
     rounds: int = Field(1, ge=0)
-    pick: Literal["random", "entropy", "mixed"] = "random"
+    pick: Literal["random", "entropy", "mixed", "guide", "predicted_mixed"] = "random"
     penalty: float = Field(0.1, ge=0)
+    column: str = Field("value", min_length=1)
+    weight: float = Field(2.0, gt=0)
+    stop: float = Field(0.0, ge=0, lt=0.5)
+
+    @model_validator(mode="after")
+    def _picked(self) -> Self:
+        given = self.model_fields_set
+        for key, picks in (("column", GUIDED), ("weight", GUIDED[1:]), ("stop", GUIDED[1:])):
+            if key in given and self.pick not in picks:
+                listed = " or ".join(f'"{pick}"' for pick in picks)
+                raise ValueError(f"{key} = {getattr(self, key)!r} is read by pick = {listed}")
+        return self
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The column that it is guided by."""
+        return (self.column,) if self.pick in GUIDED else ()
 
     @property
     def logprobs(self) -> bool:
@@ -72,16 +101,27 @@ class Branch(Strategy):
         """All forks of one round, from the tree as it stood when the round began."""
         first = self.trunks * (turn * self.nodes + 1)
         steps = _inner_steps(tree, first)
-        worth = self._worth(tree, first, steps)
-        forks = []
+        wanted = self._worth(tree, first, steps)
+        forks: list[Fork] = []
+        orders, used = [], [0] * self.trunks
         for trunk in range(self.trunks):
             own = [i for i in steps if self._trunk(tree.nodes[i].origin.episode) == trunk]
             Random(f"{tree.seed}:branch:{trunk}:{turn}").shuffle(own)
-            own.sort(key=lambda i: -worth.get(i, 0.0))  # stable: the shuffle settles ties
-            for n in range(self.nodes):
-                node = own[n % len(own)] if own else 0
-                forks.append(Fork(first + trunk * self.nodes + n, node))
+            own.sort(key=lambda i: -wanted.get(i, 0.0))  # stable: the shuffle settles ties
+            orders.append(own)
+        live = [trunk for trunk, own in enumerate(orders) if not self._stops(own, wanted)]
+        for number in range(self.trunks * self.nodes if live else 0):
+            trunk = number // self.nodes
+            trunk = trunk if trunk in live else live[number % len(live)]
+            own, n = orders[trunk], used[trunk]
+            forks.append(Fork(first + number, own[n % len(own)] if own else 0))
+            used[trunk] += 1
         return forks
+
+    def _stops(self, own: list[int], wanted: dict[int, float]) -> bool:
+        """Whether all steps of a trunk are predicted hopeless or solved: V(1 - V) tells it."""
+        least = self.stop * (1 - self.stop)
+        return bool(self.stop and own) and all(-math.inf < wanted[i] < least for i in own)
 
     def _trunk(self, episode: int) -> int:
         """In which trunk's name an episode was grown."""
@@ -96,7 +136,29 @@ class Branch(Strategy):
         if self.pick == "mixed":
             values = _values(tree, first)
             return {i: v * (1 - v) for i in steps if (v := values.get(i)) is not None}
+        if self.pick == "guide":
+            said = {i: worth(tree, i, self.column) for i in steps}
+            return {i: -math.inf if v is None else v for i, v in said.items()}
+        if self.pick == "predicted_mixed":
+            return self._predicted(tree, first, steps)
         return {}
+
+    def _predicted(self, tree: Tree, first: int, steps: list[int]) -> dict[int, float]:
+        """V(1 - V) of the prediction and the leaves so far; without either it is not known."""
+        sums, out = _sums(tree, first), {}
+        for i in steps:
+            said = worth(tree, i, self.column)
+            if said is not None and abs(said) > 1:
+                raise ScoreError(
+                    f"column {self.column!r} is {said:.3g} at episode {_place(tree, i)[0]}, step"
+                    f" {_place(tree, i)[1]}: predicted_mixed takes values in [-1, 1]; of a guide by"
+                    " log-probs give its scale"
+                )
+            total, count = sums.get(i, (0.0, 0))
+            weight = 0.0 if said is None else self.weight
+            v = (weight * ((said or 0.0) + 1) / 2 + total) / (weight + count or 1)
+            out[i] = v * (1 - v) if weight + count else -math.inf
+        return out
 
 
 def _place(tree: Tree, i: int) -> tuple[int, int]:
@@ -126,7 +188,12 @@ def _surprise(tree: Tree, i: int) -> float:
 
 
 def _values(tree: Tree, first: int) -> dict[int, float]:
-    """V of each step: mean reward in [0, 1] of the scored leaves below of episodes before `first`.
+    """V of each step: the mean of those rewards, where there are some."""
+    return {i: total / count for i, (total, count) in _sums(tree, first).items()}
+
+
+def _sums(tree: Tree, first: int) -> dict[int, tuple[float, int]]:
+    """(sum of rewards in [0, 1], number) of the scored leaves below of episodes before `first`.
 
     Leaves are taken in order of episode, so sums do not hang on the order of nodes.
     """
@@ -140,4 +207,4 @@ def _values(tree: Tree, first: int) -> dict[int, float]:
         for i in tree.path(leaf):
             total, count = sums.get(i, (0.0, 0))
             sums[i] = (total + min(max(value, 0.0), 1.0), count + 1)
-    return {i: total / count for i, (total, count) in sums.items()}
+    return sums

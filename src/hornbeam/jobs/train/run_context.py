@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from hornbeam.assembly.guides import Guides
 from hornbeam.assembly.loading import Load
+from hornbeam.assembly.needed_columns import needed_columns
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.policies import Policies
 from hornbeam.assembly.progress import Progress
-from hornbeam.assembly.recipe_files import needed_columns
 from hornbeam.assembly.run_folder import Folder
 from hornbeam.assembly.step_costs import PAID, spent
 from hornbeam.assembly.world import World
@@ -34,7 +34,7 @@ class RunContext:
     folder: Folder
     progress: Progress
     world: World
-    guides: Guides  # that credit reads
+    guides: Guides  # that credit and growth read
     metrics: MetricsLog
     ledger: Ledger
     grower: Grower
@@ -60,7 +60,7 @@ class RunContext:
         pool = pool_of(recipe, plan.base, folder.path / "model", progress.say, load)
         held.callback(pool.close)
         world = World.build(recipe, plan, pool.policies, progress.warn)
-        reads = needed_columns(recipe, plan.credit)
+        reads = needed_columns(recipe, plan.credit, plan.strategy)
         guides = Guides(recipe, reads, pool.policies.tokenizer if reads else None)
         folder.hold_code(plan.base, guides.needed(reads))
         sinks = RunSinks(folder, plan.base, progress.warn)
