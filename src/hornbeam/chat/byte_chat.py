@@ -30,13 +30,15 @@ def user(text: str) -> Message:
 
 def assistant(text: Any) -> Message:
     """An assistant message; of a reply that calls tools, the one with its calls."""
-    if isinstance(message := getattr(text, "message", None), Mapping):
+    if type(text) is not str and isinstance(message := getattr(text, "message", None), Mapping):
         return message
     return {"role": "assistant", "content": _content(text)}
 
 
 def _content(text: Any) -> str:
     """The text of a message; numbers and replies are written out, what would be noise is not."""
+    if type(text) is str:
+        return text
     parts = isinstance(text, list) and text and all(isinstance(p, Mapping) for p in text)
     if text is None or isinstance(text, bytes) or parts:
         raise wrong("a message", "a text", text)

@@ -66,7 +66,10 @@ def numbered_id(tokens: Sequence[int], number: int) -> str:
 
 def has_calls(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether an assistant's message of a conversation has more than its text: calls, reasoning."""
-    return any(m.get("tool_calls") or m.get("reasoning_content") for m in messages)
+    for message in messages:
+        if len(message) > 2 and (message.get("tool_calls") or message.get("reasoning_content")):
+            return True
+    return False
 
 
 def quoted_as(message: Mapping[str, Any]) -> tuple[str, str]:

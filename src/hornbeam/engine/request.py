@@ -177,8 +177,9 @@ class Barrier:
 
     def enter(self) -> None:
         """One more client is busy outside the engine."""
+        if not self._busy:
+            self._quiet.clear()
         self._busy += 1
-        self._quiet.clear()
 
     def leave(self) -> None:
         """One client waits for the engine, or has gone."""

@@ -213,7 +213,8 @@ class Driver(RecordedPath):
     def _spin(self) -> None:
         with TimeSlice(self._limits.program_seconds):
             self._loop.spin()
-        self._rewards.check(self._delivered)
+        if not self._rewards.agrees(self._delivered):
+            self._rewards.check(self._delivered)
 
     async def _report(self, effect: Effect) -> None:
         if len(self._queue) > 1 or self._waits.outside():  # effects of a gather run at once
@@ -283,8 +284,8 @@ class Driver(RecordedPath):
         (context, used), (messages, settings) = prepared, effect.payload
         at = self._episode, effect.turn, effect.scope, len(used), self._steps
         tools = tuple(settings.get("tools", ()))
-        place = Place(*at, tuple(messages), tools, effect.counted)
-        sampling = {name: value for name, value in settings.items() if name != "tools"}
+        place = Place(*at, tuple(messages), tools, effect.counted or {})
+        sampling = {n: value for n, value in settings.items() if n != "tools"} if settings else {}
         try:
             got = await self._live.sample(effect.name, context, sampling, place)
             return context, used, got
@@ -308,13 +309,13 @@ class Driver(RecordedPath):
             return ask_error(failed)
         if self._known is not None and effect.texts and effect.number >= len(self._record):
             self._known.answered(effect.payload)
-        for piece in got:
-            self._close()
+        for n, piece in enumerate(got):
+            if n:
+                self._close()
             if self._enough():
                 return None
             self._hold(self._node(effect, piece), context)
-            context = context + piece.tokens
-            used = used + piece.tokens
+            context = context + piece.tokens if n + 1 < len(got) else context
         if got[-1].finish == "chunk":
             self._close()
             return None
@@ -340,7 +341,7 @@ class Driver(RecordedPath):
             self._note(node, context)
 
     def _close(self) -> None:
-        """Commit the draft."""
+        """Commit the draft, if there is one."""
         node, self._draft = self._draft, None
         if node is None:
             return
@@ -370,14 +371,15 @@ class Driver(RecordedPath):
         if self._is_known(effect):
             self._unread.append(effect.number)
         else:
-            forms = (text, reply.message) if settings.get("tools") else (text,)
-            self._unread.extend((chat, messages, form, tokens) for form in forms)
+            self._unread.append((chat, messages, text, tokens))
+            if settings.get("tools"):
+                self._unread.append((chat, messages, reply.message, tokens))
         self._sampled += len(tokens)
         return reply
 
     def _render(self, effect: Effect) -> array[int]:
         """The prompt of an ask; answers that it quotes stand in it as they were sampled."""
-        coming = self._coming(effect)
+        coming = self._coming(effect) if self._known is not None else None
         if coming is not None:
             context, effect.digest = coming.context, coming.digest
         else:

@@ -169,6 +169,8 @@ class Episode:
 
     def settings(self, tools: str | Sequence[Any], sampling: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of an ask, with the schemas of its tools."""
+        if not (tools or sampling):
+            return {}
         schemas = self.effects.schemas(tools) if tools else []
         settings: dict[str, Any] = _json(
             {**sampling, "tools": schemas} if schemas else sampling, "settings of ep.ask"
@@ -235,6 +237,7 @@ class AskedMessages:
     def __init__(self) -> None:
         self._last: list[Message] = []
         self._loose: list[int] = []  # not of texts alone
+        self._sizes = [0]  # characters before each, and of all
 
     @property
     def of_texts(self) -> bool:
@@ -242,8 +245,8 @@ class AskedMessages:
         return not self._loose
 
     def were(self, messages: list[Message]) -> None:
-        """They are these, of texts alone."""
-        self._last, self._loose = messages, []
+        """They are these, of texts alone, and were not too large."""
+        self._last, self._loose, self._sizes = messages, [], [0]
 
     def plain(self, messages: Sequence[Message]) -> list[Message]:
         """The messages of the next ask so; those of the ask before are not made again."""
@@ -253,9 +256,13 @@ class AskedMessages:
         out = self._last[:same] + [_message(message) for message in said[same:]]
         for n in self._loose:
             out[n] = _message(said[n])
-        self._loose += [n for n in range(same, len(out)) if not of_texts(out[n])]
+        new = range(same, len(out))
+        self._loose += [n for n in new if len(out[n]) > 2 and not of_texts(out[n])]
         self._last = out
-        if (size := sum(len(made["content"]) for made in out)) > LARGEST:
+        del self._sizes[same + 1 :]
+        for n in range(len(self._sizes) - 1, len(out)):
+            self._sizes.append(self._sizes[-1] + len(out[n]["content"]))
+        if (size := self._sizes[-1]) > LARGEST:
             raise ProgramError(f"ep.ask: messages of {size:,} characters, more than {LARGEST:,}")
         return list(out)
 

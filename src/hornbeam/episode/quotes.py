@@ -43,12 +43,12 @@ class Quotes:
         messages, settings = ask
         said, tools = self._said[id(chat)].find(messages), settings.get("tools", ())
         calls = has_calls(messages)
+        if earlier is None and not calls:
+            return chat.render(messages, said, tools), {}
         found = chat.rewritten(messages, said, tools) if calls else {}
         new = {n: why for n, why in found.items() if id(said[n]) not in self._anew}
         self._anew.update(id(said[n]) for n in new)
         prompt = chat.render(messages, said, tools)
-        if earlier is None and not calls:
-            return prompt, {}
         counts = turn_counts(chat, messages, said, found, earlier)
         counts.update(f"{REWRITTEN}{why}" for why in new.values())
         return prompt, counts

@@ -9,7 +9,6 @@ from array import array
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from reprlib import repr as short
-from types import MappingProxyType
 from typing import Any
 
 from hornbeam.chat import Chat, Message, Spoken, common
@@ -23,7 +22,7 @@ from hornbeam.tree.nodes import Call, Node, Origin, ids
 from hornbeam.workers.outcomes import LARGEST
 from hornbeam.workers.time_slices import Overrun, TimeSlice
 
-NONE: Mapping[str, int] = MappingProxyType({})
+NO_IDS = ids()  # not to be changed
 
 
 @dataclass(slots=True)
@@ -39,9 +38,7 @@ class Effect:
     turn: int
     running: asyncio.Task[Any] | None = None
     earlier: EarlierTurns | None = None  # of a request from outside
-    counted: Mapping[str, int] = field(
-        default_factory=lambda: NONE
-    )  # of its prompt, for the ledger
+    counted: Mapping[str, int] | None = None  # of its prompt, for the ledger
     prompt: int = -1  # how many ids its prompt has, where it was rendered
     context: array[int] | None = None  # the prompt, of an ask from outside
     digest: str = ""  # of what an ask from outside says, where parts of it are masked
@@ -60,6 +57,7 @@ class RecordedEffect:
 
 
 _sorted = json.JSONEncoder(sort_keys=True).encode
+_quoted = json.encoder.encode_basestring_ascii  # what `_sorted` makes of a text
 
 
 def digest(payload: Any) -> str:
@@ -112,7 +110,7 @@ class Digests:
 def _one(message: Message) -> str:
     """A message as `_sorted` writes it."""
     if len(message) == 2:
-        return f'{{"content": {_sorted(message["content"])}, "role": {_sorted(message["role"])}}}'
+        return f'{{"content": {_quoted(message["content"])}, "role": {_quoted(message["role"])}}}'
     return _sorted(message)
 
 
@@ -187,6 +185,7 @@ def record_answer(effect: Effect, piece: Piece, origin: Origin) -> Node:
         -1,
         agent=effect.name,
         scope=effect.scope,
+        prompt=NO_IDS,
         tokens=piece.tokens,
         logprobs=piece.logprobs,
         text=piece.text,

@@ -69,7 +69,8 @@ class EpisodeEffects:
 
     def chat(self, agent: str) -> Chat:
         """The chat of this agent's engine."""
-        return self._speaker(agent).engine.chat
+        speaker = self.agents.get(agent) or self._speaker(agent)
+        return speaker.engine.chat
 
     def names(self) -> tuple[str, ...]:
         """The agents that can be asked, the main one first."""
@@ -141,8 +142,9 @@ class EpisodeEffects:
         self, agent: str, context: array[int], sampling: Mapping[str, Any], place: Place
     ) -> list[Piece]:
         """Sample an answer or the rest of one, as at most `place.pieces` chunks."""
-        speaker = self._speaker(agent)
-        pieces = await self._sample(speaker, context, _override(speaker, sampling), place)
+        speaker = self.agents.get(agent) or self._speaker(agent)
+        how = _override(speaker, sampling) if sampling else speaker.sampling
+        pieces = await self._sample(speaker, context, how, place)
         if not speaker.tags:
             chat = speaker.engine.chat
             pieces = [piece._replace(text=chat.decode(piece.tokens)) for piece in pieces]
@@ -233,8 +235,8 @@ class EpisodeEffects:
                 Entry(*where, "prompt_tokens_computed", done.computed - again),
                 Entry(*where, "prompt_tokens_cached", done.cached + again),
             ]
-            counted = {} if place.used else place.counted
-            paid += [Entry(*where, kind, count) for kind, count in counted.items() if count]
+            if place.counted and not place.used:
+                paid += [Entry(*where, kind, n) for kind, n in place.counted.items() if n]
             room.settle(paid, later=True)
             if self.ledger.lasts:
                 self._asked.setdefault((place.episode, place.turn), []).extend(paid)

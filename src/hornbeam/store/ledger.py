@@ -225,7 +225,8 @@ class Reservation:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self.release()
+        if self._held:
+            self.release()
 
 
 def _check(what: str, spent: float, held: int, asked: int, limit: int) -> None:

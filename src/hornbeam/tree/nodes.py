@@ -162,12 +162,13 @@ class Tree:
         self._check(index, node)
         self.nodes.append(node)
         self._enter(index, node)
-        for column in self.columns.values():
-            column.append(None)
+        if self.columns:
+            for column in self.columns.values():
+                column.append(None)
         return index
 
     def _enter(self, index: int, node: Node) -> None:
-        self._lengths.append(self._length(node))
+        self._lengths.append(self._head(node) + len(node.prompt) + len(node.tokens))
         self._children.append(0)
         if not index:
             return
@@ -269,9 +270,6 @@ class Tree:
         if node.keep is not None and not 0 <= node.keep <= there:
             raise DataError(f"node {index} keeps {node.keep} ids of the {there} of node {before}")
 
-    def _length(self, node: Node) -> int:
-        return self._head(node) + len(node.prompt) + len(node.tokens)
-
     def place(
         self, parent: int, agent: str, context: array[int], above: array[int] | None = None
     ) -> Placed:
@@ -282,7 +280,7 @@ class Tree:
         sequence, for who has it.
         """
         i, shared, whole = self._nearest(parent, agent, context, above)
-        if shared < len(context):
+        if shared < len(context) and self._children[parent]:
             twin = next((c for c in self.children(parent) if self.nodes[c].agent == agent), 0)
             if twin:
                 seen = self.context(twin)

@@ -30,12 +30,15 @@ handler_of: Any = import_module("_signal").getsignal  # as `signal` has it, with
 LOOK = 0.1  # seconds between two looks at who is late
 SIGNAL = getattr(signal, "SIGURG", None)  # which nothing else minds
 BUSY = getattr(signal, "SIGVTALRM", None)  # comes from a timer, where C code lets no thread run
+HEARD = tuple(number for number in (SIGNAL, BUSY) if number is not None)
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 _slices: dict[int, TimeSlice] = {}  # by thread, the one that runs there
 _watch: list[threading.Thread] = []  # at most one
 _ending: list[bool] = []  # whether this process does
 _timer = [math.inf]  # when the timer comes, at the earliest
+_main = [threading.main_thread().ident]
+_forks = [0]  # that this process comes from, since it has this module
 
 
 class Overrun(BaseException):
@@ -65,14 +68,16 @@ class TimeSlice:
 
     def __enter__(self) -> TimeSlice:
         thread = threading.get_ident()
-        main = threading.current_thread() is threading.main_thread()
+        main = thread == _main[0]
         handlers = tuple(map(handler_of, STOPS)) if main else ()
-        self._was = os.getpid(), working_folder(), handlers
+        self._was = _forks[0], working_folder(), handlers
         self._traced = sys.gettrace(), sys.getprofile()
         self._before, self.frame = _slices.get(thread), sys._getframe(1)
-        self.until = time.monotonic() + self.seconds
-        _look(main)
-        if main and self.until < _timer[0]:
+        now = time.monotonic()
+        self.until = now + self.seconds
+        if not _watch or (main and [*map(handler_of, HEARD)] != _hearing):
+            _look(main)
+        if main and not now < _timer[0] <= self.until:  # one that is late came for no slice
             _set_timer(self.seconds)
         _slices[thread] = self
         return self
@@ -89,11 +94,11 @@ class TimeSlice:
         else:
             _slices[thread] = self._before
         self.frame = self._before = None
-        process, folder, handlers = self._was
+        forks, folder, handlers = self._was
         if self.interrupts > 1:
             sys.setprofile(self._traced[1])
             sys.settrace(self._traced[0])
-        if os.getpid() != process:
+        if _forks[0] != forks:
             os._exit(0)
         go_back(folder)
         for number, handler in zip(STOPS, handlers):
@@ -138,10 +143,10 @@ def go_back(folder: str) -> None:
 
 def _look(main: bool) -> None:
     """See that somebody looks at who is late, and that the main thread hears of it."""
-    for number in (SIGNAL, BUSY):
-        if main and number is not None and handler_of(number) is not _heard:
+    for number in HEARD if main else ():
+        if handler_of(number) is not _heard:
             signal.signal(number, _heard)
-    if not _watch or not _watch[0].is_alive():
+    if not _watch:
         _watch[:] = [threading.Thread(target=_watching, name="time slices", daemon=True)]
         _watch[0].start()
 
@@ -164,7 +169,10 @@ def _end_timer() -> None:
 
 
 def _forked() -> None:
-    _timer[0] = math.inf  # a fork has no timer
+    """A fork has no timer and one thread."""
+    _timer[0], _main[0] = math.inf, threading.get_ident()
+    _forks[0] += 1
+    _watch.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -203,6 +211,9 @@ def _heard(number: int, frame: FrameType | None) -> None:
         if late.interrupts > 1:  # the first one was swallowed, or it cleans up for too long
             _raise_outside_of_try(frame, late)
         raise Overrun(late.words)
+
+
+_hearing = [_heard] * len(HEARD)
 
 
 def _raise_outside_of_try(frame: FrameType | None, late: TimeSlice) -> None:
