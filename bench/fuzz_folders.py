@@ -20,6 +20,7 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from fuzz import READERS, Counts, run
 from fuzz_values import HOSTILE, damaged_bytes, mutate
@@ -69,9 +70,9 @@ def recipes(files: int, rng: random.Random, folder: Path) -> Counts:
 def damaged(run_folder: Path, rng: random.Random) -> str:
     """Change one thing of a run folder; what it was."""
     database = run_folder / "run.db"
-    what = rng.choice(("bytes", "bytes", "row", "row", "row", "file", "gone"))
-    if what == "row":
-        return changed_row(database, rng)
+    what = rng.choice(("bytes", "bytes", "row", "row", "row", "inside", "inside", "file", "gone"))
+    if what in ("row", "inside"):
+        return changed_row(database, rng, what == "inside")
     held = [path for path in run_folder.rglob("*") if path.is_file() and path.suffix != ".html"]
     path = database if what == "bytes" else rng.choice(held)
     if what == "gone":
@@ -81,8 +82,21 @@ def damaged(run_folder: Path, rng: random.Random) -> str:
     return f"{what} of {path.name}"
 
 
-def changed_row(database: Path, rng: random.Random) -> str:
-    """Another value in one cell of a table."""
+JSON_CELLS = (
+    *(("meta", "value"), ("trees", "task"), ("trees", "columns"), ("nodes", "data")),
+    ("metrics", "data"),
+)
+
+
+def inside(link: sqlite3.Connection, table: str, column: str, where: str, rng: Any) -> Any:
+    """The JSON of a cell with a value, a key or an entry of it changed."""
+    (text,) = link.execute(f"select {column} from {table} where {where}").fetchone()
+    rows = mutate([json.loads(text)], rng)
+    return json.dumps(rows[0] if rows else None)
+
+
+def changed_row(database: Path, rng: random.Random, in_json: bool) -> str:
+    """Another value in one cell of a table, or inside the JSON of one."""
     link = sqlite3.connect(database)
     try:
         tables = [
@@ -90,10 +104,10 @@ def changed_row(database: Path, rng: random.Random) -> str:
         ]
         table = rng.choice(tables)
         columns = [row[1] for row in link.execute(f"pragma table_info({table})")]
-        column, (rows,) = (
-            rng.choice(columns),
-            link.execute(f"select count(*) from {table}").fetchone(),
-        )
+        column = rng.choice(columns)
+        if in_json:
+            table, column = rng.choice(JSON_CELLS)
+        (rows,) = link.execute(f"select count(*) from {table}").fetchone()
         value = rng.choice(HOSTILE)
         held = (
             value
@@ -104,11 +118,15 @@ def changed_row(database: Path, rng: random.Random) -> str:
             held = 2**62
         if isinstance(held, str):
             held = held.encode("utf-8", "replace").decode()
-        where = f"rowid in (select rowid from {table} limit 1 offset {rng.randrange(max(1, rows))})"
+        key = ", ".join(row[1] for row in link.execute(f"pragma table_info({table})") if row[5])
+        one = f"select {key} from {table} limit 1 offset {rng.randrange(max(1, rows))}"
+        where = f"({key}) in ({one})"
+        if in_json:
+            held = inside(link, table, column, where, rng)
         link.execute(f"update {table} set {column} = ? where {where}", (held,))
         link.commit()
         return f"{table}.{column} = {held!r:.60}"
-    except sqlite3.Error as error:
+    except (sqlite3.Error, RecursionError) as error:
         return f"no change: {error}"
     finally:
         link.close()

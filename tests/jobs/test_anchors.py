@@ -132,7 +132,7 @@ def test_the_record_is_that_of_the_runs_and_what_is_cached_is_not_run_again(fold
         entries = list(store.entries(keys[0].stage))
         for key, tree in zip(keys, trees):
             name = mark_of_task(plan(recipe_of(folder), folder).train.tasks[key.number])
-            record = Record.of(store.get(f"{anchors['mark']}/{name}"))
+            record = Record.read(store, f"{anchors['mark']}/{name}")
             assert record.rewards == tuple(tree.columns["reward"][i] for i in tree.leaves())
             assert len(record.rewards) == 3
             paid = [e.amount for e in entries if e.tree == str(key) and e.kind in TOKENS]
@@ -172,9 +172,8 @@ def test_training_keeps_the_mixed_tasks_and_credits_against_their_anchors(
     with Store(folder / "anchors", read_only=True) as store:
         for tree in trees:
             assert tree.task["question"].startswith("maybe")
-            record = Record.of(
-                store.get(f"{anchors['mark']}/{mark_of_task(Task.from_json(tree.task))}")
-            )
+            name = mark_of_task(Task.from_json(tree.task))
+            record = Record.read(store, f"{anchors['mark']}/{name}")
             assert 0 < record.mean < 1 and tree.columns["prior"][0] == record.mean
             assert set(tree.columns["prior"][1:]) == {None}
             for i in tree.leaves():

@@ -63,8 +63,8 @@ class Folder:
         A run that failed before anything was grown has not begun: a mended recipe takes its place.
         """
         now = recipe.model_dump(mode="json")
-        before = self.store.get("recipe")
-        if before is not None and (self.store.keys() or self.store.metrics()):
+        before = self.store.kept_recipe()
+        if before and (self.store.keys() or self.store.metrics()):
             changed = differences(filled(before), now)
             if changed:
                 raise StoreError(

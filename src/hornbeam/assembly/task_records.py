@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hornbeam.credit.baselines import reaches
+from hornbeam.store.database import Store
 from hornbeam.store.ledger import TOKENS
 from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import SCORING, Task
@@ -24,9 +25,15 @@ class Record:
     costs: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, data: Any) -> Record | None:
-        """The record that stands in a store, if one does."""
-        return None if data is None else cls(data["number"], (*data["rewards"],), data["costs"])
+    def read(cls, store: Store, name: str) -> Record | None:
+        """The record that a store keeps under a name, if it does. Raises `StoreError`."""
+        found = store.get(name)
+        with store.reading(f"value of {name!r}"):
+            if found is None:
+                return None
+            rewards = [None if reward is None else float(reward) for reward in found["rewards"]]
+            costs = {str(kind): float(amount) for kind, amount in found["costs"].items()}
+            return cls(int(found["number"]), (*rewards,), costs)
 
     @property
     def mean(self) -> float:

@@ -72,11 +72,11 @@ class StoreGrower:
         before: dict[str, list[Entry]] = {}
         for entry in self.store.entries(stage):
             before.setdefault(entry.tree, []).append(entry)
-        growing = self.store.get(f"growing/{stage}")
-        stopped = isinstance(growing, dict) and growing["what"] == what
+        began = self._began(stage, what)
+        stopped = began is not None
         # How many episodes every tree had when this growth began, be it before a stop.
         had = {tree: 1 + max(entry.episode for entry in paid) for tree, paid in before.items()}
-        had = growing["had"] if stopped else had
+        had = had if began is None else began
         if starts or stopped:
             now = {"what": what, "had": had} if starts else None
             self.store.set(f"growing/{stage}", now)
@@ -102,9 +102,9 @@ class StoreGrower:
         alone = {*self.store.keys()} <= {key for key, _ in starts}  # nothing was grown before
         for first in range(0, len(starts), at_once):
             part = starts[first : first + at_once]
-            began = time.perf_counter()
+            start = time.perf_counter()
             grown = await grower.grow_all(part, at_once)
-            self.add_seconds(stage, time.perf_counter() - began)
+            self.add_seconds(stage, time.perf_counter() - start)
             warn_of_unknown_tools(grown, self.progress)
             keys = [key for key, _ in part]
             kept([(key, tree, ledgers[key].totals) for key, tree in zip(keys, grown)])
@@ -126,9 +126,18 @@ class StoreGrower:
         """Wall seconds of some work, over all processes that did it."""
         self.store.set(f"seconds/{name}", self.seconds(name) + seconds)
 
+    def _began(self, stage: str, what: str) -> dict[str, int] | None:
+        """How many episodes every tree had when this growth began, where one was stopped."""
+        growing = self.store.get(f"growing/{stage}")
+        with self.store.reading(f"value of 'growing/{stage}'"):
+            if growing is None or growing["what"] != what:
+                return None
+            return {str(tree): int(episodes) for tree, episodes in growing["had"].items()}
+
     def seconds(self, name: str) -> float:
         """What was added up so far."""
-        return float(self.store.get(f"seconds/{name}") or 0.0)
+        with self.store.reading(f"value of 'seconds/{name}'"):
+            return float(self.store.get(f"seconds/{name}") or 0.0)
 
     def redone(self, *stages: str) -> dict[str, float]:
         """Tokens that were paid and are in no result, as results have them; {} where none were."""

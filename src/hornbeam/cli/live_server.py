@@ -53,9 +53,10 @@ class LiveRun:
 
     def _told(self, store: Store) -> dict[str, str]:
         rows = store.metrics()
-        steps = int(((store.get("recipe") or {}).get("run") or {}).get("steps") or 0)
-        done = sum(row["kind"] == "train" for row in rows)
-        ended = any(row.get("stage") == "final" and row["step"] == steps for row in rows)
+        with store.reading("value of 'recipe'"):
+            steps = int(store.kept_recipe().get("run", {}).get("steps") or 0)
+        done = sum(row.get("kind") == "train" for row in rows)
+        ended = any(row.get("stage") == "final" and row.get("step") == steps for row in rows)
         far = f"step {done} of {steps}"
         if self.place == self.run and holder(self.run):
             state, line = "running", f"Running: {far}."
@@ -84,8 +85,8 @@ class LiveRun:
         if self.place == self.run and not (self.run / "run.db").is_file():
             return ReportData(name)
         with Store(self.place, read_only=True) as store:
-            title = ((store.get("recipe") or {}).get("run") or {}).get("title") or name
-            trained = sum(row["kind"] == "train" for row in store.metrics())
+            title = str(store.kept_recipe().get("run", {}).get("title") or name)
+            trained = sum(row.get("kind") == "train" for row in store.metrics())
             return report_data(self.run, store, title, read=partial(self._tree, store, trained))
 
     def _tree(self, store: Store, trained: int, key: TreeKey) -> Tree:

@@ -79,7 +79,7 @@ def _view_run(run: Path, tree: str | None, column: str | None, store: str | None
             return
         if tree is None:
             run.mkdir(parents=True, exist_ok=True)
-            title = (held.get("recipe") or {}).get("run", {}).get("title") or run.resolve().name
+            title = str(held.kept_recipe().get("run", {}).get("title") or run.resolve().name)
             tell(f"Report: {report(run, held, title, _chats(run, held))}")
             return
         stage, _, rest = tree.partition("/")
@@ -153,7 +153,7 @@ def _chats(run: Path, store: Any) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
     try:
-        recipe = Recipe.model_validate(store.get("recipe") or {})
+        recipe = Recipe.model_validate(store.kept_recipe())
     except ValidationError:  # of an earlier version: its page goes without prompts
         return found
     for name in recipe.names:

@@ -29,7 +29,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from hornbeam.errors import DataError, StoreError
+from hornbeam.errors import StoreError
 from hornbeam.store.kept_values import KeptValues
 from hornbeam.store.keys import Stored, TreeKey
 from hornbeam.store.ledger import LOST, Entry
@@ -43,6 +43,7 @@ from hornbeam.store.tables import (
     SCHEMA,
     TREES,
     at,
+    checked_metrics,
     cost_row,
     error_line,
     named,
@@ -215,18 +216,16 @@ class Store(KeptValues):
             order = (NODES.c.place.is_(None), NODES.c.place, NODES.c.episode)
             rows = db.execute(found.order_by(*order)).all()
             opinions = db.execute(sa.select(OPINIONS).where(at(OPINIONS, *key))).all()
-        try:
+        with self.reading(f"tree {key}"):
             closed, waiting = read_nodes(rows)
             tree = Tree(json.loads(row.task), closed, json.loads(row.columns), json.loads(row.seed))
             for name, column in tree.columns.items():  # nodes may have come since they were kept
                 column.extend([None] * (len(closed) - len(column)))
                 checked_column(name, column, len(closed))
-        except (DataError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"{self.place}: tree {key} is damaged: {error!r}") from error
-        if not row.done:
-            index = {named(node): i for i, node in enumerate(closed)}
-            for *_, episode, step, name, value in opinions:
-                tree.column(name)[index[episode, step]] = value
+            if not row.done:
+                index = {named(node): i for i, node in enumerate(closed)}
+                for *_, episode, step, name, value in opinions:
+                    tree.column(name)[index[episode, step]] = value
         return Stored(tree, row.done, waiting)
 
     def keys(self, stage: str | None = None, step: int | None = None) -> list[TreeKey]:
@@ -284,8 +283,9 @@ class Store(KeptValues):
         """All rows of metrics in the order written."""
         self.flush()
         with self._begin() as db:
-            found = db.execute(sa.select(METRICS.c.data).order_by(METRICS.c.place))
-            return [json.loads(data) for (data,) in found]
+            found = db.execute(sa.select(METRICS.c.data).order_by(METRICS.c.place)).all()
+        with self.reading("a row of metrics"):
+            return [checked_metrics(json.loads(data)) for (data,) in found]
 
     def enter(self, entries: Sequence[Entry]) -> None:
         """Add ledger entries to what stands there; the `sink` of a `Ledger`."""
@@ -312,7 +312,8 @@ class Store(KeptValues):
         self.flush()
         vain = (LEDGER.c.stage == LOST) | LEDGER.c.stage.startswith(f"{LOST} ")
         where = at(LEDGER, stage, step) & (sa.true() if lost is None else vain if lost else ~vain)
-        sums = sa.select(LEDGER.c.kind, sa.func.sum(LEDGER.c.amount)).where(where)
+        amounts = (sa.func.sum(LEDGER.c.amount), sa.func.max(LEDGER.c.amount))  # a text is the most
+        sums = sa.select(LEDGER.c.kind, *amounts).where(where)
         with self._begin() as db:
             return {row[0]: row[1] for row in db.execute(sums.group_by(LEDGER.c.kind))}
 

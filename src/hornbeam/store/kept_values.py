@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 
-from hornbeam.errors import StoreError
+from hornbeam.errors import DataError, StoreError
 from hornbeam.store.tables import META
+
+_RAISED = (DataError, LookupError, TypeError, AttributeError, ValueError, ArithmeticError)
 
 
 class KeptValues(ABC):
@@ -37,19 +40,41 @@ class KeptValues(ABC):
         except (TypeError, ValueError, RecursionError) as error:
             raise StoreError(f"{self.place}: {what} is no JSON: {error}") from error
 
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Around code that reads a value which was kept.
+
+        Whatever it raises of a value that is none of ours is one `StoreError`: `what` is damaged.
+        """
+        try:
+            yield
+        except _RAISED as error:
+            raise StoreError(f"{self.place}: {what} is damaged: {error!r:.200}") from error
+        except RecursionError as error:
+            raise StoreError(f"{self.place}: {what} is damaged: nested too deep") from error
+
     def get(self, name: str, default: Any = None) -> Any:
         """The JSON value kept under a name."""
         self.flush()
         with self._begin() as db:
             found = db.execute(sa.select(META.c.value).where(META.c.name == name)).scalar()
-        return default if found is None else json.loads(found)
+        with self.reading(f"value of {name!r}"):
+            return default if found is None else json.loads(found)
+
+    def kept_recipe(self) -> dict[str, Any]:
+        """The recipe that the run began with, as JSON data; {} where none is kept."""
+        found = self.get("recipe")
+        with self.reading("value of 'recipe'"):
+            sections = {} if found is None else found.items()
+            return {name: {**section} if name == "run" else section for name, section in sections}
 
     def values(self, prefix: str) -> list[Any]:
         """The JSON values kept under names that begin so, in order of their names."""
         self.flush()
         names = META.c.name.startswith(prefix, autoescape=True)
         with self._begin() as db:
-            found = db.execute(sa.select(META.c.value).where(names).order_by(META.c.name))
+            found = db.execute(sa.select(META.c.value).where(names).order_by(META.c.name)).all()
+        with self.reading(f"a value of {prefix!r}"):
             return [json.loads(value) for (value,) in found]
 
     def set(self, name: str, value: Any) -> None:

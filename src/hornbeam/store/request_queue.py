@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from hornbeam.store.cells import TextCell, WholeCell
 from hornbeam.store.keys import TreeKey
 from hornbeam.store.shared_database import LEASES, SharedStore
 from hornbeam.store.tables import METRICS, SCHEMA, TREES, at, inserter, keyed
 
-_text, _int = sa.Text, sa.Integer
+_text, _int = TextCell, WholeCell
 _TREE = ("stage", "step", "number")
 
 
@@ -189,7 +190,8 @@ class RequestQueue:
         """What a policy (this one) learned from, by step."""
         query = sa.select(TRAINED).where(TRAINED.c.policy == (policy or self.policy))
         rows = self.store.ask(query.where(TRAINED.c.step >= since).order_by(TRAINED.c.step))
-        return {row.step: Trained(row.version, json.loads(row.data)) for row in rows}
+        with self.store.reading("what a policy learned"):
+            return {row.step: Trained(row.version, {**json.loads(row.data)}) for row in rows}
 
 
 def _is(which: RequestKey) -> sa.ColumnElement[bool]:

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from hornbeam.errors import StoreError
+from hornbeam.store.cells import TextCell, WholeCell
 from hornbeam.store.database import Store, Stored, TreeKey
 from hornbeam.store.locks import FolderLock
 from hornbeam.store.tables import METRICS, SCHEMA, error_line, keyed, open_file, open_url, passing
@@ -32,13 +33,13 @@ T = TypeVar("T")
 LEASES = sa.Table(
     "members",
     SCHEMA,
-    *keyed(sa.Text, "policy"),
-    sa.Column("session", sa.Integer, nullable=False),  # one more whenever the lease changes hands
-    sa.Column("owner", sa.Text, nullable=False),  # HOST:PID, "" where nobody sits
-    sa.Column("host", sa.Text, nullable=False),  # where that PID means something
-    sa.Column("since", sa.Text, nullable=False),  # told to people, never compared
-    sa.Column("beat", sa.Integer, nullable=False),
-    sa.Column("writes", sa.Integer, nullable=False),  # of this session
+    *keyed(TextCell, "policy"),
+    sa.Column("session", WholeCell, nullable=False),  # one more whenever the lease changes hands
+    sa.Column("owner", TextCell, nullable=False),  # HOST:PID, "" where nobody sits
+    sa.Column("host", TextCell, nullable=False),  # where that PID means something
+    sa.Column("since", TextCell, nullable=False),  # told to people, never compared
+    sa.Column("beat", WholeCell, nullable=False),
+    sa.Column("writes", WholeCell, nullable=False),  # of this session
 )
 
 
@@ -119,7 +120,7 @@ class SharedStore(Store):
         return (LEASES.c.policy == self.session.policy) & (LEASES.c.session == self.session.number)
 
     def _pass(self, db: sa.Connection) -> None:
-        """Number this write; `StoreError` for whoever has been given up."""
+        """NumberCell this write; `StoreError` for whoever has been given up."""
         passed = db.execute(sa.update(LEASES).where(self._mine()).values(writes=self._writes))
         if not passed.rowcount:
             raise StoreError(

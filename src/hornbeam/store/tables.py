@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from hornbeam.errors import StoreError, how_to_get
+from hornbeam.store.cells import NumberCell, TextCell, WholeCell
 from hornbeam.store.keys import TreeKey
 from hornbeam.tree.jsonl import node_from_json, node_to_json
 from hornbeam.tree.nodes import Node, Tree
@@ -26,7 +28,7 @@ ROOT = (-1, 0)  # episode and step of the task's own node
 
 
 SCHEMA = sa.MetaData()
-_text, _int = sa.Text, sa.Integer
+_text, _int = TextCell, WholeCell
 
 
 def keyed(kind: Any, *names: str) -> list[sa.Column[Any]]:
@@ -63,7 +65,7 @@ OPINIONS = sa.Table(  # of guides, while a tree grows; its columns take their pl
     *keyed(_text, "stage"),
     *keyed(_int, "step", "number", "episode", "node_step"),
     *keyed(_text, "name"),
-    sa.Column("value", sa.Double, nullable=False),
+    sa.Column("value", NumberCell, nullable=False),
 )
 METRICS = sa.Table(
     "metrics",
@@ -79,7 +81,7 @@ LEDGER = sa.Table(
     *keyed(_text, "stage"),
     *keyed(_int, "step", "number", "episode", "turn"),
     *keyed(_text, "kind"),
-    sa.Column("amount", sa.Double, nullable=False),
+    sa.Column("amount", NumberCell, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -169,6 +171,20 @@ def read_nodes(rows: Sequence[Any]) -> tuple[list[Node], list[Node]]:
             at[row.episode, row.node_step] = len(closed)
             closed.append(node_from_json(data))
     return closed, waiting
+
+
+def checked_metrics(row: Any) -> dict[str, Any]:
+    """A row of metrics, with what readers count on. Raises `ValueError` where it is none."""
+    if not isinstance(row, dict):
+        raise ValueError(f"{short(row)} is no row of metrics")
+    for name, kind in (("kind", str), ("stage", str), ("step", int)):
+        if type(row.get(name, kind())) is not kind:
+            raise ValueError(f"{name} is {short(row[name])}")
+    for name in ("seconds", "accuracy", "reward", "count"):
+        value = row.get(name)
+        if value is not None and not (type(value) in (int, float) and value == value):
+            raise ValueError(f"{name} is {short(value)}")
+    return row
 
 
 @lru_cache(1024)

@@ -127,13 +127,14 @@ class QueueWorker:
             if future is None or stored is None or stored[1] is None:
                 continue
             heard += 1
-            answer = json.loads(stored[1])
-            if "error" in answer:
-                future.set_exception(ERRORS[answer["error"]](answer["text"]))
-            else:
-                answer["tokens"] = ids(answer["tokens"])
-                answer["logprobs"] = floats(answer["logprobs"])
-                future.set_result(Completion(**answer))
+            with self._queue.store.reading("an answer of another trainer"):
+                answer = json.loads(stored[1])
+                if "error" in answer:
+                    future.set_exception(ERRORS[answer["error"]](answer["text"]))
+                else:
+                    answer["tokens"] = ids(answer["tokens"])
+                    answer["logprobs"] = floats(answer["logprobs"])
+                    future.set_result(Completion(**answer))
         return heard
 
     def _begin(self) -> int:
@@ -158,12 +159,13 @@ class QueueWorker:
             task.exception()  # the store's: the worker's next look meets it too
 
     async def _answer(self, engine: Engine, which: RequestKey, data: str) -> None:
-        asked = json.loads(data)
-        how = asked["sampling"]
-        sampling = Sampling(**{**how, "stop": tuple(how["stop"])})
-        request = Request(ids(asked["prompt"]), sampling, asked["seed"], tuple(which))
         answer: dict[str, Any]
         try:
+            with self._queue.store.reading("what another trainer asks"):
+                asked = json.loads(data)
+                how = asked["sampling"]
+                sampling = Sampling(**{**how, "stop": tuple(how["stop"])})
+                request = Request(ids(asked["prompt"]), sampling, asked["seed"], tuple(which))
             done = await engine.generate(request)
         except EngineLost as error:
             self._lost = error

@@ -40,11 +40,12 @@ class TeacherTree:
     @classmethod
     def read(cls, store: Store, name: str, task: Task) -> TeacherTree | None:
         """What stands in a store, if anything; `name` is that of policy and teacher."""
-        found = store.get(f"{name}/{mark_of_task(task)}")
+        found = store.get(name := f"{name}/{mark_of_task(task)}")
         if found is None:
             return None
-        tree = None if found["tree"] is None else from_json(found["tree"])
-        return cls(tree, found["scored_by"], found["tokens"])
+        with store.reading(f"value of {name!r}"):
+            tree = None if found["tree"] is None else from_json(found["tree"])
+            return cls(tree, str(found["scored_by"]), float(found["tokens"]))
 
     def keep(self, store: Store, name: str, task: Task) -> None:
         """Put it into a store."""

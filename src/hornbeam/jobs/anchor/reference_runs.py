@@ -33,13 +33,14 @@ class Reference:
         )
         self.make, self.stage = make, f"anchor {mark}"
         self.records: dict[str, Record] = {}  # by mark of the task
-        self.count = int(self.store.get(f"{mark}/count", 0))
+        with self.store.reading(f"value of '{mark}/count'"):
+            self.count = int(self.store.get(f"{mark}/count", 0))
 
     def record(self, task: Task) -> Record:
         """What is known of a task; a new one gets a tree of its own."""
         name = mark_of_task(task)
         if name not in self.records:
-            found = Record.of(self.store.get(f"{self.mark}/{name}"))
+            found = Record.read(self.store, f"{self.mark}/{name}")
             if found is None:
                 found, self.count = Record(self.count), self.count + 1
                 self.store.set(f"{self.mark}/count", self.count)

@@ -100,12 +100,15 @@ class Anchors:
     def _began(self, own: Reference, stages: Sequence[str]) -> dict[str, Any]:
         """What stood there when this command began; one that was stopped began before the stop."""
         now = mark_of([[mark_of_task(task) for task in self.tasks], self.how.model_dump()])
-        found: dict[str, Any] | None = self.store.get(f"{self.mark}/began")
-        if found is None or found["command"] != now:
-            left = [t for t in self.tasks if len(own.record(t).rewards) < self.how.rollouts]
-            tokens = sum(self._tokens(stage) for stage in stages)
-            found = {"command": now, "tokens": tokens, "fresh": len(left)}
-            self.store.set(f"{self.mark}/began", found)
+        name = f"{self.mark}/began"
+        found: dict[str, Any] | None = self.store.get(name)
+        with self.store.reading(f"value of {name!r}"):
+            if found is not None and found["command"] == now:
+                return {**found, "tokens": float(found["tokens"]), "fresh": int(found["fresh"])}
+        left = [t for t in self.tasks if len(own.record(t).rewards) < self.how.rollouts]
+        tokens = sum(self._tokens(stage) for stage in stages)
+        found = {"command": now, "tokens": tokens, "fresh": len(left)}
+        self.store.set(name, found)
         return found
 
     def _stages(self) -> tuple[str, ...]:

@@ -51,8 +51,8 @@ class RecordedRuns:
             self.out = run / OWN
             with self._open() as held:
                 self._keys = sorted({*held.keys()} - {*held.unfinished()})
-                self.recipe, base = held.get("recipe"), held.get(FILES_IN)
-            self.base = Path(base) if base else run
+                self.recipe, base = held.kept_recipe() or None, held.get(FILES_IN)
+            self.base = Path(base) if isinstance(base, str) and base else run
         if not (self._trees or self._keys):
             raise DataError(f"{self.name} holds no tree that has grown to its end")
 

@@ -58,7 +58,8 @@ class KeptAsks:
     def read(self) -> tuple[str, list[KeptAsk]]:
         """(main agent, requests in the order in which they came), after a stop."""
         *rows, main = self._store.values(self._place) or [""]
-        return main, list(self._read(rows))
+        with self._store.reading(f"a value of {self._place!r}"):
+            return str(main), list(self._read(rows))
 
     def _read(self, rows: list[dict[str, Any]]) -> Iterator[KeptAsk]:
         for row in rows:

@@ -74,7 +74,8 @@ class OpenedSessions:
         self._growing: set[asyncio.Task[Tree]] = set()
         self._stopped: dict[int, BadRequest] = {}  # why sessions do not go on in this process
         kept = store.get("gateway/secret")
-        self._secret = bytes.fromhex(kept or secrets.token_hex(16))
+        with store.reading("value of 'gateway/secret'"):
+            self._secret = bytes.fromhex(kept or secrets.token_hex(16))
         store.set("gateway/secret", self._secret.hex())
         store.flush()
         self._next = {

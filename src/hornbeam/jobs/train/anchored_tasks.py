@@ -52,11 +52,12 @@ class Anchored:
             held = self._read(plan, base)
             store.set("anchors", held)
             store.flush()
-        self.row: dict[str, Any] = held["row"]
-        self._now = {name: Prior(value) for name, value in held["priors"].items()}
+        with store.reading("value of 'anchors'"):
+            self.row: dict[str, Any] = {**held["row"]}
+            self._now = {name: Prior(float(value)) for name, value in held["priors"].items()}
+            self._taught: dict[str, Any] = {**held["taught"]}  # tree as JSON
         self._step = 0  # the first whose changes are not in `_now` yet
         self._renewed: dict[str, Prior] = {}
-        self._taught: dict[str, Any] = held["taught"]  # tree as JSON
         self.kept = [task for task in plan.train.tasks if mark_of_task(task) in self._now]
         if not self.kept:
             raise DataError(
@@ -80,7 +81,7 @@ class Anchored:
         missing = untaught = 0
         with Store(place, read_only=True) as shared:
             for name, task in tasks.items():
-                record = Record.of(shared.get(f"{mark}/{name}"))
+                record = Record.read(shared, f"{mark}/{name}")
                 if record is None or len(record.rewards) < self.how.rollouts:
                     missing += 1
                     continue
@@ -109,8 +110,12 @@ class Anchored:
     async def tasks(self, step: int, runs: Runs) -> list[Task]:
         """The tasks of a step, what is known of them brought up to date."""
         while self._step < step:
-            held = self.store.get(f"anchors/{self._step}", {})
-            self._now.update({name: Prior(*values) for name, values in held.items()})
+            name = f"anchors/{self._step}"
+            with self.store.reading(f"value of {name!r}"):
+                held = self.store.get(name, {}).items()
+                self._now.update(
+                    {task: Prior(float(v), int(h), int(s)) for task, (v, h, s) in held}
+                )
             self._step += 1
         chosen = self._chosen(step)
         self._renewed = {}

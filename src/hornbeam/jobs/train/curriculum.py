@@ -61,7 +61,8 @@ class Curriculum:
             if places is None:
                 places = await self._measured(number, stage, runs)
                 self.store.set(f"stages/{number}", places)
-            tasks = [self.all[place] for place in places]
+            with self.store.reading(f"value of 'stages/{number}'"):
+                tasks = [self.all[place] for place in places]
             self._present = number, ShuffledTasks(self._run, tasks, stage.begin)
         return await self._present[1].tasks(step, runs)
 

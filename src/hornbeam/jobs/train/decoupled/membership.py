@@ -73,11 +73,11 @@ def _agree(store: SharedStore, recipe: Recipe, policy: str) -> None:
     """`StoreError` where others train by another recipe."""
     rows = [row for row in leases(store) if row.owner and row.policy != policy]
     others = [row for row in rows if not surely_dead(row)]
-    before, now = store.get("recipe"), recipe.model_dump(mode="json")
-    if not others or before is None:
+    before, now = store.kept_recipe(), recipe.model_dump(mode="json")
+    if not others or not before:
         return
     changed = differences(filled(before), now)
-    changed += [f"run.{key}" for key in SAME if before["run"].get(key) != now["run"][key]]
+    changed += [f"run.{key}" for key in SAME if before.get("run", {}).get(key) != now["run"][key]]
     if changed:
         raise StoreError(
             f"policy {others[0].policy!r} is trained by {others[0].owner} with another recipe"
