@@ -10,9 +10,11 @@ import math
 from contextlib import asynccontextmanager
 
 import pytest
+import torch
 
 from hornbeam.chat import user
-from hornbeam.engine.local.local_engine import LocalEngine
+from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
+from hornbeam.engine.local.packed_weights import PACK, unfit
 from hornbeam.engine.remote.completions import HttpEngine
 from hornbeam.engine.remote.http_client import HttpSettings
 from hornbeam.engine.request import Request, Sampling
@@ -44,6 +46,16 @@ async def local(model, chat):
     await engine.aclose()
 
 
+def by(weights):
+    @asynccontextmanager
+    async def packed(model, chat):
+        engine = LocalEngine(model, chat, LocalSettings(weights=weights))
+        yield engine
+        await engine.aclose()
+
+    return packed
+
+
 @asynccontextmanager
 async def http(model, chat):
     with LittleServer(LocalEngine(model, chat)) as server:
@@ -54,6 +66,7 @@ async def http(model, chat):
 
 
 ENGINES = {"scripted": scripted, "local": local, "http": http}
+ENGINES |= {form: by(form) for form in PACK if not unfit(form, torch.device("cpu"))}
 
 
 @pytest.fixture(params=ENGINES)

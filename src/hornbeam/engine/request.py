@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -30,11 +30,15 @@ Weights = Callable[[], Iterable[tuple[str, Any]]]
 Probe = Callable[[Sequence[int], Sequence[int]], Sequence[float]]
 
 
+SampledBy = Literal["trained", "auto", "bfloat16", "float16", "int8"]
+
+
 class LocalSettings(Settings):
     """Room of the local engine; they stand here, as that imports torch."""
 
     max_batch: int = Field(64, ge=1)  # requests in flight; more wait
     cache_tokens: int = Field(32768, ge=0)  # budget of kept prefixes, in tokens
+    weights: SampledBy = "trained"  # a packed copy of the linear layers' weights, for CPUs
 
 
 # What sampling is set by, and in which bounds.

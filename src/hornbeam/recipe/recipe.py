@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, PrivateAttr, model_validator
 
 from hornbeam.chat.call_formats import ToolFormat
-from hornbeam.engine.request import Sampling
+from hornbeam.engine.request import SampledBy, Sampling
 from hornbeam.episode.program import Limits
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.files import paths
@@ -193,12 +193,14 @@ class SftStage(SftSettings):
 class EngineSettings(NamedSection):
     """`kind`: what samples, with its own settings beside (docs/engines.md).
 
-    "local" has requests in one batch, and tokens of prefixes kept; the others have others.
+    "local" has requests in one batch, tokens of prefixes kept, and in which format weights sample;
+    the others have others.
     """
 
     kind: Literal["local", "vllm", "vllm_server", "http", "chat"] = "local"
     max_batch: int = Field(64, ge=1)
     cache_tokens: int = Field(32768, ge=0)
+    weights: SampledBy = "trained"
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -210,7 +212,7 @@ class EngineSettings(NamedSection):
         return self
 
 
-LOCAL = ("max_batch", "cache_tokens")
+LOCAL = ("max_batch", "cache_tokens", "weights")
 
 
 class WorkerSettings(Cluster):

@@ -4,8 +4,7 @@ A prefix is run once and kept in a prefix tree; requests join and leave a runnin
 sampled stays in the tree, so that the next turn runs only its own new tokens. One asyncio task
 does the work and gives way to others between rounds; it lives only while there are requests.
 
-Left out: copies in another format (bfloat16, quantised), several devices, fork of a running
-request.
+Left out: several devices, fork of a running request.
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ from torch import Tensor
 
 from hornbeam.chat import Chat, check_chat
 from hornbeam.engine.closing import ClosedByWith
-from hornbeam.engine.fingerprint import Fingerprint, marks
+from hornbeam.engine.fingerprint import marks
 from hornbeam.engine.local.network import Network
+from hornbeam.engine.local.packed_weights import fingerprint_of
 from hornbeam.engine.local.prefix_tree import PrefixRun, PrefixTree
 from hornbeam.engine.local.running_batch import SamplingJob, SlotGroup
 from hornbeam.engine.local.slots import Slots, widths
@@ -66,7 +66,7 @@ class LocalEngine(ClosedByWith):
         self._network = settled(Network(model))
         self.context = self._network.context
         self._model, self._weights = model, weights
-        self._fingerprint = Fingerprint(self._network.model)
+        self._fingerprint = fingerprint_of(self._network, settings.weights)
         self._loaded: list[Any] = []  # marks of the weights that were copied
         self._held = 0  # loads that wait for what is running
         self._free = asyncio.Event()
