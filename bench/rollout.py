@@ -1,6 +1,6 @@
 """Trees per minute with each engine: the same tasks, the same program, the same weights.
 
-    python bench/rollout.py [--trees 8] [--arms local,vllm,ray] [--repeats 3] [--json FILE]
+    python bench/rollout.py [--trees 8] [--arms local,int8,vllm] [--repeats 3] [--json FILE]
 
 Grows the trees of a recipe's first tasks (recipes/calculator.toml: react with a calculator, six
 trunks and a branch each) and prints trees a minute, sampled tokens a second, and how many prompt
@@ -8,6 +8,10 @@ tokens were computed for one that is unique: distinct prefixes over all asks, le
 sampled and so stood in the cache. Engines sample differently from equal seeds, so trees differ.
 "ray" is vLLM in each of two actors that grow trees; what is unique is told over both. Every arm
 has all cores, shared by the actors, and grows two other trees before the clock starts.
+
+"auto", "bfloat16", "float16" and "int8" are the local engine with packed weights, after which the
+trainer computes the log-probs of what they sampled: mean and largest difference, and the share of
+importance weights pi_trainer / pi_engine above 2.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import time
@@ -32,6 +37,7 @@ from hornbeam.assembly.plan import Plan, plan
 from hornbeam.assembly.world import World as Wired
 from hornbeam.chat import Chat, TemplateChat
 from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
+from hornbeam.engine.local.packed_weights import PACK
 from hornbeam.engine.request import Completion, Request
 from hornbeam.engine.vllm.vllm_engine import VllmEngine, VllmSettings
 from hornbeam.grow.effects import Speaker
@@ -43,7 +49,7 @@ from hornbeam.recipe import toml
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.store.database import TreeKey
 from hornbeam.store.ledger import Ledger
-from hornbeam.train import weights
+from hornbeam.train import forward, weights
 from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local_workers import LocalWorkers
 
@@ -82,6 +88,7 @@ class Counting:
         return answer
 
 
+FAR = ("mean_gap", "max_gap", "mean_weight", "cut_weights")
 KINDS = ("requests", "sampled", "prompt", "computed")
 
 
@@ -116,7 +123,32 @@ def vllm(world: World) -> Engine:
     return VllmEngine(world.folder, world.chat, settings)
 
 
+def packed(form: Any) -> Callable[[World], Engine]:
+    def engine(world: World) -> Engine:
+        settings = LocalSettings(max_batch=world.recipe.engine.max_batch, weights=form)
+        return LocalEngine(world.model, world.chat, settings)
+
+    return engine
+
+
 ARMS: dict[str, Callable[[World], Engine]] = {"local": local, "vllm": vllm}
+ARMS |= {form: packed(form) for form in ("auto", *PACK)}
+CUT = 2.0  # where importance weights are cut, as loss.truncate
+
+
+def gaps(world: World, trees: list[Tree]) -> dict[str, float]:
+    """How far the trainer's log-probs of sampled tokens are from those they were sampled with."""
+    apart = []
+    for tree in trees:
+        for i, node in enumerate(tree.nodes[1:], 1):
+            told = forward.score(world.model, tree.context(i), node.tokens, 1.0)
+            apart += [ours - theirs for ours, theirs in zip(told, node.logprobs, strict=True)]
+    return {
+        "mean_gap": sum(map(abs, apart)) / len(apart),
+        "max_gap": max(map(abs, apart)),
+        "mean_weight": sum(min(CUT, math.exp(x)) for x in apart) / len(apart),
+        "cut_weights": sum(x > math.log(CUT) for x in apart) / len(apart),
+    }
 
 
 Starts = list[tuple[TreeKey, Tree]]
@@ -154,6 +186,7 @@ async def measure(world: World, engine: Engine, trees: int) -> dict[str, Any]:
     seconds = time.perf_counter() - begun
     unique = len(counting.prefixes - counting.sampled)
     await engine.aclose()
+    far = gaps(world, grown) if getattr(engine.settings, "weights", "trained") != "trained" else {}
     return {
         "trees": len(grown),
         "nodes": sum(len(tree) - 1 for tree in grown),
@@ -163,6 +196,7 @@ async def measure(world: World, engine: Engine, trees: int) -> dict[str, Any]:
         **counting.totals,
         "unique": unique,
         "computed_per_unique": counting.totals["computed"] / unique,
+        **far,
     }
 
 
@@ -220,7 +254,11 @@ async def driven(world: World, recipe: Recipe, trees: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trees", type=int, default=8)
-    parser.add_argument("--arms", default="local,vllm,ray", help="of local, vllm, ray")
+    parser.add_argument(
+        "--arms",
+        default="local,vllm,ray",
+        help="of local, auto, bfloat16, float16, int8, vllm, ray",
+    )
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="a tiny random model, two trees")
     parser.add_argument("--json", type=Path)
@@ -244,7 +282,8 @@ def main() -> None:
             result.append(row)
             print(
                 f"{name:10}{row['trees_per_minute']:10.1f}{row['sampled_per_second']:11.0f}"
-                f"{row['computed']:10}{row['unique']:9}{row['computed_per_unique']:7.2f}",
+                f"{row['computed']:10}{row['unique']:9}{row['computed_per_unique']:7.2f}"
+                + "".join(f"  {kind} {row[kind]:.3g}" for kind in FAR if kind in row),
                 flush=True,
             )
     if args.json:

@@ -161,7 +161,7 @@ def test_auto_takes_what_the_machine_multiplies_fastest(monkeypatch):
 def test_what_cannot_be_is_told_in_a_line(monkeypatch):
     assert unfit("int8", torch.device("cuda:0")) == "is for CPUs, and the model is on cuda:0"
     monkeypatch.setattr(packed_weights, "_has", lambda name: False)
-    with pytest.raises(ModelError, match='"int8" needs a processor with AVX2.*"auto"'):
+    with pytest.raises(ModelError, match=r'"int8" needs a processor with AVX2.*"auto"'):
         by("int8", llama())
 
 

@@ -204,6 +204,7 @@ def test_what_an_engine_cannot_do_is_one_line(made, tmp_path, sets, message):
     [
         (["engine.max_bach=3"], "did you mean 'max_batch'"),
         (["engine.kind=vlm"], "did you mean 'vllm'"),
+        (["engine.weights=int4"], r"\[engine\] weights = \"int4\": expected .*'int8'\?"),
         (["engine.kind=vllm_server"], "engine 'vllm_server' needs a setting 'url'"),
     ],
 )
@@ -218,5 +219,8 @@ def test_settings_go_to_the_kind_that_is_named(made):
     assert engine_settings(recipe.engine).dtype == "float32"
     kept = recipe.model_validate(made("engine.kind=vllm")[0].model_dump())
     assert engine_settings(kept.engine).max_batch == 256  # its own default
+    with pytest.raises(RecipeError, match="'vllm' has no setting 'weights'"):
+        engine_settings(made("engine.kind=vllm", "engine.weights=int8")[0].engine)
+    assert engine_settings(made("engine.weights=int8")[0].engine).weights == "int8"
     with pytest.raises(RecipeError, match=r"has no setting 'dtipe': did you mean 'dtype'"):
         engine_settings(made("engine.kind=vllm", "engine.dtipe=float32")[0].engine)

@@ -44,6 +44,8 @@ def test_what_training_holds_by_hand():
     assert memory_estimate.held(more) == {
         "weights, float32": 2600, "gradients": 260, "moments": 520, "reference": 260,
     }  # fmt: skip
+    copied = memory_estimate.held(replace(JOB, packed=2))
+    assert copied["packed weights of the engine"] == 2600
     assert memory_estimate.held(replace(JOB, gpus=2))["whole model of the engine"] == 5200
 
 

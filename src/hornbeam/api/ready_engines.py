@@ -27,7 +27,7 @@ WANTS = "the name or folder of a model"
 def Local(model: str | Path, *, device: str = "cpu", seed: int = 0, **settings: Any) -> LocalEngine:
     """A model that samples in this process; it is pulled where it is not here.
 
-    `settings` are `max_batch` and `cache_tokens` (docs/engines.md), `seed` is that of "tiny".
+    `settings` are those of kind "local" (docs/engines.md), `seed` is that of "tiny".
     Raises `ArgumentError`, `RecipeError`, `ModelError`.
     """
     from hornbeam.engine.request import LocalSettings

@@ -56,8 +56,11 @@ def unfit(form: str, device: torch.device) -> str:
     if device.type != "cpu":
         return f"is for CPUs, and the model is on {device}"
     if form == "bfloat16":
-        ready = torch.backends.mkldnn.is_available() and _ready("_is_mkldnn_bf16_supported")
-        return "" if ready else "needs a processor with AVX-512 and a torch with oneDNN"
+        return (
+            ""
+            if _ready("_is_mkldnn_bf16_supported")
+            else "needs a processor with AVX-512 and a torch with oneDNN"
+        )
     fbgemm = "fbgemm" in torch.backends.quantized.supported_engines and _has("avx2")
     return "" if fbgemm else "needs a processor with AVX2 and a torch with fbgemm"
 
@@ -112,7 +115,7 @@ def packed(model: torch.nn.Module, form: str) -> torch.nn.Module:
         # adapters are small, and rounding would lose what they learnt
         if type(module) is torch.nn.Linear and ".lora_" not in name:
             module.__class__ = PackedLinear
-            module.times = pack(module.weight)
+            vars(module)["times"] = pack(module.weight)
             found = True
     if not found:
         name = type(model).__name__
@@ -126,7 +129,7 @@ def _bfloat16(weight: Tensor) -> Times:
     kept = ops._reorder_linear_weight(weight.to(torch.bfloat16), None)
 
     def times(rows: Tensor) -> Tensor:
-        found = ops._linear_pointwise(rows.to(torch.bfloat16), kept, None, "none", [], "")
+        found: Tensor = ops._linear_pointwise(rows.bfloat16(), kept, None, "none", [], "")
         return found.float()
 
     return times
@@ -147,7 +150,7 @@ def _float16(weight: Tensor) -> Times:
 
 
 def _int8(weight: Tensor) -> Times:
-    """w by a scale an output, x by a scale a row: y = s_x s_w sum(round(x / s_x) round(w / s_w)).
+    """Weights w by a scale an output, x by one a row: y = s_x s_w sum(round(x / s_x) round(w / s_w)).
 
     Sums are of integers, and so exact. Without VNNI products of two are added in 16 bits, and
     activations have 7 bits, so that none overflows.

@@ -68,8 +68,9 @@ class GapWarning:
             return
         self._warn(
             f"step {step + 1}: engine and trainer differ by {gap:.2g} nats a token (engine_gap):"
-            " weights sent merged in bfloat16 lose small updates; send adapters, give the engine"
-            ' dtype = "float32", or weigh it by loss.old = "trainer" and loss.truncate'
+            " weights sent merged in bfloat16 lose small updates, packed ones are rounded; send"
+            ' adapters, give the engine dtype = "float32" (local: weights = "trained"), or weigh it'
+            ' by loss.old = "trainer" and loss.truncate'
         )
         self._said = True
 

@@ -86,6 +86,7 @@ class Workload:
     longest: int = 1024  # tokens of an episode
     cache: int = 0  # tokens of prefixes kept
     local: bool = True  # the engine samples from the weights that are trained
+    packed: int = 0  # bytes a weight of the copy that it samples by, where it packs one
     split: int = 1  # devices that share a copy of the weights, where the engine has its own
 
 
@@ -108,6 +109,8 @@ def held(job: Workload) -> dict[str, float]:
         out["whole model of the engine"] = 4.0 * job.shape.total
     if job.local:
         out["prefixes kept"] = 4.0 * job.cache * job.shape.kept
+    if job.local and job.packed:
+        out["packed weights of the engine"] = float(job.packed * job.shape.total)
     return out
 
 

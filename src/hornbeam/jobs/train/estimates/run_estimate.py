@@ -27,6 +27,7 @@ from hornbeam.settings import nearest
 from hornbeam.train.train_settings import LoraSettings
 
 COUNTS = (1, 8, 64)  # GPUs that are told side by side
+PACKED = {"auto": 2, "bfloat16": 2, "float16": 2, "int8": 1}  # bytes a weight that samples, at most
 
 # Of models that need not be here: hidden, inner, layers, heads, key-value heads, vocabulary, tied,
 # as their public configurations say.
@@ -231,6 +232,7 @@ def _job(
         longest=episode,
         cache=getattr(engine, "cache_tokens", 0),
         local=getattr(engine, "kind", "local") == "local",
+        packed=PACKED.get(getattr(engine, "weights", ""), 0),
         split=getattr(engine, "devices", 1),
     )
 
