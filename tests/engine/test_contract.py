@@ -8,11 +8,13 @@ import asyncio
 import copy
 import math
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import pytest
 import torch
 
 from hornbeam.chat import user
+from hornbeam.engine.local import linear_layers
 from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
 from hornbeam.engine.local.packed_weights import PACK, unfit
 from hornbeam.engine.remote.completions import HttpEngine
@@ -49,9 +51,10 @@ async def local(model, chat):
 def by(weights):
     @asynccontextmanager
     async def packed(model, chat):
-        engine = LocalEngine(model, chat, LocalSettings(weights=weights))
-        yield engine
-        await engine.aclose()
+        with patch.object(linear_layers, "LEAST", 1):  # the layers here are small
+            engine = LocalEngine(model, chat, LocalSettings(weights=weights))
+            yield engine
+            await engine.aclose()
 
     return packed
 

@@ -1,14 +1,14 @@
 """Sampling by packed copies of the linear layers' weights: what is rounded, shared and renewed."""
 
 import asyncio
-import copy
 
 import pytest
 import torch
 
-from hornbeam.engine.local import packed_weights
+from hornbeam.engine.local import linear_layers, packed_weights
+from hornbeam.engine.local.linear_layers import LinearLayers
 from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
-from hornbeam.engine.local.packed_weights import PACK, PackedLinear, fastest, packed, unfit
+from hornbeam.engine.local.packed_weights import PACK, fastest, unfit
 from hornbeam.engine.request import Request, Sampling
 from hornbeam.errors import ModelError
 
@@ -24,7 +24,8 @@ ROUNDING = {"bfloat16": 1e-2, "float16": 1e-3, "int8": 3e-2}  # of a product's n
 
 
 @pytest.fixture(params=PACK)
-def form(request):
+def form(request, monkeypatch):
+    monkeypatch.setattr(linear_layers, "LEAST", 1)  # the layers here are small
     if why := unfit(request.param, CPU):
         pytest.skip(f"{request.param} {why}")
     return request.param
@@ -32,6 +33,14 @@ def form(request):
 
 def by(form, model, **how):
     return LocalEngine(model, Chat(), LocalSettings(weights=form), **how)
+
+
+def logits_by(form, model, sequence):
+    """A full forward pass by packed weights."""
+    linears = LinearLayers(model)
+    linears.pack(form)
+    with linears.applied():
+        return full_logits(model, sequence)
 
 
 def numbers(*shape, seed=0):
@@ -75,18 +84,17 @@ def test_what_is_not_finite_stays_so(form, bad):
     assert not PACK[form](weight)(numbers(2, 16))[:, 3].isfinite().any()
 
 
-def test_the_rest_of_the_model_is_shared_and_the_trained_one_as_it_was(form):
-    model = lora().train()
-    before = copy.deepcopy(model.state_dict())
-    other = packed(model, form)
-    assert [id(p) for p in other.parameters()] == [id(p) for p in model.parameters()]
-    assert not any(isinstance(module, PackedLinear) for module in model.modules())
-    kinds = {type(m) for name, m in other.named_modules() if ".lora_" in name}
-    assert PackedLinear not in kinds and torch.nn.Linear in kinds
-    assert model.training and all(module.training for module in model.modules())
-    after = model.state_dict()
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+def test_adapters_are_not_rounded(form):
+    model = lora().get_base_model()
+    linears = LinearLayers(model)
+    linears.pack(form)
+    adapters = {id(m.__dict__) for name, m in model.named_modules() if ".lora_" in name}
+    chosen = linears._packable()
+    assert len(chosen) == 3 * 7 + 1 and not adapters & {id(m.__dict__) for m in chosen}
+    with linears.applied():
+        told = full_logits(model, PROMPTS[3])
+    assert not torch.allclose(told, full_logits(model, PROMPTS[3]), atol=1e-6)
+    assert not any("forward" in m.__dict__ for m in model.modules()), "the model is as it was"
 
 
 def test_log_probs_are_those_of_the_weights_that_sampled(form):
@@ -95,13 +103,15 @@ def test_log_probs_are_those_of_the_weights_that_sampled(form):
     answer = run(engine, Request(PROMPTS[3], Sampling(max_tokens=6)))[0]
     sequence = PROMPTS[3] + answer.tokens
 
-    def told(network):
-        logprobs = torch.log_softmax(full_logits(network, sequence), -1)
+    def told(logits):
+        logprobs = torch.log_softmax(logits, -1)
         return logprobs[torch.arange(len(PROMPTS[3]) - 1, len(sequence) - 1), list(answer.tokens)]
 
     spoken = torch.tensor(answer.logprobs)
-    assert torch.allclose(told(packed(model, form)), spoken, atol=2e-3)
-    assert not torch.allclose(told(model), spoken, atol=1e-6), "the trained weights say otherwise"
+    assert torch.allclose(told(logits_by(form, model, sequence)), spoken, atol=2e-3)
+    assert not torch.allclose(told(full_logits(model, sequence)), spoken, atol=1e-6), (
+        "the trained weights say otherwise"
+    )
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -155,7 +165,7 @@ def test_auto_takes_what_the_machine_multiplies_fastest(monkeypatch):
     assert with_("avx2") == "float16"
     assert with_() == "trained"
     engine = LocalEngine(llama(), Chat(), LocalSettings(weights="auto"))
-    assert not any(isinstance(m, PackedLinear) for m in engine._network.model.modules())
+    assert engine._network.linears._form == "trained"
 
 
 def test_what_cannot_be_is_told_in_a_line(monkeypatch):
@@ -165,6 +175,9 @@ def test_what_cannot_be_is_told_in_a_line(monkeypatch):
         by("int8", llama())
 
 
-def test_a_model_without_linear_layers_is_refused(form):
-    with pytest.raises(ModelError, match=f'weights = "{form}": Embedding has no linear layer'):
-        packed(torch.nn.Embedding(4, 4), form)
+def test_a_model_without_layers_to_pack_is_refused():
+    if why := unfit("float16", CPU):
+        pytest.skip(why)
+    with pytest.raises(ModelError, match="LlamaForCausalLM has no linear layer of 32768 weights"):
+        by("float16", llama())
+    LocalEngine(llama(), Chat(), LocalSettings(weights="auto"))

@@ -6,7 +6,8 @@ Outside `applied` the model's layers are their own. Inside it plain ones are the
 On a CPU float32 weights are copied into oneDNN's blocked layout, which is read in order and by the
 widest vectors of any maker's processor (MKL, torch's own way, takes AVX2 where AVX-512 is not
 Intel's); of models that take more than `SHARE` of the memory they are read where they lie. Sums
-have another order than the layer's own, the same one in every run.
+have another order than the layer's own, the same one in every run. By `pack` they are copied in
+fewer bits instead (`packed_weights`).
 
 Left out: layers that are no `nn.Linear` (GPT-2's, experts in one tensor), small ones, whose calls
 cost more than their work, and weights that a hook makes anew at every call.
@@ -22,6 +23,9 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from hornbeam.engine.local.packed_weights import PACK, TRAINED, format_of
+from hornbeam.errors import ModelError
+
 BUILT: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 LEAST = 2**15  # weights of a layer that is worth a copy
 ROWS = 64  # that the layout is made for; other numbers of rows are right, too
@@ -35,6 +39,38 @@ class LinearLayers:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._held: list[tuple[dict[str, Any], Apply]] | None = None
+        self._form = TRAINED
+
+    def pack(self, weights: str) -> None:
+        """Apply them from now on by copies in a format of `engine.weights`.
+
+        Raises `ModelError` where the machine or the model does not have that.
+        """
+        form = format_of(weights, next(self._model.parameters()).device)
+        if form != TRAINED and weights != "auto" and not self._packable():
+            name = type(self._model).__name__
+            raise ModelError(
+                f'engine.weights = "{form}": {name} has no linear layer of {LEAST} weights or more,'
+                ' set "trained"'
+            )
+        self._form = form
+        self.forget()
+
+    def _packable(self) -> list[nn.Linear]:
+        """Adapters are small, and rounding would lose what they learnt."""
+        named = self._model.named_modules()
+        return [m for name, m in named if ".lora_" not in name and _dense(m)]
+
+    def _applies(self) -> list[tuple[dict[str, Any], Apply]]:
+        held: dict[int, tuple[dict[str, Any], Apply]] = {}
+        layers = [layer for layer in self._model.modules() if _plain(layer)]
+        size = sum(layer.weight.nbytes for layer in layers)
+        if self._form != TRAINED:
+            chosen = self._packable()
+            held = {id(m): (m.__dict__, packed(m, self._form)) for m in chosen}
+            layers = [layer for layer in layers if id(layer) not in held]
+        copied = size <= SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return [*held.values(), *((m.__dict__, laid_out(m, copied)) for m in layers)]
 
     def forget(self) -> None:
         """Drop the copies: the weights have changed, or their memory is wanted."""
@@ -44,10 +80,7 @@ class LinearLayers:
     def applied(self) -> Iterator[None]:
         """The model's linear layers read the copies in this block."""
         if self._held is None:
-            layers = [layer for layer in self._model.modules() if _plain(layer)]
-            size = sum(layer.weight.nbytes for layer in layers)
-            copied = size <= SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-            self._held = [(layer.__dict__, laid_out(layer, copied)) for layer in layers]
+            self._held = self._applies()
         held = self._held
         for own, apply in held:
             own["forward"] = apply
@@ -59,13 +92,18 @@ class LinearLayers:
 
 
 def _plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether a layer is worth oneDNN's layout of float32."""
+    return BUILT and _dense(layer) and layer.weight.dtype is torch.float32
+
+
+def _dense(layer: nn.Module) -> TypeGuard[nn.Linear]:
     """Whether a layer is x W' + b of weights that stay as they are, and worth the call."""
     if type(layer) is not nn.Linear or "forward" in layer.__dict__ or layer._forward_pre_hooks:
         return False
     weight = layer.weight
     dense = type(weight) is nn.Parameter and weight.layout is torch.strided
-    fit = dense and weight.dtype is torch.float32 and weight.device.type == "cpu"
-    return fit and weight.numel() >= LEAST and BUILT
+    fit = dense and weight.dtype.is_floating_point and weight.device.type == "cpu"
+    return fit and weight.numel() >= LEAST
 
 
 @torch.no_grad()
@@ -80,5 +118,20 @@ def laid_out(layer: nn.Linear, copied: bool = True) -> Apply:
     def apply(x: Tensor) -> Tensor:
         out: Tensor = run(x, weight, bias, "none", [], "")
         return out
+
+    return apply
+
+
+@torch.no_grad()
+def packed(layer: nn.Linear, form: str) -> Apply:
+    """How to apply a layer by a copy of its present weights in a format of `PACK`."""
+    times = PACK[form](layer.weight.detach())
+    bias = None if layer.bias is None else layer.bias.detach()
+
+    def apply(x: Tensor) -> Tensor:
+        out = times(x.reshape(-1, x.shape[-1]))
+        if bias is not None:
+            out += bias
+        return out.view(*x.shape[:-1], -1).to(x.dtype)
 
     return apply

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from hornbeam.chat import Chat, check_chat
 from hornbeam.engine.closing import ClosedByWith
-from hornbeam.engine.fingerprint import marks
+from hornbeam.engine.fingerprint import Fingerprint, marks
 from hornbeam.engine.local.network import Network
-from hornbeam.engine.local.packed_weights import fingerprint_of
 from hornbeam.engine.local.prefix_tree import PrefixRun, PrefixTree
 from hornbeam.engine.local.running_batch import SamplingJob, SlotGroup
 from hornbeam.engine.local.slots import Slots, widths
@@ -66,7 +65,8 @@ class LocalEngine(ClosedByWith):
         self._network = settled(Network(model))
         self.context = self._network.context
         self._model, self._weights = model, weights
-        self._fingerprint = fingerprint_of(self._network, settings.weights)
+        self._network.linears.pack(settings.weights)
+        self._fingerprint = Fingerprint(self._network.model)
         self._loaded: list[Any] = []  # marks of the weights that were copied
         self._held = 0  # loads that wait for what is running
         self._free = asyncio.Event()
