@@ -97,7 +97,7 @@ MANY_IMPORTS: dict[str, str] = {  # module: why it knows so many
     "programs": "all programs by name",
     "notebook": "the door of scripts that grow trees without a recipe",
 }
-BUDGET = 72_000  # lines of src, raised on purpose only
+BUDGET = 74_500  # lines of src, raised on purpose only
 
 # Spelled in pieces so that this file keeps the rules it states.
 FORBIDDEN = {
