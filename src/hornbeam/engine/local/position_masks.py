@@ -22,6 +22,7 @@ from hornbeam.errors import ModelError
 from hornbeam.train.attention import attend as by_mask
 
 NAME = "hornbeam_engine"  # what the registries call the two functions
+FEW = 64  # new tokens a row for which heads that share keys are taken together
 
 
 @dataclass(slots=True)
@@ -107,9 +108,10 @@ def attend(
         places.foreign |= attention_mask.untyped_storage().data_ptr() not in places.made
     rows, heads, n, _ = query.shape
     kept = key.shape[1]
-    if n == 1 and s_aux is None and attention_mask.shape[1] == 1:
-        query = query.reshape(rows, kept, heads // kept, -1)  # copies no keys
     mask = attention_mask
+    if n <= FEW and s_aux is None and mask.shape[1] == 1:  # heads as queries: copies no keys
+        query = query.reshape(rows, kept, heads // kept * n, -1)
+        mask = mask if n == 1 else mask.repeat(1, 1, heads // kept, 1)
     if (softcap is not None or s_aux is not None) and mask.dtype != torch.bool:
         mask = mask == 0
     out = by_mask(query, key, value, mask, scaling, softcap, s_aux)
