@@ -128,7 +128,20 @@ def star(n: int) -> Tree:
 @pytest.mark.timeout(60)  # quadratic work on so many nodes would take minutes
 @pytest.mark.parametrize("shape", [chain, caterpillar, star])
 @pytest.mark.parametrize(
-    "name", ["grpo", "tree_grpo", "tree_rl", "value_backup", "m_grpo", "gdpo", "pass_k", "gigpo"]
+    "name",
+    [
+        "grpo",
+        "tree_grpo",
+        "tree_rl",
+        "value_backup",
+        "m_grpo",
+        "gdpo",
+        "pass_k",
+        "gigpo",
+        "hgpo",
+        "rtmc",
+        "state_gae",
+    ],
 )
 def test_large_trees_take_linear_time(name: str, shape) -> None:
     large = shape(20_000)

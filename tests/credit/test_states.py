@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 
 from hornbeam.cli.main import app
 from hornbeam.credit import credit
-from hornbeam.tree.nodes import Node, StepReward, Tree
+from hornbeam.tree.nodes import StepReward, Tree
 from little_trees import tree, trees
+from state_trees import credited, rollouts, unfolded
 
 LINE = {
     "task": {"id": "q"},
@@ -29,29 +30,6 @@ LINE = {
     ],
     "columns": {"reward": [None, None, 1, None, 0, None, 0]},
 }
-
-
-def rollouts() -> Tree:
-    return tree([0, 1, 0, 3, 0, 5], {2: 1.0, 4: 0.0, 6: 0.0}, states="abacab")
-
-
-def credited(t: Tree, name: str, **settings: object) -> list[float | None]:
-    out = Tree(dict(t.task), list(t.nodes), {k: list(v) for k, v in t.columns.items()})
-    credit([out], name, **settings)
-    return out.columns["advantage"]
-
-
-def unfolded(t: Tree) -> tuple[Tree, list[list[int]]]:
-    """The rollouts of a tree as chains of their own, and where each node came to stand."""
-    nodes, reward, places = [Node(-1)], [None], [[] for _ in t.nodes]
-    for leaf in t.leaves():
-        above = 0
-        for i in t.path(leaf):
-            places[i].append(len(nodes))
-            nodes.append(t.nodes[i].changed(parent=above))
-            reward.append(t.columns["reward"][leaf] if i == leaf else None)
-            above = len(nodes) - 1
-    return Tree(dict(t.task), nodes, {"reward": reward}), places
 
 
 def test_gigpo() -> None:

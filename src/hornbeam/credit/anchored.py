@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from hornbeam.credit.baselines import centred, equal
+from hornbeam.credit.baselines import centred, difference, equal
 from hornbeam.errors import DataError
 from hornbeam.protocols import Leaf, PathMethod
 from hornbeam.tree.nodes import Tree
@@ -110,7 +110,7 @@ class Anchor(PathMethod):
 def _above(leaf: Leaf) -> float:
     """R - V_prior, 0 where they are equal up to rounding."""
     assert leaf.prior is not None, "checked before"
-    return 0.0 if equal([leaf.reward, leaf.prior]) else leaf.reward - leaf.prior
+    return difference(leaf.reward, leaf.prior)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,11 @@ def equal(rewards: Sequence[float]) -> bool:
     return high - low <= max(EQUAL * max(abs(low), abs(high)), NOTHING)
 
 
+def difference(a: float, b: float) -> float:
+    """What a has before b; 0 where they are equal up to rounding."""
+    return 0.0 if equal([a, b]) else a - b
+
+
 def reaches(reward: float, bound: float) -> bool:
     """Whether an outcome is as large as the bound, up to the same rounding."""
     return reward >= bound or equal([reward, bound])

@@ -22,7 +22,7 @@ from hornbeam.credit.baselines import (
     Std,
     centred,
     deviation,
-    equal,
+    difference,
     leave_one_out,
     scaled,
     standardised,
@@ -32,8 +32,9 @@ from hornbeam.credit.gdpo import GDPO
 from hornbeam.credit.passk import PassK
 from hornbeam.credit.returns import child_mean, counts, leaf_mean, mean
 from hornbeam.credit.scoped import aligned, rollouts
+from hornbeam.credit.state_values import RTMC, StateGAE
 from hornbeam.credit.state_visits import episode_shares
-from hornbeam.credit.states import GiGPO
+from hornbeam.credit.states import HGPO, GiGPO
 from hornbeam.credit.step_rewards import to_go
 from hornbeam.errors import DataError
 from hornbeam.protocols import Leaf, NodeMethod, PathMethod, ScopeMethod
@@ -295,7 +296,7 @@ def _scored(tree: Tree, outcome: Column) -> list[float | None]:
 def _minus(a: float | None, b: float | None) -> float:
     """Difference of two known values; rounding noise between equal ones is 0."""
     assert a is not None and b is not None, "a node with a value has a parent with one"
-    return 0.0 if equal([a, b]) else a - b
+    return difference(a, b)
 
 
 def _against_parent(tree: Tree, values: Column, how: NodeMethod) -> Column:
@@ -320,6 +321,9 @@ methods: dict[str, type[PathMethod] | type[NodeMethod] | type[ScopeMethod]] = {
     "value_backup": ValueBackup,
     "shaped": Shaped,
     "gigpo": GiGPO,
+    "hgpo": HGPO,
+    "rtmc": RTMC,
+    "state_gae": StateGAE,
     "m_grpo": MGRPO,
     "pvpo": PVPO,
     "anchor": Anchor,

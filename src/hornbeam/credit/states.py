@@ -7,12 +7,14 @@ without a state is in no group.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pydantic import Field
 
 from hornbeam.credit.state_visits import (
     StateStd,
+    Visits,
     episode_shares,
     pooled,
     pools,
@@ -63,3 +65,50 @@ class GiGPO(StateMethod):
                     share = self.weight * pool.many / (pool.many + self.n0)
                     column[i] = (column[i] or 0.0) + share * relative(here, pool, self.std)
         return columns
+
+
+class HGPO(StateMethod):
+    """A(n) = sum_k w_k A_k(n), w_k = (k + 1)^alpha over the sum of those, k = 1, ..., history + 1.
+
+    He et al. 2026, HGPO, arXiv 2602.22817, by the authors' code: A_k = (G - mean)/std (over n by
+    default) among the visits that share the last k states, the present one included; groups of one
+    and those where A_k is 0 have no part. `base` adds the whole rollout's advantage as k = 0; there
+    is none otherwise.
+    """
+
+    history: int = Field(2, ge=0)
+    alpha: float = Field(1.0, allow_inf_nan=False)
+    std: StateStd = "population"
+    base: bool = False
+
+    def credits(self, trees: Sequence[Tree], outcomes: Sequence[Column]) -> list[Column]:
+        """Each step against the others of its state, and against those with more of its past."""
+        columns = episode_shares(trees, outcomes, self.std)
+        visits = [step_visits(t, out, self.gamma, self) for t, out in zip(trees, outcomes)]
+        groups: dict[tuple[str, ...], list[Visits]] = {}
+        pasts = [self._pasts(tree) for tree in trees]
+        for own, keys in zip(visits, pasts):
+            for each, past in zip(own, keys):
+                for k in range(len(past) if each is not None else 0):
+                    groups.setdefault(past[k:], []).append(each)
+        found = {key: pooled(parts) for key, parts in groups.items() if len(parts) > 1}
+        for column, own, keys in zip(columns, visits, pasts):
+            for i, (each, past) in enumerate(zip(own, keys)):
+                if i and each is not None:
+                    parts = [(1.0, column[i] or 0.0)] if self.base else []
+                    for key in (past[k:] for k in range(len(past))):
+                        if key in found:
+                            weight = (len(key) + 1) ** self.alpha
+                            parts.append((weight, relative(each, found[key], self.std)))
+                    there = [(w, a) for w, a in parts if a]
+                    over = math.fsum(w for w, _ in there)
+                    column[i] = math.fsum(w * a for w, a in there) / over if there else 0.0
+        return columns
+
+    def _pasts(self, tree: Tree) -> list[tuple[str, ...]]:
+        """The last states of every node, its own last; what is before one unknown is left out."""
+        out: list[tuple[str, ...]] = [()]
+        for node in tree.nodes[1:]:
+            past = (*out[node.parent], node.state)[-self.history - 1 :]
+            out.append(past if node.state else ())
+        return out
