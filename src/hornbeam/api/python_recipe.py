@@ -56,6 +56,7 @@ class Sections(TypedDict, total=False):
     optim: Section
     sft: Section
     world: Any
+    state: Section
     budget: Section
     engine: Section
     workers: Section

@@ -10,6 +10,7 @@ from typing import Any
 from hornbeam.assembly.engines import check_segments, engine_settings
 from hornbeam.assembly.needed_columns import credit_of
 from hornbeam.assembly.recipe_files import check_files
+from hornbeam.assembly.state_maker import StepStates, make_states
 from hornbeam.assembly.task_plan import Loaded, checked_sources, loaded_tasks
 from hornbeam.assembly.tool_worlds import WorldKind, check_world, make_world
 from hornbeam.assembly.toolset import has_several, made, tool_makers
@@ -37,6 +38,7 @@ class Plan:
     shown: Path | None = None  # the SFT set in place of demonstrations
     base: Path = Path()  # where the recipe's own files lie
     world: WorldKind | None = None  # what tools act on
+    states: StepStates | None = None  # in which state each step is taken
 
 
 def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
@@ -86,4 +88,5 @@ def plan(recipe: Recipe, base: Path, tasks: Sequence[str] = ("train",)) -> Plan:
         paths.find(data, base) if data else None,
         base.resolve(),
         world,
+        make_states(recipe, base, how, world, agents_tools),
     )

@@ -74,6 +74,7 @@ class World:
             self.recipe.limits,
             keeper,
             worlds=self.snapshots,
+            states=None if greedy else self.plan.states,
         )
 
     @classmethod

@@ -89,8 +89,9 @@ class HGPO(StateMethod):
         pasts = [self._pasts(tree) for tree in trees]
         for own, keys in zip(visits, pasts):
             for each, past in zip(own, keys):
-                for k in range(len(past) if each is not None else 0):
-                    groups.setdefault(past[k:], []).append(each)
+                if each is not None:
+                    for k in range(len(past)):
+                        groups.setdefault(past[k:], []).append(each)
         found = {key: pooled(parts) for key, parts in groups.items() if len(parts) > 1}
         for column, own, keys in zip(columns, visits, pasts):
             for i, (each, past) in enumerate(zip(own, keys)):

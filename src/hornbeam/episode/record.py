@@ -191,6 +191,7 @@ def record_answer(effect: Effect, piece: Piece, origin: Origin) -> Node:
         text=piece.text,
         finish=piece.finish,
         origin=origin,
+        state=piece.state,
     )
 
 

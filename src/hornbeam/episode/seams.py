@@ -17,6 +17,7 @@ class Piece(NamedTuple):
     text: str
     finish: str
     version: int
+    state: str = ""  # key of the state in which it was sampled
 
 
 class Place(NamedTuple):

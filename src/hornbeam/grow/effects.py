@@ -18,6 +18,7 @@ from hornbeam.errors import ProgramError, PromptTooLong, ToolError
 from hornbeam.grow.episode_worlds import EpisodeWorlds
 from hornbeam.grow.resumed import Before
 from hornbeam.grow.speakers import Speaker as Speaker
+from hornbeam.grow.step_states import StepStates, keyed
 from hornbeam.protocols import Engine
 from hornbeam.settings import nearest
 from hornbeam.store.ledger import DIVERGENCES, STATEFUL, Entry, Ledger, lost
@@ -48,6 +49,7 @@ class EpisodeEffects:
     barriers: tuple[Barrier, ...]
     before: Before | None = None  # what was run before a stop
     worlds: EpisodeWorlds | None = None  # what its tools act on
+    states: StepStates | None = None  # in which state each step is taken
     # Paid for, and not in the tree yet: of calls of models, and of tools in the order begun.
     _asked: dict[tuple[int, int], list[Entry]] = field(default_factory=dict)
     _called: dict[tuple[int, int], list[Entry]] = field(default_factory=dict)
@@ -144,11 +146,14 @@ class EpisodeEffects:
         """Sample an answer or the rest of one, as at most `place.pieces` chunks."""
         speaker = self.agents.get(agent) or self._speaker(agent)
         how = _override(speaker, sampling) if sampling else speaker.sampling
+        key = await self.states.of(agent, self.task, place, self.worlds) if self.states else ""
         pieces = await self._sample(speaker, context, how, place)
         if not speaker.tags:
             chat = speaker.engine.chat
             pieces = [piece._replace(text=chat.decode(piece.tokens)) for piece in pieces]
-        return pieces
+        if not key:
+            return pieces
+        return keyed(key, context[len(context) - place.used :], pieces)
 
     async def _sample(
         self, speaker: Speaker, context: array[int], how: Sampling, place: Place

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from hornbeam.arguments import short
 from hornbeam.episode.reply import REFUSED
 from hornbeam.episode.seams import Place
-from hornbeam.errors import ToolError, WorldError
+from hornbeam.errors import ProgramError, ToolError, WorldError
 from hornbeam.protocols import Fork, Strategy
 from hornbeam.store.ledger import Entry, Ledger, lost
 from hornbeam.tree.facts import Call, Result
@@ -28,6 +28,7 @@ from hornbeam.workers.local_workers import LocalWorkers
 from hornbeam.workers.outcomes import TookTooLong
 from hornbeam.worlds import NoWorld, Snapshot, Snapshots
 from hornbeam.worlds.fair_lock import FairLock, Ticket
+from hornbeam.worlds.world_kind import WorldKind
 
 T = TypeVar("T")
 
@@ -106,6 +107,19 @@ class EpisodeWorlds:
         async with here.lock.take():
             world = await self._opened(place.episode, here)
             return await self._run(here, name, arguments, world)
+
+    async def seen(self, episode: int, look: Callable[[WorldKind, Any], T]) -> T:
+        """What `look` says of the kind of an episode's world, and of the world as it is now.
+
+        Calls that were asked for before come first. Raises `WorldError` where there is none.
+        """
+        here, kind = self._here[episode], self._snapshots.kind
+        async with here.lock.take():
+            world = await self._opened(episode, here)
+            if here.unsure:
+                raise WorldError(here.unsure)
+            run = _here if kind.quick(world) else _in_thread
+            return await run("looked at", look, kind, world)
 
     async def _run(
         self, here: EpisodeWorld, name: str, arguments: Mapping[str, Any], world: Any
@@ -334,7 +348,7 @@ def _made_of(how: str, work: Callable[..., T], *args: Any) -> T:
     """What work gives; whatever goes wrong is a `WorldError` of one line."""
     try:
         return work(*args)
-    except WorldError:
+    except ProgramError:
         raise
     except (Exception, SystemExit) as error:
         line = f"{type(error).__name__}: {error}".split("\n", 1)[0]

@@ -20,6 +20,7 @@ from hornbeam.grow.call_times import Grown
 from hornbeam.grow.effects import Speaker
 from hornbeam.grow.growing_tree import Growth
 from hornbeam.grow.resumed import Before
+from hornbeam.grow.step_states import StepStates
 from hornbeam.protocols import Guide, Keeper, Program, Scorer, Strategy
 from hornbeam.store.keys import Stored, TreeKey
 from hornbeam.store.ledger import Ledger
@@ -38,7 +39,8 @@ class Grower:
     many episodes of one tree may be in flight: one by one, a budget goes into whole answers first.
     `before` is what had been run for trees of this phase before a stop: its cost is told apart.
     `ended` hears of every tree that is grown, `grown` of it too, with the calls made meanwhile.
-    `worlds` is what is kept of the worlds that tools act on, where they do.
+    `worlds` is what is kept of the worlds that tools act on, where they do. `states` tells in which
+    state each step was taken, where nodes are to say it.
     """
 
     program: Program
@@ -56,6 +58,7 @@ class Grower:
     ended: Callable[[], None] | None = None
     grown: Grown | None = None
     worlds: Snapshots | None = None
+    states: StepStates | None = None
 
     async def grow(self, key: TreeKey, start: Tree | Stored) -> Tree:
         """Grow one tree to its end and return it in canonical order.

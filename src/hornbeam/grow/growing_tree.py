@@ -69,6 +69,7 @@ class Growth:
             self.barriers,
             grower.before,
             self._worlds(),
+            grower.states,
         )
 
     def _worlds(self) -> EpisodeWorlds | None:

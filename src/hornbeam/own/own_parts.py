@@ -39,6 +39,7 @@ GROUPS = {
     "world": "hornbeam.world",
     "program": "hornbeam.program",
     "chunk label": "hornbeam.label",
+    "state key": "hornbeam.state",
 }
 
 

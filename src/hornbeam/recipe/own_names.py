@@ -24,7 +24,7 @@ def held_names(recipe: Recipe, guides: Collection[str] = ()) -> dict[str, str]:
     names["world.kind"] = recipe.world.kind
     names |= {f"{place}.rule": table.rule for place, table in recipe.reward.own.items()}
     names["grow.strategy"] = recipe.grow.strategy
-    names["credit.method"] = recipe.credit.method
+    names["credit.method"], names["state.key"] = recipe.credit.method, recipe.state.key
     for policy in recipe.names:
         loss = recipe.of(policy).loss
         place = f"policies.{policy}.loss" if policy else "loss"

@@ -37,6 +37,7 @@ from hornbeam.recipe.sections import (
     check_served,
     check_stages,
 )
+from hornbeam.recipe.state_section import StateSection
 from hornbeam.score.rules import RewardSettings
 from hornbeam.search.branch import GUIDED
 from hornbeam.settings import Settings, build, nearest
@@ -237,6 +238,7 @@ class Recipe(Settings):
     stages: tuple[StageSection, ...] = ()
     reward: RewardSettings = RewardSettings()
     grow: GrowSection = GrowSection()
+    state: StateSection = StateSection()
     credit: CreditSection = CreditSection()
     anchor: AnchorSection | None = None
     loss: LossSettings = LossSettings()

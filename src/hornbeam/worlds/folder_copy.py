@@ -9,6 +9,7 @@ where files are replaced whole, and taken only where it is asked for.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -43,6 +44,28 @@ def copy_folder(source: Path, target: Path, most: int, copies: Copies = "safe") 
             why = error.strerror or type(error).__name__
             raise WorldError(f"the world's folder cannot be copied: {name}: {why}") from error
         raise
+
+
+def folder_state(folder: Path) -> dict[str, str]:
+    """What a folder holds, by path: digests of files, where links lead, "" for a folder.
+
+    Whether a file can be run counts, when it was written does not; ".git" is left out.
+    """
+    out: dict[str, str] = {}
+    for here, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != ".git"]
+        for name in [*folders, *names]:
+            path = os.path.join(here, name)
+            place = os.path.relpath(path, folder)
+            if os.path.islink(path):
+                out[place] = f"-> {os.readlink(path)}"
+            elif name in folders or not os.path.isfile(path):
+                out[place] = ""
+            else:
+                with open(path, "rb") as file:
+                    found = hashlib.file_digest(file, "blake2b").hexdigest()
+                out[place] = f"{found[:32]}{'x' if os.access(path, os.X_OK) else ''}"
+    return out
 
 
 def _copied(source: str, target: str, most: int, copies: Copies) -> int:

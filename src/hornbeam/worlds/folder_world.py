@@ -12,7 +12,7 @@ from hornbeam.arguments import described
 from hornbeam.errors import RecipeError, WorldError
 from hornbeam.files import paths
 from hornbeam.tree.task import Task
-from hornbeam.worlds.folder_copy import Copies, copy_folder
+from hornbeam.worlds.folder_copy import Copies, copy_folder, folder_state
 from hornbeam.worlds.git_checkout import check_out, commit_of
 from hornbeam.worlds.scratch import delete_folder, new_place
 from hornbeam.worlds.shell_commands import NO_LIMITS, CommandLimits, Ran, run_command
@@ -132,6 +132,10 @@ class FolderWorld(WorldKind):
         place = self._place()
         copy_folder(data, place, self.most, self.copies)
         return WorkFolder(place, self.limits())
+
+    def state(self, world: WorkFolder) -> dict[str, str]:
+        """Digests of its files and links by path, and its folders; not what git keeps."""
+        return folder_state(world.path)
 
     def drop(self, data: Path) -> None:
         """Delete the copy."""

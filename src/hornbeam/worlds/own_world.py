@@ -5,6 +5,7 @@ def snapshot(self)          JSON data, bytes, anything that stays as it is, and
 def restore(self, found)    bring a new world into that state; with neither it is copied
 def close(self)             optional: the episode has ended
 size                        optional: bytes
+def state(self)             optional: JSON data, equal where worlds are in one state
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hornbeam.own.own_parts import Named
 from hornbeam.settings import build
 from hornbeam.tree.task import Task
 from hornbeam.workers.object_size import object_size
-from hornbeam.worlds.python_world import copied, restored
+from hornbeam.worlds.python_world import copied, restored, state_data
 from hornbeam.worlds.world_kind import Snapshot, WorldKind
 
 
@@ -83,6 +84,13 @@ class OwnWorld(WorldKind):
             world.restore(data[0])
             return world
         return restored(data)
+
+    def state(self, world: Any) -> Any:
+        """By its `state`, by `snapshot` where it has no `fork`, or as it is."""
+        if (state := getattr(world, "state", None)) is not None:
+            return state_data(state())
+        own = hasattr(world, "snapshot") and not hasattr(world, "fork")
+        return state_data(world.snapshot() if own else world)
 
     def drop(self, data: Any) -> None:
         """Close a forked one that was kept."""

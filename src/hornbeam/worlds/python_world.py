@@ -59,6 +59,33 @@ def restored(data: Any) -> Any:
     return pickle.loads(data) if isinstance(data, bytes) else copy.deepcopy(data[0])
 
 
+def state_data(state: Any) -> Any:
+    """Python state as JSON data, dicts and sets in whatever order; what is none of it pickled.
+
+    Raises `WorldError` for what has no such form.
+    """
+    if state is None or isinstance(state, (bool, int, float, str)):
+        return state
+    if isinstance(state, dict):
+        return {
+            "dict": sorted(
+                ([repr(k), state_data(v)] for k, v in state.items()), key=lambda pair: pair[0]
+            )
+        }
+    if isinstance(state, (list, tuple)):
+        return [state_data(each) for each in state]
+    if isinstance(state, (set, frozenset)):
+        return {"set": sorted(map(repr, state))}
+    try:
+        return {type(state).__name__: pickle.dumps(state, 4).hex()}
+    except Exception as error:
+        line = f"{type(error).__name__}: {error}".split("\n", 1)[0]
+        raise WorldError(
+            f"the state of a world, {described(state)}, cannot be told ({line}): give its class"
+            " state()"
+        ) from error
+
+
 class PythonWorld(WorldKind):
     """A dict, empty or as `task.data["world"]` has it."""
 
@@ -75,3 +102,7 @@ class PythonWorld(WorldKind):
     def restore(self, data: Any, task: Task) -> Any:
         """Another copy."""
         return restored(data)
+
+    def state(self, world: Any) -> Any:
+        """The dict, in whatever order."""
+        return state_data(world)

@@ -90,6 +90,10 @@ class SqliteWorld(WorldKind):
             raise WorldError(f"the world's database cannot be copied: {error}") from error
         return Snapshot(place, pages * page)
 
+    def state(self, world: Database) -> list[str]:
+        """The statements that make its tables and rows."""
+        return [*world.connection.iterdump()]
+
     def restore(self, data: Path, task: Task) -> Database:
         """Another copy."""
         return self._copy(data)

@@ -56,6 +56,10 @@ class WorldKind(Settings, ABC):
     def restore(self, data: Any, task: Task) -> Any:
         """Another world as a snapshot has it, which stays as it is."""
 
+    def state(self, world: Any) -> Any:
+        """What two worlds have alike that are in one state: JSON data. Raises `WorldError`."""
+        raise WorldError(f"worlds of {type(self).__name__} do not tell their state as data")
+
     def drop(self, data: Any) -> None:
         """Give back what a snapshot holds."""
 

@@ -73,6 +73,7 @@ class Actor:
             guides=[self._guides[how.guides][column] for column in how.guides],
             episodes=how.episodes,
             worlds=self.worlds,
+            states=how.states,
             grown=(lambda key, tree, made: calls.extend(made)) if how.timed else None,
         )
         (tree,) = await grower.grow_all([(key, start)], 1)

@@ -10,6 +10,7 @@ from hornbeam.engine.request import Sampling
 from hornbeam.episode.program import Limits
 from hornbeam.episode.segmenters import Segmenter
 from hornbeam.grow.grower import Grower
+from hornbeam.grow.step_states import StepStates
 from hornbeam.search import Strategy
 
 # By policy: how often weights were sent, their version, and the weights on their way.
@@ -27,6 +28,7 @@ class GrowthSettings:
     guides: tuple[str, ...]
     episodes: int | None
     timed: bool  # whether the driver wants to know when calls were made
+    states: StepStates | None = None
 
     @classmethod
     def of(cls, grower: Grower) -> GrowthSettings:
@@ -34,5 +36,5 @@ class GrowthSettings:
         agents = {n: (s.sampling, s.segment, s.trained, s.tags) for n, s in grower.agents.items()}
         guides = tuple(guide.column for guide in grower.guides)
         scored = grower.scorer is not None
-        how = grower.limits, guides, grower.episodes, grower.grown is not None
+        how = grower.limits, guides, grower.episodes, grower.grown is not None, grower.states
         return cls(grower.strategy, agents, scored, *how)
