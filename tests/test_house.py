@@ -95,6 +95,9 @@ MANY_IMPORTS: dict[str, str] = {  # module: why it knows so many
     "episode.driver": "a program's effects: recorded, live, refused, ended",
     "": "the door of the package",
     "programs": "all programs by name",
+    "assembly.plan": "all that a recipe names, made and checked",
+    "grow.effects": "all that an episode does outside: it samples, calls, pays, tells its state",
+    "recipe.recipe": "all sections of a recipe",
     "notebook": "the door of scripts that grow trees without a recipe",
 }
 BUDGET = 74_500  # lines of src, raised on purpose only
