@@ -142,6 +142,12 @@ class Strategy(VersionedSettings):
         """The columns of guides that it steers by."""
         return ()
 
+    def reads_at(self, tree: Tree, node: int) -> bool:
+        """Whether it may read those columns there: a guide that serves growth alone is not asked
+        about other steps.
+        """
+        return True
+
     @property
     def logprobs(self) -> bool:
         """Whether it steers by the log-probs of what was sampled."""

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hornbeam.assembly.endpoints import folder_of
-from hornbeam.assembly.judges import JudgeModel, check_judge, content, judge_settings
+from hornbeam.assembly.fitted_models import FittedModels, only_in_training
+from hornbeam.assembly.judges import JudgeModel, check_judge, judge_settings
 from hornbeam.assembly.likelihoods import Likelihoods, check_likelihood
-from hornbeam.errors import ModelError, RecipeError
+from hornbeam.errors import RecipeError
 from hornbeam.own.own_parts import Base, Named, code_mark, find_part
 from hornbeam.protocols import Guide
 from hornbeam.recipe.recipe import Recipe
@@ -16,12 +17,13 @@ from hornbeam.recipe.sections import GuideSection
 from hornbeam.score.ensemble import EnsembleGuide
 from hornbeam.score.judge_guide import JudgeGuide, VerdictSettings, open_judges
 from hornbeam.score.own_guide import OwnGuide, checked
-from hornbeam.score.prm import ValueGuide
-from hornbeam.settings import digest, led_by, nearest
+from hornbeam.settings import build, digest, led_by, nearest
+from hornbeam.train.train_settings import HeadSettings
 
 TAKES = {
     "prm": {"model"},
     "orm": {"model"},
+    "value_head": {*HeadSettings.model_fields},
     "judge": {"model", "endpoint", *VerdictSettings.model_fields},
     "likelihood": {"over", "join", "chunk", "scale"},
     "log_ratio": {"model", "over", "join", "chunk", "scale"},
@@ -34,20 +36,28 @@ OPTIONS = {"over": ("path", "step"), "join": ("mean", "sum", "last", "lowest")} 
 class Guides:
     """Guides by column. `columns` are those that will be needed; their models are loaded at once.
 
-    `tokenizer` is that of the model which grows the trees, None where that is not known.
+    `tokenizer` is that of the model which grows the trees, None where that is not known. `heads`
+    are the models of value heads that are fitted meanwhile, by column.
 
     Raises `RecipeError` for what cannot be, `ModelError` for a model that is missing or was fitted
     on another tokenizer.
     """
 
-    def __init__(self, recipe: Recipe, columns: Iterable[str], tokenizer: Any) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        columns: Iterable[str],
+        tokenizer: Any,
+        heads: Mapping[str, Any] | None = None,
+    ) -> None:
         self._sections, self._base = recipe.guides, recipe.base
         self._likelihoods = Likelihoods(recipe, tokenizer)
+        self._fitted = FittedModels(recipe, tokenizer, heads or {})
         for column, choice in recipe.guides.items():
             check_guide(column, choice, recipe)
         self._models: dict[str, Any] = {}
         self.marks: dict[str, str] = {}  # column -> what tells its models from others
-        self._tokenizer, self._device = tokenizer, recipe.run.device
+        self._device = recipe.run.device
         self._made = {column: self._make(column) for column in self.needed(columns)}
 
     def __getitem__(self, column: str) -> Guide:
@@ -89,7 +99,8 @@ class Guides:
         if choice.kind == "log_ratio":
             self.marks[column] = self._likelihoods.mark(choice.rest()["model"])
             return self._likelihoods.log_ratio(column, choice.rest())
-        return ValueGuide(self._model(column), column, "steps" if choice.kind == "prm" else "ends")
+        guide, self.marks[column] = self._fitted.guide(column, choice)
+        return guide
 
     def _judge(self, column: str) -> JudgeGuide:
         """A judge; guides of one folder or server share its engine."""
@@ -101,26 +112,6 @@ class Guides:
         if model.place not in self._models:
             self._models[model.place] = model.engine(self._device)
         return JudgeGuide(self._models[model.place], settings, column)
-
-    def _model(self, column: str) -> Any:
-        """The fitted model of a guide; one folder is loaded once."""
-        from hornbeam.train.value import ValueModel
-        from hornbeam.train.value_files import fingerprint
-
-        name = self._sections[column].rest()["model"]
-        folder = folder_of(name, self._base)
-        key = str(folder.resolve())
-        self.marks[column] = content(folder)
-        if key not in self._models:
-            model = ValueModel.load(folder, device=self._device)
-            if not model.card.objective:
-                raise ModelError(
-                    f"guides.{column}: {name} is no fitted value model: fit one with `hornbeam fit`"
-                )
-            if self._tokenizer is not None:
-                model.check(fingerprint(self._tokenizer))
-            self._models[key] = model
-        return self._models[key]
 
 
 def with_parts(choices: Mapping[str, GuideSection], columns: Iterable[str]) -> list[str]:
@@ -135,6 +126,18 @@ def with_parts(choices: Mapping[str, GuideSection], columns: Iterable[str]) -> l
 def own_part(choice: GuideSection, base: Base) -> Named:
     """What a guide's kind stands for that is not ready-made."""
     return find_part("guide", choice.kind, TAKES, base)
+
+
+def check_guides(recipe: Recipe, columns: Iterable[str]) -> None:
+    """Raise `ModelError` where the model of a guide that is needed is not here."""
+    for column in dict.fromkeys(columns):
+        choice = recipe.guides[column]
+        settings = choice.rest()
+        if choice.kind == "value_head":
+            raise only_in_training(column)
+        if "model" in TAKES.get(choice.kind, ()) and "://" not in settings["model"]:
+            folder_of(settings["model"], recipe.base)
+        check_guides(recipe, settings.get("parts", ()))
 
 
 def check_guide(column: str, choice: GuideSection, recipe: Recipe) -> None:
@@ -159,6 +162,8 @@ def check_guide(column: str, choice: GuideSection, recipe: Recipe) -> None:
     for key, known in OPTIONS.items():
         if given.get(key, known[0]) not in known:
             raise RecipeError(f"{where}: {key} = {given[key]!r}: {' or '.join(map(repr, known))}")
+    if choice.kind == "value_head":
+        build("guide", {where: HeadSettings}, where, given)
     if choice.kind in ("likelihood", "log_ratio"):
         check_likelihood(where, choice.kind, given)
     if choice.kind in ("sum", "product"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hornbeam.assembly.engines import needs_folder
 from hornbeam.credit import Method, is_step, method
 from hornbeam.errors import RecipeError
 from hornbeam.recipe.recipe import Recipe
@@ -12,13 +13,15 @@ from hornbeam.recipe.sections import keys_of
 from hornbeam.score import PARTS
 from hornbeam.search import Strategy, strategy
 
+HEAD = "value_head"  # the kind of guides that a run fits itself
 
-def needed_columns(recipe: Recipe, how: Method, grow: Strategy) -> list[str]:
+
+def needed_columns(recipe: Recipe, how: Method, grow: Strategy | None = None) -> list[str]:
     """Columns of guides that credit, rewards and growth read while a run trains, each once."""
     delegation = recipe.reward.delegation
     made = ("reward", *PARTS, *(f"reward.{name}" for name in recipe.reward.parts))
     parts = [part for part in how.parts if part not in made and not is_step(part)]
-    steers = [column for column in grow.reads if column not in made]
+    steers = [] if grow is None else [column for column in grow.reads if column not in made]
     names = [how.reads, delegation.column if delegation else "", *parts, *steers]
     return list(dict.fromkeys(name for name in names if name))
 
@@ -61,3 +64,19 @@ def credit_of(recipe: Recipe, base: Path, grow: Strategy) -> Method:
             " and run `hornbeam anchor` before training"
         )
     return how
+
+
+def check_heads(recipe: Recipe, decoupled: bool) -> None:
+    """`RecipeError` where a run cannot fit the value heads that it reads."""
+    read = [column for column in read_in_training(recipe) if recipe.guides[column].kind == HEAD]
+    if not read:
+        return
+    where = f'guides.{min(read)}: kind "{HEAD}" is fitted between two steps of one process'
+    if recipe.workers.kind != "local":
+        raise RecipeError(f'{where}: set workers.kind = "local"')
+    if recipe.run.behind:
+        raise RecipeError(f"{where}: set run.behind = 0")
+    if decoupled:
+        raise RecipeError(f"{where}: leave --policy out")
+    if not needs_folder(recipe):
+        raise RecipeError(f"{where}: the weights of the policy are not here")

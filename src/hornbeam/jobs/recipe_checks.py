@@ -5,12 +5,11 @@ What the program, its tools and its tasks come to is looked at as they are made 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib.metadata import entry_points
 
-from hornbeam.assembly.endpoints import folder_of
 from hornbeam.assembly.engines import check_trains, needs_folder
-from hornbeam.assembly.guides import TAKES, check_guide
+from hornbeam.assembly.guides import check_guide, check_guides
+from hornbeam.assembly.needed_columns import check_heads
 from hornbeam.assembly.sink_makers import check_sinks, sink_makers
 from hornbeam.assembly.teacher import endpoint
 from hornbeam.errors import ModelError, RecipeError
@@ -101,6 +100,7 @@ def check_training(recipe: Recipe, policy: str | None) -> None:
     check_trains(recipe)
     check_sinks(recipe)
     check_ahead(recipe, decoupled=policy is not None)
+    check_heads(recipe, decoupled=policy is not None)
     if policy is not None:
         check_decoupled(recipe, policy)
 
@@ -113,16 +113,6 @@ def check_search(recipe: Recipe) -> None:
     if not recipe.tasks.eval:
         raise RecipeError("tasks.eval is empty: name a source, as in [[tasks.eval]]")
     check_guides(recipe, columns)
-
-
-def check_guides(recipe: Recipe, columns: Iterable[str]) -> None:
-    """Raise `ModelError` where the model of a guide that is needed is not here."""
-    for column in dict.fromkeys(columns):
-        choice = recipe.guides[column]
-        settings = choice.rest()
-        if "model" in TAKES.get(choice.kind, ()) and "://" not in settings["model"]:
-            folder_of(settings["model"], recipe.base)
-        check_guides(recipe, settings.get("parts", ()))
 
 
 def check_decoupled(recipe: Recipe, policy: str) -> None:

@@ -109,15 +109,15 @@ class CreditSection(NamedSection):
     method: str = "grpo"
 
 
-GUIDES = ("prm", "orm", "judge", "likelihood", "log_ratio", "sum", "product")
+GUIDES = ("prm", "orm", "value_head", "judge", "likelihood", "log_ratio", "sum", "product")
 
 
 class GuideSection(NamedSection):
     """A guide, whose opinions stand in the column that the table is named after.
 
     `kind`: "prm" (a fitted value model reads every step), "orm" (it reads where an episode ended),
-    "judge" (a model says in words whether a step is right), "likelihood" (the policy's own),
-    "log_ratio" (to a second model), "sum", "product" (of guides); or "file.py:name" (own_guide).
+    "value_head" (training fits it), "judge" (a model says whether a step is right), "likelihood"
+    (the policy's), "log_ratio" (to a second model), "sum", "product"; or "file.py:name".
     """
 
     kind: str = "prm"

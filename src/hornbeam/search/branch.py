@@ -70,6 +70,11 @@ class Branch(Strategy):
         """The column that it is guided by."""
         return (self.column,) if self.pick in GUIDED else ()
 
+    def reads_at(self, tree: Tree, node: int) -> bool:
+        """At steps that a branch may leave."""
+        last, at = self.trunks * ((self.rounds - 1) * self.nodes + 1), tree.nodes[node]
+        return self.rounds > 0 and at.origin.episode < last and not at.done
+
     @property
     def logprobs(self) -> bool:
         """Entropy is estimated by them."""

@@ -11,8 +11,9 @@ rewritten_reasoning and rewritten_place (earlier answers that a chat template wr
 they were sampled), turn_tokens_kept and turn_tokens_WHY (their tokens in prompts, as sampled or
 not), client_tokens_NAME and client_kept_NAME (the same by who asks), ignored_SETTING (of requests),
 refused_WHY (requests of agents outside that were not answered), scorer_calls, scorer_tokens,
-tokens_flat, tokens_unique, seconds (wall, entered by the ledger itself), seconds_grow,
-seconds_train. Any other name is counted too, but no budget looks at it.
+tokens_flat, tokens_unique, fit_tokens (unique ones that a value head learned from), seconds (wall,
+entered by the ledger itself), seconds_grow, seconds_train. Any other name is counted too, but no
+budget looks at it.
 
 Left out: where entries are kept (store). Not for several threads at once.
 """

@@ -323,3 +323,25 @@ class FitSettings(Settings):
     batch_size: int = Field(8, gt=0)
     lr: float = Field(2e-5, gt=0)
     warmup_steps: int = Field(0, ge=0)
+
+
+class HeadSettings(Settings):
+    """How a value head is fitted while training goes on, `batch_size` trees an update.
+
+    After every `every` steps, on the trees of the last `span` steps (all since the last fit, by
+    default), `epochs` times over.
+    """
+
+    every: int = Field(4, ge=1)
+    span: int | None = Field(None, ge=1)
+    epochs: int = Field(1, ge=1)
+    batch_size: int = Field(8, ge=1)
+    lr: float = Field(1e-3, gt=0)
+
+    def due(self, step: int) -> bool:
+        """Whether it is fitted when this step is trained."""
+        return (step + 1) % self.every == 0
+
+    def steps(self, step: int) -> range:
+        """The steps whose trees a fit at this one reads."""
+        return range(max(0, step + 1 - (self.span or self.every)), step + 1)

@@ -16,7 +16,7 @@ from hornbeam.jobs.train.evaluator import Evaluator
 from hornbeam.jobs.train.growth import MakeGrowth, StepGrower, StoredGrowth
 from hornbeam.jobs.train.learner import learner_of
 from hornbeam.jobs.train.metrics_log import MetricsLog
-from hornbeam.jobs.train.parts import Parts, RolloutSource, TaskSource, TreeGrowth
+from hornbeam.jobs.train.parts import Learner, Parts, RolloutSource, TaskSource, TreeGrowth
 from hornbeam.jobs.train.recorder import StepRecorder
 from hornbeam.jobs.train.run_context import MakeMetrics, RunContext
 from hornbeam.jobs.train.supervised import SupervisedStart
@@ -61,17 +61,10 @@ def build(
             policies=context.policies,
             warm_start=SupervisedStart(context, rows),
             rollouts=rollouts,
-            learner=learner_of(
-                recipe,
-                plan,
-                context.policies,
-                progress.warn,
-                beside,
-                lambda: context.world.scorer.silent,
-            ),
+            learner=_learner(context, beside),
             recorder=StepRecorder(context, source.tasks, rollouts),
             evaluator=Evaluator(context, trees),
-            checkpoints=Checkpointer(folder.path / "checkpoints", recipe.run, context.policies),
+            checkpoints=Checkpointer(folder.path / "checkpoints", recipe.run, context.states),
             metrics=context.metrics,
             progress=progress,
             session=partial(_session, context, source),
@@ -83,6 +76,17 @@ def build(
     parts.closing.push_async_callback(rollouts.aclose)
     parts.closing.callback(progress.end)
     return parts
+
+
+def _learner(context: RunContext, ahead: bool) -> Learner:
+    """Credit and the update of weights, and of the value heads behind it."""
+
+    def silent() -> str:
+        return context.world.scorer.silent
+
+    warn, policies = context.progress.warn, context.policies
+    learner = learner_of(context.recipe, context.plan, policies, warn, ahead, silent)
+    return context.guides.fitting(learner, policies, context.folder.store)
 
 
 def _rollouts(

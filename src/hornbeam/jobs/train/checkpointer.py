@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Protocol
 
-from hornbeam.assembly.policies import Policies
 from hornbeam.recipe.recipe import RunSettings
 from hornbeam.store.checkpoints import Checkpoints
+
+
+class CheckpointedStates(Protocol):
+    """What a checkpoint keeps: policies, or more than these."""
+
+    @property
+    def versions(self) -> Any:
+        """Those of the weights."""
+        ...
+
+    def save_states(self, folder: Path) -> None:
+        """Write all that the next step depends on."""
+        ...
+
+    def load_states(self, folder: Path) -> None:
+        """Go on from that."""
+        ...
 
 
 class Checkpointer:
     """The checkpoints of the policies, one every so many steps, as the run's settings say."""
 
-    def __init__(self, folder: Path, run: RunSettings, policies: Policies) -> None:
+    def __init__(self, folder: Path, run: RunSettings, policies: CheckpointedStates) -> None:
         self.checkpoints, self.policies = Checkpoints(folder, run.keep), policies
         self.every = run.checkpoint_every
 

@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from hornbeam.assembly.guides import Guides
 from hornbeam.assembly.loading import Load
-from hornbeam.assembly.needed_columns import needed_columns
 from hornbeam.assembly.plan import Plan
 from hornbeam.assembly.policies import Policies
 from hornbeam.assembly.progress import Progress
@@ -17,7 +15,9 @@ from hornbeam.assembly.step_costs import PAID, spent
 from hornbeam.assembly.world import World
 from hornbeam.grow.grower import Grower
 from hornbeam.jobs.train.actors.actor_pool import pool_of
+from hornbeam.jobs.train.fitted_heads import TrainedStates
 from hornbeam.jobs.train.metrics_log import Listener, MetricsLog
+from hornbeam.jobs.train.run_guides import RunGuides
 from hornbeam.jobs.train.run_sinks import RunSinks
 from hornbeam.recipe.recipe import Recipe
 from hornbeam.store.ledger import Entry, Ledger, Sink, warning_of_state
@@ -34,7 +34,7 @@ class RunContext:
     folder: Folder
     progress: Progress
     world: World
-    guides: Guides  # that credit and growth read
+    guides: RunGuides  # that credit and growth read
     metrics: MetricsLog
     ledger: Ledger
     grower: Grower
@@ -44,6 +44,11 @@ class RunContext:
     def policies(self) -> Policies:
         """The policies that learn."""
         return self.world.policies
+
+    @property
+    def states(self) -> TrainedStates:
+        """What checkpoints keep."""
+        return TrainedStates(self.policies, self.guides.heads)
 
     @classmethod
     def open(
@@ -60,16 +65,16 @@ class RunContext:
         pool = pool_of(recipe, plan.base, folder.path / "model", progress.say, load)
         held.callback(pool.close)
         world = World.build(recipe, plan, pool.policies, progress.warn)
-        reads = needed_columns(recipe, plan.credit, plan.strategy)
-        guides = Guides(recipe, reads, pool.policies.tokenizer if reads else None)
-        folder.hold_code(plan.base, guides.needed(reads))
+        guides = RunGuides.of(recipe, plan, pool.policies, folder.path / "model", progress.say)
+        folder.hold_code(plan.base, guides.columns)
         sinks = RunSinks(folder, plan.base, progress.warn)
         held.callback(sinks.close)
         sinks.start(folder)
         sink = warning_of_state(folder.store.enter, plan.tools, progress.warn)
         ledger = Ledger(recipe.budget, spent(folder.store, PAID), sink=sink)
-        read = [guides[column] for column in guides.needed(reads)]
-        grower = replace(world.grower(ledger, folder.store), guides=read, grown=sinks.grown)
+        grower = replace(
+            world.grower(ledger, folder.store), guides=guides.reading, grown=sinks.grown
+        )
         greedy = world.grower(_beside(ledger, sink), folder.store, greedy=True)
         greedy = replace(greedy, grown=sinks.grown)
         return cls(
