@@ -38,9 +38,9 @@ from urllib.parse import urlsplit
 import hornbeam.gateway.agent_program  # so that the forks need not import it
 import hornbeam.jobs.gateway.gateway_job  # noqa: F401
 from gateway_kills_agent import post, talk
-from hornbeam.gateway.agent_watchdog import marked
 from hornbeam.store.database import Store
 from hornbeam.tree.jsonl import to_json
+from hornbeam.workers.marked_processes import marked
 from kill_facts import Facts, differences, facts, lost
 from kills import LIMIT, ended, start
 from resume import machine

@@ -10,7 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-WATCHDOG = str(Path(__file__).with_name("agent_watchdog.py"))
+from hornbeam.workers import marked_processes
+
+WATCHDOG = marked_processes.__file__
 
 
 class AgentGroup:

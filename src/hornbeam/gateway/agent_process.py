@@ -17,11 +17,11 @@ from typing import Any
 from hornbeam.errors import ProgramError
 from hornbeam.gateway.agent_group import AgentGroup
 from hornbeam.gateway.agent_settings import AgentCommand
-from hornbeam.gateway.agent_watchdog import end_marked
 from hornbeam.gateway.fork_host import Forked, ForkHost
 from hornbeam.gateway.last_words import last_words
 from hornbeam.gateway.session import AgentSession, Ended
 from hornbeam.tree.task import Task
+from hornbeam.workers.marked_processes import end_marked
 
 KEPT = 65_536  # bytes of its output that are kept, the last ones
 GRACE = 5.0  # seconds that its output may be held open after its end

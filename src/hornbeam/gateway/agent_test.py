@@ -19,9 +19,9 @@ from typing import Any
 
 from hornbeam.gateway.agent_process import filled, gone, read_last
 from hornbeam.gateway.agent_settings import AgentCommand
-from hornbeam.gateway.agent_watchdog import end_marked
 from hornbeam.gateway.last_words import last_words
 from hornbeam.tree.task import Task
+from hornbeam.workers.marked_processes import end_marked
 
 Verdict = dict[str, Any]  # reward (None where there is none), figures, why
 

@@ -10,20 +10,19 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from uuid import uuid4
 
 from hornbeam.files.terminal import tell
+from hornbeam.workers.marked_processes import end_marked
 
 MARK = "HORNBEAM_RUN_MARK"  # variable of the environment
-ROUNDS = 20  # of ending what is found, as it may start others meanwhile
 PATIENCE = 5.0  # seconds that threads have to end
 
-_marked: dict[int, tuple[bytes, str]] = {}  # by process: its entry and its pipe
+_marked: dict[int, tuple[str, str]] = {}  # by process: its entry and its pipe
 
 
 def mark() -> None:
@@ -35,7 +34,7 @@ def mark() -> None:
     )  # both ends stay open here and in forks, and close where another program runs
     name = os.environ[MARK] = uuid4().hex
     _marked[os.getpid()] = (
-        f"{MARK}={name}".encode(),
+        f"{MARK}={name}",
         os.readlink(f"/proc/self/fd/{read}") if (sys.platform == "linux") else "",
     )
     atexit.register(end_processes)
@@ -43,20 +42,10 @@ def mark() -> None:
 
 def end_processes() -> int:
     """End what was left behind, and what that starts meanwhile; how many there were."""
-    ended: set[int] = set()
     if os.getpid() not in _marked or sys.platform != "linux":
         return 0
     entry, pipe = _marked[os.getpid()]
-    for _ in range(ROUNDS):
-        found = [number for number in _others() if _is_ours(number, entry, pipe)]
-        for number in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(number, signal.SIGKILL)
-        ended.update(found)
-        if not found:
-            break
-        time.sleep(0.01)
-    return len(ended)
+    return end_marked(entry, pipe=pipe)
 
 
 def end_threads(code: int, before: Sequence[threading.Thread]) -> None:
@@ -79,29 +68,3 @@ def end_threads(code: int, before: Sequence[threading.Thread]) -> None:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
-
-
-def _others() -> Iterator[int]:
-    for name in os.listdir("/proc"):
-        with contextlib.suppress(OSError):
-            if not name.isdigit() or int(name) == os.getpid():
-                continue
-            state = _text(f"/proc/{name}/stat").rpartition(b")")[2].split()[0]
-            if state != b"Z" and os.stat(f"/proc/{name}").st_uid == os.getuid():
-                yield int(name)
-
-
-def _is_ours(number: int, entry: bytes, pipe: str) -> bool:
-    with contextlib.suppress(OSError):
-        if entry in _text(f"/proc/{number}/environ").split(b"\0"):
-            return True
-        for each in os.listdir(f"/proc/{number}/fd"):
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{number}/fd/{each}") == pipe:
-                    return True
-    return False
-
-
-def _text(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()

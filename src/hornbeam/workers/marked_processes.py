@@ -1,9 +1,10 @@
-"""`python agent_watchdog.py MARK FOLDER`: ends the agents of a run when the run is no more.
+"""Processes that began with a mark, a NAME=VALUE, in their environment: found, and ended.
 
-It waits until its standard input closes, which the system does for a run that is killed, too. Then
-it ends every process that began with MARK, a NAME=VALUE, in its environment, and removes FOLDER, in
-which the agents ran. The same search finds what one agent left behind in sessions of its own. On
-Linux alone: elsewhere nothing is found. What began with an environment of its own is not found.
+So is found what an agent, a program or a tool leaves behind in sessions of its own. On Linux alone:
+elsewhere nothing is found. What began with an environment of its own is found by a pipe alone.
+
+`python marked_processes.py MARK FOLDER` waits until its standard input closes, which the system
+does for a run that is killed, too; then it ends them and removes FOLDER, in which agents ran.
 
 Standard library alone: it starts in some hundredths of a second.
 """
@@ -23,10 +24,11 @@ SECONDS = 1.0  # between two looks at who the parent is
 ROUNDS = 20  # of ending what is found, as it may start others meanwhile
 
 
-def marked(mark: str, run: str = "", folder: str = "") -> Iterator[int]:
+def marked(mark: str, run: str = "", folder: str = "", pipe: str = "") -> Iterator[int]:
     """Processes of this user with NAME=VALUE `mark` in the environment that they began with.
 
     Also those with `run` in it that work in `folder`: a fork has its parent's environment there.
+    And those that hold `pipe` (a link in /proc, "pipe:[1234]"): forks of who made it.
     """
     me, wanted, shared = os.getpid(), _entry(mark), _entry(run)
     try:
@@ -39,8 +41,10 @@ def marked(mark: str, run: str = "", folder: str = "") -> Iterator[int]:
                 continue
             with open(f"/proc/{number}/environ", "rb") as file:
                 began = b"\0" + file.read() + b"\0"
-            if wanted in began or (
-                folder and shared in began and _inside(os.readlink(f"/proc/{number}/cwd"), folder)
+            if (
+                wanted in began
+                or (folder and shared in began and _inside(_link(number, "cwd"), folder))
+                or (pipe and _holds(number, pipe))
             ):
                 yield number
 
@@ -49,15 +53,27 @@ def _entry(text: str) -> bytes:
     return b"\0" + os.fsencode(text) + b"\0"
 
 
+def _link(number: int, name: str) -> str:
+    return os.readlink(f"/proc/{number}/{name}")
+
+
+def _holds(number: int, pipe: str) -> bool:
+    for each in os.listdir(f"/proc/{number}/fd"):
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if _link(number, f"fd/{each}") == pipe:
+                return True
+    return False
+
+
 def _inside(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + os.sep)
 
 
-def end_marked(mark: str, run: str = "", folder: str = "") -> int:
+def end_marked(mark: str, run: str = "", folder: str = "", pipe: str = "") -> int:
     """End those processes, and what they start meanwhile; how many there were."""
     ended: set[int] = set()
     for _ in range(ROUNDS):
-        numbers = list(marked(mark, run, folder))
+        numbers = list(marked(mark, run, folder, pipe))
         for number in numbers:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(number, signal.SIGKILL)
