@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import field_validator
 
 from hornbeam.credit.baselines import centred, difference, equal
+from hornbeam.credit.shrinkage import shrunk
 from hornbeam.errors import DataError
 from hornbeam.protocols import Leaf, PathMethod
 from hornbeam.tree.nodes import Tree
@@ -73,14 +75,23 @@ class Anchor(PathMethod):
 
     The prior counts as `n0` outcomes beside those of the other leaves (shrinkage of the baseline,
     ours): n0 = 0 is RLOO and reads no prior, n0 -> infinity is PVPO. N = 1 and n0 = 0 give 0.
+    "auto" has the prior and its weight from the other tasks of the batch (shrinkage): no column.
     """
 
-    n0: float = Field(4.0, ge=0, allow_inf_nan=False)
+    n0: float | Literal["auto"] = 4.0
+
+    @field_validator("n0", mode="plain")
+    @classmethod
+    def _weight(cls, n0: Any) -> float | Literal["auto"]:
+        number = isinstance(n0, (int, float)) and not isinstance(n0, bool)
+        if not (n0 == "auto" or (number and 0 <= n0 < math.inf)):
+            raise ValueError('a number from 0 is expected, or "auto"')
+        return "auto" if n0 == "auto" else float(n0)
 
     @property
     def anchored(self) -> bool:
-        """Where the prior has a weight."""
-        return self.n0 > 0
+        """Where the prior has a weight, and is the task's own."""
+        return self.n0 != "auto" and self.n0 > 0
 
     @property
     def outcome_only(self) -> str:
@@ -94,14 +105,16 @@ class Anchor(PathMethod):
 
     def advantages(self, groups: Sequence[Sequence[Leaf]]) -> list[list[float]]:
         """Against the prior and the other leaves of the task."""
-        return [self._group(group) for group in groups]
+        if self.n0 == "auto":
+            return shrunk([[leaf.reward for leaf in group] for group in groups])
+        return [self._group(group, self.n0) for group in groups]
 
-    def _group(self, group: Sequence[Leaf]) -> list[float]:
+    def _group(self, group: Sequence[Leaf], n0: float) -> list[float]:
         """As A_i = [n0 (R_i - V_prior) + N (R_i - mean)] / (n0 + N - 1), the same number."""
-        n, over = len(group), self.n0 + len(group) - 1
+        n, over = len(group), n0 + len(group) - 1
         if not over:
             return [0.0] * n
-        share = self.n0 / over
+        share = n0 / over
         differences = centred([leaf.reward for leaf in group])
         above = [_above(leaf) if share else 0.0 for leaf in group]
         return [share * a + n * c / over for a, c in zip(above, differences)]
