@@ -72,5 +72,5 @@ def test_all_outcomes_equal_give_exactly_zero(value: float, many: int) -> None:
 
 def test_another_word_is_told() -> None:
     for bad in ("always", -1, True, float("inf")):
-        with pytest.raises(RecipeError, match="n0 = .*: a number from 0 is expected, or .auto."):
+        with pytest.raises(RecipeError, match="n0: a number from 0 is expected, or"):
             credit([tree([0], {1: 1})], "anchor", n0=bad)
