@@ -39,6 +39,7 @@ from hornbeam.episode.record import (
 )
 from hornbeam.episode.recorded_path import RecordedPath
 from hornbeam.episode.replay import ReplayLoop
+from hornbeam.episode.reply import Reply
 from hornbeam.episode.seams import Live, Piece, Place
 from hornbeam.episode.waits import Waits
 from hornbeam.errors import (
@@ -363,7 +364,7 @@ class Driver(RecordedPath):
         self._draft = draft.changed(done=True, answer=answer, error=error)
         self._close()
 
-    def _reply(self, effect: Effect, said: Sequence[Node | Piece]) -> Any:
+    def _reply(self, effect: Effect, said: Sequence[Node | Piece]) -> Reply:
         """What the program is told of an answer, live or recorded, whose pieces these are."""
         chat, (messages, settings) = self._live.chat(effect.name), effect.payload
         text, tokens = answer_of(said, chat)

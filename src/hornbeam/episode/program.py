@@ -81,6 +81,10 @@ class Effects(Protocol):
         """What the next ask says by the record, where that is known and of texts alone."""
         ...
 
+    def recalled(self, name: str, scope: str, payload: Any) -> Reply | None:
+        """The recorded answer of the next ask, where nothing can come before it is told."""
+        ...
+
     def schemas(self, tools: Any) -> list[dict[str, Any]]:
         """The JSON schemas of the run's tools that are named; `ProgramError` for unknown ones."""
         ...
@@ -145,6 +149,8 @@ class Episode:
         _check(agent, str, "ep.ask", "an agent's name")
         payload = self.payload(messages, tools, sampling)
         who, texts = self._agent or agent, self._asked.of_texts
+        if (known := self.effects.recalled(who, self.scope, payload)) is not None:
+            return known
         reply: Reply = await self.effects.issue("ask", who, self.scope, payload, texts=texts)
         return reply
 
@@ -246,7 +252,9 @@ class AskedMessages:
 
     def were(self, messages: list[Message]) -> None:
         """They are these, of texts alone, and were not too large."""
-        self._last, self._loose, self._sizes = messages, [], [0]
+        self._last = messages
+        self._loose.clear()
+        del self._sizes[1:]
 
     def plain(self, messages: Sequence[Message]) -> list[Message]:
         """The messages of the next ask so; those of the ask before are not made again."""

@@ -28,6 +28,7 @@ from hornbeam.episode.record import (
     unlike,
 )
 from hornbeam.episode.replay import ReplayLoop
+from hornbeam.episode.reply import Reply
 from hornbeam.episode.seams import Live
 from hornbeam.episode.waits import Waits
 from hornbeam.errors import HornbeamError
@@ -56,6 +57,8 @@ class RecordedPath(ABC):
     _branched: Callable[[int], None] | None
     _draft: Node | None
     _issued: int
+    _asks: int
+    _sampled: int  # ids
     _delivered: int
     _episode: int
     _step: int
@@ -76,7 +79,7 @@ class RecordedPath(ABC):
     def _render(self, effect: Effect) -> array[int]: ...
 
     @abstractmethod
-    def _reply(self, effect: Effect, said: Sequence[Any]) -> Any: ...
+    def _reply(self, effect: Effect, said: Sequence[Any]) -> Reply: ...
 
     def _hold_rewards(self, path: Sequence[Node], is_open: bool) -> None:
         self._rewards = RewardRecord(path, is_open, self._limits.rewards)
@@ -94,6 +97,30 @@ class RecordedPath(ABC):
             return self._known.said(recorded.at) if recorded.nodes else None
         coming = self._known.coming() if self._issued == len(self._record) else None
         return None if coming is None else coming.payload
+
+    def recalled(self, name: str, scope: str, payload: Any) -> Reply | None:
+        """The recorded answer of the next ask, as another run of this path was told it.
+
+        Only where it is known to be that ask, and nothing else can run before it is told.
+        """
+        if self._known is None or self._queue or self._issued >= len(self._record):
+            return None
+        recorded = self._record[self._issued]
+        if not recorded.nodes or self._known.said(recorded.at) is not payload:
+            return None
+        told, (first, *_) = self._known.told(recorded.at), recorded.nodes
+        if told is None or (first.agent, first.scope) != (name, scope):
+            return None
+        if self._loop.ready() or self._waits.outside() or not self._rewards.agrees(self._delivered):
+            return None
+        self._limits.check(self._asks, self._sampled)
+        self._unread.append(self._issued)
+        self._asks += 1
+        self._issued += 1
+        self._delivered += 1
+        self._sampled += len(told.tokens)
+        self._seed = recorded.nodes[-1].origin.seed
+        return told.again()
 
     def branch(self, agent: str = "", payload: Any = None) -> str:
         """Go on from the last recorded ask that was asked, since `payload` is not the next one.
@@ -152,7 +179,11 @@ class RecordedPath(ABC):
         self._seed = last.origin.seed
         if last.finish in ("too long", "error"):
             return ask_error(last)
-        return self._reply(effect, recorded.nodes)
+        reply = self._reply(effect, recorded.nodes)
+        if self._known is not None and self._is_known(effect):
+            self._known.tell(recorded.at, reply)
+            return reply.again()
+        return reply
 
     def _context_of(self, effect: Effect) -> Callable[[], array[int]]:
         """What gives the ids that an ask was answered after; it refers back to no effect."""

@@ -90,6 +90,11 @@ class Reply:
             out.extend(piece.logprobs)
         return out
 
+    def again(self) -> Reply:
+        """The same for another run of the program, whose ids are its own."""
+        ids = self.tokens[:]
+        return Reply(self.text, ids, self.finish, self.agent, self.tools, self.source, self.pieces)
+
     def _spoken(self) -> Spoken:
         return Spoken(self.text) if self.source is None else self.source.spoken()
 

@@ -51,7 +51,7 @@ class EpisodeGrowth:
         if self.open is not None:
             self.path.append(self.open)
         self.placed: tuple[int, int, Placed] = (-1, 0, Placed(ids()))
-        self.ids: array[int] | None = None  # of the node it stands at, once it has put it there
+        self.ids: array[int] | None = None  # of the node it stands at, where they are known
         self.live: EpisodeEffects | None = None
         self.asks = PathAsks(growth.asks, self.indices)
 
@@ -111,7 +111,7 @@ class EpisodeGrowth:
             index = self.at = growth.tree.append(node)
             self.ids = context + node.tokens
             self.grown.append(index)
-            self.asks.committed(index)
+            self.asks.committed(index, self.ids)
         if keeper is not None:
             keeper.write(growth.key, growth.tree, index, node)
         assert self.live is not None
@@ -132,6 +132,8 @@ class EpisodeGrowth:
         tree = self.growth.tree
         siblings = len(tree.children(self.at))
         if self.placed[:2] != (node.origin.step, siblings):
+            if self.ids is None:
+                self.ids = self.asks.sequence(tree)
             placed = tree.place(self.at, node.agent, context, self.ids)
             self.placed = (node.origin.step, siblings, placed)
         return node.placed(self.at, self.placed[2])
