@@ -39,7 +39,6 @@ from hornbeam.episode.record import (
 )
 from hornbeam.episode.recorded_path import RecordedPath
 from hornbeam.episode.replay import ReplayLoop
-from hornbeam.episode.reply import Reply
 from hornbeam.episode.seams import Live, Piece, Place
 from hornbeam.episode.waits import Waits
 from hornbeam.errors import (
@@ -214,8 +213,7 @@ class Driver(RecordedPath):
     def _spin(self) -> None:
         with TimeSlice(self._limits.program_seconds):
             self._loop.spin()
-        if not self._rewards.agrees(self._delivered):
-            self._rewards.check(self._delivered)
+        self._rewards.check(self._delivered)
 
     async def _report(self, effect: Effect) -> None:
         if len(self._queue) > 1 or self._waits.outside():  # effects of a gather run at once
@@ -257,9 +255,9 @@ class Driver(RecordedPath):
 
     def _prepare(self, effect: Effect) -> Any:
         """(context, ids so far) of an ask, from what was told by now; or why there is none."""
-        context, used = ids(), ids()
+        used = ids()
         if effect.kind == "call":
-            return context, used
+            return used, used
         try:
             if effect.number >= len(self._record):
                 return self._render(effect), used
@@ -310,13 +308,12 @@ class Driver(RecordedPath):
             return ask_error(failed)
         if self._known is not None and effect.texts and effect.number >= len(self._record):
             self._known.answered(effect.payload)
-        for n, piece in enumerate(got):
-            if n:
-                self._close()
+        for piece in got:
+            self._close()
             if self._enough():
                 return None
             self._hold(self._node(effect, piece), context)
-            context = context + piece.tokens if n + 1 < len(got) else context
+            context = context + piece.tokens
         if got[-1].finish == "chunk":
             self._close()
             return None
@@ -364,7 +361,7 @@ class Driver(RecordedPath):
         self._draft = draft.changed(done=True, answer=answer, error=error)
         self._close()
 
-    def _reply(self, effect: Effect, said: Sequence[Node | Piece]) -> Reply:
+    def _reply(self, effect: Effect, said: Sequence[Node | Piece]) -> Any:
         """What the program is told of an answer, live or recorded, whose pieces these are."""
         chat, (messages, settings) = self._live.chat(effect.name), effect.payload
         text, tokens = answer_of(said, chat)

@@ -32,7 +32,8 @@ class NextAsk(NamedTuple):
 
 class KnownAsks:
     """Of one tree, by node: what it was asked (`said`), what its program was told (`replies`, of
-    those), the ask behind it (`coming`), and all its ids (`sequences`)."""
+    those), the ask behind it (`coming`), and all its ids (`sequences`).
+    """
 
     def __init__(self) -> None:
         self.said: dict[int, Payload] = {}
