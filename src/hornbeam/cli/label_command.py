@@ -15,9 +15,13 @@ from hornbeam.cli.job_setup import Model, Sets, recipe_from_options, stopped
 from hornbeam.errors import DataError, RecipeError
 from hornbeam.files.terminal import to_stderr
 from hornbeam.search.chunk_labels import apply, chunk_label, methods
+from hornbeam.search.td_labels import TdLabels
+from hornbeam.settings import build
 from hornbeam.tree.jsonl import from_json, json_line, read_records, read_trees
 from hornbeam.tree.nodes import Tree
 
+TD = "td"
+RULES = (*methods, TD)
 Recorded = Annotated[
     str | None,
     typer.Option(
@@ -39,7 +43,7 @@ Method = Annotated[
 def label_command(
     recipe: Annotated[
         str,
-        typer.Argument(metavar="RECIPE|RULE", help=f"A recipe, or one of {', '.join(methods)}."),
+        typer.Argument(metavar="RECIPE|RULE", help=f"A recipe, or one of {', '.join(RULES)}."),
     ],
     file: Annotated[
         str | None, typer.Argument(metavar="FILE", help="With a RULE: tree lines; - is stdin.")
@@ -59,9 +63,10 @@ def label_command(
 ) -> None:
     """Search the training tasks of RECIPE for values of steps; writes trees with Q columns.
 
-    With a RULE and a FILE only column "label" is added to trees that have column "q".
+    With a RULE and a FILE only column "label" is added to trees that have column "q"; by td, Q
+    itself, of trees with rewards and values of steps.
     """
-    if file is not None or (recipe in methods and not Path(recipe).exists()):
+    if file is not None or (recipe in RULES and not Path(recipe).exists()):
         if model is not None or method is not None or trees is not None:
             raise RecipeError(
                 f"hornbeam label {recipe} FILE reads a file: it takes no --model, --method, --trees"
@@ -93,13 +98,18 @@ def _recorded(trees: str, recipe: Any) -> list[Tree]:
 
 
 def labelled(rule: str, source: str | TextIO, thresholds: Mapping[str, Any]) -> list[str]:
-    """The lines of `source` with column "label" added by a rule; nothing else changes."""
-    chunk_label(rule, **thresholds)
+    """The lines of `source` with what a rule says of them added; nothing else changes."""
+    td = build("label", {TD: TdLabels}, TD, thresholds) if rule == TD else None
+    if td is None:
+        chunk_label(rule, **thresholds)
     lines = []
     for where, record in read_records(source):
         try:
             tree = from_json(record)
-            apply(tree, rule, thresholds)
+            if td is not None:
+                tree.columns.update(td.columns(tree))
+            else:
+                apply(tree, rule, thresholds)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
         lines.append(json_line({**record, "columns": tree.columns}))
