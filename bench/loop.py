@@ -1,7 +1,7 @@
 """A whole GRPO step, sampling and learning: this library's training job beside TRL's trainer.
 
     python -m venv T; T/bin/pip install torch==2.13.0 trl==1.16.0
-    OMP_NUM_THREADS=2 python bench/loop.py [--trl T/bin/python] [--shots 4] [--tokens 64]
+    OMP_NUM_THREADS=2 python bench/loop.py [--trl T/bin/python] [--shots 0 4] [--tokens 32]
         [--repeats 3] [--quick] [--json FILE]
 
 Eight prompts x eight samples a step: word problems behind worked examples, a chat model
@@ -35,7 +35,9 @@ from unittest.mock import patch
 
 SAMPLES = 8
 LEARN = {"lr": 1e-6, "max_grad_norm": 1.0}
-KEPT = ("seconds", "cpu_seconds", "sample", "learn")
+PASS = 2048  # tokens of a pass; TRL's is a prompt's eight rows, which is about that
+TIMES = ("seconds", "cpu_seconds", "sample", "learn")
+KEPT = (*TIMES, "peak_mib")
 CLOSE = 1e-3  # of log-probs of one text in float32, in nats
 
 
@@ -75,11 +77,13 @@ class Clock:
         self.began = time.perf_counter(), time.process_time()
 
     def read(self) -> dict[str, float]:
-        """What they are now."""
+        """What they are now, and the most memory that the process has held, in MiB."""
         clock, busy = self.began
+        status = Path("/proc/self/status").read_text()
         return {
             "seconds": time.perf_counter() - clock,
             "cpu_seconds": time.process_time() - busy,
+            "peak_mib": int(status.split("VmHWM:")[1].split()[0]) // 1024,
         }
 
 
@@ -124,7 +128,7 @@ def hornbeam(job: dict[str, Any], line: Line) -> None:
             strategy=hb.Independent(n=SAMPLES),
             credit="grpo",
             agents={"solver": {"max_tokens": job["tokens"]}},
-            optim=LEARN,
+            optim={**LEARN, "max_pack_tokens": PASS},
             engine={"max_batch": SAMPLES * len(job["texts"])},
             run={"tasks": len(job["texts"]), "eval_start": False, "checkpoint_every": 10**6},
             steps=job["steps"],
@@ -314,7 +318,7 @@ def table(found: dict[str, Any]) -> None:
         f" log-probs of one text at most {found['logprobs_apart']:.1e} apart"
     )
     print(f"{'':14}{'Hornbeam s':>12}{'TRL s':>10}   TRL / Hornbeam, median (min to max)")
-    for key in KEPT:
+    for key in TIMES:
         ours, theirs = ([turn[name][key] for turn in turns] for name in ("hornbeam", "trl"))
         ratio = spread([b / a for a, b in zip(ours, theirs)])
         found[f"trl_over_hornbeam_{key}"] = ratio
@@ -323,12 +327,17 @@ def table(found: dict[str, Any]) -> None:
             f"   {ratio['median']:.2f} x ({ratio['min']:.2f} to {ratio['max']:.2f})"
         )
 
+    ours, theirs = (max(turn[name]["peak_mib"] for turn in turns) for name in ("hornbeam", "trl"))
+    print(f"peak MiB{'':6}{ours:12}{theirs:10}")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trl", default=sys.executable, help="a Python that has TRL")
-    parser.add_argument("--shots", type=int, default=4, help="worked examples in a prompt")
-    parser.add_argument("--tokens", type=int, default=64, help="of each sample")
+    parser.add_argument(
+        "--shots", type=int, nargs="+", default=[0, 4], help="worked examples in a prompt"
+    )
+    parser.add_argument("--tokens", type=int, default=32, help="of each sample")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tiny random model, 2 prompts")
     parser.add_argument("--json", type=Path)
@@ -339,23 +348,33 @@ def main() -> None:
         return
     from hornbeam.models import catalogue, tiny_model
 
+    about = {"command": "bench/loop.py", "machine": platform.machine(), **versions(args.trl)}
+    about |= {"threads": os.environ.get("OMP_NUM_THREADS", "all"), "samples": SAMPLES}
+    loads = []
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         model = tiny_model.make(model) if args.quick else catalogue.obtain("smollm2-135m")
-        job = {"model": str(model), "texts": texts(2 if args.quick else 8, args.shots)}
-        job |= {"tokens": args.tokens, "steps": args.repeats + 2}
-        sides = Side("hornbeam", sys.executable, job, folder), Side("trl", args.trl, job, folder)
-        try:
-            found = measure(sides, args.repeats, args.tokens)
-        finally:
-            for side in sides:
-                side.end()
-    table(found)
-    if args.json:
-        about = {"command": "bench/loop.py", "machine": platform.machine()}
-        about |= {"threads": os.environ.get("OMP_NUM_THREADS", "all"), **versions(args.trl)}
-        about |= {"shots": args.shots, "tokens": args.tokens, "samples": SAMPLES}
-        args.json.write_text(json.dumps({**about, **found}, indent=1) + "\n", "utf-8")
+        for shots in args.shots:
+            job = {"model": str(model), "texts": texts(2 if args.quick else 8, shots)}
+            job |= {"tokens": args.tokens, "steps": args.repeats + 2}
+            found = compared(job, args.trl, args.repeats, f"{folder}/{shots}")
+            table(found)
+            loads.append({"shots": shots, "tokens": args.tokens, **found})
+            if args.json:
+                args.json.write_text(
+                    json.dumps({**about, "loads": loads}, indent=1) + "\n", "utf-8"
+                )
+
+
+def compared(job: dict[str, Any], python: str, repeats: int, folder: str) -> dict[str, Any]:
+    """Both sides on one load."""
+    os.mkdir(folder)
+    sides = Side("hornbeam", sys.executable, job, folder), Side("trl", python, job, folder)
+    try:
+        return measure(sides, repeats, job["tokens"])
+    finally:
+        for side in sides:
+            side.end()
 
 
 def versions(python: str) -> dict[str, str]:
