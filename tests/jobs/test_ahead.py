@@ -93,6 +93,7 @@ def test_in_step_nothing_is_old(tmp_path):
     assert "age" not in rows[0]
     for row in rows.values():  # one works while the other waits
         assert row["seconds_trainer_idle"] == row["seconds_grow"]
+        assert row["seconds_engine_idle"] <= row["seconds_rows_empty"]  # and while few grow
         assert row["seconds_engine_idle"] == row["seconds_train"]
 
 

@@ -13,10 +13,11 @@ import pytest
 from hornbeam.assembly.run_folder import Folder
 from hornbeam.errors import ProgramError, RecipeError
 from hornbeam.jobs.train.build import build
+from hornbeam.jobs.train.growth import StoredGrowth
 from hornbeam.jobs.train.loop import TrainingLoop
 from hornbeam.jobs.train.metrics_log import MetricsLog
 from hornbeam.jobs.train.training import Run
-from hornbeam.store.database import Store
+from hornbeam.store.database import Store, TreeKey
 from hornbeam.view.account import amount_text
 
 from .doors import Silent
@@ -51,24 +52,72 @@ class Noted:
         return noted
 
 
+NOTED = {
+    "rollouts": ["trees"],
+    "learner": ["learn"],
+    "policies": ["load"],
+    "recorder": ["begin", "record"],
+    "checkpoints": ["save_when_due"],
+    "evaluator": ["evaluate", "evaluate_before"],
+}
+
+
+def noted(parts, calls):
+    """The parts, whose calls are noted as they begin."""
+    given = {name: Noted(getattr(parts, name), calls, *names) for name, names in NOTED.items()}
+    return replace(parts, **given)
+
+
 def test_every_step_goes_through_the_parts_in_one_order(made, tmp_path):
     parts, calls = parts_of(made("run.steps=2"), tmp_path / "run"), []
-    noted = {
-        "rollouts": ["trees"],
-        "learner": ["learn"],
-        "policies": ["load"],
-        "recorder": ["record"],
-        "checkpoints": ["save_when_due"],
-        "evaluator": ["evaluate", "evaluate_when_due"],
-    }
-    given = {name: Noted(getattr(parts, name), calls, *names) for name, names in noted.items()}
-    asyncio.run(TrainingLoop(replace(parts, **given)).go())
-    begin = ["load", "evaluate 0", "load", "evaluate_when_due 0"]
-    step = ["trees 0", "learn 0", "load", "record 0", "save_when_due 1", "evaluate_when_due 1"]
-    then = ["trees 1", "learn 1", "load", "record 1", "save_when_due 2", "evaluate_when_due 2"]
-    assert calls == [*begin, *step, *then, "evaluate 2"]
+    asyncio.run(TrainingLoop(noted(parts, calls)).go())
+    steps = []
+    for n in range(2):
+        steps += [f"begin {n}", f"evaluate_before {n}", f"trees {n}", f"learn {n}", "load"]
+        steps += [f"record {n}", f"save_when_due {n + 1}"]
+    assert calls == ["load", "evaluate 0", "load", *steps, "evaluate 2"]
     held = [("eval", "start", 0), ("train", "", 0), ("eval", "train", 1), ("train", "", 1)]
     assert rows(tmp_path / "run") == [*held, ("eval", "final", 2)]
+
+
+class Growing:
+    """Growth whose begin and end are noted; an evaluation waits until the trees of a step are."""
+
+    def __init__(self, growth, calls, waits):
+        self.growth, self.calls, self.waits, self.grown = growth, calls, waits, asyncio.Event()
+
+    async def grow(self, grower, keys, tasks):
+        self.calls.append(f"{keys[0].stage} {keys[0].step} begins")
+        if keys[0].stage == "eval" and keys[0].step == 1 and self.waits:
+            await self.grown.wait()
+        trees = await self.growth.grow(grower, keys, tasks)
+        self.calls.append(f"{keys[0].stage} {keys[0].step} ends")
+        if keys[0] == ("train", 1, 0):
+            self.grown.set()
+        return trees
+
+
+@pytest.mark.parametrize("resume", ["keep", "exact"])
+def test_an_evaluation_goes_on_beside_the_growth_of_the_next_step(made, tmp_path, resume):
+    recipe, what = made("run.steps=2", f"run.resume={resume}")
+    calls, folder = [], Folder(tmp_path / "run", recipe)
+    parts = build(
+        what,
+        folder,
+        Silent(),
+        growth=lambda *given: Growing(StoredGrowth(*given), calls, resume == "keep"),
+    )
+    asyncio.run(TrainingLoop(noted(parts, calls)).go())
+    evaluation, step = ["eval 1 begins", "eval 1 ends"], ["train 1 begins", "train 1 ends"]
+    both = [step[0], evaluation[0], step[1], evaluation[1]]  # the step's trees come first
+    both = [*evaluation, *step] if resume == "exact" else both
+    grown = [call for call in calls if call in (*both, "learn 1")]
+    assert grown == [*both, "learn 1"]  # the weights change when all have ended
+    with Store(tmp_path / "run", read_only=True) as store:
+        looks = [row for row in store.metrics() if row["kind"] == "eval" and row["step"] == 1]
+        version = {n.origin.version for n in store.read(TreeKey("eval", 1, 0)).tree.nodes[1:]}
+        trained = {n.origin.version for n in store.read(TreeKey("train", 1, 0)).tree.nodes[1:]}
+    assert len(looks) == 1 and version == trained and len(version) == 1
 
 
 def test_a_part_that_fails_leaves_nothing_open_and_the_run_goes_on(made, tmp_path):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 
 from hornbeam.engine.request import Barrier
@@ -28,6 +28,8 @@ from hornbeam.tree.nodes import Tree
 from hornbeam.workers.local_workers import LocalWorkers
 from hornbeam.worlds import Snapshots
 
+Room = Callable[[TreeKey], AbstractAsyncContextManager[None]]
+
 
 @dataclass(slots=True)
 class Grower:
@@ -40,7 +42,8 @@ class Grower:
     `before` is what had been run for trees of this phase before a stop: its cost is told apart.
     `ended` hears of every tree that is grown, `grown` of it too, with the calls made meanwhile.
     `worlds` is what is kept of the worlds that tools act on, where they do. `states` tells in which
-    state each step was taken, where nodes are to say it.
+    state each step was taken, where nodes are to say it. A tree of `grow_all` grows inside `room`,
+    which says when it may begin.
     """
 
     program: Program
@@ -59,6 +62,7 @@ class Grower:
     grown: Grown | None = None
     worlds: Snapshots | None = None
     states: StepStates | None = None
+    room: Room | None = None
 
     async def grow(self, key: TreeKey, start: Tree | Stored) -> Tree:
         """Grow one tree to its end and return it in canonical order.
@@ -86,7 +90,8 @@ class Grower:
 
         async def work() -> None:
             for number, (key, start) in waiting:
-                grown[number] = await self.grow(key, start)
+                async with self.room(key) if self.room else nullcontext():
+                    grown[number] = await self.grow(key, start)
 
         try:
             with ExitStack() as sessions:

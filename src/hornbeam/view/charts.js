@@ -22,7 +22,7 @@ const PANELS = [
   { title: "Tokens of a step: training", kind: "train", keys: ["tokens_unique", "tokens_flat"] },
   { title: "Wall seconds of a step", kind: "train", keys: ["seconds_grow", "seconds_train"] },
   { title: "Wall seconds of a step: idle", kind: "train",
-    keys: ["seconds_engine_idle", "seconds_trainer_idle"] },
+    keys: ["seconds_engine_idle", "seconds_trainer_idle", "seconds_rows_empty"] },
   { title: "Warm start: loss", kind: "sft", keys: ["loss"], smooth: true },
 ];
 

@@ -22,6 +22,8 @@ from hornbeam.jobs.train.run_context import MakeMetrics, RunContext
 from hornbeam.jobs.train.supervised import SupervisedStart
 from hornbeam.jobs.train.training_tasks import Source, source_of
 
+SLOW_BF16 = "this processor has no bfloat16: set optim.bf16 = false, it is far faster"
+
 
 def build(
     plan: Plan,
@@ -35,7 +37,8 @@ def build(
     """The parts of a training run in a folder, whose store is closed with them, or on an error.
 
     `load` makes the policies, `growth` what grows trees by their keys, `metrics` what keeps rows.
-    With `ahead` trees of coming steps grow while policies train, where the recipe asks for that.
+    With `ahead` trees of coming steps grow while policies train, where the recipe asks for that,
+    and an evaluation goes on beside the growth of the next step.
     """
     recipe = folder.recipe
     with ExitStack() as held:
@@ -47,9 +50,7 @@ def build(
         context = RunContext.open(plan, folder, progress, load, metrics, held)
         source = source_of(context)
         if bf16_is_slow(recipe):
-            progress.warn(
-                "this processor has no bfloat16: set optim.bf16 = false, it is far faster"
-            )
+            progress.warn(SLOW_BF16)
         trees = growth(context, source.start)
         beside = ahead and recipe.run.behind > 0
         rollouts = _rollouts(context, trees, source.tasks, beside)
@@ -63,7 +64,7 @@ def build(
             rollouts=rollouts,
             learner=_learner(context, beside),
             recorder=StepRecorder(context, source.tasks, rollouts),
-            evaluator=Evaluator(context, trees),
+            evaluator=Evaluator(context, trees, ahead and not source.alone),
             checkpoints=Checkpointer(folder.path / "checkpoints", recipe.run, context.states),
             metrics=context.metrics,
             progress=progress,

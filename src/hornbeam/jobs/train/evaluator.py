@@ -21,32 +21,36 @@ WHEN = {"start": "before training", "warm start": "after the warm start"}
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """Evaluates the run's policies on its held-out tasks, and keeps a row of metrics each time."""
+    """Evaluates the run's policies on its held-out tasks, and keeps a row of metrics each time.
+
+    `beside`: trees of the next step grow meanwhile, on the same weights, which are loaded.
+    """
 
     context: RunContext
     growth: TreeGrowth
+    beside: bool = False
 
-    async def evaluate_when_due(self, step: int) -> None:
-        """Evaluate after so many steps where that is due; the end of training has its own."""
-        run = self.context.recipe.run
-        if run.eval_every and step % run.eval_every == 0 and 0 < step < run.steps:
-            await self.evaluate("train", step)
-
-    async def evaluate_warm_start(self) -> None:
-        """Evaluate what a warm start made; without steps the last evaluation says it."""
+    async def evaluate_before(self, step: int) -> None:
+        """Evaluate what is due before a step: what a warm start made, or so many steps did."""
         recipe = self.context.recipe
-        if recipe.sft is not None and recipe.run.steps:
-            await self.evaluate("warm start", 0)
+        if not step and recipe.sft is not None:
+            await self.evaluate("warm start", 0, self.beside)
+        elif step and recipe.run.eval_every and step % recipe.run.eval_every == 0:
+            await self.evaluate("train", step, self.beside)
 
-    async def evaluate(self, stage: str, step: int) -> None:
+    async def evaluate(self, stage: str, step: int, beside: bool = False) -> None:
         """Evaluate at a stage (start, warm start, train, final), unless that was done; say it."""
         context, tasks = self.context, self.context.plan.eval.tasks
         if not tasks or context.metrics.has("eval", stage, step):
             return
         trees = stage if stage in WHEN else "eval"
-        await context.policies.load()
-        grown = await self._grow(stage, [TreeKey(trees, step, n) for n in range(len(tasks))], tasks)
-        await context.policies.load()
+        keys = [TreeKey(trees, step, n) for n in range(len(tasks))]
+        if beside:
+            grown = await self._grow(True, keys, tasks)
+        else:
+            await context.policies.load()
+            grown = await self._grow(stage == "train", keys, tasks)
+            await context.policies.load()
         row = {"kind": "eval", "stage": stage, "step": step}
         row |= measure(grown, context.recipe.reward.delegation) | why(grown)
         store, stages = context.folder.store, (trees,)
@@ -55,10 +59,12 @@ class Evaluator:
         self._say(row, WHEN.get(stage, f"after {step} steps"))
         context.folder.report(context.policies.chats)
 
-    async def _grow(self, stage: str, keys: Sequence[TreeKey], tasks: Sequence[Task]) -> list[Tree]:
-        """The trees of an evaluation, with a bar; among steps the bar of training tells it."""
+    async def _grow(
+        self, among: bool, keys: Sequence[TreeKey], tasks: Sequence[Task]
+    ) -> list[Tree]:
+        """The trees of an evaluation, with a bar; `among` steps the bar of training tells it."""
         grower, progress = self.context.greedy, self.context.progress
-        if stage == "train":
+        if among:
             ended = progress.nested("evaluation", len(tasks))
             return await self.growth.grow(replace(grower, ended=ended), keys, tasks)
         ended = progress.count("evaluation", len(tasks))

@@ -11,11 +11,13 @@ the last bits of what it samples.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
 from hornbeam.errors import BudgetSpent
 from hornbeam.jobs.train.parts import Parts
+from hornbeam.tree.nodes import Tree
 
 
 class TrainingLoop:
@@ -43,7 +45,6 @@ class TrainingLoop:
         try:
             for step in range(done, steps):
                 await self._step(step)
-                await parts.evaluator.evaluate_when_due(step + 1)
         except BudgetSpent as error:
             parts.progress.say(f"The budget is spent: {error}. Raise it and run again to go on.")
             return parts.metrics.trained
@@ -51,14 +52,39 @@ class TrainingLoop:
 
     async def _step(self, step: int) -> None:
         """Grow and score trees, credit them and step on them, load the weights, keep the result."""
-        parts, began = self.parts, time.perf_counter()
-        trees = await parts.rollouts.trees(step)  # grown, and scored where they end
+        parts = self.parts
+        trees, seconds = await self._grow(step)  # grown, and scored where they end
         grown = time.perf_counter()
         update = await parts.learner.learn(trees, step)  # credited, and stepped on
         await parts.policies.load()  # by the engines
         trained = time.perf_counter()
-        parts.recorder.record(step, trees, update, grown - began, trained - grown)
+        parts.recorder.record(step, trees, update, seconds, trained - grown)
         parts.checkpoints.save_when_due(step + 1)
+
+    async def _grow(self, step: int) -> tuple[list[Tree], float]:
+        """The trees of a step, and the seconds until they were there.
+
+        The evaluation that is due before it goes on beside, by the same weights, and fills rows
+        that the step's trees leave empty; it ends before the weights change.
+        """
+        parts = self.parts
+        parts.recorder.begin(step)
+        evaluation = asyncio.create_task(parts.evaluator.evaluate_before(step))
+        if not parts.evaluator.beside:
+            await evaluation
+        began = time.perf_counter()
+        try:
+            trees = await parts.rollouts.trees(step)
+        except BudgetSpent:
+            await evaluation
+            raise
+        except BaseException:
+            evaluation.cancel()
+            await asyncio.gather(evaluation, return_exceptions=True)
+            raise
+        seconds = time.perf_counter() - began
+        await evaluation
+        return trees, seconds
 
     # --- before the first step ---------------------------------------------------------------
 
@@ -88,7 +114,7 @@ class TrainingLoop:
     async def _train_again(self, done: int) -> int:
         """Train the steps that a lost policy had trained already, on the trees that it had.
 
-        Without such steps nothing is trained; either way, evaluate what is due before the next one.
+        Without such steps nothing is trained.
         """
         parts, trained = self.parts, self.parts.metrics.trained
         if trained > done:
@@ -100,7 +126,4 @@ class TrainingLoop:
             parts.recorder.record_again(step, update)
             parts.checkpoints.save_when_due(step + 1)
         await parts.policies.load()
-        if not trained:
-            await parts.evaluator.evaluate_warm_start()
-        await parts.evaluator.evaluate_when_due(trained)
         return trained

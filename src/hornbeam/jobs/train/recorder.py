@@ -24,6 +24,10 @@ class StepRecorder:
     source: TaskSource
     rollouts: RolloutSource
 
+    def begin(self, step: int) -> None:
+        """The trees of a step are due from now on."""
+        self.context.pool.begin(step)
+
     def record(
         self,
         step: int,
@@ -43,6 +47,7 @@ class StepRecorder:
             row = {"kind": "train", "step": step, **self._figures(step, trees), **update, **costs}
             names = ("seconds_grow", "seconds_train", "seconds_engine_idle", "seconds_trainer_idle")
             row |= {name: round(value, 3) for name, value in zip(names, (grown, trained, *idle))}
+            row |= self.context.pool.figures()
             self.context.metrics.add(row)
         self.context.progress.step(step + 1, *train_line(row, self.context.recipe.run.steps))
 

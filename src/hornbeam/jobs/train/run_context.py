@@ -14,8 +14,8 @@ from hornbeam.assembly.run_folder import Folder
 from hornbeam.assembly.step_costs import PAID, spent
 from hornbeam.assembly.world import World
 from hornbeam.grow.grower import Grower
-from hornbeam.jobs.train.actors.actor_pool import pool_of
 from hornbeam.jobs.train.fitted_heads import TrainedStates
+from hornbeam.jobs.train.growth_pool import Pool, pool_of
 from hornbeam.jobs.train.metrics_log import Listener, MetricsLog
 from hornbeam.jobs.train.run_guides import RunGuides
 from hornbeam.jobs.train.run_sinks import RunSinks
@@ -27,7 +27,10 @@ MakeMetrics = Callable[[Folder, Listener], MetricsLog]
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """`grower` grows for training and is paid from the budget, `greedy` for evaluation."""
+    """`grower` grows for training and is paid from the budget, `greedy` for evaluation.
+
+    Both grow in `pool`.
+    """
 
     recipe: Recipe
     plan: Plan
@@ -39,6 +42,7 @@ class RunContext:
     ledger: Ledger
     grower: Grower
     greedy: Grower
+    pool: Pool
 
     @property
     def policies(self) -> Policies:
@@ -88,6 +92,7 @@ class RunContext:
             ledger,
             pool.growing(grower),
             pool.growing(greedy),
+            pool,
         )
 
 

@@ -16,11 +16,16 @@ from hornbeam.store.ledger import Entry
 
 
 class Source(NamedTuple):
-    """The tasks, the start of their trees, and what is said once before training."""
+    """The tasks, the start of their trees, and what is said once before training.
+
+    `alone`: nothing else may be sampled beside a step's trees, as tasks are measured by runs first,
+    after which engines load, or as bits must not hang on it.
+    """
 
     tasks: TaskSource
     start: StartTree = as_it_is
     announce: Callable[[], None] = lambda: None
+    alone: bool = False
 
 
 def source_of(context: RunContext) -> Source:
@@ -30,11 +35,12 @@ def source_of(context: RunContext) -> Source:
         made = context.folder.path / "model"
         (base, *_) = model_folders(recipe, made, context.progress.say).values()
         anchors = Anchored(recipe, context.plan, base, context.folder.store)
-        return Source(anchors, anchors.start, lambda: announce(anchors, context))
+        return Source(anchors, anchors.start, lambda: announce(anchors, context), True)
     if recipe.stages:
         add = context.metrics.add
-        return Source(Curriculum(recipe.run, recipe.stages, tasks, context.folder.store, add))
-    return Source(ShuffledTasks(recipe.run, tasks))
+        curriculum = Curriculum(recipe.run, recipe.stages, tasks, context.folder.store, add)
+        return Source(curriculum, alone=True)
+    return Source(ShuffledTasks(recipe.run, tasks), alone=recipe.run.resume == "exact")
 
 
 def announce(anchors: Anchored, context: RunContext) -> None:

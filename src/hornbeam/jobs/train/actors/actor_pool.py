@@ -99,32 +99,16 @@ class ActorPool:
         fields = {name: getattr(grower, name) for name in Grower.__dataclass_fields__}
         return PoolGrower(**fields, pool=self)
 
+    def begin(self, step: int) -> None:
+        """The trees of a step are due: actors take them as they are handed out."""
+
+    def figures(self) -> dict[str, float]:
+        """Nothing is measured in the actors."""
+        return {}
+
     def close(self) -> None:
         """End the actors."""
         self.actors.close()
-
-
-class OneProcess:
-    """Trees that grow in this process: no actors, the plain growers."""
-
-    def __init__(self, recipe: Recipe, folder: Path, say: Say, load: Load) -> None:
-        self.policies = load(recipe, folder, say, None)
-
-    def growing(self, grower: Grower) -> Grower:
-        """The grower itself."""
-        return grower
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-def pool_of(
-    recipe: Recipe, base: Path, folder: Path, say: Say, load: Load
-) -> ActorPool | OneProcess:
-    """Where the trees of a recipe grow; `folder` is for tiny models."""
-    if recipe.workers.kind == "local":
-        return OneProcess(recipe, folder, say, load)
-    return ActorPool(recipe, base, folder, say, load)
 
 
 @dataclass(slots=True)
