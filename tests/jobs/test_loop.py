@@ -73,7 +73,7 @@ def test_every_step_goes_through_the_parts_in_one_order(made, tmp_path):
     asyncio.run(TrainingLoop(noted(parts, calls)).go())
     steps = []
     for n in range(2):
-        steps += [f"begin {n}", f"evaluate_before {n}", f"trees {n}", f"learn {n}", "load"]
+        steps += [f"evaluate_before {n}", f"begin {n}", f"trees {n}", f"learn {n}", "load"]
         steps += [f"record {n}", f"save_when_due {n + 1}"]
     assert calls == ["load", "evaluate 0", "load", *steps, "evaluate 2"]
     held = [("eval", "start", 0), ("train", "", 0), ("eval", "train", 1), ("train", "", 1)]

@@ -5,6 +5,7 @@ last checkpoint, trains the steps after it again on their stored trees (the same
 same weights), and goes on with the step that was interrupted: its half-grown trees grow on
 (`run.resume = "keep"`; `StoredGrowth` in growth.py), or it is grown again from its seeds ("exact").
 
+Trees of a step and the evaluation before it are one phase where the recipe leaves that free.
 Cached prefixes are dropped before every phase, so that which phases ran before it is not seen in
 the last bits of what it samples.
 """
@@ -68,11 +69,11 @@ class TrainingLoop:
         that the step's trees leave empty; it ends before the weights change.
         """
         parts = self.parts
-        parts.recorder.begin(step)
         evaluation = asyncio.create_task(parts.evaluator.evaluate_before(step))
         if not parts.evaluator.beside:
             await evaluation
         began = time.perf_counter()
+        parts.recorder.begin(step)
         try:
             trees = await parts.rollouts.trees(step)
         except BudgetSpent:
