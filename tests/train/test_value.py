@@ -260,6 +260,15 @@ def test_another_tokenizer_is_refused(base, tmp_path):
         ValueModel.load(tmp_path)
 
 
+def test_a_tokenizer_that_encodes_nothing_is_one_line(base, tmp_path):
+    ValueModel.load(base).save(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": []}))
+    with pytest.raises(ModelError, match="the tokenizer does not load: '>' not supported") as found:
+        ValueModel.load(tmp_path)
+    assert "\n" not in str(found.value)
+
+
 def test_a_folder_that_is_no_model(tmp_path):
     with pytest.raises(ModelError, match=r"no config\.json"):
         ValueModel.load(tmp_path)

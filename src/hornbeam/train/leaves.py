@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from hornbeam.train import losses
+from hornbeam.train import losses, preferences
 from hornbeam.train.pack import Pack
 from hornbeam.train.train_settings import GateSettings, LossSettings
 from hornbeam.train.update_metrics import WEIGHTS
@@ -38,13 +38,16 @@ class Fixed:
 class Leaves:
     """What an update knows of whole leaves, each [leaves] or None.
 
-    `log_ratio` is log s_i of sequence ratios; `plus` and `minus` multiply the terms of a leaf's
+    `log_ratio` is log s_i of sequence ratios; `pull` and `share` are those of `preference_loss`;
+    `plus` and `minus` multiply the terms of a leaf's
     positive and negative advantages.
     """
 
     log_ratio: Tensor | None = None
     plus: Tensor | None = None
     minus: Tensor | None = None
+    pull: Tensor | None = None
+    share: Tensor | None = None
 
 
 NONE = Leaves()
@@ -60,6 +63,7 @@ class Batch:
     packs: list[Pack]
     fixed: list[Fixed]
     leaves: int
+    preferred: Sequence[tuple[int, int]] = ()  # (better, worse) leaves
     weights: Tensor | None = None
     apart: Tensor | None = None
     metrics: Happened = field(default_factory=dict)
@@ -125,6 +129,8 @@ def of_leaves(
     packs, leaves, weights = batch.packs, batch.leaves, batch.weights
     metrics: Happened = {}
     out = Leaves(plus=weights, minus=weights)
+    if how.prefers:
+        metrics = _preferred(how, batch, logps, out, over_ranks)
     if how.ratio == "sequence":
         differences = [
             torch.zeros_like(logp) if f.old is None else logp.detach() - f.old
@@ -138,6 +144,24 @@ def of_leaves(
         one = torch.ones_like(keep) if weights is None else weights
         out.plus, out.minus = one * keep if how.gate.of == "all" else one, one * keep
     return out, metrics
+
+
+def _preferred(
+    how: LossSettings, batch: Batch, logps: Sequence[Tensor], out: Leaves, over_ranks: Over
+) -> Happened:
+    """Put the pulls of all pairs into `out`; the margins, and how many pairs are in order."""
+    packs = batch.packs
+    given = zip(logps, batch.fixed)
+    apart = [x.detach() - f.reference for x, f in given if f.reference is not None]
+    total = by_leaf(packs, apart, batch.leaves, over_ranks)
+    count = by_leaf(packs, [torch.ones_like(x) for x in apart], batch.leaves, over_ranks)
+    pairs = preferences.as_pairs(batch.preferred, total)
+    out.pull, share, margin = preferences.pulls(total, pairs, how.objective, how.beta)
+    out.share = share / count.clamp(min=1)
+    return {
+        "preference_margin": (margin.sum(), len(pairs)),
+        "preference_accuracy": ((margin > 0).float().sum(), len(pairs)),
+    }
 
 
 def _gated(

@@ -9,6 +9,7 @@ from hornbeam.train import losses
 from hornbeam.train.leaves import NONE, Fixed, Happened, Leaves, own
 from hornbeam.train.own_losses import own_objective, own_terms
 from hornbeam.train.pack import Pack
+from hornbeam.train.preferences import preference_loss
 from hornbeam.train.train_settings import LossSettings
 
 
@@ -20,36 +21,44 @@ def objective(
     fixed: Fixed,
     leaves: Leaves | None = None,
 ) -> tuple[Tensor, Happened]:
-    """(loss, what happened): clip, CISPO or SAPO + kl k3 - entropy H, weighted by aggregation;
-    and a function's or terms of one's own (`own_losses`).
+    """(loss, what happened): clip, CISPO, SAPO or preferences + kl k3 - entropy H, weighted by
+    aggregation; and a function's or terms of one's own (`own_losses`).
 
     What happened is told as (sum, count), the sums as tensors: to read one makes the machine wait
     for its device.
     """
-    units = _units(how, pack, logp, fixed, leaves or NONE)
-    if how.objective == "clip":
-        loss = losses.clip_loss(units, how.clip_low, how.clip_high, how.dual_clip)
-    elif how.objective == "cispo":
-        loss = losses.cispo_loss(units, how.clip_low, how.clip_high)
-    elif how.objective == "sapo":
-        loss = losses.sapo_loss(units, *how.sapo)
-    else:
-        loss = own_objective(how.own_objective, units)
-    weight = pack.weight[pack.segment]
     metrics: Happened = {"entropy": (entropy.detach().sum(), len(entropy))}
+    loss = _main(how, pack, logp, fixed, leaves or NONE, metrics)
+    weight = pack.weight[pack.segment]
     if how.entropy:
         loss = loss - how.entropy * (weight * entropy).sum()
-    if fixed.reference is not None:
+    if fixed.reference is not None and how.kl:
         difference = _kl(how, logp, fixed, fixed.reference)
         loss = loss + how.kl * (weight * difference).sum()
         metrics["kl"] = (difference.detach().sum(), len(difference))
     if how.terms:
         loss = loss + own_terms(how, pack, logp, entropy, fixed, metrics)
+    return loss, metrics
+
+
+def _main(
+    how: LossSettings, pack: Pack, logp: Tensor, fixed: Fixed, leaves: Leaves, metrics: Happened
+) -> Tensor:
+    """The objective alone, what it clipped told in `metrics`."""
+    if leaves.pull is not None and leaves.share is not None:
+        return preference_loss(pack, logp, leaves.pull, leaves.share)
+    units = _units(how, pack, logp, fixed, leaves)
+    metrics["ratio_mean"] = (units.ratio().detach().sum(), len(units.mean))
     if how.objective in ("clip", "cispo"):  # others clip nothing
         cut = losses.clipped(units, how.clip_low, how.clip_high)
         metrics["clip_fraction"] = (cut.float().sum(), len(cut))
-    metrics["ratio_mean"] = (units.ratio().detach().sum(), len(units.mean))
-    return loss, metrics
+    if how.objective == "clip":
+        return losses.clip_loss(units, how.clip_low, how.clip_high, how.dual_clip)
+    if how.objective == "cispo":
+        return losses.cispo_loss(units, how.clip_low, how.clip_high)
+    if how.objective == "sapo":
+        return losses.sapo_loss(units, *how.sapo)
+    return own_objective(how.own_objective, units)
 
 
 def _kl(how: LossSettings, logp: Tensor, fixed: Fixed, reference: Tensor) -> Tensor:

@@ -176,6 +176,7 @@ class Policy:
                 constant=self.loss.constant,
                 share=self.optim.packed,
                 pairs=self.loss.pairs,
+                preferred=self.loss.prefers,
                 keep_zeros=self.loss.keeps_zeros,
                 needs_old=self.loss.reads_engine,
                 mask_truncated=self.loss.mask_truncated,
@@ -184,8 +185,11 @@ class Policy:
 
     def _batches(self, parts: Sequence[Rows]) -> list[Batch]:
         """Packs and constants of every minibatch in which something can train."""
-        made = [(self._packs(rows), rows.leaves) for rows in parts if rows.rows]
-        batches = [Batch(p, [Fixed(pack.old) for pack in p], leaves) for p, leaves in made]
+        made = [(self._packs(rows), rows) for rows in parts if rows.rows]
+        batches = [
+            Batch(p, [Fixed(pack.old) for pack in p], rows.leaves, rows.preferred)
+            for p, rows in made
+        ]
         for batch in batches:
             self._fix(batch, once=self.optim.epochs * len(batches) == 1)
         return batches
@@ -202,7 +206,7 @@ class Policy:
         """
         for n, pack in enumerate(batch.packs):
             fixed = batch.fixed[n]
-            if self.loss.kl:
+            if self.loss.refers:
                 with self._as_reference():
                     fixed.reference = self._constant(pack)
             if self.loss.old == "trainer":
@@ -335,7 +339,7 @@ class Policy:
         self._hold_reference()
 
     def _hold_reference(self) -> None:
-        if self.loss.kl:
+        if self.loss.refers:
             self._reference = {n: p.detach().clone() for n, p in self._named.items()}
 
     @contextmanager

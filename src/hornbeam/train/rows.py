@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from hornbeam.errors import DataError
 from hornbeam.tree.nodes import INJECTED, Column, Node, Tree, cut_off
 
+EQUAL = 1e-9  # of two advantages: no preference
 Trains = Callable[[Node], bool]
 Aggregation = Literal["token_mean", "sequence_mean", "constant"]
 
@@ -67,7 +68,8 @@ class Row:
 class Rows:
     """All rows of a batch. Segments are numbered through the rows in order.
 
-    `pairs` are (leaf, segment, w_i A_i): what sequence ratios need. `flat` and `trained` count the
+    `pairs` are (leaf, segment, w_i A_i): what sequence ratios need. `preferred` are (better, worse)
+    leaves of one tree, where they were asked for. `flat` and `trained` count the
     tokens that one row for every leaf would hold, and those of them that are trained. Read
     "trajectory" for "leaf" where there are delegations. `turn` is a length: rows longer than it
     share no forward pass with others, for the model computes them with other frequencies.
@@ -75,6 +77,7 @@ class Rows:
 
     rows: list[Row] = field(default_factory=list)
     pairs: list[tuple[int, int, float]] = field(default_factory=list)
+    preferred: list[tuple[int, int]] = field(default_factory=list)
     leaves: int = 0
     flat: int = 0
     trained: int = 0
@@ -116,6 +119,19 @@ class _Credit:
         chosen = self.advantage[end] if own is None else own
         return self.weights[end] * (chosen or 0.0)
 
+    def preferred(self) -> list[tuple[int, int]]:
+        """(better, worse) by advantage, of trajectories in one scope; their numbers."""
+        ends = [
+            (k, self.tree.nodes[end].scope, self.advantage[end] or 0.0)
+            for k, end in enumerate(self.tokens)
+        ]
+        return [
+            (k, n)
+            for k, scope, a in ends
+            for n, other, b in ends
+            if scope == other and a - b > EQUAL
+        ]
+
 
 def collect(
     trees: Iterable[Tree],
@@ -125,6 +141,7 @@ def collect(
     constant: int = 1024,
     share: bool = True,
     pairs: bool = False,
+    preferred: bool = False,
     keep_zeros: bool = True,
     needs_old: bool = False,
     mask_truncated: bool = False,
@@ -132,7 +149,8 @@ def collect(
     """Rows of a batch of credited trees.
 
     With `share` a node is one segment that holds the sums over its leaves; without, every leaf
-    has rows of its own. `pairs` asks for the (leaf, segment) table. Without `keep_zeros`, segments
+    has rows of its own. `pairs` asks for the (leaf, segment) table, `preferred` for
+    pairs of leaves. Without `keep_zeros`, segments
     whose sums are both zero are left out: they move nothing but KL and entropy. With `needs_old`
     tokens without log-probs of the engine are refused. With `mask_truncated` trajectories whose
     last answer was cut off do not train, nor count in a weight; their rewards stay in baselines.
@@ -151,6 +169,8 @@ def collect(
         if keep_zeros or moves:
             add = _add_shared if share else _add_flat
             add(out, credit, sums, keep_zeros or pairs, pairs)
+        if preferred:
+            out.preferred += [(out.leaves + a, out.leaves + b) for a, b in credit.preferred()]
         out.leaves += len(credit.tokens)
         out.flat += sum(
             credit.tree.length(last)

@@ -11,7 +11,8 @@ from hornbeam.own.own_functions import OwnFunction, own_function
 from hornbeam.own.own_parts import Base, check_name, find_part
 from hornbeam.settings import Settings
 
-OBJECTIVES = ("clip", "cispo", "sapo")
+PREFERENCES = ("dpo", "ipo")  # between leaves of one tree (preferences)
+OBJECTIVES = ("clip", "cispo", "sapo", *PREFERENCES)
 OF_UNITS = ("ratio", "log_ratio", "logp", "plus", "minus")  # what an own objective may take
 OF_TOKENS = ("logp", "old", "advantage", "entropy", "reference")  # what a term may take
 TERM = "term_"  # how names of terms begin in metrics
@@ -114,6 +115,8 @@ class LossSettings(Settings):
     ("file.py:name", with its settings in `options`), and `terms` are added (`own_losses`).
     `clip_low`, `clip_high` bound it to
     [1 - low, 1 + high]; `dual_clip` also bounds the term of negative advantages, at that ratio.
+    "dpo" and "ipo" prefer, of two leaves of a tree, that of greater advantage, by margins of `beta`
+    to the reference (`preferences`); nothing is clipped.
     `sapo` are the temperatures of its gates for positive and negative advantages.
     `constant` is the token denominator of a leaf for `aggregation = "constant"` (Dr. GRPO). `kl` is
     the weight of the KL to the reference, by its `kl_estimator` (losses.k3, k3_ratio, k2).
@@ -132,6 +135,7 @@ class LossSettings(Settings):
     clip_high: float = Field(0.2, ge=0)
     dual_clip: float | None = Field(None, gt=1)
     sapo: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.05)
+    beta: float = Field(0.1, gt=0)
     aggregation: Literal["token_mean", "sequence_mean", "constant"] = "token_mean"
     constant: int = Field(1024, gt=0)
     kl: float = Field(0.0, ge=0)
@@ -178,6 +182,15 @@ class LossSettings(Settings):
                 "loss.clip_low and clip_high have no meaning with loss.objective = 'sapo':"
                 " its temperatures are loss.sapo"
             )
+        if self.beta != 0.1 and not self.prefers:
+            raise ValueError("loss.beta has a meaning with loss.objective = 'dpo' or 'ipo' alone")
+        plain = LossSettings.model_fields
+        for name in ("ratio", "clip_low", "clip_high", "old", "truncate", "importance", "gate"):
+            if self.prefers and getattr(self, name) != plain[name].default:
+                raise ValueError(
+                    f"loss.{name} has no meaning with loss.objective = {self.objective!r}: it has"
+                    " no ratio to pi_old"
+                )
         if not ready and (self.clip_low, self.clip_high) != (0.2, 0.2):
             raise ValueError(
                 "loss.clip_low and clip_high have no meaning with a loss.objective of one's own:"
@@ -203,9 +216,19 @@ class LossSettings(Settings):
             for term in self.terms
         )
         wants = {name for function in made._terms for name in function.takes}
-        if "reference" in wants and not self.kl:
+        if "reference" in wants and not self.refers:
             raise RecipeError("a term of loss.terms takes reference: set loss.kl, which needs it")
         return made
+
+    @property
+    def prefers(self) -> bool:
+        """Whether pairs of leaves are compared."""
+        return self.objective in PREFERENCES
+
+    @property
+    def refers(self) -> bool:
+        """Whether the log-probs of the reference are in the loss."""
+        return self.kl > 0 or self.prefers
 
     @property
     def own_objective(self) -> OwnFunction:
@@ -244,12 +267,12 @@ class LossSettings(Settings):
     def reads_engine(self) -> bool:
         """Whether the log-probs that the engine told are in the loss."""
         gate = self.gate is not None and self.gate.leaves
-        return self.old == "engine" or self.weights is not None or gate
+        return (self.old == "engine" and not self.prefers) or self.weights is not None or gate
 
     @property
     def by_leaf(self) -> bool:
         """Whether an update needs the present log-probs of whole leaves."""
-        return self.ratio == "sequence" or bool(self.gate and self.gate.leaves)
+        return self.ratio == "sequence" or self.prefers or bool(self.gate and self.gate.leaves)
 
     @property
     def pairs(self) -> bool:

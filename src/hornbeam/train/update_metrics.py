@@ -46,6 +46,7 @@ class StepMetrics:
         """Means of a step, those of what the settings ask for alone."""
         names = ["loss", *PLAIN, "grad_norm", "lr", *(WEIGHTS if how.weights else ())]
         names += ["gated_leaves"] if how.gate and how.gate.leaves else []
+        names += ["preference_margin", "preference_accuracy"] if how.prefers else []
         names += ["divergence"] if how.stops else []
         names += how.term_names
         return self.means(*names)

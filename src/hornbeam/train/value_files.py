@@ -92,13 +92,14 @@ def _classifier(folder: Path) -> Any:
 
 
 def _card(folder: Path, tokenizer: Any, fresh: bool) -> Card:
+    with reading(f"{folder}: the tokenizer"):
+        found = fingerprint(tokenizer)
     if fresh:
-        return Card(folder.resolve().name, fingerprint(tokenizer))
+        return Card(folder.resolve().name, found)
     try:
         card = Card(**json.loads((folder / CARD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{folder / CARD}: not readable: {weights.line(error)}") from error
-    found = fingerprint(tokenizer)
     if card.fingerprint != found:
         raise ModelError(
             f"{folder}: its tokenizer ({found}) is not the one it was fitted with"
