@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hornbeam.train import losses, preferences
 from hornbeam.train.pack import Pack
+from hornbeam.train.rows import Rows
 from hornbeam.train.train_settings import GateSettings, LossSettings
 from hornbeam.train.update_metrics import WEIGHTS
 
@@ -67,6 +68,11 @@ class Batch:
     weights: Tensor | None = None
     apart: Tensor | None = None
     metrics: Happened = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, packs: list[Pack], rows: Rows) -> Batch:
+        """The batch of some rows, with the engine's log-probs as the old ones."""
+        return cls(packs, [Fixed(pack.old) for pack in packs], rows.leaves, rows.preferred)
 
     def weigh(self, how: LossSettings, over_ranks: Over) -> None:
         """Importance weights of tokens, or of leaves, and what is told of them.

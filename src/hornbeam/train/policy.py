@@ -18,7 +18,7 @@ from hornbeam.errors import ModelError, StoreError
 from hornbeam.train import attention, forward, sft, weights
 from hornbeam.train.compare import FirstStep
 from hornbeam.train.first_check import check
-from hornbeam.train.leaves import Batch, Fixed, Leaves, divergence, of_leaves, stops
+from hornbeam.train.leaves import Batch, Leaves, divergence, of_leaves, stops
 from hornbeam.train.objective import engine_gap, objective
 from hornbeam.train.optimise import Optimiser
 from hornbeam.train.pack import Pack, packs, unique
@@ -185,11 +185,8 @@ class Policy:
 
     def _batches(self, parts: Sequence[Rows]) -> list[Batch]:
         """Packs and constants of every minibatch in which something can train."""
-        made = [(self._packs(rows), rows) for rows in parts if rows.rows]
-        batches = [
-            Batch(p, [Fixed(pack.old) for pack in p], rows.leaves, rows.preferred)
-            for p, rows in made
-        ]
+        some = [rows for rows in parts if rows.rows]
+        batches = [Batch.of(self._packs(rows), rows) for rows in some]
         for batch in batches:
             self._fix(batch, once=self.optim.epochs * len(batches) == 1)
         return batches
