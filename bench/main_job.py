@@ -4,6 +4,9 @@
 
 The gain of the RL part is measured on the same held-out tasks, so it comes with a paired bootstrap
 interval for each run; over several runs their spread stands beside it.
+
+Where its seconds went is told too: growth and learning of the steps, the warm start, evaluations
+on their own, and the rest (start, checkpoints, evaluations that outlast the growth beside them).
 """
 
 from __future__ import annotations
@@ -40,6 +43,23 @@ def interval(before: list[float], after: list[float], draws: int = 4000) -> tupl
     return means[int(0.025 * draws)], means[int(0.975 * draws)]
 
 
+def where(metrics: list[dict[str, Any]]) -> dict[str, float]:
+    """Seconds of a run by what they went into, from its rows in the order kept."""
+    out = dict.fromkeys(("growth", "learning", "warm start", "evaluation", "rest"), 0.0)
+    begun = 0.0
+    for row in metrics:
+        seconds = max(0.0, row.get("seconds", begun) - begun)
+        begun += seconds
+        if row["kind"] == "train":
+            out["growth"] += row["seconds_grow"]
+            out["learning"] += row["seconds_train"]
+            seconds -= row["seconds_grow"] + row["seconds_train"]
+        beside = seconds < 0  # the row before it was an evaluation beside this step's growth
+        kind = {"sft": "warm start", "eval": "evaluation"}.get(row["kind"], "rest")
+        out["evaluation" if beside else kind] += seconds
+    return {name: round(seconds, 1) for name, seconds in out.items()}
+
+
 def summary(folder: Path) -> dict[str, Any]:
     """The figures of one run folder."""
     with Store(folder, read_only=True) as store:
@@ -59,6 +79,7 @@ def summary(folder: Path) -> dict[str, Any]:
         "gain": statistics.fmean(final) - statistics.fmean(warm),
         "gain_95": [low, high],
         "seconds": max(row["seconds"] for row in metrics),
+        "seconds_of": where(metrics),
         "costs": costs,
     }
 
@@ -78,6 +99,9 @@ def main() -> None:
             f" {100 * row['gain']:+.1f} points, 95 % [{100 * row['gain_95'][0]:+.1f},"
             f" {100 * row['gain_95'][1]:+.1f}]; {row['seconds'] / 60:.1f} minutes"
         )
+        total = sum(row["seconds_of"].values())
+        for name, seconds in row["seconds_of"].items():
+            print(f"  {name:<12}{seconds:8.1f} s{100 * seconds / total:6.1f} %")
     gains = [row["gain"] for row in rows]
     if len(gains) > 1:
         print(
