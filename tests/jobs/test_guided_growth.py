@@ -6,9 +6,11 @@ import pytest
 
 from hornbeam.assembly.needed_columns import check_heads
 from hornbeam.errors import HornbeamError, RecipeError, StoreError
+from hornbeam.grow.growing_tree import Growth
 from hornbeam.jobs.recipe_checks import check, check_search, check_training
 from hornbeam.recipe.recipe import load_recipe
 from hornbeam.search import Branch, State
+from hornbeam.search.spread import branches
 from hornbeam.store.database import Store
 from hornbeam.train.pack import unique
 from hornbeam.train.rows import Rows
@@ -169,3 +171,76 @@ def test_labels_by_hand():
     assert tree.columns.keys() == {"reward"}
     tree.column("reward")[4:] = [None] * 3
     assert labelled(tree) is None
+
+
+SPREAD = [
+    *BRANCH, "grow.weight=8.0", "grow.spread=true", "run.steps=3", "run.tasks=4",
+    "guides.value={kind='mine.py:value'}",
+]  # fmt: skip
+MINE = """
+def value(tree, node):
+    return 0.9 if len(tree.task["question"]) % 2 else 0.0
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A guide of one's own that takes some tasks for nearly solved."""
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_branches_are_spread_over_the_tasks_of_a_step(world, tmp_path, mine):
+    train(world, tmp_path / "run", *SPREAD)
+    how = Branch(trunks=2, nodes=2, pick="predicted_mixed", weight=8.0, spread=True)
+    many = []
+    for step in range(3):
+        trees = sorted(grown(tmp_path / "run", step), key=lambda tree: tree.seed)
+        given = [tree.columns["forks"][0] for tree in trees]
+        assert given == branches(how, trees)  # what the trunks say still
+        for tree, forks in zip(trees, given):
+            episodes = {node.origin.episode for node in tree.nodes[1:]}
+            assert episodes == set(range(2 + round(forks)))
+        assert sum(given) <= 4 * 4 * 4
+        many += given
+    assert len(set(many)) > 1
+    assert len(rows_of(tmp_path / "run")) == 3
+
+
+@pytest.mark.parametrize("resume", ["keep", "exact"])
+def test_a_step_that_is_stopped_is_spread_as_before(world, tmp_path, resume, monkeypatch, mine):
+    sets = [*SPREAD, f"run.resume={resume}", "run.at_once=2", "engine.max_batch=1"]
+    sets += ["engine.cache_tokens=0"]
+    train(world, tmp_path / "whole", *sets)
+
+    class Stop(Exception):
+        pass
+
+    real, seen = Growth.end, []
+
+    def end(self):
+        seen.append(self.key)
+        if len(seen) == 14:  # in the second part of the second step
+            raise Stop
+        return real(self)
+
+    monkeypatch.setattr(Growth, "end", end)
+    with pytest.raises(Stop):
+        train(world, tmp_path / "cut", *sets)
+    monkeypatch.setattr(Growth, "end", real)
+    train(world, tmp_path / "cut", *sets)
+    for step in range(3):
+        whole, cut = (grown(tmp_path / name, step) for name in ("whole", "cut"))
+        assert [t.columns["forks"] for t in cut] == [t.columns["forks"] for t in whole]
+        assert [[n.tokens for n in t.nodes] for t in cut] == [
+            [n.tokens for n in t.nodes] for t in whole
+        ]
+
+
+def test_what_cannot_be_spread_is_told(world):
+    recipe = load_recipe(world.recipe, [*SHAPED, *SPREAD, "workers.kind=ray"])
+    with pytest.raises(RecipeError, match=r"grow.spread: one process grows"):
+        check_training(recipe, None)
+    method = {"name": "b", "strategy": "branch", "pick": "predicted_mixed", "spread": True}
+    with pytest.raises(RecipeError, match="'b': spread is over the tasks of a training step"):
+        check(recipe_of(world, method))

@@ -2,12 +2,14 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from hornbeam.errors import RecipeError, ScoreError
 from hornbeam.search import Branch, restore, strategy
-from hornbeam.tree.nodes import Node, Origin
+from hornbeam.search.spread import branch_tokens, branches
+from hornbeam.tree.nodes import Node, Origin, Tree, ids
 
 from .test_strategies import asked, branch, chains
 
@@ -145,3 +147,73 @@ def test_trees_of_before_are_found_again():
     old = {"trunks": 2, "nodes": 2, "rounds": 1, "pick": "random", "penalty": 0.1}
     assert Branch().identity() == old
     assert Branch(**MIXED, stop=0.1).identity() == {**old, **MIXED, "stop": 0.1}
+
+
+# --- spread over the trees of a step -------------------------------------------------------------
+
+SPREAD = {"trunks": 2, "nodes": 1, "spread": True, **MIXED}
+
+
+def sized(values, *lengths, rewards=(), tokens=2, seed=0):
+    """As `told`, each step of so many tokens."""
+    tree = told(values, *lengths, rewards=rewards, seed=seed)
+    nodes = [replace(node, tokens=ids([1] * tokens)) for node in tree.nodes[1:]]
+    return Tree(tree.task, [tree.nodes[0], *nodes], tree.columns, tree.seed)
+
+
+def test_a_budget_goes_to_trees_as_they_are_mixed():
+    how = Branch(**SPREAD)
+    # V = (2 v + both rewards) / 4, v the mean of steps 1 and 3
+    even = sized([0.2, None, -0.2, None], 2, 2, rewards=[1.0, 0.0])  # 1/2: .25
+    solved = sized([1.0, None, 1.0, None], 2, 2, rewards=[1.0, 1.0])  # 1: 0
+    rather = sized([0.8, None, 0.8, None], 2, 2, rewards=[1.0, 1.0])  # .95: .0475
+    assert how.mixedness(even) == pytest.approx(0.25) and how.mixedness(solved) == 0.0
+    assert how.mixedness(rather) == pytest.approx(0.0475)
+    # 6 branches of 2 tokens. Quotients of even: .25 .125 .083 .063 .05 .042; of rather: .0475
+    assert branches(how, [even, solved, rather]) == [5, 0, 1]
+    # a tree gets four times its even share at most: 2 x 4
+    assert branches(how, [even, solved, solved, solved, solved]) == [8, 0, 0, 0, 0]
+    assert branches(how, [solved, solved]) == [0, 0]
+
+
+def test_the_budget_is_one_of_tokens():
+    how = Branch(**SPREAD)
+    long = sized([0.0, None, 0.0, None], 2, 2, rewards=[1.0, 0.0], tokens=6)
+    short = sized([0.0, None, 0.0, None], 2, 2, rewards=[1.0, 0.0], tokens=2)
+    assert (branch_tokens(how, long), branch_tokens(how, short)) == (6, 2)
+    # 2 x 6 + 2 x 2 = 16 tokens: long, short, long, short; then none is left
+    assert branches(how, [long, short]) == [2, 2]
+    # 2 x 6 + 2 x 2 x 2 = 20 tokens, the first hopeless: 10 of 2 tokens, 5 each
+    hopeless = sized([-1.0, None, -1.0, None], 2, 2, rewards=[0.0, 0.0], tokens=6)
+    assert branches(how, [hopeless, short, short]) == [0, 5, 5]
+
+
+def test_a_branch_of_one_step_costs_all_of_its_trunk():
+    # from steps 1 and 2 of a chain of 3 there are 4 and 2 tokens left; a trunk of one step has 2
+    how = Branch(**SPREAD)
+    assert branch_tokens(how, sized([0.0] * 3, 3)) == 3
+    assert branch_tokens(how, sized([0.0], 1)) == 2
+    lone = told([None], 1, rewards=[1.0])
+    assert how.mixedness(lone) == 0.0 and how.mixedness(told([None], 1)) == 0.25
+
+
+def test_a_tree_grows_what_it_was_given_from_whichever_trunk():
+    tree = sized([0.9, None, 0.1, None], 2, 2, rewards=[1.0, 0.0])
+    how = Branch(**SPREAD)
+    state = restore(tree)
+    assert how.ask(tree, state) == [] and how.may_fork(tree, state, 1)  # nothing is given yet
+    tree.column("forks")[0] = 3.0
+    # V(1) = .967: .03   V(3) = 1.1 / 3: .23
+    assert [(f.episode, f.node) for f in how.ask(tree, state)] == [(2, 3), (3, 1), (4, 3)]
+    state.asked |= {2: 3, 3: 1}
+    assert [f.episode for f in how.ask(tree, state)] == [4]  # the rest, after a stop
+    state.asked[4] = 3
+    assert how.ask(tree, state) == [] and not how.may_fork(tree, state, 1)
+    tree.columns["forks"][0] = 0.0
+    assert how.ask(tree, restore(tree)) == [] and how.leaves() == 2 * (4 + 1)
+
+
+def test_spread_takes_one_round_of_predicted_branches():
+    for settings in ({"rounds": 2, **MIXED}, {"pick": "random"}):
+        with pytest.raises(RecipeError, match="spread takes rounds = 1 and pick"):
+            strategy("branch", spread=True, **settings)

@@ -67,7 +67,11 @@ def credit_of(recipe: Recipe, base: Path, grow: Strategy) -> Method:
 
 
 def check_heads(recipe: Recipe, decoupled: bool) -> None:
-    """`RecipeError` where a run cannot fit the value heads that it reads."""
+    """`RecipeError` where a run cannot fit the value heads that it reads, nor spread branches."""
+    if recipe.grow.rest().get("spread") and (decoupled or recipe.workers.kind != "local"):
+        raise RecipeError(
+            'grow.spread: one process grows a step: set workers.kind = "local", no --policy'
+        )
     read = [column for column in read_in_training(recipe) if recipe.guides[column].kind == HEAD]
     if not read:
         return

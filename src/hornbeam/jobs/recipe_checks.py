@@ -81,8 +81,10 @@ def check_methods(recipe: Recipe) -> None:
         for _, settings in method.points():
             try:
                 with keys_of(method):
-                    strategy(method.strategy, recipe.base, **settings)
+                    how = strategy(method.strategy, recipe.base, **settings)
                 method.choice(recipe.base)
+                if getattr(how, "spread", False):
+                    raise RecipeError("spread is over the tasks of a training step: leave it out")
             except RecipeError as error:
                 raise RecipeError(f"search method {method.name!r}: {error}") from error
 

@@ -19,6 +19,8 @@ from hornbeam.search.values import worth
 from hornbeam.tree.nodes import Tree
 
 GUIDED = ("guide", "predicted_mixed")  # the picks that read a guide
+FORKS = "forks"  # the column that says, at the task, how many branches a tree gets
+MOST = 4  # times its even share, the most branches that one tree gets
 
 
 class Branch(Strategy):
@@ -43,9 +45,13 @@ class Branch(Strategy):
     the place of each branch, so the number of leaves stays; later rounds draw from those too. With
     `stop` a trunk all of whose steps are predicted hopeless, V below `stop`, or solved, above 1 -
     `stop`, is not branched: others are in its place, and where all are so the tree is grown.
+
+    With `spread` the budget of a training step's trees, `trunks` x `nodes` branches each, goes to
+    the tasks that are predicted mixed (search/spread): a tree grows so many branches, from
+    whichever of its trunks, as column "forks" says at the task.
     """
 
-    later = MappingProxyType({"column": "value", "weight": 2.0, "stop": 0.0})
+    later = MappingProxyType({"column": "value", "weight": 2.0, "stop": 0.0, "spread": False})
 
     trunks: int = Field(2, ge=1)
     nodes: int = Field(2, ge=1)
@@ -55,6 +61,7 @@ class Branch(Strategy):
     column: str = Field("value", min_length=1)
     weight: float = Field(2.0, gt=0)
     stop: float = Field(0.0, ge=0, lt=0.5)
+    spread: bool = False
 
     @model_validator(mode="after")
     def _picked(self) -> Self:
@@ -63,6 +70,8 @@ class Branch(Strategy):
             if key in given and self.pick not in picks:
                 listed = " or ".join(f'"{pick}"' for pick in picks)
                 raise ValueError(f"{key} = {getattr(self, key)!r} is read by pick = {listed}")
+        if self.spread and (self.rounds != 1 or self.pick != "predicted_mixed"):
+            raise ValueError('spread takes rounds = 1 and pick = "predicted_mixed"')
         return self
 
     @property
@@ -83,10 +92,14 @@ class Branch(Strategy):
     def ask(self, tree: Tree, state: State) -> list[Fork]:
         """What the current round still lacks; O(1) while episodes are out and at the end."""
         asked = len(state.asked)
-        if asked >= self.leaves():
+        if asked >= (self._grown(tree) if self.spread else self.leaves()):
             return []
         if asked < self.trunks:
             return [Fork(e, 0) for e in range(self.trunks) if e not in state.asked]
+        if self.spread:
+            ready = asked > self.trunks or len(state.results) >= asked
+            forks = self.spread_forks(tree) if ready else []
+            return [fork for fork in forks if fork.episode not in state.asked]
         turn, begun = divmod(asked - self.trunks, self.trunks * self.nodes)
         if not begun and len(state.results) < asked:
             return []
@@ -95,12 +108,41 @@ class Branch(Strategy):
     def may_fork(self, tree: Tree, state: State, node: int) -> bool:
         """At what was grown before the last round, until that has begun."""
         last = self.trunks * ((self.rounds - 1) * self.nodes + 1)
-        asked = len(state.asked) < self.leaves()
+        asked = len(state.asked) < self.leaves() and (
+            not self.spread or FORKS not in tree.columns or len(state.asked) < self._grown(tree)
+        )
         return not node or (asked and self.rounds > 0 and tree.nodes[node].origin.episode < last)
 
     def leaves(self) -> int:
-        """How many episodes a grown tree has: M(LN + 1)."""
-        return self.trunks * (self.rounds * self.nodes + 1)
+        """How many episodes a grown tree has: M(LN + 1); with `spread`, or a `stop`, the most."""
+        return self.trunks * (self.rounds * self.nodes * (MOST if self.spread else 1) + 1)
+
+    def _grown(self, tree: Tree) -> int:
+        """How many episodes this tree is to have, where they are spread; trunks till it is told."""
+        forks = tree.columns.get(FORKS, [None])[0]
+        return self.trunks + round(forks or 0)
+
+    def spread_forks(self, tree: Tree) -> list[Fork]:
+        """The branches of this tree, the steps least settled first."""
+        many = self._grown(tree) - self.trunks
+        steps = _inner_steps(tree, self.trunks)
+        wanted = self._worth(tree, self.trunks, steps)
+        Random(f"{tree.seed}:branch:spread").shuffle(steps)
+        steps.sort(key=lambda i: -wanted[i])
+        places = [steps[n % len(steps)] if steps else 0 for n in range(many)]
+        return [Fork(self.trunks + n, node) for n, node in enumerate(places)]
+
+    def mixedness(self, tree: Tree) -> float:
+        """V(1 - V) of a task, V = (w v + sum of rewards) / (w + trunks), v the mean over all steps.
+
+        0.25 where neither is known.
+        """
+        steps = _inner_steps(tree, self.trunks)
+        said = [v for i in steps if (v := self._chance(tree, i)) is not None]
+        total, count = _sums(tree, self.trunks).get(-1, (0.0, 0))
+        weight = self.weight if said else 0.0
+        v = (weight * math.fsum(said) / max(1, len(said)) + total) / (weight + count or 1)
+        return v * (1 - v) if weight + count else 0.25
 
     def _round(self, tree: Tree, turn: int) -> list[Fork]:
         """All forks of one round, from the tree as it stood when the round began."""
@@ -152,18 +194,23 @@ class Branch(Strategy):
         """V(1 - V) of the prediction and the leaves so far; without either it is not known."""
         sums, out = _sums(tree, first), {}
         for i in steps:
-            said = worth(tree, i, self.column)
-            if said is not None and abs(said) > 1:
-                raise ScoreError(
-                    f"column {self.column!r} is {said:.3g} at episode {_place(tree, i)[0]}, step"
-                    f" {_place(tree, i)[1]}: predicted_mixed takes values in [-1, 1]; of a guide by"
-                    " log-probs give its scale"
-                )
+            said = self._chance(tree, i)
             total, count = sums.get(i, (0.0, 0))
             weight = 0.0 if said is None else self.weight
-            v = (weight * ((said or 0.0) + 1) / 2 + total) / (weight + count or 1)
+            v = (weight * (said or 0.0) + total) / (weight + count or 1)
             out[i] = v * (1 - v) if weight + count else -math.inf
         return out
+
+    def _chance(self, tree: Tree, i: int) -> float | None:
+        """What the guide says of a step, taken into [0, 1]."""
+        said = worth(tree, i, self.column)
+        if said is not None and abs(said) > 1:
+            episode, step = _place(tree, i)
+            raise ScoreError(
+                f"column {self.column!r} is {said:.3g} at episode {episode}, step {step}:"
+                " predicted_mixed takes values in [-1, 1]; of a guide by log-probs give its scale"
+            )
+        return None if said is None else (said + 1) / 2
 
 
 def _place(tree: Tree, i: int) -> tuple[int, int]:
@@ -200,6 +247,8 @@ def _values(tree: Tree, first: int) -> dict[int, float]:
 def _sums(tree: Tree, first: int) -> dict[int, tuple[float, int]]:
     """(sum of rewards in [0, 1], number) of the scored leaves below of episodes before `first`.
 
+    Of all of them under -1.
+
     Leaves are taken in order of episode, so sums do not hang on the order of nodes.
     """
     reward = tree.columns.get("reward", [])
@@ -209,7 +258,7 @@ def _sums(tree: Tree, first: int) -> dict[int, tuple[float, int]]:
         value = reward[leaf] if reward else None
         if value is None:
             continue
-        for i in tree.path(leaf):
+        for i in (-1, *tree.path(leaf)):
             total, count = sums.get(i, (0.0, 0))
             sums[i] = (total + min(max(value, 0.0), 1.0), count + 1)
     return sums

@@ -11,6 +11,7 @@ from hornbeam.grow.grower import Grower
 from hornbeam.grow.resumed import Before
 from hornbeam.jobs.train.parts import StartTree, TaskSource, TreeGrowth
 from hornbeam.jobs.train.run_context import RunContext
+from hornbeam.jobs.train.spread_growth import grow_spread, is_spread
 from hornbeam.search import Independent
 from hornbeam.store.database import Stored, TreeKey
 from hornbeam.tree.nodes import Tree
@@ -49,7 +50,10 @@ class StoredGrowth:
         if stored and starts and not run.behind:
             entries = store.entries(*keys[0][:2])
             grower = replace(grower, before=Before.of(stored, entries))
-        grown = await grower.grow_all(starts, run.at_once)
+        if is_spread(grower) and starts:
+            grown = await grow_spread(grower, starts, [*trees.values()], run.at_once)
+        else:
+            grown = await grower.grow_all(starts, run.at_once)
         warn_of_unknown_tools(grown, self.context.progress)
         trees.update({key: tree for (key, _), tree in zip(starts, grown)})
         store.flush()
