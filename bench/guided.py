@@ -47,7 +47,7 @@ TARGET = 0.03  # points of accuracy that are asked for
 GUIDE = "guides.value={kind='value_head', every=5, span=1, batch_size=1, lr=1e-3}"
 WORLDS: dict[str, tuple[str, int, list[str]]] = {  # recipe, budget, settings
     "doors": ("tiny", 80_000, []),
-    "game": ("key_door_tiny", 80_000, []),
+    "game": ("key_door_tiny", 120_000, []),
 }
 ARMS: dict[str, list[str]] = {
     "random": [],

@@ -40,7 +40,7 @@ async def grow_spread(
 ) -> list[Tree]:
     """The trees of these starts; `grown` are those of the same step that are grown already.
 
-    What each gets hangs on the trunks alone, so a step that was stopped is spread as before.
+    What each gets depends on the trunks alone, so a step that was stopped is spread as before.
     """
     how = grower.strategy
     assert isinstance(how, Branch)
