@@ -1,7 +1,7 @@
 """Credit from states against the published codes' arithmetic on random batches, to 1e-6.
 
 Typed anew from the papers and from what those codes compute, row by row, a row a step of a chain:
-GiGPO and HGPO as verl-agent does (gigpo/core_gigpo.py, recipe/hgpo/core_hgpo.py, commit 20bd331),
+GiGPO and HGPO as verl-agent does (its functions of GiGPO and of the HGPO recipe, commit 20bd331),
 RTMC by its paper's equations, whose authors have published no code that we know of. What differs:
 
 - they add 1e-6 to each std (and HGPO's code to the sum of weights), we add nothing: the references

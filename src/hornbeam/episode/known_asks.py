@@ -53,11 +53,11 @@ class PathAsks:
         """What path[k] was asked, where that is known."""
         return self._known.said.get(self._indices[k]) if k < len(self._indices) else None
 
-    def told(self, k: int) -> Reply | None:
+    def reply(self, k: int) -> Reply | None:
         """What the program was told of path[k], which calls no tools."""
         return self._known.replies.get(self._indices[k]) if k < len(self._indices) else None
 
-    def tell(self, k: int, reply: Reply) -> None:
+    def learn_reply(self, k: int, reply: Reply) -> None:
         """What the program is told of path[k]."""
         if k < len(self._indices):
             self._known.replies[self._indices[k]] = reply

@@ -108,7 +108,7 @@ class RecordedPath(ABC):
         recorded = self._record[self._issued]
         if not recorded.nodes or self._known.said(recorded.at) is not payload:
             return None
-        told, (first, *_) = self._known.told(recorded.at), recorded.nodes
+        told, (first, *_) = self._known.reply(recorded.at), recorded.nodes
         if told is None or (first.agent, first.scope) != (name, scope):
             return None
         if self._loop.ready() or self._waits.outside() or not self._rewards.agrees(self._delivered):
@@ -181,7 +181,7 @@ class RecordedPath(ABC):
             return ask_error(last)
         reply = self._reply(effect, recorded.nodes)
         if self._known is not None and self._is_known(effect):
-            self._known.tell(recorded.at, reply)
+            self._known.learn_reply(recorded.at, reply)
             return reply.again()
         return reply
 
