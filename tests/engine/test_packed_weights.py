@@ -162,8 +162,7 @@ def test_auto_takes_what_the_machine_multiplies_fastest(monkeypatch):
     monkeypatch.setattr(packed_weights, "_ready", lambda name: True)
     assert with_("avx2", "avx512_bf16") == "bfloat16"
     assert with_("amx_bf16", "avx2") == "bfloat16"
-    assert with_("avx2") == "float16"
-    assert with_() == "trained"
+    assert with_("avx2", "avx512_vnni") == with_() == "trained"
     engine = LocalEngine(llama(), Chat(), LocalSettings(weights="auto"))
     assert engine._network.linears._form == "trained"
 
