@@ -138,6 +138,7 @@ CASES = [
     ("sinks", "unknown name", ["sinks.wand.project=a"], "did you mean 'wandb'"),
     ("sinks", "unknown setting", ["sinks.wandb.projct=a"], "did you mean 'project'"),
     ("fit", "unknown key", ["fit.epoch=4"], "did you mean 'epochs'"),
+    ("state", "unknown key", ["state.kee=prompt"], "did you mean 'key'"),
     ("", "unknown section", ["optimiser.lr=1"], "no key 'optimiser'"),
 ]
 BEGIN, END = "<!-- typos -->", "<!-- /typos -->"

@@ -190,7 +190,8 @@ def _literals(model: type[BaseModel]) -> set[Any]:
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a message: the known name nearest to this one, or all of them."""
     names = sorted(known)
-    close = get_close_matches(name, names, n=1)
+    swapped = [each for each in names if sorted(each) == sorted(name)]
+    close = swapped or get_close_matches(name, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
 
 

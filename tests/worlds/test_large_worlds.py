@@ -70,29 +70,36 @@ def test_a_file_of_five_gigabytes(tmp_path):
 
 
 FULL = """
-import sys, warnings
+import sys, tempfile, warnings
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from worlds.test_case import grown
 from hornbeam.worlds import FolderWorld, SandboxWorld, SqliteWorld
 
-scratch = sys.argv[2]
+scratch, calls = sys.argv[2], tempfile.NamedTemporaryFile()
+
+
+def size():  # a fork's writes have no room, be they alone
+    with open(calls.name, "ab") as told:
+        told.write(b".")
+        return 100_000 if told.tell() <= 3 else 500_000
 
 
 def write(text, world):
     n = len([*world.path.iterdir()])
-    (world / f"{n}").write_bytes(bytes(100_000))
+    (world / f"{n}").write_bytes(bytes(size()))
     return n + 1
 
 
 def insert(text, world):
     world.execute("CREATE TABLE IF NOT EXISTS t (x)")
-    world.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    world.execute(f"INSERT INTO t VALUES (zeroblob({size()}))")
     return world.execute("SELECT count(*) FROM t")[0][0]
 
 
 for kind, act in ((FolderWorld, write), (SandboxWorld, write), (SqliteWorld, insert)):
     settings = {"network": True} if kind is SandboxWorld else {}
+    Path(calls.name).write_bytes(b"")
     (tree,) = grown({"note": act}, world=kind(scratch=scratch, **settings))
     for leaf in tree.leaves():
         node = tree.nodes[leaf]

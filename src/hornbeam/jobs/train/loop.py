@@ -16,7 +16,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from hornbeam.errors import BudgetSpent
+from hornbeam.errors import BudgetSpent, HornbeamError
 from hornbeam.jobs.train.parts import Parts
 from hornbeam.tree.nodes import Tree
 
@@ -78,6 +78,9 @@ class TrainingLoop:
             trees = await parts.rollouts.trees(step)
         except BudgetSpent:
             await evaluation
+            raise
+        except HornbeamError:
+            await asyncio.gather(evaluation, return_exceptions=True)
             raise
         except BaseException:
             evaluation.cancel()
