@@ -62,4 +62,5 @@ def test_a_killed_growth_goes_on_in_worlds_of_its_own(tmp_path, kind, strategy):
             break
     assert kills == KILLS
     assert not [*scratch.glob("hornbeam-*")]  # what the killed left is gone too
-    assert not url or shared_server().left == []
+    # but a sandbox that was being made then: nobody knows its name, and it ends by its time-out
+    assert not url or shared_server().forgotten() <= kills
