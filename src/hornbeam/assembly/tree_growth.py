@@ -78,8 +78,7 @@ class StoreGrower:
         had = {tree: 1 + max(entry.episode for entry in paid) for tree, paid in before.items()}
         had = had if began is None else began
         if starts or stopped:
-            now = {"what": what, "had": had} if starts else None
-            self.store.set(f"growing/{stage}", now)
+            self.store.set(f"growing/{stage}", {"what": what, "had": had} if starts else None)
         if not starts:
             return
         ledgers: dict[TreeKey, Ledger] = {}
@@ -107,12 +106,13 @@ class StoreGrower:
             self.add_seconds(stage, time.perf_counter() - start)
             warn_of_unknown_tools(grown, self.progress)
             keys = [key for key, _ in part]
+            if done + len(part) == of:  # written with what is kept of the last
+                self.store.set(f"growing/{stage}", None)
             kept([(key, tree, ledgers[key].totals) for key, tree in zip(keys, grown)])
             if alone and not first and not may_fail:
                 check_first(self.store, keys, grown, f"no run of {len(keys)} tasks has a reward")
             done += len(part)
             self.progress.step(done, "", f"{what}: {done}/{of}")
-        self.store.set(f"growing/{stage}", None)
         self.progress.end()
 
     def ledger(self, budget: Budget, before: Sequence[Entry] = ()) -> Ledger:
