@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import Any
 
 from arms import at, height
-from hornbeam import stats
 from hornbeam.assembly.task_order import task_at
 from hornbeam.credit import credit
 from hornbeam.store.ledger import Entry
+from paired_arms import compared, say
 from tree_vs_independent import Side as TinySide
 
 RECIPE = Path(__file__).with_suffix(".toml")
@@ -124,40 +124,6 @@ def one_seed(seed: int, arms: Sequence[str], budget: int) -> Json:
     return row
 
 
-def compared(rows: Sequence[Json], arms: Sequence[str]) -> Json:
-    """Every measure of every arm: its mean, and against `grpo`."""
-    out: Json = {}
-    for arm in arms:
-        for name in MEASURES:
-            values = [row[arm][name] for row in rows]
-            differences = [a - row["grpo"][name] for a, row in zip(values, rows)]
-            entry = {"mean": statistics.mean(values), "by_seed": values}
-            if arm != "grpo" and len({*differences}) > 1:
-                low, high = stats.student(differences)
-                told = (1.96 + 0.84) * statistics.stdev(differences) / len(rows) ** 0.5
-                entry |= {"difference": statistics.mean(differences), "interval": [low, high]}
-                entry |= {"ahead": sum(d > 0 for d in differences), "power_80": told}
-            out.setdefault(arm, {})[name] = entry
-    return out
-
-
-def say(found: Json) -> str:
-    """The table on the screen."""
-    lines = []
-    for arm, measures in found.items():
-        for name, one in measures.items():
-            line = f"{arm:14} {name:14} {one['mean']:6.1%}"
-            if "interval" in one:
-                low, high = one["interval"]
-                line += (
-                    f"  {100 * one['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
-                    f", ahead on {one['ahead']} of {len(one['by_seed'])}"
-                    f", {100 * one['power_80']:.1f} could be told"
-                )
-            lines.append(line)
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -179,7 +145,7 @@ def main() -> None:
             f" {' '.join(map(str, sorted(rows)))} --arms {' '.join(map(repr, args.arms))}",
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, one used",
             "budget": args.budget,
-            "arms": compared([rows[n] for n in sorted(rows)], args.arms),
+            "arms": compared([rows[n] for n in sorted(rows)], args.arms, MEASURES),
             "seeds": [rows[n] for n in sorted(rows)],
         }
         if args.json:

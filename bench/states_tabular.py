@@ -28,9 +28,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from hornbeam import stats
 from hornbeam.credit import credit
 from hornbeam.tree.nodes import Node, Tree
+from paired_arms import compared, say
 from states_world import WORDS
 
 WORLDS = {"short": (6, 4, 7), "long": (8, 6, 12)}  # rooms, rooms to the goal, turns
@@ -141,38 +141,6 @@ def learned(world: str, seed: int, arm: str, steps: int) -> Json:
     return {"updates": walker.updates, MEASURES[0]: curve[-1][1], MEASURES[1]: mean}
 
 
-def compared(rows: Sequence[Json], arms: Sequence[str]) -> Json:
-    """Every measure of every arm: its mean, and against `grpo`."""
-    out: Json = {}
-    for arm in arms:
-        for name in MEASURES:
-            values = [row[arm][name] for row in rows]
-            differences = [a - row["grpo"][name] for a, row in zip(values, rows)]
-            entry: Json = {"mean": statistics.mean(values)}
-            if arm != "grpo" and len({*differences}) > 1:
-                told = (1.96 + 0.84) * statistics.stdev(differences) / len(rows) ** 0.5
-                entry |= {"difference": statistics.mean(differences), "power_80": told}
-                entry |= {"interval": stats.student(differences)}
-                entry |= {"ahead": sum(d > 0 for d in differences), "seeds": len(rows)}
-            out.setdefault(arm, {})[name] = entry
-    return out
-
-
-def say(world: str, found: Json) -> str:
-    """The table on the screen."""
-    lines = []
-    for arm, measures in found.items():
-        for name, one in measures.items():
-            line = f"{world:6} {arm:14} {name:11} {one['mean']:6.1%}"
-            if "interval" in one:
-                low, high = (100 * x for x in one["interval"])
-                line += f"  {100 * one['difference']:+.1f} points [{low:+.1f}, {high:+.1f}]"
-                line += f", ahead on {one['ahead']} of {one['seeds']}"
-                line += f", {100 * one['power_80']:.1f} could be told"
-            lines.append(line)
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -192,8 +160,8 @@ def main() -> None:
             {"seed": seed} | {arm: learned(world, seed, arm, args.steps) for arm in args.arms}
             for seed in args.seeds
         ]
-        about[world] = {"arms": compared(rows, args.arms), "seeds": rows}
-        print(say(world, about[world]["arms"]), flush=True)
+        about[world] = {"arms": compared(rows, args.arms, MEASURES), "seeds": rows}
+        print(f"{world}\n{say(about[world]['arms'])}", flush=True)
         if args.json:
             args.json.write_text(json.dumps(about, indent=1) + "\n")
 

@@ -71,8 +71,7 @@ class EpisodeEffects:
 
     def chat(self, agent: str) -> Chat:
         """The chat of this agent's engine."""
-        speaker = self.agents.get(agent) or self._speaker(agent)
-        return speaker.engine.chat
+        return self._speaker(agent).engine.chat
 
     def names(self) -> tuple[str, ...]:
         """The agents that can be asked, the main one first."""
@@ -144,8 +143,8 @@ class EpisodeEffects:
         self, agent: str, context: array[int], sampling: Mapping[str, Any], place: Place
     ) -> list[Piece]:
         """Sample an answer or the rest of one, as at most `place.pieces` chunks."""
-        speaker = self.agents.get(agent) or self._speaker(agent)
-        how = _override(speaker, sampling) if sampling else speaker.sampling
+        speaker = self._speaker(agent)
+        how = _override(speaker, sampling)
         key = await self.states.of(agent, self.task, place, self.worlds) if self.states else ""
         pieces = await self._sample(speaker, context, how, place)
         if not speaker.tags:
