@@ -27,6 +27,7 @@ from hornbeam.tree.jsonl import to_json
 Facts = dict[str, Any]
 NEAR = 1e-5
 LOOSE_COSTS = "wall clock|worlds|redone"
+BESIDE = re.compile("^(warm start|eval)/")  # by equal weights, as the step of equal number
 LIKE = 1e-3  # of weights, as a share of their norm
 
 
@@ -50,18 +51,34 @@ def database(path: Path) -> Iterator[tuple[str, Any]]:
         sums: dict[str, float] = {}
         for tree, *place, kind, amount in entries:
             if kind.startswith("prompt_tokens"):  # who runs what several share hangs on the batch
-                tree, place = tree.rpartition("/")[0], []
+                tree, place = BESIDE.sub("train/", tree.rpartition("/")[0]), []
             if not tree.startswith(LOST):
                 name = "/".join(map(str, (tree, *place, kind)))
                 sums[name] = sums.get(name, 0) + amount
         yield "ledger", sums
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
         found = db.execute("select name, value from meta where name not like 'seconds/%'")
-        yield "records", {name: scrubbed(json.loads(value)) for name, value in found}
+        records = {name: scrubbed(json.loads(value)) for name, value in found}
+        yield "prompt tokens of records", shared_prompts(records)
+        yield "records", records
         if db.execute("select 1 from sqlite_master where name = 'trained'").fetchone():
             found = db.execute("select policy, step, data from trained order by 1, 2")
             yield "trained", [(*row[:2], scrubbed(json.loads(row[2]))) for row in found]
             yield "asks left", db.execute("select count(*) from asks").fetchone()[0]
+
+
+def shared_prompts(records: dict[str, Any]) -> dict[str, float]:
+    """What the records of a set (what their names have before the last slash) paid for prompts.
+
+    Taken out of each record's costs: which of two tasks runs what both share hangs on the batch.
+    """
+    sums: dict[str, float] = {}
+    for name, record in records.items():
+        costs = record.get("costs") if isinstance(record, dict) else None
+        for kind in [kind for kind in costs or () if kind.startswith("prompt_tokens")]:
+            of_set = f"{name.rpartition('/')[0]}/{kind}"
+            sums[of_set] = sums.get(of_set, 0) + costs.pop(kind)
+    return sums
 
 
 def lost(folder: Path) -> Counter[str]:

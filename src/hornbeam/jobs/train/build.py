@@ -51,7 +51,8 @@ def build(
         source = source_of(context)
         if bf16_is_slow(recipe):
             progress.warn(SLOW_BF16)
-        trees = growth(context, source.start)
+        shared = ahead and not source.alone
+        trees = growth(context, source.start, shared)
         beside = ahead and recipe.run.behind > 0
         rollouts = _rollouts(context, trees, source.tasks, beside)
         parts = Parts(
@@ -64,7 +65,7 @@ def build(
             rollouts=rollouts,
             learner=_learner(context, beside),
             recorder=StepRecorder(context, source.tasks, rollouts),
-            evaluator=Evaluator(context, trees, ahead and not source.alone),
+            evaluator=Evaluator(context, trees, shared),
             checkpoints=Checkpointer(folder.path / "checkpoints", recipe.run, context.states),
             metrics=context.metrics,
             progress=progress,

@@ -17,7 +17,8 @@ from hornbeam.store.database import Stored, TreeKey
 from hornbeam.tree.nodes import Tree
 from hornbeam.tree.task import Task
 
-MakeGrowth = Callable[[RunContext, StartTree], TreeGrowth]
+MakeGrowth = Callable[[RunContext, StartTree, bool], TreeGrowth]
+TOGETHER = ("train", "warm start", "eval")  # stages of which two may be sampled by equal weights
 
 
 def as_it_is(key: TreeKey, tree: Tree) -> Tree:
@@ -30,10 +31,12 @@ class StoredGrowth:
     """Grows into a store: read where grown, grown on where half-grown, else begun.
 
     With `resume = "exact"` a step of which a tree is missing is grown again from its seeds.
+    `shared`: a step's trees and an evaluation before it grow beside each other, and share prefixes.
     """
 
     context: RunContext
     start: StartTree = as_it_is
+    shared: bool = False
 
     async def grow(
         self, grower: Grower, keys: Sequence[TreeKey], tasks: Sequence[Task]
@@ -47,9 +50,8 @@ class StoredGrowth:
             for key, task in zip(keys, tasks)
             if key not in trees
         ]
-        if stored and starts and not run.behind:
-            entries = store.entries(*keys[0][:2])
-            grower = replace(grower, before=Before.of(stored, entries))
+        if starts and not run.behind:
+            grower = replace(grower, before=self._before(keys[0], stored))
         if is_spread(grower) and starts:
             grown = await grow_spread(grower, starts, [*trees.values()], run.at_once)
         else:
@@ -71,6 +73,20 @@ class StoredGrowth:
             store.forget(stage, step)
             return {}
         return stored
+
+    def _before(self, key: TreeKey, own: dict[TreeKey, Stored]) -> Before | None:
+        """What a stopped process had run by these weights, for a step and an evaluation beside it.
+
+        Both ask before either samples, so none of it is this process's own.
+        """
+        store, held = self.context.folder.store, dict(own)
+        stages = TOGETHER if self.shared and key.stage in TOGETHER else (key.stage,)
+        for stage in stages:
+            if stage != key.stage:
+                held |= {other: store.read(other) for other in store.keys(stage, key.step)}
+        if not held:
+            return None
+        return Before.of(held, (e for stage in stages for e in store.entries(stage, key.step)))
 
     def _fresh(self, key: TreeKey, task: Task) -> Tree:
         seed = tree_seed(self.context.recipe.run.seed, key)
