@@ -82,7 +82,7 @@ class _Makers:
         self.policies = DecoupledPolicies(recipe, folders, own, self.member.worker, self.ranks)
         return self.policies
 
-    def growth(self, context: RunContext, start: StartTree) -> SharedGrowth:
+    def growth(self, context: RunContext, start: StartTree, shared: bool) -> SharedGrowth:
         """Growth by claims; fresh trees know nothing of their tasks."""
         return SharedGrowth(context, self.policies, self.member)
 
