@@ -35,7 +35,10 @@ def scrubbed(value: Any) -> Any:
     """Data without seconds and what is told apart."""
     if isinstance(value, dict):
         loose = ("seconds", "redone_tokens")
-        return {k: scrubbed(v) for k, v in value.items() if not str(k).startswith(loose)}
+        kept = {k: scrubbed(v) for k, v in value.items() if not str(k).startswith(loose)}
+        if "anytime" in kept:  # which of two episodes runs the prompt that both share: the batch
+            kept["anytime"] = [right for _, right in kept["anytime"]]
+        return kept
     return [scrubbed(v) for v in value] if isinstance(value, list) else value
 
 
@@ -132,6 +135,18 @@ def digest(state: Any) -> Any:
     if isinstance(state, dict):
         return {str(key): digest(value) for key, value in state.items()}
     return [digest(value) for value in state] if isinstance(state, (list, tuple)) else state
+
+
+def over(folder: Path) -> bool:
+    """Whether a stopped `anchor` had all in its store, and only did not come to print it."""
+    path = folder / "anchors" / "run.db"
+    if not path.is_file() or path.parent.is_symlink():
+        return False
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        if not db.execute("select 1 from sqlite_master where name = 'meta'").fetchone():
+            return False
+        marks = db.execute("select value from meta where name like '%/began'").fetchall()
+    return bool(marks) and all(mark == "null" for (mark,) in marks)
 
 
 def in_order(value: Any) -> Any:

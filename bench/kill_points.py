@@ -30,6 +30,7 @@ class Points:
         self.root, self.at, self.when, self.log = str(root.resolve()), at, when, log
         self.count = 0
         self.pid = os.getpid()
+        self.over = False  # whether there was nothing left to do after the kill
 
     def install(self) -> None:
         """Put the counter below everything that writes."""
