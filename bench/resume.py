@@ -165,7 +165,7 @@ def nodes(folder: Path) -> tuple[Facts, Facts, int]:
     closed: Facts = {}
     results: Facts = {}
     count = 0
-    if not (folder / "run.db").is_file():
+    if not progress(folder):
         return closed, results, count
     with Store(folder, read_only=True) as store:
         for key in store.keys():  # noqa: SIM118
@@ -199,7 +199,7 @@ def vars_of(node: Node) -> list[Any]:
 
 def where(folder: Path) -> str:
     """What a killed run was doing, read from what it left."""
-    if not (folder / "run.db").is_file():
+    if not progress(folder):
         return "before the first row"
     if list(folder.glob("checkpoints/.new-*")):
         return "writing a checkpoint"
@@ -243,7 +243,7 @@ def weights(folder: Path) -> dict[str, tuple[Any, ...]]:
 def ledger(folder: Path) -> Paid:
     """Model and tool calls that were paid, by tree, episode and turn; forgotten ones left out."""
     found: Paid = {"model_calls": Counter(), "tool_calls": Counter()}
-    if (folder / "run.db").is_file():
+    if progress(folder):
         with Store(folder, read_only=True) as store:
             for entry in store.entries():
                 if entry.kind in found and not entry.tree.startswith("lost"):
@@ -255,7 +255,7 @@ def ledger(folder: Path) -> Paid:
 def needed(folder: Path) -> Paid:
     """Model and tool calls that the nodes in the store hold, by the same places."""
     found: Paid = {"model_calls": Counter(), "tool_calls": Counter()}
-    if (folder / "run.db").is_file():
+    if progress(folder):
         with Store(folder, read_only=True) as store:
             for key in store.keys():  # noqa: SIM118
                 tree, _, waiting = store.read(key)

@@ -146,3 +146,14 @@ def test_a_row_of_metrics_is_one(data, tmp_path):
         pytest.raises(StoreError, match="a row of metrics is damaged: "),
     ):
         store.metrics()
+
+
+@pytest.mark.parametrize("left", ["", "create table other (a)"])
+def test_no_run_yet(tmp_path: Path, left: str) -> None:
+    """Killed before its first write, or somebody else's database: said, and begun by a writer."""
+    with closing(sqlite3.connect(tmp_path / "run.db")) as db:
+        db.execute(left)
+    with pytest.raises(StoreError, match="its database holds no run: one that was stopped before"):
+        Store(tmp_path, read_only=True)
+    Store(tmp_path).close()
+    Store(tmp_path, read_only=True).close()

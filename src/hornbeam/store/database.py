@@ -57,6 +57,7 @@ from hornbeam.tree.jsonl import checked_column, write_trees
 from hornbeam.tree.nodes import Column, Node, Tree, canonical
 
 FORMAT = 2
+NO_RUN = "its database holds no run: one that was stopped before its first write begins anew"
 __all__ = ["LOST", "Store", "Stored", "TreeKey", "canonical", "export"]
 
 
@@ -106,13 +107,17 @@ class Store(KeptValues):
         with self._begin() as db:
             if not self._read_only:
                 SCHEMA.create_all(db)
+            elif not sa.inspect(db).has_table(META.name):
+                raise StoreError(f"{self.place}: {NO_RUN}")
             found = db.execute(sa.select(META.c.value).where(META.c.name == "format")).scalar()
             rows = db.execute(sa.select(sa.func.max(METRICS.c.place))).scalar()
         self._rows = 0 if rows is None else rows + 1
         if found is None and not self._read_only:
             self.set("format", FORMAT)
             self.flush()
-        elif found is None or found != json.dumps(FORMAT):  # a damaged cell is no JSON
+        elif found is None:
+            raise StoreError(f"{self.place}: {NO_RUN}")
+        elif found != json.dumps(FORMAT):  # a damaged cell is no JSON
             raise StoreError(
                 f"{self.place}: written in format {found}, this Hornbeam reads format {FORMAT}"
             )
