@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from hornbeam.engine.fingerprint import Fingerprint
-from hornbeam.train import attention, recurrent, rope
+from hornbeam.train import attention, onednn, recurrent, rope
 from hornbeam.train.first_check import check_packed
 from hornbeam.train.train_settings import BLOCK
 from hornbeam.tree.nodes import Tree
@@ -245,7 +245,8 @@ class Frontier:
             ends.append([self._add(id(tree), tree.sequence(i), slots, runs) for i in nodes])
             counts.append(len(slots) - before)
         most = self.model.optim.max_pack_tokens
-        with torch.no_grad(), attention.packed(self.model.body):
+        body = self.model.body
+        with torch.no_grad(), attention.packed(body), onednn.linear_layers(body):
             for a in range(0, len(slots), most):
                 b = min(a + most, len(slots))
                 cut = [run.cut(a, b) for run in runs if run.start < b and run.stop > a]

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.errors import DataError, ModelError
-from hornbeam.train import attention, forward, value_files, value_losses, weights
+from hornbeam.train import attention, forward, onednn, value_files, value_losses, weights
 from hornbeam.train.first_check import check
 from hornbeam.train.optimise import Optimiser
 from hornbeam.train.pack import ValuePack, readings, unique
@@ -177,8 +177,8 @@ class ValueModel:
         """As packs are run and, where something learns, activations kept."""
         how = self._attention
         attend = attention.packed(self.body, how) if how else nullcontext()
-        learns = torch.is_grad_enabled()
-        with attend, weights.keeping_inputs(self.model) if learns else nullcontext():
+        keep = weights.keeping_inputs(self.model) if torch.is_grad_enabled() else nullcontext()
+        with attend, onednn.linear_layers(self.body), keep:
             yield
 
     # --- fitting ---------------------------------------------------------------------------------
