@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.errors import ModelError, StoreError
-from hornbeam.train import attention, forward, onednn, sft, weights
+from hornbeam.train import attention, forward, sft, weights
 from hornbeam.train.compare import FirstStep
 from hornbeam.train.first_check import check
 from hornbeam.train.leaves import Batch, Leaves, divergence, of_leaves, stops
@@ -268,7 +268,7 @@ class Policy:
         """As packs are run and, where set, activations kept; else the model is as it samples."""
         how = self._attention
         attend = attention.packed(self.causal, how) if how else nullcontext()
-        with attend, onednn.linear_layers(self.causal), weights.keeping_inputs(self.causal):
+        with attend, weights.training(self.causal):
             yield
 
     # --- learning from examples ------------------------------------------------------------------

@@ -177,8 +177,8 @@ class ValueModel:
         """As packs are run and, where something learns, activations kept."""
         how = self._attention
         attend = attention.packed(self.body, how) if how else nullcontext()
-        keep = weights.keeping_inputs(self.model) if torch.is_grad_enabled() else nullcontext()
-        with attend, onednn.linear_layers(self.body), keep:
+        learns = torch.is_grad_enabled()
+        with attend, (weights.training if learns else onednn.linear_layers)(self.model):
             yield
 
     # --- fitting ---------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hornbeam.errors import ModelError, StoreError
 from hornbeam.models.catalogue import AS_DATA, check_folder, reading
+from hornbeam.train import onednn
 from hornbeam.train.train_settings import LoraSettings
 
 NAMED = "; name others, such as lora.targets = ['q_proj', 'v_proj']"
@@ -138,6 +139,13 @@ def without_noise(model: Any) -> None:
         for name, value in vars(module).items():
             if "drop" in name and isinstance(value, float):
                 setattr(module, name, 0.0)
+
+
+@contextmanager
+def training(model: Any) -> Iterator[None]:
+    """The model as it learns in this block: products by oneDNN, activations kept where set."""
+    with onednn.linear_layers(model), keeping_inputs(model):
+        yield
 
 
 @contextmanager
