@@ -1,6 +1,7 @@
 """Where the time of growth goes on the local engine, by kind, and what it could not go below.
 
     OMP_NUM_THREADS=1 python bench/growth_profile.py [--trees 8] [--tiny] [--json FILE]
+    cd CHECKOUT; OMP_NUM_THREADS=1 PYTHONPATH=src python THIS/bench/growth_profile.py ...
 
 Grows the trees of bench/rollout.py (recipes/calculator.toml, SmolLM2-135M; `--tiny`: a random
 model of four layers) twice: once by the clock, with calls of the model, of sampling and of the
@@ -10,6 +11,8 @@ and the operations have not is Python's. Waiting is the event loop's with nothin
 The floor: for each forward pass that was run the larger of its multiplications at the best rate of
 matrix products here (measured: one layer, 512 rows) and its bytes, all weights and the keys and
 values of its rows once, at the rate at which memory is read here.
+
+In the folder of another checkout, of commit dd9dff4 or later, it profiles that one.
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ import argparse
 import asyncio
 import json
 import platform
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -29,17 +34,31 @@ from unittest.mock import patch
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-import rollout
-from hornbeam.assembly.plan import plan
-from hornbeam.chat import TemplateChat
-from hornbeam.engine.local import local_engine
-from hornbeam.engine.local.local_engine import LocalEngine
-from hornbeam.engine.local.network import Network
-from hornbeam.models import catalogue, tiny_model
-from hornbeam.recipe import toml
-from hornbeam.recipe.recipe import Recipe
-from hornbeam.train import weights
+sys.path.insert(0, str(Path.cwd() / "bench"))
+import rollout  # of the checkout
 
+HERE = {  # where its parts are, and were in commit dd9dff4
+    "plan": ("assembly.plan", "run.wire"),
+    "recipe": ("recipe.recipe", "run.recipe"),
+    "toml": ("recipe.toml", "config"),
+    "models": ("models.catalogue", "models"),
+    "tiny": ("models.tiny_model", "tiny"),
+    "engine": ("engine.local.local_engine", "engine.local"),
+    "network": ("engine.local.network", "engine.network"),
+    "weights": ("train.weights", "train.weights"),
+}
+
+
+def part(name: str) -> Any:
+    """A module of the checkout."""
+    new, old = HERE[name]
+    try:
+        return import_module(f"hornbeam.{new}")
+    except ModuleNotFoundError:
+        return import_module(f"hornbeam.{old}")
+
+
+local_engine, network = part("engine"), part("network")
 KINDS = {
     "matmul": ("aten::addmm", "aten::mm", "aten::bmm", "mkldnn::_linear_pointwise"),
     "attention": ("aten::_scaled_dot_product_flash_attention_for_cpu", "aten::_softmax"),
@@ -47,9 +66,9 @@ KINDS = {
 }
 PICK, BEGUN = "sampling", "the clock starts"
 TIMED = {  # what is timed by the clock: a name and where it is
-    "model": ((Network, "decode"), (Network, "prefill")),
+    "model": ((network.Network, "decode"), (network.Network, "prefill")),
     PICK: ((local_engine, "pick"),),
-    "engine": ((LocalEngine, "_admit"), (LocalEngine, "_round")),
+    "engine": ((local_engine.LocalEngine, "_admit"), (local_engine.LocalEngine, "_round")),
 }
 
 
@@ -70,7 +89,7 @@ class Clock:
             elif call.__name__ == "prefill":
                 runs = given[1]
                 tokens = sum(len(r.tokens) for r in runs)
-                self.passes.append((tokens, len(runs), sum(r.end for r in runs)))
+                self.passes.append((tokens, len(runs), sum(r.start + len(r.tokens) for r in runs)))
             begun = time.perf_counter()
             with record_function(name):
                 out = call(*given, **named)
@@ -193,14 +212,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     path = rollout.RECIPES / "calculator.toml"
-    recipe = toml.parse(Recipe, toml.read_toml(path), str(path))
+    toml = part("toml")
+    recipe = toml.parse(part("recipe").Recipe, toml.read_toml(path), str(path))
     where = Path("runs/bench/rollout-model")
-    tiny = tiny_model.make(where, **rollout.TINY) if args.tiny else None
-    folder = tiny or catalogue.obtain(recipe.model.name)
-    model, tokenizer = weights.load(folder)
+    tiny = part("tiny").make(where, **rollout.TINY) if args.tiny else None
+    folder = tiny or part("models").obtain(recipe.model.name)
+    model, tokenizer = part("weights").load(folder)
     model.eval()
-    made = plan(recipe, rollout.RECIPES)
-    world = rollout.World(recipe, made, folder, model, TemplateChat(tokenizer))
+    made = part("plan").plan(recipe, rollout.RECIPES)
+    chat = import_module("hornbeam.chat").TemplateChat(tokenizer)
+    world = rollout.World(recipe, made, folder, model, chat)
     rate = rates()
     run, clock = by_clock(world, args.trees)
     took, spent = run["seconds"], clock.seconds
