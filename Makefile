@@ -20,7 +20,8 @@ STUDIES := $(patsubst %,bench/%.py,arms alignment search_seeds judge_seeds judge
 	decoupled_world resume_world kill_facts kill_points kills_world families against versus house \
 	results_picture fuzz_seeds fuzz_values fuzz_folders hostile_pages hostile_parts hostile_run \
 	hostile_servers blame_benchmark world_tasks gateway_kills_agent gateway_kills_world \
-	agent_start agent_train gateway_load paired_arms)
+	agent_start agent_train gateway_load paired_arms power claims claims_page claims_search \
+	claims_tables)
 BENCHES ?= $(filter-out $(STUDIES),$(wildcard bench/*.py))
 
 help:
