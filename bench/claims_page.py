@@ -155,7 +155,7 @@ def row(claim: claims.Claim | Recorded, found: Json, where: str, took: str, unit
 
 def reason(name: str, why: str, found: Json, unit: float = 100) -> str:
     """The ablation of a claim that does not hold, or is not decided."""
-    return f"- *{name}*: {why}: {points(found['mean'], found['interval'], unit)} points."
+    return f"| {name} | {why} | {points(found['mean'], found['interval'], unit)} |"
 
 
 def table(known: Json) -> str:
@@ -183,7 +183,12 @@ def table(known: Json) -> str:
                 reasons.append(reason(one.name, one.why, claims.judged(one.ablation)))
         picture = f"![{paper}](results/claims_{slug(paper)}.svg)"
         head = f"### {paper} ([{number}](https://arxiv.org/abs/{number}))"
-        because = ["", "Ablations of what does not hold or is open:", "", *reasons]
+        because = [
+            "",
+            "| does not hold | its ablation | points [95 %] |",
+            "|---|---|---|",
+            *reasons,
+        ]
         parts.append(
             "\n".join([head, "", HEAD, *lines, *(because if reasons else []), "", picture])
         )
