@@ -100,7 +100,7 @@ MANY_IMPORTS: dict[str, str] = {  # module: why it knows so many
     "recipe.recipe": "all sections of a recipe",
     "notebook": "the door of scripts that grow trees without a recipe",
 }
-BUDGET = 74_500  # lines of src, raised on purpose only
+BUDGET = 75_300  # lines of src, raised on purpose only
 
 # Spelled in pieces so that this file keeps the rules it states.
 FORBIDDEN = {

@@ -93,6 +93,18 @@ def test_a_gate_leaves_out_terms_of_leaves(gate, first, second, lose):
     assert (float(result["gated_leaves"][0]), result["gated_leaves"][1]) == (lose, 2)
 
 
+@pytest.mark.parametrize(
+    ("veto", "of", "first", "second"),
+    [(0.6, "all", 1, 1), (0.7, "all", 1, 0), (0.99, "all", 1, 0), (0.7, "negative", 1, 0)],
+)
+def test_one_far_token_drops_its_leaves(veto, of, first, second):
+    """The lowest pi/pi_engine is e^-0.4 = 0.67 at t5, of leaf 4; leaf 2 has none below 1."""
+    got, result = gradient(gate={"veto": veto, "of": of}, clip_low=1.0, clip_high=1.0)
+    r, a, b = APART.exp().tolist(), A * first, B * second
+    assert got == pytest.approx([x * y for x, y in zip([a + b, a, b, a, b, b], r)])
+    assert float(result["gated_leaves"][0]) == 1 - second
+
+
 def test_a_gate_on_negative_terms_looks_at_each_nodes_own_advantage():
     tree = little()
     tree.columns["advantage"][3] = 0.5  # on the path of leaf 4, which is gated: a positive term

@@ -12,6 +12,7 @@ from hornbeam.train.losses import (
     cispo_loss,
     clip_loss,
     clipped,
+    dppo_loss,
     importance,
     k2,
     k3,
@@ -161,6 +162,26 @@ def test_sapo_by_hand():
     assert float(loss.detach()) == pytest.approx(-(2.0 * 4 * p - 0.5 * 2 * q))
     slope = 2.0 * 4 * p * (1 - p) - 0.5 * 4 * q * (1 - q)
     assert float(u.mean.grad) == pytest.approx(-1.5 * slope)
+
+
+@pytest.mark.parametrize(
+    ("now", "old", "up", "down"),
+    [
+        (0.5, 0.25, 0, 1),  # moved up by 0.25: no further
+        (0.25, 0.5, 1, 0),  # moved down by 0.25
+        (0.02, 0.005, 1, 1),  # a ratio of 4 that moves next to nothing
+        (0.95, 0.79, 1, 1),
+    ],
+)
+def test_dppo_by_hand(now, old, up, down):
+    """-r (S+ m+ + S- m-): a term is masked where pi - pi_old has gone its way by more than 0.2."""
+    mean = torch.tensor([math.log(now)], dtype=torch.float64, requires_grad=True)
+    plus, minus = (torch.tensor([x], dtype=torch.float64) for x in (2.0, -0.5))
+    log = torch.tensor([math.log(now / old)], dtype=torch.float64)
+    u = Units(log, mean, torch.ones(1, dtype=torch.float64), plus, minus)
+    (loss := dppo_loss(u, 0.2, 0.2)).backward()
+    assert float(loss.detach()) == pytest.approx(-now / old * (2.0 * up - 0.5 * down))
+    assert float(mean.grad) == pytest.approx(float(loss.detach()))
 
 
 @given(ratios, advantages, st.floats(0.1, 10))

@@ -15,6 +15,7 @@ from typing import Any
 
 from hornbeam.assembly.endpoints import own_template
 from hornbeam.assembly.engines import AWAY, engine_of, server_engine
+from hornbeam.assembly.teachers import teacher_for
 from hornbeam.chat import Chat
 from hornbeam.engine.remote.remote_engine import served
 from hornbeam.errors import RecipeError, StoreError
@@ -30,7 +31,7 @@ from hornbeam.tree.nodes import Node, Tree
 MakeEngine = Callable[[Recipe, str, Any, Any, Path], Engine]  # of a policy's name, model, tokenizer
 
 ALWAYS = ("tokens_flat", "tokens_unique", "tokens_trained", "updates", "skipped_updates")
-SUMS = (*ALWAYS, "stopped_updates")
+SUMS = (*ALWAYS, "stopped_updates", "teacher_tokens")
 
 
 @dataclass(slots=True)
@@ -271,6 +272,7 @@ def load_policy(
         "lora": recipe.lora,
         "seed": recipe.run.seed,
         "name": str(folder),
+        "teacher": teacher_for(recipe, where),
     }
     if ranks is None:
         return Policy(model.to(where), tokenizer, **more)

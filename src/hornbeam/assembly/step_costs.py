@@ -75,8 +75,9 @@ def spent(store: Store, stages: Sequence[str]) -> dict[str, float]:
 
 
 def trainer_costs(step: int, metrics: Mapping[str, float]) -> list[Entry]:
-    """What a step of the trainer cost, as told by the policies; and of a value head's fit."""
-    kinds = ("tokens_flat", "tokens_unique", *(("fit_tokens",) if "fit_tokens" in metrics else ()))
+    """What a step of the trainer cost, a teacher and a value head's fit; told by the policies."""
+    some = [kind for kind in ("teacher_tokens", "fit_tokens") if kind in metrics]
+    kinds = ("tokens_flat", "tokens_unique", *some)
     return [Entry(f"train/{step}", -1, -1, kind, metrics[kind]) for kind in kinds]
 
 

@@ -12,6 +12,7 @@ from hornbeam.assembly.guides import check_guide, check_guides
 from hornbeam.assembly.needed_columns import check_heads
 from hornbeam.assembly.sink_makers import check_sinks, sink_makers
 from hornbeam.assembly.teacher import endpoint
+from hornbeam.assembly.teachers import check_names
 from hornbeam.errors import ModelError, RecipeError
 from hornbeam.jobs.train.ahead import check_ahead
 from hornbeam.models import catalogue
@@ -100,6 +101,7 @@ def check_serve(recipe: Recipe) -> None:
 def check_training(recipe: Recipe, policy: str | None) -> None:
     """`RecipeError` where a recipe cannot be trained, or not by a process a `policy`."""
     check_trains(recipe)
+    check_names(recipe)
     check_sinks(recipe)
     check_ahead(recipe, decoupled=policy is not None)
     check_heads(recipe, decoupled=policy is not None)

@@ -11,9 +11,9 @@ rewritten_reasoning and rewritten_place (earlier answers that a chat template wr
 they were sampled), turn_tokens_kept and turn_tokens_WHY (their tokens in prompts, as sampled or
 not), client_tokens_NAME and client_kept_NAME (the same by who asks), ignored_SETTING (of requests),
 refused_WHY (requests of agents outside that were not answered), scorer_calls, scorer_tokens,
-tokens_flat, tokens_unique, fit_tokens (unique ones that a value head learned from), seconds (wall,
-entered by the ledger itself), seconds_grow, seconds_train. Any other name is counted too, but no
-budget looks at it.
+teacher_tokens (read by a teacher), tokens_flat, tokens_unique, fit_tokens (unique ones that a value
+head learned from), seconds (wall, entered by the ledger itself), seconds_grow, seconds_train. Any
+other name is counted too, but no budget looks at it.
 
 Left out: where entries are kept (store). Not for several threads at once.
 """
@@ -33,7 +33,12 @@ from hornbeam.workers.tool_state import visible_state
 
 REDONE = "redone_"  # before a kind, in sums: of what was paid and is in no result
 LOST = "lost"  # the stage of what was paid and is in no result: "lost", or "lost STAGE"
-TOKENS = ("sampled_tokens", "prompt_tokens_computed", "scorer_tokens")  # cached: not paid
+TOKENS = (
+    "sampled_tokens",
+    "prompt_tokens_computed",
+    "scorer_tokens",
+    "teacher_tokens",
+)  # cached: not paid
 DIVERGENCES = "divergences"
 STATEFUL = "stateful_calls_replayed"
 REWRITTEN = "rewritten_"  # before the reason
@@ -48,8 +53,8 @@ CALLS = ("model_calls", "tool_calls", "scorer_calls")  # replayed tool calls are
 class Budget(Settings):
     """The most that may be spent; `None` is no limit.
 
-    `tokens`: sampled, computed prompt and scorer tokens. `calls`: of models, tools and scorers.
-    `seconds`: wall time of the run, earlier parts of a resumed one included.
+    `tokens`: sampled, computed prompt, scorer and teacher tokens. `calls`: of models, tools and
+    scorers. `seconds`: wall time of the run, earlier parts of a resumed one included.
     """
 
     tokens: int | None = Field(None, ge=0)
@@ -108,7 +113,7 @@ class Ledger:
 
     @property
     def tokens(self) -> float:
-        """Tokens spent: sampled, prompt tokens that were computed, and the scorers'."""
+        """Tokens spent: sampled, prompt tokens that were computed, scorers' and teachers'."""
         return self._tokens
 
     @property

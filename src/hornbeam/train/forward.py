@@ -7,7 +7,7 @@ pass; the chunks beyond are computed again there, so that memory does not grow w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -21,6 +21,9 @@ from hornbeam.train import attention
 from hornbeam.train.pack import Pack, ValuePack
 from hornbeam.train.train_settings import CHUNK, HELD
 
+# Log-probs of a chunk of sources [n, vocabulary], and which of all sources they are, to [n].
+Beside = Callable[[Tensor, slice], Tensor]
+
 
 def log_probs(
     model: Any,
@@ -29,28 +32,35 @@ def log_probs(
     bf16: bool = False,
     entropy: bool = False,
     temperature: float = 1.0,
-) -> tuple[Tensor, Tensor]:
+    beside: Beside | None = None,
+) -> tuple[Tensor, ...]:
     """(log pi of every target, entropy in nats at every target), each [T], float32.
+
+    With `beside` a third one: what it makes of every target's whole distribution.
 
     `model` is a transformers causal LM; for a packed trie call this, and the backward pass that
     may compute activations again, inside `attention.packed(model)`. Without `entropy` no gradient
     goes through the second.
     """
-    kind = pack.ids.device.type
-    with torch.autocast(kind, torch.bfloat16) if bf16 else nullcontext():
+    with precision(pack, bf16):
         hidden = hidden_states(model, pack).index_select(0, pack.sources)
-        run = partial(_chunk, head(model), temperature, entropy)
+        run = partial(_chunk, head(model), temperature, entropy, beside)
         vocabulary = model.config.get_text_config().vocab_size
         parts = []
         starts = torch.arange(0, max(1, len(pack.sources)) + CHUNK, CHUNK, device=pack.slot.device)
         cuts = torch.searchsorted(pack.slot, starts).tolist()  # the one wait for the device
         for start, (a, b) in zip(starts.tolist(), pairwise(cuts)):
-            given = hidden[start : start + CHUNK], pack.slot[a:b] - start, pack.token[a:b]
+            given = start, hidden[start : start + CHUNK], pack.slot[a:b] - start, pack.token[a:b]
             if torch.is_grad_enabled() and (start + CHUNK) * vocabulary > HELD:
                 parts.append(checkpoint(run, *given, use_reentrant=False, preserve_rng_state=False))
             else:
                 parts.append(run(*given))
-    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+    return tuple(torch.cat(each) for each in zip(*parts))
+
+
+def precision(pack: Pack, bf16: bool) -> AbstractContextManager[object]:
+    """What a pack is computed in."""
+    return torch.autocast(pack.ids.device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
 def score(
@@ -119,15 +129,20 @@ def _chunk(
     logits_of: Callable[[Tensor], Tensor],
     temperature: float,
     with_gradient: bool,
+    beside: Beside | None,
+    start: int,
     hidden: Tensor,
     slot: Tensor,
     token: Tensor,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     logits = logits_of(hidden).float()
     every = torch.log_softmax(logits if temperature == 1 else logits / temperature, -1)
     with torch.set_grad_enabled(with_gradient and torch.is_grad_enabled()):
         entropy = -torch.linalg.vecdot(every.exp(), every)
-    return every[slot, token], entropy[slot]
+    if beside is None:
+        return every[slot, token], entropy[slot]
+    apart = beside(every, slice(start, start + len(hidden)))
+    return every[slot, token], entropy[slot], apart[slot]
 
 
 def check_head(model: Any) -> bool:

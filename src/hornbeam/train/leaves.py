@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from hornbeam.train import losses, preferences
+from hornbeam.train.loss_parts import GateSettings
 from hornbeam.train.pack import Pack
 from hornbeam.train.rows import Rows
-from hornbeam.train.train_settings import GateSettings, LossSettings
+from hornbeam.train.train_settings import LossSettings
 from hornbeam.train.update_metrics import WEIGHTS
 
 Happened = dict[str, tuple[Tensor, int | Tensor]]  # sums and counts by name
@@ -27,12 +28,14 @@ class Fixed:
     """Constants of a pack in one step, each [T] or None.
 
     `old` is the denominator of the ratio (None: the current log-probs), `reference` are log-probs
-    of the reference, `mass` importance weights of tokens.
+    of the reference, `mass` importance weights of tokens, `teacher` a teacher's log-probs, or its
+    hidden states [U, size] where the whole distribution is compared.
     """
 
     old: Tensor | None
     reference: Tensor | None = None
     mass: Tensor | None = None
+    teacher: Tensor | None = None
 
 
 @dataclass(slots=True)
@@ -182,6 +185,9 @@ def _gated(
     total = by_leaf(packs, differences, leaves, over_ranks)
     count = by_leaf(packs, [own(pack) for pack in packs], leaves, over_ranks)
     keep = losses.kept(total / count.clamp(min=1), gate.kl, gate.ratio)
+    if gate.veto is not None:
+        far = [(x < math.log(gate.veto)).to(x.dtype) for x in differences]
+        keep &= by_leaf(packs, far, leaves, over_ranks) == 0
     terms = torch.zeros_like(total)
     for pack in packs:
         lost = pack.value != 0 if gate.of == "all" else pack.value < 0

@@ -106,6 +106,19 @@ def cispo_loss(units: Units, low: float, high: float) -> Tensor:
     return -(units.mass * held * (units.plus + units.minus) * units.mean).sum()
 
 
+def dppo_loss(units: Units, low: float, high: float) -> Tensor:
+    """-sum_u m r [S+ where pi - pi_old <= high, S- where pi - pi_old >= -low]: DPPO's TV mask.
+
+    Qi et al. 2026, "Rethinking the trust region in LLM reinforcement learning", arXiv 2602.04879:
+    what one token moves the distribution by, |pi - pi_old|, is a bound from below of the total
+    variation; a ratio is large where pi_old is small and moves little. For tokens alone.
+    """
+    ratio, now = units.ratio(), units.mean.detach().exp()
+    moved = now - (units.mean.detach() - units.log_ratio).exp()
+    up = units.plus * (moved <= high)
+    return -(units.mass * ratio * (up + units.minus * (moved >= -low))).sum()
+
+
 def sapo_loss(units: Units, plus: float, minus: float) -> Tensor:
     """-sum_u m [S+ f(r, plus) + S- f(r, minus)], f(r, t) = 4/t sigmoid(t (r - 1)): no hard clip.
 

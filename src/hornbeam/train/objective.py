@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hornbeam.train import losses
+from hornbeam.train import distillation, losses
 from hornbeam.train.leaves import NONE, Fixed, Happened, Leaves, own
 from hornbeam.train.own_losses import own_objective, own_terms
 from hornbeam.train.pack import Pack
@@ -20,15 +20,20 @@ def objective(
     entropy: Tensor,
     fixed: Fixed,
     leaves: Leaves | None = None,
+    apart: Tensor | None = None,
 ) -> tuple[Tensor, Happened]:
     """(loss, what happened): clip, CISPO, SAPO or preferences + kl k3 - entropy H, weighted by
-    aggregation; and a function's or terms of one's own (`own_losses`).
+    aggregation; a teacher's part (`distillation`; `apart` [T] is the divergence of its full form);
+    and a function's or terms of one's own (`own_losses`).
 
     What happened is told as (sum, count), the sums as tensors: to read one makes the machine wait
     for its device.
     """
     metrics: Happened = {"entropy": (entropy.detach().sum(), len(entropy))}
-    loss = _main(how, pack, logp, fixed, leaves or NONE, metrics)
+    if how.distill is None:
+        loss = _main(how, pack, logp, fixed, leaves or NONE, metrics)
+    else:
+        loss = _taught(how, pack, logp, fixed, leaves or NONE, apart, metrics)
     weight = pack.weight[pack.segment]
     if how.entropy:
         loss = loss - how.entropy * (weight * entropy).sum()
@@ -48,17 +53,51 @@ def _main(
     if leaves.pull is not None and leaves.share is not None:
         return preference_loss(pack, logp, leaves.pull, leaves.share)
     units = _units(how, pack, logp, fixed, leaves)
+    return _clipped(how, units, metrics)
+
+
+def _clipped(how: LossSettings, units: losses.Units, metrics: Happened) -> Tensor:
+    """What the objective makes of units, what it clipped told in `metrics`."""
     metrics["ratio_mean"] = (units.ratio().detach().sum(), len(units.mean))
     if how.objective in ("clip", "cispo"):  # others clip nothing
         cut = losses.clipped(units, how.clip_low, how.clip_high)
         metrics["clip_fraction"] = (cut.float().sum(), len(cut))
-    if how.objective == "clip":
+    if how.objective == "clip" or how.prefers:
         return losses.clip_loss(units, how.clip_low, how.clip_high, how.dual_clip)
     if how.objective == "cispo":
         return losses.cispo_loss(units, how.clip_low, how.clip_high)
+    if how.objective == "dppo":
+        return losses.dppo_loss(units, how.clip_low, how.clip_high)
     if how.objective == "sapo":
         return losses.sapo_loss(units, *how.sapo)
     return own_objective(how.own_objective, units)
+
+
+def _taught(
+    how: LossSettings,
+    pack: Pack,
+    logp: Tensor,
+    fixed: Fixed,
+    leaves: Leaves,
+    apart: Tensor | None,
+    metrics: Happened,
+) -> Tensor:
+    """What a teacher adds to the objective, or is in its place; its gap is told in `metrics`."""
+    assert how.distill is not None
+    teaches: Happened = {}
+    if apart is not None:
+        loss = distillation.full_loss(how, pack, apart)
+        gap = apart.detach()
+    else:
+        assert fixed.teacher is not None
+        loss = _clipped(how, distillation.units(how, pack, logp, fixed), teaches)
+        gap = logp.detach() - fixed.teacher
+    mine = own(pack)
+    metrics["teacher_gap"] = (gap.where(mine, 0.0).sum(), mine.sum())
+    if how.distill.alone:
+        metrics.update(teaches)
+        return loss
+    return loss + _main(how, pack, logp, fixed, leaves, metrics)
 
 
 def _kl(how: LossSettings, logp: Tensor, fixed: Fixed, reference: Tensor) -> Tensor:

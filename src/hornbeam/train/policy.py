@@ -17,12 +17,14 @@ from torch import Tensor
 from hornbeam.errors import ModelError, StoreError
 from hornbeam.train import attention, forward, sft, weights
 from hornbeam.train.compare import FirstStep
+from hornbeam.train.distillation import Teacher, teacher_of, teacher_tokens
 from hornbeam.train.first_check import check
 from hornbeam.train.leaves import Batch, Leaves, divergence, of_leaves, stops
+from hornbeam.train.minibatches import minibatches
 from hornbeam.train.objective import engine_gap, objective
 from hornbeam.train.optimise import Optimiser
 from hornbeam.train.pack import Pack, packs, unique
-from hornbeam.train.rows import Rows, Trains, all_nodes, collect
+from hornbeam.train.rows import Rows, Trains, all_nodes
 from hornbeam.train.train_settings import LoraSettings, LossSettings, OptimSettings, SftSettings
 from hornbeam.train.update_metrics import StepMetrics
 from hornbeam.tree.nodes import Tree
@@ -46,6 +48,7 @@ class Policy:
         lora: LoraSettings | None = None,
         seed: int = 0,
         name: str = "",
+        teacher: Teacher | None = None,
     ) -> None:
         name = name or type(model).__name__
         if optim.checkpointing:
@@ -60,6 +63,7 @@ class Policy:
         self.tokenizer = tokenizer
         self.loss, self.optim, self.seed = loss, optim, seed
         self.version = 0
+        self._teacher = teacher_of(loss, teacher, name)
         self._lay_out()
         self._named = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         self._optimiser = Optimiser(
@@ -75,22 +79,13 @@ class Policy:
         self._hold_reference()
 
     @classmethod
-    def load(
-        cls,
-        folder: str | Path,
-        *,
-        loss: LossSettings = LOSS,
-        optim: OptimSettings = OPTIM,
-        lora: LoraSettings | None = None,
-        seed: int = 0,
-        device: str = "cpu",
-    ) -> Self:
-        """The policy of a model folder. Raises `ModelError` where it cannot be trained so."""
+    def load(cls, folder: str | Path, *, device: str = "cpu", **more: Any) -> Self:
+        """The policy of a model folder; `more` is as for the class.
+
+        Raises `ModelError` where it cannot be trained so.
+        """
         model, tokenizer = weights.load(Path(folder))
-        name = str(folder)
-        return cls(
-            model.to(device), tokenizer, loss=loss, optim=optim, lora=lora, seed=seed, name=name
-        )
+        return cls(model.to(device), tokenizer, name=str(folder), **more)
 
     # --- what is otherwise in a policy of several processes (see sharded) ------------------------
 
@@ -110,7 +105,7 @@ class Policy:
         """Sums over all processes: there is one."""
         return values
 
-    def _forward(self, pack: Pack, **how: Any) -> tuple[Tensor, Tensor]:
+    def _forward(self, pack: Pack, **how: Any) -> tuple[Tensor, ...]:
         return forward.log_probs(self.causal, pack, bf16=self.optim.bf16, **how)
 
     # --- learning from credited trees ------------------------------------------------------------
@@ -128,13 +123,15 @@ class Policy:
         before = self._optimiser.updates, self._optimiser.skipped
         self._first.prepare(parts, self._packs)
         with self._training():
-            stopped = self._updates(self._batches(parts), metrics)
+            batches = self._batches(parts)
+            stopped = self._updates(batches, metrics)
         metrics.join(self._over_ranks)
         updates = self._optimiser.updates - before[0]
         self.version += updates > 0
         return {
             **metrics.figures(self.loss),
             **({"stopped_updates": float(stopped)} if self.loss.stops else {}),
+            **(teacher_tokens(batches, self._over_ranks) if self._teacher else {}),
             "skipped_updates": float(self._optimiser.skipped - before[1]),
             "tokens_flat": float(sum(rows.flat for rows in parts)),
             "tokens_unique": float(sum(unique(rows) for rows in parts)),
@@ -166,22 +163,10 @@ class Policy:
         return stop
 
     def _parts(self, trees: Sequence[Tree], trains: Trains) -> Iterator[Rows]:
-        """Rows of each minibatch: the trees in the order given, cut evenly."""
-        many = min(self.optim.minibatches, len(trees))
-        for n in range(many):
-            rows = collect(
-                trees[n * len(trees) // many : (n + 1) * len(trees) // many],
-                trains=trains,
-                aggregation=self.loss.aggregation,
-                constant=self.loss.constant,
-                share=self.optim.packed,
-                pairs=self.loss.pairs,
-                preferred=self.loss.prefers,
-                keep_zeros=self.loss.keeps_zeros,
-                needs_old=self.loss.reads_engine,
-                mask_truncated=self.loss.mask_truncated,
-            )
-            yield self._lengths.measured(rows, self.name)
+        """Rows of each minibatch, which policy and teacher can read."""
+        for rows in minibatches(trees, trains, self.loss, self.optim):
+            rows = self._lengths.measured(rows, self.name)
+            yield rows if self._teacher is None else self._teacher.measured(rows)
 
     def _batches(self, parts: Sequence[Rows]) -> list[Batch]:
         """Packs and constants of every minibatch in which something can train."""
@@ -206,6 +191,8 @@ class Policy:
             if self.loss.refers:
                 with self._as_reference():
                     fixed.reference = self._constant(pack)
+            if self._teacher is not None:
+                fixed.teacher = self._teacher.read(pack, self.loss)
             if self.loss.old == "trainer":
                 held = pack.held[pack.segment]
                 some = bool(self._over_ranks(held.any().float()))
@@ -217,8 +204,9 @@ class Policy:
         with torch.no_grad():
             return self._log_probs(pack)[0]
 
-    def _log_probs(self, pack: Pack) -> tuple[Tensor, Tensor]:
-        return self._forward(pack, entropy=self.loss.by_entropy, temperature=self.loss.temperature)
+    def _log_probs(self, pack: Pack, beside: forward.Beside | None = None) -> tuple[Tensor, ...]:
+        how = {"entropy": self.loss.by_entropy, "temperature": self.loss.temperature}
+        return self._forward(pack, beside=beside, **how)
 
     def _backward(self, batch: Batch, metrics: StepMetrics, first: bool = False) -> float:
         """The loss of a batch; its gradients, added up over the packs, lie on the parameters.
@@ -230,11 +218,12 @@ class Policy:
         early = not self.loss.by_leaf or self._leaves_first(batch)
         leaves = self._leaves(batch, metrics) if early else None
         for n, (pack, fixed) in enumerate(zip(batch.packs, batch.fixed)):
-            logp, entropy = self._log_probs(pack)
+            beside = self._teacher.beside(fixed, self.loss) if self._teacher else None
+            logp, entropy, *apart = self._log_probs(pack, beside)
             self._first.check(n, pack, logp)
             if leaves is None:
                 leaves = self._leaves(batch, metrics, logp)
-            loss, what = objective(self.loss, pack, logp, entropy, fixed, leaves)
+            loss, what = objective(self.loss, pack, logp, entropy, fixed, leaves, *apart)
             loss.backward()  # type: ignore[no-untyped-call]
             found.append(loss.detach())
             metrics.add(what)
@@ -374,6 +363,7 @@ class Policy:
             "reference": self._reference,
             "optimiser": self._optimiser.state_dict(),
             "rng": torch.get_rng_state(),
+            **({"teacher": self._teacher.mark} if self._teacher else {}),
         }
 
     def load_state(self, folder: str | Path) -> None:
@@ -386,6 +376,8 @@ class Policy:
         kept = {n: t.shape for n, t in state["parameters"].items()}
         if kept != {n: p.shape for n, p in self._named.items()}:
             raise StoreError(f"{path}: holds the state of another model or other adapters")
+        if self._teacher is not None:
+            self._teacher.check(state.get("teacher", ""), path)
         return state
 
     def _take(self, state: dict[str, Any]) -> None:

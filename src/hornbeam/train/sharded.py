@@ -106,7 +106,7 @@ class _Root(torch.nn.Module):
         super().__init__()
         self.causal = causal
 
-    def forward(self, run: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def forward(self, run: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """What `run` gives."""
         return run()
 
@@ -237,10 +237,8 @@ class ShardedPolicy(Policy):
         made = packs(rows, most, packed=packed, device=device, groups=groups)
         return made + [idle(packed, device)] * (max(map(len, given)) - len(made))
 
-    def _forward(self, pack: Pack, **how: Any) -> tuple[Tensor, Tensor]:
-        out: tuple[Tensor, Tensor] = self._root(
-            partial(forward.log_probs, self.causal, pack, **how)
-        )
+    def _forward(self, pack: Pack, **how: Any) -> tuple[Tensor, ...]:
+        out: tuple[Tensor, ...] = self._root(partial(forward.log_probs, self.causal, pack, **how))
         return out
 
     def _over_ranks(self, values: Tensor) -> Tensor:

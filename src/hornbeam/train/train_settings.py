@@ -10,9 +10,15 @@ from hornbeam.errors import RecipeError
 from hornbeam.own.own_functions import OwnFunction, own_function
 from hornbeam.own.own_parts import Base, check_name, find_part
 from hornbeam.settings import Settings
+from hornbeam.train.loss_parts import (
+    BoundSettings,
+    DistillSettings,
+    GateSettings,
+    ImportanceSettings,
+)
 
 PREFERENCES = ("dpo", "ipo")  # between leaves of one tree (preferences)
-OBJECTIVES = ("clip", "cispo", "sapo", *PREFERENCES)
+OBJECTIVES = ("clip", "cispo", "sapo", "dppo", *PREFERENCES)
 OF_UNITS = ("ratio", "log_ratio", "logp", "plus", "minus")  # what an own objective may take
 OF_TOKENS = ("logp", "old", "advantage", "entropy", "reference")  # what a term may take
 TERM = "term_"  # how names of terms begin in metrics
@@ -21,74 +27,6 @@ TERM = "term_"  # how names of terms begin in metrics
 BLOCK = 256  # queries that share one set of keys, where a pack is no mask of tiles
 CHUNK = 512  # sources that run through the head at once
 HELD = 2**26  # logits (256 MiB in float32)
-
-
-class BoundSettings(Settings):
-    """What exponents and divergences are held to, so that one lost token spoils no step.
-
-    `ratio`: |log(pi/pi_old)| of what is clipped as one; `kl`: |log(pi_ref/pi)| in k3; `kl_most`: k3
-    itself. What is held has no gradient. verl's code has 20, 20 and 10.
-    """
-
-    ratio: float = Field(20.0, gt=0, le=80)  # e^80 is a float32 still
-    kl: float = Field(20.0, gt=0, le=80)
-    kl_most: float | None = Field(None, gt=0)
-
-
-class ImportanceSettings(Settings):
-    """Weights pi_old / pi_engine where engine and trainer differ, held constant.
-
-    `level`: each token's own, or one for a sequence, the product over all trained tokens of a
-    leaf's path. Outside [low, high] a weight is cut to the bound ("truncate") or is 0 ("mask").
-    """
-
-    level: Literal["token", "sequence"] = "token"
-    outside: Literal["truncate", "mask"] = "truncate"
-    low: float = Field(0.0, ge=0)
-    high: float = Field(2.0, gt=0)
-
-    @model_validator(mode="after")
-    def _fit(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low = {self.low:g} is above high = {self.high:g}")
-        return self
-
-
-class GateSettings(Settings):
-    """Bounds past which a leaf, or an update, is left out and counted; at least one is given.
-
-    A leaf's terms: where log(pi_engine/pi), averaged over its trained tokens, is above `kl`, or the
-    exponential of that mean outside [1/ratio, ratio]. That goes for terms of negative advantage
-    (what one does not want to be pushed further away from), or for `of` = "all".
-
-    An update, and what is left of its step: where the mean over tokens, weighed as the loss is, of
-    (r - 1) - log r, r = pi/pi_old, is above `stop_kl`, or a token's r outside
-    [1/stop_ratio, stop_ratio].
-    """
-
-    kl: float | None = Field(None, gt=0)
-    ratio: float | None = Field(None, gt=1)
-    of: Literal["negative", "all"] = "negative"
-    stop_kl: float | None = Field(None, gt=0)
-    stop_ratio: float | None = Field(None, gt=1)
-
-    @model_validator(mode="after")
-    def _fit(self) -> Self:
-        if not (self.leaves or self.stops):
-            raise ValueError("give at least one of kl, ratio, stop_kl, stop_ratio")
-        if self.of == "all" and not self.leaves:
-            raise ValueError("of = 'all' is about leaves: give kl or ratio")
-        return self
-
-    @property
-    def leaves(self) -> bool:
-        """Whether it leaves out terms of leaves."""
-        return self.kl is not None or self.ratio is not None
-
-    @property
-    def stops(self) -> bool:
-        """Whether it stops a step."""
-        return self.stop_kl is not None or self.stop_ratio is not None
 
 
 class LossTerm(Settings):
@@ -114,7 +52,8 @@ class LossSettings(Settings):
     sequence (all trained tokens of a leaf's path, GSPO). `objective` may be a function of one's own
     ("file.py:name", with its settings in `options`), and `terms` are added (`own_losses`).
     `clip_low`, `clip_high` bound it to
-    [1 - low, 1 + high]; `dual_clip` also bounds the term of negative advantages, at that ratio.
+    [1 - low, 1 + high], and of "dppo" pi - pi_old to [-low, high]; `dual_clip` also bounds the term
+    of negative advantages, at that ratio.
     "dpo" and "ipo" prefer, of two leaves of a tree, that of greater advantage, by margins of `beta`
     to the reference (`preferences`); nothing is clipped.
     `sapo` are the temperatures of its gates for positive and negative advantages.
@@ -123,8 +62,9 @@ class LossSettings(Settings):
     `old` says whose log-probs are the ratio's denominator: those the engine sampled with, or the
     trainer's own before the first minibatch; `importance` then weighs by pi_old / pi_engine, and
     `truncate` = C is short for its tokens' weights cut at C. `bounds` hold exponents, `gate` leaves
-    out, and so does `mask_truncated`: runs whose last answer was cut off. `temperature` is the one
-    of sampling: log-probs are those of logits / temperature, as the engine's are.
+    out, and so does `mask_truncated`: runs whose last answer was cut off. `distill` adds a teacher.
+    `temperature` is the one of sampling: log-probs are those of logits / temperature, as the
+    engine's are.
     """
 
     ratio: Literal["token", "turn", "sequence"] = "token"
@@ -147,6 +87,7 @@ class LossSettings(Settings):
     gate: GateSettings | None = None
     bounds: BoundSettings = BoundSettings()
     mask_truncated: bool = False
+    distill: DistillSettings | None = None
     temperature: float = Field(1.0, gt=0)
     _objective: OwnFunction | None = PrivateAttr(None)
     _terms: tuple[OwnFunction, ...] = PrivateAttr(())
@@ -177,6 +118,8 @@ class LossSettings(Settings):
             raise ValueError(
                 f"loss.dual_clip has no meaning with loss.objective = {self.objective!r}"
             )
+        if self.objective == "dppo" and self.ratio != "token":
+            raise ValueError("loss.objective = 'dppo' masks tokens: loss.ratio is 'token'")
         if self.objective == "sapo" and (self.clip_low, self.clip_high) != (0.2, 0.2):
             raise ValueError(
                 "loss.clip_low and clip_high have no meaning with loss.objective = 'sapo':"
@@ -198,6 +141,11 @@ class LossSettings(Settings):
             )
         if self.kl_estimator != "k3" and not self.kl:
             raise ValueError("loss.kl_estimator has no meaning with loss.kl = 0")
+        if self.prefers and self.distill is not None and self.distill.alone:
+            raise ValueError(
+                f"loss.distill.alone stands in place of loss.objective = {self.objective!r}: leave"
+                " one of them out"
+            )
         if self.objective != "sapo" and self.sapo != (1.0, 1.05):
             raise ValueError("loss.sapo has a meaning with loss.objective = 'sapo' alone")
         return self
@@ -250,7 +198,7 @@ class LossSettings(Settings):
     @property
     def keeps_zeros(self) -> bool:
         """Whether tokens without an advantage train too, or are looked at."""
-        return bool(self.kl or self.entropy or self.stops or self.terms)
+        return bool(self.kl or self.entropy or self.stops or self.terms or self.distill)
 
     @property
     def by_entropy(self) -> bool:

@@ -12,7 +12,8 @@ from hornbeam.train.train_settings import TERM, LossSettings
 # What is told of tokens or units of a pack, and so of each rank's own.
 PLAIN = ("kl", "entropy", "clip_fraction", "ratio_mean", "engine_gap")
 WEIGHTS = ("importance_mean", "importance_outside")
-OF_TOKENS = PLAIN + WEIGHTS
+TAUGHT = "teacher_gap"
+OF_TOKENS = (*PLAIN, *WEIGHTS, TAUGHT)
 
 
 class StepMetrics:
@@ -48,6 +49,7 @@ class StepMetrics:
         names += ["gated_leaves"] if how.gate and how.gate.leaves else []
         names += ["preference_margin", "preference_accuracy"] if how.prefers else []
         names += ["divergence"] if how.stops else []
+        names += [TAUGHT] if how.distill else []
         names += how.term_names
         return self.means(*names)
 

@@ -70,7 +70,7 @@ class StepRecorder:
     def record_again(self, step: int, update: Mapping[str, Any]) -> None:
         """Keep apart what it cost that a step was trained a second time."""
         tokens = redone(self.context.folder.store, PAID, step).get("redone_tokens", 0)
-        tokens += update["tokens_unique"]
+        tokens += update["tokens_unique"] + update.get("teacher_tokens", 0)
         self.context.ledger.enter([lost(entry) for entry in trainer_costs(step, update)])
         self.context.metrics.amend(step, {"redone_tokens": tokens})
         self.context.folder.store.flush()  # before the checkpoint that ends the need to do it again

@@ -12,6 +12,7 @@ from hornbeam.assembly.policies import Policies
 from hornbeam.assembly.progress import Progress
 from hornbeam.assembly.run_folder import Folder
 from hornbeam.assembly.step_costs import PAID, spent
+from hornbeam.assembly.teachers import check_teachers
 from hornbeam.assembly.world import World
 from hornbeam.grow.grower import Grower
 from hornbeam.jobs.train.fitted_heads import TrainedStates
@@ -68,6 +69,7 @@ class RunContext:
         recipe = folder.recipe
         pool = pool_of(recipe, plan.base, folder.path / "model", progress.say, load)
         held.callback(pool.close)
+        check_teachers(recipe, pool.policies)
         world = World.build(recipe, plan, pool.policies, progress.warn)
         guides = RunGuides.of(recipe, plan, pool.policies, folder.path / "model", progress.say)
         folder.hold_code(plan.base, guides.columns)

@@ -14,6 +14,7 @@ from hornbeam.assembly.loading import load_policies, say_templates
 from hornbeam.assembly.plan import Plan, plan
 from hornbeam.assembly.progress import Progress
 from hornbeam.assembly.recipe_files import check_files
+from hornbeam.assembly.teachers import fetch_teachers
 from hornbeam.jobs.event_loop import run_loop
 from hornbeam.jobs.preparation import Say, loading, quiet, weights_of
 from hornbeam.jobs.recipe_checks import check, check_training, fetch
@@ -56,6 +57,7 @@ def ready(
         if first:
             progress.say(f"Run folder: {folder}")
         fetch(recipe, progress.say)
+        fetch_teachers(recipe, progress.say)
         if first:
             loading(say, *weights_of(recipe))
     quiet()
