@@ -72,10 +72,12 @@ class Layout:
         """Numbers that are kept of a sequence, however long."""
         return sum(prod(shape) for _, _, shape, _ in self.states)
 
-    def columns(self, like: Tensor, rows: int, width: int) -> Tensor:
+    def columns(
+        self, like: Tensor, rows: int, width: int, kind: torch.dtype | None = None
+    ) -> Tensor:
         """Room for columns; zeros, since 0 * NaN would pass through the mask."""
         first = (2, self.count) if self.alike else (1, 1)
-        return like.new_zeros((*first, rows, self.heads, width, self.size))
+        return like.new_zeros((*first, rows, self.heads, width, self.size), dtype=kind)
 
     def state(self, like: Tensor, rows: int) -> State:
         """The state of rows before their first token."""
@@ -155,7 +157,7 @@ class Keep(Cache):  # type: ignore[misc]
         if self.at is None:
             room[:, :, self.start :] = new
         else:
-            room[self.rows, :, self.at] = new[:, :, 0]
+            room[self.rows, :, self.at] = new[:, :, 0].to(room.dtype)
         return room
 
     def state(self) -> State:

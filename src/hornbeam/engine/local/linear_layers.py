@@ -39,7 +39,7 @@ class LinearLayers:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._held: list[tuple[dict[str, Any], Apply]] | None = None
-        self._form = TRAINED
+        self.form = TRAINED  # what they are applied by
 
     def pack(self, weights: str) -> None:
         """Apply them from now on by copies in a format of `engine.weights`.
@@ -53,7 +53,7 @@ class LinearLayers:
                 f'engine.weights = "{form}": {name} has no linear layer of {LEAST} weights or more,'
                 ' set "trained"'
             )
-        self._form = form
+        self.form = form
         self.forget()
 
     def _packable(self) -> list[nn.Linear]:
@@ -65,9 +65,9 @@ class LinearLayers:
         held: dict[int, tuple[dict[str, Any], Apply]] = {}
         layers = [layer for layer in self._model.modules() if _plain(layer)]
         size = sum(layer.weight.nbytes for layer in layers)
-        if self._form != TRAINED:
+        if self.form != TRAINED:
             chosen = self._packable()
-            held = {id(m): (m.__dict__, packed(m, self._form)) for m in chosen}
+            held = {id(m): (m.__dict__, packed(m, self.form)) for m in chosen}
             layers = [layer for layer in layers if id(layer) not in held]
         copied = size <= SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return [*held.values(), *((m.__dict__, laid_out(m, copied)) for m in layers)]

@@ -23,7 +23,7 @@ from hornbeam.engine.local.network import Network
 from hornbeam.engine.local.prefix_tree import PrefixRun, PrefixTree
 from hornbeam.engine.local.running_batch import SamplingJob, SlotGroup
 from hornbeam.engine.local.slots import Slots, widths
-from hornbeam.engine.local.trial import settled
+from hornbeam.engine.local.trial import narrow, settled
 from hornbeam.engine.request import Barrier, Completion, LocalSettings, Request, Weights, room
 from hornbeam.engine.token_sampling import pick, uniforms
 from hornbeam.errors import EngineError, EngineLost
@@ -66,6 +66,7 @@ class LocalEngine(ClosedByWith):
         self.context = self._network.context
         self._model, self._weights = model, weights
         self._network.linears.pack(settings.weights)
+        narrow(self._network)
         self._fingerprint = Fingerprint(self._network.model)
         self._loaded: list[Any] = []  # marks of the weights that were copied
         self._held = 0  # loads that wait for what is running

@@ -64,6 +64,7 @@ class Network:
         self.linears = LinearLayers(self.model)
         self.plan = RAGGED
         self.layout = Layout([])
+        self.kept: torch.dtype | None = None  # type of what is kept of tokens, if not the weights'
         self.watched: position_masks.Places | None = None  # of the last forward, for `trial`
         taken = signature(self.model.forward).parameters
         self._takes = {name for name in ("position_ids", "logits_to_keep") if name in taken}
@@ -96,7 +97,7 @@ class Network:
         """Room for what is kept of tokens; in whole runs that is their ids."""
         if self.plan.whole:
             return torch.zeros(1, 1, rows, 1, width, 1, dtype=torch.long, device=self.like.device)
-        return self.layout.columns(self.like, rows, width)
+        return self.layout.columns(self.like, rows, width, self.kept)
 
     def blank(self, rows: int) -> State:
         """The states of rows before their first token."""

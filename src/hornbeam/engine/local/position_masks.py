@@ -106,9 +106,17 @@ def attend(
     if places is not None:
         places.calls += 1
         places.foreign |= attention_mask.untyped_storage().data_ptr() not in places.made
-    rows, heads, n, _ = query.shape
+    rows, heads, n, size = query.shape
     kept = key.shape[1]
     mask = attention_mask
+    if key.dtype is not query.dtype:
+        plain = n == 1 and softcap is None and s_aux is None and mask.shape[1] == 1
+        if plain and mask.dtype is not torch.bool:
+            query = query.reshape(rows, kept, heads // kept, size)
+            scale = size**-0.5 if scaling is None else scaling
+            out = by_products(query, key, value, mask, scale)
+            return out.reshape(rows, 1, heads, -1), None
+        key, value = key.to(query.dtype), value.to(query.dtype)
     if n <= FEW and s_aux is None and mask.shape[1] == 1:  # heads as queries: copies no keys
         query = query.reshape(rows, kept, heads // kept * n, -1)
         mask = mask if n == 1 else mask.repeat(1, 1, heads // kept, 1)
@@ -116,6 +124,17 @@ def attend(
         mask = mask == 0
     out = by_mask(query, key, value, mask, scaling, softcap, s_aux)
     return out.reshape(rows, heads, n, -1).transpose(1, 2).contiguous(), None
+
+
+def by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Attention of float32 queries to keys and values of bfloat16, summed in float32.
+
+    Shapes as in `attend`, the queries of heads that share keys side by side. Keys come first: so
+    oneDNN reads them where they lie.
+    """
+    scores = torch.matmul(key, query.to(key.dtype).transpose(2, 3)).transpose(2, 3)
+    weights = torch.add(mask, scores, alpha=scale).softmax(-1)
+    return torch.matmul(weights.to(value.dtype), value).to(query.dtype)
 
 
 AttentionInterface.register(NAME, attend)

@@ -16,6 +16,7 @@ from hornbeam.engine.local.prefix_tree import PrefixRun, State
 
 NARROW = 512  # bound of the shortest rows; each further one is four times as wide
 STEP = 64  # room grows by so many columns, and by an eighth
+ALIGN = 16  # a step reads a multiple of so many: kernels are made once for a shape, not a length
 
 
 def widths(context: int, turn: int = 0) -> list[int]:
@@ -60,7 +61,7 @@ class Slots:
 
     def step(self, tokens: Sequence[int]) -> Tensor:
         """Logits [R, V] after one more token in every row."""
-        width = max(self.lengths) + 1
+        width = -(-(max(self.lengths) + 1) // ALIGN) * ALIGN
         kv = self._room(len(tokens), width)[:, :, : len(tokens), :, :width]
         state = tuple(held[: len(tokens)] for held in self._state)
         logits = self.network.decode(tokens, self.lengths, kv, state)
