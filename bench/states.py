@@ -8,6 +8,9 @@ with the same warm-started weights and take the same tasks in the same order; we
 draws differ from seed to seed. `tree_grpo` grows trees of as many leaves, the others rollouts. Each
 learns until as many tokens were sampled.
 
+The learning rate was chosen on seeds 1000 and 1001 for `grpo` (mean up to 20,000 tokens: none moved
+at 1e-3 within 8,000, 39 % at 3e-3, 19 % at 6e-3).
+
 Prints for every arm the share of the walks grown that reach the goal, at the budget and in the mean
 up to there (by straight lines between steps), and the greedy accuracy on walks held out at the end;
 with the paired difference to `grpo` (Student's t, 95 %), seeds ahead, and the
