@@ -225,7 +225,7 @@ def test_what_another_put_in_is_weighed_and_gated_by_nothing():
         ({"importance": {}}, "loss.importance compares trainer and engine: set loss.old"),
         ({"old": "trainer", "importance": {"low": 3}}, "low = 3 is above high = 2"),
         ({"old": "trainer", "importance": {}, "truncate": 2}, "give one of them"),
-        ({"gate": {}}, "give at least one of kl, ratio, stop_kl, stop_ratio"),
+        ({"gate": {}}, "give at least one of kl, ratio, veto, stop_kl, stop_ratio"),
         ({"gate": {"stop_kl": 1, "of": "all"}}, "of = 'all' is about leaves"),
         ({"objective": "sapo", "clip_high": 0.3}, "clip_high have no meaning"),
         ({"objective": "sapo", "dual_clip": 3}, "dual_clip has no meaning"),
