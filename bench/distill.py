@@ -71,7 +71,7 @@ def one_seed(seed: int, steps: int) -> Json:
                 table = {"teacher": str(folder / "teacher" / "final"), **how}
                 inside = ", ".join(f"{key} = {json.dumps(value)}" for key, value in table.items())
                 sets.append(f"loss.distill={{{inside}}}")
-            out[arm] = figures(train(folder / arm.replace(", ", "-"), seed, sets))
+            out[arm] = figures(train(folder / f"student {arm}", seed, sets))
     return out
 
 
