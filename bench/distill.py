@@ -27,7 +27,7 @@ from hornbeam import stats
 
 Json = dict[str, Any]
 TEACHER = ["run.steps=60", "run.eval_every=60"]
-STUDENT = ["run.eval_every=2", "sft.count=200", "sft.epochs=1"]
+STUDENT = ["run.eval_every=2", "sft.count=500"]
 ARMS: dict[str, Json] = {
     "reward": {},
     "teacher": {"alone": True},
