@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from hornbeam.chat import user
-from hornbeam.engine.local import linear_layers
 from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
 from hornbeam.engine.local.packed_weights import PACK, unfit
 from hornbeam.engine.remote.completions import HttpEngine
@@ -23,6 +22,7 @@ from hornbeam.engine.request import Request, Sampling
 from hornbeam.engine.scripted import Scripted
 from hornbeam.errors import EngineError, PromptTooLong
 from hornbeam.tasks.lookup_world import WORDS
+from hornbeam.train import onednn
 from hornbeam.tree.nodes import ids
 from little_server import LittleServer, tiny_world
 
@@ -51,7 +51,7 @@ async def local(model, chat):
 def by(weights):
     @asynccontextmanager
     async def packed(model, chat):
-        with patch.object(linear_layers, "LEAST", 1):  # the layers here are small
+        with patch.object(onednn, "LEAST", 1):  # the layers here are small
             engine = LocalEngine(model, chat, LocalSettings(weights=weights))
             yield engine
             await engine.aclose()

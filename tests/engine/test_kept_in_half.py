@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hornbeam.engine.local import linear_layers, trial
+from hornbeam.engine.local import trial
 from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
 from hornbeam.engine.local.packed_weights import fastest
 from hornbeam.engine.local.position_masks import by_products
 from hornbeam.engine.request import Request, Sampling
+from hornbeam.train import onednn
 
 from .test_local import PROMPTS, Chat, llama, run
 from .test_packed_weights import logits_by
@@ -19,7 +20,7 @@ HALF = torch.bfloat16
 @pytest.fixture(autouse=True)
 def native(monkeypatch):
     """As on a processor that multiplies bfloat16; the layers here are small."""
-    monkeypatch.setattr(linear_layers, "LEAST", 1)
+    monkeypatch.setattr(onednn, "LEAST", 1)
     monkeypatch.setattr(trial, "fastest", lambda: "bfloat16")
     monkeypatch.setattr(trial, "_narrow", {})
 

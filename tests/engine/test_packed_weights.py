@@ -5,12 +5,13 @@ import asyncio
 import pytest
 import torch
 
-from hornbeam.engine.local import linear_layers, packed_weights, trial
+from hornbeam.engine.local import packed_weights, trial
 from hornbeam.engine.local.linear_layers import LinearLayers
 from hornbeam.engine.local.local_engine import LocalEngine, LocalSettings
 from hornbeam.engine.local.packed_weights import PACK, fastest, unfit
 from hornbeam.engine.request import Request, Sampling
 from hornbeam.errors import ModelError
+from hornbeam.train import onednn
 
 from .test_fingerprint import ASK, CHANGES, SAME_FUNCTION
 from .test_local import PROMPTS, Chat, full_logits, llama, lora, run
@@ -25,7 +26,7 @@ ROUNDING = {"bfloat16": 1e-2, "float16": 1e-3, "int8": 3e-2}  # of a product's n
 
 @pytest.fixture(params=PACK)
 def form(request, monkeypatch):
-    monkeypatch.setattr(linear_layers, "LEAST", 1)  # the layers here are small
+    monkeypatch.setattr(onednn, "LEAST", 1)  # the layers here are small
     if why := unfit(request.param, CPU):
         pytest.skip(f"{request.param} {why}")
     return request.param

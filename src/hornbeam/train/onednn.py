@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ class Linear(torch.autograd.Function):
 @contextmanager
 def linear_layers(model: nn.Module) -> Iterator[None]:
     """In this block the model's linear layers are applied so, where they can be."""
-    held = [layer.__dict__ for layer in model.modules() if BUILT and fits(layer)]
+    held = [layer.__dict__ for layer in model.modules() if fits(layer)]
     for layer in held:
         layer["forward"] = _apply(layer["_parameters"])
     try:
@@ -65,13 +65,18 @@ def linear_layers(model: nn.Module) -> Iterator[None]:
             layer.pop("forward", None)
 
 
-def fits(layer: nn.Module) -> bool:
-    """Whether a layer is x W' + b of plain float32 weights on a CPU, and worth the call."""
+def fits(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether a layer of float32 can be applied by oneDNN, and is worth the call."""
+    return BUILT and dense(layer) and layer.weight.dtype is torch.float32
+
+
+def dense(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether a layer is x W' + b of plain weights on a CPU, and worth the call."""
     if type(layer) is not nn.Linear or "forward" in layer.__dict__ or layer._forward_pre_hooks:
         return False
     weight = layer.weight
     plain = type(weight) is nn.Parameter and weight.layout is torch.strided
-    there = plain and weight.dtype is torch.float32 and weight.device.type == "cpu"
+    there = plain and weight.dtype.is_floating_point and weight.device.type == "cpu"
     return there and weight.numel() >= LEAST
 
 

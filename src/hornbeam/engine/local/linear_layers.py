@@ -18,16 +18,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hornbeam.engine.local.packed_weights import PACK, TRAINED, format_of
 from hornbeam.errors import ModelError
+from hornbeam.train.onednn import LEAST, dense, fits, product
 
-BUILT: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-LEAST = 2**15  # weights of a layer that is worth a copy
 ROWS = 64  # that the layout is made for; other numbers of rows are right, too
 SHARE = 0.2  # of the machine's memory, that copies may take
 Apply = Callable[[Tensor], Tensor]
@@ -59,11 +58,11 @@ class LinearLayers:
     def _packable(self) -> list[nn.Linear]:
         """Adapters are small, and rounding would lose what they learnt."""
         named = self._model.named_modules()
-        return [m for name, m in named if ".lora_" not in name and _dense(m)]
+        return [m for name, m in named if ".lora_" not in name and dense(m)]
 
     def _applies(self) -> list[tuple[dict[str, Any], Apply]]:
         held: dict[int, tuple[dict[str, Any], Apply]] = {}
-        layers = [layer for layer in self._model.modules() if _plain(layer)]
+        layers = [layer for layer in self._model.modules() if fits(layer)]
         size = sum(layer.weight.nbytes for layer in layers)
         if self.form != TRAINED:
             chosen = self._packable()
@@ -91,21 +90,6 @@ class LinearLayers:
                 own.pop("forward", None)
 
 
-def _plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
-    """Whether a layer is worth oneDNN's layout of float32."""
-    return BUILT and _dense(layer) and layer.weight.dtype is torch.float32
-
-
-def _dense(layer: nn.Module) -> TypeGuard[nn.Linear]:
-    """Whether a layer is x W' + b of weights that stay as they are, and worth the call."""
-    if type(layer) is not nn.Linear or "forward" in layer.__dict__ or layer._forward_pre_hooks:
-        return False
-    weight = layer.weight
-    dense = type(weight) is nn.Parameter and weight.layout is torch.strided
-    fit = dense and weight.dtype.is_floating_point and weight.device.type == "cpu"
-    return fit and weight.numel() >= LEAST
-
-
 @torch.no_grad()
 def laid_out(layer: nn.Linear, copied: bool = True) -> Apply:
     """How to apply a layer by its present weights, `copied` into blocks or where they lie."""
@@ -113,11 +97,9 @@ def laid_out(layer: nn.Linear, copied: bool = True) -> Apply:
     bias = None if layer.bias is None else layer.bias.detach()
     if copied:
         weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS)
-    run = torch.ops.mkldnn._linear_pointwise.default
 
     def apply(x: Tensor) -> Tensor:
-        out: Tensor = run(x, weight, bias, "none", [], "")
-        return out
+        return product(x, weight, bias)
 
     return apply
 
